@@ -1,0 +1,354 @@
+"""Every setting of a run: its name, default, unit and check.
+
+``load`` reads a TOML file and ``--set`` overrides into a ``RunConfig``; ``dump`` writes the resolved one back.
+An unknown key is refused with the nearest known name; a wrong value with what the key takes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hpc_lstm.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the TOML file: immutable, no unknown keys, no silent conversion of text into numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which prices, and how they become windows."""
+
+    store: str = Field(description="Path of the market store (HDF5); relative to the config file.")
+    symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
+    features: list[str] = Field(
+        ["close"],
+        min_length=1,
+        description='Model inputs: store columns, or `"log-returns"` / `"log-returns(COLUMN)"`, day over day.',
+    )
+    target: str = Field(
+        "close",
+        description='What is forecast: a store column, or `"log-returns"` / `"log-returns(COLUMN)"`, '
+        "the log return over the horizon (its forecast is turned back into a price for the metrics).",
+    )
+    horizon: Positive = Field(1, description="Rows (trading days) from the window's last row to the target.")
+    window: Positive = Field(60, description="Rows (trading days) in one input window.")
+    split: list[Fraction] = Field(
+        [0.7, 0.15, 0.15],
+        min_length=3,
+        max_length=3,
+        description="Shares of train, validation and test windows; chronological, per symbol; sum 1.",
+    )
+    scaling: Literal["minmax", "standard"] = Field(
+        "minmax", description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance."
+    )
+    feature_range: list[float] = Field(
+        [0.0, 1.0], min_length=2, max_length=2, description="Range that min-max scaling maps the train rows to."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split: must sum to 1, got {self.split} (sum {sum(self.split):g})")
+        if self.split[0] <= 0:
+            raise ValueError("split: the first share (train) must be above 0")
+        if self.feature_range[0] >= self.feature_range[1]:
+            raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
+        if self.symbols != "all" and not self.symbols:
+            raise ValueError('symbols: name at least one symbol, or "all"')
+        return self
+
+
+class ModelConfig(Section):
+    """The network: stacked LSTM layers with dropout, one dense output."""
+
+    layers: Positive = Field(2, description="LSTM layers.")
+    units: Positive = Field(64, description="Units of each LSTM layer.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
+
+
+class TrainConfig(Section):
+    """How the network is trained."""
+
+    engine: Literal["auto", "keras", "fused"] = Field(
+        "auto", description="What computes the steps. `auto` takes the fastest engine that works here."
+    )
+    backend: Literal["auto", "host", "cuda"] = Field(
+        "auto", description="What scales and cuts the windows: NumPy on the host or CUDA kernels."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Arithmetic of the network; weights stay float32."
+    )
+    epochs: Positive = Field(10, description="Passes over all train windows of all ranks together.")
+    batch_size: Positive = Field(64, description="Windows a step on one rank.")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="Update rule.")
+    learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Learning rate over the run; `cosine` falls to 0 at the last step."
+    )
+    warmup: float = Field(0.0, ge=0, description="Epochs over which the learning rate rises from 0 to its peak.")
+    clip_norm: float = Field(0.0, ge=0, description="Largest global norm of a gradient; 0 off.")
+    patience: int = Field(
+        0, ge=0, description="Epochs without a better validation loss after which training stops; 0 off."
+    )
+    min_delta: float = Field(0.0, ge=0, description="Least fall of the validation loss that counts as better.")
+    restore_best: bool = Field(
+        True, description="End with the weights of the best validation loss instead of the last ones."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of initial weights, order of windows and dropout.")
+    deterministic: bool = Field(
+        False, description="Bit-identical results for the same config, seed and number of ranks; slower."
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of a rank; 0: the node's cores over its ranks.")
+    log_every_s: float = Field(
+        10.0, gt=0, description="Seconds between progress lines when the output is no terminal."
+    )
+
+
+class AverageConfig(Section):
+    """When and what the ranks average over MPI."""
+
+    every: Annotated[int, Field(ge=0)] | Literal["epoch"] = Field(
+        16, description='Steps between averages, or "epoch"; 0: only once, at the end of the run.'
+    )
+    what: Literal["weights", "weights+moments"] = Field(
+        "weights", description="Average the weights alone, or the optimizer's moments too."
+    )
+
+
+class CheckpointConfig(Section):
+    """How often the state of all ranks is written, and how much of it is kept."""
+
+    every: Positive | Literal["epoch"] = Field(500, description='Steps between checkpoints, or "epoch".')
+    keep: Positive = Field(3, description="Newest checkpoints kept, beside the one of the best validation loss.")
+
+
+class StorageConfig(Section):
+    """Where checkpoints go: the run directory, another folder, or S3."""
+
+    url: str = Field(
+        "",
+        description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
+        "Checkpoints lie under `<url>/<name of the run directory>/checkpoints/`.",
+    )
+    endpoint_url: str = Field("", description="Address of an S3 server other than AWS, such as Ceph or MinIO.")
+    sse: Literal["", "AES256", "aws:kms"] = Field("", description="Server-side encryption asked of S3.")
+    max_failures: Positive = Field(
+        3, description="Checkpoints in a row that may fail to upload before the run is stopped."
+    )
+    timeout_s: float = Field(
+        120.0, gt=0, description="Seconds that one object may take, retries included, before it counts as failed."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> StorageConfig:
+        if self.url and not self.url.startswith(("file://", "s3://")):
+            raise ValueError(f'url: must start with "file://" or "s3://", got "{self.url}"')
+        if self.url.startswith("s3://") and not self.url[len("s3://") :].strip("/"):
+            raise ValueError('url: names no bucket; write "s3://bucket/prefix"')
+        if self.url.startswith("file://") and not self.url[len("file://") :].startswith("/"):
+            raise ValueError('url: a folder must be absolute; write "file:///folder"')
+        if not self.url.startswith("s3://"):
+            for name in ("endpoint_url", "sse"):
+                if getattr(self, name):
+                    raise ValueError(f'{name}: is for S3 only; set url = "s3://bucket/prefix" or remove it')
+        return self
+
+
+class RunConfig(Section):
+    """All settings of one run."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    average: AverageConfig = AverageConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    storage: StorageConfig = StorageConfig()
+
+
+# Keys that may differ between a run and its resumption: they do not change what is computed.
+FREE_ON_RESUME = frozenset(
+    {
+        "data.store",
+        "train.epochs",
+        "train.patience",
+        "train.threads",
+        "train.log_every_s",
+        "checkpoint.every",
+        "checkpoint.keep",
+        "storage.url",
+        "storage.endpoint_url",
+        "storage.sse",
+        "storage.max_failures",
+        "storage.timeout_s",
+    }
+)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a TOML file, apply ``section.key=value`` overrides, and check everything.
+
+    Args:
+        path: the TOML file.
+        overrides: texts such as ``train.epochs=3``; the value is TOML, or a bare word taken as text.
+
+    Returns:
+        The checked settings, with ``data.store`` and a relative ``file://`` made absolute.
+
+    Raises:
+        ConfigError: file missing, not TOML, unknown key, wrong type or range; one line that names it.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; examples/quickstart.toml is one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for text in overrides:
+        _override(tables, text)
+    config = parse(tables, str(path))
+    store = Path(config.data.store).expanduser()
+    if not store.is_absolute():
+        store = (path.parent / store).resolve()
+    return config.model_copy(update={"data": config.data.model_copy(update={"store": str(store)})})
+
+
+def parse(tables: dict[str, Any], where: str) -> RunConfig:
+    """Check nested tables of settings; ``where`` names their source in errors.
+
+    Raises:
+        ConfigError: one line on the first wrong key.
+    """
+    for name, value in tables.items():
+        if name in UNAVAILABLE:
+            raise ConfigError(f"{where}: [{name}]: {UNAVAILABLE[name]}")
+        if name not in RunConfig.model_fields:
+            raise ConfigError(f"{where}: [{name}]: no such section{_nearest(name, RunConfig.model_fields)}")
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: {name}: must be a section, [{name}], got {value!r}")
+    try:
+        config = RunConfig.model_validate(_tolerant_numbers(tables))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from None
+    for key, value, why in (
+        ("train.engine", "fused", 'is not available in this version; use "keras" or "auto"'),
+        ("train.backend", "cuda", 'is not available in this version; use "host" or "auto"'),
+    ):
+        if get(config, key) == value:
+            raise ConfigError(f'{where}: {key}: "{value}" {why}')
+    return config
+
+
+UNAVAILABLE = {
+    "sync": "meeting other clusters is not available in this version; remove the section",
+}
+
+
+def dump(config: RunConfig) -> str:
+    """The resolved settings as TOML, every key written out."""
+    import tomli_w
+
+    return tomli_w.dumps(config.model_dump())
+
+
+def get(config: RunConfig, key: str) -> Any:
+    """The value of ``section.name``."""
+    section, name = key.split(".")
+    return getattr(getattr(config, section), name)
+
+
+def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
+    """Keys, as ``section.name``, in which two runs differ and that a resumption may not change."""
+    keys = [f"{s}.{n}" for s in RunConfig.model_fields for n in type(getattr(old, s)).model_fields]
+    return [key for key in keys if key not in FREE_ON_RESUME and get(old, key) != get(new, key)]
+
+
+def digest(config: RunConfig) -> str:
+    """SHA-256 of the settings that must agree between runs that share a state."""
+    tables = config.model_dump()
+    for key in FREE_ON_RESUME:
+        section, name = key.split(".")
+        del tables[section][name]
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def _override(tables: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise ConfigError(f'--set {text}: must be "section.key=value", such as "train.epochs=3"')
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    table = tables.setdefault(section, {})
+    if isinstance(table, dict):
+        table[name] = parsed
+
+
+def _tolerant_numbers(tables: dict[str, Any]) -> dict[str, Any]:
+    """TOML's ``1`` where a float is meant is right; strict checking alone would refuse it."""
+
+    def widen(value: Any, annotation: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and annotation is float:
+            return float(value)
+        if isinstance(value, list) and "float" in str(annotation):
+            return [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value]
+        return value
+
+    widened: dict[str, Any] = {}
+    for section, table in tables.items():
+        fields = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+        widened[section] = {k: widen(v, fields[k].annotation) if k in fields else v for k, v in table.items()}
+    return widened
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem of a pydantic report as one line."""
+    problem = error.errors()[0]
+    place = [str(p) for p in problem["loc"] if p in RunConfig.model_fields or _is_key(p)]
+    section = place[0] if place else ""
+    if problem["type"] == "extra_forbidden":
+        known = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+        name = str(problem["loc"][1])
+        return f"[{section}] {name}: no such key{_nearest(name, known)}"
+    if problem["type"] == "missing":
+        return f"{'.'.join(map(str, problem['loc']))}: is required but not set"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"[{section}] {message}"
+    options = [p["msg"] for p in error.errors() if p["loc"][:2] == problem["loc"][:2]]
+    message = " or ".join(dict.fromkeys(o[0].lower() + o[1:] for o in options))
+    return f"{'.'.join(map(str, problem['loc'][:2]))}: {message}, got {problem['input']!r}"
+
+
+def _is_key(part: object) -> bool:
+    return any(
+        part in field.annotation.model_fields  # type: ignore[union-attr]
+        for field in RunConfig.model_fields.values()
+    )
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"

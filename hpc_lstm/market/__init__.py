@@ -1,0 +1,1 @@
+"""Prices in: from files, Yahoo or a generator into one HDF5 market store."""

@@ -1,0 +1,1 @@
+"""Prices to windows: each rank's slice, scaled and cut into batches."""

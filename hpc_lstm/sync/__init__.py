@@ -1,0 +1,1 @@
+"""Weights between ranks, clusters and disk: averaging, object stores, checkpoints."""

@@ -1,0 +1,138 @@
+"""Spans of one rank: what it did, when, for how long.
+
+A ``Timeline`` is in exactly one phase at any moment, from the start of the process to ``close``, so the phases
+add up to the wall time by construction. Spans nest: the inner phase's time is not the outer one's.
+
+``rank-00000.jsonl``, one JSON object a line:
+
+    {"format": "hpc_lstm timing", "version": 1, "rank": 0, "size": 2, "node": "n1", "origin_unix_ns": ...}
+    {"phase": "compute", "start_ns": 0, "end_ns": 900, "busy_ns": 900, "count": 1}
+    ...
+    {"wall_ns": 123, "phases_ns": {"compute": 100, ...}}
+
+Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one phase
+between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+PHASES = ("startup", "load", "preprocess", "compute", "average", "wait", "sync", "checkpoint", "evaluate")
+FORMAT = "hpc_lstm timing"
+VERSION = 1
+# Spans kept one by one; later ones are merged per phase between flushes, so that a long run's file stays small.
+DETAILED_SPANS = 100_000
+
+
+class Timeline:
+    """Attributes every moment of this rank to one phase.
+
+    Args:
+        path: file to write on ``flush``; None keeps nothing (commands other than ``train``).
+        rank, size, node: said in the file's first line.
+        resumed: append to an existing file; a new header line starts the new run's part.
+    """
+
+    def __init__(self, path: Path | None = None, rank: int = 0, size: int = 1, node: str = "") -> None:
+        now = time.perf_counter_ns()
+        age_ns = max(0, int((time.time() - psutil.Process().create_time()) * 1e9))
+        self._origin = now - age_ns
+        self._last = 0  # ns since the origin, at which the present phase began or went on
+        self._stack = ["startup"]
+        self._totals = dict.fromkeys(PHASES, 0)
+        self._spans: list[tuple[str, int, int]] = []
+        self._merged: dict[str, list[int]] = {}
+        self._written = 0
+        self._file: IO[str] | None = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8")
+            header = {
+                "format": FORMAT,
+                "version": VERSION,
+                "rank": rank,
+                "size": size,
+                "node": node,
+                "origin_unix_ns": time.time_ns() - age_ns,
+            }
+            self._file.write(json.dumps(header) + "\n")
+
+    @contextmanager
+    def span(self, phase: str) -> Iterator[None]:
+        """Be in ``phase`` (one of ``PHASES``) inside the block."""
+        self._switch()
+        self._stack.append(phase)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._stack.pop()
+
+    def enter(self, phase: str) -> None:
+        """Be in ``phase`` from now on, wherever no span is open."""
+        self._switch()
+        self._stack[0] = phase
+
+    def seconds(self, phase: str) -> float:
+        """Time spent in ``phase`` so far."""
+        running = self._now() - self._last if self._stack[-1] == phase else 0
+        return (self._totals[phase] + running) / 1e9
+
+    @property
+    def wall_s(self) -> float:
+        """Time since the process started."""
+        return self._now() / 1e9
+
+    def flush(self) -> None:
+        """Write the spans recorded since the last flush."""
+        if self._file is not None:
+            for phase, start, end in self._spans:
+                self._write(phase, start, end, end - start, 1)
+            for phase, (start, end, busy, count) in self._merged.items():
+                self._write(phase, start, end, busy, count)
+            self._file.flush()
+        self._spans.clear()
+        self._merged.clear()
+
+    def close(self) -> None:
+        """End the last phase and write the totals; idempotent."""
+        if self._file is None:
+            return
+        self._switch()
+        self.flush()
+        self._file.write(json.dumps({"wall_ns": self._last, "phases_ns": self._totals}) + "\n")
+        self._file.close()
+        self._file = None
+
+    def _now(self) -> int:
+        return time.perf_counter_ns() - self._origin
+
+    def _switch(self) -> None:
+        now = self._now()
+        phase, start = self._stack[-1], self._last
+        self._totals[phase] += now - start
+        self._last = now
+        if self._file is None:
+            return
+        if self._written < DETAILED_SPANS:
+            self._written += 1
+            self._spans.append((phase, start, now))
+            return
+        merged = self._merged.setdefault(phase, [start, now, 0, 0])
+        merged[1] = now
+        merged[2] += now - start
+        merged[3] += 1
+
+    def _write(self, phase: str, start: int, end: int, busy: int, count: int) -> None:
+        assert self._file is not None
+        self._file.write(
+            f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {busy}, "count": {count}}}\n'
+        )

@@ -1,0 +1,240 @@
+"""The MPI world: ranks, this rank's share of its node, abort on error, stop on signal.
+
+The only module that imports mpi4py. Without MPI, or started alone, the world has one rank and every
+collective returns its input. The rules:
+
+- An error that every rank can reach together (bad input) is settled by ``together``: one line, one exit code.
+- Any other exception on one rank ends all ranks at once through ``MPI.Abort`` (``guard``).
+- A signal only sets a flag; the training loop reads it where all ranks can agree.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hpc_lstm.errors import HpcLstmError, InputError
+
+T = TypeVar("T")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# Where launchers say how many ranks they started.
+LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+# How long a failing rank other than 0 holds its message back, so that an error that all ranks meet is said once.
+FIRST_WORD_S = 0.5
+
+
+@dataclass
+class World:
+    """This rank's place among all ranks.
+
+    Attributes:
+        rank, size: number of this rank, number of ranks.
+        local_rank, local_size: the same among the ranks on this node.
+        node: host name.
+        threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
+        library: the MPI library's first line of version, or "none".
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    node: str = ""
+    threads: int = 1
+    library: str = "none"
+    _comm: Any = None
+    _stop: list[int] = field(default_factory=list)
+
+    # -- collectives: every rank must call them, in the same order ------------------------------------
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        if self._comm is not None:
+            self._comm.Barrier()
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Element-wise sum over ranks, in place; identical bytes on every rank."""
+        return self._reduce(array, "SUM")
+
+    def min(self, array: np.ndarray) -> np.ndarray:
+        """Element-wise minimum over ranks, in place."""
+        return self._reduce(array, "MIN")
+
+    def max(self, array: np.ndarray) -> np.ndarray:
+        """Element-wise maximum over ranks, in place."""
+        return self._reduce(array, "MAX")
+
+    def bcast(self, value: T, root: int = 0) -> T:
+        """The root's object, on every rank."""
+        return value if self._comm is None else self._comm.bcast(value, root=root)
+
+    def bcast_array(self, array: np.ndarray, root: int = 0) -> np.ndarray:
+        """The root's array, in place, as a buffer."""
+        if self._comm is not None:
+            self._comm.Bcast(array, root=root)
+        return array
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's object in order of rank, on every rank."""
+        return [value] if self._comm is None else self._comm.allgather(value)
+
+    def _reduce(self, array: np.ndarray, operation: str) -> np.ndarray:
+        if self._comm is not None:
+            from mpi4py import MPI
+
+            self._comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, operation))
+        return array
+
+    # -- errors ----------------------------------------------------------------------------------------
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on every rank; if it raises a user's error on any, raise that error on all.
+
+        The lowest failing rank's error is raised everywhere, so that the job ends with one message and
+        one exit code, without an abort. ``work`` must not contain a collective that a failing rank skips.
+        """
+        error: HpcLstmError | None = None
+        result: Any = None
+        try:
+            result = work()
+        except HpcLstmError as caught:
+            error = caught
+        errors = [e for e in self.gather(None if error is None else (type(error), str(error))) if e is not None]
+        if errors:
+            kind, message = errors[0]
+            agreed = kind(message)
+            agreed.agreed = True
+            raise agreed from error
+        return result
+
+    def abort(self, code: int) -> None:
+        """End every rank at once with ``code``; does not return where there is more than one."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if self._comm is not None:
+            self._comm.Abort(code)
+        os._exit(code)
+
+    @contextmanager
+    def guard(self, debug: bool = False) -> Iterator[None]:
+        """Around everything a rank does after ``connect``: no exception leaves another rank waiting.
+
+        A ``HpcLstmError`` that all ranks raise (``together``) passes through. Any other exception is printed
+        by this rank and ends all ranks.
+        """
+        try:
+            yield
+        except HpcLstmError as error:
+            if self.size == 1 or error.agreed:
+                raise
+            self._say_and_abort(error, debug)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if self.size == 1:
+                raise
+            self._say_and_abort(error, debug)
+
+    # -- stopping --------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Take SIGTERM, SIGUSR1 and SIGINT as a wish to stop; a second SIGINT ends the process at once."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    @property
+    def stop_requested(self) -> bool:
+        """True once this rank was sent a stop signal. Ranks may differ: agree before acting on it."""
+        return bool(self._stop)
+
+    @property
+    def stop_signal(self) -> str:
+        """Name of the signal that asked this rank to stop, or ''."""
+        return signal.Signals(self._stop[0]).name if self._stop else ""
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and signal.SIGINT in self._stop:
+            os._exit(130)
+        self._stop.append(number)
+
+    def _say_and_abort(self, error: BaseException, debug: bool) -> None:
+        if self.rank != 0:
+            time.sleep(FIRST_WORD_S)
+        place = f"rank {self.rank} on {self.node}"
+        if isinstance(error, HpcLstmError) and not debug:
+            text = f"hpc-lstm: error: {place}: {error}\n"
+        else:
+            text = f"hpc-lstm: {place} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
+        sys.stderr.write(text)
+        self.abort(error.exit_code if isinstance(error, HpcLstmError) else 1)
+
+
+def connect(threads: int = 0) -> World:
+    """Join the world that ``mpiexec``, ``mpirun`` or ``srun`` started, or be alone.
+
+    Args:
+        threads: CPU threads of this rank; 0: the usable cores of the node over its ranks.
+
+    Raises:
+        InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
+            or MPI cannot be loaded.
+    """
+    expected = _launched_size()
+    node = os.uname().nodename
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if expected > 1:
+            raise InputError(
+                f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
+                'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
+            ) from None
+        return World(node=node, threads=threads or len(os.sched_getaffinity(0)))
+    comm = MPI.COMM_WORLD
+    if comm.size == 1 and expected > 1:
+        raise InputError(
+            f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI than "
+            f"{_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
+            '"Another MPI" in the README'
+        )
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    cores = set().union(*local.allgather(os.sched_getaffinity(0)))
+    own = len(os.sched_getaffinity(0))
+    world = World(
+        rank=comm.rank,
+        size=comm.size,
+        local_rank=local.rank,
+        local_size=local.size,
+        node=node,
+        threads=threads or max(1, min(own, len(cores) // local.size)),
+        library=_first_line(MPI.Get_library_version()),
+        _comm=comm if comm.size > 1 else None,
+    )
+    local.Free()
+    return world
+
+
+def _launched_size() -> int:
+    """Ranks that the launcher says it started, 1 if there is none."""
+    for name in LAUNCHER_SIZES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 1
+
+
+def _first_line(text: object) -> str:
+    lines = str(text).strip().splitlines() or [""]
+    return " ".join(lines[0].split())
