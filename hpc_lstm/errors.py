@@ -6,16 +6,21 @@ without a traceback and exits with ``exit_code``.
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class HpcLstmError(Exception):
     """Base of all errors whose message is meant for the user.
 
     Attributes:
-        agreed: every rank raises this error at the same place, so rank 0 alone prints it and nobody aborts.
+        agreed: every rank raises this error at the same place, so nobody has to abort the others.
+        quiet: another rank prints it.
     """
 
     exit_code = 1
     agreed = False
+    quiet = False
 
 
 class InputError(HpcLstmError):
@@ -40,7 +45,7 @@ class StorageError(InputError):
     """The object store (folder or S3) is missing, refused or misconfigured."""
 
 
-class CheckpointError(HpcLstmError):
+class CheckpointError(InputError):
     """Checkpoints could not be kept: uploads failed more often than ``storage.max_failures``."""
 
 
@@ -48,3 +53,15 @@ class StopRequested(HpcLstmError):
     """The run was asked to stop and has written a checkpoint: run again with ``--resume``."""
 
     exit_code = 75
+
+
+# What a machine says where the user's disk, folder or quota is the trouble, not this program.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EISDIR}
+
+
+def from_os_error(error: OSError) -> InputError | None:
+    """The user's error behind an operating system's one: disk full, no permission; None for any other."""
+    if error.errno not in _DISK_ERRORS:
+        return None
+    place = f"{os.fspath(error.filename)!s}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+    return InputError(f"{place}{os.strerror(error.errno)}; make room or choose a folder that you may write to")

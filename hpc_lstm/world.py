@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 T = TypeVar("T")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -98,7 +98,7 @@ class World:
     # -- errors ----------------------------------------------------------------------------------------
 
     def together(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on every rank; if it raises a user's error on any, raise that error on all.
+        """Run ``work`` on every rank; if it raises a user's error on any, raise that error on all, said by rank 0.
 
         The lowest failing rank's error is raised everywhere, so that the job ends with one message and
         one exit code, without an abort. ``work`` must not contain a collective that a failing rank skips.
@@ -109,11 +109,15 @@ class World:
             result = work()
         except HpcLstmError as caught:
             error = caught
+        except OSError as caught:
+            error = from_os_error(caught)
+            if error is None:
+                raise
         errors = [e for e in self.gather(None if error is None else (type(error), str(error))) if e is not None]
         if errors:
             kind, message = errors[0]
             agreed = kind(message)
-            agreed.agreed = True
+            agreed.agreed, agreed.quiet = True, self.rank != 0
             raise agreed from error
         return result
 
@@ -143,7 +147,8 @@ class World:
         except BaseException as error:
             if self.size == 1:
                 raise
-            self._say_and_abort(error, debug)
+            known = from_os_error(error) if isinstance(error, OSError) else None
+            self._say_and_abort(known or error, debug)
 
     # -- stopping --------------------------------------------------------------------------------------
 

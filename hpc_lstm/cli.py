@@ -1,0 +1,229 @@
+"""The commands. Each imports what it needs when it is called, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from hpc_lstm import __version__
+from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+
+if TYPE_CHECKING:
+    from hpc_lstm.world import World
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hpc-lstm")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Train LSTMs on market data across MPI ranks, and know what the forecast is worth.
+
+    Exit codes: 0 done; 2 the input is wrong; 75 stopped on request with a checkpoint, run again with --resume;
+    1 anything else.
+    """
+
+
+@cli.command()
+@click.argument("symbols", nargs=-1, required=True)
+@click.option("--start", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
+@click.option("--end", default=None, metavar="DATE", help="Day after the last one; default: today.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
+def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) -> None:
+    """Fetch daily prices of SYMBOLS from Yahoo into a market store; a repeated call resumes."""
+    from hpc_lstm.market.yahoo import fetch as fetch_prices
+
+    click.echo(fetch_prices(list(symbols), start, end, output).table())
+
+
+@cli.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
+def import_(files: tuple[str, ...], output: str) -> None:
+    """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
+    from hpc_lstm.market.csvfile import import_csv
+
+    click.echo(import_csv(list(files), output).table())
+
+
+@cli.command()
+@click.option("--symbols", default=100, show_default=True, type=click.IntRange(1), help="Number of symbols.")
+@click.option("--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the generator.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
+def synth(symbols: int, days: int, seed: int, output: str) -> None:
+    """Make a universe of prices with known structure, and its best possible forecast error."""
+    with joined() as world:
+
+        def work() -> None:
+            if world.rank == 0:
+                from hpc_lstm.market.synthetic import synthesize
+
+                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed))
+
+        world.together(work)
+
+
+@cli.command()
+@click.argument("config", type=click.Path())
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+@click.option("--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>.")
+@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint, or start if there is none.")
+def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
+    """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
+    from hpc_lstm.timing import Timeline  # its clock counts from the start of the process
+
+    with joined() as world:
+        from hpc_lstm import config as configuration
+        from hpc_lstm import run_directory
+        from hpc_lstm.training import train as train_model
+
+        settings = world.together(lambda: configuration.load(config, overrides))
+        name = os.path.splitext(os.path.basename(config))[0]
+        run = run_directory.at(run_dir or os.path.join("runs", name))
+        train_model(settings, run, world, Timeline, resume=resume)
+
+
+@cli.command()
+@click.argument("run_dir", type=click.Path())
+@click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
+def evaluate(run_dir: str, store: str | None) -> None:
+    """Measure a trained model against persistence and drift on validation and test."""
+    with joined() as world:
+        from hpc_lstm.forecast import comparison_table, evaluate_run
+
+        metrics = evaluate_run(run_dir, store, world)
+        if world.rank == 0:
+            click.echo(comparison_table(metrics))
+
+
+@cli.command()
+@click.argument("run_dir", type=click.Path())
+@click.option("--symbol", required=True, help="Symbol to forecast.")
+@click.option("--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon.")
+@click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
+def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
+    """Forecast the next prices of a symbol, with the error to expect."""
+    from hpc_lstm.forecast import predict_symbol
+
+    click.echo(predict_symbol(run_dir, symbol, steps, store).table())
+
+
+@cli.command()
+@click.argument("store", type=click.Path())
+@click.option("--symbol", required=True, help="Symbol to plot.")
+@click.option("--sma", default="", metavar="DAYS,...", help="Simple moving averages, such as 20,50,200.")
+@click.option("--ema", default="", metavar="DAYS,...", help="Exponential moving averages.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .svg or .pdf.")
+def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
+    """Plot a symbol's prices in STORE with moving averages."""
+    from hpc_lstm.report.plots import plot_prices
+
+    plot_prices(store, symbol, output, sma=_days("--sma", sma), ema=_days("--ema", ema))
+    click.echo(f"wrote {output}")
+
+
+@cli.command()
+@click.argument("run_dir", type=click.Path())
+@click.option("-o", "--output", default=None, type=click.Path(), help="Default: RUN_DIR/report.html.")
+def report(run_dir: str, output: str | None) -> None:
+    """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
+    from hpc_lstm.report.html_report import write_report
+
+    click.echo(f"wrote {write_report(run_dir, output)}")
+
+
+@cli.command()
+@click.argument("run_dir", type=click.Path())
+@click.option("--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing.")
+def timing(run_dir: str, trace: str | None) -> None:
+    """Show where each rank's time went."""
+    from hpc_lstm.report.timing_table import timing_table
+
+    click.echo(timing_table(run_dir))
+    if trace is not None:
+        from hpc_lstm.report.trace import write_trace
+
+        write_trace(run_dir, trace)
+        click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev or chrome://tracing")
+
+
+@cli.command()
+@click.argument("config", required=False, type=click.Path())
+def doctor(config: str | None) -> None:
+    """Say what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
+    with joined() as world:
+        from hpc_lstm import config as configuration
+        from hpc_lstm.doctor import diagnose
+
+        settings = world.together(lambda: configuration.load(config)) if config else None
+        diagnosis = diagnose(settings, world)
+        if world.rank == 0:
+            click.echo(diagnosis.text())
+        if diagnosis.failed:
+            sys.exit(2)
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """The MPI world around a command's body; an exception on one rank ends all of them."""
+    from hpc_lstm.world import connect
+
+    world = connect()
+    with world.guard(debug=_debug()):
+        yield world
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program ``hpc-lstm``: run one command and exit with its code."""
+    try:
+        code = cli(arguments, standalone_mode=False)
+    except click.UsageError as error:
+        context = error.ctx.command_path if error.ctx else "hpc-lstm"
+        _fail(f"{context}: error: {_one_line(error.format_message())}; see `{context} --help`", 2)
+    except click.Abort:
+        _fail("hpc-lstm: interrupted", 130)
+    except HpcLstmError as error:
+        _end(error)
+    except OSError as error:
+        known = from_os_error(error)
+        if known is None:
+            raise
+        _end(known)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(error: HpcLstmError) -> None:
+    if _debug() and error.exit_code != 75:
+        raise error
+    _fail(f"hpc-lstm: {'' if error.exit_code == 75 else 'error: '}{_one_line(str(error))}", error.exit_code, error.quiet)
+
+
+def _fail(text: str, code: int, quiet: bool = False) -> None:
+    if not quiet:
+        sys.stderr.write(text + "\n")
+    sys.exit(code)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _debug() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context.find_root().params.get("debug")) if context else "--debug" in sys.argv
+
+
+def _days(option: str, text: str) -> list[int]:
+    try:
+        days = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        days = [0]
+    if any(d < 1 for d in days):
+        raise InputError(f"{option}: must be numbers of days such as 20,50,200, got {json.dumps(text)}")
+    return days

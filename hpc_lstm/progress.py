@@ -1,0 +1,79 @@
+"""What a run says while it goes: a log file per rank, a progress bar or a line every few seconds on rank 0."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from hpc_lstm.run_directory import RunDirectory
+from hpc_lstm.world import World
+
+LOGGER = "hpc_lstm"
+
+
+def open_log(run: RunDirectory, world: World) -> logging.Logger:
+    """This rank's log: its file, and on rank 0 stdout as well."""
+    logger = logging.getLogger(LOGGER)
+    close_log()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    path = run.rank_log(world.rank)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(to_file)
+    if world.rank == 0:
+        to_screen = logging.StreamHandler(sys.stdout)
+        to_screen.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(to_screen)
+    return logger
+
+
+def close_log() -> None:
+    """Close this rank's log; idempotent."""
+    logger = logging.getLogger(LOGGER)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class ProgressDisplay:
+    """Shows how far the run has come: a bar on a terminal, else a line every ``every_s`` seconds.
+
+    Args:
+        active: this rank shows anything at all (rank 0).
+        total: steps of the run.
+    """
+
+    def __init__(self, active: bool, total: int, every_s: float, log: logging.Logger) -> None:
+        self._total, self._every_s, self._log = total, every_s, log
+        self._active = active
+        self._due = time.monotonic() + every_s
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if active and sys.stdout.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"))
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stdout), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=total)
+
+    def update(self, step: int, epoch: float, loss: float, samples_per_second: float) -> None:
+        """Show the state after ``step`` steps."""
+        if not self._active:
+            return
+        text = f"epoch {epoch:.2f}  loss {loss:.6f}  {samples_per_second:,.0f} samples/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=text)
+        elif time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._every_s
+            self._log.info("step %d of %d  %s", step, self._total, text)
+
+    def close(self) -> None:
+        """Take the bar off the screen; idempotent."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
