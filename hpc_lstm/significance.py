@@ -1,0 +1,57 @@
+"""Whether one forecast is better than another, or only seems so: the test of Diebold and Mariano (1995)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# Fewer dates than this say too little for a normal approximation.
+FEWEST_DATES = 30
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One forecast's squared error against another's, in squared price units a window.
+
+    Attributes:
+        difference: mean of the differences; below 0 the first forecast is better. NaN without a window.
+        standard_error: of that mean; None with too few dates or errors that are not finite.
+        p_value: two-sided, of no difference; None likewise.
+        dates: distinct target dates.
+    """
+
+    difference: float
+    standard_error: float | None
+    p_value: float | None
+    dates: int
+
+
+def compare(differential: np.ndarray, windows: np.ndarray, horizon: int) -> Comparison:
+    """Test of equal accuracy on squared errors, for many symbols at once.
+
+    Symbols move together, so the windows of one date are one observation: the errors are summed by date, and
+    the variance is that of a ratio of sums, robust to autocorrelation over dates (Newey and West 1987, with
+    Bartlett weights). Lags: ``horizon - 1``, which overlapping targets cause in any case, or the rule of Newey
+    and West (1994), 4 (D/100)^(2/9), if that is more, because squared errors come in clusters.
+
+    Args:
+        differential: float64 [D], per date in order, sum over its windows of the first forecast's squared
+            error less the second's.
+        windows: float64 [D], windows per date.
+        horizon: rows from a window's last row to its target.
+    """
+    dates, total = differential.size, float(windows.sum())
+    difference = float(differential.sum()) / total if total else math.nan
+    if dates < FEWEST_DATES or not math.isfinite(difference):
+        return Comparison(difference, None, None, dates)
+    around = differential - difference * windows
+    lags = min(dates - 1, max(horizon - 1, math.floor(4 * (dates / 100) ** (2 / 9))))
+    variance = float(around @ around)
+    for lag in range(1, lags + 1):
+        variance += 2 * (1 - lag / (lags + 1)) * float(around[lag:] @ around[:-lag])
+    error = math.sqrt(max(variance, 0.0)) / total
+    if error == 0:
+        return Comparison(difference, 0.0, 1.0 if difference == 0 else 0.0, dates)
+    return Comparison(difference, error, math.erfc(abs(difference) / error / math.sqrt(2)), dates)
