@@ -1,0 +1,153 @@
+"""The timeline: its phases add up to the wall time, and its file says the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpc_lstm import timing
+from hpc_lstm.timing import PHASES, Timeline
+
+
+def records(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 3), st.booleans()), max_size=30))
+def test_phases_add_up_to_the_wall_time_whatever_the_nesting(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("t") / "rank-00000.jsonl"
+    timeline = Timeline(path)
+
+    def visit(remaining):
+        if not remaining:
+            return
+        (phase, depth, raises), *rest = remaining
+        try:
+            with timeline.span(phase):
+                visit(rest[:depth])
+                if raises:
+                    raise KeyError
+        except KeyError:
+            pass
+        visit(rest[depth:])
+
+    visit(steps)
+    timeline.close()
+    header, *spans, footer = records(path)
+    assert header["format"] == timing.FORMAT
+    assert sum(footer["phases_ns"].values()) == footer["wall_ns"]
+    assert sum(span["busy_ns"] for span in spans) == footer["wall_ns"]
+    assert spans[0]["start_ns"] == 0
+    assert spans[-1]["end_ns"] == footer["wall_ns"]
+    assert all(a["end_ns"] == b["start_ns"] for a, b in pairwise(spans))
+
+
+def test_an_inner_span_is_not_the_outer_ones_time(tmp_path):
+    timeline = Timeline(tmp_path / "t.jsonl")
+    with timeline.span("compute"):
+        time.sleep(0.02)
+        with timeline.span("wait"):
+            time.sleep(0.05)
+        time.sleep(0.02)
+    assert 0.04 <= timeline.seconds("compute") < 0.06
+    assert 0.05 <= timeline.seconds("wait") < 0.08
+    timeline.close()
+    assert [r["phase"] for r in records(tmp_path / "t.jsonl")[1:-1]] == [
+        "startup",
+        "compute",
+        "wait",
+        "compute",
+        "startup",
+    ]
+
+
+def test_an_exception_ends_its_spans(tmp_path):
+    timeline = Timeline(tmp_path / "t.jsonl")
+    with pytest.raises(ZeroDivisionError), timeline.span("load"), timeline.span("preprocess"):
+        _ = 1 / 0
+    before = timeline.seconds("preprocess"), timeline.seconds("load")
+    time.sleep(0.01)
+    assert (timeline.seconds("preprocess"), timeline.seconds("load")) == before
+
+
+def test_enter_changes_the_phase_outside_all_spans():
+    timeline = Timeline()
+    timeline.enter("compute")
+    with timeline.span("average"):
+        pass
+    time.sleep(0.01)
+    assert timeline.seconds("compute") >= 0.01
+
+
+def test_the_wall_time_is_that_of_the_process(tmp_path):
+    """An outer clock started before the process and stopped after it agrees within 1% or 50 ms."""
+    path = tmp_path / "t.jsonl"
+    program = (
+        "import sys, time; from pathlib import Path; from hpc_lstm.timing import Timeline; "
+        "t = Timeline(Path(sys.argv[1])); s = t.span('compute'); s.__enter__(); time.sleep(0.3); "
+        "s.__exit__(None, None, None); t.close(); print(time.time_ns())"
+    )
+    started = time.time_ns()
+    ended = int(subprocess.run([sys.executable, "-c", program, path], check=True, capture_output=True).stdout)
+    header, *_, footer = records(path)
+    assert sum(footer["phases_ns"].values()) == footer["wall_ns"]
+    assert footer["wall_ns"] == pytest.approx(ended - started, rel=0.01, abs=50e6)
+    assert header["origin_unix_ns"] == pytest.approx(started, abs=50e6)
+    assert footer["phases_ns"]["compute"] >= 0.3e9
+
+
+def test_many_spans_are_merged_between_flushes(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "DETAILED_SPANS", 10)
+    timeline = Timeline(tmp_path / "t.jsonl")
+    for _ in range(3):
+        for _ in range(100):
+            with timeline.span("compute"):
+                pass
+            with timeline.span("average"):
+                pass
+        timeline.flush()
+    timeline.close()
+    _, *spans, footer = records(tmp_path / "t.jsonl")
+    assert len(spans) < 30
+    for phase, total in footer["phases_ns"].items():
+        assert sum(s["busy_ns"] for s in spans if s["phase"] == phase) == total
+    assert sum(s["count"] for s in spans if s["phase"] == "compute") == 300
+    assert all(s["busy_ns"] <= s["end_ns"] - s["start_ns"] for s in spans)
+
+
+def test_a_resumed_run_appends_a_part_even_after_a_line_cut_off_by_a_kill(tmp_path):
+    path = tmp_path / "timing" / "rank-00001.jsonl"
+    Timeline(path, rank=1, size=2, node="n").close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"phase": "comp')
+    Timeline(path, rank=1, size=2, node="n").close()
+    headers = [json.loads(line) for line in path.read_text().splitlines() if '"format"' in line]
+    assert [(h["rank"], h["size"], h["node"]) for h in headers] == [(1, 2, "n")] * 2
+
+
+def test_close_is_idempotent_also_inside_a_span(tmp_path):
+    timeline = Timeline(tmp_path / "t.jsonl")
+    with timeline.span("compute"):
+        timeline.close()
+        timeline.close()
+    assert sum(1 for r in records(tmp_path / "t.jsonl") if "wall_ns" in r) == 1
+
+
+def test_without_a_file_nothing_is_kept():
+    timeline = Timeline()
+    for _ in range(1000):
+        with timeline.span("compute"):
+            pass
+    timeline.flush()
+    timeline.close()
+    assert timeline._spans == []
+    assert timeline.seconds("compute") > 0
