@@ -1,0 +1,52 @@
+"""The table's numbers, by hand."""
+
+from __future__ import annotations
+
+import pytest
+from rank_files import one_by_one, write_part
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.report.timing_table import timing_table
+
+S = 10**9
+
+
+def cells(table: str, name: str) -> list[str]:
+    return next(line for line in table.splitlines() if line.startswith(name))[len(name) :].split()
+
+
+def test_two_ranks_by_hand(tmp_path):
+    write_part(tmp_path, one_by_one(("startup", 2 * S), ("compute", 6 * S), ("wait", 2 * S)), rank=0, size=2)
+    write_part(tmp_path, one_by_one(("startup", 2 * S), ("compute", 8 * S)), rank=1, size=2)
+    table = timing_table(tmp_path)
+    assert cells(table, "compute") == ["6.00", "7.00", "8.00", "70.0%", "14.3%", "6.00", "8.00"]
+    assert cells(table, "wait") == ["0.00", "1.00", "2.00", "10.0%", "100.0%", "2.00", "0.00"]
+    assert cells(table, "sync") == ["0.00", "0.00", "0.00", "0.0%", "-", "0.00", "0.00"]
+    assert cells(table, "all phases") == ["10.00", "10.00", "10.00", "100.0%", "0.0%", "10.00", "10.00"]
+    assert cells(table, "wall") == cells(table, "all phases")
+    assert "Most of the time, 70%, went into compute" in table
+    assert "waited for one another 10% of the time (rank 1 the least)" in table
+    assert len({len(line) for line in table.splitlines()[2:14]}) == 1  # columns stand under each other
+
+
+def test_many_ranks_are_not_shown_one_by_one(tmp_path):
+    for rank in range(9):
+        write_part(tmp_path, one_by_one(("compute", S)), rank=rank, size=9, node=f"n{rank // 4}")
+    table = timing_table(tmp_path)
+    assert "9 ranks on 3 nodes" in table
+    assert "rank 8" not in table
+    assert len(cells(table, "compute")) == 5
+
+
+def test_a_run_that_was_killed_and_resumed_says_so(tmp_path):
+    write_part(tmp_path, one_by_one(("startup", S), ("compute", 2 * S)), killed=True)
+    write_part(tmp_path, one_by_one(("startup", S), ("compute", 4 * S)))
+    table = timing_table(tmp_path)
+    assert cells(table, "compute")[2] == "6.00"
+    assert "started 2 times" in table
+    assert "1 of 2 processes left no totals" in table
+
+
+def test_a_folder_without_timing(tmp_path):
+    with pytest.raises(InputError, match="no timing"):
+        timing_table(tmp_path)
