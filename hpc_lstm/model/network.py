@@ -1,0 +1,53 @@
+"""The network: stacked LSTM layers with dropout after each, and one dense output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpc_lstm.config import ModelConfig
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(
+    config: ModelConfig, window: int, features: int, seed: int, precision: str = "float32"
+) -> keras.Model:
+    """A plain Keras model of windows [B, window, features] that gives the scaled target [B, 1].
+
+    Its layers are Keras's own, so that a saved model opens where this package is not installed. Initial
+    weights depend on ``seed`` alone.
+
+    Args:
+        window: rows in one window.
+        features: columns of a row.
+        seed: of the initial weights and of the dropout layers.
+        precision: "float32", or "bfloat16" for arithmetic in bfloat16 with weights and output in float32.
+    """
+    import keras
+
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    seeds = (int(s) for s in np.random.SeedSequence(seed).generate_state(3 * config.layers + 1) >> 1)
+    layers: list[keras.Layer] = [keras.Input((window, features), name="window")]
+    for number in range(1, config.layers + 1):
+        layers.append(
+            keras.layers.LSTM(
+                config.units,
+                return_sequences=number < config.layers,
+                kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+                dtype=policy,
+                name=f"lstm_{number}",
+            )
+        )
+        layers.append(
+            keras.layers.Dropout(config.dropout, seed=next(seeds), dtype=policy, name=f"dropout_{number}")
+        )
+    layers.append(
+        keras.layers.Dense(
+            1, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), dtype="float32", name="dense"
+        )
+    )
+    return keras.Sequential(layers, name="hpc_lstm")

@@ -1,0 +1,26 @@
+"""The learning rate over a run."""
+
+from __future__ import annotations
+
+import math
+
+from hpc_lstm.config import TrainConfig
+
+
+def learning_rate(config: TrainConfig, progress: float) -> float:
+    """The learning rate at ``progress``.
+
+    It rises linearly from 0 to its peak over ``config.warmup`` epochs, then stays there ("constant") or falls
+    along half a cosine to 0 at ``config.epochs`` ("cosine"; Loshchilov and Hutter 2017, SGDR, without restarts).
+
+    Args:
+        progress: epochs done, with their fraction: 0 to ``config.epochs``. The rate so does not depend on the
+            number of ranks.
+    """
+    if progress < config.warmup:
+        return config.learning_rate * progress / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    falling = config.epochs - config.warmup
+    done = min(1.0, (progress - config.warmup) / falling) if falling > 0 else 1.0
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
