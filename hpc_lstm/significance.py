@@ -33,7 +33,7 @@ def compare(differential: np.ndarray, windows: np.ndarray, horizon: int) -> Comp
 
     Symbols move together, so the windows of one date are one observation: the errors are summed by date, and
     the variance is that of a ratio of sums, robust to autocorrelation over dates (Newey and West 1987, with
-    Bartlett weights). Lags: ``horizon - 1``, which overlapping targets cause in any case, or the rule of Newey
+    Bartlett weights). Lags: ``horizon - 1``, which overlapping targets cause anyway, or the rule of Newey
     and West (1994), 4 (D/100)^(2/9), if that is more, because squared errors come in clusters.
 
     Args:
