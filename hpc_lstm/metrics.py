@@ -29,6 +29,8 @@ METHODS = ("model", "persistence", "drift")
 METRICS = ("rmse", "mae", "mape", "mase", "directional_accuracy")
 # Share of chance findings that a claim of "better" may be: the usual 5%.
 SIGNIFICANT = 0.05
+# A difference of RMSE below this share is none to speak of, however sure.
+SAME = 5e-4
 
 
 @dataclass(frozen=True)
@@ -238,9 +240,9 @@ def verdict(table: dict[str, Any], name: str) -> str:
         return (
             f"On {name} the model's forecasts are not finite: training diverged; try a lower learning rate."
         )
-    if model == persistence:
-        return f"On {name} the model does not beat persistence: the RMSE of both is {model:.5g}."
     numbers = f"RMSE {model:.5g} against {persistence:.5g}"
+    if abs(model - persistence) <= SAME * persistence:
+        return f"On {name} the model does not beat persistence: {numbers}, the same within {SAME:.2%}."
     if persistence:
         numbers += f", {abs(model / persistence - 1):.1%} {'lower' if model < persistence else 'higher'}"
     if model > persistence:

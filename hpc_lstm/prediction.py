@@ -2,8 +2,8 @@
 
 The network forecasts the row ``horizon`` rows after its window. One step of a prediction is one horizon, and
 a row beyond the last known one is always forecast from the window that ends ``horizon`` rows before it: the
-first step sees known prices only, later ones also forecasts. In a row so forecast the price column, and what is
-derived from it, is the forecast; every other column keeps its last known value.
+first step sees known prices only, later ones also forecasts. In a row so forecast the price column, and what
+is derived from it, is the forecast; every other column keeps its last known value.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""Small stores, and completed runs on them whose network is a stand-in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tomli_w
+from hpc_lstm.market.store import MarketStore, StoreWriter
+
+from hpc_lstm import preprocess
+from hpc_lstm.config import DataConfig
+from hpc_lstm.forecast import evaluate
+from hpc_lstm.model import engine
+from hpc_lstm.world import World
+
+WINDOW = 5
+
+
+def walk(seed: int, rows: int = 300) -> np.ndarray:
+    """A random walk of prices that never comes near 0."""
+    return 100 + np.cumsum(np.random.default_rng(seed).uniform(-0.3, 0.3, rows))
+
+
+def write_store(path: Path, prices: dict[str, np.ndarray], first_day: int = 15000) -> Path:
+    with StoreWriter(path, ["open", "close"], "test") as writer:
+        for symbol, close in prices.items():
+            values = np.column_stack([close - 0.5, close])
+            writer.append(symbol, np.arange(first_day, first_day + len(close), dtype=np.int64), values)
+    return path
+
+
+def settings(store: Path, **more) -> DataConfig:
+    return DataConfig(store=str(store), window=WINDOW, **more)
+
+
+def last_input(inputs: np.ndarray) -> np.ndarray:
+    """Persistence, as a model of one price feature: the scaled forecast is the last scaled price."""
+    return inputs[:, -1, 0]
+
+
+def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, predict=last_input) -> Path:
+    folder.mkdir()
+    (folder / "config.toml").write_text(tomli_w.dumps({"data": data.model_dump()}))
+    (folder / "model.keras").write_bytes(b"stand-in")
+    network = SimpleNamespace(window=data.window, features=len(data.features), predict=predict)
+    monkeypatch.setattr(engine, "load", lambda path, *, threads=1: network)
+    with MarketStore(data.store) as store:
+        prepared = preprocess.prepare(store, data, World(), preprocess.backend("host"))
+        prepared.scaler.save(folder / "scaler.h5")
+        metrics = evaluate(predict, prepared, World())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 123.0}))
+    return folder
