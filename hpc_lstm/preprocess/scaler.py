@@ -1,7 +1,7 @@
 """Scaling of each symbol's columns, fitted on train rows alone, on all ranks together.
 
-A value is scaled to ``x * scale + shift``. Constant columns count as of range or deviation 1, NaN is left out of
-the fit and a column without any value gives NaN: as scikit-learn's MinMaxScaler and StandardScaler do.
+A value is scaled to ``x * scale + shift``. Constant columns count as of range or deviation 1, NaN is left
+out of the fit and a column without any value gives NaN: as scikit-learn's MinMaxScaler and StandardScaler do.
 
 ``scaler.h5``: attributes ``format``, ``version``, ``kind``, ``feature_range``; data sets ``symbols`` [S] and
 ``columns`` [C] as text, ``scale``, ``shift``, ``first`` and ``second`` float64 [S, C].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.preprocess import host
@@ -22,6 +22,7 @@ def rows_of(
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN", "ignore:Mean of empty")
+@settings(deadline=None)
 @given(lengths=LENGTHS, seed=st.integers(0, 1000), gaps=st.sampled_from([0.0, 0.4, 1.0]))
 def test_fits_leave_nan_out(lengths: list[int], seed: int, gaps: float) -> None:
     rows, offsets = rows_of(lengths, seed, gaps=gaps)
@@ -41,6 +42,7 @@ def test_fits_leave_nan_out(lengths: list[int], seed: int, gaps: float) -> None:
                 )
 
 
+@settings(deadline=None)
 @given(lengths=LENGTHS, seed=st.integers(0, 1000))
 def test_transform_rounds_once(lengths: list[int], seed: int) -> None:
     rows, offsets = rows_of(lengths, seed, gaps=0)
@@ -52,6 +54,7 @@ def test_transform_rounds_once(lengths: list[int], seed: int) -> None:
     np.testing.assert_array_equal(found, (rows * scale[symbol] + shift[symbol]).astype(np.float32))
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 40), window=st.integers(1, 40), features=st.integers(1, 4), data=st.data())
 def test_gather_copies_windows(rows: int, window: int, features: int, data: st.DataObject) -> None:
     resident = np.random.default_rng(rows).random((rows, features), np.float32)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.preprocess.order import permute
@@ -15,6 +15,7 @@ FIXED = [3, 0, 1, 7, 4, 6, 2, 5]
 KEYS = st.integers(0, 2**31 - 1)
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 5000), seed=KEYS, stream=st.integers(0, 5000), number=st.integers(0, 10**6))
 def test_a_pass_takes_every_number_once(length: int, seed: int, stream: int, number: int) -> None:
     found = permute(np.arange(length), length, seed, stream, number)
@@ -27,6 +28,7 @@ def test_a_long_pass_takes_every_number_once(length: int) -> None:
     assert np.bincount(permute(np.arange(length), length, 1), minlength=length).tolist() == [1] * length
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 2**62), seed=KEYS, data=st.data())
 def test_any_length_stays_inside_and_distinct(length: int, seed: int, data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=50, unique=True))
@@ -36,6 +38,7 @@ def test_any_length_stays_inside_and_distinct(length: int, seed: int, data: st.D
     assert len(set(found.tolist())) == len(positions)
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 3000), seed=KEYS, data=st.data())
 def test_random_access_is_the_whole_pass(length: int, seed: int, data: st.DataObject) -> None:
     whole = permute(np.arange(length), length, seed, 3, 4)

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -42,7 +42,10 @@ def fit(rows: np.ndarray, kind: str, feature_range: tuple[float, float] = (0.0, 
     return standard(["S"], FEATURES, *host.fit_moments(rows, offsets))
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN", "ignore:Degrees of freedom", "ignore:Mean of empty")
+@pytest.mark.filterwarnings(
+    "ignore:All-NaN", "ignore:Degrees of freedom", "ignore:Mean of empty", "ignore:invalid value"
+)
+@settings(deadline=None)
 @given(
     kinds=st.lists(st.sampled_from(KINDS), min_size=3, max_size=3),
     rows=st.integers(1, 50),
