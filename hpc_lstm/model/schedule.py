@@ -11,7 +11,7 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     """The learning rate at ``progress``.
 
     It rises linearly from 0 to its peak over ``config.warmup`` epochs, then stays there ("constant") or falls
-    along half a cosine to 0 at ``config.epochs`` ("cosine"; Loshchilov and Hutter 2017, SGDR, without restarts).
+    along half a cosine to 0 at ``config.epochs`` ("cosine"; Loshchilov and Hutter 2017, without restarts).
 
     Args:
         progress: epochs done, with their fraction: 0 to ``config.epochs``. The rate so does not depend on the
