@@ -1,0 +1,112 @@
+"""How every picture looks and is written: colours, axes, file formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.report.output import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with any common colour vision.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY = "#999999"
+SUFFIXES = (".png", ".svg", ".pdf")
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "svg.fonttype": "none",  # text stays text: smaller, and a reader's search finds it
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style of all figures, for as long as the block runs; figures are made and written inside it.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise InputError('plots need matplotlib: pip install "hpc-lstm[report]"') from None
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
+    """An empty figure, sizes in inches, that no other state knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file name whose format is not known, before any work is done.
+
+    Raises:
+        InputError: the suffix is not one of ``SUFFIXES``.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise InputError(f"{path}: has {found}; a picture is written as {', '.join(SUFFIXES)}")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all; PNG at 150 dots an inch.
+
+    Raises:
+        InputError: as ``check_suffix``; or the file cannot be written.
+    """
+    check_suffix(path)
+    kind = path.suffix.lower()[1:]
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=150, metadata=_no_date(kind))
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """A figure as an ``<svg>`` element for a page; ``name`` keeps the ids of several apart.
+
+    The same figure gives the same text.
+    """
+    import matplotlib
+
+    text = StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(text, format="svg", metadata=_no_date("svg"))
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    # matplotlib numbers its groups alike in every figure; ids must be unique in a page.
+    return re.sub(r'\bid="([A-Za-z0-9.]+_\d+)"', rf'id="{name}-\1"', svg)
+
+
+def _no_date(kind: str) -> dict[str, None]:
+    return {} if kind == "png" else {"Date": None} if kind == "svg" else {"CreationDate": None}

@@ -1,0 +1,90 @@
+"""One symbol's prices as a trained run forecast them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.trained import TrainedRun
+
+BATCH_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class ForecastSeries:
+    """Forecasts of one part in order of date; N windows.
+
+    Attributes:
+        symbol, part: whose, and of which part of the windows.
+        horizon: rows from the last known price to the target.
+        dates: datetime64 [N], of the targets.
+        actual, model, persistence: float64 [N], in price units; persistence is the last known price.
+    """
+
+    symbol: str
+    part: str
+    horizon: int
+    dates: np.ndarray
+    actual: np.ndarray
+    model: np.ndarray
+    persistence: np.ndarray
+
+
+def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = "test") -> ForecastSeries:
+    """Forecast a symbol's windows of a part, each from known prices; only this symbol is read.
+
+    Args:
+        symbol: None: the first one of the run.
+
+    Raises:
+        InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
+            windows in the part.
+    """
+    from hpc_lstm import preprocess
+    from hpc_lstm.forecast import price_forecast
+    from hpc_lstm.market.store import MarketStore
+
+    scaler = trained.scaler
+    name = scaler.symbols[0] if symbol is None else symbol
+    with MarketStore(trained.config.data.store) as store:
+        store.symbol(name)
+        if name not in scaler.symbols:
+            raise InputError(f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}")
+        data = trained.config.data.model_copy(update={"symbols": [name]})
+        backend = preprocess.backend(trained.config.train.backend)
+        prepared = preprocess.prepare(store, data, World(), backend, scaler=scaler)
+        if prepared.index.total(part) == 0:
+            raise InputError(f"{trained.files.path}: {name} has no windows in the {part} part; see data.split")
+        windows = prepared.load(part)
+        dates, actual, model, last = [], [], [], []
+        for start in range(0, len(windows), BATCH_SIZE):
+            numbers = np.arange(start, min(start + BATCH_SIZE, len(windows)), dtype=np.int64)
+            inputs, _ = windows.batch(numbers)
+            prices = windows.prices(numbers)
+            output = trained.predict(inputs)
+            model.append(price_forecast(output, prices.symbol, prices.anchor, scaler, data.target))
+            dates.append(prices.date)
+            actual.append(prices.actual)
+            last.append(prices.anchor)
+        when = np.concatenate(dates).astype(f"datetime64[{store.date_unit}]")
+    return ForecastSeries(
+        name, part, data.horizon, when, np.concatenate(actual), np.concatenate(model), np.concatenate(last)
+    )
+
+
+def open_and_forecast(run_dir: str | Path, symbol: str | None = None, part: str = "test") -> ForecastSeries:
+    """``forecast_series`` of the run at ``run_dir``.
+
+    Raises:
+        InputError: also if the run was not completed.
+    """
+    from hpc_lstm.trained import open_run
+
+    return forecast_series(open_run(run_dir), symbol, part)
