@@ -2,10 +2,10 @@
 
     python benchmarks/preprocess.py [--symbols N] [--days D] [--features F] [--window T] [--rounds R]
 
-Both fit min-max scaling per symbol on the same float64 prices, scale to float32, and copy every window out once,
-in batches, in the same random order. They take turns; the ratio of each turn is kept. The same program prepares
-the slice of rank 0 of 4 of a large universe (5,000 symbols of 2,500 days, 5 columns) from values made on the fly,
-and notes by how much the process grew. Results go to ``results/preprocess.json``.
+Both fit min-max scaling per symbol on the same float64 prices, scale to float32, and copy every window out
+once, in batches, in the same random order. They take turns; the ratio of each turn is kept. The same program
+prepares the slice of rank 0 of 4 of a large universe (5,000 symbols of 2,500 days, 5 columns) from made-up
+values, and notes by how much the process grew. Results go to ``results/preprocess.json``.
 """
 
 from __future__ import annotations
