@@ -6,6 +6,7 @@ are in ``metrics``; the layout of the result, which is that of ``metrics.json``,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from hpc_lstm.metrics import (
     part_metrics,
     symbol_metrics,
 )
+from hpc_lstm.run_directory import at, write_text
 from hpc_lstm.world import World
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ def evaluate_run(
     from hpc_lstm.trained import open_run, read_metrics
 
     trained = world.together(lambda: open_run(run_dir, world.threads))
+    before = world.together(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
     if store_path is not None:
         data = data.model_copy(update={"store": str(Path(store_path).expanduser().absolute())})
@@ -113,7 +116,6 @@ def evaluate_run(
         backend = preprocess.backend(trained.config.train.backend)
         prepared = preprocess.prepare(store, data, world, backend, scaler=trained.scaler)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
-    before = read_metrics(trained.files) if trained.files.metrics.exists() else {}
     if store_path is None:
         metrics = {**before, **metrics}
     else:
@@ -121,6 +123,15 @@ def evaluate_run(
         notes += _seen_in_training(before, metrics)
     metrics["notes"] += notes
     return metrics
+
+
+def write_metrics(run_dir: str | Path, metrics: dict[str, Any]) -> None:
+    """Write a run's ``metrics.json``, whole or not at all, as strict JSON.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_text(at(run_dir).metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 
 def comparison_table(metrics: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
 from hpc_lstm import preprocess
 from hpc_lstm.errors import InputError
-from hpc_lstm.forecast import comparison_table, evaluate, evaluate_run
+from hpc_lstm.forecast import comparison_table, evaluate, evaluate_run, write_metrics
 from hpc_lstm.metrics import METHODS
 from hpc_lstm.world import World
 
@@ -143,7 +143,16 @@ def run_dir(tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_run_is_measured_as_training_did(run_dir: Path) -> None:
     before = json.loads((run_dir / "metrics.json").read_text())
-    assert evaluate_run(run_dir, None, World()) == before
+    measured = evaluate_run(run_dir, None, World())
+    assert measured == before
+    write_metrics(run_dir, measured)
+    assert json.loads((run_dir / "metrics.json").read_text()) == before
+
+
+def test_damaged_metrics_are_not_written_over(run_dir: Path) -> None:
+    (run_dir / "metrics.json").write_text('{"format": ')
+    with pytest.raises(InputError, match=r"metrics\.json: cannot be read as JSON"):
+        evaluate_run(run_dir, None, World())
 
 
 def test_other_store_is_scaled_by_the_run(run_dir: Path, tmp_path: Path) -> None:
