@@ -1,0 +1,298 @@
+"""The market store: one HDF5 file of many symbols' prices, made for reading a contiguous slice of rows.
+
+    /symbols [S] utf-8          /offsets [S+1] int64: rows offsets[s]..offsets[s+1] are symbol s's, by date
+    /dates [R] int64            days since 1970-01-01 ("D"), or nanoseconds ("ns"): attribute date_unit
+    /values [R, C] float64      one column per name in the attribute columns
+    attributes                  format, version, columns, source, created, date_unit, and what the maker adds
+
+``/values`` and ``/dates`` are contiguous on disk, so a slice is one read of just its bytes. A store is written to
+a temporary name in its folder and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpc_lstm.errors import StoreError
+
+FORMAT = "hpc_lstm market store"
+VERSION = 1
+DATE_UNITS = ("D", "ns")
+
+
+class MarketStore:
+    """A market store open for reading; a context manager.
+
+    Attributes:
+        path: of the file.
+        symbols: S names. offsets: int64 [S+1]. columns: C names.
+        attributes: everything else that the file says of itself.
+        date_unit: "D" or "ns".
+        bytes_read: bytes of ``/values`` read so far.
+
+    Raises:
+        StoreError: the file is missing, no market store, of a newer version, or damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.bytes_read = 0
+        if not self.path.is_file():
+            raise StoreError(
+                f"{path}: no such market store; make one with `hpc-lstm import`, `fetch` or `synth`"
+            )
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise StoreError(f"{path}: {_why_unreadable(error)}") from None
+        try:
+            self._open()
+        except (KeyError, ValueError, OSError, TypeError) as error:
+            self._file.close()
+            raise StoreError(f"{path}: damaged market store ({_short(error)}); make it again") from None
+        except StoreError:
+            self._file.close()
+            raise
+
+    def _open(self) -> None:
+        attributes = {key: _plain(value) for key, value in self._file.attrs.items()}
+        if attributes.get("format") != FORMAT:
+            raise StoreError(
+                f'{self.path}: not a market store: its attribute "format" is {attributes.get("format")!r}, '
+                f'not "{FORMAT}"'
+            )
+        if attributes["version"] != VERSION:
+            raise StoreError(
+                f"{self.path}: market store of version {attributes['version']}; this program reads version {VERSION}"
+            )
+        self.columns = [str(name) for name in attributes.pop("columns")]
+        self.date_unit = str(attributes.get("date_unit", "D"))
+        self.attributes: dict[str, Any] = attributes
+        self.symbols = [str(name) for name in self._file["symbols"].asstr()[:]]
+        self.offsets = self._file["offsets"][:].astype(np.int64)
+        self._dates, self._values = self._file["dates"], self._file["values"]
+        rows = int(self.offsets[-1])
+        sound = (
+            len(self.offsets) == len(self.symbols) + 1
+            and self.offsets[0] == 0
+            and (np.diff(self.offsets) >= 0).all()
+            and self._values.shape == (rows, len(self.columns))
+            and self._dates.shape == (rows,)
+            and self.date_unit in DATE_UNITS
+        )
+        if not sound:
+            raise ValueError("its parts do not fit together")
+
+    def __enter__(self) -> MarketStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._file.close()
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Values of rows ``start`` to ``stop``, float64 [stop - start, C]."""
+        values = np.empty((stop - start, len(self.columns)))
+        if len(values):
+            self._read(self._values, values, start, stop)
+            self.bytes_read += values.nbytes
+        return values
+
+    def dates(self, start: int, stop: int) -> np.ndarray:
+        """Dates of rows ``start`` to ``stop``, int64 [stop - start]."""
+        dates = np.empty(stop - start, np.int64)
+        if len(dates):
+            self._read(self._dates, dates, start, stop)
+        return dates
+
+    def column(self, name: str) -> int:
+        """The number of a column.
+
+        Raises:
+            StoreError: there is none of this name; the nearest is given.
+        """
+        return _find(name, self.columns, "column", self.path)
+
+    def symbol(self, name: str) -> int:
+        """The number of a symbol.
+
+        Raises:
+            StoreError: there is none of this name; the nearest is given.
+        """
+        return _find(name, self.symbols, "symbol", self.path)
+
+    def _read(self, dataset: h5py.Dataset, target: np.ndarray, start: int, stop: int) -> None:
+        try:
+            dataset.read_direct(target, np.s_[start:stop])
+        except OSError as error:
+            raise StoreError(f"{self.path}: rows {start} to {stop} cannot be read: {_short(error)}") from None
+
+
+class StoreWriter:
+    """Writes a market store, symbol by symbol, whole or not at all; a context manager.
+
+    Values go to a scratch file first, so that the memory it needs is one symbol's and the rows need not be
+    known before.
+
+    Args:
+        path: the store; an older one is replaced when the new one is whole.
+        columns: names of the values' columns.
+        source: where the prices come from, for people.
+        date_unit: "D" (days since 1970-01-01) or "ns".
+        attributes: more to say of the store; texts and numbers.
+
+    Raises:
+        StoreError: the folder is missing or cannot be written, or the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: Sequence[str],
+        source: str,
+        *,
+        date_unit: str = "D",
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.columns, self.source, self.date_unit = list(columns), source, date_unit
+        self.attributes = dict(attributes or {})
+        self._symbols: dict[str, int] = {}  # name to rows
+        if not self.path.parent.is_dir():
+            raise StoreError(f"{path}: there is no folder {self.path.parent}; make it first")
+        if self.path.is_dir():
+            raise StoreError(f"{path}: is a folder; name a file to write the market store to")
+        self._temporary = ""
+        with self._disk():
+            self._values, self._dates = (
+                tempfile.TemporaryFile(dir=self.path.parent, prefix=f".{self.path.name}.") for _ in range(2)
+            )
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def append(self, symbol: str, dates: np.ndarray, values: np.ndarray) -> None:
+        """Add a symbol's rows.
+
+        Args:
+            symbol: a name not yet in the store.
+            dates: int64 [n], ascending, in ``date_unit``.
+            values: float64 [n, C].
+
+        Raises:
+            StoreError: the symbol is there already, or the disk is full.
+            ValueError: shapes or order are wrong.
+        """
+        dates = np.ascontiguousarray(dates, np.int64)
+        values = np.ascontiguousarray(values, np.float64)
+        if symbol in self._symbols:
+            raise StoreError(f"{self.path}: symbol {symbol!r} comes twice")
+        if values.shape != (len(dates), len(self.columns)):
+            raise ValueError(f"{symbol}: {len(dates)} dates and values {values.shape} do not fit {self.columns}")
+        if (np.diff(dates) <= 0).any():
+            raise ValueError(f"{symbol}: dates must ascend, each once")
+        with self._disk():
+            self._dates.write(dates.data)
+            self._values.write(values.data)
+        self._symbols[symbol] = len(dates)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                with self._disk():
+                    self._finish()
+        finally:
+            self._values.close()
+            self._dates.close()
+            if self._temporary and os.path.exists(self._temporary):
+                os.unlink(self._temporary)
+
+    def _finish(self) -> None:
+        handle, self._temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        os.close(handle)
+        offsets = np.concatenate([[0], np.cumsum(list(self._symbols.values()), dtype=np.int64)])
+        rows = int(offsets[-1])
+        with h5py.File(self._temporary, "w") as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file.attrs["columns"] = self.columns
+            file.attrs["source"], file.attrs["date_unit"] = self.source, self.date_unit
+            file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            for key, value in self.attributes.items():
+                file.attrs[key] = value
+            file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
+            file.create_dataset("offsets", data=offsets.astype(np.int64))
+            _copy(self._dates, file.create_dataset("dates", (rows,), np.int64))
+            _copy(self._values, file.create_dataset("values", (rows, len(self.columns)), np.float64))
+        with open(self._temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(self._temporary, 0o644)
+        os.replace(self._temporary, self.path)
+
+    def _disk(self) -> _Disk:
+        return _Disk(self.path)
+
+
+class _Disk:
+    """Turns an operating system's error into the user's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            reason = error.strerror or _short(error)
+            raise StoreError(f"{self._path}: cannot be written: {reason}; make room or choose another file") from None
+
+
+def _copy(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 << 26) -> None:
+    scratch.seek(0)
+    row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64))
+    rows = max(1, bytes_at_once // row_bytes)
+    for start in range(0, dataset.shape[0], rows):
+        stop = min(start + rows, dataset.shape[0])
+        block = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
+        scratch.readinto(block.data.cast("B"))
+        dataset.write_direct(block, dest_sel=np.s_[start:stop])
+
+
+def _find(name: str, known: list[str], kind: str, path: Path) -> int:
+    if name in known:
+        return known.index(name)
+    close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.upper(), known, 1)
+    few = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+    hint = f'did you mean "{close[0]}"?' if close else f"it has {few}"
+    raise StoreError(f'{path}: no {kind} "{name}"; {hint}')
+
+
+def _why_unreadable(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if "truncated" in str(error):
+        return "truncated market store: its end is missing; make or copy it again"
+    return "not a market store: no HDF5 file"
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]
