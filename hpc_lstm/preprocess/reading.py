@@ -122,7 +122,7 @@ def _check(
         piece = pieces[place]
         store_row = piece.start - piece.before + row - int(offsets[place])
         symbol = store.symbols[int(np.searchsorted(store.offsets, store_row, side="right")) - 1]
-        date = np.datetime64(int(store.dates(store_row, store_row + 1)[0]), store.date_unit)
+        date = store.dates(store_row, store_row + 1).astype(f"datetime64[{store.date_unit}]")[0]
         expected = "a number above 0, since its log returns are taken" if logarithmic else "a finite number"
         raise InputError(
             f'{store.path}: symbol {symbol}, column "{columns.store_columns[number]}", {date}: '

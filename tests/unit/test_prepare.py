@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from hpc_lstm import preprocess
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.preprocess import host, reading
 from hpc_lstm.preprocess.partition import PARTS
 from hpc_lstm.world import World
@@ -319,3 +321,22 @@ def test_backend_by_name() -> None:
     assert preprocess.backend("auto") is preprocess.backend("host") is host
     with pytest.raises(ConfigError, match="cuda"):
         preprocess.backend("cuda")
+
+
+def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path) -> None:
+    memory = MemoryStore([60, 3, 45])
+    with StoreWriter(tmp_path / "market.h5", COLUMNS, "test") as writer:
+        for number, name in enumerate(memory.symbols):
+            start, stop = (int(edge) for edge in memory.offsets[number : number + 2])
+            writer.append(name, memory.dates(start, stop), memory.values[start:stop])
+    data = config(features=["close", "log-returns"], horizon=2)
+    with MarketStore(tmp_path / "market.h5") as store:
+        prepared = prepare(store, data)[0]
+        index = prepared.index
+        needed = 2 * index.slice("train").rows + index.slice("validation").rows
+        assert store.bytes_read == needed * 8 * len(COLUMNS)
+        for part in PARTS:
+            check_part(memory, data, part, [on_ranks(1, lambda _: prepared.load(part))[0]])  # noqa: B023
+        assert prepared.skipped == ["S1"]
+        with pytest.raises(InputError, match="S2"):
+            prepare(store, config(symbols=["S22"]))
