@@ -19,8 +19,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +45,9 @@ class Timeline:
         self._last = 0  # ns since the origin, at which the present phase began or went on
         self._stack = ["startup"]
         self._totals = dict.fromkeys(PHASES, 0)
+        self._spans_of: dict[str, AbstractContextManager[None]] = {
+            phase: _Span(self, phase) for phase in PHASES
+        }
         self._spans: list[tuple[str, int, int]] = []
         self._merged: dict[str, list[int]] = {}
         self._written = 0
@@ -65,16 +67,9 @@ class Timeline:
             }
             self._file.write(json.dumps(header) + "\n")
 
-    @contextmanager
-    def span(self, phase: str) -> Iterator[None]:
+    def span(self, phase: str) -> AbstractContextManager[None]:
         """Be in ``phase`` (one of ``PHASES``) inside the block."""
-        self._switch()
-        self._stack.append(phase)
-        try:
-            yield
-        finally:
-            self._switch()
-            self._stack.pop()
+        return self._spans_of[phase]
 
     def enter(self, phase: str) -> None:
         """Be in ``phase`` from now on, wherever no span is open."""
@@ -94,10 +89,9 @@ class Timeline:
     def flush(self) -> None:
         """Write the spans recorded since the last flush."""
         if self._file is not None:
-            for phase, start, end in self._spans:
-                self._write(phase, start, end, end - start, 1)
-            for phase, (start, end, busy, count) in self._merged.items():
-                self._write(phase, start, end, busy, count)
+            lines = [_line(phase, start, end, end - start, 1) for phase, start, end in self._spans]
+            lines += [_line(phase, *merged) for phase, merged in self._merged.items()]
+            self._file.write("".join(lines))
             self._file.flush()
         self._spans.clear()
         self._merged.clear()
@@ -116,7 +110,7 @@ class Timeline:
         return time.perf_counter_ns() - self._origin
 
     def _switch(self) -> None:
-        now = self._now()
+        now = time.perf_counter_ns() - self._origin
         phase, start = self._stack[-1], self._last
         self._totals[phase] += now - start
         self._last = now
@@ -131,21 +125,44 @@ class Timeline:
         merged[2] += now - start
         merged[3] += 1
 
-    def _write(self, phase: str, start: int, end: int, busy: int, count: int) -> None:
-        assert self._file is not None
-        self._file.write(
-            f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {busy}, "count": {count}}}\n'
-        )
+
+class _Span:
+    """A block in one phase of a timeline: no state, so entered as often as one likes, also within itself.
+
+    A class, and one object a phase: ``contextlib.contextmanager`` takes longer than the recording itself.
+    """
+
+    __slots__ = ("_phase", "_timeline")
+
+    def __init__(self, timeline: Timeline, phase: str) -> None:
+        self._timeline = timeline
+        self._phase = phase
+
+    def __enter__(self) -> None:
+        self._timeline._switch()
+        self._timeline._stack.append(self._phase)
+
+    def __exit__(self, *error: object) -> None:
+        self._timeline._switch()
+        self._timeline._stack.pop()
+
+
+def _line(phase: str, start: int, end: int, busy: int, count: int) -> str:
+    return (
+        f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {busy}, "count": {count}}}\n'
+    )
 
 
 def _process_age_ns() -> int:
     """How long ago this process was started, within a clock tick (10 ms).
 
-    Not psutil's ``create_time``: it counts from the boot time in whole seconds, so is wrong by up to a second.
+    Not psutil's ``create_time``: it counts from the boot time in whole seconds: up to a second off.
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5): starttime, in ticks since boot
+        started = int(fields[19]) / os.sysconf(
+            "SC_CLK_TCK"
+        )  # field 22 of proc(5): starttime, in ticks since boot
         return max(0, int((time.clock_gettime(time.CLOCK_BOOTTIME) - started) * 1e9))
     except (OSError, AttributeError):  # not Linux: the time before this module was loaded is not known
         return 0

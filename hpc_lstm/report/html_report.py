@@ -75,7 +75,9 @@ def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
         ("Environment", _environment),
     )
     with figures.styled():
-        body = "\n".join(f"<section><h2>{title}</h2>\n{_section(make, run)}</section>" for title, make in sections)
+        body = "\n".join(
+            f"<section><h2>{title}</h2>\n{_section(make, run)}</section>" for title, make in sections
+        )
     write_text(path, _page(run, body))
     return path
 
@@ -112,19 +114,29 @@ def _headline(run: RunDirectory) -> str:
 def _worth(run: RunDirectory) -> str:
     metrics = read_metrics(run)
     found = [(part, metrics[part]) for part in PARTS if metrics.get(part)]
-    parts = [f'<p class="verdict">{escape(str(table["verdict"]))}</p>' for _, table in found if table.get("verdict")]
+    parts = [
+        f'<p class="verdict">{escape(str(table["verdict"]))}</p>'
+        for _, table in found
+        if table.get("verdict")
+    ]
     for part, table in found:
         dates = " to ".join(str(table[key]) for key in ("first_date", "last_date") if table.get(key))
-        about = ", ".join(t for t in (f"{table['windows']:,} windows" if "windows" in table else "", dates) if t)
-        parts.append(f"<h3>{part.capitalize()}</h3>" + (f'<p class="what">{escape(about)}</p>' if about else ""))
+        about = ", ".join(
+            t for t in (f"{table['windows']:,} windows" if "windows" in table else "", dates) if t
+        )
+        parts.append(
+            f"<h3>{part.capitalize()}</h3>" + (f'<p class="what">{escape(about)}</p>' if about else "")
+        )
         header = ["method", *(f"{title} ({unit})" if unit else title for title, _, unit, _ in METRICS)]
-        rows = [[m, *(_number(table[m].get(k), f) for _, k, _, f in METRICS)] for m in METHODS if table.get(m)]
+        rows = [
+            [m, *(_number(table[m].get(k), f) for _, k, _, f in METRICS)] for m in METHODS if table.get(m)
+        ]
         parts.append(_table(header, rows))
     parts += [f"<p>{escape(str(note))}</p>" for note in metrics.get("notes", [])]
     speed = metrics.get("samples_per_second")
-    about = [f"{speed:,.0f} windows a second" if isinstance(speed, (int, float)) else ""]
-    about += [f"{key} {metrics[key]}" for key in ("ranks", "engine", "backend") if key in metrics]
-    parts.append(f"<p>{escape(', '.join(a for a in about if a))}</p>")
+    run_with = [f"{speed:,.0f} windows a second"] if isinstance(speed, (int, float)) else []
+    run_with += [f"{key} {metrics[key]}" for key in ("ranks", "engine", "backend") if key in metrics]
+    parts.append(f"<p>{escape(', '.join(run_with))}</p>")
     return "\n".join(parts) + "\n"
 
 

@@ -67,7 +67,9 @@ def plot_prices(
         figures.save(prices_figure(symbol, column, dates, prices, averages), path)
 
 
-def plot_forecast(run_dir: str | Path, path: str | Path, *, symbol: str | None = None, part: str = "test") -> None:
+def plot_forecast(
+    run_dir: str | Path, path: str | Path, *, symbol: str | None = None, part: str = "test"
+) -> None:
     """Write a symbol's actual prices with the run's forecasts and persistence; default: the first symbol.
 
     Raises:
@@ -92,7 +94,9 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     run = run_directory.at(run_dir)
     entries = read(run.history)
     if not entries:
-        raise InputError(f"{run.history}: no losses there; train for longer, or give the folder of another run")
+        raise InputError(
+            f"{run.history}: no losses there; train for longer, or give the folder of another run"
+        )
     with figures.styled():
         figures.save(history_figure(entries), path)
 
@@ -126,7 +130,9 @@ def prices_figure(
     axes.set_xlabel("date")
     axes.margins(x=0.01)
     if averages:
-        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(5, len(averages) + 1), borderaxespad=0)
+        axes.legend(
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(5, len(averages) + 1), borderaxespad=0
+        )
     return figure
 
 
@@ -172,7 +178,13 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
     axes.plot(*validation, "o-", color=BLUE, markersize=4, label="validation")
     if len(validation[0]):
         best = int(np.argmin(validation[1]))
-        axes.plot(*validation[:, best], "*", color=RED, markersize=13, label=f"best validation {validation[1, best]:.4g}")
+        axes.plot(
+            *validation[:, best],
+            "*",
+            color=RED,
+            markersize=13,
+            label=f"best validation {validation[1, best]:.4g}",
+        )
     losses = np.concatenate([train[1], validation[1]])
     if len(losses) and losses.min() > 0 and losses.max() / losses.min() > 20:
         axes.set_yscale("log")
@@ -188,7 +200,9 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
         right.spines["right"].set_visible(True)
         right.grid(visible=False)
         right.set_ylim(bottom=0)
-        handles, labels = (a + b for a, b in zip((handles, labels), right.get_legend_handles_labels(), strict=True))
+        handles, labels = (
+            a + b for a, b in zip((handles, labels), right.get_legend_handles_labels(), strict=True)
+        )
     axes.legend(handles, labels, loc="upper right")
     return figure
 
@@ -205,7 +219,15 @@ def timing_figure(timing: Timing) -> Figure:
             continue
         edge = {"edgecolor": "white", "linewidth": 0.5} if few else {"linewidth": 0}
         height = 0.75 if few else 1.0
-        axes.barh(np.arange(len(ranks)), seconds[:, number], height, left, color=PHASE_COLOURS[phase], label=phase, **edge)
+        axes.barh(
+            np.arange(len(ranks)),
+            seconds[:, number],
+            height,
+            left,
+            color=PHASE_COLOURS[phase],
+            label=phase,
+            **edge,
+        )
         left += seconds[:, number]
     axes.set_title("Where each rank's time went")
     axes.set_xlabel("seconds in each phase" + ("" if timing.starts == 1 else ", all starts together"))

@@ -56,12 +56,16 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
     with MarketStore(trained.config.data.store) as store:
         store.symbol(name)
         if name not in scaler.symbols:
-            raise InputError(f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}")
+            raise InputError(
+                f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
+            )
         data = trained.config.data.model_copy(update={"symbols": [name]})
         backend = preprocess.backend(trained.config.train.backend)
         prepared = preprocess.prepare(store, data, World(), backend, scaler=scaler)
         if prepared.index.total(part) == 0:
-            raise InputError(f"{trained.files.path}: {name} has no windows in the {part} part; see data.split")
+            raise InputError(
+                f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
+            )
         windows = prepared.load(part)
         dates, actual, model, last = [], [], [], []
         for start in range(0, len(windows), BATCH_SIZE):
@@ -69,7 +73,9 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             inputs, _ = windows.batch(numbers)
             prices = windows.prices(numbers)
             output = trained.predict(inputs)
-            model.append(price_forecast(output, prices.symbol, prices.anchor, scaler, data.target))
+            model.append(
+                price_forecast(output, prices.symbol, prices.anchor, scaler, prepared.columns.target)
+            )
             dates.append(prices.date)
             actual.append(prices.actual)
             last.append(prices.anchor)

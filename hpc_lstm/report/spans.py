@@ -77,7 +77,10 @@ class Timing:
         with h5py.File(self.path, "r") as file:
             for start in range(int(self.offsets[part]), int(self.offsets[part + 1]), CHUNK):
                 here = slice(start, min(start + CHUNK, int(self.offsets[part + 1])))
-                yield file["spans/phase"][here], np.stack([file[f"spans/{name}"][here] for name in SPAN_FIELDS])
+                yield (
+                    file["spans/phase"][here],
+                    np.stack([file[f"spans/{name}"][here] for name in SPAN_FIELDS]),
+                )
 
     def _per_rank(self, values: np.ndarray) -> np.ndarray:
         total = np.zeros((len(self.ranks), *values.shape[1:]))
@@ -99,12 +102,16 @@ def gather_timing(run_dir: str | Path) -> Path:
     run = run_directory.at(run_dir)
     sources = _sources(run)
     if not sources:
-        raise InputError(f"{run.path}: no timing/rank-*.jsonl there; give the folder of a run that was started")
+        raise InputError(
+            f"{run.path}: no timing/rank-*.jsonl there; give the folder of a run that was started"
+        )
     with whole_file(run.timing) as temporary, h5py.File(temporary, "w") as file:
         writer = _Writer(file)
         parts = [part for source in sources for part in _read(source, writer)]
         if not parts:
-            raise InputError(f"{run.path / 'timing'}: no rank has written a span yet; wait until the run is under way")
+            raise InputError(
+                f"{run.path / 'timing'}: no rank has written a span yet; wait until the run is under way"
+            )
         writer.finish(parts)
     return run.timing
 
@@ -124,7 +131,9 @@ def load_timing(run_dir: str | Path) -> Timing:
                 return _load(run.timing)
             except (OSError, KeyError, ValueError) as error:
                 if not sources:
-                    raise InputError(f"{run.timing}: damaged ({error}), and timing/rank-*.jsonl are gone") from None
+                    raise InputError(
+                        f"{run.timing}: damaged ({error}), and timing/rank-*.jsonl are gone"
+                    ) from None
     return _load(gather_timing(run_dir))
 
 
@@ -169,7 +178,13 @@ class _Writer:
         self._spans: list[tuple[int, int, int, int, int]] = []
         for name, kind in (("phase", "u1"), *((name, "i8") for name in SPAN_FIELDS)):
             file.create_dataset(
-                f"spans/{name}", (0,), kind, maxshape=(None,), chunks=(CHUNK // 8,), compression="gzip", shuffle=True
+                f"spans/{name}",
+                (0,),
+                kind,
+                maxshape=(None,),
+                chunks=(CHUNK // 8,),
+                compression="gzip",
+                shuffle=True,
             )
 
     def add(self, span: tuple[int, int, int, int, int]) -> None:
@@ -214,7 +229,12 @@ def _read(path: Path, writer: _Writer) -> list[_Part]:
                             f"expected {FORMAT!r} version {VERSION}; read it with the hpc-lstm that wrote it"
                         )
                     parts.append(
-                        _Part(int(record["rank"]), int(record["size"]), str(record["node"]), record["origin_unix_ns"])
+                        _Part(
+                            int(record["rank"]),
+                            int(record["size"]),
+                            str(record["node"]),
+                            record["origin_unix_ns"],
+                        )
                     )
                 elif "wall_ns" in record:
                     totals = record["phases_ns"]

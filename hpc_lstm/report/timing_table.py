@@ -26,7 +26,15 @@ def timing_table(run_dir: str | Path) -> str:
     seconds, wall = timing.rank_seconds(), timing.rank_wall()
     total = wall.sum()
     single = len(wall) <= RANK_COLUMNS
-    header = ["phase", "min", "mean", "max", "share", "imbalance", *(f"rank {r}" for r in timing.ranks if single)]
+    header = [
+        "phase",
+        "min",
+        "mean",
+        "max",
+        "share",
+        "imbalance",
+        *(f"rank {r}" for r in timing.ranks if single),
+    ]
     rows = [_row(phase, seconds[:, i], total, single) for i, phase in enumerate(PHASES)]
     rows += [_row("all phases", seconds.sum(axis=1), total, single), _row("wall", wall, total, single)]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -75,11 +83,17 @@ def notes(timing: Timing) -> list[str]:
     if timing.starts > 1:
         lines.append(f"The run was started {timing.starts} times; the times of all starts are added up.")
         if len(np.unique(timing.size)) > 1:
-            sizes = ", ".join(str(n) for n in dict.fromkeys(timing.size[np.argsort(timing.origin_unix_ns)].tolist()))
-            lines.append(f"The number of ranks changed ({sizes}), so imbalance is that of unequal shares of the run.")
+            sizes = ", ".join(
+                str(n) for n in dict.fromkeys(timing.size[np.argsort(timing.origin_unix_ns)].tolist())
+            )
+            lines.append(
+                f"The number of ranks changed ({sizes}), so imbalance is that of unequal shares of the run."
+            )
     cut = int((~timing.complete).sum())
     if cut:
-        lines.append(f"{cut} of {len(timing.complete)} processes left no totals (killed or still running): what they")
+        lines.append(
+            f"{cut} of {len(timing.complete)} processes left no totals (killed or still running): what they"
+        )
         lines[-1] += " had written so far is counted."
     return lines
 
@@ -94,4 +108,7 @@ def _row(name: str, seconds: np.ndarray, total: float, single: bool) -> list[str
 
 
 def _justify(row: list[str], widths: list[int]) -> list[str]:
-    return [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+    return [
+        row[0].ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+    ]

@@ -145,7 +145,11 @@ def _write_perfetto(timing: Timing, file: IO[bytes]) -> None:
             track = _track(pid, event.tid)
             if event.tid not in threads:
                 threads.add(event.tid)
-                thread = _number(1, pid) + _number(2, _track(pid, event.tid)) + _text_field(5, thread_name(event.tid))
+                thread = (
+                    _number(1, pid)
+                    + _number(2, _track(pid, event.tid))
+                    + _text_field(5, thread_name(event.tid))
+                )
                 descriptor = _number(1, track) + _number(5, _track(pid, -1)) + _bytes(4, thread)
                 file.write(_packet(_bytes(60, descriptor)))
             begin = _number(9, _SLICE_BEGIN) + _number(11, track)

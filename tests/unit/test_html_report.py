@@ -63,11 +63,18 @@ def run_dir(tmp_path):
 
 def complete(path):
     write_part(path, one_by_one(("startup", 10**9), ("compute", 3 * 10**9)), node=EVIL)
-    losses = [{"kind": "validation", "step": s, "epoch": float(s), "loss": 1 / s, "best": True} for s in (1, 2)]
+    losses = [
+        {"kind": "validation", "step": s, "epoch": float(s), "loss": 1 / s, "best": True} for s in (1, 2)
+    ]
     (path / "history.jsonl").write_text("".join(json.dumps(e) + "\n" for e in losses))
     numbers = {"rmse": 1.25, "mae": 1.0, "mape": 2.0, "mase": 1.1, "directional_accuracy": None}
-    part = {"windows": 1234, "first_date": "2010-01-04", "last_date": "2011-01-04", "verdict": f"Verdict {EVIL}"}
-    part |= {method: numbers for method in ("model", "persistence", "drift")}
+    part = {
+        "windows": 1234,
+        "first_date": "2010-01-04",
+        "last_date": "2011-01-04",
+        "verdict": f"Verdict {EVIL}",
+    }
+    part |= dict.fromkeys(("model", "persistence", "drift"), numbers)
     metrics = {"format": "hpc_lstm metrics", "version": 1, "validation": part, "test": part, "notes": [EVIL]}
     (path / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 1e4, "ranks": 2}))
 
@@ -77,7 +84,9 @@ def test_a_completed_run(run_dir, monkeypatch):
     for name in ("model.keras", "scaler.h5"):
         (run_dir / name).touch()
     days = np.datetime64("2010-01-04") + np.arange(50)
-    series = ForecastSeries(EVIL, "test", 1, days, days.astype(float), days.astype(float) + 1, days.astype(float))
+    series = ForecastSeries(
+        EVIL, "test", 1, days, days.astype(float), days.astype(float) + 1, days.astype(float)
+    )
     monkeypatch.setattr(html_report, "open_and_forecast", lambda path, part: series)
     path = write_report(run_dir)
     assert path == run_dir / "report.html"

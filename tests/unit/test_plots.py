@@ -27,7 +27,9 @@ def lines(axes):
 @pytest.fixture
 def run_dir(tmp_path):
     for rank in range(2):
-        spans = one_by_one(("startup", 3 * 10**9), ("compute", (5 + rank) * 10**9), ("wait", (1 - rank) * 10**9))
+        spans = one_by_one(
+            ("startup", 3 * 10**9), ("compute", (5 + rank) * 10**9), ("wait", (1 - rank) * 10**9)
+        )
         write_part(tmp_path, spans, rank=rank, size=2)
     entries = [
         {"kind": "train", "step": 1, "epoch": 0.5, "loss": 0.9, "learning_rate": 0.001},
@@ -102,7 +104,9 @@ def test_losses_that_are_no_numbers_are_left_out_and_the_best_is_marked(run_dir)
 
 
 def test_a_long_history_is_thinned_by_means():
-    entries = [{"kind": "train", "epoch": i / 1e4, "loss": float(i), "learning_rate": 1e-3} for i in range(10_000)]
+    entries = [
+        {"kind": "train", "epoch": i / 1e4, "loss": float(i), "learning_rate": 1e-3} for i in range(10_000)
+    ]
     with figures.styled():
         (axes,) = plots.history_figure(entries).axes
     drawn = lines(axes)["train"]

@@ -29,7 +29,9 @@ def test_every_span_and_total_of_every_rank_arrives(tmp_path, monkeypatch):
     rng = np.random.default_rng(3)
     wrote = {}
     for rank in range(3):
-        wrote[rank] = one_by_one(*((PHASES[rng.integers(9)], int(rng.integers(1000))) for _ in range(20 + rank)))
+        wrote[rank] = one_by_one(
+            *((PHASES[rng.integers(9)], int(rng.integers(1000))) for _ in range(20 + rank))
+        )
         write_part(tmp_path, wrote[rank], rank=rank, size=3, node=f"n{rank}", origin_unix_ns=10**18 + rank)
     timing = load_timing(tmp_path)
     assert timing.rank.tolist() == [0, 1, 2]

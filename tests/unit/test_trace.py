@@ -15,11 +15,21 @@ from hpc_lstm.report.trace import write_trace
 ORIGIN = 1_700_000_000_000_000_000
 SPANS = {
     0: one_by_one(("startup", 1_500), ("compute", 2_001), ("wait", 0), ("compute", 999)),
-    1: [*one_by_one(("startup", 100)), ("compute", 100, 900, 500, 4), ("wait", 150, 950, 300, 3), ("compute", 950, 990, 40, 2)],
+    1: [
+        *one_by_one(("startup", 100)),
+        ("compute", 100, 900, 500, 4),
+        ("wait", 150, 950, 300, 3),
+        ("compute", 950, 990, 40, 2),
+    ],
 }
 # Absolute begin and end in ns after the first origin, phase; rank 1 started 5 us later.
 EXPECTED = {
-    (0, "spans"): [(0, 1500, "startup"), (1500, 3501, "compute"), (3501, 3501, "wait"), (3501, 4500, "compute")],
+    (0, "spans"): [
+        (0, 1500, "startup"),
+        (1500, 3501, "compute"),
+        (3501, 3501, "wait"),
+        (3501, 4500, "compute"),
+    ],
     (1, "spans"): [(5000, 5100, "startup")],
     (1, "compute, merged"): [(5100, 5900, "compute"), (5950, 5990, "compute")],
     (1, "wait, merged"): [(5150, 5950, "wait")],
@@ -61,7 +71,8 @@ def check_trace_events(trace: dict) -> dict[tuple[str, str], list[tuple[int, int
     for track in slices.values():
         assert all(a[1] <= b[0] for a, b in pairwise(track)), "events of a thread overlap without nesting"
     return {
-        (names["process_name", pid, -1], names["thread_name", pid, tid]): track for (pid, tid), track in slices.items()
+        (names["process_name", pid, -1], names["thread_name", pid, tid]): track
+        for (pid, tid), track in slices.items()
     }
 
 
