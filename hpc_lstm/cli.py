@@ -76,8 +76,6 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint, or start if there is none.")
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
     """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
-    from hpc_lstm.timing import Timeline  # its clock counts from the start of the process
-
     with joined() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm import run_directory
@@ -86,7 +84,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
         settings = world.together(lambda: configuration.load(config, overrides))
         name = os.path.splitext(os.path.basename(config))[0]
         run = run_directory.at(run_dir or os.path.join("runs", name))
-        train_model(settings, run, world, Timeline, resume=resume)
+        train_model(settings, run, world, resume=resume)
 
 
 @cli.command()
@@ -95,10 +93,12 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 def evaluate(run_dir: str, store: str | None) -> None:
     """Measure a trained model against persistence and drift on validation and test."""
     with joined() as world:
-        from hpc_lstm.forecast import comparison_table, evaluate_run
+        from hpc_lstm.forecast import comparison_table, evaluate_run, write_metrics
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:
+            if store is None:
+                write_metrics(run_dir, metrics)
             click.echo(comparison_table(metrics))
 
 
@@ -109,7 +109,7 @@ def evaluate(run_dir: str, store: str | None) -> None:
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
     """Forecast the next prices of a symbol, with the error to expect."""
-    from hpc_lstm.forecast import predict_symbol
+    from hpc_lstm.prediction import predict_symbol
 
     click.echo(predict_symbol(run_dir, symbol, steps, store).table())
 

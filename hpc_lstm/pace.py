@@ -77,6 +77,10 @@ class Pace:
                 ahead.append(every - at.step % every)
         return min(ahead)
 
+    def steps_left(self, at: Position) -> int:
+        """Steps to the end of the last epoch."""
+        return max(0, (self.epochs - at.epoch) * self.steps_per_epoch - at.step_in_epoch)
+
     def advance(self, at: Position, steps: int, samples: int) -> Position:
         """The position ``steps`` later, ``samples`` windows having been seen by all ranks together."""
         in_epoch = at.step_in_epoch + steps

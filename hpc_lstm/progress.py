@@ -41,6 +41,31 @@ def close_log() -> None:
         handler.close()
 
 
+class Speed:
+    """Windows a second of all ranks together, from the first update on: compiling the first step is not training.
+
+    Args:
+        samples: windows trained on before, by the run that goes on.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._first: tuple[int, float] | None = None
+        self._last = (samples, time.monotonic())
+
+    def update(self, samples: int) -> None:
+        """Take note that all ranks together have trained on ``samples`` windows in this run."""
+        self._last = (samples, time.monotonic())
+        if self._first is None:
+            self._first = self._last
+
+    @property
+    def samples_per_second(self) -> float:
+        """NaN before the second update."""
+        if self._first is None or self._last[1] <= self._first[1]:
+            return float("nan")
+        return (self._last[0] - self._first[0]) / (self._last[1] - self._first[1])
+
+
 class ProgressDisplay:
     """Shows how far the run has come: a bar on a terminal, else a line every ``every_s`` seconds.
 

@@ -19,6 +19,7 @@ class Selection:
         loss, step: the best validation loss and the step it was seen at; infinity and 0 before the first.
         weights: flat float32 vector of that step, empty before the first.
         stale: validations since then.
+        last: the newest validation loss; NaN before the first.
     """
 
     patience: int = 0
@@ -26,10 +27,12 @@ class Selection:
     loss: float = float("inf")
     step: int = 0
     stale: int = 0
+    last: float = float("nan")
     weights: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     def offer(self, loss: float, step: int, weights: np.ndarray) -> bool:
         """Take ``weights`` if ``loss`` is better; NaN never is. Returns whether they were taken."""
+        self.last = loss
         if loss < self.loss - self.min_delta:
             self.loss, self.step, self.stale = loss, step, 0
             self.weights = weights.copy()

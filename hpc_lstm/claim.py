@@ -1,0 +1,63 @@
+"""Taking a run directory for a run: never over another one, and going on only with what is the same run."""
+
+from __future__ import annotations
+
+from hpc_lstm import config as configuration
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.run_directory import RunDirectory, write_text
+from hpc_lstm.sync.checkpoint import holds_checkpoints
+from hpc_lstm.sync.objects import ObjectStore
+from hpc_lstm.world import World
+
+
+def take_folder(run: RunDirectory, config: RunConfig, resume: bool) -> None:
+    """Make the folder, or check that it holds this very run, and write the resolved settings; on rank 0.
+
+    Raises:
+        InputError: it holds a run and ``resume`` is off, or it cannot be written.
+        ConfigError: it holds a run with other settings: the keys.
+    """
+    if run.holds_run:
+        if not resume:
+            raise InputError(
+                f"{run.path}: already holds a run; go on with it by --resume, or choose another --run-dir"
+            )
+        refuse_changes(run.load_config(), config, str(run.config))
+    try:
+        for folder in (run.path, run.rank_log(0).parent, run.rank_timing(0).parent, run.tensorboard):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{run.path}: cannot be made: {error.strerror}; choose another --run-dir") from None
+    write_text(run.config, configuration.dump(config))
+
+
+def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, world: World) -> None:
+    """Refuse to start a run afresh where checkpoints of one of the same name lie; collective.
+
+    Raises:
+        InputError: the object store holds some.
+    """
+
+    def look() -> None:
+        if world.rank == 0 and holds_checkpoints(objects, run.checkpoints_prefix):
+            raise InputError(
+                f"the storage already holds checkpoints of a run named {run.name!r}; go on with it by --resume, "
+                "or choose another --run-dir"
+            )
+
+    world.together(look)
+
+
+def refuse_changes(old: RunConfig, new: RunConfig, where: str) -> None:
+    """Refuse to go on with a run under settings that would make it another run.
+
+    Raises:
+        ConfigError: the keys, with the old and the new value.
+    """
+    changed = configuration.changed_keys(old, new)
+    if changed:
+        keys = ", ".join(
+            f"{key} (was {configuration.get(old, key)!r}, now {configuration.get(new, key)!r})" for key in changed
+        )
+        raise ConfigError(f"{where}: the run was begun with other settings: {keys}; put them back, or use a new run")

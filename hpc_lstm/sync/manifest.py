@@ -1,0 +1,109 @@
+"""``checkpoint.json``: what makes the files of all ranks one whole checkpoint. Put once, and last.
+
+    <prefix>/000000500/rank-00000.<attempt>.h5 ...    one a rank
+    <prefix>/000000500/checkpoint.json                names them, with size and SHA-256
+
+``attempt`` differs between starts of the program, so what a killed one left behind is never taken for another's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hpc_lstm.sync.objects import ObjectStore
+
+FORMAT = "hpc_lstm checkpoint"
+VERSION = 1
+NAME = "checkpoint.json"
+# A manifest of 100,000 ranks has 15 MB.
+LARGEST_MANIFEST = 1 << 25
+_FILE = r"^rank-[0-9]{5,}\.[0-9a-f]{8}\.h5$"
+_HASH = r"^[0-9a-f]{64}$"
+
+
+class RankFile(BaseModel):
+    """The state of one rank: a name beside the manifest, its size in bytes, its SHA-256 in hex."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    name: str = Field(pattern=_FILE)
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=_HASH)
+
+
+class Manifest(BaseModel):
+    """All that ``checkpoint.json`` says.
+
+    Attributes:
+        files: one a rank, in order of rank.
+        validation: the newest validation loss, None before the first.
+        config: the run's settings; ``config_digest`` those that a resumption may not change.
+        schema_digest: of the parameter vector.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: str = FORMAT
+    version: int = VERSION
+    created: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    attempt: str
+    step: int = Field(ge=0)
+    epoch: int = Field(ge=0)
+    samples: int = Field(ge=0)
+    validation: float | None
+    config: dict[str, Any]
+    config_digest: str
+    schema_digest: str
+    files: list[RankFile] = Field(min_length=1)
+
+    @property
+    def ranks(self) -> int:
+        """Ranks that wrote it."""
+        return len(self.files)
+
+
+def folder(prefix: str, step: int) -> str:
+    """Where the checkpoint of a step lies."""
+    return f"{prefix}/{step:09d}"
+
+
+def file_name(rank: int, attempt: str) -> str:
+    """The name of a rank's file."""
+    return f"rank-{rank:05d}.{attempt}.h5"
+
+
+def steps(store: ObjectStore, prefix: str) -> list[int]:
+    """Steps that have a manifest, ascending."""
+    pattern = re.compile(re.escape(prefix) + r"/([0-9]{9,})/" + re.escape(NAME))
+    found = (pattern.fullmatch(key) for key, _ in store.list(f"{prefix}/"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
+    """The manifest of a step.
+
+    Raises:
+        NotFoundError: there is none.
+        ValueError: it is damaged, or of another format or version.
+    """
+    data = store.get(f"{folder(prefix, step)}/{NAME}", LARGEST_MANIFEST)
+    try:
+        manifest = Manifest.model_validate(json.loads(data))
+    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise ValueError("its manifest is damaged") from None
+    if (manifest.format, manifest.version) != (FORMAT, VERSION):
+        raise ValueError(f"its manifest is {manifest.format!r} of version {manifest.version}")
+    if manifest.step != step:
+        raise ValueError(f"its manifest is of step {manifest.step}")
+    return manifest
+
+
+def remove(store: ObjectStore, prefix: str, step: int) -> None:
+    """Delete a checkpoint, its manifest first, so that a half-deleted one is no checkpoint."""
+    place = folder(prefix, step)
+    store.delete(f"{place}/{NAME}")
+    for key, _ in store.list(f"{place}/"):
+        store.delete(key)

@@ -1,0 +1,87 @@
+"""Object stores: named bytes that are put once, read whole, listed and deleted. A folder or a bucket of S3.
+
+``put_new`` is the only way in, and it is create-once: of several writers of one key, one wins and the others learn
+of it. What is listed can be read whole. Checkpoints need no more.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Protocol
+
+from hpc_lstm.config import StorageConfig
+from hpc_lstm.errors import HpcLstmError, StorageError
+
+_PART = re.compile(r"[^/\0]+")
+
+
+class NotFoundError(HpcLstmError):
+    """No object of this key."""
+
+
+class ObjectStore(Protocol):
+    """Keys are ``/``-separated names; a prefix ends anywhere in a key."""
+
+    def check(self) -> None:
+        """Make sure that the store can be used.
+
+        Raises:
+            StorageError: it is missing, refused or misconfigured: what to do.
+        """
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Create an object; False if one of this key is there already, which stays as it is.
+
+        Raises:
+            OSError or StorageError: it could not be put.
+        """
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """An object's bytes.
+
+        Args:
+            limit: bytes beyond which it is not read.
+
+        Raises:
+            NotFoundError: there is none.
+            StorageError: it is larger than ``limit``.
+        """
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        """Keys under a prefix with their sizes in bytes, sorted by key."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+
+
+def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
+    """The store that ``[storage]`` names, checked; a folder if it names none.
+
+    Raises:
+        StorageError: it cannot be used.
+    """
+    store: ObjectStore
+    if config.url.startswith("s3://"):
+        from hpc_lstm.sync.s3_store import S3Store
+
+        bucket, _, prefix = config.url.removeprefix("s3://").partition("/")
+        store = S3Store(bucket, prefix, config.endpoint_url, config.sse, config.timeout_s)
+    else:
+        from hpc_lstm.sync.folder_store import FolderStore
+
+        store = FolderStore(Path(config.url.removeprefix("file://")) if config.url else default_folder)
+    store.check()
+    return store
+
+
+def checked_key(key: str) -> str:
+    """``key``, if it names something inside the store.
+
+    Raises:
+        StorageError: it could lead out of it.
+    """
+    parts = key.split("/")
+    if any(part in ("", ".", "..") or not _PART.fullmatch(part) for part in parts):
+        raise StorageError(f"{key!r}: not a key of an object: each part between slashes must be a plain name")
+    return key

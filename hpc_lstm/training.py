@@ -1,0 +1,296 @@
+"""One run of training, from a market store to a measured model.
+
+Every rank reads its own slice of the store, scales it and cuts it into windows, and trains its own copy of the
+network on them. Every few steps the ranks average their weights over MPI. After each epoch they validate together
+and keep the best weights. At its interval the state of all ranks is written to a folder or to S3, from which a
+stopped or killed run goes on. At the end the model is measured beside the simplest forecasts there are, and where
+each rank's time went is written down.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+
+from hpc_lstm import claim, forecast, pace, preprocess, snapshot
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import StopRequested
+from hpc_lstm.history import History
+from hpc_lstm.losses import LossSum
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.model import engine as engines
+from hpc_lstm.model.schedule import learning_rate
+from hpc_lstm.preprocess.windows import TrainOrder
+from hpc_lstm.progress import ProgressDisplay, Speed, close_log, open_log
+from hpc_lstm.report.spans import gather_timing
+from hpc_lstm.run_directory import RunDirectory, write_text
+from hpc_lstm.selection import Selection
+from hpc_lstm.sync.averaging import Averager
+from hpc_lstm.sync.checkpoint import CheckpointWriter
+from hpc_lstm.sync.objects import open_store
+from hpc_lstm.timing import Timeline
+from hpc_lstm.world import World
+
+# Windows that are forecast at once in validation.
+VALIDATION_BATCH = 1024
+
+
+def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = False) -> None:
+    """Train as ``config`` says and fill the run directory; collective over all ranks.
+
+    Args:
+        resume: go on from the newest whole checkpoint; start afresh if there is none.
+
+    Raises:
+        InputError: settings, market store, run directory or storage are wrong.
+        StopRequested: a signal asked the run to stop; its state is in a checkpoint.
+    """
+    world.listen()
+    world.together(lambda: claim.take_folder(run, config, resume) if world.rank == 0 else None)
+    timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
+    log = open_log(run, world)
+    try:
+        training = Training(config, run, world, timeline, log)
+        training.begin(resume)
+        try:
+            if training.complete:
+                log.info("nothing to do: the run was completed; raise train.epochs to train further")
+            else:
+                training.run()
+                training.finish()
+        finally:
+            training.close()
+    finally:
+        timeline.close()
+        close_log()
+    world.barrier()
+    if world.rank == 0:
+        gather_timing(run.path)
+
+
+class Training:
+    """The parts of a run and how they work together.
+
+    Attributes:
+        position: how far the run has come; the same on every rank.
+        selection: the best weights so far; the same on every rank.
+        since_meeting: what this rank has trained on since the ranks last met.
+    """
+
+    def __init__(
+        self, config: RunConfig, run: RunDirectory, world: World, timeline: Timeline, log: logging.Logger
+    ) -> None:
+        self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
+        settings = config.train
+        threads = settings.threads or world.threads
+        self.objects = world.together(lambda: open_store(config.storage, run.path.parent))
+        with timeline.span("load"):
+            self.store = world.together(lambda: MarketStore(config.data.store))
+            backend = preprocess.backend(settings.backend)
+            self.data = preprocess.prepare(self.store, config.data, world, backend)
+        self.engine = engines.create(config, rank=world.rank, threads=threads)
+        self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
+        self.pace = pace.plan(config, self.data.index.total("train"), world.size)
+        self.averager = Averager(world, timeline, config.average.what)
+        self.selection = Selection(settings.patience, settings.min_delta)
+        self.position = pace.Position()
+        self.since_meeting = LossSum()
+        self.describe(threads)
+
+    def begin(self, resume: bool) -> None:
+        """Go on from the newest whole checkpoint if asked to and there is one, else start from the seed."""
+        config, world = self.config, self.world
+        with self.timeline.span("checkpoint"):
+            if not resume:
+                claim.refuse_checkpoints(self.files, self.objects, world)
+            resumed = resume and snapshot.go_on(self)
+            if not resumed:
+                self.engine.set_parameters(world.bcast_array(self.engine.parameters()))
+        self.checkpoints = CheckpointWriter(
+            self.objects,
+            self.files.checkpoints_prefix,
+            world,
+            config.checkpoint,
+            config.storage,
+            self.log,
+            config=config,
+            schema_digest=self.engine.schema.digest(),
+            present=self.position.step if resumed else None,
+        )
+        self.history = History(self.files, world.rank == 0, self.position.step)
+        total = self.position.step + self.pace.steps_left(self.position)
+        self.display = ProgressDisplay(world.rank == 0, total, config.train.log_every_s, self.log)
+        self.speed = Speed(self.position.samples)
+
+    def run(self) -> None:
+        """Train to the last epoch, or until the validation loss falls no more, or until asked to stop."""
+        self.timeline.enter("compute")
+        while not (self.pace.done(self.position) or self.selection.exhausted):
+            self.take_steps()
+            stop = self.pace.meets(self.position) and self.meet()
+            if self.pace.ends_epoch(self.position):
+                self.validate()
+            if stop or self.pace.checkpoints(self.position):
+                self.checkpoint(wait=stop)
+            if stop:
+                raise self.stopped()
+        self.checkpoint(wait=True)
+
+    def take_steps(self) -> None:
+        """Train on the next batches, up to where something is due."""
+        count = min(self.engine.steps_per_call, self.pace.steps_to_boundary(self.position))
+        batch_size = self.config.train.batch_size
+        with self.timeline.span("preprocess"):
+            inputs, targets = self.data.train.batch(self.order.take(count))
+        with self.timeline.span("compute"):
+            loss = self.engine.step(inputs, targets, self.learning_rates(count))
+        self.since_meeting.add(loss, count * batch_size)
+        self.position = self.pace.advance(self.position, count, count * batch_size * self.world.size)
+
+    def meet(self) -> bool:
+        """Agree with the other ranks on loss and stopping, average if it is due; returns whether to stop."""
+        mine = self.since_meeting.samples
+        agreement = self.averager.meet(mine, self.since_meeting.loss_sum())
+        if self.pace.averages(self.position):
+            self.averager.average(self.engine, mine, agreement.samples)
+        self.since_meeting.set(0, 0.0)
+        self.speed.update(self.position.samples)
+        self.tell(agreement.loss)
+        return agreement.stop
+
+    def validate(self) -> None:
+        """Measure the model of all ranks together on the validation windows, and keep it if it is the best."""
+        total = self.data.index.total("validation")
+        if not total:
+            return
+        with self.timeline.span("evaluate"):
+            own = self.engine.parameters()
+            weights = own if self.pace.averages_at_epoch_end else self.averager.mean_of(own)
+            self.engine.set_parameters(weights)
+            loss = self.validation_error() / total
+            self.engine.set_parameters(own)
+        best = self.selection.offer(loss, self.position.step, weights)
+        self.history.validation(step=self.position.step, epoch=self.position.epoch, loss=loss, best=best)
+        self.log.info(
+            "epoch %d  validation loss %.6g%s", self.position.epoch, loss, "  best so far" if best else ""
+        )
+
+    def validation_error(self) -> float:
+        """The sum of the squared errors on all ranks' validation windows, in scaled units."""
+        windows = self.data.validation
+        error = np.zeros(1)
+        for start in range(0, len(windows), VALIDATION_BATCH):
+            inputs, targets = windows.batch(np.arange(start, min(start + VALIDATION_BATCH, len(windows))))
+            error += np.square(self.engine.predict(inputs) - targets[:, 0], dtype=np.float64).sum()
+        return float(self.world.sum(error)[0])
+
+    def checkpoint(self, *, wait: bool) -> None:
+        """Write the state of all ranks; with ``wait``, return when it is safe."""
+        with self.timeline.span("checkpoint"):
+            self.history.flush()
+            self.timeline.flush()
+            self.checkpoints.save(
+                snapshot.take(self),
+                step=self.position.step,
+                epoch=self.position.epoch,
+                samples=self.position.samples,
+                validation=self.selection.last,
+                wait=wait,
+            )
+
+    def finish(self) -> None:
+        """Measure the model that the run ends with, and write it with its scaling and metrics."""
+        with self.timeline.span("evaluate"):
+            self.engine.set_parameters(self.final_weights())
+            metrics = forecast.evaluate(
+                self.engine.predict, self.data, self.world, date_unit=self.store.date_unit
+            )
+        if self.world.rank == 0:
+            self.engine.save(self.files.model)
+            self.data.scaler.save(self.files.scaler)
+            write_text(self.files.metrics, json.dumps(metrics | self.facts(), indent=2) + "\n")
+            self.log.info("%s", forecast.comparison_table(metrics))
+            self.log.info("results in %s", self.files.path)
+
+    def final_weights(self) -> np.ndarray:
+        """The best weights by validation if they are wanted and known, else the last ones, of all ranks together."""
+        if self.config.train.restore_best and len(self.selection.weights):
+            return self.selection.weights
+        weights = self.engine.parameters()
+        return weights if self.pace.averages_at_epoch_end else self.averager.mean_of(weights)
+
+    def learning_rates(self, count: int) -> np.ndarray:
+        """The learning rate of each of the next ``count`` steps."""
+        progress = self.pace.progress(self.position)
+        steps = np.arange(count) / self.pace.steps_per_epoch
+        return np.array([learning_rate(self.config.train, progress + ahead) for ahead in steps], np.float32)
+
+    def describe(self, threads: int) -> None:
+        """Say what this rank is about to do."""
+        world, data = self.world, self.data
+        self.log.info(
+            "rank %d of %d on %s (%s), %d of %d ranks there; %d threads; engine %s, backend host",
+            *(world.rank, world.size, world.node, world.library, world.local_rank + 1, world.local_size, threads),
+            self.engine.name,
+        )
+        self.log.info(
+            "%d symbols, %d train windows, %d of them on this rank; %d steps an epoch; %d parameters",
+            *(len(data.scaler.symbols), data.index.total("train"), len(data.train)),
+            *(self.pace.steps_per_epoch, self.engine.schema.length),
+        )
+        if data.skipped:
+            few = ", ".join(data.skipped[:5]) + (", ..." if len(data.skipped) > 5 else "")
+            self.log.info("left out, too short for a train window: %d symbols (%s)", len(data.skipped), few)
+
+    def tell(self, loss: float) -> None:
+        """Put the state of the run into its history and on the screen."""
+        at, epoch = self.position, self.pace.progress(self.position)
+        rate = float(self.learning_rates(1)[0])
+        self.history.train(
+            step=at.step,
+            epoch=epoch,
+            loss=loss,
+            learning_rate=rate,
+            samples_per_second=self.speed.samples_per_second,
+            elapsed_s=self.timeline.wall_s,
+        )
+        self.display.update(at.step, epoch, loss, self.speed.samples_per_second)
+
+    def facts(self) -> dict[str, object]:
+        """What ``metrics.json`` says about the run besides what the model is worth."""
+        speed = self.speed.samples_per_second
+        return {
+            "samples_per_second": None if np.isnan(speed) else speed,
+            "ranks": self.world.size,
+            "backend": "host",
+            "engine": self.engine.name,
+            "steps": self.position.step,
+            "epochs": self.pace.progress(self.position),
+            "best_step": self.selection.step or None,
+            "best_validation_loss": self.selection.loss if self.selection.step else None,
+        }
+
+    def stopped(self) -> StopRequested:
+        """What to raise once the state of a run that was asked to stop is safe."""
+        signals = sorted({name for name in self.world.gather(self.world.stop_signal) if name})
+        error = StopRequested(
+            f"stopped by {' and '.join(signals)} at step {self.position.step}; the state is in a checkpoint: "
+            "run the same command with --resume to go on"
+        )
+        error.agreed, error.quiet = True, self.world.rank != 0
+        return error
+
+    @property
+    def complete(self) -> bool:
+        """True if there is nothing left to do, because an earlier start has done it all."""
+        trained = self.pace.done(self.position) or self.selection.exhausted
+        return trained and self.world.bcast(self.files.metrics.exists())
+
+    def close(self) -> None:
+        """Let go of files and threads; idempotent."""
+        self.display.close()
+        self.history.close()
+        self.checkpoints.close()
+        self.store.close()
