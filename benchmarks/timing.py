@@ -2,10 +2,10 @@
 
     python benchmarks/timing.py [--repeats 5]
 
-Writes benchmarks/results/timing.json: the time of one span (recorded, and merged beyond the detailed ones), and
-the share of wall that the timeline takes in a loop like training: steps of 1 ms, 4 spans a step, a flush every
-second. The share is CPU time of the spans and flushes alone over the wall time of the loop, so that the noise of
-the machine's clock and of other programs, greater than what is measured, does not enter. Goal: below 1%.
+Writes benchmarks/results/timing.json: the time of one span (recorded, and merged beyond the detailed ones),
+and the share of wall that the timeline takes in a loop like training: steps of 1 ms, 4 spans a step, a flush
+every second. The share is CPU time of the spans and flushes alone, less that of reading the CPU clock, over
+the wall time of the loop, so that the noise of other programs does not enter. Goal: below 1%.
 """
 
 from __future__ import annotations

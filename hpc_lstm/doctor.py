@@ -42,8 +42,8 @@ class Check:
     """One thing looked at.
 
     Attributes:
-        status: "ok"; "missing": not there, and needed only for what ``advice`` says; "failed": configured, and
-            does not work; "info".
+        status: "ok"; "missing": not there, and needed only for what ``advice`` says; "failed": configured,
+            and does not work; "info".
         found: what there is, one line.
         advice: what to do about it, or "".
     """
@@ -95,7 +95,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     return Diagnosis(world.bcast(checks))
 
 
-# -- the program and its launcher --------------------------------------------------------------------------------
+# -- the program and its launcher ------------------------------------------------------------------
 
 
 def _python() -> Check:
@@ -170,7 +170,7 @@ def _machine() -> list[Check]:
     ]
 
 
-# -- computing -----------------------------------------------------------------------------------------------------
+# -- computing -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def _extras() -> list[Check]:
     return checks
 
 
-# -- what the config names -----------------------------------------------------------------------------------------
+# -- what the config names -------------------------------------------------------------------------
 
 
 def _store_problem(config: RunConfig) -> str | None:
@@ -303,7 +303,8 @@ def _store(config: RunConfig, problems: list[str | None], world: World) -> Check
         return Check("market store", "failed", f"{problems[broken[0]]}{where}", advice)
     with MarketStore(config.data.store) as store:
         rows = int(store.offsets[-1])
-        text = f"{config.data.store}: {_count(len(store.symbols), 'symbol')}, {_count(rows, 'row')}, {', '.join(store.columns)}"
+        size = f"{_count(len(store.symbols), 'symbol')}, {_count(rows, 'row')}"
+        text = f"{config.data.store}: {size}, {', '.join(store.columns)}"
     return Check("market store", "ok", text)
 
 
@@ -331,7 +332,7 @@ def _problem(look: Callable[[], object]) -> str | None:
     return None
 
 
-# -- small helpers -------------------------------------------------------------------------------------------------
+# -- small helpers ---------------------------------------------------------------------------------
 
 
 def _version(package: str) -> str | None:

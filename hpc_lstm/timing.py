@@ -1,7 +1,7 @@
 """Spans of one rank: what it did, when, for how long.
 
-A ``Timeline`` is in exactly one phase at any moment, from the start of the process to ``close``, so the phases
-add up to the wall time by construction. Spans nest: the inner phase's time is not the outer one's.
+A ``Timeline`` is in exactly one phase at any moment, from the start of the process to ``close``, so the
+phases add up to the wall time by construction. Spans nest: the inner phase's time is not the outer one's.
 
 ``rank-00000.jsonl``, one JSON object a line:
 
@@ -10,8 +10,8 @@ add up to the wall time by construction. Spans nest: the inner phase's time is n
     ...
     {"wall_ns": 123, "phases_ns": {"compute": 100, ...}}
 
-Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one phase
-between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it.
+Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one
+phase between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import IO
 PHASES = ("startup", "load", "preprocess", "compute", "average", "wait", "sync", "checkpoint", "evaluate")
 FORMAT = "hpc_lstm timing"
 VERSION = 1
-# Spans kept one by one; later ones are merged per phase between flushes, so that a long run's file stays small.
+# Spans kept one by one; later ones are merged per phase between flushes, so that the file stays small.
 DETAILED_SPANS = 100_000
 
 
@@ -34,8 +34,8 @@ class Timeline:
     """Attributes every moment of this rank to one phase.
 
     Args:
-        path: file to append to on ``flush``; None keeps nothing (commands other than ``train``). A resumed run's
-            file has several parts, each with its header line; a part that was killed has no totals.
+        path: file to append to on ``flush``; None keeps nothing (commands other than ``train``). A resumed
+            run's file has several parts, each with its header line; a part that was killed has no totals.
         rank, size, node: said in the header line.
     """
 

@@ -36,14 +36,16 @@ PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "mpi4py", "mpich", "pycuda",
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; }
 h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
 .what { color: #555; margin-top: .2rem; }
 .verdict { background: #f2f6fa; border-left: 4px solid #0072B2; padding: .6rem .9rem; margin: .5rem 0; }
 .missing { background: #fdf4e3; border-left: 4px solid #E69F00; padding: .6rem .9rem; }
 table { border-collapse: collapse; margin: .6rem 0; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #eee;
+         font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; }
 pre { background: #f7f7f7; padding: .8rem; overflow-x: auto; font-size: 13px; line-height: 1.35; }
 svg { max-width: 100%; height: auto; }
@@ -94,8 +96,9 @@ def _page(run: RunDirectory, body: str) -> str:
     name = escape(run.name)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Run {name}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style>\n</head>\n'
-        f'<body>\n<h1>Run {name}</h1>\n<p class="what">{escape(_headline(run))}</p>\n{body}\n</body>\n</html>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Run {name}</h1>\n"
+        f'<p class="what">{escape(_headline(run))}</p>\n{body}\n</body>\n</html>\n'
     )
 
 
@@ -107,7 +110,8 @@ def _headline(run: RunDirectory) -> str:
     rows = "row" if data.horizon == 1 else "rows"
     return (
         f"{model.layers} LSTM layers of {model.units} units on {symbols} of {Path(data.store).name}: "
-        f"{data.target} {data.horizon} {rows} ahead, from windows of {data.window} rows of {', '.join(data.features)}."
+        f"{data.target} {data.horizon} {rows} ahead, from windows of {data.window} rows of "
+        f"{', '.join(data.features)}."
     )
 
 

@@ -13,7 +13,7 @@ from hpc_lstm.errors import InputError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed to ``path`` if the block ends well, removed if not.
+    """A temporary name beside ``path`` to write to; renamed to it if the block ends well, else removed.
 
     Raises:
         InputError: it cannot be written: the file and the reason.

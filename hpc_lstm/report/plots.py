@@ -61,7 +61,8 @@ def plot_prices(
             for length in lengths:
                 if length > len(prices):
                     raise InputError(
-                        f"--{kind.lower()} {length}: {symbol} has only {len(prices)} rows; choose a shorter average"
+                        f"--{kind.lower()} {length}: {symbol} has only {len(prices)} rows; "
+                        "choose a shorter average"
                     )
                 averages[f"{kind} {length}"] = average(prices, length)
         figures.save(prices_figure(symbol, column, dates, prices, averages), path)
@@ -116,7 +117,7 @@ def plot_timing(run_dir: str | Path, path: str | Path) -> None:
 def prices_figure(
     symbol: str, column: str, dates: np.ndarray, prices: np.ndarray, averages: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Prices float64 [N] on datetime64 [N], and averages of the same length by their names, NaN before they begin."""
+    """Prices float64 [N] on datetime64 [N], and averages [N] by their names, NaN before they begin."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
     axes.plot(dates, prices, color=BLACK, linewidth=0.9, label=column.replace("_", " "))
@@ -166,7 +167,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
 
 
 def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Losses and learning rate from the entries of ``history.jsonl``; losses that are no numbers are left out."""
+    """Losses and learning rate from the entries of ``history.jsonl``; None is left out."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
     train = _points(entries, "train", "loss")

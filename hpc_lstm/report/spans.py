@@ -89,7 +89,7 @@ class Timing:
 
 
 def gather_timing(run_dir: str | Path) -> Path:
-    """Gather a run's ``timing/rank-*.jsonl`` into its ``timing.h5``; a file that a crash cut off is read up to there.
+    """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; a file cut off by a crash is read up to there.
 
     Memory is bounded, whatever the number of ranks and spans.
 
@@ -216,7 +216,7 @@ class _Writer:
 
 
 def _read(path: Path, writer: _Writer) -> list[_Part]:
-    """The parts of one rank's file; its spans go to ``writer``. A line that cannot be read was cut off by a crash."""
+    """The parts of one rank's file; its spans go to ``writer``. An unreadable line was cut off by a crash."""
     parts: list[_Part] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):

@@ -14,10 +14,10 @@ RANK_COLUMNS = 8
 
 
 def timing_table(run_dir: str | Path) -> str:
-    """Seconds per phase: least, mean and most over the ranks, share of wall, imbalance; each rank if they are few.
+    """Seconds per phase: min, mean and max over ranks, share of wall, imbalance; each rank if they are few.
 
-    Imbalance is most / mean - 1: how much longer the slowest rank took than the mean. In phases that all ranks
-    leave together it shows as ``wait`` of the others.
+    Imbalance is max / mean - 1: how much longer the slowest rank took than the mean. What it costs the
+    others is in their ``wait``.
 
     Raises:
         InputError: the folder has no timing.

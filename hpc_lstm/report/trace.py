@@ -3,11 +3,12 @@
 Two formats, by the file's suffix:
 
 - ``.json``, ``.json.gz``: the Trace Event Format of Chrome, JSON object form.
-- ``.pftrace``, ``.perfetto-trace``: Perfetto's own protobuf (``perfetto/trace/trace.proto``), a third of the size.
+- ``.pftrace``, ``.perfetto-trace``: Perfetto's own protobuf (``perfetto/trace/trace.proto``), smaller.
 
-Both show one process per rank and start, with a thread ``spans`` of single spans and, in long runs, one thread per
-phase for stretches in which spans were merged: their length is first start to last end, their argument
-``busy_ms`` the time spent in the phase. All ranks share one axis: the clocks of their nodes, from the first start.
+Both show one process per rank and start, with a thread ``spans`` of single spans and, in long runs, one thread
+per phase for stretches in which spans were merged: their length is first start to last end, their argument
+``busy_ms`` (``busy_ns``) the time spent in the phase. All ranks share one axis: the clocks of their nodes, from
+the first start.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def write_trace(run_dir: str | Path, path: str | Path) -> None:
     """Write a run's trace; memory is bounded.
 
     Raises:
-        InputError: the run has no timing, the suffix is not one of ``SUFFIXES``, or ``path`` cannot be written.
+        InputError: the run has no timing, the suffix is none of ``SUFFIXES``, or ``path`` cannot be written.
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
@@ -95,7 +96,8 @@ def _write_json(timing: Timing, file: IO[str]) -> None:
                 lines.append(_metadata("thread_name", event.pid, event.tid, {"name": thread_name(event.tid)}))
             arguments = "" if event.tid == 0 else f', "args": {_arguments(event)}'
             lines.append(
-                f'{{"ph": "X", "pid": {event.pid}, "tid": {event.tid}, "name": "{event.phase}", "cat": "phase", '
+                f'{{"ph": "X", "pid": {event.pid}, "tid": {event.tid}, "name": "{event.phase}", '
+                '"cat": "phase", '
                 f'"ts": {_us(event.start_ns)}, "dur": {_us(event.end_ns - event.start_ns)}{arguments}}}'
             )
             if len(lines) > 4096:
@@ -127,7 +129,7 @@ def _text(path: Path, compressed: bool) -> Iterator[IO[str]]:
         yield file
 
 
-# -- Perfetto's protobuf: numbers of fields as in perfetto/trace/**.proto ---------------------------------------
+# -- Perfetto's protobuf: numbers of fields as in perfetto/trace/**.proto --------------------------
 
 _SLICE_BEGIN, _SLICE_END = 1, 2
 _INCREMENTAL_STATE_CLEARED = 1

@@ -82,7 +82,8 @@ def test_this_machine(tmp_path):
 def test_it_does_not_import_tensorflow_where_there_is_no_gpu():
     code = (
         "import os, sys; os.environ['PATH'] = '/nonexistent'\n"
-        "from hpc_lstm.doctor import diagnose; from hpc_lstm.world import World; diagnose(None, World()).text()\n"
+        "from hpc_lstm.doctor import diagnose; from hpc_lstm.world import World\n"
+        "diagnose(None, World()).text()\n"
         "assert 'tensorflow' not in sys.modules and 'boto3' not in sys.modules"
     )
     start = time.monotonic()

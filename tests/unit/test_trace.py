@@ -44,7 +44,7 @@ def run_dir(tmp_path):
 
 
 def check_trace_events(trace: dict) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
-    """Check the JSON object form of the Trace Event Format; returns the complete events per process and thread."""
+    """Check the JSON object form of the Trace Event Format; returns the complete events per thread."""
     assert set(trace) <= {"traceEvents", "displayTimeUnit", "otherData", "metadata", "systemTraceEvents"}
     assert trace["displayTimeUnit"] in ("ms", "ns")
     names: dict[tuple[str, int, int], str] = {}
