@@ -58,6 +58,9 @@ def refuse_changes(old: RunConfig, new: RunConfig, where: str) -> None:
     changed = configuration.changed_keys(old, new)
     if changed:
         keys = ", ".join(
-            f"{key} (was {configuration.get(old, key)!r}, now {configuration.get(new, key)!r})" for key in changed
+            f"{key} (was {configuration.get(old, key)!r}, now {configuration.get(new, key)!r})"
+            for key in changed
         )
-        raise ConfigError(f"{where}: the run was begun with other settings: {keys}; put them back, or use a new run")
+        raise ConfigError(
+            f"{where}: the run was begun with other settings: {keys}; put them back, or use a new run"
+        )

@@ -53,7 +53,9 @@ def import_(files: tuple[str, ...], output: str) -> None:
 
 @cli.command()
 @click.option("--symbols", default=100, show_default=True, type=click.IntRange(1), help="Number of symbols.")
-@click.option("--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol.")
+@click.option(
+    "--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the generator.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def synth(symbols: int, days: int, seed: int, output: str) -> None:
@@ -72,8 +74,12 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @cli.command()
 @click.argument("config", type=click.Path())
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
-@click.option("--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>.")
-@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint, or start if there is none.")
+@click.option(
+    "--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>."
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on from the newest whole checkpoint, or start if there is none."
+)
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
     """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
     with joined() as world:
@@ -105,7 +111,9 @@ def evaluate(run_dir: str, store: str | None) -> None:
 @cli.command()
 @click.argument("run_dir", type=click.Path())
 @click.option("--symbol", required=True, help="Symbol to forecast.")
-@click.option("--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon.")
+@click.option(
+    "--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon."
+)
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
     """Forecast the next prices of a symbol, with the error to expect."""
@@ -119,7 +127,9 @@ def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
 @click.option("--symbol", required=True, help="Symbol to plot.")
 @click.option("--sma", default="", metavar="DAYS,...", help="Simple moving averages, such as 20,50,200.")
 @click.option("--ema", default="", metavar="DAYS,...", help="Exponential moving averages.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .svg or .pdf.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .svg or .pdf."
+)
 def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
     """Plot a symbol's prices in STORE with moving averages."""
     from hpc_lstm.report.plots import plot_prices
@@ -140,7 +150,9 @@ def report(run_dir: str, output: str | None) -> None:
 
 @cli.command()
 @click.argument("run_dir", type=click.Path())
-@click.option("--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing.")
+@click.option(
+    "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
+)
 def timing(run_dir: str, trace: str | None) -> None:
     """Show where each rank's time went."""
     from hpc_lstm.report.timing_table import timing_table
@@ -201,7 +213,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _end(error: HpcLstmError) -> None:
     if _debug() and error.exit_code != 75:
         raise error
-    _fail(f"hpc-lstm: {'' if error.exit_code == 75 else 'error: '}{_one_line(str(error))}", error.exit_code, error.quiet)
+    _fail(
+        f"hpc-lstm: {'' if error.exit_code == 75 else 'error: '}{_one_line(str(error))}",
+        error.exit_code,
+        error.quiet,
+    )
 
 
 def _fail(text: str, code: int, quiet: bool = False) -> None:

@@ -57,10 +57,14 @@ class DataConfig(Section):
         description="Shares of train, validation and test windows; chronological, per symbol; sum 1.",
     )
     scaling: Literal["minmax", "standard"] = Field(
-        "minmax", description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance."
+        "minmax",
+        description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
     )
     feature_range: list[float] = Field(
-        [0.0, 1.0], min_length=2, max_length=2, description="Range that min-max scaling maps the train rows to."
+        [0.0, 1.0],
+        min_length=2,
+        max_length=2,
+        description="Range that min-max scaling maps the train rows to.",
     )
 
     @model_validator(mode="after")
@@ -103,12 +107,16 @@ class TrainConfig(Section):
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="Learning rate over the run; `cosine` falls to 0 at the last step."
     )
-    warmup: float = Field(0.0, ge=0, description="Epochs over which the learning rate rises from 0 to its peak.")
+    warmup: float = Field(
+        0.0, ge=0, description="Epochs over which the learning rate rises from 0 to its peak."
+    )
     clip_norm: float = Field(0.0, ge=0, description="Largest global norm of a gradient; 0 off.")
     patience: int = Field(
         0, ge=0, description="Epochs without a better validation loss after which training stops; 0 off."
     )
-    min_delta: float = Field(0.0, ge=0, description="Least fall of the validation loss that counts as better.")
+    min_delta: float = Field(
+        0.0, ge=0, description="Least fall of the validation loss that counts as better."
+    )
     restore_best: bool = Field(
         True, description="End with the weights of the best validation loss instead of the last ones."
     )
@@ -137,7 +145,9 @@ class CheckpointConfig(Section):
     """How often the state of all ranks is written, and how much of it is kept."""
 
     every: Positive | Literal["epoch"] = Field(500, description='Steps between checkpoints, or "epoch".')
-    keep: Positive = Field(3, description="Newest checkpoints kept, beside the one of the best validation loss.")
+    keep: Positive = Field(
+        3, description="Newest checkpoints kept, beside the one of the best validation loss."
+    )
 
 
 class StorageConfig(Section):
@@ -148,13 +158,17 @@ class StorageConfig(Section):
         description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
         "Checkpoints lie under `<url>/<name of the run directory>/checkpoints/`.",
     )
-    endpoint_url: str = Field("", description="Address of an S3 server other than AWS, such as Ceph or MinIO.")
+    endpoint_url: str = Field(
+        "", description="Address of an S3 server other than AWS, such as Ceph or MinIO."
+    )
     sse: Literal["", "AES256", "aws:kms"] = Field("", description="Server-side encryption asked of S3.")
     max_failures: Positive = Field(
         3, description="Checkpoints in a row that may fail to upload before the run is stopped."
     )
     timeout_s: float = Field(
-        120.0, gt=0, description="Seconds that one object may take, retries included, before it counts as failed."
+        120.0,
+        gt=0,
+        description="Seconds that one object may take, retries included, before it counts as failed.",
     )
 
     @model_validator(mode="after")
@@ -219,7 +233,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file; examples/quickstart.toml is one to start from") from None
+        raise ConfigError(
+            f"{path}: no such config file; examples/quickstart.toml is one to start from"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:

@@ -56,7 +56,16 @@ class StopRequested(HpcLstmError):
 
 
 # What a machine says where the user's disk, folder or quota is the trouble, not this program.
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EISDIR}
+_DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
 
 
 def from_os_error(error: OSError) -> InputError | None:
@@ -64,4 +73,6 @@ def from_os_error(error: OSError) -> InputError | None:
     if error.errno not in _DISK_ERRORS:
         return None
     place = f"{os.fspath(error.filename)!s}: " if isinstance(error.filename, (str, os.PathLike)) else ""
-    return InputError(f"{place}{os.strerror(error.errno)}; make room or choose a folder that you may write to")
+    return InputError(
+        f"{place}{os.strerror(error.errno)}; make room or choose a folder that you may write to"
+    )

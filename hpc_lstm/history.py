@@ -31,7 +31,9 @@ class History:
         self._events = None
         if not active:
             return
-        write_text(run.history, "".join(json.dumps(e) + "\n" for e in read(run.history) if e["step"] <= resumed_at))
+        write_text(
+            run.history, "".join(json.dumps(e) + "\n" for e in read(run.history) if e["step"] <= resumed_at)
+        )
         self._file = run.history.open("a", encoding="utf-8")
         import tensorflow as tf
 

@@ -81,8 +81,14 @@ class ProgressDisplay:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         if active and sys.stdout.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"))
-            self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(file=sys.stdout), transient=True)
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps"),
+            )
+            self._bar = Progress(
+                *columns, TimeRemainingColumn(), console=Console(file=sys.stdout), transient=True
+            )
             self._bar.start()
             self._task = self._bar.add_task("training", total=total)
 

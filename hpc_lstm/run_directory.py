@@ -1,7 +1,7 @@
 """Where the files of one run lie, and whether a folder holds a run.
 
-    config.toml  metrics.json  history.jsonl  model.keras  scaler.h5  timing/rank-00000.jsonl ...  timing.h5
-    log/rank-00000.log  checkpoints/  tensorboard/  report.html
+config.toml  metrics.json  history.jsonl  model.keras  scaler.h5  timing/rank-00000.jsonl ...  timing.h5
+log/rank-00000.log  checkpoints/  tensorboard/  report.html
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class RunDirectory:
             InputError: the folder is not a run directory, or its config.toml is damaged.
         """
         if not self.path.is_dir():
-            raise InputError(f"{self.path}: no such run directory; `hpc-lstm train CONFIG.toml --run-dir DIR` makes one")
+            raise InputError(
+                f"{self.path}: no such run directory; `hpc-lstm train CONFIG.toml --run-dir DIR` makes one"
+            )
         if not self.holds_run:
             raise InputError(f"{self.path}: not a run directory: it has no config.toml")
         return configuration.load(self.config)
@@ -133,5 +135,3 @@ def write_text(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-

@@ -1,12 +1,12 @@
 """The state of a run on one rank as flat named values, and back: what a checkpoint holds.
 
-    weights, moments            flat float32 vectors
-    engine/...                  what else the engine needs to go on to the bit
-    order/pass, order/position  where this rank is in its order of windows
-    position/...                steps, epochs and samples so far
-    meeting/...                 windows and losses since the ranks last met
-    best/...                    the best validation loss; its weights on rank 0 alone
-    data                        digest of the prices that the run is trained on
+weights, moments            flat float32 vectors
+engine/...                  what else the engine needs to go on to the bit
+order/pass, order/position  where this rank is in its order of windows
+position/...                steps, epochs and samples so far
+meeting/...                 windows and losses since the ranks last met
+best/...                    the best validation loss; its weights on rank 0 alone
+data                        digest of the prices that the run is trained on
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def go_on(training: Training) -> bool:
     world.together(lambda: _refuse_another_run(training, found))
     same_ranks = found.manifest.ranks == world.size
     give_back(training, found.state, same_ranks=same_ranks)
-    log.info("going on from the checkpoint of step %d (epoch %d)", training.position.step, training.position.epoch)
+    log.info(
+        "going on from the checkpoint of step %d (epoch %d)", training.position.step, training.position.epoch
+    )
     if not same_ranks:
         log.info(
             "it was written by %d ranks, now there are %d: weights and moments are the mean over those, the slices "

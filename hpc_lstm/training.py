@@ -161,7 +161,7 @@ class Training:
         return agreement.stop
 
     def validate(self) -> None:
-        """Measure the model of all ranks together on the validation windows, and keep it if it is the best."""
+        """Measure the model of all ranks together on the validation windows; keep it if it is the best."""
         total = self.data.index.total("validation")
         if not total:
             return
@@ -215,7 +215,7 @@ class Training:
             self.log.info("results in %s", self.files.path)
 
     def final_weights(self) -> np.ndarray:
-        """The best weights by validation if they are wanted and known, else the last ones, of all ranks together."""
+        """The best weights by validation if they are wanted and known, else the last, of all ranks together."""
         if self.config.train.restore_best and len(self.selection.weights):
             return self.selection.weights
         weights = self.engine.parameters()
@@ -232,7 +232,15 @@ class Training:
         world, data = self.world, self.data
         self.log.info(
             "rank %d of %d on %s (%s), %d of %d ranks there; %d threads; engine %s, backend host",
-            *(world.rank, world.size, world.node, world.library, world.local_rank + 1, world.local_size, threads),
+            *(
+                world.rank,
+                world.size,
+                world.node,
+                world.library,
+                world.local_rank + 1,
+                world.local_size,
+                threads,
+            ),
             self.engine.name,
         )
         self.log.info(

@@ -29,7 +29,7 @@ T = TypeVar("T")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Where launchers say how many ranks they started.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-# How long a failing rank other than 0 holds its message back, so that an error that all ranks meet is said once.
+# How long a failing rank other than 0 holds its message back: an error that all ranks meet is said once.
 FIRST_WORD_S = 0.5
 
 
@@ -98,7 +98,7 @@ class World:
     # -- errors ----------------------------------------------------------------------------------------
 
     def together(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on every rank; if it raises a user's error on any, raise that error on all, said by rank 0.
+        """Run ``work`` on every rank; a user's error on any is raised on all, and said by rank 0.
 
         The lowest failing rank's error is raised everywhere, so that the job ends with one message and
         one exit code, without an abort. ``work`` must not contain a collective that a failing rank skips.
@@ -113,7 +113,9 @@ class World:
             error = from_os_error(caught)
             if error is None:
                 raise
-        errors = [e for e in self.gather(None if error is None else (type(error), str(error))) if e is not None]
+        errors = [
+            e for e in self.gather(None if error is None else (type(error), str(error))) if e is not None
+        ]
         if errors:
             kind, message = errors[0]
             agreed = kind(message)
@@ -211,7 +213,8 @@ def connect(threads: int = 0) -> World:
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
-            f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI than "
+            f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI "
+            "than "
             f"{_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
             '"Another MPI" in the README'
         )

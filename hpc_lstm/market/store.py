@@ -201,7 +201,9 @@ class StoreWriter:
         if symbol in self._symbols:
             raise StoreError(f"{self.path}: symbol {symbol!r} comes twice")
         if values.shape != (len(dates), len(self.columns)):
-            raise ValueError(f"{symbol}: {len(dates)} dates and values {values.shape} do not fit {self.columns}")
+            raise ValueError(
+                f"{symbol}: {len(dates)} dates and values {values.shape} do not fit {self.columns}"
+            )
         if (np.diff(dates) <= 0).any():
             raise ValueError(f"{symbol}: dates must ascend, each once")
         with self._disk():
@@ -259,7 +261,9 @@ class _Disk:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             reason = error.strerror or _short(error)
-            raise StoreError(f"{self._path}: cannot be written: {reason}; make room or choose another file") from None
+            raise StoreError(
+                f"{self._path}: cannot be written: {reason}; make room or choose another file"
+            ) from None
 
 
 def _copy(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 << 26) -> None:

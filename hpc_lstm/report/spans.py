@@ -89,7 +89,7 @@ class Timing:
 
 
 def gather_timing(run_dir: str | Path) -> Path:
-    """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; a file cut off by a crash is read up to there.
+    """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; one cut off by a crash is read up to there.
 
     Memory is bounded, whatever the number of ranks and spans.
 

@@ -5,10 +5,10 @@ Two formats, by the file's suffix:
 - ``.json``, ``.json.gz``: the Trace Event Format of Chrome, JSON object form.
 - ``.pftrace``, ``.perfetto-trace``: Perfetto's own protobuf (``perfetto/trace/trace.proto``), smaller.
 
-Both show one process per rank and start, with a thread ``spans`` of single spans and, in long runs, one thread
-per phase for stretches in which spans were merged: their length is first start to last end, their argument
-``busy_ms`` (``busy_ns``) the time spent in the phase. All ranks share one axis: the clocks of their nodes, from
-the first start.
+Both show one process per rank and start, with a thread ``spans`` of single spans and, in long runs, one
+thread per phase for stretches in which spans were merged: their length is first start to last end, their
+argument ``busy_ms`` (``busy_ns``) the time spent in the phase. All ranks share one axis: the clocks of their
+nodes, from the first start.
 """
 
 from __future__ import annotations

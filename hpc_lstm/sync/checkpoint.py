@@ -67,7 +67,14 @@ class CheckpointWriter:
         self._whole = -1 if present is None else present  # step of the newest whole checkpoint, on rank 0
 
     def save(
-        self, state: Mapping[str, Any], *, step: int, epoch: int, samples: int, validation: float, wait: bool = False
+        self,
+        state: Mapping[str, Any],
+        *,
+        step: int,
+        epoch: int,
+        samples: int,
+        validation: float,
+        wait: bool = False,
     ) -> bool:
         """Write the state of all ranks; collective.
 
@@ -98,7 +105,9 @@ class CheckpointWriter:
         late = [rank for rank, (is_busy, *_) in enumerate(reports) if is_busy]
         if late:
             self._log.warning(
-                "checkpoint of step %d left out: the one before is still being written by rank %d", step, late[0]
+                "checkpoint of step %d left out: the one before is still being written by rank %d",
+                step,
+                late[0],
             )
             return False
         whole = Manifest(
@@ -113,11 +122,15 @@ class CheckpointWriter:
             files=[file for _, file, _, _ in reports],
         )
         # A daemon: after a crash nothing must keep the process from ending.
-        self._thread = threading.Thread(target=self._upload, args=(data, whole), daemon=True, name="checkpoint")
+        self._thread = threading.Thread(
+            target=self._upload, args=(data, whole), daemon=True, name="checkpoint"
+        )
         self._thread.start()
         if wait:
             self._join()
-            self._refuse_failures([(self._storage.max_failures, e) for e in self._world.gather(self._error) if e])
+            self._refuse_failures(
+                [(self._storage.max_failures, e) for e in self._world.gather(self._error) if e]
+            )
         return True
 
     def close(self) -> None:

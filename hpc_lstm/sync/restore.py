@@ -53,7 +53,9 @@ def restore(
     """
     steps = world.bcast(manifests.steps(store, prefix) if world.rank == 0 else [])
     for step in reversed(steps):
-        manifest, trouble = world.bcast(_read_manifest(store, prefix, step) if world.rank == 0 else (None, ""))
+        manifest, trouble = world.bcast(
+            _read_manifest(store, prefix, step) if world.rank == 0 else (None, "")
+        )
         if manifest is not None:
             found, trouble = _read_state(world, store, prefix, manifest, averaged, weight)
             if found is not None:

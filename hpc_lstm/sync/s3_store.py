@@ -53,7 +53,9 @@ class S3Store:
         try:
             self._client = boto3.client("s3", endpoint_url=endpoint_url or None, config=options)
         except (BotoCoreError, ValueError) as error:
-            raise StorageError(f"{self._url()}: {_first_line(error)}; check storage.endpoint_url and AWS_*") from None
+            raise StorageError(
+                f"{self._url()}: {_first_line(error)}; check storage.endpoint_url and AWS_*"
+            ) from None
 
     def check(self) -> None:
         """See ``objects.ObjectStore``; it lists one object and tries for a few seconds only."""
@@ -94,7 +96,9 @@ class S3Store:
             size = int(answer["ContentLength"])
             if limit is not None and size > limit:
                 answer["Body"].close()
-                raise StorageError(f"{self._url(key)}: {size} bytes, more than the {limit} expected: not read")
+                raise StorageError(
+                    f"{self._url(key)}: {size} bytes, more than the {limit} expected: not read"
+                )
             return answer["Body"].read()
 
         try:
