@@ -185,7 +185,7 @@ class SavedModel:
 
 
 def _weights(model: Any, arrays: Schema) -> np.ndarray:
-    return arrays.flatten([v.numpy() for v in model.trainable_variables])
+    return arrays.flatten([v.value.numpy() for v in model.trainable_variables])
 
 
 def _forecast_function(tf: Any, forward: Forward, flat: Any, window: int, features: int) -> Any:
