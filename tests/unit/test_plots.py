@@ -142,3 +142,29 @@ def test_svgs_of_one_page_share_no_ids():
     assert not ids[0] & ids[1]
     for text, known in zip(texts, ids, strict=True):
         assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= known
+
+
+@pytest.fixture
+def store(tmp_path):
+    from hpc_lstm.market.store import StoreWriter
+
+    with StoreWriter(tmp_path / "market.h5", ["open", "close"], "test") as writer:
+        for symbol in ("AAPL", "XOM"):
+            values = np.stack([PRICES - 1, PRICES], axis=1)
+            writer.append(symbol, np.arange(100) + 14_000, values)
+    return tmp_path / "market.h5"
+
+
+def test_a_stores_prices_are_plotted_with_both_kinds_of_averages(store, tmp_path):
+    plots.plot_prices(store, "XOM", tmp_path / "p.svg", sma=[5, 20], ema=[10])
+    text = (tmp_path / "p.svg").read_text()
+    for label in ("XOM: daily prices with moving averages", "close", "SMA 5", "SMA 20", "EMA 10", "2008"):
+        assert label in text
+
+
+def test_an_average_longer_than_the_history_is_refused(store, tmp_path):
+    with pytest.raises(InputError, match="--sma 101: AAPL has only 100 rows"):
+        plots.plot_prices(store, "AAPL", tmp_path / "p.png", sma=[101])
+    with pytest.raises(InputError, match="AAPL"):
+        plots.plot_prices(store, "AAPX", tmp_path / "p.png")
+    assert not (tmp_path / "p.png").exists()
