@@ -214,8 +214,7 @@ def connect(threads: int = 0) -> World:
     if comm.size == 1 and expected > 1:
         raise InputError(
             f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI "
-            "than "
-            f"{_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
+            f"than {_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
             '"Another MPI" in the README'
         )
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)

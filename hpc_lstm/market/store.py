@@ -15,6 +15,7 @@ import difflib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -176,10 +177,10 @@ class StoreWriter:
         if self.path.is_dir():
             raise StoreError(f"{path}: is a folder; name a file to write the market store to")
         self._temporary = ""
+        self._scratch = ExitStack()
         with self._disk():
-            self._values, self._dates = (
-                tempfile.TemporaryFile(dir=self.path.parent, prefix=f".{self.path.name}.") for _ in range(2)
-            )
+            self._values = self._scratch.enter_context(self._scratch_file())
+            self._dates = self._scratch.enter_context(self._scratch_file())
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -219,8 +220,7 @@ class StoreWriter:
                 with self._disk():
                     self._finish()
         finally:
-            self._values.close()
-            self._dates.close()
+            self._scratch.close()
             if self._temporary and os.path.exists(self._temporary):
                 os.unlink(self._temporary)
 
@@ -244,6 +244,9 @@ class StoreWriter:
             os.fsync(written.fileno())
         os.chmod(self._temporary, 0o644)
         os.replace(self._temporary, self.path)
+
+    def _scratch_file(self) -> Any:
+        return tempfile.TemporaryFile(dir=self.path.parent)
 
     def _disk(self) -> _Disk:
         return _Disk(self.path)

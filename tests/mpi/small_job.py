@@ -1,0 +1,82 @@
+"""A training job that takes seconds: a small store and a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.sync import manifest as manifests
+from hpc_lstm.sync.folder_store import FolderStore
+from hpc_lstm.sync.state_file import unpack
+
+CONFIG = """
+[data]
+store = "{store}"
+window = 8
+split = {split}
+[model]
+layers = 1
+units = 5
+dropout = {dropout}
+[train]
+batch_size = {batch_size}
+epochs = {epochs}
+optimizer = "{optimizer}"
+learning_rate = 0.01
+deterministic = true
+seed = 3
+threads = 1
+[average]
+every = {every}
+what = "{what}"
+[checkpoint]
+every = {checkpoint_every}
+{more}
+"""
+
+DEFAULTS = {
+    "split": "[0.7, 0.15, 0.15]",
+    "dropout": 0.2,
+    "batch_size": 8,
+    "epochs": 3,
+    "optimizer": "adam",
+    "every": 4,
+    "what": "weights",
+    "checkpoint_every": 5,
+    "more": "",
+}
+
+
+def write_store(path: Path, rows: list[int], seed: int = 0) -> Path:
+    """A store of one random walk per entry of ``rows``."""
+    generator = np.random.default_rng(seed)
+    with StoreWriter(path, ["close"], "test") as store:
+        for number, count in enumerate(rows):
+            walk = 100 * np.exp(np.cumsum(generator.normal(0, 0.01, count)))
+            store.append(f"S{number}", np.arange(count, dtype=np.int64), walk[:, None])
+    return path
+
+
+def write_config(folder: Path, name: str = "job", **settings: object) -> Path:
+    """A config of a store of 3 symbols in ``folder``, unless ``store`` names another."""
+    store = settings.pop("store", None) or folder / "market.h5"
+    if not Path(str(store)).exists():
+        write_store(Path(str(store)), [150, 90, 120])
+    path = folder / f"{name}.toml"
+    path.write_text(CONFIG.format(store=store, **{**DEFAULTS, **settings}))
+    return path
+
+
+def checkpoints(run: Path) -> list[int]:
+    """Steps of the whole checkpoints in a run directory."""
+    return manifests.steps(FolderStore(run.parent), f"{run.name}/checkpoints/main") if run.exists() else []
+
+
+def final_states(run: Path) -> list[dict[str, object]]:
+    """The state of every rank in a run's newest checkpoint."""
+    store, prefix = FolderStore(run.parent), f"{run.name}/checkpoints/main"
+    manifest = manifests.read(store, prefix, checkpoints(run)[-1])
+    place = manifests.folder(prefix, manifest.step)
+    return [unpack(store.get(f"{place}/{file.name}")) for file in manifest.files]
