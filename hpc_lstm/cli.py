@@ -162,7 +162,7 @@ def timing(run_dir: str, trace: str | None) -> None:
         from hpc_lstm.report.trace import write_trace
 
         write_trace(run_dir, trace)
-        click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev or chrome://tracing")
+        click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
 
 
 @cli.command()

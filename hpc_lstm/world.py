@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -202,7 +203,9 @@ def connect(threads: int = 0) -> World:
         import mpi4py
 
         mpi4py.rc.thread_level = "funneled"
-        from mpi4py import MPI
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what mpi4py suspects of the environment is checked below
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if expected > 1:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -55,10 +56,8 @@ def start(ranks: int, command: Sequence[str]) -> subprocess.Popen[str]:
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL everything that was started, as a node that loses power would."""
     for pid in [*ranks_of(process), process.pid]:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:

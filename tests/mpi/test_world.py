@@ -1,0 +1,84 @@
+"""The MPI world: collectives on 1 to 4 ranks, failures that end all ranks, life without MPI."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launcher import ROOT, launch, program
+from small_job import write_config, write_store
+
+HERE = Path(__file__).parent
+PHASES = ("startup", "load", "preprocess", "compute", "wait", "average", "checkpoint", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("store") / "market.h5", [150, 90, 120, 40])
+
+
+@pytest.mark.parametrize("ranks", [0, 1, 2, 3, 4])
+def test_every_rank_sees_what_it_must(ranks: int, store: Path) -> None:
+    cases = (HERE / "world_cases.py").read_text().count("\ndef case_")
+    done = launch(ranks, [sys.executable, str(HERE / "world_cases.py"), str(store)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("passed case_") == cases
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -> None:
+    # It would train for long: only the failure can end it.
+    config = write_config(tmp_path, epochs=100_000 if phase != "evaluate" else 2)
+    script = [sys.executable, str(HERE / "fail_in_phase.py"), phase, str(config), str(tmp_path / "run")]
+    done = launch(3, script)
+    ended = time.time()
+    raised = re.findall(r"raised at ([0-9.]+)", done.stdout)
+    assert len(raised) == 1, done.stdout + done.stderr
+    assert ended - float(raised[0]) < 10
+    assert done.returncode not in (0, 75)
+    assert done.stderr.count(f"RuntimeError: broken in {phase}") == 1
+    assert done.stderr.count("Traceback") == 1
+    assert "rank 1 on" in done.stderr
+
+
+def test_bad_input_is_said_once_by_all_ranks_together(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    bad = ["--set", "train.epoch=1"]
+    done = launch(3, program("train", str(config), "--run-dir", str(tmp_path / "run"), *bad))
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert 'did you mean "epochs"' in lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_needs_no_mpi_at_all(tmp_path: Path) -> None:
+    config = write_config(tmp_path, epochs=1)
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "mpi4py.py").write_text("raise ImportError('no MPI on this machine')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'hidden'}:{ROOT}"}
+    command = program("train", str(config), "--run-dir", str(tmp_path / "run"))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "rank 0 of 1" in done.stdout
+    assert "(none)" in done.stdout
+    launched = {**environment, "PMI_SIZE": "4", "PMI_RANK": "0"}
+    done = subprocess.run(command, env=launched, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "one of 4 ranks, but MPI cannot be loaded" in done.stderr
+
+
+def test_a_launcher_of_another_mpi_is_noticed(tmp_path: Path) -> None:
+    config = write_config(tmp_path, epochs=1)
+    # Open MPI's launcher says this; the library that Python loads knows nothing of it.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMPI_COMM_WORLD_SIZE": "2"}
+    command = program("train", str(config), "--run-dir", str(tmp_path / "run"))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "belongs to another MPI" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

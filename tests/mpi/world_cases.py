@@ -1,0 +1,152 @@
+"""What each rank must see, for any number of ranks; run under mpiexec, many cases in one launch."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from hpc_lstm import preprocess
+from hpc_lstm.config import DataConfig
+from hpc_lstm.errors import InputError
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.sync.averaging import Averager
+from hpc_lstm.timing import Timeline
+from hpc_lstm.world import World, connect
+
+
+class VectorEngine:
+    """Weights and moments without a network."""
+
+    def __init__(self, weights: np.ndarray, moments: np.ndarray) -> None:
+        self.weights, self.second = weights, moments
+
+    def parameters(self) -> np.ndarray:
+        return self.weights.copy()
+
+    def set_parameters(self, flat: np.ndarray) -> None:
+        self.weights = flat.copy()
+
+    def moments(self) -> np.ndarray:
+        return self.second.copy()
+
+    def set_moments(self, flat: np.ndarray) -> None:
+        self.second = flat.copy()
+
+
+def case_reductions(world: World) -> None:
+    mine = np.array([world.rank, -world.rank, 1.5])
+    n = world.size
+    assert world.sum(mine.copy()).tolist() == [n * (n - 1) / 2, -n * (n - 1) / 2, 1.5 * n]
+    assert world.min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
+    assert world.max(mine.copy()).tolist() == [n - 1, 0, 1.5]
+
+
+def case_objects(world: World) -> None:
+    assert world.gather(f"rank {world.rank}") == [f"rank {r}" for r in range(world.size)]
+    assert world.bcast({"from": world.rank}, root=world.size - 1) == {"from": world.size - 1}
+    array = np.full(1000, world.rank, np.float32)
+    assert (world.bcast_array(array) == 0).all()
+
+
+def case_together(world: World) -> None:
+    assert world.together(lambda: world.rank) == world.rank
+
+    def fail() -> None:
+        if world.rank == world.size - 1:
+            raise InputError("the last rank's store is missing")
+
+    with pytest.raises(InputError, match="the last rank's store is missing") as caught:
+        world.together(fail)
+    assert caught.value.agreed
+    assert caught.value.quiet == (world.rank != 0)
+
+
+def case_places_on_the_node(world: World) -> None:
+    assert world.local_size == world.size
+    assert sorted(world.gather(world.local_rank)) == list(range(world.size))
+    assert world.threads >= 1
+
+
+def case_weighted_average(world: World) -> None:
+    generator = np.random.default_rng(7)
+    weights = generator.normal(size=(world.size, 1001)).astype(np.float32)
+    samples = generator.integers(1, 50, world.size)
+    engine = VectorEngine(weights[world.rank], weights[world.rank] * 2)
+    averager = Averager(world, Timeline(), "weights")
+    agreement = averager.meet(int(samples[world.rank]), float(world.rank))
+    assert agreement.samples == samples.sum()
+    averager.average(engine, int(samples[world.rank]), agreement.samples)
+    expected = np.average(weights.astype(np.float64), axis=0, weights=samples)
+    np.testing.assert_allclose(engine.weights, expected, rtol=0, atol=1e-6)
+    assert len(set(world.gather(engine.weights.tobytes()))) == 1, "every rank holds the same bits"
+    assert np.array_equal(engine.second, weights[world.rank] * 2), "moments stay each rank's own"
+    Averager(world, Timeline(), "weights+moments").average(engine, 1, world.size)
+    np.testing.assert_allclose(engine.second, 2 * weights.mean(axis=0, dtype=np.float64), rtol=0, atol=2e-6)
+
+
+def case_loss_is_the_mean_over_samples(world: World) -> None:
+    averager = Averager(world, Timeline(), "weights")
+    agreement = averager.meet(world.rank + 1, 10.0 * (world.rank + 1))
+    assert agreement.loss == 10.0
+    assert not agreement.stop
+    assert np.isnan(averager.meet(0, 0.0).loss)
+
+
+def case_stop_of_one_is_known_to_all(world: World) -> None:
+    import os
+    import signal
+
+    world.listen()
+    if world.rank == world.size - 1:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert world.stop_requested == (world.rank == world.size - 1)
+    assert Averager(world, Timeline(), "weights").meet(1, 0.0).stop
+    assert [name for name in world.gather(world.stop_signal) if name] == ["SIGUSR1"]
+
+
+def case_slices_are_shared_out_and_scaled_alike(world: World) -> None:
+    data = DataConfig(store=sys.argv[1], window=8, features=["close", "log-returns"], scaling="minmax")
+    alone_world = World()
+    for scaling in ("minmax", "standard"):
+        chosen = data.model_copy(update={"scaling": scaling})
+        with MarketStore(sys.argv[1]) as store, MarketStore(sys.argv[1]) as whole:
+            mine = preprocess.prepare(store, chosen, world, preprocess.backend("host"))
+            alone = preprocess.prepare(whole, chosen, alone_world, preprocess.backend("host"))
+            np.testing.assert_allclose(mine.scaler.scale, alone.scaler.scale, rtol=1e-12)
+            np.testing.assert_allclose(mine.scaler.shift, alone.scaler.shift, rtol=1e-12, atol=1e-12)
+            for part in ("train", "validation", "test"):
+                pieces = world.gather(mine.load(part).batch(np.arange(len(mine.load(part)))))
+                lengths = [len(inputs) for inputs, _ in pieces]
+                assert max(lengths) - min(lengths) <= 1
+                expected = alone.load(part).batch(np.arange(sum(lengths)))
+                for place in (0, 1):
+                    joined = np.concatenate([piece[place] for piece in pieces])
+                    np.testing.assert_allclose(joined, expected[place], rtol=2e-6, atol=2e-6)
+
+
+def case_too_many_ranks_are_refused_by_all(world: World) -> None:
+    data = DataConfig(store=sys.argv[1], window=148, symbols=["S0"], split=[1, 0, 0])
+    windows = 150 - 148
+    with MarketStore(sys.argv[1]) as store:
+        if windows >= world.size:
+            assert (
+                preprocess.prepare(store, data, world, preprocess.backend("host")).index.total("train")
+                == windows
+            )
+            return
+        with pytest.raises(InputError, match=f"{windows} train windows") as caught:
+            preprocess.prepare(store, data, world, preprocess.backend("host"))
+        assert caught.value.agreed
+
+
+if __name__ == "__main__":
+    joined = connect()
+    with joined.guard():
+        for name, case in sorted(globals().items()):
+            if name.startswith("case_"):
+                case(joined)
+                joined.barrier()
+                if joined.rank == 0:
+                    print("passed", name, flush=True)
