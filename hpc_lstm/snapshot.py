@@ -1,12 +1,15 @@
 """The state of a run on one rank as flat named values, and back: what a checkpoint holds.
 
-weights, moments            flat float32 vectors
-engine/...                  what else the engine needs to go on to the bit
-order/pass, order/position  where this rank is in its order of windows
-position/...                steps, epochs and samples so far
-meeting/...                 windows and losses since the ranks last met
-best/...                    the best validation loss; its weights on rank 0 alone
-data                        digest of the prices that the run is trained on
+Names and what stands under them:
+
+    weights, moments            flat float32 vectors
+    engine/...                  what else the engine needs to go on to the bit
+    order/pass, order/position  where this rank is in its order of windows
+    position/...                steps, epochs and samples so far
+    meeting/...                 windows and losses since the ranks last met
+    best/...                    the best validation loss; its weights on rank 0 alone
+    threads                     CPU threads of this rank: the last bits of a sum depend on them
+    data                        digest of the prices that the run is trained on
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ def take(training: Training) -> dict[str, Any]:
         SAMPLES: training.since_meeting.samples,
         "meeting/loss_sum": training.since_meeting.loss_sum(),
         "steps_per_epoch": training.pace.steps_per_epoch,
+        "threads": training.threads,
         "best/loss": training.selection.loss,
         "best/step": training.selection.step,
         "best/stale": training.selection.stale,
@@ -79,6 +83,11 @@ def go_on(training: Training) -> bool:
             "it was written by %d ranks, now there are %d: weights and moments are the mean over those, the slices "
             "are made anew, and each rank starts its own order of windows",
             *(found.manifest.ranks, world.size),
+        )
+    elif training.config.train.deterministic and int(found.state["threads"]) != training.threads:
+        log.warning(
+            "the run had %d threads a rank, now it has %d: the last bits of its results will differ; set train.threads",
+            *(int(found.state["threads"]), training.threads),
         )
     return True
 

@@ -84,20 +84,20 @@ class Training:
     ) -> None:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
         settings = config.train
-        threads = settings.threads or world.threads
+        self.threads = settings.threads or world.threads
         self.objects = world.together(lambda: open_store(config.storage, run.path.parent))
         with timeline.span("load"):
             self.store = world.together(lambda: MarketStore(config.data.store))
             backend = preprocess.backend(settings.backend)
             self.data = preprocess.prepare(self.store, config.data, world, backend)
-        self.engine = engines.create(config, rank=world.rank, threads=threads)
+        self.engine = engines.create(config, rank=world.rank, threads=self.threads)
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
         self.averager = Averager(world, timeline, config.average.what)
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = pace.Position()
         self.since_meeting = LossSum()
-        self.describe(threads)
+        self.describe()
 
     def begin(self, resume: bool) -> None:
         """Go on from the newest whole checkpoint if asked to and there is one, else start from the seed."""
@@ -227,7 +227,7 @@ class Training:
         steps = np.arange(count) / self.pace.steps_per_epoch
         return np.array([learning_rate(self.config.train, progress + ahead) for ahead in steps], np.float32)
 
-    def describe(self, threads: int) -> None:
+    def describe(self) -> None:
         """Say what this rank is about to do."""
         world, data = self.world, self.data
         self.log.info(
@@ -239,7 +239,7 @@ class Training:
                 world.library,
                 world.local_rank + 1,
                 world.local_size,
-                threads,
+                self.threads,
             ),
             self.engine.name,
         )
