@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hpc_lstm import config as configuration
-from hpc_lstm.config import RunConfig
+from hpc_lstm.config import RunConfig, StorageConfig
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.sync.checkpoint import holds_checkpoints
-from hpc_lstm.sync.objects import ObjectStore
+from hpc_lstm.sync.objects import ObjectStore, open_store
 from hpc_lstm.world import World
 
 
@@ -32,7 +32,19 @@ def take_folder(run: RunDirectory, config: RunConfig, resume: bool) -> None:
     write_text(run.config, configuration.dump(config))
 
 
-def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, world: World) -> None:
+def checkpoints_of(run: RunDirectory, storage: StorageConfig) -> tuple[ObjectStore, str]:
+    """Where the run's checkpoints lie: an object store and the prefix of their keys.
+
+    In its own folder they need no name; in a store that runs share, they lie under the run's.
+
+    Raises:
+        StorageError: the store cannot be used.
+    """
+    place = "checkpoints/main"
+    return open_store(storage, run.path), f"{run.name}/{place}" if storage.url else place
+
+
+def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, prefix: str, world: World) -> None:
     """Refuse to start a run afresh where checkpoints of one of the same name lie; collective.
 
     Raises:
@@ -40,7 +52,7 @@ def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, world: World) ->
     """
 
     def look() -> None:
-        if world.rank == 0 and holds_checkpoints(objects, run.checkpoints_prefix):
+        if world.rank == 0 and holds_checkpoints(objects, prefix):
             raise InputError(
                 f"the storage already holds checkpoints of a run named {run.name!r}; go on with it by --resume, "
                 "or choose another --run-dir"

@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 from hpc_lstm.run_directory import RunDirectory, write_text
+
+# Least time between TensorBoard's points of training.
+EVENTS_EVERY_S = 0.5
 
 
 class History:
@@ -29,6 +33,7 @@ class History:
     def __init__(self, run: RunDirectory, active: bool, resumed_at: int) -> None:
         self._file = None
         self._events = None
+        self._due = 0.0
         if not active:
             return
         write_text(
@@ -67,6 +72,10 @@ class History:
             return
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
         self._file.write(json.dumps({"kind": kind, **finite}) + "\n")
+        now = time.monotonic()
+        if kind == "train" and now < self._due:
+            return  # an event costs more than a step of a small model, and a curve needs no more points
+        self._due = now + EVENTS_EVERY_S
         with self._events.as_default(step=entry["step"]):
             for name in scalars:
                 self._tf.summary.scalar(f"{kind}/{name}", entry[name])

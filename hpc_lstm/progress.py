@@ -27,7 +27,7 @@ def open_log(run: RunDirectory, world: World) -> logging.Logger:
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(to_file)
     if world.rank == 0:
-        to_screen = logging.StreamHandler(sys.stdout)
+        to_screen = _Screen()
         to_screen.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(to_screen)
     return logger
@@ -39,6 +39,13 @@ def close_log() -> None:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+
+
+class _Screen(logging.Handler):
+    """Prints to whatever stdout is at that moment: while the progress bar is shown, to above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
 
 
 class Speed:

@@ -27,11 +27,6 @@ class RunDirectory:
         return self.path.name
 
     @property
-    def checkpoints_prefix(self) -> str:
-        """Where this run's checkpoints lie in an object store whose root is the folder above, or a bucket's prefix."""
-        return f"{self.name}/checkpoints/main"
-
-    @property
     def config(self) -> Path:
         """The resolved settings; written first, so its presence says that the folder holds a run."""
         return self.path / "config.toml"

@@ -67,8 +67,7 @@ def go_on(training: Training) -> bool:
         InputError: the checkpoint is of a run with other settings or other prices.
     """
     world, log = training.world, training.log
-    prefix = training.files.checkpoints_prefix
-    found = restore(world, training.objects, prefix, log, averaged=AVERAGED, weight=SAMPLES)
+    found = restore(world, training.objects, training.prefix, log, averaged=AVERAGED, weight=SAMPLES)
     if found is None:
         log.info("no whole checkpoint to go on from: starting afresh")
         return False

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 
 import numpy as np
 
-from hpc_lstm import claim, forecast, pace, preprocess, snapshot
+from hpc_lstm import account, claim, forecast, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import StopRequested
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
@@ -29,7 +29,6 @@ from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.selection import Selection
 from hpc_lstm.sync.averaging import Averager
 from hpc_lstm.sync.checkpoint import CheckpointWriter
-from hpc_lstm.sync.objects import open_store
 from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
@@ -85,11 +84,12 @@ class Training:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
         settings = config.train
         self.threads = settings.threads or world.threads
-        self.objects = world.together(lambda: open_store(config.storage, run.path.parent))
+        self.objects, self.prefix = world.together(lambda: claim.checkpoints_of(run, config.storage))
         with timeline.span("load"):
             self.store = world.together(lambda: MarketStore(config.data.store))
             backend = preprocess.backend(settings.backend)
             self.data = preprocess.prepare(self.store, config.data, world, backend)
+        self.backend_name = backend.__name__.rpartition(".")[2]
         self.engine = engines.create(config, rank=world.rank, threads=self.threads)
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
@@ -97,20 +97,20 @@ class Training:
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = pace.Position()
         self.since_meeting = LossSum()
-        self.describe()
+        account.describe(self)
 
     def begin(self, resume: bool) -> None:
         """Go on from the newest whole checkpoint if asked to and there is one, else start from the seed."""
         config, world = self.config, self.world
         with self.timeline.span("checkpoint"):
             if not resume:
-                claim.refuse_checkpoints(self.files, self.objects, world)
+                claim.refuse_checkpoints(self.files, self.objects, self.prefix, world)
             resumed = resume and snapshot.go_on(self)
             if not resumed:
                 self.engine.set_parameters(world.bcast_array(self.engine.parameters()))
         self.checkpoints = CheckpointWriter(
             self.objects,
-            self.files.checkpoints_prefix,
+            self.prefix,
             world,
             config.checkpoint,
             config.storage,
@@ -135,7 +135,7 @@ class Training:
             if stop or self.pace.checkpoints(self.position):
                 self.checkpoint(wait=stop)
             if stop:
-                raise self.stopped()
+                raise account.stopped(self)
         self.checkpoint(wait=True)
 
     def take_steps(self) -> None:
@@ -156,8 +156,10 @@ class Training:
         if self.pace.averages(self.position):
             self.averager.average(self.engine, mine, agreement.samples)
         self.since_meeting.set(0, 0.0)
+        if not math.isfinite(agreement.loss):
+            raise account.diverged(self)
         self.speed.update(self.position.samples)
-        self.tell(agreement.loss)
+        account.tell(self, agreement.loss)
         return agreement.stop
 
     def validate(self) -> None:
@@ -210,7 +212,7 @@ class Training:
         if self.world.rank == 0:
             self.engine.save(self.files.model)
             self.data.scaler.save(self.files.scaler)
-            write_text(self.files.metrics, json.dumps(metrics | self.facts(), indent=2) + "\n")
+            write_text(self.files.metrics, json.dumps(metrics | account.facts(self), indent=2) + "\n")
             self.log.info("%s", forecast.comparison_table(metrics))
             self.log.info("results in %s", self.files.path)
 
@@ -226,69 +228,6 @@ class Training:
         progress = self.pace.progress(self.position)
         steps = np.arange(count) / self.pace.steps_per_epoch
         return np.array([learning_rate(self.config.train, progress + ahead) for ahead in steps], np.float32)
-
-    def describe(self) -> None:
-        """Say what this rank is about to do."""
-        world, data = self.world, self.data
-        self.log.info(
-            "rank %d of %d on %s (%s), %d of %d ranks there; %d threads; engine %s, backend host",
-            *(
-                world.rank,
-                world.size,
-                world.node,
-                world.library,
-                world.local_rank + 1,
-                world.local_size,
-                self.threads,
-            ),
-            self.engine.name,
-        )
-        self.log.info(
-            "%d symbols, %d train windows, %d of them on this rank; %d steps an epoch; %d parameters",
-            *(len(data.scaler.symbols), data.index.total("train"), len(data.train)),
-            *(self.pace.steps_per_epoch, self.engine.schema.length),
-        )
-        if data.skipped:
-            few = ", ".join(data.skipped[:5]) + (", ..." if len(data.skipped) > 5 else "")
-            self.log.info("left out, too short for a train window: %d symbols (%s)", len(data.skipped), few)
-
-    def tell(self, loss: float) -> None:
-        """Put the state of the run into its history and on the screen."""
-        at, epoch = self.position, self.pace.progress(self.position)
-        rate = float(self.learning_rates(1)[0])
-        self.history.train(
-            step=at.step,
-            epoch=epoch,
-            loss=loss,
-            learning_rate=rate,
-            samples_per_second=self.speed.samples_per_second,
-            elapsed_s=self.timeline.wall_s,
-        )
-        self.display.update(at.step, epoch, loss, self.speed.samples_per_second)
-
-    def facts(self) -> dict[str, object]:
-        """What ``metrics.json`` says about the run besides what the model is worth."""
-        speed = self.speed.samples_per_second
-        return {
-            "samples_per_second": None if np.isnan(speed) else speed,
-            "ranks": self.world.size,
-            "backend": "host",
-            "engine": self.engine.name,
-            "steps": self.position.step,
-            "epochs": self.pace.progress(self.position),
-            "best_step": self.selection.step or None,
-            "best_validation_loss": self.selection.loss if self.selection.step else None,
-        }
-
-    def stopped(self) -> StopRequested:
-        """What to raise once the state of a run that was asked to stop is safe."""
-        signals = sorted({name for name in self.world.gather(self.world.stop_signal) if name})
-        error = StopRequested(
-            f"stopped by {' and '.join(signals)} at step {self.position.step}; the state is in a checkpoint: "
-            "run the same command with --resume to go on"
-        )
-        error.agreed, error.quiet = True, self.world.rank != 0
-        return error
 
     @property
     def complete(self) -> bool:

@@ -27,6 +27,7 @@ import numpy as np
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 T = TypeVar("T")
+E = TypeVar("E", bound=HpcLstmError)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Where launchers say how many ranks they started.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -43,7 +44,7 @@ class World:
         local_rank, local_size: the same among the ranks on this node.
         node: host name.
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
-        library: the MPI library's first line of version, or "none".
+        library: the MPI library's first line of version, or "no MPI".
     """
 
     rank: int = 0
@@ -52,7 +53,7 @@ class World:
     local_size: int = 1
     node: str = ""
     threads: int = 1
-    library: str = "none"
+    library: str = "no MPI"
     _comm: Any = None
     _stop: list[int] = field(default_factory=list)
 
@@ -119,10 +120,13 @@ class World:
         ]
         if errors:
             kind, message = errors[0]
-            agreed = kind(message)
-            agreed.agreed, agreed.quiet = True, self.rank != 0
-            raise agreed from error
+            raise self.agreed(kind(message)) from error
         return result
+
+    def agreed(self, error: E) -> E:
+        """``error``, which every rank is about to raise at the same place: rank 0 alone prints it."""
+        error.agreed, error.quiet = True, self.rank != 0
+        return error
 
     def abort(self, code: int) -> None:
         """End every rank at once with ``code``; does not return where there is more than one."""

@@ -145,9 +145,7 @@ class CheckpointWriter:
     def _refuse_failures(self, failures: list[tuple[int, str | None]]) -> None:
         for count, text in failures:
             if count >= self._storage.max_failures:
-                error = CheckpointError(f"checkpoints cannot be written: {text}")
-                error.agreed, error.quiet = True, self._world.rank != 0
-                raise error
+                raise self._world.agreed(CheckpointError(f"checkpoints cannot be written: {text}"))
 
     def _upload(self, data: bytes, whole: Manifest) -> None:
         try:

@@ -69,8 +69,7 @@ def restore(
             f"none of the {len(steps)} checkpoints under {prefix} is whole; the log says why; "
             "bring their files back, or start a new run"
         )
-        error.agreed, error.quiet = True, world.rank != 0
-        raise error
+        raise world.agreed(error)
     if world.rank == 0:
         _clean_up(store, prefix, -1)
     world.barrier()
