@@ -108,7 +108,7 @@ def _mpi(world: World) -> Check:
     binding = _version("mpi4py")
     if binding is None:
         return Check("MPI", "missing", "mpi4py is not installed", advice)
-    if world.library == "none":
+    if world.library == "no MPI":
         return Check("MPI", "missing", f"mpi4py {binding}, but no MPI library can be loaded", advice)
     path = _loaded_library("libmpi")
     origin = "" if path is None else f" from {path} ({'this environment' if _inside(path) else 'the system'})"
