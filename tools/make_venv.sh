@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Make the virtual environment without root: make_venv.sh FOLDER mpich|system EXTRAS [PYTHON]
+set -euo pipefail
+folder=$1 mpi=$2 extras=$3 python=${4:-}
+
+fail() { echo "make venv: $*" >&2; exit 2; }
+
+# A name on PATH is not enough: version managers put names there that only print an error.
+in_range() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; }
+
+find_python() {
+    local name
+    for name in python3.13 python3.12 python3.11 python3.10 python3; do
+        if in_range "$name"; then echo "$name"; return; fi
+    done
+}
+
+# Debian ships python3 without ensurepip, so `-m venv` may be there and yet fail.
+make_environment() {
+    rm -rf "$folder"
+    "$python" -m venv "$folder" >/dev/null 2>&1 && return
+    rm -rf "$folder"
+    "$python" -m virtualenv -q "$folder" >/dev/null 2>&1 && return
+    rm -rf "$folder"
+    command -v virtualenv >/dev/null && virtualenv -q -p "$python" "$folder" >/dev/null 2>&1 && return
+    rm -rf "$folder"
+    command -v uv >/dev/null && uv venv -q --seed --python "$python" "$folder" >/dev/null 2>&1 && return
+    rm -rf "$folder"
+    # pip alone: virtualenv goes to a folder of its own, nothing is installed for the user.
+    local borrowed
+    borrowed=$(mktemp -d)
+    if "$python" -m pip install -q --target "$borrowed" virtualenv >/dev/null 2>&1 &&
+        PYTHONPATH=$borrowed "$python" -m virtualenv -q "$folder" >/dev/null 2>&1; then
+        rm -rf "$borrowed"
+        return
+    fi
+    rm -rf "$borrowed" "$folder"
+    return 1
+}
+
+if [ -z "$python" ]; then
+    python=$(find_python)
+    [ -n "$python" ] || fail "no Python 3.10 to 3.13 found; install one, or name it: make venv PYTHON=/path/to/python3.12"
+fi
+in_range "$python" || fail "$python does not run or is not Python 3.10 to 3.13"
+case $mpi in mpich | system) ;; *) fail "MPI=$mpi: must be mpich (the wheel) or system (the machine's own)" ;; esac
+
+if ! { in_range "$folder/bin/python" && "$folder/bin/python" -m pip --version >/dev/null 2>&1; }; then
+    echo "Making $folder with $("$python" --version)"
+    make_environment || fail "$python cannot make a virtual environment; install it with: apt-get install python3-venv"
+fi
+rm -f "$folder"/installed-*
+
+echo "Installing into $folder; the first time takes a few minutes and about 3.5 GB of disk"
+export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
+if [ "$mpi" = system ]; then
+    "$folder/bin/python" -m pip uninstall -qq -y mpich >/dev/null 2>&1 || true
+    command -v mpiexec >/dev/null || fail "MPI=system: no mpiexec on PATH; load the MPI module or install an MPI"
+fi
+"$folder/bin/python" -m pip install -qq -e ".[$extras]" ||
+    fail "pip could not install hpc-lstm[$extras]; see above; run make venv again to retry"
+echo "$mpi" >"$folder/mpi"
+touch "$folder/installed-$mpi"
+echo "Ready: . $folder/bin/activate && hpc-lstm --help"
