@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig, StorageConfig
 from hpc_lstm.errors import ConfigError, InputError
@@ -11,8 +14,13 @@ from hpc_lstm.sync.objects import ObjectStore, open_store
 from hpc_lstm.world import World
 
 
-def take_folder(run: RunDirectory, config: RunConfig, resume: bool) -> None:
-    """Make the folder, or check that it holds this very run, and write the resolved settings; on rank 0.
+def take_folder(run: RunDirectory, config: RunConfig, resume: bool) -> list[Path]:
+    """Make the folder, or check that it holds this very run; on rank 0.
+
+    It holds a run only from ``sign`` on: a start that its input stops before leaves nothing in the way of the next.
+
+    Returns:
+        The folders made, innermost first, for ``give_up``.
 
     Raises:
         InputError: it holds a run and ``resume`` is off, or it cannot be written.
@@ -24,12 +32,43 @@ def take_folder(run: RunDirectory, config: RunConfig, resume: bool) -> None:
                 f"{run.path}: already holds a run; go on with it by --resume, or choose another --run-dir"
             )
         refuse_changes(run.load_config(), config, str(run.config))
+    inside = (run.rank_log(0).parent, run.rank_timing(0).parent, run.tensorboard)
+    made: list[Path] = []
     try:
-        for folder in (run.path, run.rank_log(0).parent, run.rank_timing(0).parent, run.tensorboard):
+        made += [folder for folder in (*inside, run.path, *run.path.parents) if not folder.exists()]
+        for folder in inside:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        give_up(run, made, 0)
         raise InputError(f"{run.path}: cannot be made: {error.strerror}; choose another --run-dir") from None
+    return made
+
+
+def sign(run: RunDirectory, config: RunConfig) -> None:
+    """Write the resolved settings, which say that the folder holds a run; on rank 0.
+
+    Raises:
+        InputError: they cannot be written.
+    """
     write_text(run.config, configuration.dump(config))
+
+
+def give_up(run: RunDirectory, made: list[Path], ranks: int) -> None:
+    """Take away what a start has made that came to nothing, unless the folder holds a run; on rank 0.
+
+    Args:
+        made: what ``take_folder`` returned.
+        ranks: as many have opened a log and a timing file, and closed them again.
+    """
+    if run.holds_run:
+        return
+    for rank in range(ranks):
+        for file in (run.rank_log(rank), run.rank_timing(rank)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+    for folder in made:
+        with contextlib.suppress(OSError):  # not empty: something else is in it
+            folder.rmdir()
 
 
 def checkpoints_of(run: RunDirectory, storage: StorageConfig) -> tuple[ObjectStore, str]:

@@ -194,7 +194,7 @@ def joined() -> Iterator[World]:
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     try:
-        code = cli(arguments, standalone_mode=False)
+        code = cli(arguments, prog_name="hpc-lstm", standalone_mode=False)
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else "hpc-lstm"
         _fail(f"{context}: error: {_one_line(error.format_message())}; see `{context} --help`", 2)

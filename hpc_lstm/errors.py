@@ -65,6 +65,10 @@ _DISK_ERRORS = {
     errno.EFBIG,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+    errno.ESTALE,
 }
 
 

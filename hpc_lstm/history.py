@@ -82,13 +82,16 @@ class History:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a history file, none if there is no file; a last line cut off by a crash is left out."""
+    """The entries of a history file, none if there is no file; up to a line cut off by a crash or damaged."""
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except json.JSONDecodeError:
             break
+        if not (isinstance(entry, dict) and {"kind", "step"} <= entry.keys()):
+            break
+        entries.append(entry)
     return entries

@@ -28,7 +28,7 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """The resolved settings; written first, so its presence says that the folder holds a run."""
+        """The resolved settings; written once the input was found good: if there, the folder holds a run."""
         return self.path / "config.toml"
 
     @property

@@ -17,6 +17,7 @@ import numpy as np
 
 from hpc_lstm import account, claim, forecast, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
@@ -47,7 +48,22 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.listen()
-    world.together(lambda: claim.take_folder(run, config, resume) if world.rank == 0 else None)
+    made = world.together(lambda: claim.take_folder(run, config, resume) if world.rank == 0 else [])
+    try:
+        _train(config, run, world, resume)
+    except InputError as error:
+        if error.agreed or world.size == 1:
+            world.barrier()  # every rank has closed its files
+            if world.rank == 0:
+                claim.give_up(run, made, world.size)
+        raise
+    except OSError as error:
+        if error.filename is None:  # of a file that had been open: all that are lie there
+            error.filename = str(run.path)
+        raise
+
+
+def _train(config: RunConfig, run: RunDirectory, world: World, resume: bool) -> None:
     timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
     log = open_log(run, world)
     try:
@@ -108,6 +124,7 @@ class Training:
             resumed = resume and snapshot.go_on(self)
             if not resumed:
                 self.engine.set_parameters(world.bcast_array(self.engine.parameters()))
+        world.together(lambda: claim.sign(self.files, config) if world.rank == 0 else None)
         self.checkpoints = CheckpointWriter(
             self.objects,
             self.prefix,
