@@ -40,7 +40,6 @@ class DataConfig(Section):
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
         ["close"],
-        min_length=1,
         description='Model inputs: store columns, or `"log-returns"` / `"log-returns(COLUMN)"`, day over day.',
     )
     target: str = Field(
@@ -75,8 +74,16 @@ class DataConfig(Section):
             raise ValueError("split: the first share (train) must be above 0")
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
-        if self.symbols != "all" and not self.symbols:
-            raise ValueError('symbols: name at least one symbol, or "all"')
+        if not self.store.strip():
+            raise ValueError("store: must name a file")
+        for name in ("symbols", "features"):
+            chosen = getattr(self, name)
+            if not chosen:
+                hint = ', or "all"' if name == "symbols" else ""
+                raise ValueError(f"{name}: name at least one{hint}")
+            twice = [c for c in chosen if chosen != "all" and chosen.count(c) > 1]
+            if twice:
+                raise ValueError(f'{name}: "{twice[0]}" is named twice')
         return self
 
 
@@ -173,12 +180,22 @@ class StorageConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> StorageConfig:
+        # An address with credentials in it would end up in config.toml, logs and messages.
+        for name in ("url", "endpoint_url"):
+            if "@" in getattr(self, name):
+                raise ValueError(
+                    f"{name}: must hold no credentials; boto3 reads them from the environment or ~/.aws"
+                )
         if self.url and not self.url.startswith(("file://", "s3://")):
             raise ValueError(f'url: must start with "file://" or "s3://", got "{self.url}"')
         if self.url.startswith("s3://") and not self.url[len("s3://") :].strip("/"):
             raise ValueError('url: names no bucket; write "s3://bucket/prefix"')
         if self.url.startswith("file://") and not self.url[len("file://") :].startswith("/"):
             raise ValueError('url: a folder must be absolute; write "file:///folder"')
+        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
+            raise ValueError(
+                f'endpoint_url: must start with "https://" or "http://", got "{self.endpoint_url}"'
+            )
         if not self.url.startswith("s3://"):
             for name in ("endpoint_url", "sse"):
                 if getattr(self, name):
@@ -224,14 +241,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         overrides: texts such as ``train.epochs=3``; the value is TOML, or a bare word taken as text.
 
     Returns:
-        The checked settings, with ``data.store`` and a relative ``file://`` made absolute.
+        The checked settings, with ``data.store`` made absolute.
 
     Raises:
         ConfigError: file missing, not TOML, unknown key, wrong type or range; one line that names it.
     """
     path = Path(path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such config file; examples/quickstart.toml is one to start from"
@@ -243,7 +260,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     for text in overrides:
         _override(tables, text)
     config = parse(tables, str(path))
-    store = Path(config.data.store).expanduser()
+    try:
+        store = Path(config.data.store).expanduser()
+    except RuntimeError:
+        raise ConfigError(f'{path}: data.store: no such home folder: "{config.data.store}"') from None
     if not store.is_absolute():
         store = (path.parent / store).resolve()
     return config.model_copy(update={"data": config.data.model_copy(update={"store": str(store)})})
@@ -295,7 +315,7 @@ def get(config: RunConfig, key: str) -> Any:
 
 def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
     """Keys, as ``section.name``, in which two runs differ and that a resumption may not change."""
-    keys = [f"{s}.{n}" for s in RunConfig.model_fields for n in type(getattr(old, s)).model_fields]
+    keys = [f"{section}.{name}" for section in RunConfig.model_fields for name in _keys(section)]
     return [key for key in keys if key not in FREE_ON_RESUME and get(old, key) != get(new, key)]
 
 
@@ -326,43 +346,44 @@ def _tolerant_numbers(tables: dict[str, Any]) -> dict[str, Any]:
     """TOML's ``1`` where a float is meant is right; strict checking alone would refuse it."""
 
     def widen(value: Any, annotation: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool) and annotation is float:
-            return float(value)
         if isinstance(value, list) and "float" in str(annotation):
-            return [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value]
+            return [widen(v, float) for v in value]
+        # Beyond 2**1023 there is no such float: left as it is, to be refused.
+        if annotation is float and type(value) is int and value.bit_length() < 1024:
+            return float(value)
         return value
 
-    widened: dict[str, Any] = {}
-    for section, table in tables.items():
-        fields = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
-        widened[section] = {k: widen(v, fields[k].annotation) if k in fields else v for k, v in table.items()}
-    return widened
+    return {
+        section: {k: widen(v, keys[k].annotation) if k in keys else v for k, v in table.items()}
+        for section, table in tables.items()
+        for keys in [_keys(section)]
+    }
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem of a pydantic report as one line."""
+    """The first problem of a pydantic report as one line that begins with its key."""
     problem = error.errors()[0]
-    place = [str(p) for p in problem["loc"] if p in RunConfig.model_fields or _is_key(p)]
-    section = place[0] if place else ""
+    section, *rest = map(str, problem["loc"])
+    if problem["type"] == "value_error":  # ours, and begins with the key
+        return f"{section}.{problem['msg'].removeprefix('Value error, ')}"
+    if not rest:
+        rest = [next(name for name, field in _keys(section).items() if field.is_required())]
+    key = f"{section}.{rest[0]}"
     if problem["type"] == "extra_forbidden":
-        known = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
-        name = str(problem["loc"][1])
-        return f"[{section}] {name}: no such key{_nearest(name, known)}"
+        return f"{key}: no such key{_nearest(rest[0], _keys(section))}"
     if problem["type"] == "missing":
-        return f"{'.'.join(map(str, problem['loc']))}: is required but not set"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return f"[{section}] {message}"
-    options = [p["msg"] for p in error.errors() if p["loc"][:2] == problem["loc"][:2]]
-    message = " or ".join(dict.fromkeys(o[0].lower() + o[1:] for o in options))
-    return f"{'.'.join(map(str, problem['loc'][:2]))}: {message}, got {problem['input']!r}"
+        return f"{key}: is required but not set"
+    # A key that takes several types has a problem for each; together they say what it takes.
+    wishes = [
+        p["msg"][0].lower() + p["msg"][1:] for p in error.errors() if p["loc"][:2] == problem["loc"][:2]
+    ]
+    return f"{key}: {' or '.join(dict.fromkeys(wishes))}, got {problem['input']!r}"
 
 
-def _is_key(part: object) -> bool:
-    return any(
-        part in field.annotation.model_fields  # type: ignore[union-attr]
-        for field in RunConfig.model_fields.values()
-    )
+def _keys(section: str) -> dict[str, Any]:
+    """The fields of a section, by name."""
+    fields: dict[str, Any] = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+    return fields
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -1,0 +1,296 @@
+"""Settings: defaults, overrides, refusals, and what a resumed run may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpc_lstm import config
+from hpc_lstm.errors import ConfigError
+
+MINIMAL = '[data]\nstore = "market.h5"\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write_config(text: str) -> Path:
+        path = tmp_path / "run.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_config
+
+
+def test_defaults_are_those_of_the_design(write, tmp_path: Path) -> None:
+    settings = config.load(write(MINIMAL))
+    assert settings.data.store == str(tmp_path / "market.h5")
+    assert settings.data.symbols == "all"
+    assert (settings.data.features, settings.data.target) == (["close"], "close")
+    assert (settings.data.window, settings.data.horizon) == (60, 1)
+    assert settings.data.split == [0.7, 0.15, 0.15]
+    assert (settings.data.scaling, settings.data.feature_range) == ("minmax", [0.0, 1.0])
+    assert (settings.model.layers, settings.model.units, settings.model.dropout) == (2, 64, 0.2)
+    assert (settings.train.engine, settings.train.backend, settings.train.precision) == (
+        "auto",
+        "auto",
+        "float32",
+    )
+    assert (settings.average.every, settings.average.what) == (16, "weights")
+    assert (settings.checkpoint.every, settings.checkpoint.keep) == (500, 3)
+    assert settings.storage.url == ""
+
+
+def test_store_is_relative_to_the_config_file_and_home_is_known(write, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert config.load(write('[data]\nstore = "../m.h5"\n')).data.store == str(tmp_path.parent / "m.h5")
+    assert config.load(write('[data]\nstore = "~/m.h5"\n')).data.store == "/home/someone/m.h5"
+    assert config.load(write('[data]\nstore = "/data/m.h5"\n')).data.store == "/data/m.h5"
+
+
+def test_overrides_win_and_take_toml_or_bare_words(write) -> None:
+    settings = config.load(
+        write(MINIMAL + "[train]\nepochs = 3\n"),
+        [
+            "train.epochs=7",
+            "train.learning_rate = 1",
+            "data.target=log-returns(open)",
+            'data.symbols=["AAPL", "IBM"]',
+            "average.every=epoch",
+            "train.deterministic=true",
+            "storage.url=s3://bucket/a=b",
+        ],
+    )
+    assert settings.train.epochs == 7
+    assert settings.train.learning_rate == 1.0
+    assert isinstance(settings.train.learning_rate, float)
+    assert settings.data.target == "log-returns(open)"
+    assert settings.data.symbols == ["AAPL", "IBM"]
+    assert settings.average.every == "epoch"
+    assert settings.train.deterministic is True
+    assert settings.storage.url == "s3://bucket/a=b"
+
+
+def test_the_last_override_wins(write) -> None:
+    assert config.load(write(MINIMAL), ["train.epochs=2", "train.epochs=4"]).train.epochs == 4
+
+
+def test_whole_numbers_stand_for_floats_but_not_the_other_way(write) -> None:
+    settings = config.load(write(MINIMAL + "split = [1, 0, 0]\nfeature_range = [-1, 1]\n"))
+    assert settings.data.split == [1.0, 0.0, 0.0]
+    assert settings.data.feature_range == [-1.0, 1.0]
+    with pytest.raises(ConfigError, match=r"data\.window: .*integer, got 60\.0"):
+        config.load(write(MINIMAL + "window = 60.0\n"))
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert config.load(path).data.window == 60
+
+
+REFUSED = [
+    # text after [data] store, part of the message
+    ("windw = 3", 'data.windw: no such key; did you mean "window"?'),
+    ("window = 0", "data.window: input should be greater than 0, got 0"),
+    ("window = true", "data.window: input should be a valid integer, got True"),
+    ('window = "60"', "data.window: input should be a valid integer, got '60'"),
+    ("horizon = -1", "data.horizon: input should be greater than 0, got -1"),
+    ("symbols = []", 'data.symbols: name at least one, or "all"'),
+    ("symbols = 'AAPL'", "data.symbols: input should be 'all' or input should be a valid list, got 'AAPL'"),
+    ("symbols = ['A', 'B', 'A']", 'data.symbols: "A" is named twice'),
+    ("symbols = ['A', 1]", "data.symbols: "),
+    ("features = []", "data.features: name at least one"),
+    ("features = 'close'", "data.features: input should be a valid list, got 'close'"),
+    ("features = ['close', 'close']", 'data.features: "close" is named twice'),
+    ("split = [0.7, 0.2, 0.2]", "data.split: must sum to 1, got [0.7, 0.2, 0.2] (sum 1.1)"),
+    ("split = [0.5, 0.5]", "data.split: list should have at least 3 items"),
+    ("split = [1.5, -0.5, 0.0]", "data.split: input should be less than or equal to 1"),
+    ("split = [0, 0.5, 0.5]", "data.split: the first share (train) must be above 0"),
+    ("scaling = 'robust'", "data.scaling: input should be 'minmax' or 'standard', got 'robust'"),
+    ("feature_range = [1, 0]", "data.feature_range: must be [low, high] with low < high"),
+    ("feature_range = [nan, 1]", "data.feature_range: input should be a finite number"),
+    ("[model]\nlayers = 0", "model.layers: input should be greater than 0, got 0"),
+    ("[model]\nunit = 8", 'model.unit: no such key; did you mean "units"?'),
+    ("[model]\ndropout = 1.0", "model.dropout: input should be less than 1, got 1.0"),
+    ("[train]\nepochs = 1.5", "train.epochs: input should be a valid integer, got 1.5"),
+    ("[train]\nlearning_rate = inf", "train.learning_rate: input should be a finite number"),
+    ("[train]\nlearning_rate = 1" + "0" * 400, "train.learning_rate: "),
+    ("[train]\nseed = 2147483648", "train.seed: input should be less than 2147483648"),
+    ("[train]\noptimizer = 'adamw'", "train.optimizer: input should be 'adam' or 'sgd', got 'adamw'"),
+    ("[train]\ndeterministic = 1", "train.deterministic: input should be a valid boolean, got 1"),
+    ("[train]\nbatch = 64", 'train.batch: no such key; did you mean "batch_size"?'),
+    ("[train]\nepochs = {a = 1}", "train.epochs: input should be a valid integer, got {'a': 1}"),
+    ("[average]\nevery = -1", "average.every: input should be greater than or equal to 0"),
+    (
+        "[average]\nevery = 'batch'",
+        "average.every: input should be a valid integer or input should be 'epoch'",
+    ),
+    ("[average]\nwhat = 'gradients'", "average.what: input should be 'weights' or 'weights+moments'"),
+    ("[checkpoint]\nkeep = 0", "checkpoint.keep: input should be greater than 0, got 0"),
+    ("[storage]\nurl = 'https://host/x'", 'storage.url: must start with "file://" or "s3://"'),
+    ("[storage]\nurl = 's3://'", "storage.url: names no bucket"),
+    ("[storage]\nurl = 'file://folder'", "storage.url: a folder must be absolute"),
+    ("[storage]\nendpoint_url = 'http://host'", "storage.endpoint_url: is for S3 only"),
+    ("[storage]\nurl = 's3://b'\nendpoint_url = 'host:9000'", "storage.endpoint_url: must start with"),
+    ("[storage]\nurl = 's3://b'\nsse = 'aes'", "storage.sse: input should be '', 'AES256' or 'aws:kms'"),
+    ("[trian]\nepochs = 1", '[trian]: no such section; did you mean "train"?'),
+    ("[zzz]", "[zzz]: no such section; known: data, model, train"),
+    ("[[train]]\nepochs = 1", "train: must be a section, [train], got [{'epochs': 1}]"),
+    ("[data", "not valid TOML: "),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), REFUSED, ids=[text.replace("\n", " ")[:40] for text, _ in REFUSED]
+)
+def test_refused_with_the_key_and_what_it_takes(write, text: str, message: str) -> None:
+    path = write(MINIMAL + text + "\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: ")
+    assert message in said
+    assert "\n" not in said
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "[model]\nunits = 8\n", "[data]\nwindow = 3\n"])
+def test_the_store_is_required(write, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.store: is required but not set$"):
+        config.load(write(text))
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [("''", "data.store: must name a file"), ("'~nobody-here/m.h5'", "data.store: no such home folder")],
+)
+def test_a_store_that_can_be_no_file_is_refused(write, store: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.load(write(f"[data]\nstore = {store}\n"))
+
+
+@pytest.mark.parametrize("name", ["url", "endpoint_url"])
+def test_credentials_in_an_address_are_refused_and_not_repeated(write, name: str) -> None:
+    text = f'[storage]\nurl = "s3://bucket"\n{name} = "https://user:hunter2@host"\n'
+    if name == "url":
+        text = '[storage]\nurl = "s3://user:hunter2@bucket/prefix"\n'
+    with pytest.raises(ConfigError, match=rf"storage\.{name}: must hold no credentials") as caught:
+        config.load(write(MINIMAL + text))
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["epochs=3", "train.epochs", "train.=3", ".epochs=3", "=", ""])
+def test_a_malformed_override_is_refused(write, text: str) -> None:
+    with pytest.raises(ConfigError, match=r'--set .*must be "section\.key=value"'):
+        config.load(write(MINIMAL), [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train.epoch=3", 'train.epoch: no such key; did you mean "epochs"?'),
+        ("train.epochs.x=3", "train.epochs.x: no such key"),
+        ("train.epochs=three", "train.epochs: input should be a valid integer, got 'three'"),
+        ("train.epochs=", "train.epochs: input should be a valid integer, got ''"),
+        ("modl.units=3", '[modl]: no such section; did you mean "model"?'),
+        ("data.symbols=AAPL,IBM", "data.symbols: input should be 'all' or input should be a valid list"),
+    ],
+)
+def test_an_override_is_checked_like_the_file(write, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(MINIMAL), [text])
+    assert message in str(caught.value)
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: no such config file"):
+        config.load(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(binary)
+
+
+@pytest.mark.parametrize("key", ["train.engine=fused", "train.backend=cuda"])
+def test_what_this_version_cannot_do_is_refused(write, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key.split('=')[0]}: .*not available in this version"):
+        config.load(write(MINIMAL), [key])
+    with pytest.raises(ConfigError, match=r"\[sync\]: .*not available in this version"):
+        config.load(write(MINIMAL + "[sync]\nexpected = 2\n"))
+
+
+settings_drawn = st.builds(
+    config.RunConfig,
+    data=st.builds(
+        config.DataConfig,
+        store=st.just("/data/market.h5"),
+        symbols=st.one_of(st.just("all"), st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True)),
+        features=st.lists(st.text(min_size=1), min_size=1, max_size=4, unique=True),
+        window=st.integers(1, 10**6),
+        split=st.sampled_from([[0.7, 0.15, 0.15], [1.0, 0.0, 0.0], [0.6, 0.4, 0.0]]),
+    ),
+    train=st.builds(
+        config.TrainConfig,
+        learning_rate=st.floats(min_value=1e-12, max_value=10),
+        seed=st.integers(0, 2**31 - 1),
+        deterministic=st.booleans(),
+    ),
+    average=st.builds(config.AverageConfig, every=st.one_of(st.just("epoch"), st.integers(0, 1000))),
+    storage=st.builds(config.StorageConfig, url=st.sampled_from(["", "file:///x", "s3://bucket/prefix"])),
+)
+
+
+@given(settings_drawn)
+def test_what_is_dumped_loads_as_the_same(settings: config.RunConfig) -> None:
+    read = config.parse(config.tomllib.loads(config.dump(settings)), "dump")
+    assert read == settings
+    assert config.digest(read) == config.digest(settings)
+    assert config.changed_keys(read, settings) == []
+
+
+def test_the_dump_writes_out_every_key(write) -> None:
+    tables = config.tomllib.loads(config.dump(config.load(write(MINIMAL))))
+    for section in config.RunConfig.model_fields:
+        assert set(tables[section]) == set(getattr(config.load(write(MINIMAL)), section).model_dump())
+
+
+def changed(settings: config.RunConfig, key: str) -> config.RunConfig:
+    """The settings with another value, of the same type but unchecked, of one key."""
+    section, name = key.split(".")
+    table = getattr(settings, section)
+    old = getattr(table, name)
+    new = {bool: not old, str: f"{old}x", list: old * 2 if isinstance(old, list) else old}.get(type(old))
+    return settings.model_copy(
+        update={section: table.model_copy(update={name: old + 1 if new is None else new})}
+    )
+
+
+ALL_KEYS = [
+    f"{section}.{name}"
+    for section, table in config.RunConfig(data=config.DataConfig(store="m")).model_dump().items()
+    for name in table
+]
+
+
+@pytest.mark.parametrize("key", ALL_KEYS)
+def test_a_resumed_run_may_change_exactly_the_free_keys(key: str) -> None:
+    settings = config.RunConfig(data=config.DataConfig(store="m"))
+    other = changed(settings, key)
+    free = key in config.FREE_ON_RESUME
+    assert config.changed_keys(settings, other) == ([] if free else [key])
+    assert (config.digest(settings) == config.digest(other)) is free
+
+
+def test_free_keys_exist() -> None:
+    assert set(ALL_KEYS) >= config.FREE_ON_RESUME
+
+
+def test_settings_cannot_be_changed_in_place(write) -> None:
+    settings = config.load(write(MINIMAL))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.train.epochs = 3
