@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -168,14 +169,10 @@ class StoreWriter:
         date_unit: str = "D",
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = output_path(path)
         self.columns, self.source, self.date_unit = list(columns), source, date_unit
         self.attributes = dict(attributes or {})
         self._symbols: dict[str, int] = {}  # name to rows
-        if not self.path.parent.is_dir():
-            raise StoreError(f"{path}: there is no folder {self.path.parent}; make it first")
-        if self.path.is_dir():
-            raise StoreError(f"{path}: is a folder; name a file to write the market store to")
         self._temporary = ""
         self._scratch = ExitStack()
         with self._disk():
@@ -220,7 +217,8 @@ class StoreWriter:
                 with self._disk():
                     self._finish()
         finally:
-            self._scratch.close()
+            with suppress(OSError):  # what is left in buffers of a full disk
+                self._scratch.close()
             if self._temporary and os.path.exists(self._temporary):
                 os.unlink(self._temporary)
 
@@ -248,12 +246,26 @@ class StoreWriter:
     def _scratch_file(self) -> Any:
         return tempfile.TemporaryFile(dir=self.path.parent)
 
-    def _disk(self) -> _Disk:
-        return _Disk(self.path)
+    def _disk(self) -> Disk:
+        return Disk(self.path)
 
 
-class _Disk:
-    """Turns an operating system's error into the user's."""
+def output_path(path: str | Path) -> Path:
+    """The absolute path of a store to write.
+
+    Raises:
+        StoreError: its folder is missing, or it is a folder itself.
+    """
+    output = Path(path).expanduser().absolute()
+    if not output.parent.is_dir():
+        raise StoreError(f"{path}: there is no folder {output.parent}; make it first")
+    if output.is_dir():
+        raise StoreError(f"{path}: is a folder; name a file to write the market store to")
+    return output
+
+
+class Disk:
+    """Turns an operating system's error into the user's, while a store is written; a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -262,8 +274,13 @@ class _Disk:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            reason = error.strerror or _short(error)
+        if not isinstance(error, (OSError, RuntimeError)):
+            return
+        # HDF5 says the number in its text only, and in a RuntimeError where closing the file fails.
+        told = re.search(r"errno = (\d+)", str(error))
+        if told or isinstance(error, OSError):
+            number = int(told[1]) if told else getattr(error, "errno", None)
+            reason = os.strerror(number) if number else _short(error)
             raise StoreError(
                 f"{self._path}: cannot be written: {reason}; make room or choose another file"
             ) from None

@@ -1,0 +1,110 @@
+"""Rows of many symbols in any order, given back symbol by symbol, in bounded memory.
+
+Rows go to a scratch file as they come. If they came symbol by symbol they are read back from it; else they are
+first moved, in one more pass, to a second scratch file where the rows of neighbouring symbols lie together.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Spill:
+    """Scratch space for rows; a context manager that leaves nothing behind.
+
+    Args:
+        folder: where the scratch files lie.
+        columns: number of values in a row.
+        rows_at_once: rows held in memory; a symbol with more rows is held whole.
+
+    Raises:
+        OSError: from any method: the disk is full or cannot be written.
+    """
+
+    def __init__(self, folder: Path, columns: int, rows_at_once: int) -> None:
+        self.dtype = np.dtype(
+            [("symbol", np.int32), ("zone", np.int32), ("wall", np.int64), ("values", np.float64, (columns,))]
+        )
+        self._folder, self._rows_at_once = folder, rows_at_once
+        self._files = ExitStack()
+        self._file = self._scratch()
+        self._counts = np.zeros(0, np.int64)
+        self._last = 0
+        self._grouped = True  # symbol numbers have never gone down
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # what is left in buffers of a full disk
+            self._files.close()
+
+    def append(self, symbol: np.ndarray, zone: np.ndarray, wall: np.ndarray, values: np.ndarray) -> None:
+        """Add n rows: symbol numbers (from 0, by first appearance), zones, dates, values [n, columns]."""
+        if not len(symbol):
+            return
+        records = np.empty(len(symbol), self.dtype)
+        records["symbol"], records["zone"], records["wall"] = symbol, zone, wall
+        records["values"] = values
+        counts = np.bincount(symbol, minlength=len(self._counts))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+        self._grouped = self._grouped and bool(symbol[0] >= self._last and (np.diff(symbol) >= 0).all())
+        self._last = int(symbol[-1])
+        self._file.write(records.view(np.uint8).data)
+
+    def groups(self) -> Iterator[np.ndarray]:
+        """Records of whole symbols, ascending, each symbol's in the order in which they came."""
+        ends = self._group_ends()
+        if not self._grouped and len(ends) > 1:
+            self._regroup(ends)
+        start = 0
+        for rows in np.diff(np.concatenate([[0], np.cumsum(self._counts)[ends - 1]])):
+            records = self._read(start, int(rows))
+            start += int(rows)
+            yield records
+
+    def _group_ends(self) -> np.ndarray:
+        """Symbol numbers at which groups end: as many symbols as fit, or one that is larger."""
+        totals = np.cumsum(self._counts)
+        ends: list[int] = []
+        while not ends or ends[-1] < len(totals):
+            first = ends[-1] if ends else 0
+            before = totals[first - 1] if first else 0
+            fitting = int(np.searchsorted(totals, before + self._rows_at_once, side="right"))
+            ends.append(max(fitting, first + 1))
+        return np.array(ends)
+
+    def _regroup(self, ends: np.ndarray) -> None:
+        group_of = np.searchsorted(ends, np.arange(len(self._counts)), side="right")
+        sizes = np.add.reduceat(self._counts, np.concatenate([[0], ends[:-1]]))
+        cursors = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        target = self._scratch()
+        total = int(self._counts.sum())
+        for start in range(0, total, self._rows_at_once):
+            records = self._read(start, min(self._rows_at_once, total - start))
+            group = group_of[records["symbol"]]
+            records = records[np.argsort(group, kind="stable")]
+            counts = np.bincount(group, minlength=len(ends))
+            stops = np.cumsum(counts)
+            for number in np.flatnonzero(counts):
+                target.seek(int(cursors[number]) * self.dtype.itemsize)
+                run = records[stops[number] - counts[number] : stops[number]]
+                target.write(run.view(np.uint8).data)
+            cursors = cursors + counts
+        self._file.close()  # its room on the disk is free again
+        self._file = target
+
+    def _read(self, start: int, rows: int) -> np.ndarray:
+        self._file.flush()
+        self._file.seek(start * self.dtype.itemsize)
+        return np.fromfile(self._file, self.dtype, rows)
+
+    def _scratch(self) -> Any:
+        return self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))
