@@ -20,7 +20,7 @@ EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
 _TIME = (
     r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
-    r" ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?)?$"
+    r" ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?)?\s*$"
 )
 _YEAR_FIRST = r"^\s*(?P<year>\d{4})(?:-|/|)(?P<month>\d{2})(?:-|/|)(?P<day>\d{2})" + _TIME
 _MONTH_FIRST = r"^\s*(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})" + _TIME

@@ -40,7 +40,7 @@ from hpc_lstm.market.store import Disk, StoreWriter, output_path
 MISSING = ("", "NA", "N/A", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "None", "-", "--")
 BLOCK = 4 << 20  # bytes of a CSV parsed at once
 HEADER = 4 << 20  # bytes within which the header must end
-NUMBER = re.compile(r"\s*-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 
 
 @dataclass
@@ -402,17 +402,24 @@ def _trouble(source: _Source, row: list[str], date: BadDate | None) -> str | Non
     if not when.strip():
         return f"found no date, expected {EXPECTED}"
     if date is not None and when == date.text:
-        return f'found the date "{when[:40]}", expected {date.expected}'
+        return f'found the date "{_shown(when)}", expected {date.expected}'
     if source.layout.symbol is not None and not row[source.layout.symbol].strip():
         return "found no symbol, expected one in each row"
     for number in source.numbers:
         text = row[number]
-        if text in MISSING or (NUMBER.fullmatch(text) and np.isfinite(float(text))):
+        if (
+            text == ""
+            or text.strip(" \t") in MISSING[1:]
+            or (NUMBER.fullmatch(text) and np.isfinite(float(text)))
+        ):
             continue
-        return (
-            f'found "{text[:40]}" in column {number + 1}, expected a finite number such as 1234.5 or nothing'
-        )
+        return f'found "{_shown(text)}" in column {number + 1}, expected a finite number such as 1234.5 or nothing'
     return None
+
+
+def _shown(text: str) -> str:
+    """The begin of a field, on one line."""
+    return text[:40].replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _unreadable(path: str, error: BaseException) -> CsvError:
