@@ -18,7 +18,6 @@ MAKEFLAGS += --no-print-directory
 
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help venv demo test lint bench docs clean
 

@@ -99,10 +99,14 @@ class TrainConfig(Section):
     """How the network is trained."""
 
     engine: Literal["auto", "keras", "fused"] = Field(
-        "auto", description="What computes the steps. `auto` takes the fastest engine that works here."
+        "auto",
+        description="What computes the steps; `auto` takes the fastest that works here. "
+        "`fused` is not available in this version.",
     )
     backend: Literal["auto", "host", "cuda"] = Field(
-        "auto", description="What scales and cuts the windows: NumPy on the host or CUDA kernels."
+        "auto",
+        description="What scales and cuts the windows: NumPy on the host, or CUDA kernels. "
+        "`cuda` is not available in this version.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the network; weights stay float32."
