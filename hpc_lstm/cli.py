@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from hpc_lstm.world import World
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="hpc-lstm")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -197,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = cli(arguments, prog_name="hpc-lstm", standalone_mode=False)
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else "hpc-lstm"
-        _fail(f"{context}: error: {_one_line(error.format_message())}; see `{context} --help`", 2)
+        _fail(f"{context}: error: {_one_line(error.format_message()).rstrip('.')}; see `{context} --help`", 2)
     except click.Abort:
         _fail("hpc-lstm: interrupted", 130)
     except HpcLstmError as error:
