@@ -196,6 +196,13 @@ def joined() -> Iterator[World]:
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     try:
+        _run(arguments)
+    finally:
+        _let_go_of_stdout()
+
+
+def _run(arguments: list[str] | None) -> None:
+    try:
         code = cli(arguments, prog_name="hpc-lstm", standalone_mode=False)
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else "hpc-lstm"
@@ -203,17 +210,20 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         _fail("hpc-lstm: interrupted", 130)
     except HpcLstmError as error:
-        _end(error)
+        _end(error, arguments)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
+        sys.exit(1)
     except OSError as error:
         known = from_os_error(error)
         if known is None:
             raise
-        _end(known)
+        _end(known, arguments)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(error: HpcLstmError) -> None:
-    if _debug() and error.exit_code != 75:
+def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
+    # The command's context, which knows the option, is gone by now.
+    if "--debug" in (sys.argv if arguments is None else arguments) and error.exit_code != 75:
         raise error
     _fail(
         f"hpc-lstm: {'' if error.exit_code == 75 else 'error: '}{_one_line(str(error))}",
@@ -228,13 +238,20 @@ def _fail(text: str, code: int, quiet: bool = False) -> None:
     sys.exit(code)
 
 
+def _let_go_of_stdout() -> None:
+    """Write what is left, or forget it: else Python complains of a closed pipe or a full disk as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
 def _debug() -> bool:
-    context = click.get_current_context(silent=True)
-    return bool(context.find_root().params.get("debug")) if context else "--debug" in sys.argv
+    return bool(click.get_current_context().find_root().params["debug"])
 
 
 def _days(option: str, text: str) -> list[int]:

@@ -55,10 +55,14 @@ class _LogFile(logging.FileHandler):
 
 
 class _Screen(logging.Handler):
-    """Prints to whatever stdout is at that moment: while the progress bar is shown, to above the bar."""
+    """Prints to whatever stdout is at that moment: while the progress bar is shown, to above the bar.
+
+    A run goes on when nobody reads its output any more.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        with contextlib.suppress(OSError):
+            print(self.format(record), flush=True)
 
 
 class Speed:

@@ -1,0 +1,164 @@
+"""The program around its commands: help, codes, messages, what each command is given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from hpc_lstm import __version__, cli, training
+from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "fetch", "import", "synth", "train", "evaluate", "predict", "plot", "report", "timing", "doctor",
+}  # fmt: skip
+HEAVY = {"tensorflow", "keras", "mpi4py", "numpy", "h5py", "boto3", "matplotlib", "pydantic", "rich"}
+
+
+def run(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return ended.value.code
+
+
+def shell(command: str) -> subprocess.CompletedProcess[str]:
+    """A line for a shell, with ``program`` for this program."""
+    return subprocess.run(
+        ["bash", "-c", command.replace("program", f"{sys.executable} -m hpc_lstm")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A command, ``broken``, that raises what it is told to."""
+    told: list[BaseException] = []
+
+    @click.command("broken")
+    def command() -> None:
+        raise told[0]
+
+    monkeypatch.setitem(cli.cli.commands, "broken", command)
+
+    def raising(error: BaseException, *before: str) -> Any:
+        told[:] = [error]
+        return run(*before, "broken")
+
+    return raising
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(cli.cli.commands) == COMMANDS
+    for command in COMMANDS:
+        assert run(command, "--help") == 0
+        said = capsys.readouterr().out
+        assert f"hpc-lstm {command}" in said
+        assert len(said.splitlines()) > 4
+        assert cli.cli.commands[command].help
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"hpc-lstm, version {__version__}\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom hpc_lstm.cli import main\ntry:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print('imported:', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    imported = done.stdout.rpartition("imported:")[2].split()
+    assert "click" in imported
+    assert not HEAVY & {name.partition(".")[0] for name in imported}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("it is\n  wrong"), 2, "hpc-lstm: error: it is wrong"),
+        (HpcLstmError("it broke"), 1, "hpc-lstm: error: it broke"),
+        (StopRequested("stopped by SIGTERM"), 75, "hpc-lstm: stopped by SIGTERM"),
+        (
+            OSError(28, "No space left on device", "/full/x"),
+            2,
+            "hpc-lstm: error: /full/x: No space left on device;",
+        ),
+        (click.UsageError("what?"), 2, "hpc-lstm broken: error: what?; see `hpc-lstm broken --help`"),
+        (KeyboardInterrupt(), 130, "hpc-lstm: interrupted"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(
+    broken: Any, error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert broken(error) == code
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(said)
+
+
+def test_only_one_rank_speaks(broken: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    error = InputError("said by rank 0")
+    error.quiet = True
+    assert broken(error) == 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), OSError(9, "Bad file descriptor")])
+def test_faults_of_ours_keep_their_traceback(broken: Any, error: Exception) -> None:
+    with pytest.raises(type(error), match=r"fault|descriptor"):
+        broken(error)
+
+
+def test_debug_keeps_the_traceback(broken: Any) -> None:
+    with pytest.raises(InputError, match="wrong"):
+        broken(InputError("wrong"), "--debug")
+    assert broken(StopRequested("no fault at all"), "--debug") == 75
+
+
+def test_train_is_given_settings_and_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(training, "train", lambda *args, **more: given.append((*args, more)))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "night.toml").write_text('[data]\nstore = "m.h5"\n')
+    assert run("train", "night.toml", "--set", "train.epochs=3", "--set", 'data.target="open"') == 0
+    assert run("train", "night.toml", "--run-dir", "elsewhere/x", "--resume") == 0
+    (first, where, world, how), (_, elsewhere, _, other) = given
+    assert (first.train.epochs, first.data.target) == (3, "open")
+    assert first.data.store == str(tmp_path / "m.h5")
+    assert where.path == tmp_path / "runs" / "night"
+    assert elsewhere.path == tmp_path / "elsewhere" / "x"
+    assert (how, other) == ({"resume": False}, {"resume": True})
+    assert world.size == 1
+
+
+@pytest.mark.parametrize(("text", "days"), [("", []), ("20", [20]), ("20, 50,200,", [20, 50, 200])])
+def test_days(text: str, days: list[int]) -> None:
+    assert cli._days("--sma", text) == days
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-3", "5,1.5"])
+def test_wrong_days(text: str) -> None:
+    with pytest.raises(InputError, match=r"--sma: .* such as 20,50,200"):
+        cli._days("--sma", text)
+
+
+def test_reader_that_has_had_enough() -> None:
+    done = shell("program --help | true; echo ${PIPESTATUS[0]}")
+    assert done.stderr == ""
+    assert done.stdout.strip() in ("0", "1"), "0: it had written all before the reader left"
+
+
+def test_output_to_a_full_disk() -> None:
+    done = shell("program --help > /dev/full")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device" in line
