@@ -59,4 +59,4 @@ def test_uploads_that_fail_stop_the_run_after_a_while(tmp_path: Path, bucket: An
     assert "checkpoints cannot be written" in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.strip()]) == 1
     assert "checkpoint not written" in (tmp_path / "run" / "log" / "rank-00001.log").read_text()
-    assert "Contents" not in bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="lost/")
+    assert "Contents" not in bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="lost/run/")
