@@ -277,6 +277,7 @@ ALL_KEYS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
 @pytest.mark.parametrize("key", ALL_KEYS)
 def test_a_resumed_run_may_change_exactly_the_free_keys(key: str) -> None:
     settings = config.RunConfig(data=config.DataConfig(store="m"))
