@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpc_lstm.errors import StorageError
-from hpc_lstm.sync.objects import NotFoundError, checked_key
+from hpc_lstm.sync.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
 
 # Files being written; never listed, whatever becomes of their writer.
 _TEMPORARY = ".writing-"
@@ -32,12 +33,22 @@ class FolderStore:
             self._root.mkdir(parents=True, exist_ok=True)
             handle, probe = tempfile.mkstemp(dir=self._root, prefix=_TEMPORARY)
             os.close(handle)
-            os.unlink(probe)
         except OSError as error:
             raise StorageError(
                 f"{self._root}: checkpoints cannot be written there: {error.strerror}; "
                 "choose another folder by storage.url or --run-dir"
             ) from None
+        second = f"{probe}-2"
+        try:
+            os.link(probe, second)
+            os.unlink(second)
+        except OSError as error:
+            raise StorageError(
+                f"{self._root}: checkpoints need hard links, which this file system refuses: {error.strerror}; "
+                "choose another folder by storage.url or --run-dir"
+            ) from None
+        finally:
+            os.unlink(probe)
 
     def put_new(self, key: str, data: bytes) -> bool:
         path = self._root / checked_key(key)
@@ -52,7 +63,9 @@ class FolderStore:
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                return False
+                # NFS may repeat a link whose answer was lost, and then meets the name that it made itself.
+                if os.stat(temporary).st_nlink != 2:
+                    return False
         finally:
             os.unlink(temporary)
         _sync_folder(path.parent)
@@ -64,38 +77,66 @@ class FolderStore:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if limit is not None and size > limit:
-                    raise StorageError(f"{path}: {size} bytes, more than the {limit} expected: not read")
+                    raise TooLargeError(f"{path}: {size} bytes, more than the {limit} expected: not read")
                 return file.read()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFoundError(f"{path}: no such object") from None
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
-        start = self._root / prefix.rpartition("/")[0]
         found = []
-        for folder, _, names in os.walk(start):
-            for name in names:
-                path = Path(folder) / name
-                key = path.relative_to(self._root).as_posix()
-                if name.startswith(_TEMPORARY) or not key.startswith(prefix):
-                    continue
+        for path in self._files(prefix):
+            if not path.name.startswith(_TEMPORARY):
                 with contextlib.suppress(FileNotFoundError):  # deleted by another while we look
-                    found.append((key, path.stat().st_size))
+                    found.append((path.relative_to(self._root).as_posix(), path.stat().st_size))
         return sorted(found)
 
     def delete(self, key: str) -> None:
         path = self._root / checked_key(key)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             path.unlink()
-        # An emptied folder goes too; one that is not empty, or is being filled, stays.
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            pass
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from None
+        self._remove_if_empty(path.parent)
+
+    def discard_unfinished(self, prefix: str) -> None:
+        for path in self._files(prefix):
+            if path.name.startswith(_TEMPORARY):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                self._remove_if_empty(path.parent)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """One that is not empty, or is being filled, stays."""
+        if folder != self._root:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _files(self, prefix: str) -> Iterator[Path]:
+        """Files whose keys begin with ``prefix``, temporary ones too."""
+
+        def refuse(error: OSError) -> None:
+            # A folder that cannot be read must not pass for one without checkpoints.
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise StorageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+        start = self._root / checked_prefix(prefix).rpartition("/")[0]
+        for folder, _, names in os.walk(start, onerror=refuse):
+            for name in names:
+                path = Path(folder) / name
+                if path.relative_to(self._root).as_posix().startswith(prefix):
+                    yield path
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems cannot sync a folder; they order the operations themselves
-    finally:
-        os.close(handle)
+    with contextlib.suppress(
+        OSError
+    ):  # some network file systems cannot; they order the operations themselves
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,9 +1,9 @@
 """``checkpoint.json``: what makes the files of all ranks one whole checkpoint. Put once, and last.
 
-    <prefix>/000000500/rank-00000.<attempt>.h5 ...    one a rank
-    <prefix>/000000500/checkpoint.json                names them, with size and SHA-256
+    <prefix>/000000500/rank-00000.<upload>.h5 ...    one a rank
+    <prefix>/000000500/checkpoint.json               names them, with size and SHA-256
 
-``attempt`` differs between starts of the program, so what a killed one left behind is never taken for another's.
+``upload`` differs between uploads, so what a killed or failed one left behind is never taken for another's.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hpc_lstm.sync.objects import ObjectStore
+from hpc_lstm.sync.objects import NotFoundError, ObjectStore, TooLargeError
 
 FORMAT = "hpc_lstm checkpoint"
 VERSION = 1
 NAME = "checkpoint.json"
-# A manifest of 100,000 ranks has 15 MB.
+# A manifest of 100,000 ranks has 17 MB.
 LARGEST_MANIFEST = 1 << 25
+# What reading a checkpoint raises if it is damaged; anything else, such as a store that refuses, says nothing of it.
+DAMAGED = (NotFoundError, TooLargeError, ValueError)
 _FILE = r"^rank-[0-9]{5,}\.[0-9a-f]{8}\.h5$"
 _HASH = r"^[0-9a-f]{64}$"
 
@@ -39,13 +41,14 @@ class Manifest(BaseModel):
     """All that ``checkpoint.json`` says.
 
     Attributes:
+        attempt: of the start of the program that wrote it.
         files: one a rank, in order of rank.
         validation: the newest validation loss, None before the first.
         config: the run's settings; ``config_digest`` those that a resumption may not change.
         schema_digest: of the parameter vector.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     format: str = FORMAT
     version: int = VERSION
     created: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -70,16 +73,25 @@ def folder(prefix: str, step: int) -> str:
     return f"{prefix}/{step:09d}"
 
 
-def file_name(rank: int, attempt: str) -> str:
+def file_name(rank: int, upload: str) -> str:
     """The name of a rank's file."""
-    return f"rank-{rank:05d}.{attempt}.h5"
+    return f"{_stem(rank)}{upload}.h5"
+
+
+def survey(store: ObjectStore, prefix: str) -> dict[int, bool]:
+    """Steps that have a file, ascending, and whether it is a manifest."""
+    pattern = re.compile(re.escape(prefix) + r"/([0-9]{9,})/([^/]+)")
+    found: dict[int, bool] = {}
+    for key, _ in store.list(f"{prefix}/"):
+        match = pattern.fullmatch(key)
+        if match and key.startswith(f"{folder(prefix, int(match[1]))}/"):
+            found[int(match[1])] = found.get(int(match[1]), False) or match[2] == NAME
+    return dict(sorted(found.items()))
 
 
 def steps(store: ObjectStore, prefix: str) -> list[int]:
     """Steps that have a manifest, ascending."""
-    pattern = re.compile(re.escape(prefix) + r"/([0-9]{9,})/" + re.escape(NAME))
-    found = (pattern.fullmatch(key) for key, _ in store.list(f"{prefix}/"))
-    return sorted(int(match[1]) for match in found if match)
+    return [step for step, has_manifest in survey(store, prefix).items() if has_manifest]
 
 
 def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
@@ -87,6 +99,7 @@ def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
 
     Raises:
         NotFoundError: there is none.
+        TooLargeError: it is larger than any manifest.
         ValueError: it is damaged, or of another format or version.
     """
     data = store.get(f"{folder(prefix, step)}/{NAME}", LARGEST_MANIFEST)
@@ -98,6 +111,8 @@ def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
         raise ValueError(f"its manifest is {manifest.format!r} of version {manifest.version}")
     if manifest.step != step:
         raise ValueError(f"its manifest is of step {manifest.step}")
+    if not all(file.name.startswith(_stem(rank)) for rank, file in enumerate(manifest.files)):
+        raise ValueError("its manifest does not name one file a rank, in order of rank")
     return manifest
 
 
@@ -107,3 +122,7 @@ def remove(store: ObjectStore, prefix: str, step: int) -> None:
     store.delete(f"{place}/{NAME}")
     for key, _ in store.list(f"{place}/"):
         store.delete(key)
+
+
+def _stem(rank: int) -> str:
+    return f"rank-{rank:05d}."

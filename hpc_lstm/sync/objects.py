@@ -20,8 +20,15 @@ class NotFoundError(HpcLstmError):
     """No object of this key."""
 
 
+class TooLargeError(StorageError):
+    """An object has more bytes than its reader takes."""
+
+
 class ObjectStore(Protocol):
-    """Keys are ``/``-separated names; a prefix ends anywhere in a key."""
+    """Keys are ``/``-separated names; a prefix ends anywhere in a key. Threads may share a store.
+
+    Beside what each method names, all raise StorageError where the store cannot be reached or refuses.
+    """
 
     def check(self) -> None:
         """Make sure that the store can be used.
@@ -34,7 +41,7 @@ class ObjectStore(Protocol):
         """Create an object; False if one of this key is there already, which stays as it is.
 
         Raises:
-            OSError or StorageError: it could not be put.
+            OSError: it could not be put into a folder; ``errors.from_os_error`` knows what will not pass.
         """
 
     def get(self, key: str, limit: int | None = None) -> bytes:
@@ -45,7 +52,7 @@ class ObjectStore(Protocol):
 
         Raises:
             NotFoundError: there is none.
-            StorageError: it is larger than ``limit``.
+            TooLargeError: it is larger than ``limit``.
         """
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
@@ -53,6 +60,9 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
+
+    def discard_unfinished(self, prefix: str) -> None:
+        """Remove what killed writers left under a prefix, never to be listed. Nobody may be writing there."""
 
 
 def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
@@ -81,7 +91,22 @@ def checked_key(key: str) -> str:
     Raises:
         StorageError: it could lead out of it.
     """
-    parts = key.split("/")
-    if any(part in ("", ".", "..") or not _PART.fullmatch(part) for part in parts):
+    if not all(_is_plain(part) for part in key.split("/")):
         raise StorageError(f"{key!r}: not a key of an object: each part between slashes must be a plain name")
     return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """``prefix``, if keys inside the store can begin with it.
+
+    Raises:
+        StorageError: it leads out of it.
+    """
+    *folders, last = prefix.split("/")
+    if not all(_is_plain(part) for part in folders) or "\0" in last:
+        raise StorageError(f"{prefix!r}: keys of objects cannot begin like this")
+    return prefix
+
+
+def _is_plain(part: str) -> bool:
+    return part not in (".", "..") and _PART.fullmatch(part) is not None

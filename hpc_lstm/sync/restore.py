@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.sync import manifest as manifests
 from hpc_lstm.sync.manifest import Manifest
-from hpc_lstm.sync.objects import NotFoundError, ObjectStore
+from hpc_lstm.sync.objects import ObjectStore
 from hpc_lstm.sync.state_file import unpack
 from hpc_lstm.world import World
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def restore(
     """The newest whole checkpoint under ``prefix``, None if there is no checkpoint at all; collective.
 
     A checkpoint with a missing or altered file is passed over. What lies there of later steps, or belongs to no
-    checkpoint, is then deleted: the run is about to take those steps again.
+    checkpoint, is then deleted: the run is about to take those steps again. A file that is there but cannot be
+    fetched is another matter: nothing is passed over or deleted then.
 
     Args:
         averaged: names of the arrays that are averaged when the number of ranks has changed; the rest is rank 0's.
@@ -50,18 +54,16 @@ def restore(
 
     Raises:
         CheckpointError: there are checkpoints, but none is whole.
+        StorageError: the store cannot be read.
     """
-    steps = world.bcast(manifests.steps(store, prefix) if world.rank == 0 else [])
+    steps = _on_first(world, partial(manifests.steps, store, prefix))
     for step in reversed(steps):
-        manifest, trouble = world.bcast(
-            _read_manifest(store, prefix, step) if world.rank == 0 else (None, "")
-        )
+        manifest, trouble = _on_first(world, partial(_read_manifest, store, prefix, step))
         if manifest is not None:
             found, trouble = _read_state(world, store, prefix, manifest, averaged, weight)
             if found is not None:
-                if world.rank == 0:
-                    _clean_up(store, prefix, step)
-                world.barrier()  # nobody writes before the cleaning is done
+                # Nobody writes before the cleaning is done.
+                _on_first(world, partial(_clean_up, store, prefix, step))
                 return found
         log.warning("checkpoint of step %d passed over: %s", step, trouble)
     if steps:
@@ -70,31 +72,34 @@ def restore(
             "bring their files back, or start a new run"
         )
         raise world.agreed(error)
-    if world.rank == 0:
-        _clean_up(store, prefix, -1)
-    world.barrier()
+    _on_first(world, partial(_clean_up, store, prefix, -1))
     return None
+
+
+def _on_first(world: World, work: Callable[[], T]) -> T:
+    """What ``work`` gives on rank 0, on all ranks; so do the errors that it raises."""
+    return cast(T, world.bcast(world.together(lambda: work() if world.rank == 0 else None)))
 
 
 def _read_manifest(store: ObjectStore, prefix: str, step: int) -> tuple[Manifest | None, str]:
     try:
         return manifests.read(store, prefix, step), ""
-    except (NotFoundError, ValueError) as error:
+    except manifests.DAMAGED as error:
         return None, str(error)
 
 
 def _read_state(
     world: World, store: ObjectStore, prefix: str, manifest: Manifest, averaged: Sequence[str], weight: str
 ) -> tuple[Restored | None, str]:
-    state: dict[str, Any] | None = None
-    trouble = ""
-    try:
-        if manifest.ranks == world.size:
-            state = _read_file(store, prefix, manifest, world.rank)
-        elif world.rank == 0:
-            state = _merge(store, prefix, manifest, averaged, weight)
-    except (NotFoundError, ValueError) as error:
-        trouble = str(error)
+    def read() -> tuple[dict[str, Any] | None, str]:
+        try:
+            if manifest.ranks == world.size:
+                return _read_file(store, prefix, manifest, world.rank), ""
+            return _merge(store, prefix, manifest, averaged, weight) if world.rank == 0 else None, ""
+        except manifests.DAMAGED as error:
+            return None, str(error)
+
+    state, trouble = world.together(read)
     troubles = [text for text in world.gather(trouble) if text]
     if troubles:
         return None, troubles[0]
@@ -117,15 +122,18 @@ def _merge(
 ) -> dict[str, Any]:
     """One state of many ranks', read one after the other."""
     first = _read_file(store, prefix, manifest, 0)
-    sums = {name: np.zeros(first[name].shape) for name in averaged}
-    plain = {name: np.zeros(first[name].shape) for name in averaged}
+    shapes = {name: np.shape(first.get(name, 0)) for name in averaged}
+    sums = {name: np.zeros(shape) for name, shape in shapes.items()}
+    plain = {name: np.zeros(shape) for name, shape in shapes.items()}
     total = 0.0
     for rank in range(manifest.ranks):
         state = first if rank == 0 else _read_file(store, prefix, manifest, rank)
+        if weight not in state or any(n not in state or np.shape(state[n]) != shapes[n] for n in averaged):
+            raise ValueError(f"{manifest.files[rank].name} does not hold what is averaged")
         share = float(state[weight])
         total += share
         for name in averaged:
-            sums[name] += share * state[name]
+            sums[name] += share * np.asarray(state[name], np.float64)
             plain[name] += state[name]
     for name in averaged:
         mean = sums[name] / total if total else plain[name] / manifest.ranks
@@ -134,7 +142,7 @@ def _merge(
 
 
 def _clean_up(store: ObjectStore, prefix: str, restored: int) -> None:
-    """Delete what comes after the restored step, and files that no manifest names."""
+    """Delete what comes after the restored step, and files that belong to no checkpoint."""
     whole = set(manifests.steps(store, prefix))
     for step in sorted(whole):
         if step > restored:
@@ -143,3 +151,4 @@ def _clean_up(store: ObjectStore, prefix: str, restored: int) -> None:
     for key, _ in store.list(f"{prefix}/"):
         if key.rpartition("/")[0] + "/" not in kept:
             store.delete(key)
+    store.discard_unfinished(f"{prefix}/")

@@ -32,7 +32,8 @@ def retry(
         try:
             return work()
         except Exception as error:
-            pause = random.uniform(0, longest)
+            # Not the global generator: training seeds that one, the same on all ranks.
+            pause = random.SystemRandom().uniform(0, longest)
             if not is_transient(error) or clock() + pause > deadline:
                 raise
         sleep(pause)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from hpc_lstm.errors import StorageError
-from hpc_lstm.sync.objects import NotFoundError, checked_key
+from hpc_lstm.sync.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
 from hpc_lstm.sync.retry import retry
 
 T = TypeVar("T")
-_EXISTS = (412,)
-# 409: two conditional writers met; S3 asks to try again.
-_TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504)
-_CONNECT_S, _READ_S = 10, 60
+_EXISTS = 412
+# Two conditional writers met; S3 asks to try again.
+_CONFLICT = 409
+_TRANSIENT = (408, _CONFLICT, 425, 429, 500, 502, 503, 504)
+_CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
+_CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
+# An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
+_PROBE = ".hpc-lstm-create-once"
 
 
 class S3Store:
@@ -26,7 +29,7 @@ class S3Store:
     Args:
         endpoint_url: of a server other than AWS, or "".
         sse: "", "AES256" or "aws:kms".
-        timeout_s: seconds that one operation may take, retries included.
+        timeout_s: seconds after which an operation is not tried again.
     """
 
     def __init__(self, bucket: str, prefix: str, endpoint_url: str, sse: str, timeout_s: float) -> None:
@@ -51,90 +54,111 @@ class S3Store:
             s3={"addressing_style": "path"} if endpoint_url else None,
         )
         try:
-            self._client = boto3.client("s3", endpoint_url=endpoint_url or None, config=options)
-        except (BotoCoreError, ValueError) as error:
+            # A session of its own: the one that boto3 shares is not for several threads.
+            self._client = boto3.session.Session().client(
+                "s3", endpoint_url=endpoint_url or None, config=options
+            )
+        except BotoCoreError as error:
+            raise StorageError(f"{self._url()}: {_trouble(error)}") from None
+        except ValueError:
             raise StorageError(
-                f"{self._url()}: {_first_line(error)}; check storage.endpoint_url and AWS_*"
+                f"{self._url()}: storage.endpoint_url is no address; write it like https://s3.example.org:9000"
             ) from None
 
     def check(self) -> None:
-        """See ``objects.ObjectStore``; it lists one object and tries for a few seconds only."""
-        try:
-            self._try(
-                lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1),
-                min(self._timeout_s, 5.0),
+        """See ``objects.ObjectStore``; it lists, creates once, and tries for a few seconds only."""
+        seconds = min(self._timeout_s, _CHECK_S)
+        first_page = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
+        self._try(lambda: self._client.list_objects_v2(**first_page), seconds)
+        # The second, were it to be put too, would have replaced the first.
+        if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
+            raise StorageError(
+                f"{self._url()}: this server replaces objects where it is asked not to (If-None-Match: *); "
+                "use one that knows conditional writes"
             )
-        except self._client_error as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            raise StorageError(f"{self._url()}: {self._advice(code, _status(error))}") from None
-        except self._core_error as error:
-            raise StorageError(f"{self._url()}: {_core_advice(error)}") from None
 
     def put_new(self, key: str, data: bytes) -> bool:
-        tries = 0
+        return self._put_new(key, data, self._timeout_s)
+
+    def _put_new(self, key: str, data: bytes, timeout_s: float) -> bool:
+        request = {"Bucket": self._bucket, "Key": self._key(key), "Body": data, **self._put_options}
+        in_doubt = False
 
         def put() -> bool:
-            nonlocal tries
-            tries += 1
+            nonlocal in_doubt
             try:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=self._key(key), Body=data, IfNoneMatch="*", **self._put_options
-                )
+                self._client.put_object(**request, IfNoneMatch="*")
             except self._client_error as error:
-                if _status(error) in _EXISTS:
+                if _status(error) == _EXISTS:
                     return False
+                in_doubt = in_doubt or _status(error) != _CONFLICT
+                raise
+            except self._core_error:
+                in_doubt = True
                 raise
             return True
 
-        created = self._try(put, self._timeout_s)
-        # After a lost answer the second try finds what the first one put.
-        return created or (tries > 1 and self.get(key) == data)
+        return self._try(put, timeout_s, key) or (in_doubt and self._holds(key, data))
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether an object is the very one that a try put whose answer was lost."""
+        try:
+            return self.get(key, len(data)) == data
+        except (NotFoundError, TooLargeError):
+            return False
 
     def get(self, key: str, limit: int | None = None) -> bytes:
         def read() -> bytes:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            except self._client_error as error:
+                if _status(error) == 404 and _code(error) != "NoSuchBucket":
+                    raise NotFoundError(f"{self._url(key)}: no such object") from None
+                raise
             size = int(answer["ContentLength"])
             if limit is not None and size > limit:
                 answer["Body"].close()
-                raise StorageError(
+                raise TooLargeError(
                     f"{self._url(key)}: {size} bytes, more than the {limit} expected: not read"
                 )
             return answer["Body"].read()
 
-        try:
-            return self._try(read, self._timeout_s)
-        except self._client_error as error:
-            if _status(error) == 404:
-                raise NotFoundError(f"{self._url(key)}: no such object") from None
-            raise
+        return self._try(read, self._timeout_s, key)
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []
-        token: dict[str, str] = {}
+        request = {"Bucket": self._bucket, "Prefix": self._prefix + checked_prefix(prefix)}
         while True:
-            request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, **token}
-            answer = self._try(partial(self._client.list_objects_v2, **request), self._timeout_s)
+            answer = self._try(lambda: self._client.list_objects_v2(**request), self._timeout_s, prefix)
             for entry in answer.get("Contents", ()):
                 found.append((entry["Key"].removeprefix(self._prefix), int(entry["Size"])))
             if not answer.get("IsTruncated"):
-                return sorted(found)
-            token = {"ContinuationToken": answer["NextContinuationToken"]}
+                return sorted((key, size) for key, size in found if key != _PROBE)
+            request["ContinuationToken"] = answer["NextContinuationToken"]
 
     def delete(self, key: str) -> None:
-        self._try(
-            lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(key)), self._timeout_s
-        )
+        place = {"Bucket": self._bucket, "Key": self._key(key)}
+        self._try(lambda: self._client.delete_object(**place), self._timeout_s, key)
 
-    def _try(self, work: Callable[[], T], timeout_s: float) -> T:
-        return retry(work, self._is_transient, timeout_s)
+    def discard_unfinished(self, prefix: str) -> None:
+        """Nothing to do: a put that was not finished leaves nothing."""
+
+    def _try(self, work: Callable[[], T], timeout_s: float, key: str = "") -> T:
+        """``work()``, with retries; what is the matter in one line, without a word of the server's own."""
+        try:
+            return retry(work, self._is_transient, timeout_s)
+        except self._client_error as error:
+            raise StorageError(f"{self._url(key)}: {self._refusal(_code(error), _status(error))}") from None
+        except self._core_error as error:
+            raise StorageError(f"{self._url(key)}: {_trouble(error)}") from None
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, self._client_error):
             return _status(error) in _TRANSIENT
         from botocore.exceptions import ConnectionError as Unreachable
-        from botocore.exceptions import HTTPClientError, ResponseStreamingError
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-        return isinstance(error, (Unreachable, HTTPClientError, ResponseStreamingError))
+        return isinstance(error, (Unreachable, HTTPClientError, IncompleteReadError))
 
     def _key(self, key: str) -> str:
         return self._prefix + checked_key(key)
@@ -142,23 +166,27 @@ class S3Store:
     def _url(self, key: str = "") -> str:
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
-    def _advice(self, code: str, status: int) -> str:
+    def _refusal(self, code: str, status: int) -> str:
         if code == "NoSuchBucket" or status == 404:
             return f'there is no bucket "{self._bucket}"; make it, or correct storage.url'
-        if status in (401, 403):
+        if status in (401, 403) or code in _CREDENTIAL_CODES:
             return (
                 f"access refused ({code or status}); check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE or the "
                 "machine's role) and that they may list, read, write and delete there"
             )
         if status in (301, 307, 400):
-            return f"refused ({code or status}); check AWS_REGION and storage.endpoint_url"
+            return f"refused ({code or status}); check AWS_DEFAULT_REGION and storage.endpoint_url"
+        if status == 501:
+            return f"the server lacks what is asked of it ({code}); use one that knows conditional writes"
         return f"the server answers {code or status}; try again later"
 
 
-def _core_advice(error: Exception) -> str:
+def _trouble(error: Exception) -> str:
     name = type(error).__name__
-    if "Credentials" in name or "Profile" in name or "Token" in name:
-        return "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    if "Credential" in name or "Profile" in name or "Token" in name:
+        return (
+            f"no usable credentials ({name}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
     if name in ("ParamValidationError", "InvalidBucketNameError"):
         return "not a valid bucket name; correct storage.url"
     return f"cannot be reached ({name}); check storage.endpoint_url and the network"
@@ -168,5 +196,5 @@ def _status(error: Any) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _first_line(error: object) -> str:
-    return (str(error).splitlines() or [""])[0]
+def _code(error: Any) -> str:
+    return " ".join(str(error.response.get("Error", {}).get("Code", "")).split())[:80]

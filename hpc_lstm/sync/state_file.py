@@ -25,6 +25,8 @@ def pack(state: Mapping[str, Any]) -> bytes:
 def unpack(data: bytes) -> dict[str, Any]:
     """What ``pack`` was given: arrays as arrays, numbers as NumPy scalars.
 
+    Check a hash of ``data`` first: HDF5 itself is not proof against altered bytes.
+
     Raises:
         ValueError: these are not the bytes of such a file.
     """
@@ -32,12 +34,15 @@ def unpack(data: bytes) -> dict[str, Any]:
 
     def take(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            # ``pack`` makes nothing that reads from elsewhere, or that grows when it is read.
+            if item.external or item.is_virtual or item.nbytes > len(data):
+                raise ValueError(f"not the state of a rank: {name} lies outside it")
             value = item[()]
             state[name] = value.decode() if isinstance(value, bytes) else value
 
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             file.visititems(take)
-    except OSError as error:
-        raise ValueError(f"not the state of a rank: {error}") from None
+    except (OSError, RuntimeError, LookupError, TypeError, ArithmeticError) as error:  # all of them h5py's
+        raise ValueError(f"not the state of a rank: {' '.join(str(error).split())}") from None
     return state

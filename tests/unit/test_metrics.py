@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_ranks import on_ranks
 from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error, root_mean_squared_error
 
 from hpc_lstm.metrics import (
@@ -24,49 +22,6 @@ from hpc_lstm.metrics import (
     symbol_metrics,
 )
 from hpc_lstm.world import World
-
-
-class Meeting:
-    """Where simulated ranks, one thread each, exchange values."""
-
-    def __init__(self, size: int) -> None:
-        self.barrier = threading.Barrier(size)
-        self.values: list[object] = [None] * size
-
-    def exchange(self, rank: int, value: object) -> list:
-        self.values[rank] = value
-        self.barrier.wait(20)
-        values = list(self.values)
-        self.barrier.wait(20)
-        return values
-
-
-@dataclass
-class SimulatedWorld(World):
-    meeting: Meeting = field(default_factory=lambda: Meeting(1))
-
-    def gather(self, value):
-        return self.meeting.exchange(self.rank, value)
-
-    def _reduce(self, array, operation):
-        values = self.gather(array.copy())
-        array[...] = {"SUM": sum, "MIN": np.minimum.reduce, "MAX": np.maximum.reduce}[operation](values)
-        return array
-
-
-def on_ranks(size: int, work: Callable[[World], object]) -> list:
-    """``work`` on simulated ranks; its result on each."""
-    meeting, results = Meeting(size), [None] * size
-
-    def run(rank: int) -> None:
-        results[rank] = work(SimulatedWorld(rank=rank, size=size, meeting=meeting))
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def reduced(symbol, last, actual, dates, forecasts, world=None, symbols=None) -> Errors:

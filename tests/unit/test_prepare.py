@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_ranks import on_ranks
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from hpc_lstm import preprocess
@@ -50,33 +49,6 @@ class MemoryStore:
 
     def symbol(self, name: str) -> int:
         return self.symbols.index(name)
-
-
-class Rendezvous(World):
-    """A world whose ranks are threads of this process."""
-
-    def __init__(self, rank: int, size: int, meeting: threading.Barrier, board: dict[int, Any]) -> None:
-        super().__init__(rank=rank, size=size)
-        self._meeting, self._board = meeting, board
-
-    def gather(self, value: Any) -> list[Any]:
-        self._board[self.rank] = value
-        self._meeting.wait(30)
-        found = [self._board[rank] for rank in range(self.size)]
-        self._meeting.wait(30)
-        return found
-
-    def _reduce(self, array: np.ndarray, operation: str) -> np.ndarray:
-        function = {"SUM": np.add, "MIN": np.minimum, "MAX": np.maximum}[operation]
-        array[...] = function.reduce(self.gather(array.copy()))
-        return array
-
-
-def on_ranks(size: int, work: Any) -> list[Any]:
-    """``work(world)`` on every rank of a world of threads."""
-    meeting, board = threading.Barrier(size), {}
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(lambda rank: work(Rendezvous(rank, size, meeting, board)), range(size)))
 
 
 def config(**changes: Any) -> DataConfig:

@@ -1,0 +1,81 @@
+"""A server that speaks S3, for every test that needs one."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECRET_KEY = "planted-secret-0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket.
+
+    Attributes:
+        endpoint: address of its server.
+        client: a boto3 client of that server.
+    """
+
+    name: str
+    endpoint: str
+    client: Any
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a moto server on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    # S3 decides conditional writes in one step; moto looks first and then writes.
+    server._server.app = one_at_a_time(server._server.app)
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Credentials that any moto server takes, and none of this machine's own."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def bucket(s3_server: str, s3_credentials: None) -> Bucket:
+    """A bucket of its own for each test."""
+    import boto3
+
+    client = boto3.session.Session().client("s3", endpoint_url=s3_server)
+    name = f"test-{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=name)
+    return Bucket(name, s3_server, client)
+
+
+def one_at_a_time(application: Callable[..., Any]) -> Callable[..., Any]:
+    """A WSGI application that takes one request after the other."""
+    lock = threading.Lock()
+
+    def call(environ: Any, start_response: Any) -> Any:
+        with lock:
+            return application(environ, start_response)
+
+    return call
