@@ -23,7 +23,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Positive = Annotated[int, Field(gt=0)]
+# Of any use far below this, and safe in the integer arithmetic of arrays.
+LARGEST = 2**31
+Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -123,7 +125,10 @@ class TrainConfig(Section):
     )
     clip_norm: float = Field(0.0, ge=0, description="Largest global norm of a gradient; 0 off.")
     patience: int = Field(
-        0, ge=0, description="Epochs without a better validation loss after which training stops; 0 off."
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="Epochs without a better validation loss after which training stops; 0 off.",
     )
     min_delta: float = Field(
         0.0, ge=0, description="Least fall of the validation loss that counts as better."
@@ -131,11 +136,15 @@ class TrainConfig(Section):
     restore_best: bool = Field(
         True, description="End with the weights of the best validation loss instead of the last ones."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of initial weights, order of windows and dropout.")
+    seed: int = Field(
+        0, ge=0, lt=LARGEST, description="Seed of initial weights, order of windows and dropout."
+    )
     deterministic: bool = Field(
         False, description="Bit-identical results for the same config, seed and number of ranks; slower."
     )
-    threads: int = Field(0, ge=0, description="CPU threads of a rank; 0: the node's cores over its ranks.")
+    threads: int = Field(
+        0, ge=0, lt=LARGEST, description="CPU threads of a rank; 0: the node's cores over its ranks."
+    )
     log_every_s: float = Field(
         10.0, gt=0, description="Seconds between progress lines when the output is no terminal."
     )
@@ -144,7 +153,7 @@ class TrainConfig(Section):
 class AverageConfig(Section):
     """When and what the ranks average over MPI."""
 
-    every: Annotated[int, Field(ge=0)] | Literal["epoch"] = Field(
+    every: Annotated[int, Field(ge=0, lt=LARGEST)] | Literal["epoch"] = Field(
         16, description='Steps between averages, or "epoch"; 0: only once, at the end of the run.'
     )
     what: Literal["weights", "weights+moments"] = Field(

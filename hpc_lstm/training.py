@@ -44,7 +44,7 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         resume: go on from the newest whole checkpoint; start afresh if there is none.
 
     Raises:
-        InputError: settings, market store, run directory or storage are wrong.
+        InputError: settings, market store, run directory or storage are wrong, or the memory is not enough.
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.listen()
@@ -60,6 +60,13 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
     except OSError as error:
         if error.filename is None:  # of a file that had been open: all that are lie there
             error.filename = str(run.path)
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+            raise InputError(
+                "out of memory; lower train.batch_size, data.window or model.units, or use more ranks, "
+                "each of which holds its share of the data"
+            ) from error
         raise
 
 
