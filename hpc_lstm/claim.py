@@ -71,8 +71,8 @@ def give_up(run: RunDirectory, made: list[Path], ranks: int) -> None:
             folder.rmdir()
 
 
-def checkpoints_of(run: RunDirectory, storage: StorageConfig) -> tuple[ObjectStore, str]:
-    """Where the run's checkpoints lie: an object store and the prefix of their keys.
+def checkpoints_of(run: RunDirectory, storage: StorageConfig, world: World) -> tuple[ObjectStore, str]:
+    """Where the run's checkpoints lie: an object store and the prefix of their keys; collective.
 
     In its own folder they need no name; in a store that runs share, they lie under the run's.
 
@@ -80,7 +80,10 @@ def checkpoints_of(run: RunDirectory, storage: StorageConfig) -> tuple[ObjectSto
         StorageError: the store cannot be used.
     """
     place = "checkpoints/main"
-    return open_store(storage, run.path), f"{run.name}/{place}" if storage.url else place
+    store = world.together(lambda: open_store(storage, run.path))
+    # One rank looks for all: a thousand ranks that try it at once would be turned away.
+    world.together(lambda: store.check() if world.rank == 0 else None)
+    return store, f"{run.name}/{place}" if storage.url else place
 
 
 def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, prefix: str, world: World) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hpc_lstm import account, claim, forecast, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import CheckpointError, InputError
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
@@ -107,7 +107,7 @@ class Training:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
         settings = config.train
         self.threads = settings.threads or world.threads
-        self.objects, self.prefix = world.together(lambda: claim.checkpoints_of(run, config.storage))
+        self.objects, self.prefix = claim.checkpoints_of(run, config.storage, world)
         with timeline.span("load"):
             self.store = world.together(lambda: MarketStore(config.data.store))
             backend = preprocess.backend(settings.backend)
@@ -160,7 +160,6 @@ class Training:
                 self.checkpoint(wait=stop)
             if stop:
                 raise account.stopped(self)
-        self.checkpoint(wait=True)
 
     def take_steps(self) -> None:
         """Train on the next batches, up to where something is due."""
@@ -227,7 +226,16 @@ class Training:
             )
 
     def finish(self) -> None:
-        """Measure the model that the run ends with, and write it with its scaling and metrics."""
+        """Save the run, measure the model that it ends with, and write it with its scaling and metrics.
+
+        Raises:
+            CheckpointError: the run could not be saved; the results are written all the same.
+        """
+        unsaved: CheckpointError | None = None
+        try:
+            self.checkpoint(wait=True)
+        except CheckpointError as error:
+            unsaved = error
         with self.timeline.span("evaluate"):
             self.engine.set_parameters(self.final_weights())
             metrics = forecast.evaluate(
@@ -239,6 +247,8 @@ class Training:
             write_text(self.files.metrics, json.dumps(metrics | account.facts(self), indent=2) + "\n")
             self.log.info("%s", forecast.comparison_table(metrics))
             self.log.info("results in %s", self.files.path)
+        if unsaved is not None:
+            raise unsaved
 
     def final_weights(self) -> np.ndarray:
         """The best weights by validation if they are wanted and known, else the last, of all ranks together."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import CheckpointConfig, RunConfig, StorageConfig
-from hpc_lstm.errors import CheckpointError, StorageError, from_os_error
+from hpc_lstm.errors import CheckpointError, HpcLstmError, StorageError, from_os_error
 from hpc_lstm.sync import manifest as manifests
 from hpc_lstm.sync.manifest import Manifest, RankFile
 from hpc_lstm.sync.objects import ObjectStore
@@ -123,7 +123,8 @@ class CheckpointWriter:
         reports = self._reports()
         if reports[0].whole == step:
             return True
-        if reports[0].failures >= self._storage.max_failures:
+        # With ``wait`` it is the last chance to save the run: tried whatever happened before.
+        if not wait and reports[0].failures >= self._storage.max_failures:
             raise self._failed(reports)
         late = [rank for rank, report in enumerate(reports) if report.busy]
         if late:
@@ -193,7 +194,8 @@ class CheckpointWriter:
         except Exception as error:  # reported, counted and raised on the training thread
             self._error = f"step {whole.step}: {_one_line(error)}"
             self._failures += 1
-            self._log.error("checkpoint not written: %s", self._error)
+            known = isinstance(error, (HpcLstmError, OSError))
+            self._log.error("checkpoint not written: %s", self._error, exc_info=not known)
             return
         self._error, self._failures = None, 0
         if self._world.rank == 0:

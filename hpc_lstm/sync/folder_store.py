@@ -52,6 +52,7 @@ class FolderStore:
 
     def put_new(self, key: str, data: bytes) -> bool:
         path = self._root / checked_key(key)
+        new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
         try:
@@ -68,7 +69,8 @@ class FolderStore:
                     return False
         finally:
             os.unlink(temporary)
-        _sync_folder(path.parent)
+        for folder in (path.parent, *(made.parent for made in new)):
+            _sync_folder(folder)
         return True
 
     def get(self, key: str, limit: int | None = None) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hpc_lstm.errors import StorageError
 from hpc_lstm.sync.objects import NotFoundError, ObjectStore, TooLargeError
 
 FORMAT = "hpc_lstm checkpoint"
@@ -100,15 +101,23 @@ def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
     Raises:
         NotFoundError: there is none.
         TooLargeError: it is larger than any manifest.
-        ValueError: it is damaged, or of another format or version.
+        StorageError: a newer version of this program wrote it.
+        ValueError: it is damaged.
     """
     data = store.get(f"{folder(prefix, step)}/{NAME}", LARGEST_MANIFEST)
     try:
-        manifest = Manifest.model_validate(json.loads(data))
+        content = json.loads(data)
+        version = content.get("version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > VERSION:
+            raise StorageError(
+                f"{folder(prefix, step)}/{NAME}: of version {version}, this program knows {VERSION}; "
+                "go on with the newer program that wrote it"
+            )
+        manifest = Manifest.model_validate(content)
     except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("its manifest is damaged") from None
-    if (manifest.format, manifest.version) != (FORMAT, VERSION):
-        raise ValueError(f"its manifest is {manifest.format!r} of version {manifest.version}")
+    if manifest.format != FORMAT:
+        raise ValueError(f"its manifest says {manifest.format!r}")
     if manifest.step != step:
         raise ValueError(f"its manifest is of step {manifest.step}")
     if not all(file.name.startswith(_stem(rank)) for rank, file in enumerate(manifest.files)):

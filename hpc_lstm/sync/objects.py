@@ -66,23 +66,19 @@ class ObjectStore(Protocol):
 
 
 def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
-    """The store that ``[storage]`` names, checked; a folder if it names none.
+    """The store that ``[storage]`` names, a folder if it names none; not yet checked.
 
     Raises:
-        StorageError: it cannot be used.
+        StorageError: its address is wrong, or what it needs is not installed.
     """
-    store: ObjectStore
     if config.url.startswith("s3://"):
         from hpc_lstm.sync.s3_store import S3Store
 
         bucket, _, prefix = config.url.removeprefix("s3://").partition("/")
-        store = S3Store(bucket, prefix, config.endpoint_url, config.sse, config.timeout_s)
-    else:
-        from hpc_lstm.sync.folder_store import FolderStore
+        return S3Store(bucket, prefix, config.endpoint_url, config.sse, config.timeout_s)
+    from hpc_lstm.sync.folder_store import FolderStore
 
-        store = FolderStore(Path(config.url.removeprefix("file://")) if config.url else default_folder)
-    store.check()
-    return store
+    return FolderStore(Path(config.url.removeprefix("file://")) if config.url else default_folder)
 
 
 def checked_key(key: str) -> str:

@@ -13,7 +13,10 @@ T = TypeVar("T")
 _EXISTS = 412
 # Two conditional writers met; S3 asks to try again.
 _CONFLICT = 409
-_TRANSIENT = (408, _CONFLICT, 425, 429, 500, 502, 503, 504)
+_TRANSIENT = (408, _CONFLICT, 425, 429)
+# Said with status 400, and yet they pass.
+_TRANSIENT_CODES = ("RequestTimeout", "Throttling", "ThrottlingException", "SlowDown")
+_NOT_IMPLEMENTED = 501
 _CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
 # An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
@@ -154,7 +157,9 @@ class S3Store:
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, self._client_error):
-            return _status(error) in _TRANSIENT
+            status = _status(error)
+            passing = status >= 500 and status != _NOT_IMPLEMENTED
+            return passing or status in _TRANSIENT or _code(error) in _TRANSIENT_CODES
         from botocore.exceptions import ConnectionError as Unreachable
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 

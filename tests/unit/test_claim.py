@@ -98,12 +98,12 @@ def test_changed_keys_are_named_with_both_values(changed: set[str]) -> None:
 
 def test_checkpoints_lie_under_the_runs_name_where_runs_share_a_store(tmp_path: Path) -> None:
     run = run_directory.at(tmp_path / "night")
-    _, prefix = claim.checkpoints_of(run, settings().storage)
+    _, prefix = claim.checkpoints_of(run, settings().storage, World())
     assert prefix == "checkpoints/main"
     shared = parse(
         {"data": {"store": "/m.h5"}, "storage": {"url": f"file://{tmp_path}/shared"}}, "test"
     ).storage
-    store, prefix = claim.checkpoints_of(run, shared)
+    store, prefix = claim.checkpoints_of(run, shared, World())
     assert prefix == "night/checkpoints/main"
     store.put_new(f"{prefix}/000000001/x", b"data")
     assert (

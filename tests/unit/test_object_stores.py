@@ -209,7 +209,7 @@ def test_others_may_read_what_is_put(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    text = refusal(lambda: open_store(StorageConfig(url=f"file://{tmp_path}/file/below"), tmp_path))
+    text = refusal(lambda: open_store(StorageConfig(url=f"file://{tmp_path}/file/below"), tmp_path).check())
     assert str(tmp_path / "file" / "below") in text
 
 
@@ -471,13 +471,13 @@ def test_trouble_that_does_not_pass_is_told_after_the_timeout(
 
 def test_a_bucket_that_is_not_there(bucket: Bucket) -> None:
     config = StorageConfig(url="s3://no-such-bucket-1/x", endpoint_url=bucket.endpoint)
-    text = refusal(lambda: open_store(config, Path()))
+    text = refusal(lambda: open_store(config, Path()).check())
     assert 'no bucket "no-such-bucket-1"' in text
 
 
 def test_a_name_that_no_bucket_can_have(bucket: Bucket) -> None:
     config = StorageConfig(url="s3://no bucket!/x", endpoint_url=bucket.endpoint)
-    assert "not a valid bucket name" in refusal(lambda: open_store(config, Path()))
+    assert "not a valid bucket name" in refusal(lambda: open_store(config, Path()).check())
 
 
 @pytest.mark.parametrize("method", ["put_object", "list_objects_v2"])
@@ -493,18 +493,18 @@ def test_no_server_there(s3_credentials: None) -> None:
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
         config = StorageConfig(url="s3://bucket/x", endpoint_url=endpoint, timeout_s=0.5)
         began = time.monotonic()
-        assert "cannot be reached" in refusal(lambda: open_store(config, Path()))
+        assert "cannot be reached" in refusal(lambda: open_store(config, Path()).check())
     assert time.monotonic() - began < 3
 
 
 def test_no_credentials(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     config = StorageConfig(url=f"s3://{bucket.name}", endpoint_url=bucket.endpoint)
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    assert "AWS_SECRET_ACCESS_KEY" in refusal(lambda: open_store(config, Path()))
+    assert "AWS_SECRET_ACCESS_KEY" in refusal(lambda: open_store(config, Path()).check())
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    assert "no usable credentials" in refusal(lambda: open_store(config, Path()))
+    assert "no usable credentials" in refusal(lambda: open_store(config, Path()).check())
     monkeypatch.setenv("AWS_PROFILE", "none-such")
-    assert "AWS_PROFILE" in refusal(lambda: open_store(config, Path()))
+    assert "AWS_PROFILE" in refusal(lambda: open_store(config, Path()).check())
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", f"user:{SECRET_KEY}@host", "nonsense", "http://"])

@@ -88,7 +88,7 @@ MANIFEST_DAMAGE: dict[str, Callable[[Path], object]] = {
     "too large": lambda path: os.truncate(path, manifests.LARGEST_MANIFEST + 1),
     "removed": Path.unlink,
     "of another format": edit(lambda manifest: manifest.update(format="other")),
-    "of another version": edit(lambda manifest: manifest.update(version=2)),
+    "of no version": edit(lambda manifest: manifest.update(version="one")),
     "of another step": edit(lambda manifest: manifest.update(step=1)),
     "with an unknown key": edit(lambda manifest: manifest.update(surprise=1)),
     "without a key": edit(lambda manifest: manifest.pop("attempt")),
@@ -113,6 +113,22 @@ def test_a_checkpoint_with_a_damaged_or_hostile_manifest_is_passed_over(tmp_path
     MANIFEST_DAMAGE[damage](folder_of(tmp_path, 2) / "checkpoint.json")
     on_ranks(2, lambda world: assert_restored(store, world, 1))
     assert [path.name for path in (tmp_path / PREFIX).iterdir()] == ["000000001"]
+
+
+def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    on_ranks(2, lambda world: write(store, world, 1, 2))
+    edit(lambda manifest: manifest.update(version=manifests.VERSION + 1))(
+        folder_of(tmp_path, 2) / "checkpoint.json"
+    )
+
+    def refused(world: World) -> None:
+        with pytest.raises(StorageError, match="the newer program that wrote it") as caught:
+            assert_restored(store, world, 1)
+        assert caught.value.agreed
+
+    on_ranks(2, refused)
+    assert manifests.steps(store, PREFIX) == [1, 2]
 
 
 def test_what_belongs_to_no_checkpoint_is_deleted_and_other_runs_are_not(tmp_path: Path) -> None:
