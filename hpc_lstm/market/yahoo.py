@@ -73,12 +73,12 @@ def fetch(symbols: list[str], start: str, end: str | None, path: str | Path) -> 
     output = output_path(path)
     names = list(dict.fromkeys(symbols))
     parts = output.with_name(f".{output.name}.parts")
-    try:
-        parts.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{parts}: cannot be made: {error.strerror}; choose another output") from None
     resumed, unknown = [], []
     with _yfinance() as yahoo:
+        try:
+            parts.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{parts}: cannot be made: {error.strerror}; choose another output") from None
         for name in names:
             part = parts / f"{quote(name, safe='')}.h5"
             if _holds(part, first, last):

@@ -19,10 +19,9 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_lstm import cli
+from hpc_lstm import cli, training
 from hpc_lstm.market.store import StoreWriter
 
-MARKET = Path(cli.__file__).parent / "market"
 ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
@@ -181,7 +180,6 @@ class Case:
         arguments: of ``hpc-lstm``, in the user's folder.
         says: fragments of the line on stderr: what, where, how to put it right.
         setup: makes the input bad.
-        needs: module of the package without which the case cannot be.
         grows: files that may be longer afterwards: those of the run that tell what was done.
     """
 
@@ -189,7 +187,6 @@ class Case:
     arguments: Sequence[str]
     says: Sequence[str]
     setup: Setup = lambda place: None
-    needs: str = "store"
     grows: Sequence[str] = field(default=())
 
 
@@ -226,6 +223,12 @@ CASES = [
         TRAIN,
         ["job.toml", "train.learning_rate", "greater than 0"],
         train("learning_rate = -1"),
+    ),
+    Case(
+        "range far exceeded",
+        TRAIN,
+        ["data.window", "less than"],
+        data('store = "market.h5"\nwindow = 1' + 30 * "0"),
     ),
     Case("not finite", TRAIN, ["job.toml", "train.learning_rate", "finite"], train("learning_rate = nan")),
     Case(
@@ -503,13 +506,11 @@ CASES = [
         "plot: suffix",
         ("plot", "market.h5", "--symbol", "AAA", "-o", "x.doc"),
         ["x.doc", ".png"],
-        needs="indicators",
     ),
     Case(
         "plot: symbol",
         ("plot", "market.h5", "--symbol", "AAB", "-o", "x.png"),
         ['"AAB"', '"AAA"'],
-        needs="indicators",
     ),
     Case(
         "plot: average",
@@ -525,113 +526,103 @@ CASES = [
         "plot: average too long",
         ("plot", "market.h5", "--symbol", "AAA", "--sma", "999", "-o", "x.png"),
         ["--sma 999", "120 rows"],
-        needs="indicators",
     ),
     Case(
         "plot: folder missing",
         ("plot", "market.h5", "--symbol", "AAA", "-o", "no/x.png"),
         ["no/x.png", "No such file"],
-        needs="indicators",
     ),
     Case(
         "plot: store missing",
         ("plot", "x.h5", "--symbol", "AAA", "-o", "x.png"),
         ["x.h5", "no such market store"],
-        needs="indicators",
     ),
     # Prices from outside.
-    Case("import: file missing", ("import", "x.csv", "-o", "x.h5"), ["x.csv"], needs="csvfile"),
-    Case(
-        "import: file empty", ("import", "a.csv", "-o", "x.h5"), ["a.csv"], text("a.csv", ""), needs="csvfile"
-    ),
+    Case("import: file missing", ("import", "x.csv", "-o", "x.h5"), ["x.csv"]),
+    Case("import: file empty", ("import", "a.csv", "-o", "x.h5"), ["a.csv"], text("a.csv", "")),
     Case(
         "import: header alone",
         ("import", "a.csv", "-o", "x.h5"),
         ["a.csv"],
         text("a.csv", "date,close\n"),
-        needs="csvfile",
     ),
     Case(
         "import: bad number",
         ("import", "a.csv", "-o", "x.h5"),
         ["a.csv", "3", "abc"],
         text("a.csv", "date,close\n2020-01-01,1.5\n2020-01-02,abc\n"),
-        needs="csvfile",
     ),
     Case(
         "import: bad date",
         ("import", "a.csv", "-o", "x.h5"),
         ["a.csv", "3", "2020-13-45"],
         text("a.csv", "date,close\n2020-01-01,1.5\n2020-13-45,2\n"),
-        needs="csvfile",
     ),
     Case(
         "import: row too short",
         ("import", "a.csv", "-o", "x.h5"),
         ["a.csv", "3"],
         text("a.csv", "date,open,close\n2020-01-01,1.5,2\n2020-01-02,1\n"),
-        needs="csvfile",
     ),
     Case(
         "import: no date column",
         ("import", "a.csv", "-o", "x.h5"),
         ["a.csv", "date"],
         text("a.csv", "when,close\n1,1.5\n"),
-        needs="csvfile",
     ),
     Case(
         "import: binary",
         ("import", "a.csv", "-o", "x.h5"),
         ["a.csv"],
         lambda p: p.path("a.csv").write_bytes(bytes(range(256)) * 20),
-        needs="csvfile",
     ),
     Case(
         "import: broken gzip",
         ("import", "a.csv.gz", "-o", "x.h5"),
         ["a.csv.gz"],
         lambda p: p.path("a.csv.gz").write_bytes(b"\x1f\x8b\x08\x00junk"),
-        needs="csvfile",
     ),
     Case(
         "import: folder missing",
         ("import", "a.csv", "-o", "no/x.h5"),
         ["no", "folder"],
         text("a.csv", "date,close\n2020-01-01,1.5\n"),
-        needs="csvfile",
     ),
     Case(
         "synth: folder missing",
         ("synth", "--symbols", "2", "--days", "50", "-o", "no/x.h5"),
         ["no", "folder"],
-        needs="synthetic",
     ),
     Case(
         "synth: output a folder",
         ("synth", "--symbols", "2", "--days", "50", "-o", "run"),
         ["run", "is a folder"],
-        needs="synthetic",
     ),
     Case("synth: symbols", ("synth", "--symbols", "0", "-o", "x.h5"), ["--symbols", "x>=1"]),
     Case(
+        "fetch: folder missing", ("fetch", "AAPL", "--start", "2020-01-01", "-o", "no/x.h5"), ["no", "folder"]
+    ),
+    Case(
+        "fetch: yfinance missing",
+        ("fetch", "AAPL", "--start", "2020-01-01", "-o", "x.h5"),
+        ["yfinance", "pip install"],
+        without("yfinance"),
+    ),
+    Case(
         "fetch: start",
         ("fetch", "AAPL", "--start", "yesterday", "-o", "x.h5"),
-        ["yesterday", "YYYY-MM-DD"],
-        needs="yahoo",
+        ["--start", "yesterday", "such as 20"],
     ),
     Case(
         "fetch: end before start",
         ("fetch", "AAPL", "--start", "2020-01-01", "--end", "2019-01-01", "-o", "x.h5"),
         ["2019-01-01"],
-        needs="yahoo",
     ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_input_is_told_in_one_line(case: Case, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    if not (MARKET / f"{case.needs}.py").exists():
-        pytest.skip(f"there is no hpc_lstm.market.{case.needs}")
     case.setup(place)
     before = tree(place.folder)
     with pytest.raises(SystemExit) as ended:
@@ -655,6 +646,18 @@ def test_corrected_second_attempt_is_not_in_the_way(place: Place, capfd: pytest.
     assert run(*TRAIN) == 0
     assert place.path("new/metrics.json").exists()
     assert run(*TRAIN) == 2, "now it does hold a run"
+
+
+def test_memory_that_is_not_enough(
+    place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(self: training.Training) -> None:
+        np.empty(1 << 50)
+
+    monkeypatch.setattr(training.Training, "run", exhaust)
+    assert run(*TRAIN) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("hpc-lstm: error: out of memory; lower train.batch_size")
 
 
 def test_refused_resumption_leaves_the_settings_of_the_run(place: Place) -> None:
@@ -721,16 +724,14 @@ def test_full_disk_at_a_log(place: Place, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "output"),
+    "command",
     [
-        (("plot", "market.h5", "--symbol", "AAA", "-o", "x.svg"), "indicators"),
-        (("report", "run"), "store"),
-        (("synth", "--symbols", "20", "--days", "500", "-o", "x.h5"), "synthetic"),
+        ("plot", "market.h5", "--symbol", "AAA", "-o", "x.svg"),
+        ("report", "run"),
+        ("synth", "--symbols", "20", "--days", "500", "-o", "x.h5"),
     ],
 )
-def test_full_disk_at_an_output(place: Place, command: Sequence[str], output: str) -> None:
-    if not (MARKET / f"{output}.py").exists():
-        pytest.skip(f"there is no hpc_lstm.market.{output}")
+def test_full_disk_at_an_output(place: Place, command: Sequence[str]) -> None:
     before = tree(place.folder)
     done = program(*command, limit=4_000)
     (line,) = done.stderr.splitlines()
@@ -865,29 +866,16 @@ class Refusing(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Empty(Refusing):
-    """An S3 server without a bucket."""
-
-    def do_GET(self) -> None:
-        body = (
-            b"<?xml version='1.0'?><Error><Code>NoSuchBucket</Code><Message>no such bucket</Message></Error>"
-        )
-        self.answer(404, body)
-
-
 @pytest.fixture(scope="module")
-def servers() -> Iterator[None]:
+def servers(s3_server: str) -> Iterator[None]:
     """S3 servers that refuse, that are empty, and an address where nobody listens."""
-    running = []
-    for name, handler in (("refusing", Refusing), ("empty", Empty)):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        SERVERS[name] = f"http://127.0.0.1:{server.server_port}"
-        running.append(server)
+    SERVERS["empty"] = s3_server
+    refusing = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=refusing.serve_forever, daemon=True).start()
+    SERVERS["refusing"] = f"http://127.0.0.1:{refusing.server_port}"
     with socket.socket() as nobody:  # bound, not listening
         nobody.bind(("127.0.0.1", 0))
         SERVERS["nobody"] = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         yield
-    for server in running:
-        server.shutdown()
-        server.server_close()
+    refusing.shutdown()
+    refusing.server_close()
