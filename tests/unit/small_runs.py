@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tomli_w
-from hpc_lstm.market.store import MarketStore, StoreWriter
 
 from hpc_lstm import preprocess
 from hpc_lstm.config import DataConfig
 from hpc_lstm.forecast import evaluate
+from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.model import engine
 from hpc_lstm.world import World
 

@@ -262,6 +262,24 @@ def test_failures_in_a_row_end_the_run_on_all_ranks_and_a_success_forgives(tmp_p
     assert manifests.steps(store, PREFIX) == [2]
 
 
+def test_the_last_checkpoint_is_tried_whatever_failed_before(tmp_path: Path) -> None:
+    store = Unreliable(FolderStore(tmp_path))
+
+    def work(world: World) -> None:
+        target = writer(store, world, timeout_s=0.05, max_failures=1)
+        store.broken = True
+        world.barrier()
+        assert save(target, world, 1, wait=False)
+        target.close()
+        world.barrier()
+        store.broken = False
+        world.barrier()
+        assert save(target, world, 2, wait=True)
+
+    on_ranks(2, work)
+    assert manifests.steps(store, PREFIX) == [2]
+
+
 def test_a_failure_that_is_waited_for_is_told_at_once(tmp_path: Path) -> None:
     store = Unreliable(FolderStore(tmp_path))
     store.broken = True

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hpc_lstm.market.store import MarketStore, StoreWriter
 from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
 from hpc_lstm import preprocess
 from hpc_lstm.errors import InputError
 from hpc_lstm.forecast import comparison_table, evaluate, evaluate_run, write_metrics
+from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.metrics import METHODS
 from hpc_lstm.world import World
 
