@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "stock_prediction.ipynb"
@@ -12,9 +14,6 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "stock_prediction.ipynb"
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory):
-    pytest.importorskip("ipykernel", reason="needs the test extra")
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}})
@@ -36,7 +35,6 @@ def test_every_cell_runs_and_pictures_are_shown(executed) -> None:
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
-    nbformat = pytest.importorskip("nbformat")
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if cell.cell_type == "code":
             assert cell.outputs == []
