@@ -1,7 +1,7 @@
 """Is the engine as fast as ``keras.fit``? Samples a second of both, on the same model and windows and this
 CPU.
 
-    python benchmarks/engines.py [--quick] [-o benchmarks/results/engines.json]
+    python benchmarks/engines.py [--quick]
 
 The two train in turns, the engine first, so that whatever else the machine does meets both alike. Each lives
 in a process of its own, because threads are set once per process. ``keras.fit`` runs in its best settings:
@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import describe, write_results
 
 WINDOW, FEATURES, DROPOUT = 60, 1, 0.2
 STEPS_PER_EXECUTION = (1, 8, 32)
@@ -179,7 +178,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small case, short turns")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("-o", "--output", default=Path(__file__).parent / "results" / "engines.json")
     options = parser.parse_args()
     if options.worker:
         serve(*options.worker, options.threads)
@@ -205,7 +203,7 @@ def main() -> None:
     from importlib.metadata import version
 
     report = {
-        "machine": {"processor": platform.machine(), "cores": len(os.sched_getaffinity(0))},
+        "machine": describe(),
         "threads": options.threads,
         "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy")},
         "model": {
@@ -217,7 +215,7 @@ def main() -> None:
         },
         "cases": results,
     }
-    Path(options.output).write_text(json.dumps(report, indent=2) + "\n")
+    write_results("engines", report)
 
 
 if __name__ == "__main__":

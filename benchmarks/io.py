@@ -1,4 +1,4 @@
-"""How fast, and in how much memory, are long CSVs imported?
+"""How fast, and in how much memory, are long CSVs imported, and is a universe made?
 
     python benchmarks/io.py [--symbols N] [--days D] [--repeats R] [--folder DIR]
 
@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from machine import describe, write_results
 from pyarrow import csv
 
 LIMITS = {"seconds": 30.0, "peak_mb": 1500.0}
@@ -33,6 +32,12 @@ import resource, sys
 from hpc_lstm.market.csvfile import import_csv
 rows = import_csv([sys.argv[1]], sys.argv[2]).rows
 print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+SYNTH = """
+import resource, sys
+from hpc_lstm.market.synthetic import synthesize
+synthesize(sys.argv[2], symbols=5000, days=2500, seed=0)
+print(5000 * 2500, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -59,25 +64,16 @@ def write(path: Path, symbols: int, days: int, by_date: bool) -> None:
             csv.write_csv(table, file, csv.WriteOptions(include_header=start == 0, quoting_style="none"))
 
 
-def measure(path: Path, store: Path) -> dict[str, float]:
-    """Seconds, peak memory and rows of one import."""
+def measure(path: Path, store: Path, program: str = PROGRAM) -> dict[str, float]:
+    """Seconds, peak memory and rows of one program that writes ``store``."""
     begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(path), str(store)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", program, str(path), str(store)], check=True, capture_output=True, text=True
     )
     seconds = time.perf_counter() - begin
     rows, peak = (int(text) for text in done.stdout.split())
     store.unlink()
-    return {"rows": rows, "seconds": round(seconds, 2), "peak_mb": round(peak / 1e3, 1)}
-
-
-def cpu() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {"rows": rows, "seconds": round(seconds, 2), "peak_mb": round(peak * 1024 / 1e6, 1)}
 
 
 def main() -> None:
@@ -110,19 +106,20 @@ def main() -> None:
                 "peak_mb": max(run["peak_mb"] for run in runs),
             }
             print(case, cases[case], flush=True)
+        runs = [measure(store, store, SYNTH) for _ in range(options.repeats)]
+        synth = {key: max(run[key] for run in runs) for key in ("rows", "seconds", "peak_mb")}
+        print("synth", synth, flush=True)
     result = {
         "question": "seconds and peak memory of importing a long CSV",
-        "machine": {"cpu": cpu(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()},
-        "python": platform.python_version(),
+        "machine": describe(),
         "pyarrow": pa.__version__,
         "settings": {name: getattr(options, name) for name in ("symbols", "days", "repeats")},
         "limits": LIMITS,
         "import": cases,
+        "synth, 5,000 symbols x 2,500 days": synth,
     }
-    results = Path(__file__).parent / "results" / "io.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
+    write_results("io", result)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import time
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import describe, write_results
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import MinMaxScaler
 
@@ -125,8 +123,7 @@ def main() -> None:
     ratios = [sum(t) / sum(o) for o, t in zip(times["ours"], times["theirs"], strict=True)]
     result = {
         "question": "seconds of scikit-learn and sliding_window_view over seconds of the host backend",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
+        "machine": describe(),
         "numpy": np.__version__,
         "settings": vars(options) | {"batch": BATCH, "windows": int(order.size)},
         "ratio": spread(ratios),
@@ -134,10 +131,8 @@ def main() -> None:
         "windows_s": {name: spread([t[1] for t in times[name]]) for name in times},
         "one_rank": memory,
     }
-    path = Path(__file__).parent / "results" / "preprocess.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
+    write_results("preprocess", result)
 
 
 if __name__ == "__main__":

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+from machine import describe, write_results
+
 from hpc_lstm import timing
 from hpc_lstm.timing import Timeline
 
-RESULT = Path(__file__).parent / "results" / "timing.json"
 STEP_S = 0.001
 STEPS = 3000
 PHASES = ("compute", "average", "wait", "compute")
@@ -91,7 +90,7 @@ def main() -> None:
         {"median": statistics.median(c), "min": min(c), "max": max(c)} for c in zip(*rounds, strict=True)
     )
     result = {
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": describe(),
         "repeats": repeats,
         "span_ns": detailed,
         "merged_span_ns": merged,
@@ -100,16 +99,8 @@ def main() -> None:
         "share_of_wall": share,
         "below_1_percent": share["max"] < 0.01,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
+    write_results("timing", result)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from hpc_lstm import history, run_directory
 from hpc_lstm.history import History
 from hpc_lstm.run_directory import RunDirectory
-
-tf = pytest.importorskip("tensorflow")
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from hpc_lstm.report import html_report
 from hpc_lstm.report.html_report import write_report
 from hpc_lstm.report.series import ForecastSeries
 
-pytest.importorskip("matplotlib")
 EVIL = "<script>alert('x')</script>&"
 
 

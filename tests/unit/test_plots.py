@@ -14,7 +14,6 @@ from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import ForecastSeries
 from hpc_lstm.report.spans import load_timing
 
-pytest.importorskip("matplotlib")
 DATES = np.datetime64("2010-01-04") + np.arange(100)
 PRICES = 50 + np.cumsum(np.random.default_rng(1).normal(size=100))
 MAGIC = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}

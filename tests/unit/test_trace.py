@@ -88,8 +88,8 @@ def test_chrome_trace(run_dir, name):
 
 
 def test_perfettos_schema_reads_the_native_trace_without_a_field_left_over(run_dir):
-    pb = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
     from google.protobuf.unknown_fields import UnknownFieldSet
+    from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
     write_trace(run_dir, run_dir / "trace.pftrace")
     content = (run_dir / "trace.pftrace").read_bytes()
