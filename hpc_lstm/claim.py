@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig, StorageConfig
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
 from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.sync.checkpoint import holds_checkpoints
 from hpc_lstm.sync.objects import ObjectStore, open_store
 from hpc_lstm.world import World
+
+
+@contextlib.contextmanager
+def claimed(run: RunDirectory, config: RunConfig, world: World, resume: bool) -> Iterator[None]:
+    """Hold the run directory around a run; a start that came to nothing leaves nothing behind; collective.
+
+    Raises:
+        InputError: see ``take_folder``; or the machine's memory is not enough.
+    """
+    made = world.together(lambda: take_folder(run, config, resume) if world.rank == 0 else [])
+    try:
+        yield
+    except InputError as error:
+        if error.agreed or world.size == 1:
+            world.barrier()  # every rank has closed its files
+            if world.rank == 0:
+                give_up(run, made, world.size)
+        raise
+    except OSError as error:
+        if error.filename is None:  # of a file that had been open: all that are lie there
+            error.filename = str(run.path)
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                "out of memory; lower train.batch_size, data.window or model.units, or use more ranks, "
+                "each of which holds its share of the data"
+            ) from error
+        raise
 
 
 def take_folder(run: RunDirectory, config: RunConfig, resume: bool) -> list[Path]:

@@ -80,3 +80,8 @@ def from_os_error(error: OSError) -> InputError | None:
     return InputError(
         f"{place}{os.strerror(error.errno)}; make room or choose a folder that you may write to"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if Python, NumPy or TensorFlow could not get the memory that it asked for."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"

@@ -17,7 +17,7 @@ import numpy as np
 
 from hpc_lstm import account, claim, forecast, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import CheckpointError, InputError
+from hpc_lstm.errors import CheckpointError
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
@@ -48,48 +48,26 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.listen()
-    made = world.together(lambda: claim.take_folder(run, config, resume) if world.rank == 0 else [])
-    try:
-        _train(config, run, world, resume)
-    except InputError as error:
-        if error.agreed or world.size == 1:
-            world.barrier()  # every rank has closed its files
-            if world.rank == 0:
-                claim.give_up(run, made, world.size)
-        raise
-    except OSError as error:
-        if error.filename is None:  # of a file that had been open: all that are lie there
-            error.filename = str(run.path)
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
-            raise InputError(
-                "out of memory; lower train.batch_size, data.window or model.units, or use more ranks, "
-                "each of which holds its share of the data"
-            ) from error
-        raise
-
-
-def _train(config: RunConfig, run: RunDirectory, world: World, resume: bool) -> None:
-    timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
-    log = open_log(run, world)
-    try:
-        training = Training(config, run, world, timeline, log)
-        training.begin(resume)
+    with claim.claimed(run, config, world, resume):
+        timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
+        log = open_log(run, world)
         try:
-            if training.complete:
-                log.info("nothing to do: the run was completed; raise train.epochs to train further")
-            else:
-                training.run()
-                training.finish()
+            training = Training(config, run, world, timeline, log)
+            training.begin(resume)
+            try:
+                if training.complete:
+                    log.info("nothing to do: the run was completed; raise train.epochs to train further")
+                else:
+                    training.run()
+                    training.finish()
+            finally:
+                training.close()
         finally:
-            training.close()
-    finally:
-        timeline.close()
-        close_log()
-    world.barrier()
-    if world.rank == 0:
-        gather_timing(run.path)
+            timeline.close()
+            close_log()
+        world.barrier()
+        if world.rank == 0:
+            gather_timing(run.path)
 
 
 class Training:
