@@ -30,6 +30,8 @@ COLUMNS = {
     "volume": "Volume",
     "adj_close": "Adj Close",
 }
+# What yfinance raises for a symbol that Yahoo does not know, or has no prices of.
+_UNKNOWN = ("YFTzMissingError", "YFPricesMissingError", "YFTickerMissingError", "YFDataException")
 SOURCE = "Yahoo Finance through yfinance"
 
 
@@ -117,18 +119,25 @@ def _days(start: str, end: str | None) -> tuple[date, date]:
 
 @contextmanager
 def _yfinance() -> Iterator[Any]:
-    """The module, kept from writing its own notes on what we report in one line."""
+    """The module, made to raise what goes wrong, which we say in one line, instead of printing it.
+
+    By default it answers a network that is down with an empty table, as if the symbol were unknown.
+    """
     try:
         import yfinance
     except ImportError:
         raise InputError('fetch needs yfinance, which is missing: pip install "hpc-lstm[yahoo]"') from None
     logger = logging.getLogger("yfinance")
     level = logger.level
+    debug = yfinance.config.debug
+    hidden = debug.hide_exceptions
     logger.setLevel(logging.CRITICAL + 1)
+    debug.hide_exceptions = False
     try:
         yield yfinance
     finally:
         logger.setLevel(level)
+        debug.hide_exceptions = hidden
 
 
 def _holds(part: Path, first: date, last: date) -> bool:
@@ -154,6 +163,8 @@ def _fetch_one(yahoo: Any, name: str, first: date, last: date, part: Path) -> bo
             "what was fetched is kept"
         ) from None
     except Exception as error:
+        if type(error).__name__ in _UNKNOWN:
+            return False
         if type(error).__name__ == "YFRateLimitError":
             raise InputError(
                 f"{name}: Yahoo refuses more requests for now; repeat the command later: what was fetched is kept"
