@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -31,7 +31,7 @@ COLUMNS = {
     "adj_close": "Adj Close",
 }
 # What yfinance raises for a symbol that Yahoo does not know, or has no prices of.
-_UNKNOWN = ("YFTzMissingError", "YFPricesMissingError", "YFTickerMissingError", "YFDataException")
+_UNKNOWN = ("YFTzMissingError", "YFPricesMissingError", "YFTickerMissingError")
 SOURCE = "Yahoo Finance through yfinance"
 
 
@@ -81,12 +81,16 @@ def fetch(symbols: list[str], start: str, end: str | None, path: str | Path) -> 
             parts.mkdir(exist_ok=True)
         except OSError as error:
             raise StoreError(f"{parts}: cannot be made: {error.strerror}; choose another output") from None
-        for name in names:
-            part = parts / f"{quote(name, safe='')}.h5"
-            if _holds(part, first, last):
-                resumed.append(name)
-            elif not _fetch_one(yahoo, name, first, last, part):
-                unknown.append(name)
+        try:
+            for name in names:
+                part = parts / f"{quote(name, safe='')}.h5"
+                if _holds(part, first, last):
+                    resumed.append(name)
+                elif not _fetch_one(yahoo, name, first, last, part):
+                    unknown.append(name)
+        finally:
+            with suppress(OSError):  # it stays if anything was fetched
+                parts.rmdir()
     if unknown:
         raise InputError(
             f"Yahoo has no prices of {', '.join(unknown)} from {first} to {last}; leave them out or correct them; "

@@ -136,3 +136,9 @@ def test_missing_yfinance_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setitem(sys.modules, "yfinance", None)
     with pytest.raises(InputError, match=r'pip install "hpc-lstm\[yahoo\]"'):
         get(tmp_path / "market.h5", "AAPL")
+
+
+def test_nothing_fetched_leaves_nothing(yahoo: Yahoo, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no prices of NOPE"):
+        get(tmp_path / "market.h5", "NOPE")
+    assert list(tmp_path.iterdir()) == []
