@@ -33,6 +33,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 # How long a failing rank other than 0 holds its message back: an error that all ranks meet is said once.
 FIRST_WORD_S = 0.5
+# Launchers pass on what a rank wrote a moment later, and drop what they have not passed on when it aborts.
+FORWARDED_S = 0.3
 
 
 @dataclass
@@ -133,6 +135,7 @@ class World:
         sys.stdout.flush()
         sys.stderr.flush()
         if self._comm is not None:
+            time.sleep(FORWARDED_S)
             self._comm.Abort(code)
         os._exit(code)
 
