@@ -42,7 +42,10 @@ def keras_losses(optimizer: Any, config: RunConfig) -> tuple[list[float], np.nda
     """Losses and last weights of Keras's own training of the same network."""
     model = network.build(config.model, WINDOW, 2, config.train.seed)
     model.compile(optimizer, "mse", jit_compile=False)
-    losses = [float(model.train_on_batch(x, y)) for x, y in zip(INPUTS, TARGETS, strict=True)]
+    losses = []
+    for inputs, targets in zip(INPUTS, TARGETS, strict=True):
+        model.reset_metrics()  # older versions give the mean over all batches since
+        losses.append(float(model.train_on_batch(inputs, targets)))
     return losses, np.concatenate([w.ravel() for w in model.get_weights() if w.dtype == np.float32])
 
 

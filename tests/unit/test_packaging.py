@@ -80,7 +80,7 @@ def test_every_imported_package_is_declared() -> None:
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.split(".")[0])
-    foreign = imported - set(sys.stdlib_module_names) - {"hpc_lstm", "__future__"}
+    foreign = imported - set(sys.stdlib_module_names) - {"hpc_lstm", "__future__", "tomllib"}
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} <= declared()
 
 
