@@ -19,7 +19,7 @@ import hpc_lstm
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
 # Distribution names of modules whose names differ from them; modules that a declared dependency brings along.
-DISTRIBUTIONS = {"tomli_w": "tomli-w", "botocore": "boto3", "keras": "tensorflow"}
+DISTRIBUTIONS = {"tomllib": "tomli", "tomli_w": "tomli-w", "botocore": "boto3", "keras": "tensorflow"}
 
 
 @pytest.fixture(scope="module")
