@@ -30,7 +30,7 @@ target = "log-returns"
 [model]
 units = 64
 [train]
-epochs = 2
+epochs = 1
 batch_size = 64
 [checkpoint]
 every = "epoch"
@@ -54,7 +54,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     arguments = parser.parse_args()
     program = [sys.executable, "-m", "hpc_lstm"]
     mpiexec = Path(sys.executable).with_name("mpiexec")
@@ -63,7 +63,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "job.toml").write_text(CONFIG)
         subprocess.run(
-            [*program, "synth", "--symbols", "20", "--days", "1200", "-o", str(folder / "market.h5")],
+            [*program, "synth", "--symbols", "8", "--days", "1200", "-o", str(folder / "market.h5")],
             check=True,
         )
         for repeat in range(arguments.repeats):

@@ -100,11 +100,14 @@ class Timeline:
         """End the last phase and write the totals; idempotent."""
         if self._file is None:
             return
-        self._switch()
-        self.flush()
-        self._file.write(json.dumps({"wall_ns": self._last, "phases_ns": self._totals}) + "\n")
-        self._file.close()
-        self._file = None
+        file = self._file
+        try:
+            self._switch()
+            self.flush()
+            file.write(json.dumps({"wall_ns": self._last, "phases_ns": self._totals}) + "\n")
+        finally:  # on a full disk too, so that it is not tried, and told, again when Python ends
+            self._file = None
+            file.close()
 
     def _now(self) -> int:
         return time.perf_counter_ns() - self._origin
