@@ -30,7 +30,7 @@ target = "log-returns"
 [model]
 units = 64
 [train]
-epochs = 1
+epochs = 2
 batch_size = 64
 [checkpoint]
 every = "epoch"
@@ -54,7 +54,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     program = [sys.executable, "-m", "hpc_lstm"]
     mpiexec = Path(sys.executable).with_name("mpiexec")

@@ -34,7 +34,7 @@ class Spill:
         self._folder, self._rows_at_once = folder, rows_at_once
         self._files = ExitStack()
         self._file = self._scratch()
-        self._counts = np.zeros(0, np.int64)
+        self._counts: np.ndarray = np.zeros(0, np.int64)
         self._last = 0
         self._grouped = True  # symbol numbers have never gone down
 
