@@ -697,7 +697,8 @@ def test_program_of_its_own(place: Place, arguments: Sequence[str], says: str) -
 
 def test_full_disk_at_a_checkpoint(place: Place) -> None:
     # The files that a process may write are limited to less than a checkpoint has.
-    done = program(*TRAIN, "--set", "model.units=64", limit=60_000)
+    settings = ("model.units=64", "train.epochs=20", "checkpoint.every=1", "storage.max_failures=1")
+    done = program(*TRAIN, *(word for setting in settings for word in ("--set", setting)), limit=60_000)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "cannot be written" in line
