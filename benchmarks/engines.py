@@ -63,7 +63,7 @@ class EngineRunner:
 
     def run(self, steps: int) -> float:
         from hpc_lstm.preprocess import host
-        from hpc_lstm.preprocess.windows import TrainOrder
+        from hpc_lstm.preprocess.order import TrainOrder
 
         rows, targets = data(self._batch, steps)
         order = TrainOrder(len(targets), self._batch, seed=0)

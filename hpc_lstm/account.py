@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from hpc_lstm import gpu
 from hpc_lstm.errors import HpcLstmError, StopRequested
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ def describe(training: Training) -> None:
         f"them on this rank; {training.pace.steps_per_epoch:,} steps an epoch; {training.engine.schema.length:,} "
         "parameters"
     )
+    if world.gpu is not None:
+        log.info(f"GPU: {world.gpu.describe()}")
+    if training.backend_name == "cuda":
+        log.info(f"rows to train on: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.place}")
+    if training.config.train.backend == "auto" and training.backend_name == "host":
+        log.info(f"backend host, not cuda: {gpu.problem()}")
     if data.skipped:
         few = ", ".join(data.skipped[:5]) + (", ..." if len(data.skipped) > 5 else "")
         log.info(f"left out, too short for a train window: {len(data.skipped):,} symbols ({few})")

@@ -107,8 +107,17 @@ class TrainConfig(Section):
     )
     backend: Literal["auto", "host", "cuda"] = Field(
         "auto",
-        description="What scales and cuts the windows: NumPy on the host, or CUDA kernels. "
-        "`cuda` is not available in this version.",
+        description="What scales and cuts the windows: NumPy on the host, or CUDA kernels on this rank's GPU. "
+        "`auto` takes `cuda` where there is a GPU, PyCUDA and a compiler for the kernels, else `host`; "
+        "the batches are the same.",
+    )
+    gpu_rows_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of a GPU's free memory that a rank's rows may take in the `cuda` backend, once for "
+        "training and once for validation; rows that do not fit stay in pinned host memory, from where the "
+        "kernels read them.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the network; weights stay float32."
@@ -233,6 +242,8 @@ FREE_ON_RESUME = frozenset(
         "data.store",
         "train.epochs",
         "train.patience",
+        "train.backend",
+        "train.gpu_rows_share",
         "train.threads",
         "train.log_every_s",
         "checkpoint.every",
@@ -301,7 +312,6 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
         raise ConfigError(f"{where}: {_explain(error)}") from None
     for key, value, why in (
         ("train.engine", "fused", 'is not available in this version; use "keras" or "auto"'),
-        ("train.backend", "cuda", 'is not available in this version; use "host" or "auto"'),
     ):
         if get(config, key) == value:
             raise ConfigError(f'{where}: {key}: "{value}" {why}')

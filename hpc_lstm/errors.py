@@ -49,6 +49,10 @@ class CheckpointError(InputError):
     """Checkpoints could not be kept: uploads failed more often than ``storage.max_failures``."""
 
 
+class CudaError(InputError):
+    """The GPU, its driver or its tools cannot be used: the message says what is missing."""
+
+
 class StopRequested(HpcLstmError):
     """The run was asked to stop and has written a checkpoint: run again with ``--resume``."""
 

@@ -101,10 +101,11 @@ def evaluate_run(
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
-    from hpc_lstm import preprocess
+    from hpc_lstm import gpu, preprocess
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.trained import open_run, read_metrics
 
+    world.gpu = gpu.claim(world)
     trained = world.together(lambda: open_run(run_dir, world.threads))
     before = world.together(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
@@ -113,7 +114,7 @@ def evaluate_run(
     with world.together(lambda: MarketStore(data.store)) as store:
         symbols, notes = world.together(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})
-        backend = preprocess.backend(trained.config.train.backend)
+        backend = world.together(lambda: preprocess.backend_here(trained.config.train))
         prepared = preprocess.prepare(store, data, world, backend, scaler=trained.scaler)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
     if store_path is None:
@@ -198,7 +199,7 @@ def _part_errors(
     batch_size: int,
 ) -> ErrorSums:
     target, scaler = prepared.columns.target, prepared.scaler
-    sums = ErrorSums(len(scaler.symbols))
+    sums = ErrorSums(len(scaler.symbols), windows.errors)
     for numbers in _batches(len(windows), batch_size):
         inputs, _ = windows.batch(numbers)
         prices = windows.prices(numbers)

@@ -16,12 +16,13 @@ adds the ranks. So the numbers are those of one rank within rounding, however ma
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hpc_lstm.preprocess.host import errors as host_errors
 from hpc_lstm.significance import compare
 from hpc_lstm.world import World
 
@@ -115,10 +116,11 @@ class ErrorSums:
 
     Args:
         symbols: number of symbols, S.
+        errors: a backend's sums of squared and absolute errors of segments: ``preprocess.host.errors``.
     """
 
-    def __init__(self, symbols: int) -> None:
-        self._symbols = symbols
+    def __init__(self, symbols: int, errors: Callable[..., tuple[np.ndarray, ...]] = host_errors) -> None:
+        self._symbols, self._errors = symbols, errors
         self._counts = np.zeros((2, symbols))
         self._sums = np.zeros((4, len(METHODS), symbols))
         self._dates: list[np.ndarray] = []
@@ -135,7 +137,7 @@ class ErrorSums:
         """Add windows.
 
         Args:
-            symbol: int [B], below S.
+            symbol: int [B], below S; windows of a symbol stand together.
             last, actual: float64 [B], prices of the window's last row and of its target row.
             dates: int64 [B], dates of the target rows.
             forecasts: float64 [B] each, in the order of ``METHODS``.
@@ -144,6 +146,8 @@ class ErrorSums:
         nonzero = actual != 0
         self._counts[0] += np.bincount(symbol, minlength=self._symbols)
         self._counts[1] += np.bincount(symbol, nonzero, self._symbols)
+        starts = np.flatnonzero(np.diff(symbol, prepend=-1))
+        offsets = np.append(starts, len(symbol)).astype(np.int64)
         squares = []
         with np.errstate(
             over="ignore", invalid="ignore"
@@ -153,7 +157,11 @@ class ErrorSums:
                 relative = np.divide(np.abs(error), np.abs(actual), out=np.zeros_like(error), where=nonzero)
                 hit = np.sign(forecast - last) == np.sign(actual - last)
                 squares.append(error**2)
-                for kind, values in enumerate((squares[-1], np.abs(error), relative, hit)):
+                squared, absolute, counted = self._errors(np.asarray(forecast, np.float64), actual, offsets)
+                unknown = np.where(counted < np.diff(offsets), np.nan, 0.0)  # a forecast that is no number
+                np.add.at(self._sums[0, method], symbol[starts], squared + unknown)
+                np.add.at(self._sums[1, method], symbol[starts], absolute + unknown)
+                for kind, values in enumerate((relative, hit), 2):
                     self._sums[kind, method] += np.bincount(symbol, values, self._symbols)
             self._dates.append(np.asarray(dates, np.int64))
             self._differentials.append(squares[0] - squares[1])

@@ -45,6 +45,7 @@ class Timeline:
         self._last = 0  # ns since the origin, at which the present phase began or went on
         self._stack = ["startup"]
         self._totals = dict.fromkeys(PHASES, 0)
+        self._previous: tuple[str, int, int] | None = None  # the last span that ended
         self._spans_of: dict[str, AbstractContextManager[None]] = {
             phase: _Span(self, phase) for phase in PHASES
         }
@@ -75,6 +76,28 @@ class Timeline:
         """Be in ``phase`` from now on, wherever no span is open."""
         self._switch()
         self._stack[0] = phase
+
+    def reassign(self, duration_ns: int, phase: str) -> None:
+        """Count the first ``duration_ns`` of the last span, which has just ended, as ``phase`` instead.
+
+        For work on a GPU: a span in which the host waited until the GPU had finished something else.
+        """
+        if self._previous is None or duration_ns <= 0:
+            return
+        was, start, end = self._previous
+        duration_ns = min(duration_ns, end - start)
+        self._totals[was] -= duration_ns
+        self._totals[phase] += duration_ns
+        self._previous = None
+        if self._file is None:
+            return
+        middle = start + duration_ns
+        if self._spans and self._spans[-1] == (was, start, end):
+            self._spans[-1:] = [(phase, start, middle), (was, middle, end)]
+        elif was in self._merged:
+            self._merged[was][2] -= duration_ns
+            moved = self._merged.setdefault(phase, [start, middle, 0, 0])
+            moved[1], moved[2], moved[3] = max(moved[1], middle), moved[2] + duration_ns, moved[3] + 1
 
     def seconds(self, phase: str) -> float:
         """Time spent in ``phase`` so far."""
@@ -117,6 +140,7 @@ class Timeline:
         phase, start = self._stack[-1], self._last
         self._totals[phase] += now - start
         self._last = now
+        self._previous = (phase, start, now)
         if self._file is None:
             return
         if self._written < DETAILED_SPANS:

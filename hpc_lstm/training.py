@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from hpc_lstm import account, claim, forecast, pace, preprocess, snapshot
+from hpc_lstm import account, claim, forecast, gpu, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.history import History
@@ -23,7 +23,7 @@ from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model import engine as engines
 from hpc_lstm.model.schedule import learning_rate
-from hpc_lstm.preprocess.windows import TrainOrder
+from hpc_lstm.preprocess.order import TrainOrder
 from hpc_lstm.progress import ProgressDisplay, Speed, close_log, open_log
 from hpc_lstm.report.spans import gather_timing
 from hpc_lstm.run_directory import RunDirectory, write_text
@@ -48,6 +48,7 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.listen()
+    world.gpu = gpu.claim(world)
     with claim.claimed(run, config, world, resume):
         timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
         log = open_log(run, world)
@@ -88,9 +89,9 @@ class Training:
         self.objects, self.prefix = claim.checkpoints_of(run, config.storage, world)
         with timeline.span("load"):
             self.store = world.together(lambda: MarketStore(config.data.store))
-            backend = preprocess.backend(settings.backend)
+            backend = world.together(lambda: preprocess.backend(settings.backend, settings.gpu_rows_share))
             self.data = preprocess.prepare(self.store, config.data, world, backend)
-        self.backend_name = backend.__name__.rpartition(".")[2]
+        self.backend_name = backend.name
         self.engine = engines.create(config, rank=world.rank, threads=self.threads)
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
@@ -144,9 +145,11 @@ class Training:
         count = min(self.engine.steps_per_call, self.pace.steps_to_boundary(self.position))
         batch_size = self.config.train.batch_size
         with self.timeline.span("preprocess"):
-            inputs, targets = self.data.train.batch(self.order.take(count))
+            inputs, targets = self.data.train.next_batch(self.order, count)
+        self.timeline.reassign(self.data.train.waited_ns, "compute")  # the GPU was still at earlier steps
         with self.timeline.span("compute"):
             loss = self.engine.step(inputs, targets, self.learning_rates(count))
+        self.data.train.used_by(loss)
         self.since_meeting.add(loss, count * batch_size)
         self.position = self.pace.advance(self.position, count, count * batch_size * self.world.size)
 
@@ -183,11 +186,11 @@ class Training:
     def validation_error(self) -> float:
         """The sum of the squared errors on all ranks' validation windows, in scaled units."""
         windows = self.data.validation
-        error = np.zeros(1)
+        error = 0.0
         for start in range(0, len(windows), VALIDATION_BATCH):
             inputs, targets = windows.batch(np.arange(start, min(start + VALIDATION_BATCH, len(windows))))
-            error += np.square(self.engine.predict(inputs) - targets[:, 0], dtype=np.float64).sum()
-        return float(self.world.sum(error)[0])
+            error += windows.squared_error(self.engine.predict(inputs), targets)
+        return float(self.world.sum(np.array([error]))[0])
 
     def checkpoint(self, *, wait: bool) -> None:
         """Write the state of all ranks; with ``wait``, return when it is safe."""
@@ -252,4 +255,5 @@ class Training:
         self.display.close()
         self.history.close()
         self.checkpoints.close()
+        self.data.close()
         self.store.close()

@@ -20,11 +20,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+
+if TYPE_CHECKING:
+    from hpc_lstm.gpu import Gpu
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
@@ -47,6 +50,7 @@ class World:
         node: host name.
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
         library: the MPI library's first line of version, or "no MPI".
+        gpu: the GPU of this rank, if ``hpc_lstm.gpu.claim`` has found one.
     """
 
     rank: int = 0
@@ -56,6 +60,7 @@ class World:
     node: str = ""
     threads: int = 1
     library: str = "no MPI"
+    gpu: Gpu | None = None
     _comm: Any = None
     _stop: list[int] = field(default_factory=list)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,11 +29,12 @@ class Engine(Protocol):
     schema: Schema
     steps_per_call: int
 
-    def step(self, inputs: np.ndarray, targets: np.ndarray, learning_rate: ArrayLike) -> Loss:
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
         """Take K optimizer steps on the mean squared error.
 
         Args:
-            inputs: float32 [K, B, T, F], B being ``train.batch_size``; K may differ from call to call.
+            inputs: float32 [K, B, T, F], B being ``train.batch_size``; K may differ from call to call. Of NumPy,
+                or in GPU memory (speaks DLPack), which must stay as it is until the loss is known.
             targets: float32 [K, B, 1], scaled.
             learning_rate: one for all steps, or [K].
 
@@ -59,8 +60,8 @@ class Engine(Protocol):
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Put back what ``state`` gave."""
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F]; without dropout."""
+    def predict(self, inputs: Any) -> Any:
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie; without dropout."""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network with its present weights as a Keras file, whole or not at all.
@@ -80,8 +81,8 @@ class Forecaster(Protocol):
     window: int
     features: int
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F]."""
+    def predict(self, inputs: Any) -> Any:
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
 
 
 def create(config: RunConfig, *, rank: int = 0, threads: int = 1) -> Engine:

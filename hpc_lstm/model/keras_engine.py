@@ -23,7 +23,7 @@ from hpc_lstm.model.parameters import Schema, schema
 STEPS_PER_CALL = 16
 CALL_BYTES = 64 * 2**20
 # Windows that are forecast at once.
-PREDICT_BATCH = 256
+PREDICT_BATCH, PREDICT_BATCH_GPU = 256, 1024
 
 
 class KerasEngine:
@@ -69,9 +69,9 @@ class KerasEngine:
         )
         self._forecast = _forecast_function(tf, self._forward, self._flat, window, features)
 
-    def step(self, inputs: np.ndarray, targets: np.ndarray, learning_rate: ArrayLike) -> Loss:
-        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), len(inputs))
-        return self._steps(inputs, targets, rates)
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
+        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), inputs.shape[0])
+        return self._steps(tensor(self._tf, inputs), tensor(self._tf, targets), rates)
 
     def parameters(self) -> np.ndarray:
         return self._flat.numpy()
@@ -93,8 +93,8 @@ class KerasEngine:
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         self._taken.assign(int(state["steps"]))
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        return _forecast_all(self._forecast, inputs)
+    def predict(self, inputs: Any) -> Any:
+        return _forecast_all(self._tf, self._forecast, inputs)
 
     def save(self, path: str | PathLike[str]) -> None:
         path = Path(path)
@@ -175,34 +175,55 @@ class SavedModel:
         shapes = tuple(tuple(v.shape) for v in model.trainable_variables)
         arrays = Schema(tuple(v.path for v in model.trainable_variables), shapes)
         forward = Forward(tf, model, arrays, tensorflow_runtime.threads_in_force(tf))
+        self._tf = tf
         self._forecast = _forecast_function(
             tf, forward, tf.Variable(_weights(model, arrays), trainable=False), self.window, self.features
         )
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F]."""
-        return _forecast_all(self._forecast, inputs)
+    def predict(self, inputs: Any) -> Any:
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
+        return _forecast_all(self._tf, self._forecast, inputs)
 
 
 def _weights(model: Any, arrays: Schema) -> np.ndarray:
     return arrays.flatten([v.value.numpy() for v in model.trainable_variables])
 
 
+def tensor(tf: Any, array: Any) -> Any:
+    """What TensorFlow takes for an array of NumPy, or for one on this process's GPU: there, its very memory."""
+    if isinstance(array, np.ndarray):
+        return array
+    if tf.config.list_physical_devices("GPU"):
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return np.asarray(array)  # a TensorFlow without CUDA
+
+
 def _forecast_function(tf: Any, forward: Forward, flat: Any, window: int, features: int) -> Any:
-    """A compiled function: windows [PREDICT_BATCH, T, F] to forecasts [PREDICT_BATCH, 1]."""
-    signature = [tf.TensorSpec([PREDICT_BATCH, window, features], tf.float32)]
+    """A compiled function: windows [batch, T, F] to forecasts [batch, 1], of one batch size."""
+    size = PREDICT_BATCH_GPU if tf.config.list_physical_devices("GPU") else PREDICT_BATCH
+    signature = [tf.TensorSpec([size, window, features], tf.float32)]
     return tf.function(
         lambda inputs: forward(flat.read_value(), inputs), input_signature=signature, autograph=False
     )
 
 
-def _forecast_all(forecast: Any, inputs: np.ndarray) -> np.ndarray:
-    """Forecasts [n] in batches of one shape, the last one filled up, so that nothing is compiled twice."""
-    outputs = np.empty(len(inputs), np.float32)
-    for start in range(0, len(inputs), PREDICT_BATCH):
-        batch = inputs[start : start + PREDICT_BATCH]
-        missing = PREDICT_BATCH - len(batch)
+def _forecast_all(tf: Any, forecast: Any, inputs: Any) -> Any:
+    """Forecasts [n] in batches of one shape, the last one filled up, so that nothing is compiled twice.
+
+    They lie where the inputs do: a NumPy array, or a tensor on the GPU.
+    """
+    size = forecast.input_signature[0].shape[0]
+    given = tensor(tf, inputs)
+    outputs = []
+    for start in range(0, inputs.shape[0], size):
+        batch = given[start : start + size]
+        missing = size - batch.shape[0]
         if missing:
-            batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.float32)])
-        outputs[start : start + PREDICT_BATCH] = forecast(batch).numpy()[: PREDICT_BATCH - missing, 0]
-    return outputs
+            filling = tf.zeros if tf.is_tensor(batch) else np.zeros
+            join = tf.concat if tf.is_tensor(batch) else np.concatenate
+            batch = join([batch, filling((missing, *batch.shape[1:]), np.float32)], 0)
+        found = forecast(batch)[: size - missing, 0]
+        outputs.append(found if tf.is_tensor(given) else found.numpy())
+    if tf.is_tensor(given):
+        return tf.concat(outputs, 0)
+    return np.concatenate([np.empty(0, np.float32), *outputs])

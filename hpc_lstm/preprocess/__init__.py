@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.config import DataConfig
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.config import DataConfig, TrainConfig
+from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.preprocess import features
 from hpc_lstm.preprocess.features import ModelColumns
-from hpc_lstm.preprocess.partition import WindowIndex
-from hpc_lstm.preprocess.reading import read_values
+from hpc_lstm.preprocess.partition import Slice, WindowIndex
 from hpc_lstm.preprocess.scaler import LocalFit, Scaler
 from hpc_lstm.preprocess.windows import Windows
 from hpc_lstm.world import World
@@ -22,13 +20,35 @@ if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
 
 
-def backend(name: str) -> ModuleType:
-    """The module that scales and cuts windows: ``train.backend``; "auto" is the fastest that works."""
+def backend(name: str, rows_share: float = 0.5) -> Any:
+    """What scales and cuts windows: ``host``, or ``cuda.Cuda`` on this process's GPU.
+
+    Args:
+        name: ``train.backend``; "auto" is cuda where it can be used.
+        rows_share: of the GPU's free memory that the rows of a slice may take.
+
+    Raises:
+        CudaError: "cuda" cannot be used here.
+    """
     from hpc_lstm.preprocess import host
 
-    if name not in ("auto", "host"):
-        raise ConfigError(f'train.backend: "{name}" is not available in this version; use "host" or "auto"')
+    if name == "host":
+        return host
+    from hpc_lstm import gpu
+
+    problem = gpu.problem()
+    if problem is None:
+        from hpc_lstm.preprocess.cuda import Cuda
+
+        return Cuda(rows_share)
+    if name == "cuda":
+        raise CudaError(f'train.backend = "cuda": {problem}; or set train.backend = "host"')
     return host
+
+
+def backend_here(settings: TrainConfig) -> Any:
+    """The backend for a trained run, which may have been trained where there was a GPU: "cuda" is then "auto"."""
+    return backend("host" if settings.backend == "host" else "auto", settings.gpu_rows_share)
 
 
 @dataclass
@@ -51,6 +71,11 @@ class Prepared:
     skipped: list[str]
     _loader: _Loader
 
+    def close(self) -> None:
+        """Let go of the memory of all windows."""
+        self.train.close()
+        self.validation.close()
+
     def load(self, part: str) -> Windows:
         """This rank's windows of "train", "validation" or "test", read anew; collective.
 
@@ -68,27 +93,22 @@ class _Loader:
     scaler: Scaler
     places: np.ndarray
     world: World
-    backend: ModuleType
+    backend: Any
 
-    def load(self, part: str) -> Windows:
+    def load(self, part: str, rows: Any = None) -> Windows:
         share = self.index.slice(part, self.world.rank, self.world.size)
-        return self.world.together(
-            lambda: Windows(
-                self.store,
-                share,
-                self.columns,
-                self.index.window,
-                self.index.horizon,
-                self.scaler.scale[self.places],
-                self.scaler.shift[self.places],
-                self.places,
-                self.backend,
-            )
-        )
+        return self.world.together(lambda: self._windows(share, rows))
+
+    def _windows(self, share: Slice, rows: Any) -> Windows:
+        window, horizon = self.index.window, self.index.horizon
+        if rows is None:
+            rows = self.backend.read(self.store, share, self.columns, window, horizon)
+        rows.scale(self.scaler.scale[self.places], self.scaler.shift[self.places])
+        return Windows(self.store, share, self.columns, window, horizon, self.places, rows)
 
 
 def prepare(
-    store: MarketStore, data: DataConfig, world: World, backend: ModuleType, scaler: Scaler | None = None
+    store: MarketStore, data: DataConfig, world: World, backend: Any, scaler: Scaler | None = None
 ) -> Prepared:
     """Read this rank's slices of the store, fit the scaling on all ranks' train rows, and scale; collective.
 
@@ -103,9 +123,13 @@ def prepare(
     """
     columns, index = world.together(lambda: _find(store, data))
     names = [store.symbols[symbol] for symbol in index.symbols]
+    rows = None
     if scaler is None:
         world.together(lambda: _enough(index.total("train"), world.size))
-        scaler = _fit(store, data, world, backend, columns, index, names)
+        share = index.slice("train", world.rank, world.size)
+        local = LocalFit(share, columns, len(names), data.scaling, backend)
+        rows = world.together(lambda: _fitted_rows(store, share, columns, data, backend, local))
+        scaler = local.combine(names, data.feature_range, world)
     known = scaler
     places = world.together(lambda: _places(known, columns, names))
     loader = _Loader(store, index, columns, known, places, world, backend)
@@ -113,7 +137,7 @@ def prepare(
         scaler=known,
         index=index,
         columns=columns,
-        train=loader.load("train"),
+        train=loader.load("train", rows),
         validation=loader.load("validation"),
         skipped=[store.symbols[symbol] for symbol in index.skipped],
         _loader=loader,
@@ -137,24 +161,12 @@ def _enough(windows: int, ranks: int) -> None:
         )
 
 
-def _fit(
-    store: MarketStore,
-    data: DataConfig,
-    world: World,
-    backend: ModuleType,
-    columns: ModelColumns,
-    index: WindowIndex,
-    names: list[str],
-) -> Scaler:
-    share = index.slice("train", world.rank, world.size)
-    local = LocalFit(share, columns, len(names), data.scaling, backend)
-
-    def read() -> None:
-        for batch in read_values(store, share, columns):
-            local.add(*batch)
-
-    world.together(read)
-    return local.combine(names, data.feature_range, world)
+def _fitted_rows(
+    store: MarketStore, share: Slice, columns: ModelColumns, data: DataConfig, backend: Any, local: LocalFit
+) -> Any:
+    rows = backend.read(store, share, columns, data.window, data.horizon)
+    rows.fit(local)
+    return rows
 
 
 def _places(known: Scaler, columns: ModelColumns, names: list[str]) -> np.ndarray:

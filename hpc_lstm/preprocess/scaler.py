@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -161,6 +161,22 @@ def standard(
     return Scaler(symbols, columns, "standard", (0.0, 1.0), scale, -mean * scale, mean, variance)
 
 
+def owned_rows(part: Slice, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows of each segment this rank counts, among all ranks that share the symbol.
+
+    Args:
+        lag: rows that the target looks back.
+
+    Returns:
+        Two int64 [2, G], of the features and of the target: first row and the one after the last, counted from
+        the first row of the segment's first window.
+    """
+    length = part.row_stop - part.first
+    features = np.stack([np.zeros_like(length), np.where(part.closes, length, part.count)])
+    end = np.where(part.closes, length, np.minimum(length, part.count + lag))
+    return features, np.stack([np.minimum(end, lag), end])
+
+
 class LocalFit:
     """Statistics of one rank's share of the train rows; every train row is counted by one rank.
 
@@ -171,10 +187,9 @@ class LocalFit:
         symbols: usable symbols, S.
     """
 
-    def __init__(
-        self, part: Slice, columns: ModelColumns, symbols: int, kind: str, backend: ModuleType
-    ) -> None:
-        self._part, self._columns, self._kind, self._backend = part, columns, kind, backend
+    def __init__(self, part: Slice, columns: ModelColumns, symbols: int, kind: str, backend: Any) -> None:
+        self._part, self._columns, self.kind, self._backend = part, columns, kind, backend
+        self._features, self._target = owned_rows(part, columns.target.lag)
         shape = (symbols, len(columns.features) + 1)
         # minmax: low, high; standard: count, mean, squares about the mean
         self.low, self.high = np.full(shape, np.inf), np.full(shape, -np.inf)
@@ -182,23 +197,29 @@ class LocalFit:
 
     def add(self, pieces: list[Piece], offsets: np.ndarray, values: np.ndarray) -> None:
         """Take a batch of rows; ``values`` float64 [n, F+1] of rows that others own are overwritten."""
-        part = self._part
         for piece, begin in zip(pieces, offsets[:-1], strict=True):
-            lag = self._columns.target.lag
-            first, count, stop = (int(a[piece.segment]) for a in (part.first, part.count, part.row_stop))
-            closes = bool(part.closes[piece.segment])
             rows = values[begin : begin + piece.stop - piece.start]
-            rows[: max(0, first + lag - piece.start), -1] = np.nan
-            if not closes:
-                rows[max(0, first + count - piece.start) :, :-1] = np.nan
-                rows[max(0, min(stop, first + count + lag) - piece.start) :, -1] = np.nan
-        symbol = part.symbol[[piece.segment for piece in pieces]]
-        if self._kind == "minmax":
-            low, high = self._backend.fit_minmax(values, offsets)
+            before = piece.start - int(self._part.first[piece.segment])
+            for owned, place in ((self._features, slice(None, -1)), (self._target, slice(-1, None))):
+                rows[: max(0, int(owned[0, piece.segment]) - before), place] = np.nan
+                rows[max(0, int(owned[1, piece.segment]) - before) :, place] = np.nan
+        symbol = self._part.symbol[[piece.segment for piece in pieces]]
+        fit = self._backend.fit_minmax if self.kind == "minmax" else self._backend.fit_moments
+        self.merge(symbol, fit(values, offsets))
+
+    def merge(self, symbol: np.ndarray, found: tuple[np.ndarray, ...]) -> None:
+        """Take statistics of further rows.
+
+        Args:
+            symbol: int64 [k], each at most once.
+            found: what the backend's ``fit_minmax`` or ``fit_moments`` returned, float64 [k, F+1] each.
+        """
+        if self.kind == "minmax":
+            low, high = found
             self.low[symbol] = np.minimum(self.low[symbol], low)
             self.high[symbol] = np.maximum(self.high[symbol], high)
             return
-        count, mean, squares = self._backend.fit_moments(values, offsets)
+        count, mean, squares = found
         old_count, old_mean = self.count[symbol], self.mean[symbol]
         total = old_count + count
         some = np.maximum(total, 1)
@@ -211,7 +232,7 @@ class LocalFit:
     def combine(self, symbols: list[str], feature_range: Sequence[float], world: World) -> Scaler:
         """The scaler of all ranks' rows; collective."""
         names = self._columns.names
-        if self._kind == "minmax":
+        if self.kind == "minmax":
             return minmax(symbols, names, world.min(self.low), world.max(self.high), feature_range)
         count = world.sum(self.count.copy())
         mean = world.sum(self.count * self.mean) / np.maximum(count, 1)

@@ -39,7 +39,9 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     names = zipfile.ZipFile(wheel).namelist()
     modules = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*.py")}
     inside = {n for n in names if ".dist-info/" not in n}
-    assert inside == modules | {"hpc_lstm/py.typed"}
+    kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").glob("*.cu")}
+    assert kernels
+    assert inside == modules | kernels | {"hpc_lstm/py.typed"}
     assert any(n.endswith("/LICENSE") for n in names)
 
 

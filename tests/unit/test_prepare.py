@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from hpc_lstm import preprocess
-from hpc_lstm.config import DataConfig
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm import gpu, preprocess
+from hpc_lstm.config import DataConfig, TrainConfig
+from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.preprocess import host, reading
 from hpc_lstm.preprocess.partition import PARTS
@@ -289,10 +289,13 @@ def test_more_ranks_than_train_windows_are_refused() -> None:
         prepare(MemoryStore([8]), config(split=[0.5, 0.5, 0.0]), 2)
 
 
-def test_backend_by_name() -> None:
+def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "problem", lambda: "there is no NVIDIA driver")
     assert preprocess.backend("auto") is preprocess.backend("host") is host
-    with pytest.raises(ConfigError, match="cuda"):
+    with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
         preprocess.backend("cuda")
+    trained_on_gpu = TrainConfig(backend="cuda")
+    assert preprocess.backend_here(trained_on_gpu) is host
 
 
 def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path) -> None:

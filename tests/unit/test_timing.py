@@ -151,3 +151,39 @@ def test_without_a_file_nothing_is_kept():
     timeline.close()
     assert timeline._spans == []
     assert timeline.seconds("compute") > 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 10**7)), max_size=20),
+    st.sampled_from([0, 5, 10**5]),
+)
+def test_time_moved_to_another_phase_still_adds_up(tmp_path_factory, steps, detailed):
+    path = tmp_path_factory.mktemp("t") / "rank-00000.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "DETAILED_SPANS", detailed)
+        timeline = Timeline(path)
+        for phase, moved in steps:
+            with timeline.span(phase):
+                pass
+            timeline.reassign(moved, "compute")
+        timeline.close()
+    _, *spans, footer = records(path)
+    assert sum(footer["phases_ns"].values()) == footer["wall_ns"]
+    assert min(footer["phases_ns"].values()) >= 0
+    for phase in PHASES:
+        assert sum(span["busy_ns"] for span in spans if span["phase"] == phase) == footer["phases_ns"][phase]
+
+
+def test_what_waited_for_the_gpu_is_the_beginning_of_a_span(tmp_path):
+    path = tmp_path / "rank-00000.jsonl"
+    timeline = Timeline(path)
+    with timeline.span("preprocess"):
+        time.sleep(0.02)
+    timeline.reassign(15_000_000, "compute")
+    timeline.reassign(15_000_000, "compute")  # only once
+    timeline.close()
+    _, *spans, footer = records(path)
+    assert [span["phase"] for span in spans] == ["startup", "compute", "preprocess", "startup"]
+    assert footer["phases_ns"]["compute"] == 15_000_000
+    assert spans[1]["end_ns"] == spans[2]["start_ns"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc_lstm.preprocess import windows
-from hpc_lstm.preprocess.windows import TrainOrder
+from hpc_lstm.preprocess import order as order_module
+from hpc_lstm.preprocess.order import TrainOrder
 
 
 @settings(deadline=None)
@@ -21,7 +21,7 @@ def test_the_order_does_not_depend_on_how_it_is_asked_for(
 ) -> None:
     whole = TrainOrder(length, batch, 5, 2).take(sum(steps))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "POSITIONS_AT_ONCE", block)
+        patch.setattr(order_module, "POSITIONS_AT_ONCE", block)
         order = TrainOrder(length, batch, 5, 2)
         pieces = [order.take(k) for k in steps]
     assert [piece.shape for piece in pieces] == [(k, batch) for k in steps]
@@ -55,3 +55,11 @@ def test_ranks_take_different_orders() -> None:
 def test_a_state_outside_is_refused() -> None:
     with pytest.raises(ValueError, match="no such place"):
         TrainOrder(10, 2, 0).set_state((0, 10))
+
+
+def test_passing_over_batches_is_the_same_as_taking_them() -> None:
+    taken, passed = TrainOrder(23, 7, 5), TrainOrder(23, 7, 5)
+    taken.take(9)
+    passed.advance(9)
+    assert passed.state() == taken.state()
+    np.testing.assert_array_equal(passed.take(4), taken.take(4))

@@ -1,0 +1,187 @@
+"""Which GPU is whose: each rank takes one of its node before TensorFlow or PyCUDA touch the driver.
+
+A process sees the GPUs that CUDA_VISIBLE_DEVICES names when CUDA starts in it, and never others. So the rank's choice
+is written there, and TensorFlow and PyCUDA both find that one GPU as their first. GPUs are counted through NVML, the
+management library, which leaves CUDA alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpc_lstm.world import World
+
+VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A rank's GPU.
+
+    Attributes:
+        entry: what CUDA_VISIBLE_DEVICES says of it: a number or a UUID.
+        name, uuid: as the driver knows it; "" where it does not tell.
+        memory_bytes: all of its memory.
+        sharers: ranks of this job on it.
+    """
+
+    entry: str
+    name: str
+    uuid: str
+    memory_bytes: int
+    sharers: int = 1
+
+    def describe(self) -> str:
+        """The GPU in one line."""
+        shared = f", shared by {self.sharers} ranks" if self.sharers > 1 else ""
+        return f"{self.name or 'GPU'} ({self.uuid or self.entry}){shared}"
+
+
+def claim(world: World) -> Gpu | None:
+    """Give this rank its GPU; collective. None where the driver shows none.
+
+    Local rank r takes entry r modulo n of the n that it may see. Where the launcher has bound one GPU to each rank,
+    that one stays. Call it before anything starts CUDA in this process.
+    """
+    known = installed()
+    entry = choose(visible_entries(os.environ.get(VISIBLE), known), world.local_rank)
+    mine = None
+    if entry is not None:
+        if VISIBLE not in os.environ:
+            os.environ[ORDER] = "PCI_BUS_ID"  # so that NVML's numbers are CUDA's
+        os.environ[VISIBLE] = entry
+        mine = find(entry, known)
+    places = world.gather(None if mine is None else (world.node, mine.uuid or mine.entry))
+    if mine is None:
+        return None
+    return replace(mine, sharers=places.count((world.node, mine.uuid or mine.entry)))
+
+
+def choose(entries: Sequence[str], local_rank: int) -> str | None:
+    """The entry of a local rank: each is used as often as any other, to within one."""
+    return entries[local_rank % len(entries)] if entries else None
+
+
+def visible_entries(variable: str | None, known: Sequence[Gpu]) -> list[str]:
+    """What a process may see, as CUDA reads CUDA_VISIBLE_DEVICES: up to the first entry that names nothing.
+
+    Args:
+        variable: its value; None if it is not set.
+        known: all GPUs of the node, in the order of their numbers.
+    """
+    if not known:
+        return []
+    if variable is None:
+        return [gpu.entry for gpu in known]
+    entries: list[str] = []
+    for part in (text.strip() for text in variable.split(",")):
+        if find(part, known) is None or part in entries:
+            break
+        entries.append(part)
+    return entries
+
+
+def find(entry: str, known: Sequence[Gpu]) -> Gpu | None:
+    """The GPU that an entry names: by number, or by UUID or the beginning of one; None if there is no such."""
+    if entry.isdigit():
+        number = int(entry)
+        whole = [gpu for gpu in known if gpu.entry.isdigit()]
+        return replace(whole[number], entry=entry) if number < len(whole) else None
+    if not entry.startswith(("GPU-", "MIG-")):
+        return None
+    found = [gpu for gpu in known if gpu.uuid.startswith(entry)]
+    if entry.startswith("MIG-") and not found:
+        return Gpu(entry, "MIG device", entry, 0)
+    return replace(found[0], entry=entry) if found else None
+
+
+def installed() -> list[Gpu]:
+    """All GPUs of this node, by number; none without an NVIDIA driver."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return []
+    if nvml.nvmlInit_v2():
+        return []
+    try:
+        count = ctypes.c_uint()
+        if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+            return []
+        return [_described(nvml, number) for number in range(count.value)]
+    finally:
+        nvml.nvmlShutdown()
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+def _described(nvml: Any, number: int) -> Gpu:
+    device, memory = ctypes.c_void_p(), _Memory()
+    name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
+    if nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
+        return Gpu(str(number), "", "", 0)
+    nvml.nvmlDeviceGetName(device, name, 96)
+    nvml.nvmlDeviceGetUUID(device, uuid, 96)
+    nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory))
+    return Gpu(str(number), name.value.decode(), uuid.value.decode(), memory.total)
+
+
+def problem() -> str | None:
+    """Why the CUDA backend cannot be used in this process, with the remedy, in one line; None if it can.
+
+    Starts CUDA in this process where there is a GPU: ``claim`` comes first.
+    """
+    from hpc_lstm.errors import CudaError
+    from hpc_lstm.preprocess import compiler
+
+    fault = _driver_problem()
+    if fault is not None:
+        return fault
+    try:
+        import pycuda.driver as cuda
+    except ModuleNotFoundError:
+        return 'PyCUDA is not installed; pip install "hpc-lstm[gpu]"'
+    except ImportError as error:
+        return f"PyCUDA cannot be loaded ({_line(error)}); pip install --force-reinstall --no-binary :all: pycuda"
+    try:
+        cuda.init()
+    except cuda.Error as error:
+        return f"PyCUDA cannot start CUDA ({_line(error)}); is it built for a newer CUDA than the driver's?"
+    try:
+        compiler.version()
+    except CudaError as error:
+        return str(error)
+    return None
+
+
+def _driver_problem() -> str | None:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver (libcuda.so.1); use a node with a GPU"
+    code = driver.cuInit(0)
+    count = ctypes.c_int()
+    if not code:
+        code = driver.cuDeviceGetCount(ctypes.byref(count))
+    if code == 100 or (not code and count.value == 0):
+        hidden = os.environ.get(VISIBLE)
+        if hidden is not None:
+            return f'{VISIBLE} = "{hidden}" leaves no GPU to be seen; unset it, or name one that is there'
+        return "the driver sees no GPU; ask the batch system for one, such as --gpus-per-node=1"
+    if code:
+        text = ctypes.c_char_p()
+        driver.cuGetErrorName(code, ctypes.byref(text))
+        return (
+            f"the NVIDIA driver fails with {(text.value or b'?').decode()} ({code}); see nvidia-smi and dmesg"
+        )
+    return None
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
