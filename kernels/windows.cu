@@ -18,8 +18,9 @@
 // counter; Salmon et al. 2011) on just enough bits, with cycle walking. It takes no memory, and so no shuffled index.
 //
 // Versions: (1) a thread a number, which finds window, row and column by division and its segment by bisection; it is
-// kept in benchmarks/simple_kernels.cu to be timed beside this. (2) this: what a window's numbers share is found once.
-// Times: docs/kernels.md.
+// kept in benchmarks/simple_kernels.cu to be timed beside this. (2) a warp a window, loads and stores in turn, the order's
+// keyed bijection always behind a barrier: 19.1 us a batch of 8192 x 60 x 5 on an H100. (3) this, loads ahead of stores,
+// all windows of such a batch under way at once: 10.3 us. Times: docs/kernels.md.
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k "gather or permute"     (make gpu-test runs all)
 
