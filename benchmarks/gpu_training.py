@@ -158,7 +158,7 @@ def main() -> None:
             run(options.steps)
         taken: dict[str, list[float]] = {name: [] for name in runs}
         shares: dict[str, list[float]] = {name: [] for name in ours}
-        for _ in range(2 if options.quick else 7):
+        for _ in range(2 if options.quick else 5):
             for name, run in runs.items():
                 taken[name].append(run(options.steps))
                 if name in ours:

@@ -168,6 +168,11 @@ class AverageConfig(Section):
     what: Literal["weights", "weights+moments"] = Field(
         "weights", description="Average the weights alone, or the optimizer's moments too."
     )
+    transport: Literal["auto", "host", "mpi", "nccl"] = Field(
+        "auto",
+        description="How weights on GPUs are averaged: through host memory, by an MPI that takes GPU memory, or by "
+        "NCCL, which wants a GPU for each rank; `auto` takes `mpi` where the MPI says it can, else `host`.",
+    )
 
 
 class CheckpointConfig(Section):
@@ -245,6 +250,7 @@ FREE_ON_RESUME = frozenset(
         "train.backend",
         "train.gpu_rows_share",
         "train.threads",
+        "average.transport",
         "train.log_every_s",
         "checkpoint.every",
         "checkpoint.keep",

@@ -30,6 +30,7 @@ from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.selection import Selection
 from hpc_lstm.sync.averaging import Averager
 from hpc_lstm.sync.checkpoint import CheckpointWriter
+from hpc_lstm.sync.device_sum import device_sum
 from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
@@ -95,7 +96,9 @@ class Training:
         self.engine = engines.create(config, rank=world.rank, threads=self.threads)
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
-        self.averager = Averager(world, timeline, config.average.what)
+        on_gpu = bool(self.engine.device_vectors(moments=False))
+        on_device = device_sum(config.average.transport, world, on_gpu)
+        self.averager = Averager(world, timeline, config.average.what, on_device)
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = pace.Position()
         self.since_meeting = LossSum()

@@ -83,6 +83,13 @@ class World:
         """Element-wise maximum over ranks, in place."""
         return self._reduce(array, "MAX")
 
+    def sum_device(self, address: int, length: int) -> None:
+        """Sum of float32 [length] at an address that a CUDA-aware MPI can reach over ranks, in place."""
+        if self._comm is not None:
+            from mpi4py import MPI
+
+            self._comm.Allreduce(MPI.IN_PLACE, [_Memory(address, length), MPI.FLOAT], op=MPI.SUM)
+
     def bcast(self, value: T, root: int = 0) -> T:
         """The root's object, on every rank."""
         return value if self._comm is None else self._comm.bcast(value, root=root)
@@ -197,6 +204,18 @@ class World:
             text = f"hpc-lstm: {place} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
         sys.stderr.write(text)
         self.abort(error.exit_code if isinstance(error, HpcLstmError) else 1)
+
+
+class _Memory:
+    """GPU memory as mpi4py takes it: an object of the CUDA array interface, version 3."""
+
+    def __init__(self, address: int, length: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (length,),
+            "typestr": "<f4",
+            "data": (address, False),
+            "version": 3,
+        }
 
 
 def connect(threads: int = 0) -> World:

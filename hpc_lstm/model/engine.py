@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.losses import Loss
+from hpc_lstm.model.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
 
 
@@ -53,6 +54,9 @@ class Engine(Protocol):
 
     def set_moments(self, flat: np.ndarray) -> None:
         """Copy in what ``moments`` gave."""
+
+    def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
+        """The weights, and with ``moments`` the optimizer's, where they lie on a GPU; empty if they do not."""
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything else that going on to the bit needs."""

@@ -15,6 +15,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.losses import Loss
 from hpc_lstm.model import network, optimizers, tensorflow_runtime
+from hpc_lstm.model.device_vector import DeviceVector
 from hpc_lstm.model.forward import Forward
 from hpc_lstm.model.parameters import Schema, schema
 
@@ -85,6 +86,11 @@ class KerasEngine:
 
     def set_moments(self, flat: np.ndarray) -> None:
         self._rule.set_moments(np.array(flat, np.float32))
+
+    def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
+        if not self._tf.config.list_physical_devices("GPU"):
+            return []
+        return [DeviceVector(one) for one in (self._flat, *(self._rule.variables() if moments else ()))]
 
     def state(self) -> dict[str, np.ndarray]:
         # Dropout masks depend on seed, rank and this count alone.

@@ -16,8 +16,11 @@ class Rule(Protocol):
     def apply(self, flat: Any, gradient: Any, rate: Any, step: Any) -> None:
         """Update the variable ``flat`` [P] in place; ``step`` counts from 1."""
 
+    def variables(self) -> tuple[Any, ...]:
+        """What the rule remembers, as flat variables."""
+
     def moments(self) -> np.ndarray:
-        """What the rule remembers, as one float32 vector."""
+        """The same as one float32 vector."""
 
     def set_moments(self, moments: np.ndarray) -> None:
         """Put back what ``moments`` gave.
@@ -32,6 +35,9 @@ class Sgd:
 
     def apply(self, flat: Any, gradient: Any, rate: Any, step: Any) -> None:
         flat.assign_sub(rate * gradient)
+
+    def variables(self) -> tuple[Any, ...]:
+        return ()
 
     def moments(self) -> np.ndarray:
         return np.empty(0, np.float32)
@@ -64,6 +70,9 @@ class Adam:
         mean = self._mean.assign_add((gradient - self._mean) * (1.0 - self.BETA_1))
         square = self._square.assign_add((gradient * gradient - self._square) * (1.0 - self.BETA_2))
         flat.assign_sub(rate * mean / (tf.sqrt(square) + self.EPSILON))
+
+    def variables(self) -> tuple[Any, ...]:
+        return self._mean, self._square
 
     def moments(self) -> np.ndarray:
         return np.concatenate([self._mean.numpy(), self._square.numpy()])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpc_lstm.model.engine import Engine
+from hpc_lstm.sync.device_sum import DeviceSum
 from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
@@ -35,12 +36,16 @@ class Averager:
 
     Args:
         what: ``"weights"`` or ``"weights+moments"``.
+        on_device: adds up vectors in GPU memory; None: they go through host memory.
     """
 
-    def __init__(self, world: World, timeline: Timeline, what: str) -> None:
+    def __init__(
+        self, world: World, timeline: Timeline, what: str, on_device: DeviceSum | None = None
+    ) -> None:
         self._world = world
         self._timeline = timeline
         self._moments = what == "weights+moments"
+        self._on_device = on_device
 
     def meet(self, samples: int, loss_sum: float) -> Agreement:
         """Agree on the state of the run, without averaging.
@@ -63,6 +68,12 @@ class Averager:
             return
         with self._timeline.span("average"):
             share = samples / total if total else 1 / self._world.size
+            if self._on_device is not None:
+                for vector in engine.device_vectors(moments=self._moments):
+                    copy = vector.scaled(share)
+                    self._on_device(copy.address, copy.length)
+                    vector.assign(copy)
+                return
             engine.set_parameters(self._mean(engine.parameters(), share))
             if self._moments:
                 engine.set_moments(self._mean(engine.moments(), share))

@@ -86,6 +86,13 @@ def case_weighted_average(world: World) -> None:
     np.testing.assert_allclose(engine.second, 2 * weights.mean(axis=0, dtype=np.float64), rtol=0, atol=2e-6)
 
 
+def case_memory_given_by_address_is_added_up(world: World) -> None:
+    """As a CUDA-aware MPI is given GPU memory; an address of the host's goes the same way."""
+    values = np.full(1001, world.rank + 1, np.float32)
+    world.sum_device(values.__array_interface__["data"][0], len(values))
+    assert (values == (world.size * (world.size + 1) / 2 if world.size > 1 else 1)).all()
+
+
 def case_loss_is_the_mean_over_samples(world: World) -> None:
     averager = Averager(world, Timeline(), "weights")
     agreement = averager.meet(world.rank + 1, 10.0 * (world.rank + 1))
