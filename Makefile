@@ -4,11 +4,17 @@
 #   MPI=system          leave the mpich wheel out and use the machine's own MPI; remembered by the environment
 #   VENV=.venv          where the environment lies
 #   RANKS=2             ranks of the demo
+#   GPU=1               take PyCUDA into the environment; needs the CUDA toolkit; remembered by the environment
+#   GPU_PYTHON=python3  run the GPU tests and benchmarks with this interpreter instead of the environment's
+#   GPU_SANITIZER=1     run the kernels' tests under compute-sanitizer, too
 
 VENV  ?= .venv
 MPI   ?= $(or $(shell cat $(VENV)/mpi 2>/dev/null),mpich)
 RANKS ?= 2
-EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))s3,yahoo,report,test
+GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
+EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))s3,yahoo,report,test
+GPU_PYTHON ?= $(BIN)/python
+TOOLS = memcheck racecheck initcheck
 comma := ,
 
 SHELL = /bin/bash
@@ -19,15 +25,16 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test lint bench docs clean
+.PHONY: help venv demo test lint bench gpu-venv gpu-test gpu-bench docs clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "  PYTHON=python3.12 picks the interpreter, MPI=system uses the machine's own MPI."
 
-venv: $(VENV)/installed-$(MPI)  ## make the virtual environment .venv with everything in it
+INSTALLED = $(VENV)/installed-$(MPI)$(if $(GPU),-gpu)
+venv: $(INSTALLED)  ## make the virtual environment .venv with everything in it
 
-$(VENV)/installed-$(MPI): setup.cfg pyproject.toml tools/make_venv.sh
+$(INSTALLED): setup.cfg pyproject.toml tools/make_venv.sh
 	@tools/make_venv.sh "$(VENV)" "$(MPI)" "$(EXTRAS)" "$(PYTHON)"
 
 demo: venv  ## train on the shipped prices on 2 ranks; results in demo/
@@ -41,8 +48,19 @@ lint: venv  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: venv  ## run every benchmark; results beside them in benchmarks/results/
-	@for script in $(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
+	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+gpu-venv: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
+
+gpu-test: gpu-venv  ## on a machine with a GPU: check kernels, backend and training on it
+	@PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) -m pytest tests/gpu $(PYTEST_ARGS)
+	@$(if $(GPU_SANITIZER),for tool in $(TOOLS); do echo "== $$tool"; GPU_SANITIZER=1 PYTHONPATH=.:$$PYTHONPATH \
+	    compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_PYTHON) -m pytest tests/gpu/test_kernels.py; done)
+
+gpu-bench: gpu-venv  ## on a machine with a GPU: measure kernels and training
+	@for script in kernels gpu_training; do \
+	    echo "== $$script"; PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) benchmarks/$$script.py; done
 
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 	@$(BIN)/python docs/generate_configuration.py

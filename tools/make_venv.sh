@@ -57,8 +57,14 @@ if [ "$mpi" = system ]; then
     "$folder/bin/python" -m pip uninstall -qq -y mpich >/dev/null 2>&1 || true
     command -v mpiexec >/dev/null || fail "MPI=system: no mpiexec on PATH; load the MPI module or install an MPI"
 fi
-"$folder/bin/python" -m pip install -qq -e ".[$extras]" ||
+wanted=(-e ".[$extras]") kind=$mpi
+rm -f "$folder/gpu"
+if [[ ,$extras, == *,gpu,* ]]; then
+    wanted+=("tensorflow[and-cuda]") kind=$mpi-gpu
+    echo 1 >"$folder/gpu"
+fi
+"$folder/bin/python" -m pip install -qq "${wanted[@]}" ||
     fail "pip could not install hpc-lstm[$extras]; see above; run make venv again to retry"
 echo "$mpi" >"$folder/mpi"
-touch "$folder/installed-$mpi"
+touch "$folder/installed-$kind"
 echo "Ready: . $folder/bin/activate && hpc-lstm --help"
