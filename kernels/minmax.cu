@@ -17,10 +17,10 @@
 // - Fit: the block's extremes of a column meet in shared memory once a segment, and go to global memory by an atomic
 //   minimum on the bits of the number. The result does not depend on the order.
 //
-// Versions: (1) a block a segment, and a thread a number that finds its segment by bisection: idle multiprocessors where
-// segments are few, a load in flight a thread; kept in benchmarks/simple_kernels.cu to be timed beside this. (2) this, as
-// many blocks as run at once: transform moved 2.67 TB/s on an H100. (3) this, with 16 times (fit) and 64 times
-// (transform) as many blocks: 2.89 TB/s, as blocks under way together touch memory that lies together.
+// Versions: (1) a block a segment, and a thread a number that finds its segment by bisection: idle multiprocessors
+// where segments are few, a load in flight a thread; kept in benchmarks/simple_kernels.cu to be timed beside this.
+// (2) this, as many blocks as run at once: transform moved 2.67 TB/s on an H100. (3) this, with 16 times (fit) and 64
+// times (transform) as many: 2.89 TB/s, as blocks under way together touch memory that lies together.
 // Times: docs/kernels.md.
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k "fit or transform"     (make gpu-test runs all)

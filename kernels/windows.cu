@@ -18,9 +18,9 @@
 // counter; Salmon et al. 2011) on just enough bits, with cycle walking. It takes no memory, and so no shuffled index.
 //
 // Versions: (1) a thread a number, which finds window, row and column by division and its segment by bisection; it is
-// kept in benchmarks/simple_kernels.cu to be timed beside this. (2) a warp a window, loads and stores in turn, the order's
-// keyed bijection always behind a barrier: 19.1 us a batch of 8192 x 60 x 5 on an H100. (3) this, loads ahead of stores,
-// all windows of such a batch under way at once: 10.3 us. Times: docs/kernels.md.
+// kept in benchmarks/simple_kernels.cu to be timed beside this. (2) a warp a window, loads and stores in turn, a barrier
+// before each: 19.1 us for a batch of 8192 x 60 x 5 on an H100. (3) this, loads ahead of stores, all windows of such a
+// batch under way at once: 10.3 us. Times: docs/kernels.md.
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k "gather or permute"     (make gpu-test runs all)
 
@@ -31,8 +31,14 @@ typedef unsigned uint32;
 #define WINDOWS 8  // a warp a window
 #define ROUNDS 16
 #define TOGETHER 5  // numbers that a lane loads before it uses the first
-// Blocks on a multiprocessor: with 8 all windows of a batch of 8,192 are under way at once.
+// Blocks on a multiprocessor: with 8, where it holds 2,048 threads, all windows of a batch of 8,192 are under way.
+#if __CUDA_ARCH__ == 750
+#define BLOCKS 4
+#elif __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
 #define BLOCKS (sizeof(VALUE) == 4 ? 8 : 6)
+#else
+#define BLOCKS 6
+#endif
 
 __device__ __forceinline__ uint32 mix(uint32 value, uint32 key) {
     value ^= key;
@@ -169,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gather(ARGUMENTS) 
                count, batch, inputs, targets);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gather_time_major(ARGUMENTS) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS < 6 ? BLOCKS : 6) gather_time_major(ARGUMENTS) {
     cut<true>(rows, columns, features, window, tail, edges, segments, scale, shift, numbers, first, length, keys,
               count, batch, inputs, targets);
 }
