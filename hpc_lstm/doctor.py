@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from hpc_lstm import __version__
+from hpc_lstm import __version__, gpu
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError, from_os_error
+from hpc_lstm.errors import CudaError, InputError, from_os_error
 from hpc_lstm.world import LAUNCHER_SIZES, World
 
 Status = Literal["ok", "missing", "failed", "info"]
@@ -34,6 +34,7 @@ PROBE_TIMEOUT_S = 120
 # How long a bucket may take to answer here, whatever the run allows it.
 STORAGE_TIMEOUT_S = 15.0
 _TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+_BACKEND_PROBE = "from hpc_lstm import gpu; print(gpu.problem() or '')"
 _PYCUDA_PROBE = "import pycuda.driver as d; d.init(); print(d.Device.count())"
 
 
@@ -83,11 +84,12 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     Nothing is an error except what was configured and does not work.
     """
     places = world.gather((world.node, world.threads))
+    takes = world.gather(gpu.preview(world))
     checks: list[Check] = []
     if world.rank == 0:
         checks = [_python(), _mpi(world), _launcher(), *_ranks(places), *_machine()]
         gpus = _gpus()
-        checks += [*_tensorflow(gpus), gpus.check, *_cuda(gpus), *_extras()]
+        checks += [*_tensorflow(gpus), gpus.check, *_gpu_of_ranks(takes), *_cuda(gpus), *_extras()]
     if config is not None:
         problems = world.gather(_store_problem(config))
         if world.rank == 0:
@@ -242,24 +244,35 @@ def _cuda(gpus: _Gpus) -> list[Check]:
             )
         else:
             pycuda = Check("PyCUDA", "ok", f"{version}; sees {_count(seen, 'GPU')}")
-    nvcc = shutil.which("nvcc") or next(
-        (p for p in ("/usr/local/cuda/bin/nvcc",) if os.access(p, os.X_OK)), None
-    )
-    if nvcc is None:
-        return [
-            pycuda,
-            Check(
-                "nvcc",
-                "missing",
-                "not found",
-                "to compile CUDA kernels: the CUDA toolkit, such as `module load cuda`",
-            ),
-        ]
-    output, problem = _run([nvcc, "--version"], 20)
-    release = next(
-        (line.strip() for line in output.splitlines() if "release" in line), problem or "no version"
-    )
-    return [pycuda, Check("nvcc", "ok", f"{nvcc}: {release}")]
+    return [pycuda, _compiler(), _backend()]
+
+
+def _compiler() -> Check:
+    """What compiles the CUDA kernels."""
+    from hpc_lstm.preprocess import compiler
+
+    try:
+        return Check("kernel compiler", "ok", compiler.version())
+    except CudaError as error:
+        return Check("kernel compiler", "missing", "neither nvcc nor NVRTC", f"to use CUDA kernels: {error}")
+
+
+def _backend() -> Check:
+    """What ``train.backend = "auto"`` takes here, found out in a process of its own, since it starts CUDA."""
+    output, problem = _run([sys.executable, "-c", _BACKEND_PROBE], PROBE_TIMEOUT_S)
+    reason = problem or output.strip()
+    if not reason:
+        return Check("backend", "ok", 'train.backend = "auto" takes cuda')
+    return Check("backend", "info", f'train.backend = "auto" takes host: {reason}')
+
+
+def _gpu_of_ranks(takes: list[gpu.Gpu | None]) -> list[Check]:
+    """Which GPU each rank would take."""
+    if not any(takes):
+        return []
+    each = [f"rank {rank}: {one.describe() if one else 'none'}" for rank, one in enumerate(takes[:4])]
+    more = f"; {len(takes) - 4} more" if len(takes) > 4 else ""
+    return [Check("GPU of a rank", "ok", "; ".join(each) + more)]
 
 
 def _extras() -> list[Check]:

@@ -62,6 +62,13 @@ def claim(world: World) -> Gpu | None:
     return replace(mine, sharers=places.count((world.node, mine.uuid or mine.entry)))
 
 
+def preview(world: World) -> Gpu | None:
+    """The GPU that ``claim`` would give this rank; changes nothing."""
+    known = installed()
+    entry = choose(visible_entries(os.environ.get(VISIBLE), known), world.local_rank)
+    return None if entry is None else find(entry, known)
+
+
 def choose(entries: Sequence[str], local_rank: int) -> str | None:
     """The entry of a local rank: each is used as often as any other, to within one."""
     return entries[local_rank % len(entries)] if entries else None

@@ -277,5 +277,5 @@ def _launched_size() -> int:
 
 
 def _first_line(text: object) -> str:
-    lines = str(text).strip().splitlines() or [""]
+    lines = str(text).replace("\0", "").strip().splitlines() or [""]  # Open MPI's version ends with a null
     return " ".join(lines[0].split())

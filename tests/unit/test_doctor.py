@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm import config as configuration
-from hpc_lstm import doctor
+from hpc_lstm import doctor, gpu
 from hpc_lstm.doctor import Check, Diagnosis, diagnose
 from hpc_lstm.world import World
 
@@ -146,3 +147,17 @@ def test_storage_below_a_file_fails(store, tmp_path):
 def test_the_text_has_a_line_a_check_and_the_advice_below():
     text = Diagnosis([Check("a", "ok", "fine"), Check("long", "failed", "broken", "mend it")]).text()
     assert text.splitlines() == ["    ok  a     fine", "FAILED  long  broken", "              -> mend it"]
+
+
+def test_each_ranks_gpu_and_what_auto_takes(bare, monkeypatch):
+    node = [gpu.Gpu(str(number), "NVIDIA H100", f"GPU-{number}{number}", 0) for number in range(2)]
+    monkeypatch.setattr(gpu, "installed", lambda: node)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    checks = by_name(diagnose(None, World(local_rank=1, local_size=2)))
+    assert checks["GPU of a rank"].found == "rank 0: NVIDIA H100 (GPU-11)"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ, "looking must change nothing"
+    monkeypatch.setattr(doctor, "_BACKEND_PROBE", "print('PyCUDA is not installed')")
+    found = by_name(diagnose(None, World()))["backend"].found
+    assert found == 'train.backend = "auto" takes host: PyCUDA is not installed'
+    monkeypatch.setattr(doctor, "_BACKEND_PROBE", "print('')")
+    assert by_name(diagnose(None, World()))["backend"].found == 'train.backend = "auto" takes cuda'
