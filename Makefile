@@ -25,7 +25,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test lint bench gpu-venv gpu-test gpu-bench docs clean
+.PHONY: help venv demo test lint bench gpu-test gpu-bench docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -51,14 +51,14 @@ lint: venv  ## ruff and mypy
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
 	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
-gpu-venv: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
+GPU_ENVIRONMENT = $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
 
-gpu-test: gpu-venv  ## on a machine with a GPU: check kernels, backend and training on it
+gpu-test: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: check kernels, backend and training on it
 	@PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) -m pytest tests/gpu $(PYTEST_ARGS)
 	@$(if $(GPU_SANITIZER),for tool in $(TOOLS); do echo "== $$tool"; GPU_SANITIZER=1 PYTHONPATH=.:$$PYTHONPATH \
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_PYTHON) -m pytest tests/gpu/test_kernels.py; done)
 
-gpu-bench: gpu-venv  ## on a machine with a GPU: measure kernels and training
+gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and training
 	@for script in kernels gpu_training; do \
 	    echo "== $$script"; PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) benchmarks/$$script.py; done
 

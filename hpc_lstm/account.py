@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from hpc_lstm import gpu
 from hpc_lstm.errors import HpcLstmError, StopRequested
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ def describe(training: Training) -> None:
         log.info(f"GPU: {world.gpu.describe()}")
     if training.backend_name == "cuda":
         log.info(f"rows to train on: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.place}")
-    if training.config.train.backend == "auto" and training.backend_name == "host":
-        log.info(f"backend host, not cuda: {gpu.problem()}")
     if data.skipped:
         few = ", ".join(data.skipped[:5]) + (", ..." if len(data.skipped) > 5 else "")
         log.info(f"left out, too short for a train window: {len(data.skipped):,} symbols ({few})")

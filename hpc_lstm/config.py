@@ -109,7 +109,7 @@ class TrainConfig(Section):
         "auto",
         description="What scales and cuts the windows: NumPy on the host, or CUDA kernels on this rank's GPU. "
         "`auto` takes `cuda` where there is a GPU, PyCUDA and a compiler for the kernels, else `host`; "
-        "the batches are the same.",
+        "the batches are the same, to the bit with min-max scaling, to the last bits with standard scaling.",
     )
     gpu_rows_share: float = Field(
         0.5,

@@ -7,7 +7,7 @@ version 1.0, which all libraries read.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,20 +96,42 @@ def capsule(
     return new(ctypes.addressof(managed), _NAME, ctypes.cast(_end_unused, ctypes.c_void_p))
 
 
-def address(capsule: Any) -> int:
-    """Address of the first element of a DLPack capsule that nobody has taken yet."""
-    tensor = _tensor(capsule)
-    return int(tensor.data) + int(tensor.byte_offset)
+class Found(NamedTuple):
+    """What a DLPack capsule that nobody has taken yet holds: a dense array.
+
+    Attributes:
+        address: of the first element; 0 if there is none.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
-def shape(capsule: Any) -> tuple[int, ...]:
-    """Shape of a DLPack capsule's array."""
-    tensor = _tensor(capsule)
-    return tuple(tensor.shape[i] for i in range(tensor.dimensions))
+def look(capsule: Any) -> Found:
+    """Look into a capsule without taking its array.
 
-
-def _tensor(capsule: Any) -> _Tensor:
+    Raises:
+        TypeError: elements that NumPy has no type for, or that do not lie in order without gaps.
+    """
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
     )
-    return _Managed.from_address(get(capsule, _NAME)).tensor
+    tensor = _Managed.from_address(get(capsule, _NAME)).tensor
+    shape = tuple(tensor.shape[i] for i in range(tensor.dimensions))
+    kinds = {code: kind for kind, code in _KINDS.items()}
+    if tensor.type.kind not in kinds or tensor.type.lanes != 1:
+        raise TypeError(f"DLPack type {tensor.type.kind} of {tensor.type.bits} bits is not taken")
+    if tensor.strides:
+        step = 1
+        for dimension in reversed(range(len(shape))):
+            if shape[dimension] > 1 and tensor.strides[dimension] != step:
+                raise TypeError("an array with gaps is not taken; copy it first")
+            step *= shape[dimension]
+    dtype = np.dtype(f"{kinds[tensor.type.kind]}{tensor.type.bits // 8}")
+    return Found(int(tensor.data or 0) + int(tensor.byte_offset), shape, dtype)
+
+
+def address(capsule: Any) -> int:
+    """Address of the first element of a capsule's dense array."""
+    return look(capsule).address

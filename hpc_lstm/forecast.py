@@ -114,7 +114,7 @@ def evaluate_run(
     with world.together(lambda: MarketStore(data.store)) as store:
         symbols, notes = world.together(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})
-        backend = world.together(lambda: preprocess.backend_here(trained.config.train))
+        backend = world.together(lambda: preprocess.backend_here(trained.config.train, world))
         prepared = preprocess.prepare(store, data, world, backend, scaler=trained.scaler)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
     if store_path is None:

@@ -86,16 +86,19 @@ def visible_entries(variable: str | None, known: Sequence[Gpu]) -> list[str]:
     if variable is None:
         return [gpu.entry for gpu in known]
     entries: list[str] = []
+    uuids: list[str] = []
     for part in (text.strip() for text in variable.split(",")):
-        if find(part, known) is None or part in entries:
+        found = find(part, known)
+        if found is None or found.uuid in uuids:
             break
+        uuids.append(found.uuid)
         entries.append(part)
     return entries
 
 
 def find(entry: str, known: Sequence[Gpu]) -> Gpu | None:
     """The GPU that an entry names: by number, or by UUID or the beginning of one; None if there is no such."""
-    if entry.isdigit():
+    if entry.isascii() and entry.isdecimal():
         number = int(entry)
         whole = [gpu for gpu in known if gpu.entry.isdigit()]
         return replace(whole[number], entry=entry) if number < len(whole) else None
@@ -152,10 +155,11 @@ def problem() -> str | None:
         return fault
     try:
         import pycuda.driver as cuda
-    except ModuleNotFoundError:
-        return 'PyCUDA is not installed; pip install "hpc-lstm[gpu]"'
-    except ImportError as error:
-        return f"PyCUDA cannot be loaded ({_line(error)}); pip install --force-reinstall --no-binary :all: pycuda"
+    except Exception as error:  # a broken installation raises whatever its libraries meet
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "pycuda":
+            return 'PyCUDA is not installed; pip install "hpc-lstm[gpu]"'
+        rebuild = "pip install --force-reinstall --no-deps --no-binary pycuda pycuda"
+        return f"PyCUDA cannot be loaded ({_line(error)}); {rebuild}"
     try:
         cuda.init()
     except cuda.Error as error:

@@ -90,7 +90,9 @@ class Training:
         self.objects, self.prefix = claim.checkpoints_of(run, config.storage, world)
         with timeline.span("load"):
             self.store = world.together(lambda: MarketStore(config.data.store))
-            backend = world.together(lambda: preprocess.backend(settings.backend, settings.gpu_rows_share))
+            backend = world.together(
+                lambda: preprocess.backend(settings.backend, preprocess.rows_share(settings, world))
+            )
             self.data = preprocess.prepare(self.store, config.data, world, backend)
         self.backend_name = backend.name
         self.engine = engines.create(config, rank=world.rank, threads=self.threads)
@@ -221,6 +223,7 @@ class Training:
         except CheckpointError as error:
             unsaved = error
         with self.timeline.span("evaluate"):
+            self.data.train.close()
             self.engine.set_parameters(self.final_weights())
             metrics = forecast.evaluate(
                 self.engine.predict, self.data, self.world, date_unit=self.store.date_unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from hpc_lstm.preprocess.scaler import LocalFit, Scaler
 from hpc_lstm.preprocess.windows import Windows
 from hpc_lstm.world import World
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
 
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
 def backend(name: str, rows_share: float = 0.5) -> Any:
     """What scales and cuts windows: ``host``, or ``cuda.Cuda`` on this process's GPU.
 
+    Every kernel is compiled and loaded here, so that what can go wrong goes wrong before the run begins.
+
     Args:
-        name: ``train.backend``; "auto" is cuda where it can be used.
+        name: ``train.backend``; "auto" is cuda where it can be used, and the log says why if it is not.
         rows_share: of the GPU's free memory that the rows of a slice may take.
 
     Raises:
@@ -40,15 +45,24 @@ def backend(name: str, rows_share: float = 0.5) -> Any:
     if problem is None:
         from hpc_lstm.preprocess.cuda import Cuda
 
-        return Cuda(rows_share)
+        try:
+            return Cuda(rows_share)
+        except CudaError as error:
+            problem = str(error)
     if name == "cuda":
         raise CudaError(f'train.backend = "cuda": {problem}; or set train.backend = "host"')
+    log.info("backend host, not cuda: %s", problem)
     return host
 
 
-def backend_here(settings: TrainConfig) -> Any:
+def backend_here(settings: TrainConfig, world: World) -> Any:
     """The backend for a trained run, which may have been trained where there was a GPU: "cuda" is then "auto"."""
-    return backend("host" if settings.backend == "host" else "auto", settings.gpu_rows_share)
+    return backend("host" if settings.backend == "host" else "auto", rows_share(settings, world))
+
+
+def rows_share(settings: TrainConfig, world: World) -> float:
+    """The share of a GPU's free memory for the rows of this rank, one of those on it."""
+    return settings.gpu_rows_share / (world.gpu.sharers if world.gpu else 1)
 
 
 @dataclass

@@ -301,7 +301,9 @@ class _Nvcc:
                 folder=folder,
                 source=file,
             )
-            return Path(folder, "code").read_bytes(), said
+            code = Path(folder, "code").read_bytes()
+            # The driver takes PTX as a string that ends with a zero; NVRTC gives it so.
+            return (code if kind == "-cubin" else code + b"\0"), said
 
     def _run(self, *options: str, folder: str | None = None, source: str = "") -> tuple[str, str]:
         try:
@@ -329,6 +331,7 @@ class _Nvcc:
 # -- NVRTC ---------------------------------------------------------------------------------------------
 
 _NVRTC_COMPILATION = 6  # the result that says that the source is refused
+_NVRTC_TROUBLE = re.compile(r"(\): |^ptxas |^nvrtc: )(catastrophic |fatal )?(error|warning|fatal)\b")
 
 
 @dataclass(frozen=True)
@@ -364,7 +367,7 @@ class _Nvrtc:
             result = self._function("nvrtcCompileProgram")(program, len(given), arguments)
             said = self._read(program, "nvrtcGetProgramLog").rstrip(b"\0").decode(errors="replace")
             # There is no option for it: a warning is an error, as it is to nvcc here.
-            trouble = [line.strip() for line in said.splitlines() if re.search(r"\b(error|warning)\b", line)]
+            trouble = [line.strip() for line in said.splitlines() if _NVRTC_TROUBLE.search(line)]
             if result == _NVRTC_COMPILATION or (result == 0 and trouble):
                 raise _refused(file, trouble[0] if trouble else "no reason told")
             if result:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm import dlpack
+from hpc_lstm.errors import CudaError
 from hpc_lstm.preprocess.device import THREADS, Device, DeviceArray
 from hpc_lstm.preprocess.features import ModelColumns
 from hpc_lstm.preprocess.order import ROUNDS, TrainOrder, round_keys
@@ -42,6 +43,14 @@ class Cuda:
 
     def __init__(self, rows_share: float = 0.5) -> None:
         self.device = Device()
+        for file, kernel, value in (
+            ("minmax", "fit", np.float64),
+            ("moments", "parts", np.float64),
+            ("windows", "gather", np.float64),
+            ("mse", "errors", np.float32),
+            ("mse", "errors", np.float64),
+        ):
+            self.device.function(file, kernel, value)
         self._rows_share = rows_share
         self._arrived: DeviceArray | None = None
 
@@ -153,6 +162,10 @@ class Cuda:
         device = self.device
         given, wanted = self.on_device(forecast), self.on_device(actual)
         total, segments = given.size, len(offsets) - 1
+        if given.dtype != wanted.dtype or total != wanted.size or offsets[0] != 0 or offsets[-1] != total:
+            raise ValueError(
+                f"errors of {given.dtype} [{total}] on {wanted.dtype} [{wanted.size}], {offsets[0]} to {offsets[-1]}"
+            )
         results = device.zeros((3, segments), np.float64)
         slots = device.empty((-(-total // CHUNK) + segments, 3), np.float64)
         if self._arrived is None or len(self._arrived) < segments:
@@ -239,11 +252,9 @@ class Cuda:
         if isinstance(array, DeviceArray):
             return array
         if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == dlpack.CUDA:
-            capsule = array.__dlpack__()
-            # float32: what engines give. The capsule keeps the memory.
-            return DeviceArray(
-                self.device, capsule, dlpack.address(capsule), dlpack.shape(capsule), np.float32
-            )
+            capsule = array.__dlpack__()  # keeps the memory
+            found = dlpack.look(capsule)
+            return DeviceArray(self.device, capsule, found.address, found.shape, found.dtype)
         host = np.ascontiguousarray(array)
         if host.dtype != np.float32:
             host = host.astype(np.float64)
@@ -299,7 +310,8 @@ class Rows:
     Attributes:
         nbytes: bytes that stay in memory.
         place: where the rows lie, in words.
-        waited_ns: host time of the last batch in which the GPU was busy with other work.
+        waited_ns: host time of the last batch that went by until the GPU had read the slot's old batch and begun
+            with this one.
     """
 
     def __init__(
@@ -320,12 +332,13 @@ class Rows:
         shape = (int(self._base[-1]), len(columns.features) + 1)
         purpose = f"{shape[0]:,} rows of {shape[1]} columns"
         self.nbytes = 8 * shape[0] * shape[1]
-        fits = self.nbytes <= share * self._device.free_bytes()
-        self.place = "GPU memory" if fits else "pinned host memory, read over the bus"
-        host: np.ndarray | None = None
-        if fits:
+        self.place, host = "GPU memory", None
+        try:
+            if self.nbytes > share * self._device.free_bytes():
+                raise CudaError("more than their share")
             self._rows = self._device.empty(shape, np.float64, purpose)
-        else:
+        except CudaError:  # or another rank or TensorFlow has just taken what was free
+            self.place = "pinned host memory, read over the bus"
             self._rows, host = self._device.pinned(shape, np.float64, purpose)
         for pieces, offsets, values in read_values(store, part, columns):
             for piece, begin in zip(pieces, offsets[:-1], strict=True):
@@ -406,8 +419,10 @@ class Rows:
         return float(squares[0]) if counted[0] == count else float("nan")
 
     def close(self) -> None:
-        """Let go of the batches' memory."""
+        """Let go of all memory; there are no batches any more."""
         self._slots.clear()
+        self._resident = self._keys = None
+        self._rows = self._device.nothing()
 
     def _gather(
         self,
@@ -416,13 +431,14 @@ class Rows:
         order: tuple[int, int, DeviceArray] | None,
     ) -> tuple[DeviceArray, DeviceArray]:
         assert self._resident is not None, "scale() comes first"
-        asked = time.perf_counter_ns()
+        self.waited_ns = 0
         slot = self._next_slot(int(np.prod(shape)))
+        asked = time.perf_counter_ns()
         inputs = slot.inputs.reshaped((*shape, self._window, len(self._columns.features)))
         targets = slot.targets.reshaped((*shape, 1))
         with self._device.timed() as taken:
             self._cuda.launch_gather(self._resident, numbers, order, inputs, targets)
-        self.waited_ns = max(0, time.perf_counter_ns() - asked - taken[0])
+        self.waited_ns += max(0, time.perf_counter_ns() - asked - taken[0])
         return inputs, targets
 
     def _next_slot(self, windows: int) -> _Slot:
@@ -434,9 +450,12 @@ class Rows:
         self._turn = (self._turn + 1) % SLOTS
         slot = self._slots[self._turn]
         if slot.reader is not None:
+            asked = time.perf_counter_ns()
             float(slot.reader)  # waits until the engine has read the batch
+            self.waited_ns += time.perf_counter_ns() - asked
             slot.reader = None
         if slot.targets.size < windows:
+            slot.inputs = slot.targets = self._device.nothing()  # freed before more is taken
             slot = self._slots[self._turn] = self._new_slot(windows)
         return slot
 

@@ -9,8 +9,9 @@ written again.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class DeviceArray:
 
     def set(self, array: np.ndarray) -> None:
         """Copy in an array of the same size; returns when it is there."""
+        if np.size(array) != self.size:
+            raise ValueError(f"{np.size(array)} numbers do not fill {self.size}")
         self._device.upload(self.pointer, np.ascontiguousarray(array, self.dtype))
 
     def numpy(self) -> np.ndarray:
@@ -93,7 +96,7 @@ class Device:
         self._cuda = cuda
         try:
             cuda.init()
-            device = cuda.Device(0)
+            device = self._the_one()
             self._context = device.retain_primary_context()
         except cuda.Error as error:
             raise CudaError(
@@ -113,14 +116,32 @@ class Device:
         self._staging: list[Any] = [None, None]
         self._next_staging = 0
 
+    def _the_one(self) -> Any:
+        """The GPU that this rank has claimed, which must be the only one that CUDA shows."""
+        entry = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        count = self._cuda.Device.count()
+        if entry and "," not in entry and count > 1:
+            raise CudaError(
+                f"CUDA shows {count} GPUs though CUDA_VISIBLE_DEVICES = {entry}: MPI started it before this rank "
+                "chose its own; let the launcher bind one GPU to each rank, such as srun --gpus-per-task=1"
+            )
+        return self._cuda.Device(0)
+
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the GPU's context this thread's inside the block."""
         self._context.push()
+        failed = True
         try:
             yield
+            failed = False
+        except self._cuda.Error as error:
+            raise CudaError(
+                f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then go on with --resume"
+            ) from error
         finally:
-            self._cuda.Context.pop()
+            with suppress(self._cuda.Error) if failed else nullcontext():
+                self._cuda.Context.pop()
 
     # -- memory ----------------------------------------------------------------------------------------
 
@@ -146,6 +167,10 @@ class Device:
                     "lower train.batch_size or train.gpu_rows_share, or start fewer ranks on this GPU"
                 ) from None
         return DeviceArray(self, memory, int(memory), shape, dtype)
+
+    def nothing(self) -> DeviceArray:
+        """An array without elements or memory."""
+        return DeviceArray(self, None, 0, (0,), np.float32)
 
     def pinned(self, shape: tuple[int, ...], dtype: Any, purpose: str) -> tuple[DeviceArray, np.ndarray]:
         """Host memory that kernels read over the bus, and the same as a NumPy array.

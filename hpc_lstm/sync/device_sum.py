@@ -52,7 +52,7 @@ def device_sum(transport: str, world: World, on_gpu: bool) -> DeviceSum | None:
         return world.sum_device
     from hpc_lstm.sync.nccl import Nccl
 
-    if world.gpu is not None and max(world.gather(world.gpu.sharers)) > 1:
+    if max(world.gather(world.gpu.sharers if world.gpu else 1)) > 1:
         raise world.agreed(
             ConfigError(
                 f'{KEY} = "nccl": several ranks share a GPU, which NCCL refuses; use "auto" or "host"'

@@ -45,7 +45,8 @@ def test_tensorflow_reads_the_same_memory_and_gives_it_back() -> None:
     gone = weakref.ref(lent)
     tensor = tf.experimental.dlpack.from_dlpack(lent.__dlpack__())
     assert dlpack.address(tf.experimental.dlpack.to_dlpack(tensor)) == array.__array_interface__["data"][0]
-    assert dlpack.shape(tf.experimental.dlpack.to_dlpack(tensor)) == (64, 64)
+    found = dlpack.look(tf.experimental.dlpack.to_dlpack(tensor))
+    assert (found.shape, found.dtype) == ((64, 64), np.float32)
     del lent
     gc.collect()
     assert gone() is not None, "the memory must live as long as the tensor"
@@ -65,3 +66,18 @@ def test_a_capsule_that_nobody_takes_lets_go() -> None:
     del capsule
     gc.collect()
     assert gone() is None
+
+
+def test_only_dense_arrays_of_known_types_are_taken() -> None:
+    import tensorflow as tf
+
+    dense = np.arange(12.0).reshape(3, 4)
+    assert dlpack.look(dense.__dlpack__()).dtype == np.float64
+    assert dlpack.look(dense[1:].__dlpack__()).address == dense.__array_interface__["data"][0] + 32
+    with pytest.raises(TypeError, match="gaps"):
+        dlpack.look(dense[:, 1:].__dlpack__())
+    with pytest.raises(TypeError, match="gaps"):
+        dlpack.look(dense.T.__dlpack__())
+    with pytest.raises(TypeError, match="16 bits is not taken"):
+        dlpack.look(tf.experimental.dlpack.to_dlpack(tf.zeros(3, tf.bfloat16)))
+    assert dlpack.look(Lent(np.zeros((0, 3), np.float32)).__dlpack__()).shape == (0, 3)

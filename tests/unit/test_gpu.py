@@ -38,6 +38,8 @@ def test_every_visible_gpu_is_used_as_often_as_any_other(entries: list[int], ran
         (" 3 , 1 ", ["3", "1"]),
         ("0,7,1", ["0"]),  # CUDA stops at the first that is not there
         ("1,1", ["1"]),
+        ("0,GPU-00aa-bb", ["0"]),
+        ("²", []),
         ("GPU-22aa-bb", ["GPU-22aa-bb"]),
         ("GPU-22,GPU-00aa-bb", ["GPU-22", "GPU-00aa-bb"]),
         ("GPU-99", []),

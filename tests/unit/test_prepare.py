@@ -16,7 +16,7 @@ from hpc_lstm import gpu, preprocess
 from hpc_lstm.config import DataConfig, TrainConfig
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.market.store import MarketStore, StoreWriter
-from hpc_lstm.preprocess import host, reading
+from hpc_lstm.preprocess import cuda, host, reading
 from hpc_lstm.preprocess.partition import PARTS
 from hpc_lstm.world import World
 
@@ -295,7 +295,28 @@ def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
         preprocess.backend("cuda")
     trained_on_gpu = TrainConfig(backend="cuda")
-    assert preprocess.backend_here(trained_on_gpu) is host
+    assert preprocess.backend_here(trained_on_gpu, World()) is host
+
+
+def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(share: float) -> None:
+        raise CudaError("GPU kernels cannot be compiled: gcc is missing")
+
+    monkeypatch.setattr(gpu, "problem", lambda: None)
+    monkeypatch.setattr(cuda, "Cuda", fail)
+    with caplog.at_level("INFO", "hpc_lstm"):
+        assert preprocess.backend("auto") is host
+    assert "backend host, not cuda: GPU kernels cannot be compiled: gcc is missing" in caplog.text
+    with pytest.raises(CudaError, match=r'train\.backend = "cuda": GPU kernels cannot be compiled'):
+        preprocess.backend("cuda")
+
+
+def test_ranks_on_one_gpu_share_its_memory() -> None:
+    shared = World(gpu=gpu.Gpu("0", "Model", "GPU-1", 0, sharers=4))
+    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), shared) == 0.125
+    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), World()) == 0.5
 
 
 def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path) -> None:
