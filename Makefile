@@ -54,13 +54,13 @@ bench: venv  ## run every benchmark that needs no GPU; results beside them in be
 GPU_ENVIRONMENT = $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
 
 gpu-test: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: check kernels, backend and training on it
-	@PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) -m pytest tests/gpu $(PYTEST_ARGS)
-	@$(if $(GPU_SANITIZER),for tool in $(TOOLS); do echo "== $$tool"; GPU_SANITIZER=1 PYTHONPATH=.:$$PYTHONPATH \
+	@PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) -m pytest tests/gpu $(PYTEST_ARGS)
+	@$(if $(GPU_SANITIZER),for tool in $(TOOLS); do echo "== $$tool"; GPU_SANITIZER=1 PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} \
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_PYTHON) -m pytest tests/gpu/test_kernels.py; done)
 
 gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and training
 	@for script in kernels gpu_training; do \
-	    echo "== $$script"; PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) benchmarks/$$script.py; done
+	    echo "== $$script"; PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) benchmarks/$$script.py; done
 
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 	@$(BIN)/python docs/generate_configuration.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 
@@ -65,6 +66,15 @@ class _Screen(logging.Handler):
             print(self.format(record), flush=True)
 
 
+def _on_a_terminal() -> bool:
+    """True if somebody looks at stdout.
+
+    Open MPI gives rank 0 a terminal of its own even where the output goes to a file, so there a bar would leave
+    control codes in it: none is shown.
+    """
+    return sys.stdout.isatty() and "OMPI_COMM_WORLD_SIZE" not in os.environ
+
+
 class Speed:
     """Windows a second of all ranks together, from the first update on: compiling the first step is not training.
 
@@ -104,7 +114,7 @@ class ProgressDisplay:
         self._due = time.monotonic() + every_s
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        if active and sys.stdout.isatty():
+        if active and _on_a_terminal():
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -139,4 +139,7 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = screen.getvalue()
     assert "20/40 steps" in shown
     assert "loss 0.250000" in shown
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")  # Open MPI's terminal may be a file
+    ProgressDisplay(True, 40, 10.0, logging.getLogger("test_progress")).close()
+    assert screen.getvalue() == shown
     assert progress.LOGGER == "hpc_lstm"
