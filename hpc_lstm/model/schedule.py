@@ -22,5 +22,5 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     if config.schedule == "constant":
         return config.learning_rate
     falling = config.epochs - config.warmup
-    done = min(1.0, (progress - config.warmup) / falling) if falling > 0 else 1.0
+    done = min(1.0, (progress - config.warmup) / falling) if falling > 0 else 0.0  # the run ends at its peak
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpc_lstm.config import TrainConfig
@@ -31,6 +31,7 @@ def test_warm_up_then_half_a_cosine() -> None:
     at=st.floats(0, 1),
     further=st.floats(0, 1),
 )
+@example(epochs=1, warmup=1.0, schedule="cosine", at=1.0, further=0.5)
 def test_rises_to_its_peak_and_never_again(
     epochs: int, warmup: float, schedule: str, at: float, further: float
 ) -> None:
