@@ -2,21 +2,26 @@
 
 A process sees the GPUs that CUDA_VISIBLE_DEVICES names when CUDA starts in it, and never others. So the rank's choice
 is written there, and TensorFlow and PyCUDA both find that one GPU as their first. GPUs are counted through NVML, the
-management library, which leaves CUDA alone.
+management library, which leaves CUDA alone; where it is missing, a process of its own asks CUDA.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpc_lstm.world import World
 
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
+# How long the driver may take to start: with many GPUs and nothing that keeps them awake, many seconds.
+DRIVER_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -48,25 +53,22 @@ def claim(world: World) -> Gpu | None:
     Local rank r takes entry r modulo n of the n that it may see. Where the launcher has bound one GPU to each rank,
     that one stays. Call it before anything starts CUDA in this process.
     """
-    known = installed()
-    entry = choose(visible_entries(os.environ.get(VISIBLE), known), world.local_rank)
-    mine = None
-    if entry is not None:
+    mine = preview(world)
+    if mine is not None:
         if VISIBLE not in os.environ:
             os.environ[ORDER] = "PCI_BUS_ID"  # so that NVML's numbers are CUDA's
-        os.environ[VISIBLE] = entry
-        mine = find(entry, known)
-    places = world.gather(None if mine is None else (world.node, mine.uuid or mine.entry))
-    if mine is None:
-        return None
-    return replace(mine, sharers=places.count((world.node, mine.uuid or mine.entry)))
+        os.environ[VISIBLE] = mine.entry
+    return mine
 
 
 def preview(world: World) -> Gpu | None:
-    """The GPU that ``claim`` would give this rank; changes nothing."""
+    """The GPU that ``claim`` would give this rank; collective; changes nothing."""
     known = installed()
     entry = choose(visible_entries(os.environ.get(VISIBLE), known), world.local_rank)
-    return None if entry is None else find(entry, known)
+    mine = None if entry is None else find(entry, known)
+    place = None if mine is None else (world.node, mine.uuid or mine.entry)
+    places = world.gather(place)
+    return None if mine is None else replace(mine, sharers=places.count(place))
 
 
 def choose(entries: Sequence[str], local_rank: int) -> str | None:
@@ -84,14 +86,16 @@ def visible_entries(variable: str | None, known: Sequence[Gpu]) -> list[str]:
     if not known:
         return []
     if variable is None:
-        return [gpu.entry for gpu in known]
+        # Where some GPUs are cut into MIG devices, CUDA's numbers are not NVML's.
+        cut = any(not gpu.entry.isdigit() for gpu in known)
+        return [(gpu.uuid or gpu.entry) if cut else gpu.entry for gpu in known]
     entries: list[str] = []
     uuids: list[str] = []
     for part in (text.strip() for text in variable.split(",")):
         found = find(part, known)
-        if found is None or found.uuid in uuids:
+        if found is None or (found.uuid or part) in uuids:
             break
-        uuids.append(found.uuid)
+        uuids.append(found.uuid or part)
         entries.append(part)
     return entries
 
@@ -99,47 +103,121 @@ def visible_entries(variable: str | None, known: Sequence[Gpu]) -> list[str]:
 def find(entry: str, known: Sequence[Gpu]) -> Gpu | None:
     """The GPU that an entry names: by number, or by UUID or the beginning of one; None if there is no such."""
     if entry.isascii() and entry.isdecimal():
-        number = int(entry)
-        whole = [gpu for gpu in known if gpu.entry.isdigit()]
-        return replace(whole[number], entry=entry) if number < len(whole) else None
+        return next((replace(gpu, entry=entry) for gpu in known if gpu.entry == str(int(entry))), None)
     if not entry.startswith(("GPU-", "MIG-")):
         return None
     found = [gpu for gpu in known if gpu.uuid.startswith(entry)]
     if entry.startswith("MIG-") and not found:
         return Gpu(entry, "MIG device", entry, 0)
-    return replace(found[0], entry=entry) if found else None
+    return replace(found[0], entry=entry) if len(found) == 1 else None
 
 
 def installed() -> list[Gpu]:
-    """All GPUs of this node, by number; none without an NVIDIA driver."""
+    """All GPUs of this node that this process may use, by CUDA's number; none without an NVIDIA driver.
+
+    A GPU that is cut into MIG devices is replaced by them, each with its UUID for an entry.
+    """
+    known = _by_management_library()
+    if known is None:
+        return _by_cuda()
+    whole = {gpu.name for gpu in known if gpu.entry.isdigit()}
+    if len(whole) > 1 and VISIBLE in os.environ and os.environ.get(ORDER) != "PCI_BUS_ID":
+        # Of different models CUDA numbers the fastest first, by a rule that only it knows.
+        return _by_cuda(os.environ.get(ORDER, "FASTEST_FIRST")) or known
+    return known
+
+
+def _by_management_library() -> list[Gpu] | None:
+    """What NVML tells; None if it cannot be asked."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return []
+        return None
     if nvml.nvmlInit_v2():
-        return []
+        return None
     try:
         count = ctypes.c_uint()
         if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
-            return []
-        return [_described(nvml, number) for number in range(count.value)]
+            return None
+        known: list[Gpu] = []
+        usable = 0
+        for number in range(count.value):
+            device = ctypes.c_void_p()
+            # NVML counts GPUs that a control group keeps from this process; CUDA numbers only the others.
+            if nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
+                continue
+            mig = ctypes.c_uint()
+            if nvml.nvmlDeviceGetMigMode(device, ctypes.byref(mig), ctypes.byref(ctypes.c_uint())):
+                mig.value = 0
+            known += _mig_devices(nvml, device) if mig.value else [_described(nvml, device, str(usable))]
+            usable += 1
+        return known
     finally:
         nvml.nvmlShutdown()
+
+
+def _by_cuda(order: str = "PCI_BUS_ID") -> list[Gpu]:
+    """What CUDA tells, in a process of its own: in this one it would fix what may be seen."""
+    try:
+        ctypes.CDLL("libcuda.so.1")  # loading does not start it
+    except OSError:
+        return []
+    environment = {name: value for name, value in os.environ.items() if name != VISIBLE} | {ORDER: order}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", __file__],
+            env=environment,
+            capture_output=True,
+            timeout=DRIVER_TIMEOUT_S,
+            check=True,
+        )
+        return [Gpu(*fields) for fields in json.loads(done.stdout)]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []  # ``problem`` says why
+
+
+def _tell() -> None:
+    """Print what CUDA sees; the work of the process that ``_by_cuda`` starts."""
+    cuda, count, known = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(), []
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        count.value = 0
+    for number in range(count.value):
+        device, memory = ctypes.c_int(), ctypes.c_size_t()
+        name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(16)
+        cuda.cuDeviceGet(ctypes.byref(device), number)
+        cuda.cuDeviceGetName(name, 96, device)
+        unknown = cuda.cuDeviceGetUuid(uuid, device)
+        cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+        digits = uuid.raw.hex()
+        parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+        known.append(
+            Gpu(str(number), name.value.decode(), "" if unknown else "GPU-" + "-".join(parts), memory.value)
+        )
+    print(json.dumps([astuple(gpu) for gpu in known]))
+
+
+def _mig_devices(nvml: Any, device: Any) -> list[Gpu]:
+    count, found = ctypes.c_uint(), []
+    nvml.nvmlDeviceGetMaxMigDeviceCount(device, ctypes.byref(count))
+    for number in range(count.value):
+        part = ctypes.c_void_p()
+        if not nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, number, ctypes.byref(part)):
+            described = _described(nvml, part, "")
+            found.append(replace(described, entry=described.uuid))
+    return found
 
 
 class _Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 
 
-def _described(nvml: Any, number: int) -> Gpu:
-    device, memory = ctypes.c_void_p(), _Memory()
+def _described(nvml: Any, device: Any, entry: str) -> Gpu:
+    memory = _Memory()
     name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
-    if nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
-        return Gpu(str(number), "", "", 0)
     nvml.nvmlDeviceGetName(device, name, 96)
     nvml.nvmlDeviceGetUUID(device, uuid, 96)
     nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory))
-    return Gpu(str(number), name.value.decode(), uuid.value.decode(), memory.total)
+    return Gpu(entry, name.value.decode(), uuid.value.decode(), memory.total)
 
 
 def problem() -> str | None:
@@ -196,3 +274,7 @@ def _driver_problem() -> str | None:
 
 def _line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+if __name__ == "__main__":
+    _tell()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,6 +47,7 @@ def test_every_visible_gpu_is_used_as_often_as_any_other(entries: list[int], ran
         ("GPU-22aa-bb", ["GPU-22aa-bb"]),
         ("GPU-22,GPU-00aa-bb", ["GPU-22", "GPU-00aa-bb"]),
         ("GPU-99", []),
+        ("1,GPU-", ["1"]),  # the beginning of more than one UUID names none
         ("MIG-5c89852c-d268-c3f3-1b07-005d5ae1dc3f", ["MIG-5c89852c-d268-c3f3-1b07-005d5ae1dc3f"]),
     ],
 )
@@ -94,6 +99,135 @@ def test_the_choice_is_what_tensorflow_and_pycuda_will_see(monkeypatch: pytest.M
     gpu.claim(World(local_rank=2, local_size=4, node="n1"))
     assert os.environ[gpu.VISIBLE] == "2"
     assert os.environ[gpu.ORDER] == "PCI_BUS_ID"
+
+
+class Library:
+    """The management library of a node, as C functions: models by number, None for one that is kept from us.
+
+    A model that starts with "MIG " is a GPU cut into that many devices.
+    """
+
+    def __init__(self, models: Sequence[str | None]) -> None:
+        self.models = models
+
+    def nvmlInit_v2(self) -> int:
+        return 0
+
+    def nvmlShutdown(self) -> int:
+        return 0
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
+        count._obj.value = len(self.models)
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, number: int, device: Any) -> int:
+        device._obj.value = 100 * (number + 1)
+        return 4 if self.models[number] is None else 0  # 4: no permission
+
+    def nvmlDeviceGetMigMode(self, device: Any, now: Any, later: Any) -> int:
+        now._obj.value = self._model(device).startswith("MIG ")
+        return 0
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, device: Any, count: Any) -> int:
+        count._obj.value = 7
+        return 0
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, device: Any, number: int, part: Any) -> int:
+        part._obj.value = device.value + number + 1
+        return 6 if number >= int(self._model(device).split()[1]) else 0  # 6: not found
+
+    def nvmlDeviceGetName(self, device: Any, text: Any, length: int) -> int:
+        text.value = self._model(device).encode()
+        return 0
+
+    def nvmlDeviceGetUUID(self, device: Any, text: Any, length: int) -> int:
+        text.value = f"{'MIG' if device.value % 100 else 'GPU'}-{device.value}".encode()
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:
+        memory._obj.total = 80 * 2**30
+        return 0
+
+    def _model(self, device: Any) -> str:
+        model = self.models[device.value // 100 - 1]
+        assert model is not None, "asked about a GPU without permission"
+        return model
+
+
+def of_node(monkeypatch: pytest.MonkeyPatch, models: Sequence[str | None], variable: str | None) -> None:
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: Library(models))
+    monkeypatch.setattr(os, "environ", {} if variable is None else {gpu.VISIBLE: variable})
+
+
+def test_the_management_library_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_node(monkeypatch, ["H100", "H100"], None)
+    assert gpu.installed() == [
+        Gpu("0", "H100", "GPU-100", 80 * 2**30),
+        Gpu("1", "H100", "GPU-200", 80 * 2**30),
+    ]
+
+
+@pytest.mark.parametrize("variable", [None, "0"])
+@pytest.mark.parametrize("own", range(4))
+def test_the_gpu_that_a_control_group_leaves_is_number_0(
+    monkeypatch: pytest.MonkeyPatch, own: int, variable: str | None
+) -> None:
+    of_node(monkeypatch, ["H100" if number == own else None for number in range(4)], variable)
+    taken = gpu.claim(World(rank=own, local_rank=own, local_size=4, node="n1"))
+    assert taken is not None
+    assert (taken.entry, taken.uuid) == ("0", f"GPU-{100 * (own + 1)}")
+    assert os.environ[gpu.VISIBLE] == "0"
+
+
+def test_mig_devices_are_shared_out_like_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_node(monkeypatch, ["MIG 2", "H100"], None)
+    entries = ["MIG-101", "MIG-102", "GPU-200"]
+    assert visible_entries(None, gpu.installed()) == entries
+    for rank, entry in enumerate([*entries, *entries]):
+        os.environ.clear()
+        taken = gpu.claim(World(local_rank=rank, node="n1"))
+        assert taken is not None
+        assert taken.entry == taken.uuid == os.environ[gpu.VISIBLE] == entry
+
+
+def test_the_preview_tells_of_sharing_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_node(monkeypatch, ["H100", "H100"], None)
+
+    def look(world: World) -> Gpu | None:
+        world.local_rank, world.node = world.rank, "n1"
+        return gpu.preview(world)
+
+    assert [one.sharers for one in on_ranks(3, look)] == [2, 1, 2]
+    assert not os.environ
+
+
+def test_ranks_that_see_one_gpu_each_share_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As control groups leave it: every rank's GPU is number 0 to it."""
+    monkeypatch.setattr(os, "environ", {gpu.VISIBLE: "0"})
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: Library(left()))
+    own = threading.local()
+
+    def left() -> list[str | None]:
+        return ["H100" if number == own.rank else None for number in range(4)]
+
+    def take(world: World) -> Gpu | None:
+        world.local_rank, world.node = world.rank, "n1"
+        own.rank = world.rank
+        return gpu.claim(world)
+
+    assert [one.sharers for one in on_ranks(4, take)] == [1, 1, 1, 1]
+
+
+def test_this_machine_says_quickly_if_it_has_no_driver() -> None:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        begin = time.perf_counter()
+        assert gpu.claim(World()) is None
+        assert "no NVIDIA driver" in str(gpu.problem())
+        assert time.perf_counter() - begin < 0.5
+    else:
+        pytest.skip("this machine has an NVIDIA driver")
 
 
 def test_a_machine_without_a_driver_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
