@@ -16,9 +16,12 @@ class ScaledCopy:
     """
 
     def __init__(self, tensor: Any) -> None:
+        import tensorflow as tf
+
         self.tensor = tensor
         # Asking for the capsule waits until TensorFlow has written the tensor; the capsule keeps it in place.
-        self._capsule = tensor.__dlpack__()
+        # By the function: a tensor has no ``__dlpack__`` of its own before TensorFlow 2.20.
+        self._capsule = tf.experimental.dlpack.to_dlpack(tensor)
         self.address, self.length = dlpack.address(self._capsule), int(tensor.shape[0])
 
 

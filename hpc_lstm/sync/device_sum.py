@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,13 @@ from hpc_lstm.errors import ConfigError
 from hpc_lstm.world import World
 
 KEY = "average.transport"
+# MPICH reads its switch under three names, and takes these words for off.
+MPICH_SWITCHES = ("MPIR_CVAR_ENABLE_GPU", "MPIR_PARAM_ENABLE_GPU", "MPICH_ENABLE_GPU")
+OFF = ("0", "no", "false", "off")
+# Cray MPICH has a library for each compiler, such as libmpi_gnu_123.so.12.
+CRAY_LIBRARIES = ("libmpi_cray", "libmpi_gnu", "libmpi_nvidia", "libmpi_intel", "libmpi_amd", "libmpi_aocc")
+# MPIX_GPU_SUPPORT_CUDA of MPICH's mpi.h.
+GPU_SUPPORT_CUDA = 0
 
 
 class DeviceSum(Protocol):
@@ -33,7 +41,7 @@ def device_sum(transport: str, world: World, on_gpu: bool) -> DeviceSum | None:
         return None
     everywhere = all(world.gather(on_gpu))
     if transport == "auto":
-        aware = all(world.gather(mpi_takes_device_memory()))
+        aware = all(world.gather(mpi_takes_device_memory(world.library)))
         return world.sum_device if everywhere and aware else None
     if not everywhere:
         raise world.agreed(
@@ -42,7 +50,7 @@ def device_sum(transport: str, world: World, on_gpu: bool) -> DeviceSum | None:
             )
         )
     if transport == "mpi":
-        if not all(world.gather(mpi_takes_device_memory())):
+        if not all(world.gather(mpi_takes_device_memory(world.library))):
             raise world.agreed(
                 ConfigError(
                     f'{KEY} = "mpi": {world.library} does not take GPU memory here (is it built with CUDA, and '
@@ -61,25 +69,49 @@ def device_sum(transport: str, world: World, on_gpu: bool) -> DeviceSum | None:
     return Nccl(world)
 
 
-def mpi_takes_device_memory() -> bool:
-    """True if the MPI library that this process has loaded says that it is CUDA-aware.
+def mpi_takes_device_memory(library: str) -> bool:
+    """True if the MPI library that this process has loaded says that it is CUDA-aware, and is not switched off.
 
-    Open MPI and MPICH both answer ``MPIX_Query_cuda_support``. Cray MPICH takes GPU memory only with
-    MPICH_GPU_SUPPORT_ENABLED = 1. An MPI that does not answer is taken not to be.
+    An MPI that does not answer is taken not to be.
+
+    Args:
+        library: its version, as ``World.library``.
     """
-    if (
-        os.environ.get("MPICH_GPU_SUPPORT_ENABLED", "1") == "0"
-        or os.environ.get("MPIR_CVAR_ENABLE_GPU") == "0"
-    ):
+    if not switched_on(library, os.environ):
         return False
-    library = _mpi_library()
-    if library is None:
+    path = _mpi_library()
+    if path is None:
         return False
     try:
-        query = ctypes.CDLL(str(library)).MPIX_Query_cuda_support
-    except (OSError, AttributeError):
+        answers = answers_of(ctypes.CDLL(str(path)))
+    except OSError:
         return False
-    return bool(query())
+    return bool(answers) and all(answers.values())
+
+
+def switched_on(library: str, environment: Mapping[str, str]) -> bool:
+    """False if the environment keeps this MPI from taking GPU memory, even where it is built to.
+
+    Cray MPICH takes it only where MPICH_GPU_SUPPORT_ENABLED is 1, other MPICHs unless they are told not to.
+    """
+    if "CRAY MPICH" in library.upper():
+        return environment.get("MPICH_GPU_SUPPORT_ENABLED") == "1"
+    return all(environment.get(name, "1").strip().lower() not in OFF for name in MPICH_SWITCHES)
+
+
+def answers_of(mpi: ctypes.CDLL) -> dict[str, bool]:
+    """What an MPI library, after MPI_Init, says of CUDA, by the function that says it; empty if it has neither.
+
+    Open MPI has the first, MPICH both.
+    """
+    answers = {}
+    if hasattr(mpi, "MPIX_Query_cuda_support"):
+        answers["MPIX_Query_cuda_support"] = bool(mpi.MPIX_Query_cuda_support())
+    if hasattr(mpi, "MPIX_GPU_query_support"):
+        supported = ctypes.c_int(0)
+        failed = mpi.MPIX_GPU_query_support(GPU_SUPPORT_CUDA, ctypes.byref(supported))
+        answers["MPIX_GPU_query_support"] = not failed and bool(supported.value)
+    return answers
 
 
 def _mpi_library() -> Path | None:
@@ -90,5 +122,5 @@ def _mpi_library() -> Path | None:
         return None
     paths = (Path(fields[5]) for line in lines if len(fields := line.split(None, 5)) == 6)
     return next(
-        (path for path in paths if path.name.startswith(("libmpi.", "libmpi_cray.", "libmpich."))), None
+        (path for path in paths if path.name.startswith(("libmpi.", "libmpich.", *CRAY_LIBRARIES))), None
     )

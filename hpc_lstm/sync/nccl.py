@@ -21,23 +21,22 @@ class Nccl:
 
     Raises:
         ConfigError: NCCL is not installed, on some rank.
-        CudaError: the ranks' GPUs cannot be joined.
+        CudaError: there is no driver on some rank, or the ranks' GPUs cannot be joined. Where joining fails, the
+            ranks do not agree on it: see below.
     """
 
     def __init__(self, world: World) -> None:
-        # Every rank has the library before any of them waits for the others inside NCCL.
-        self._library = world.together(load)
-        self._driver = ctypes.CDLL("libcuda.so.1")
-        unique = _UniqueId()
-        if world.rank == 0:
-            self._check(self._library.ncclGetUniqueId(ctypes.byref(unique)), "ncclGetUniqueId")
+        # What can go wrong alone goes wrong before any rank waits for the others inside NCCL.
+        self._library, self._driver = world.together(lambda: (load(), load_driver()))
+        unique = world.together(lambda: self._unique_id() if world.rank == 0 else _UniqueId())
         unique = _UniqueId.from_buffer_copy(world.bcast(bytes(unique)))
         self._communicator = ctypes.c_void_p()
         self._library.ncclCommInitRank.argtypes = [ctypes.c_void_p, ctypes.c_int, _UniqueId, ctypes.c_int]
         made = self._library.ncclCommInitRank(
             ctypes.byref(self._communicator), world.size, unique, world.rank
         )
-        world.together(lambda: self._check(made, "ncclCommInitRank"))
+        # Not together: the others may be waiting inside NCCL for this rank, and only an end of all frees them.
+        self._check(made, "ncclCommInitRank")
 
     def __call__(self, address: int, length: int) -> None:
         """The sum of float32 [length] at ``address`` over all ranks, in place; there when it returns."""
@@ -49,6 +48,11 @@ class Nccl:
         if code := self._driver.cuStreamSynchronize(stream):
             raise HpcLstmError(f"NCCL: waiting for the sum failed with CUDA error {code}")
 
+    def _unique_id(self) -> _UniqueId:
+        unique = _UniqueId()
+        self._check(self._library.ncclGetUniqueId(ctypes.byref(unique)), "ncclGetUniqueId")
+        return unique
+
     def _check(self, code: int, call: str) -> None:
         if code:
             self._library.ncclGetErrorString.restype = ctypes.c_char_p
@@ -56,6 +60,20 @@ class Nccl:
             raise CudaError(
                 f'NCCL: {call}: {said}; set NCCL_DEBUG=WARN to see why, or average.transport = "host"'
             )
+
+
+def load_driver() -> ctypes.CDLL:
+    """NVIDIA's driver, by its C interface.
+
+    Raises:
+        CudaError: there is none.
+    """
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise CudaError(
+            'average.transport = "nccl": there is no NVIDIA driver (libcuda.so.1); use a node with a GPU, or "host"'
+        ) from None
 
 
 def load() -> ctypes.CDLL:

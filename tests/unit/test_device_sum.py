@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from simulated_ranks import on_ranks
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.gpu import Gpu
+from hpc_lstm.model.device_vector import DeviceVector
 from hpc_lstm.sync import device_sum as module
 from hpc_lstm.sync import nccl
 from hpc_lstm.sync.averaging import Averager
@@ -27,7 +29,7 @@ def chosen(transport: str, on_gpu: list[bool], aware: bool, sharers: int = 1) ->
         return device_sum(transport, world, on_gpu[world.rank])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "mpi_takes_device_memory", lambda: aware)
+        patch.setattr(module, "mpi_takes_device_memory", lambda library: aware)
         return on_ranks(len(on_gpu), work)
 
 
@@ -117,13 +119,60 @@ def test_vectors_are_averaged_where_they_lie(what: str) -> None:
         np.testing.assert_allclose(engine.kept.values, moments, atol=1e-6)
 
 
+CRAY = "MPI VERSION : CRAY MPICH version 8.1.28.15 (ANL base 3.4a2)"
+
+
+@pytest.mark.parametrize(
+    ("library", "environment", "on"),
+    [
+        (CRAY, {}, False),
+        (CRAY, {"MPICH_GPU_SUPPORT_ENABLED": "0"}, False),
+        (CRAY, {"MPICH_GPU_SUPPORT_ENABLED": "1"}, True),
+        ("MPICH Version: 5.0.2", {}, True),
+        ("MPICH Version: 5.0.2", {"MPIR_CVAR_ENABLE_GPU": "0"}, False),
+        ("MPICH Version: 5.0.2", {"MPICH_ENABLE_GPU": "OFF"}, False),
+        ("Open MPI v5.0.5", {"MPICH_GPU_SUPPORT_ENABLED": "0"}, True),
+    ],
+)
+def test_an_mpi_that_is_switched_off_is_left_alone(
+    library: str, environment: dict[str, str], on: bool
+) -> None:
+    assert module.switched_on(library, environment) is on
+
+
 def test_the_mpi_of_this_environment_answers() -> None:
-    """Asked for real, in a process of its own that has loaded it; a build without CUDA says no."""
+    """Asked for real, in a process of its own that has loaded it: however it is asked, it says the same."""
     code = (
+        "import ctypes\n"
         "from mpi4py import MPI\n"
-        "from hpc_lstm.sync.device_sum import _mpi_library, mpi_takes_device_memory\n"
-        "assert _mpi_library() is not None\n"
-        "print(mpi_takes_device_memory())"
+        "from hpc_lstm.sync.device_sum import _mpi_library, answers_of, mpi_takes_device_memory\n"
+        "answers = answers_of(ctypes.CDLL(str(_mpi_library())))\n"
+        "assert 'MPIX_Query_cuda_support' in answers, answers\n"
+        "assert len(set(answers.values())) == 1, answers\n"
+        "assert mpi_takes_device_memory(MPI.Get_library_version()) in answers.values()\n"
+        "assert not mpi_takes_device_memory('CRAY MPICH')\n"
+        "print('agreed')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() in ("True", "False"), done.stderr
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MPICH_", "MPIR_"))
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "agreed", done.stderr
+
+
+def test_a_tensor_is_changed_in_place_by_its_address() -> None:
+    """TensorFlow's own memory, here the CPU's: neither the variable nor what it took is written afterwards."""
+    import tensorflow as tf
+
+    values = np.arange(100, dtype=np.float32)
+    variable = tf.Variable(values)
+    vector = DeviceVector(variable)
+    copy = vector.scaled(0.5)
+    start = ctypes.cast(copy.address, ctypes.POINTER(ctypes.c_float))
+    memory = np.ctypeslib.as_array(start, (copy.length,))
+    memory += 1
+    np.testing.assert_array_equal(variable.numpy(), values)
+    vector.assign(copy)
+    np.testing.assert_array_equal(variable.numpy(), values * np.float32(0.5) + 1)
+    variable.assign_add(tf.ones(100))
+    np.testing.assert_array_equal(memory, values * np.float32(0.5) + 1)
