@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CPU, CUDA, CUDA_HOST = 1, 2, 3
+CPU, CUDA = 1, 2
 _KINDS = {"i": 0, "u": 1, "f": 2}
 _NAME = b"dltensor"
 

@@ -44,7 +44,8 @@ class Gpu:
     def describe(self) -> str:
         """The GPU in one line."""
         shared = f", shared by {self.sharers} ranks" if self.sharers > 1 else ""
-        return f"{self.name or 'GPU'} ({self.uuid or self.entry}){shared}"
+        memory = f", {self.memory_bytes / 2**30:.0f} GiB" if self.memory_bytes else ""
+        return f"{self.name or 'GPU'}{memory} ({self.uuid or self.entry}){shared}"
 
 
 def claim(world: World) -> Gpu | None:

@@ -5,27 +5,11 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-SECRET_KEY = "planted-secret-0123456789abcdef"
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """An empty bucket.
-
-    Attributes:
-        endpoint: address of its server.
-        client: a boto3 client of that server.
-    """
-
-    name: str
-    endpoint: str
-    client: Any
+from s3_bucket import SECRET_KEY, Bucket
 
 
 @pytest.fixture(scope="session")

@@ -218,18 +218,10 @@ def _forecast_all(tf: Any, forecast: Any, inputs: Any) -> Any:
 
     They lie where the inputs do: a NumPy array, or a tensor on the GPU.
     """
-    size = forecast.input_signature[0].shape[0]
-    given = tensor(tf, inputs)
-    outputs = []
-    for start in range(0, inputs.shape[0], size):
-        batch = given[start : start + size]
-        missing = size - batch.shape[0]
-        if missing:
-            filling = tf.zeros if tf.is_tensor(batch) else np.zeros
-            join = tf.concat if tf.is_tensor(batch) else np.concatenate
-            batch = join([batch, filling((missing, *batch.shape[1:]), np.float32)], 0)
-        found = forecast(batch)[: size - missing, 0]
-        outputs.append(found if tf.is_tensor(given) else found.numpy())
-    if tf.is_tensor(given):
-        return tf.concat(outputs, 0)
-    return np.concatenate([np.empty(0, np.float32), *outputs])
+    count, size = inputs.shape[0], forecast.input_signature[0].shape[0]
+    if not count:
+        return np.empty(0, np.float32)
+    missing = -count % size
+    filled = tf.pad(tensor(tf, inputs), [[0, missing], [0, 0], [0, 0]])
+    found = tf.concat([forecast(batch)[:, 0] for batch in tf.split(filled, len(filled) // size)], 0)[:count]
+    return found.numpy() if isinstance(inputs, np.ndarray) else found

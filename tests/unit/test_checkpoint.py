@@ -22,7 +22,7 @@ from checkpointing import (
     write,
     writer,
 )
-from conftest import Bucket
+from s3_bucket import Bucket
 from simulated_ranks import on_ranks, outcomes
 from store_wrappers import Intercepted, StopsAfter, Wrapped
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SECRET_KEY, Bucket
+from s3_bucket import SECRET_KEY, Bucket
 
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import StorageError

@@ -1,0 +1,201 @@
+"""The rows of a slice on a GPU, and the batches that are cut from them: what the CUDA backend's ``read`` gives."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpc_lstm.errors import CudaError
+from hpc_lstm.preprocess.cuda import Cuda, Resident
+from hpc_lstm.preprocess.device import DeviceArray
+from hpc_lstm.preprocess.features import ModelColumns
+from hpc_lstm.preprocess.order import TrainOrder
+from hpc_lstm.preprocess.partition import Slice
+from hpc_lstm.preprocess.reading import read_values
+from hpc_lstm.preprocess.scaler import LocalFit, owned_rows
+
+if TYPE_CHECKING:
+    from hpc_lstm.market.store import MarketStore
+
+# Batches that are held at once: one is read by the engine while the next is made.
+SLOTS = 2
+
+
+@dataclass
+class _Slot:
+    """A batch that an engine may still be reading."""
+
+    inputs: DeviceArray
+    targets: DeviceArray
+    reader: Any = None
+
+
+class Rows:
+    """The unscaled rows of a slice where kernels reach them, each brought there once.
+
+    They lie in device memory; if they would take more than ``share`` of what is free, in pinned host memory, from
+    where kernels read what they need over the bus.
+
+    Attributes:
+        nbytes: bytes that stay in memory.
+        place: where the rows lie, in words.
+        waited_ns: host time of the last batch that went by until the GPU had read the slot's old batch and begun
+            with this one.
+    """
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        store: MarketStore,
+        part: Slice,
+        columns: ModelColumns,
+        window: int,
+        horizon: int,
+        share: float,
+    ) -> None:
+        self._cuda, self._part, self._columns, self._window = cuda, part, columns, window
+        self._device = cuda.device
+        self._tail = window + horizon - 1
+        lengths = part.row_stop - part.first
+        self._base = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        shape = (int(self._base[-1]), len(columns.features) + 1)
+        purpose = f"{shape[0]:,} rows of {shape[1]} columns"
+        self.nbytes = 8 * shape[0] * shape[1]
+        resident, host = None, None
+        if self.nbytes <= share * self._device.free_bytes():
+            with suppress(CudaError):  # another rank or TensorFlow may just have taken what was free
+                resident = self._device.empty(shape, np.float64, purpose)
+        self.place = "GPU memory"
+        if resident is None:
+            self.place = "pinned host memory, read over the bus"
+            resident, host = self._device.pinned(shape, np.float64, purpose)
+        self._rows = resident
+        for pieces, offsets, values in read_values(store, part, columns):
+            for piece, begin in zip(pieces, offsets[:-1], strict=True):
+                rows = values[begin : begin + piece.stop - piece.start]
+                place = int(self._base[piece.segment]) + piece.start - int(part.first[piece.segment])
+                if host is not None:
+                    host[place : place + len(rows)] = rows
+                elif piece is pieces[0]:
+                    # Segments of a batch lie below each other there as here: one copy.
+                    self._device.stream_in(self._rows.pointer + 8 * shape[1] * place, values)
+        self._device.drop_staging()
+        self._resident: Resident | None = None
+        self._slots: list[_Slot] = []
+        self._turn = 0
+        self._keys: tuple[tuple[int, int, int, int], DeviceArray] | None = None
+        self.waited_ns = 0
+
+    def fit(self, local: LocalFit) -> None:
+        """Give the statistics of this rank's own rows to ``local``."""
+        features, target = owned_rows(self._part, self._columns.target.lag)
+        measure = self._cuda.minmax_between if local.kind == "minmax" else self._cuda.moments_between
+        found = measure(self._rows, self._base[:-1] + features[0], self._base[:-1] + features[1])
+        if not np.array_equal(features, target):
+            for all_columns, last in zip(
+                found,
+                measure(self._rows, self._base[:-1] + target[0], self._base[:-1] + target[1]),
+                strict=True,
+            ):
+                all_columns[:, -1] = last[:, -1]
+        local.merge(self._part.symbol, found)
+
+    def scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        """Scale from now on; float64 [U, F+1] of the index's symbols."""
+        edges = np.concatenate([[0], np.cumsum(self._part.count)])
+        filled = self._device.filled
+        self._resident = Resident(
+            rows=self._rows,
+            edges=filled(edges.astype(np.int64)),
+            scale=filled(scale[self._part.symbol]),
+            shift=filled(shift[self._part.symbol]),
+            window=self._window,
+            tail=self._tail,
+        )
+
+    def batch(self, numbers: np.ndarray) -> tuple[DeviceArray, DeviceArray]:
+        """Windows ``numbers`` [..., B]: scaled inputs [..., B, T, F] and targets [..., B, 1] on the device.
+
+        They are overwritten by the batch after the next.
+        """
+        numbers = np.ascontiguousarray(numbers, np.int64)
+        return self._gather(numbers.shape, self._device.filled(numbers.reshape(-1)), None)
+
+    def next_batch(self, order: TrainOrder, steps: int) -> tuple[DeviceArray, DeviceArray]:
+        """The next ``steps`` batches of ``order``, found on the device: [steps, B, T, F] and [steps, B, 1]."""
+        number, position = order.state()
+        count = steps * order.batch_size
+        order.advance(steps)
+        passes = (position + count - 1) // order.length + 1
+        wanted = (order.seed, order.rank, number, passes)
+        if self._keys is None or self._keys[0] != wanted:
+            self._keys = wanted, self._cuda.keys(order.seed, order.rank, range(number, number + passes))
+        return self._gather((steps, order.batch_size), None, (position, order.length, self._keys[1]))
+
+    def used_by(self, result: Any) -> None:
+        """The last batch may be overwritten once ``float(result)`` is known."""
+        self._slots[self._turn].reader = result
+
+    def errors(
+        self, forecast: Any, actual: Any, offsets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``Cuda.errors``."""
+        return self._cuda.errors(forecast, actual, offsets)
+
+    def squared_error(self, forecast: Any, targets: Any) -> float:
+        """The sum of the squared errors of forecasts [n] on targets [n, 1], scaled; NaN if one is NaN."""
+        count = targets.size
+        squares, _, counted = self._cuda.errors(forecast, targets, np.array([0, count]))
+        return float(squares[0]) if counted[0] == count else float("nan")
+
+    def close(self) -> None:
+        """Let go of all memory; there are no batches any more."""
+        self._slots.clear()
+        self._resident = self._keys = None
+        self._rows = self._device.nothing()
+
+    def _gather(
+        self,
+        shape: tuple[int, ...],
+        numbers: DeviceArray | None,
+        order: tuple[int, int, DeviceArray] | None,
+    ) -> tuple[DeviceArray, DeviceArray]:
+        assert self._resident is not None, "scale() comes first"
+        self.waited_ns = 0
+        slot = self._next_slot(int(np.prod(shape)))
+        asked = time.perf_counter_ns()
+        inputs = slot.inputs.reshaped((*shape, self._window, len(self._columns.features)))
+        targets = slot.targets.reshaped((*shape, 1))
+        with self._device.timed() as taken:
+            self._cuda.launch_gather(self._resident, numbers, order, inputs, targets)
+        self.waited_ns += max(0, time.perf_counter_ns() - asked - taken[0])
+        return inputs, targets
+
+    def _next_slot(self, windows: int) -> _Slot:
+        """Memory for ``windows`` windows that nobody reads any more."""
+        if len(self._slots) < SLOTS:
+            self._slots.append(self._new_slot(windows))
+            self._turn = len(self._slots) - 1
+            return self._slots[-1]
+        self._turn = (self._turn + 1) % SLOTS
+        slot = self._slots[self._turn]
+        if slot.reader is not None:
+            asked = time.perf_counter_ns()
+            float(slot.reader)  # waits until the engine has read the batch
+            self.waited_ns += time.perf_counter_ns() - asked
+            slot.reader = None
+        if slot.targets.size < windows:
+            slot.inputs = slot.targets = self._device.nothing()  # freed before more is taken
+            slot = self._slots[self._turn] = self._new_slot(windows)
+        return slot
+
+    def _new_slot(self, windows: int) -> _Slot:
+        shape = (windows, self._window, len(self._columns.features))
+        return _Slot(
+            self._device.empty(shape, np.float32, f"a batch of {windows:,} windows"),
+            self._device.empty((windows,), np.float32, f"the targets of {windows:,} windows"),
+        )
