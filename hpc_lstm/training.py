@@ -99,7 +99,7 @@ class Training:
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
         on_gpu = bool(self.engine.device_vectors(moments=False))
-        on_device = device_sum(config.average.transport, world, on_gpu)
+        on_device = device_sum(config.average.transport, world, on_gpu, getattr(backend, "device", None))
         self.averager = Averager(world, timeline, config.average.what, on_device)
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = pace.Position()

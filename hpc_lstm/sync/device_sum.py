@@ -1,4 +1,4 @@
-"""Sums over ranks of vectors that lie in GPU memory: by a CUDA-aware MPI, or by NCCL."""
+"""Sums over ranks of vectors that lie in GPU memory: by a CUDA-aware MPI, by NCCL, or through pinned host memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.preprocess.device import Device
+from hpc_lstm.sync.pinned_sum import PinnedSum
 from hpc_lstm.world import World
 
 KEY = "average.transport"
@@ -28,21 +30,25 @@ class DeviceSum(Protocol):
         """The sum of float32 [length] at ``address`` over all ranks; there when it returns."""
 
 
-def device_sum(transport: str, world: World, on_gpu: bool) -> DeviceSum | None:
-    """What averages weights on GPUs as ``average.transport`` says; None: through host memory. Collective.
+def device_sum(transport: str, world: World, on_gpu: bool, device: Device | None) -> DeviceSum | None:
+    """What averages weights on GPUs as ``average.transport`` says; None: the engine fetches them. Collective.
 
     Args:
         on_gpu: this rank's weights lie on a GPU.
+        device: that GPU, where the backend drives it.
 
     Raises:
         ConfigError: what is asked for cannot be had, on some rank.
     """
-    if transport == "host" or world.size == 1:
+    if world.size == 1:
         return None
     everywhere = all(world.gather(on_gpu))
-    if transport == "auto":
-        aware = all(world.gather(mpi_takes_device_memory(world.library)))
-        return world.sum_device if everywhere and aware else None
+    if transport in ("auto", "host"):
+        aware = transport == "auto" and mpi_takes_device_memory(world.library)
+        if all(world.gather(aware)) and everywhere:
+            return world.sum_device
+        driven = all(world.gather(device is not None))
+        return PinnedSum(device, world) if device and driven and everywhere else None
     if not everywhere:
         raise world.agreed(
             ConfigError(

@@ -9,32 +9,50 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from test_gpu_training import ROOT, job, losses, run, store
 
 __all__ = ["store"]
 
 
-def test_nccl_adds_up_what_tensorflow_holds() -> None:
-    """One rank: the sum is the vector itself, but every call is NCCL's."""
-    code = """
+SUMS = {
+    "NCCL, whose sum over one rank is the vector itself": (
+        "from hpc_lstm.sync.nccl import Nccl",
+        "World()",
+        "Nccl(world)",
+        0.5,
+    ),
+    "pinned memory, in a world that doubles": (
+        "from hpc_lstm.preprocess.device import Device\nfrom hpc_lstm.sync.pinned_sum import PinnedSum",
+        "type('Doubling', (World,), {'sum': lambda self, v: np.multiply(v, 2, out=v)})()",
+        "PinnedSum(Device(), world)",
+        1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SUMS)
+def test_sums_reach_what_tensorflow_holds(how: str) -> None:
+    imports, world, made, factor = SUMS[how]
+    code = f"""
 import numpy as np
 from hpc_lstm import gpu
 from hpc_lstm.world import World
-world = World()
+world = {world}
 world.gpu = gpu.claim(world)
 from hpc_lstm.model import tensorflow_runtime
 from hpc_lstm.model.device_vector import DeviceVector
-from hpc_lstm.sync.nccl import Nccl
+{imports}
 tf = tensorflow_runtime.start()
 values = np.random.default_rng(0).normal(size=1_000_003).astype(np.float32)
 with tf.device("GPU:0"):
     variable = tf.Variable(values)
 vector = DeviceVector(variable)
 copy = vector.scaled(0.5)
-Nccl(world)(copy.address, copy.length)
+{made}(copy.address, copy.length)
 assert variable.numpy().tobytes() == values.tobytes()
 vector.assign(copy)
-np.testing.assert_array_equal(variable.numpy(), values * np.float32(0.5))
+np.testing.assert_array_equal(variable.numpy(), values * np.float32({factor}))
 print("added up")
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}

@@ -19,14 +19,36 @@ from hpc_lstm.sync import device_sum as module
 from hpc_lstm.sync import nccl
 from hpc_lstm.sync.averaging import Averager
 from hpc_lstm.sync.device_sum import device_sum
+from hpc_lstm.sync.pinned_sum import PinnedSum
 from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
 
-def chosen(transport: str, on_gpu: list[bool], aware: bool, sharers: int = 1) -> list[Any]:
+class Memory:
+    """Vectors by address in memory of the CPU, copied as ``Device`` copies those of a GPU."""
+
+    def __init__(self, *vectors: np.ndarray) -> None:
+        self.at = {vector.ctypes.data: vector for vector in vectors}
+        self.pins: list[int] = []
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any, purpose: str) -> tuple[None, np.ndarray]:
+        self.pins.append(shape[0])
+        return None, np.full(shape, np.nan, dtype)
+
+    def download(self, array: np.ndarray, pointer: int) -> None:
+        array[:] = self.at[pointer]
+
+    def upload(self, pointer: int, array: np.ndarray) -> None:
+        self.at[pointer][:] = array
+
+
+def chosen(
+    transport: str, on_gpu: list[bool], aware: bool, sharers: int = 1, driven: list[bool] | None = None
+) -> list[Any]:
     def work(world: World) -> Any:
         world.gpu = Gpu("0", "Model", "GPU-1", 0, sharers)
-        return device_sum(transport, world, on_gpu[world.rank])
+        device: Any = Memory() if driven and driven[world.rank] else None
+        return device_sum(transport, world, on_gpu[world.rank], device)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "mpi_takes_device_memory", lambda library: aware)
@@ -39,6 +61,37 @@ def test_auto_takes_a_cuda_aware_mpi_where_all_weights_are_on_gpus() -> None:
     assert chosen("auto", [True, False], aware=True) == [None, None]
     assert chosen("host", [True, True], aware=True) == [None, None]
     assert chosen("nccl", [False], aware=False) == [None], "one rank has nothing to average"
+
+
+def test_without_a_cuda_aware_mpi_weights_go_through_pinned_memory_if_all_ranks_drive_their_gpu() -> None:
+    def kinds(transport: str, aware: bool, driven: list[bool], on_gpu: list[bool]) -> list[str]:
+        return [type(one).__name__ for one in chosen(transport, on_gpu, aware, driven=driven)]
+
+    assert kinds("auto", False, [True, True], [True, True]) == ["PinnedSum"] * 2
+    assert kinds("host", True, [True, True], [True, True]) == ["PinnedSum"] * 2
+    assert kinds("auto", True, [True, True], [True, True]) == ["method"] * 2
+    assert kinds("auto", False, [True, False], [True, True]) == ["NoneType"] * 2
+    assert kinds("auto", False, [True, True], [True, False]) == ["NoneType"] * 2
+
+
+def test_pinned_sums_are_those_of_the_host() -> None:
+    vectors = [
+        [np.random.default_rng([rank, n]).normal(size=n).astype(np.float32) for n in (5, 3, 9)]
+        for rank in range(3)
+    ]
+    wanted = on_ranks(3, lambda world: [world.sum(vector.copy()) for vector in vectors[world.rank]])
+
+    def work(world: World) -> list[int]:
+        device: Any = Memory(*vectors[world.rank])
+        total = PinnedSum(device, world)
+        for vector in vectors[world.rank]:
+            total(vector.ctypes.data, len(vector))
+        return list(device.pins)
+
+    assert on_ranks(3, work) == [[5, 9]] * 3, "pinned memory is taken once and grows"
+    for mine in vectors:
+        for found, expected in zip(mine, wanted[0], strict=True):
+            assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(
