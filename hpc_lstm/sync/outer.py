@@ -1,0 +1,87 @@
+"""What clusters make of their weights when they meet: pure arithmetic on vectors, the same bytes on every machine.
+
+Sums are of float64, one member after the other, and no operation adds up along a vector: whoever merges the same
+members gets the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+Encoding = Literal["float32", "bfloat16"]
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+def average(base: np.ndarray, changes: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
+    """``base`` plus the mean change, weighted by samples; ``base`` itself where nobody has seen any.
+
+    Args:
+        base: float32 [P], what all members started from.
+        changes: of each member, in an order that all mergers take: change float64 [P], samples.
+
+    Returns:
+        float64 [P]
+    """
+    total = sum(samples for _, samples in changes)
+    merged = base.astype(np.float64)
+    for change, samples in changes:
+        if samples:
+            merged += change * (samples / total)
+    return merged
+
+
+def nesterov(
+    base: np.ndarray, averaged: np.ndarray, momentum: np.ndarray, rate: float, decay: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step of SGD with Nesterov momentum on ``base - averaged`` as the gradient (DiLoCo: arXiv 2311.08105).
+
+    Args:
+        base: float32 [P]; ``averaged``: float64 [P], from ``average``.
+        momentum: float32 [P], of the round before; zeros in the first.
+        rate, decay: ``sync.outer_lr`` and ``sync.outer_momentum``.
+
+    Returns:
+        New weights float64 [P] and momentum float32 [P].
+    """
+    gradient = base.astype(np.float64) - averaged
+    momentum = (momentum.astype(np.float64) * decay + gradient).astype(np.float32)
+    return base - (gradient + momentum.astype(np.float64) * decay) * rate, momentum
+
+
+def encode(vector: np.ndarray, encoding: Encoding) -> bytes:
+    """A float32 vector as little-endian bytes; bfloat16 rounds to the nearest, ties to even.
+
+    Raises:
+        ValueError: some number is not finite, or is beyond what bfloat16 holds.
+    """
+    if not np.isfinite(vector).all():
+        raise ValueError("a number is not finite")
+    if encoding == "float32":
+        return vector.astype("<f4").tobytes()
+    bits = vector.astype("<f4").view("<u4").astype(np.uint64)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    if ((rounded & 0x7F80) == 0x7F80).any():
+        raise ValueError("a number is beyond bfloat16")
+    return rounded.tobytes()
+
+
+def decode(data: bytes, encoding: Encoding, length: int) -> np.ndarray:
+    """The float32 vector of ``length`` numbers that ``encode`` was given, rounded if to bfloat16.
+
+    Raises:
+        ValueError: another number of bytes, or a number that is not finite.
+    """
+    if len(data) != length * BYTES[encoding]:
+        raise ValueError(
+            f"{len(data)} bytes where {length} numbers of {encoding} have {length * BYTES[encoding]}"
+        )
+    if encoding == "float32":
+        vector = np.frombuffer(data, "<f4").astype(np.float32)
+    else:
+        vector = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise ValueError("a number is not finite")
+    return vector
