@@ -50,7 +50,8 @@ def tell(training: Training, loss: float) -> None:
 def facts(training: Training) -> dict[str, Any]:
     """What ``metrics.json`` says about the run besides what the model is worth."""
     speed, best = training.speed.samples_per_second, training.selection
-    return {
+    rounds = {"sync": training.clusters.facts()} if training.clusters is not None else {}
+    return rounds | {
         "samples_per_second": speed if math.isfinite(speed) else None,
         "ranks": training.world.size,
         "backend": training.backend_name,
@@ -69,6 +70,13 @@ def diverged(training: Training) -> HpcLstmError:
             f"the loss is not finite at step {training.position.step}: training has diverged; "
             "lower train.learning_rate, or set train.clip_norm = 1.0"
         )
+    )
+
+
+def interrupted(training: Training) -> StopRequested:
+    """What all ranks raise when they are asked to stop before they have begun to train; collective."""
+    return training.world.agreed(
+        StopRequested("stopped while waiting for other clusters: run the same command with --resume to go on")
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpc_lstm import config as configuration
-from hpc_lstm.config import RunConfig, StorageConfig
+from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
 from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.sync.checkpoint import holds_checkpoints
@@ -101,22 +101,27 @@ def give_up(run: RunDirectory, made: list[Path], ranks: int) -> None:
             folder.rmdir()
 
 
-def checkpoints_of(run: RunDirectory, storage: StorageConfig, world: World) -> tuple[ObjectStore, str]:
+def checkpoints_of(run: RunDirectory, config: RunConfig, world: World) -> tuple[ObjectStore, str]:
     """Where the run's checkpoints lie: an object store and the prefix of their keys; collective.
 
-    In its own folder they need no name; in a store that runs share, they lie under the run's.
+    In its own folder they need no name; in a store that runs share, they lie under the run's and the cluster's.
 
     Raises:
         StorageError: the store cannot be used.
     """
-    place = "checkpoints/main"
-    store = world.together(lambda: open_store(storage, run.path))
+    place = f"checkpoints/{config.sync.cluster or 'main'}"
+    store = world.together(lambda: open_store(config.storage, run.path))
     # One rank looks for all: a thousand ranks that try it at once would be turned away.
     world.together(lambda: store.check() if world.rank == 0 else None)
-    return store, f"{run.name}/{place}" if storage.url else place
+    return store, f"{shared_prefix(run, config)}{place}" if config.storage.url else place
 
 
-def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, prefix: str, world: World) -> None:
+def shared_prefix(run: RunDirectory, config: RunConfig) -> str:
+    """What the run's keys begin with in a store that runs share."""
+    return f"{config.sync.run or run.name}/"
+
+
+def refuse_checkpoints(objects: ObjectStore, prefix: str, world: World) -> None:
     """Refuse to start a run afresh where checkpoints of one of the same name lie; collective.
 
     Raises:
@@ -126,8 +131,8 @@ def refuse_checkpoints(run: RunDirectory, objects: ObjectStore, prefix: str, wor
     def look() -> None:
         if world.rank == 0 and holds_checkpoints(objects, prefix):
             raise InputError(
-                f"the storage already holds checkpoints of a run named {run.name!r}; go on with it by --resume, "
-                "or choose another --run-dir"
+                f"the storage already holds checkpoints of this run, under {prefix}; go on with it by --resume, "
+                "or choose another --run-dir or sync.run"
             )
 
     world.together(look)

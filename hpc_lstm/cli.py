@@ -168,6 +168,29 @@ def timing(run_dir: str, trace: str | None) -> None:
 
 
 @cli.command()
+@click.argument("url")
+@click.option("--run", default="", help="Only the run of this name.")
+@click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
+@click.option("--gc", is_flag=True, help="Delete vectors of closed rounds that no cluster reads any more.")
+def rounds(url: str, run: str, endpoint_url: str, gc: bool) -> None:
+    """Show the rounds of clusters that meet at URL: who took part, with how much, and who waits for whom."""
+    from hpc_lstm.report.rounds_table import rounds_table, storage_at
+
+    click.echo(rounds_table(storage_at(url, endpoint_url), run, gc=gc))
+
+
+@cli.command()
+@click.argument("url")
+@click.option("--run", default="", help="Only the run of this name.")
+@click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
+def checkpoints(url: str, run: str, endpoint_url: str) -> None:
+    """List the checkpoints of all runs and clusters at URL."""
+    from hpc_lstm.report.rounds_table import checkpoints_table, storage_at
+
+    click.echo(checkpoints_table(storage_at(url, endpoint_url), run))
+
+
+@cli.command()
 @click.argument("config", required=False, type=click.Path())
 def doctor(config: str | None) -> None:
     """Say what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""

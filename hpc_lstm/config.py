@@ -68,8 +68,17 @@ class DataConfig(Section):
         description="Range that min-max scaling maps the train rows to.",
     )
 
+    shard: str = Field(
+        "",
+        pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$",
+        description='This cluster\'s share of the symbols where several share a store: "1/2" is the first of two, '
+        "every second symbol; empty: all.",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
+        if self.shard and int(self.shard.split("/")[0]) > int(self.shard.split("/")[1]):
+            raise ValueError(f'shard: "{self.shard}" is no share; the first number is at most the second')
         if abs(sum(self.split) - 1) > 1e-6:
             raise ValueError(f"split: must sum to 1, got {self.split} (sum {sum(self.split):g})")
         if self.split[0] <= 0:
@@ -230,6 +239,64 @@ class StorageConfig(Section):
         return self
 
 
+class SyncConfig(Section):
+    """Several clusters that train one model and meet at the object store of `[storage]`."""
+
+    cluster: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+        description="Name of this cluster among those that share the run; empty: it trains alone.",
+    )
+    run: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+        description="Name of the run that they share; empty: that of the run directory.",
+    )
+    expected: Positive = Field(1, description="Clusters that take part.")
+    every: int = Field(
+        4, ge=0, lt=LARGEST, description="Averages between two rounds; 0: only one, at the end."
+    )
+    quorum: int = Field(
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="Clusters without which no round closes; 0: more than half of `expected`.",
+    )
+    deadline_s: float = Field(
+        600.0, ge=0, description="Seconds that a cluster waits for the others before a quorum is enough."
+    )
+    late: Literal["fold", "drop"] = Field(
+        "fold",
+        description="What becomes of a change that comes after its round has closed: added to the next, or dropped.",
+    )
+    outer: Literal["average", "nesterov"] = Field(
+        "average",
+        description="How a round's changes become new weights: their mean by samples, or a step of SGD with "
+        "Nesterov momentum along it (DiLoCo).",
+    )
+    outer_lr: float = Field(0.7, gt=0, description='Learning rate of `outer = "nesterov"`.')
+    outer_momentum: float = Field(0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.')
+    overlap: bool = Field(False, description="Train on while a round closes, and add its outcome then.")
+    payload: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Numbers in what a cluster brings: bfloat16 has half the bytes; what rounding leaves over goes "
+        "into the next round.",
+    )
+    keep: int = Field(4, ge=2, lt=LARGEST, description="Newest rounds whose vectors stay in the store.")
+    lease_s: float = Field(
+        60.0,
+        ge=1,
+        description="Seconds of silence after which the earlier owner of `cluster` is taken for dead, where it "
+        "cannot be told otherwise.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> SyncConfig:
+        if self.quorum > self.expected:
+            raise ValueError(f"quorum: must be at most expected ({self.expected}), got {self.quorum}")
+        return self
+
+
 class RunConfig(Section):
     """All settings of one run."""
 
@@ -239,6 +306,7 @@ class RunConfig(Section):
     average: AverageConfig = AverageConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     storage: StorageConfig = StorageConfig()
+    sync: SyncConfig = SyncConfig()
 
 
 # Keys that may differ between a run and its resumption: they do not change what is computed.
@@ -259,6 +327,14 @@ FREE_ON_RESUME = frozenset(
         "storage.sse",
         "storage.max_failures",
         "storage.timeout_s",
+        "sync.expected",
+        "sync.quorum",
+        "sync.deadline_s",
+        "sync.late",
+        "sync.overlap",
+        "sync.payload",
+        "sync.keep",
+        "sync.lease_s",
     }
 )
 
@@ -306,8 +382,6 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
         ConfigError: one line on the first wrong key.
     """
     for name, value in tables.items():
-        if name in UNAVAILABLE:
-            raise ConfigError(f"{where}: [{name}]: {UNAVAILABLE[name]}")
         if name not in RunConfig.model_fields:
             raise ConfigError(f"{where}: [{name}]: no such section{_nearest(name, RunConfig.model_fields)}")
         if not isinstance(value, dict):
@@ -321,12 +395,17 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
     ):
         if get(config, key) == value:
             raise ConfigError(f'{where}: {key}: "{value}" {why}')
+    if config.sync.cluster and not config.storage.url:
+        raise ConfigError(
+            f'{where}: sync.cluster: clusters meet at an object store; set storage.url = "s3://bucket/prefix", or '
+            '"file:///folder" on storage that they share'
+        )
+    if config.sync.cluster and config.average.every == 0:
+        raise ConfigError(
+            f"{where}: average.every: 0 leaves the ranks with different weights, but sync.cluster brings one set to "
+            "the other clusters; set average.every = 16"
+        )
     return config
-
-
-UNAVAILABLE = {
-    "sync": "meeting other clusters is not available in this version; remove the section",
-}
 
 
 def dump(config: RunConfig) -> str:

@@ -39,6 +39,7 @@ class Pace:
         epochs: epochs of the run.
         average_every, checkpoint_every: steps between them; 0 never but at the ends of epochs, see ``averages``.
         meeting_every: steps between the meetings of all ranks.
+        sync_every: averages between the rounds of clusters; 0 none before the end.
     """
 
     steps_per_epoch: int
@@ -48,6 +49,7 @@ class Pace:
     checkpoint_every: int
     checkpoints_at_epoch_end: bool
     meeting_every: int
+    sync_every: int = 0
 
     def done(self, at: Position) -> bool:
         """True after the last epoch."""
@@ -56,6 +58,14 @@ class Pace:
     def averages(self, at: Position) -> bool:
         """True where the ranks average their weights."""
         return _due(at.step, self.average_every) or (self.averages_at_epoch_end and self.ends_epoch(at))
+
+    def syncs(self, at: Position) -> bool:
+        """True where this cluster meets others; the ranks have averaged then. Not at the end, which has its own."""
+        if self.sync_every == 0 or self.done(at):
+            return False
+        if self.average_every:
+            return _due(at.step, self.average_every * self.sync_every)
+        return self.ends_epoch(at) and at.epoch % self.sync_every == 0
 
     def meets(self, at: Position) -> bool:
         """True where the ranks agree on the state of the run; wherever they average, and more often if need be."""
@@ -116,6 +126,7 @@ def plan(config: RunConfig, train_windows: int, ranks: int) -> Pace:
         checkpoint_every=0 if checkpoint == "epoch" else checkpoint,
         checkpoints_at_epoch_end=checkpoint == "epoch",
         meeting_every=MEETING_STEPS if not 0 < average_every <= MEETING_STEPS else 0,
+        sync_every=config.sync.every if config.sync.cluster else 0,
     )
 
 

@@ -9,6 +9,7 @@ Names and what stands under them:
     meeting/...                 windows and losses since the ranks last met
     best/...                    the best validation loss; its weights on rank 0 alone
     threads                     CPU threads of this rank: the last bits of a sum depend on them
+    sync/...                    where the cluster stands among others, on rank 0 alone: see ``sync.clusters``
     data                        digest of the prices that the run is trained on
 """
 
@@ -25,6 +26,7 @@ from hpc_lstm.config import parse
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.pace import Position
+from hpc_lstm.sync import clusters
 from hpc_lstm.sync.restore import Restored, restore
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def take(training: Training) -> dict[str, Any]:
     state |= {f"engine/{name}": value for name, value in training.engine.state().items()}
     if training.world.rank == 0:
         state["best/weights"] = training.selection.weights
+    if training.clusters is not None:
+        state |= {f"sync/{name}": value for name, value in training.clusters.state().items()}
     return state
 
 
@@ -117,6 +121,8 @@ def give_back(training: Training, state: dict[str, Any], *, same_ranks: bool) ->
     selection.loss, selection.step = float(state["best/loss"]), int(state["best/step"])
     selection.stale, selection.last = int(state["best/stale"]), float(state["best/last"])
     selection.weights = np.asarray(state.get("best/weights", selection.weights))
+    standing = {k.removeprefix("sync/"): v for k, v in state.items() if k.startswith("sync/")}
+    training.standing = clusters.unpack(standing) if standing else None
     if same_ranks:
         training.order.set_state((int(state["order/pass"]), int(state["order/position"])))
         training.since_meeting.set(int(state[SAMPLES]), float(state["meeting/loss_sum"]))

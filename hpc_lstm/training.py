@@ -1,10 +1,11 @@
 """One run of training, from a market store to a measured model.
 
 Every rank reads its own slice of the store, scales it and cuts it into windows, and trains its own copy of the
-network on them. Every few steps the ranks average their weights over MPI. After each epoch they validate together
-and keep the best weights. At its interval the state of all ranks is written to a folder or to S3, from which a
-stopped or killed run goes on. At the end the model is measured beside the simplest forecasts there are, and where
-each rank's time went is written down.
+network on them. Every few steps the ranks average their weights over MPI. Every few averages they meet other
+clusters, if there are any, at an object store, and all agree on new weights. After each epoch the ranks validate
+together and keep the best weights. At its interval the state of all ranks is written to a folder or to S3, from
+which a stopped or killed run goes on. At the end the model is measured beside the simplest forecasts there are, and
+where each rank's time went is written down.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.selection import Selection
 from hpc_lstm.sync.averaging import Averager
 from hpc_lstm.sync.checkpoint import CheckpointWriter
+from hpc_lstm.sync.clusters import Clusters, Interrupted
 from hpc_lstm.sync.device_sum import device_sum
+from hpc_lstm.sync.rounds import Standing
 from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
@@ -79,6 +82,7 @@ class Training:
         position: how far the run has come; the same on every rank.
         selection: the best weights so far; the same on every rank.
         since_meeting: what this rank has trained on since the ranks last met.
+        clusters: the meetings with other clusters; None where this one trains alone.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class Training:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
         settings = config.train
         self.threads = settings.threads or world.threads
-        self.objects, self.prefix = claim.checkpoints_of(run, config.storage, world)
+        self.objects, self.prefix = claim.checkpoints_of(run, config, world)
         with timeline.span("load"):
             self.store = world.together(lambda: MarketStore(config.data.store))
             backend = world.together(
@@ -104,17 +108,31 @@ class Training:
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = pace.Position()
         self.since_meeting = LossSum()
+        self.clusters: Clusters | None = None
+        self.standing: Standing | None = None  # among other clusters, by the checkpoint
         account.describe(self)
 
     def begin(self, resume: bool) -> None:
         """Go on from the newest whole checkpoint if asked to and there is one, else start from the seed."""
         config, world = self.config, self.world
         with self.timeline.span("checkpoint"):
+            if config.sync.cluster:
+                self.clusters = Clusters(
+                    self.objects,
+                    claim.shared_prefix(self.files, config),
+                    world,
+                    config,
+                    self.engine,
+                    self.log,
+                )
+                self.clusters.take_name()
             if not resume:
-                claim.refuse_checkpoints(self.files, self.objects, self.prefix, world)
+                claim.refuse_checkpoints(self.objects, self.prefix, world)
             resumed = resume and snapshot.go_on(self)
             if not resumed:
                 self.engine.set_parameters(world.bcast_array(self.engine.parameters()))
+        if self.clusters is not None and not self.complete:
+            self.join(self.clusters, resumed)
         world.together(lambda: claim.sign(self.files, config) if world.rank == 0 else None)
         self.checkpoints = CheckpointWriter(
             self.objects,
@@ -132,12 +150,23 @@ class Training:
         self.display = ProgressDisplay(world.rank == 0, total, config.train.log_every_s, self.log)
         self.speed = Speed(self.position.samples)
 
+    def join(self, clusters: Clusters, resumed: bool) -> None:
+        """Meet the other clusters for the first time, or again, and begin with the weights that they are at."""
+        with self.timeline.span("sync"):
+            try:
+                clusters.begin(self.position.samples, self.standing, resumed)
+            except Interrupted:
+                raise account.interrupted(self) from None
+
     def run(self) -> None:
         """Train to the last epoch, or until the validation loss falls no more, or until asked to stop."""
         self.timeline.enter("compute")
-        while not (self.pace.done(self.position) or self.selection.exhausted):
+        departed = self.clusters is not None and self.clusters.complete
+        while not (self.trained or departed):
             self.take_steps()
             stop = self.pace.meets(self.position) and self.meet()
+            if self.clusters is not None and self.pace.averages(self.position) and not stop:
+                stop = self.exchange(self.clusters)
             if self.pace.ends_epoch(self.position):
                 self.validate()
             if stop or self.pace.checkpoints(self.position):
@@ -170,6 +199,30 @@ class Training:
         self.speed.update(self.position.samples)
         account.tell(self, agreement.loss)
         return agreement.stop
+
+    def exchange(self, clusters: Clusters) -> bool:
+        """Take up what other clusters have come to, and meet them if it is due; returns whether to stop."""
+        with self.timeline.span("sync"):
+            try:
+                clusters.exchange(self.position.samples, self.pace.syncs(self.position))
+            except Interrupted:
+                return True
+        return False
+
+    def depart(self, clusters: Clusters) -> None:
+        """Meet the other clusters for the last time, and go on to the end of the run with them.
+
+        Raises:
+            StopRequested: see ``train``.
+        """
+        with self.timeline.span("sync"):
+            try:
+                clusters.depart(self.position.samples)
+                return
+            except Interrupted:
+                pass
+        self.checkpoint(wait=True)
+        raise account.stopped(self)
 
     def validate(self) -> None:
         """Measure the model of all ranks together on the validation windows; keep it if it is the best."""
@@ -217,6 +270,8 @@ class Training:
         Raises:
             CheckpointError: the run could not be saved; the results are written all the same.
         """
+        if self.clusters is not None:
+            self.depart(self.clusters)
         unsaved: CheckpointError | None = None
         try:
             self.checkpoint(wait=True)
@@ -238,7 +293,12 @@ class Training:
             raise unsaved
 
     def final_weights(self) -> np.ndarray:
-        """The best weights by validation if they are wanted and known, else the last, of all ranks together."""
+        """The best weights by validation if they are wanted and known, else the last, of all ranks together.
+
+        Clusters that have met end with the weights of the last round, all of them.
+        """
+        if self.clusters is not None:
+            return self.engine.parameters()
         if self.config.train.restore_best and len(self.selection.weights):
             return self.selection.weights
         weights = self.engine.parameters()
@@ -253,13 +313,19 @@ class Training:
     @property
     def complete(self) -> bool:
         """True if there is nothing left to do, because an earlier start has done it all."""
-        trained = self.pace.done(self.position) or self.selection.exhausted
-        return trained and self.world.bcast(self.files.metrics.exists())
+        return self.trained and self.world.bcast(self.files.metrics.exists())
+
+    @property
+    def trained(self) -> bool:
+        """True after the last epoch, or when the validation loss falls no more."""
+        return self.pace.done(self.position) or self.selection.exhausted
 
     def close(self) -> None:
         """Let go of files and threads; idempotent."""
         self.display.close()
         self.history.close()
         self.checkpoints.close()
+        if self.clusters is not None:
+            self.clusters.close()
         self.data.close()
         self.store.close()

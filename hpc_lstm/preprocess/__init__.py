@@ -161,7 +161,14 @@ def prepare(
 def _find(store: MarketStore, data: DataConfig) -> tuple[ModelColumns, WindowIndex]:
     columns = features.find(data.features, data.target, data.horizon, store.columns, str(store.path))
     everyone = range(len(store.symbols))
-    chosen = everyone if data.symbols == "all" else [store.symbol(name) for name in data.symbols]
+    chosen = everyone if data.symbols == "all" else sorted(store.symbol(name) for name in data.symbols)
+    if data.shard:
+        part, parts = map(int, data.shard.split("/"))
+        if len(chosen) < parts:
+            raise InputError(
+                f'data.shard = "{data.shard}": there are only {len(chosen)} symbols to share out'
+            )
+        chosen = chosen[part - 1 :: parts]
     return columns, WindowIndex(
         store.offsets, chosen, data.window, data.horizon, data.split, columns.lookback
     )

@@ -25,6 +25,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _HASH = r"^[0-9a-f]{64}$"
 # Beyond these a document is not read: 10,000 members have 3 MB.
 LARGEST = {"run": 1 << 20, "contribution": 1 << 14, "merged": 1 << 23}
+PAYLOADS = "payloads/"
 MERGED = re.compile(r"rounds/([0-9]{6,})/merged\.json")
 
 
@@ -111,7 +112,7 @@ def run_key() -> str:
 
 def payload_key(number: int, sha256: str) -> str:
     """Where a vector lies; round 0 is that of the weights to begin with."""
-    return f"payloads/{number:06d}/{sha256}"
+    return f"{PAYLOADS}{number:06d}/{sha256}"
 
 
 def contributions_prefix(number: int) -> str:

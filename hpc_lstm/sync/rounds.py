@@ -231,7 +231,8 @@ class Rounds:
                     "was the run removed from the store?"
                 )
         key = documents.contribution_key(standing.number + 1, self.terms.cluster)
-        if standing.sent is None and (yield from self._document(Contribution, key, "contribution")) is None:
+        if (yield from self._document(Contribution, key, "contribution")) is None:
+            standing.sent = None
             return weights
         # It was made after the checkpoint, or before it; what it holds counts once, whatever it is.
         yield Say(f"waiting for round {standing.number + 1}, to which this cluster has contributed already")
@@ -504,6 +505,8 @@ class Rounds:
         if counted and sent is not None:
             standing.samples, standing.staleness, standing.residual = sent.samples, 0, sent.residual
             return Outcome(newest, standing.base, sent.weights, True)
+        if standing.departed and sent is None:
+            return Outcome(newest, standing.base, base, True)  # a follower, that brings nothing
         if terms.late == "fold":
             standing.staleness += newest - before
             yield Say(f"round {newest}: too late to be counted; the change is added to the next one")

@@ -252,7 +252,8 @@ CASES = [
     Case("no symbols", TRAIN, ["symbols", "at least one"], data(STORE + "\nsymbols = []")),
     Case("engine fused", TRAIN, ["train.engine", '"fused"', '"keras"'], train('engine = "fused"')),
     Case("backend cuda", TRAIN, ["train.backend", '"cuda"', '"host"'], train('backend = "cuda"')),
-    Case("section sync", TRAIN, ["[sync]", "remove the section"], more('[sync]\nid = "a"')),
+    Case("sync key", TRAIN, ["sync.id", "no such key"], more('[sync]\nid = "a"')),
+    Case("sync storage", TRAIN, ["sync.cluster", "storage.url"], more('[sync]\ncluster = "a"')),
     Case(
         "--set without value", (*TRAIN, "--set", "train.epochs"), ["--set train.epochs", "section.key=value"]
     ),
@@ -354,7 +355,7 @@ CASES = [
         ["file/x", "storage.url"],
         both(below_a_file, lambda p: p.config(more=f'[storage]\nurl = "file://{p.path("file/x")}"')),
     ),
-    Case("checkpoints of another run", TRAIN, ["'new'", "--resume", "--run-dir"], in_storage),
+    Case("checkpoints of another run", TRAIN, ["new/checkpoints", "--resume", "--run-dir"], in_storage),
     Case(
         "boto3 missing",
         TRAIN,

@@ -98,13 +98,16 @@ def test_changed_keys_are_named_with_both_values(changed: set[str]) -> None:
 
 def test_checkpoints_lie_under_the_runs_name_where_runs_share_a_store(tmp_path: Path) -> None:
     run = run_directory.at(tmp_path / "night")
-    _, prefix = claim.checkpoints_of(run, settings().storage, World())
+    _, prefix = claim.checkpoints_of(run, settings(), World())
     assert prefix == "checkpoints/main"
-    shared = parse(
-        {"data": {"store": "/m.h5"}, "storage": {"url": f"file://{tmp_path}/shared"}}, "test"
-    ).storage
-    store, prefix = claim.checkpoints_of(run, shared, World())
+    storage = {"url": f"file://{tmp_path}/shared"}
+    tables: dict[str, Any] = {"data": {"store": "/m.h5"}, "storage": storage}
+    store, prefix = claim.checkpoints_of(run, parse(tables, "test"), World())
     assert prefix == "night/checkpoints/main"
+    _, theirs = claim.checkpoints_of(run, parse({**tables, "sync": {"cluster": "alpha"}}, "test"), World())
+    assert theirs == "night/checkpoints/alpha"
+    named = parse({**tables, "sync": {"cluster": "alpha", "run": "prices"}}, "test")
+    assert claim.checkpoints_of(run, named, World())[1] == "prices/checkpoints/alpha"
     store.put_new(f"{prefix}/000000001/x", b"data")
     assert (
         tmp_path / "shared" / "night" / "checkpoints" / "main" / "000000001" / "x"
@@ -112,11 +115,11 @@ def test_checkpoints_lie_under_the_runs_name_where_runs_share_a_store(tmp_path: 
 
 
 def test_checkpoints_of_a_run_of_the_same_name_are_not_written_over(tmp_path: Path) -> None:
-    run, store = run_directory.at(tmp_path / "night"), FolderStore(tmp_path / "shared")
-    claim.refuse_checkpoints(run, store, "night/checkpoints/main", World())
+    store = FolderStore(tmp_path / "shared")
+    claim.refuse_checkpoints(store, "night/checkpoints/main", World())
     store.put_new("night/checkpoints/main/000000005/rank-00000.00000000.h5", b"half a checkpoint")
-    claim.refuse_checkpoints(run, store, "night/checkpoints/main", World())
+    claim.refuse_checkpoints(store, "night/checkpoints/main", World())
     store.put_new("night/checkpoints/main/000000005/checkpoint.json", b"{}")
-    claim.refuse_checkpoints(run, store, "other/checkpoints/main", World())
-    with pytest.raises(InputError, match=r"'night'.*--resume.*--run-dir"):
-        claim.refuse_checkpoints(run, store, "night/checkpoints/main", World())
+    claim.refuse_checkpoints(store, "other/checkpoints/main", World())
+    with pytest.raises(InputError, match=r"night/checkpoints/main.*--resume.*--run-dir"):
+        claim.refuse_checkpoints(store, "night/checkpoints/main", World())

@@ -15,7 +15,9 @@ from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
-    "fetch", "import", "synth", "train", "evaluate", "predict", "plot", "report", "timing", "doctor",
+    "fetch", "import", "synth", "train", "evaluate", "predict", "plot", "report",
+    "rounds",
+    "checkpoints", "timing", "doctor",
 }  # fmt: skip
 HEAVY = {"tensorflow", "keras", "mpi4py", "numpy", "h5py", "boto3", "matplotlib", "pydantic", "rich"}
 

@@ -220,8 +220,30 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
 def test_what_this_version_cannot_do_is_refused(write, key: str) -> None:
     with pytest.raises(ConfigError, match=rf"{key.split('=')[0]}: .*not available in this version"):
         config.load(write(MINIMAL), [key])
-    with pytest.raises(ConfigError, match=r"\[sync\]: .*not available in this version"):
-        config.load(write(MINIMAL + "[sync]\nexpected = 2\n"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[sync]\ncluster = "a"\n', r"sync\.cluster: clusters meet at an object store; set storage\.url"),
+        (
+            '[storage]\nurl = "file:///x"\n[average]\nevery = 0\n[sync]\ncluster = "a"\n',
+            r"average\.every: 0 leaves the ranks with different weights",
+        ),
+        ("[sync]\nexpected = 2\nquorum = 3\n", r"sync\.quorum: must be at most expected \(2\)"),
+        ('[sync]\ncluster = "../b"\n', r"sync\.cluster: .*pattern"),
+        ("[sync]\nkeep = 1\n", r"sync\.keep: .*greater than or equal to 2"),
+    ],
+)
+def test_clusters_that_cannot_meet_are_refused(write, more: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config.load(write(MINIMAL + more))
+
+
+@pytest.mark.parametrize("shard", ["3/2", "0/2", "1", "a/b", "1/0"])
+def test_a_shard_that_is_none_is_refused(write, shard: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.shard: "):
+        config.load(write(MINIMAL), [f"data.shard={shard}"])
 
 
 settings_drawn = st.builds(

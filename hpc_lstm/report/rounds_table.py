@@ -1,0 +1,186 @@
+"""What lies in an object store that clusters share: rounds and who took part, checkpoints, and what can be deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hpc_lstm.config import StorageConfig
+from hpc_lstm.errors import InputError
+from hpc_lstm.sync import documents, seal
+from hpc_lstm.sync import manifest as manifests
+from hpc_lstm.sync.documents import Contribution, Merged
+from hpc_lstm.sync.objects import ObjectStore
+
+# Rounds that are listed; all are counted.
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """One run's objects by key below its prefix, with their sizes."""
+
+    name: str
+    prefix: str
+    sizes: dict[str, int]
+
+
+def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> str:
+    """The rounds of every run, or of one, as text.
+
+    Args:
+        gc: delete vectors that no round names which clusters may still read.
+
+    Raises:
+        InputError: the store cannot be read, or has no such run.
+    """
+    store = _open(storage)
+    runs = [found for found in _runs(store, run) if "run.json" in found.sizes]
+    if not runs:
+        raise InputError(
+            f"{storage.url}: no run that clusters share" + (f' of the name "{run}"' if run else "")
+        )
+    return "\n\n".join(_of_run(store, found, gc) for found in runs)
+
+
+def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
+    """The whole checkpoints of every run and cluster, or of one run, as text; raises as ``rounds_table``."""
+    store = _open(storage)
+    lines = []
+    for found in _runs(store, run):
+        pattern = re.compile(r"checkpoints/([^/]+)/([0-9]{9,})/" + re.escape(manifests.NAME))
+        for key in sorted(found.sizes):
+            match = pattern.fullmatch(key)
+            if match:
+                lines.append((found.name, match[1], _checkpoint(store, found, match[1], int(match[2]))))
+    if not lines:
+        raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
+    widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
+    return "\n".join(f"{name:<{widths[0]}}  {cluster:<{widths[1]}}  {text}" for name, cluster, text in lines)
+
+
+def _checkpoint(store: ObjectStore, found: Found, cluster: str, step: int) -> str:
+    prefix = f"{found.prefix}checkpoints/{cluster}"
+    try:
+        whole = manifests.read(store, prefix, step)
+    except manifests.DAMAGED as error:
+        return f"step {step}: damaged: {error}"
+    place = f"checkpoints/{cluster}/{step:09d}/"
+    missing = [file.name for file in whole.files if found.sizes.get(place + file.name) != file.size]
+    state = f", {len(missing)} of its files missing" if missing else ""
+    loss = "" if whole.validation is None else f", validation loss {whole.validation:.6g}"
+    size = sum(file.size for file in whole.files)
+    return (
+        f"step {step}, epoch {whole.epoch}, {whole.ranks} ranks, {_size(size)}{loss}, {whole.created}{state}"
+    )
+
+
+def _of_run(store: ObjectStore, found: Found, gc: bool) -> str:
+    signing = seal.from_environment()
+    closed = sorted(_closed(found))
+    lines = [f"run {found.name}: {len(closed)} rounds closed"]
+    newest: Merged | None = None
+    for number in closed[-LISTED:]:
+        key = documents.merged_key(number)
+        data = store.get(found.prefix + key, documents.LARGEST["merged"])
+        try:
+            newest = documents.read(Merged, data, key, signing)
+        except ValueError as error:
+            lines.append(f"  round {number}: {error}")
+            continue
+        size = sum(size for key, size in found.sizes.items() if key.startswith(f"payloads/{number:06d}/"))
+        members = ", ".join(
+            f"{one.cluster} {one.samples:,}" + (f" (late by {one.staleness})" if one.staleness else "")
+            for one in newest.members
+        )
+        lines.append(
+            f"  round {number}: windows of {members}; {newest.samples:,} so far; {_size(size)} in the store"
+        )
+    lines += _waiting(store, found, newest, signing)
+    if gc:
+        lines.append(_collected(store, found, closed))
+    return "\n".join(lines)
+
+
+def _waiting(store: ObjectStore, found: Found, newest: Merged | None, signing: seal.Seal) -> Iterator[str]:
+    """Who has come to the open round, who was in the last one and has not, and who has finished."""
+    number = newest.round + 1 if newest else 1
+    here = []
+    for key in sorted(found.sizes):
+        if key.startswith(documents.contributions_prefix(number)):
+            data = store.get(found.prefix + key, documents.LARGEST["contribution"])
+            try:
+                here.append(documents.read(Contribution, data, key, signing).cluster)
+            except ValueError as error:
+                yield f"  {key}: {error}"
+    known = {match[1] for key in found.sizes if (match := re.match(r"leases/([^/]+)/", key))}
+    departed = set(newest.departed) if newest else set()
+    missing = sorted(known - departed - set(here))
+    if here:
+        yield f"  round {number}: {', '.join(here)} waiting" + (
+            f" for {', '.join(missing)}" if missing else ""
+        )
+    elif missing:
+        yield f"  round {number}: {', '.join(missing)} training"
+    if departed:
+        yield f"  finished: {', '.join(sorted(departed))}"
+
+
+def _collected(store: ObjectStore, found: Found, closed: list[int]) -> str:
+    """Delete the vectors of rounds older than the newest; those of the newest and the open one may still be read."""
+    newest = closed[-1] if closed else 0
+    freed = 0
+    for key, size in found.sizes.items():
+        match = re.fullmatch(r"(?:payloads|rounds)/([0-9]{6,})/(?:contributions/)?[^/]+", key)
+        if match and 0 < int(match[1]) < newest and not key.endswith("merged.json"):
+            store.delete(found.prefix + key)
+            freed += size
+    return f"  deleted {_size(freed)} of rounds before {newest}"
+
+
+def _closed(found: Found) -> Iterator[int]:
+    for key in found.sizes:
+        match = documents.MERGED.fullmatch(key)
+        if match:
+            yield int(match[1])
+
+
+def _open(storage: StorageConfig) -> ObjectStore:
+    from pathlib import Path
+
+    from hpc_lstm.sync.objects import open_store
+
+    return open_store(storage, Path())
+
+
+def _runs(store: ObjectStore, run: str) -> list[Found]:
+    """All runs in a store, or the one of a name."""
+    runs: dict[str, dict[str, int]] = {}
+    for key, size in store.list(f"{run}/" if run else ""):
+        name, slash, rest = key.partition("/")
+        if slash:
+            runs.setdefault(name, {})[rest] = size
+    return [Found(name, f"{name}/", sizes) for name, sizes in sorted(runs.items())]
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def storage_at(url: str, endpoint_url: str) -> StorageConfig:
+    """``[storage]`` of a command line.
+
+    Raises:
+        ConfigError: the address is none.
+    """
+    from hpc_lstm import config as configuration
+
+    if not url:
+        raise InputError('URL: must be "s3://bucket/prefix" or "file:///folder"')
+    tables = {"data": {"store": "unused"}, "storage": {"url": url, "endpoint_url": endpoint_url}}
+    return configuration.parse(tables, "URL").storage

@@ -1,0 +1,196 @@
+"""Two jobs of two ranks each that share nothing but an object store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from launcher import kill, launch, program, ranks_of, start, wait_until
+from s3_bucket import SECRET_KEY, Bucket
+from small_job import write_config, write_store
+
+SIGNING_KEY = "planted-signing-key-0123456789abcdef"
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return f'url = "file://{tmp_path}/shared"'
+    bucket = request.getfixturevalue("bucket")
+    return f'url = "s3://{bucket.name}/team"\nendpoint_url = "{bucket.endpoint}"'
+
+
+def cluster(
+    folder: Path, name: str, storage: str, shard: str = "", sync: str = "", **settings: Any
+) -> list[str]:
+    """The command of one cluster, with a run directory of its own."""
+    more = (
+        f'[storage]\n{storage}\n[sync]\ncluster = "{name}"\nrun = "prices"\nexpected = 2\nevery = 2\n{sync}'
+    )
+    store = folder / "market.h5"
+    if not store.exists():
+        write_store(store, [150, 90, 120, 100])
+    config = write_config(folder, name, store=store, more=more, **settings)
+    extra = ["--set", f"data.shard={shard}"] if shard else []
+    return program("train", str(config), *extra, "--run-dir", str(folder / f"run-{name}"))
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
+    ended = []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            for one in processes:
+                kill(one)
+            raise AssertionError(f"hung\n{process.communicate()}") from None
+        ended.append((process.returncode, out, err))
+    return ended
+
+
+def weights(folder: Path, name: str) -> np.ndarray:
+    """Of model.keras, without TensorFlow in this process."""
+    import io
+    import zipfile
+
+    import h5py
+
+    found = []
+    with zipfile.ZipFile(folder / f"run-{name}" / "model.keras") as archive:
+        data = archive.read("model.weights.h5")
+    with h5py.File(io.BytesIO(data), "r") as file:
+        file.visititems(
+            lambda _, item: found.append(np.ravel(item[()])) if isinstance(item, h5py.Dataset) else None
+        )
+    return np.concatenate(found)
+
+
+def metrics(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / f"run-{name}" / "metrics.json").read_text())
+
+
+def same_model(folder: Path) -> bool:
+    return weights(folder, "alpha").tobytes() == weights(folder, "beta").tobytes()
+
+
+@pytest.mark.parametrize(
+    "sync",
+    ["", 'outer = "nesterov"\npayload = "bfloat16"', "overlap = true"],
+    ids=["average", "nesterov, bfloat16", "overlap"],
+)
+def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str) -> None:
+    commands = [
+        cluster(tmp_path, name, storage, shard, sync) for name, shard in (("alpha", "1/2"), ("beta", "2/2"))
+    ]
+    ended = finish(*(start(2, command) for command in commands))
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert same_model(tmp_path)
+    told = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]
+    assert told[0]["round"] == told[1]["round"] > 2
+    assert all(one["clusters_missing"] == 0 and one["bytes_put"] > 0 for one in told)
+
+
+def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path, storage: str) -> None:
+    commands = {
+        name: cluster(tmp_path, name, storage, sync="deadline_s = 100\nlease_s = 2", epochs=8)
+        for name in ("alpha", "beta")
+    }
+    alpha, beta = (start(2, command) for command in commands.values())
+    log = tmp_path / "run-beta" / "log" / "rank-00000.log"
+    wait_until(lambda: log.exists() and "round 3 has closed" in log.read_text(), beta)
+    kill(beta)
+    beta.communicate()
+    again = start(2, [*commands["beta"], "--resume"])
+    ended = finish(alpha, again)
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert same_model(tmp_path)
+
+
+def test_a_cluster_that_never_comes_holds_nobody_up_beyond_the_deadline(tmp_path: Path) -> None:
+    storage = f'url = "file://{tmp_path}/shared"'
+    command = cluster(tmp_path, "alpha", storage, sync="deadline_s = 0.2\nquorum = 1", epochs=1)
+    done = launch(2, command)
+    assert done.returncode == 0, done.stderr
+    assert metrics(tmp_path, "alpha")["sync"]["clusters_missing"] == 1
+    assert "1 of 2 clusters had not finished" in done.stdout
+
+
+def test_a_signal_while_waiting_for_others_stops_with_a_checkpoint(tmp_path: Path) -> None:
+    storage = f'url = "file://{tmp_path}/shared"'
+    command = cluster(tmp_path, "alpha", storage)
+    waiting = start(2, command)
+    brought = tmp_path / "shared" / "prices" / "rounds" / "000001" / "contributions" / "alpha.json"
+    wait_until(brought.exists, waiting)
+    time.sleep(0.5)
+    for pid in ranks_of(waiting):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)
+    ((code, out, err),) = finish(waiting)
+    assert code == 75, (out, err)
+    both = [start(2, [*command, "--resume"]), start(2, cluster(tmp_path, "beta", storage))]
+    assert [code for code, _, _ in finish(*both)] == [0, 0]
+    assert same_model(tmp_path)
+
+
+def test_a_name_that_is_taken_is_refused_while_its_owner_lives(tmp_path: Path) -> None:
+    storage = f'url = "file://{tmp_path}/shared"'
+    owner = start(1, cluster(tmp_path, "alpha", storage))
+    try:
+        wait_until((tmp_path / "shared" / "prices" / "rounds" / "000001").exists, owner)
+        command = cluster(tmp_path, "alpha", storage, sync="lease_s = 4")
+        command[-1] += "-second"
+        second = launch(1, [*command, "--resume"])
+    finally:
+        kill(owner)
+        owner.communicate()
+    assert second.returncode == 2
+    assert 'sync.cluster = "alpha": a job on ' in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+
+
+def test_another_network_is_refused_by_the_key_that_differs(tmp_path: Path) -> None:
+    storage = f'url = "file://{tmp_path}/shared"'
+    sync = "deadline_s = 0.1\nquorum = 1"
+    first = launch(1, cluster(tmp_path, "alpha", storage, sync=sync, epochs=1))
+    assert first.returncode == 0, first.stderr
+    second = launch(2, [*cluster(tmp_path, "beta", storage, sync=sync), "--set", "model.units=6"])
+    assert second.returncode == 2
+    assert second.stderr.strip() == (
+        "hpc-lstm: error: model.units: is 6 here and 5 in the run that the clusters share; use the same value, or "
+        "another sync.run"
+    )
+    assert not (tmp_path / "run-beta").exists(), "a start that came to nothing leaves nothing"
+
+
+def test_no_secret_is_in_any_artefact(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY)
+    storage = f'url = "s3://{bucket.name}/team"\nendpoint_url = "{bucket.endpoint}"'
+    command = cluster(tmp_path, "alpha", storage, sync="deadline_s = 0.1\nquorum = 1", epochs=1)
+    done = launch(2, command)
+    assert done.returncode == 0, done.stderr
+    said = [done.stdout.encode(), done.stderr.encode()]
+    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY[::-1])
+    command[-1] += "-other"
+    other = launch(1, [*command, "--set", "sync.cluster=beta"])
+    assert other.returncode == 2
+    assert "run.json: is not signed with the key in HPC_LSTM_SYNC_KEY" in other.stderr
+    said += [other.stdout.encode(), other.stderr.encode()]
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    listed = bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]
+    objects = [
+        bucket.client.get_object(Bucket=bucket.name, Key=entry["Key"])["Body"].read() for entry in listed
+    ]
+    assert any(b'"signature"' in data for data in objects)
+    for data in [*said, *files, *objects]:
+        for secret in (SECRET_KEY, SIGNING_KEY, SIGNING_KEY[::-1]):
+            assert secret.encode() not in data
