@@ -25,7 +25,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test soak lint bench gpu-test gpu-bench docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ demo: venv  ## train on the shipped prices on 2 ranks; results in demo/
 
 test: venv  ## run the tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
+	@HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/test_rounds.py -k schedules --timeout 14400
 
 lint: venv  ## ruff and mypy
 	@$(BIN)/ruff check .
