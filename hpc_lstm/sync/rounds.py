@@ -177,6 +177,7 @@ class Rounds:
         self._momentum: np.ndarray | None = None  # of that round, if known
         self._brought: tuple[str, bytes] | None = None  # key and bytes of the contribution under way
         self._refused: set[str] = set()
+        self._too_old = 0  # the round that this cluster must thin out
 
     @property
     def complete(self) -> bool:
@@ -366,6 +367,7 @@ class Rounds:
                 return (yield from self._settle(number, weights, samples))
             if looks and looks % CARE == 0:
                 yield from self._care(number)
+            yield from self._thin_out()  # here, where there may be time
             yield from self._look(number, there, known)
             here = departed | {one.cluster for one in known.values()}
             expired = now - begun >= terms.deadline_s
@@ -442,7 +444,7 @@ class Rounds:
         )
         key = documents.merged_key(number)
         if (yield Put(key, documents.write(result, key, self._seal))):
-            yield from self._thin_out(number)
+            self._too_old = number - terms.keep
         return True
 
     def _contributed(self, number: int, one: Contribution) -> Wanted:
@@ -464,9 +466,9 @@ class Rounds:
             self._momentum = yield from self._vector(number, payload, len(self.standing.base))
         return self._momentum
 
-    def _thin_out(self, number: int) -> Wanted:
-        """Remove the vectors of the round that is now too old to be kept, and what was brought to it."""
-        old = number - self.terms.keep
+    def _thin_out(self) -> Wanted:
+        """Remove the vectors of the round that is too old to be kept, and what was brought to it."""
+        old, self._too_old = self._too_old, 0
         if old < 1:
             return
         for prefix in (f"payloads/{old:06d}/", documents.contributions_prefix(old)):

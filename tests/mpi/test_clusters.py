@@ -32,9 +32,7 @@ def cluster(
     folder: Path, name: str, storage: str, shard: str = "", sync: str = "", **settings: Any
 ) -> list[str]:
     """The command of one cluster, with a run directory of its own."""
-    more = (
-        f'[storage]\n{storage}\n[sync]\ncluster = "{name}"\nrun = "prices"\nexpected = 2\nevery = 2\n{sync}'
-    )
+    more = f'[storage]\n{storage}\n[sync]\ncluster = "{name}"\nrun = "prices"\nexpected = 2\n{sync}'
     store = folder / "market.h5"
     if not store.exists():
         write_store(store, [150, 90, 120, 100])

@@ -144,9 +144,10 @@ def test_clusters_without_faults_count_every_window_once(outer: str, payload: st
     run_all(world, world.clusters)
     assert len(world.store.counted) == world.next_window == 12
     assert len({cluster.result.tobytes() for cluster in world.clusters}) == 1  # type: ignore[union-attr]
-    # 4 rounds and the final one; the vectors of the newest two are kept.
+    # 4 rounds and the final one; of the newest three the vectors are there, of which two are to be kept.
     assert sorted({key.split("/")[1] for key in world.store.objects if key.startswith("payloads/")}) == [
         "000000",
+        "000003",
         "000004",
         "000005",
     ]
