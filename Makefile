@@ -25,10 +25,10 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test soak lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test soak test-services lint bench gpu-test gpu-bench docs clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo "  PYTHON=python3.12 picks the interpreter, MPI=system uses the machine's own MPI."
 
 INSTALLED = $(VENV)/installed-$(MPI)$(if $(GPU),-gpu)
@@ -45,6 +45,11 @@ test: venv  ## run the tests
 
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
 	@HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/test_rounds.py -k schedules --timeout 14400
+
+test-services: venv  ## run the tests that need real services; root on Debian, which installs them
+	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+	    { echo "make test-services: installs a Ceph S3 server by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
+	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
 
 lint: venv  ## ruff and mypy
 	@$(BIN)/ruff check .

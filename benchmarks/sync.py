@@ -4,9 +4,9 @@
 
 Three questions, answered with the protocol's own code (``sync.rounds``) against a folder:
 
-- Loss after the same number of windows for 1, 2, 4 and 8 clusters, mean and DiLoCo's outer step, a round every 1, 4, 16,
-  64 and 512 steps, on a made universe whose best possible error is known. The clusters are engines in this process that
-  take turns; each has its own share of the symbols, and Adam's moments stay with it.
+- Loss after the same number of windows for 1, 2, 4 and 8 clusters, mean and DiLoCo's outer step, a round every 1, 4,
+  16, 64 and 512 steps, on a made universe whose best possible error is known. The clusters are engines in this
+  process that take turns; each has its own share of the symbols, and Adam's moments stay with it.
 - Bytes per window that a cluster sends and receives, against an all-reduce of the gradients at each step, which moves
   2 (N - 1) / N of the vector each way.
 - Time of a round against the size of the vector, and against the number of clusters, which then only bring vectors.
@@ -18,6 +18,7 @@ import argparse
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ from hpc_lstm.sync.seal import Seal
 from hpc_lstm.world import World
 
 BATCH = 32
+# Amazon S3 Standard, us-east-1: https://aws.amazon.com/s3/pricing/
+PUT_DOLLARS, GET_DOLLARS = 0.005 / 1000, 0.0004 / 1000
 LOG = logging.getLogger("benchmark")
 
 
@@ -148,6 +151,50 @@ def loss(clusters: list[Cluster], outer: str, every: int, windows: int) -> dict[
     }
 
 
+class Counting:
+    """A folder that counts its requests by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._store, self.counts = FolderStore(folder), Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        self.counts[name] += 1
+        return getattr(self._store, name)
+
+
+def cost() -> dict[str, Any]:
+    """Requests of a cluster of two that come to each round together, and what a day of them costs at list prices.
+
+    A round a minute; a listing every two seconds while waiting half a minute for the other; the lease's beats.
+    """
+    turns, length = 20, 1000
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [Counting(Path(folder)) for _ in range(2)]
+        sides = [Rounds(Terms(cluster=f"c{n}", expected=2, keep=2), Seal()) for n in range(2)]
+        for side, store in zip(sides, stores, strict=True):
+            Errand(side.join(np.zeros(length, np.float32), {}, "0" * 64), store, "run/", LOG, 1).result()
+            store.counts.clear()
+        for turn in range(turns):
+            errands = [
+                Errand(side.meet(np.full(length, turn, np.float32), turn + 1), store, "run/", LOG, 1)
+                for side, store in zip(sides, stores, strict=True)
+            ]
+            for errand in errands:
+                errand.result()
+    mean = {
+        name: sum(store.counts[name] for store in stores) / 2 / turns
+        for name in ("put_new", "get", "list", "delete")
+    }
+    beats = 86_400 / 15
+    puts_and_lists = 1440 * (mean["put_new"] + mean["list"] + 15) + 2 * beats
+    return {
+        "requests_per_round": mean,
+        "dollars_per_put_or_list": PUT_DOLLARS,
+        "dollars_per_get": GET_DOLLARS,
+        "dollars_per_cluster_and_day": puts_and_lists * PUT_DOLLARS + 1440 * mean["get"] * GET_DOLLARS,
+    }
+
+
 def round_time(count: int, length: int, turns: int) -> float:
     """Median seconds of a round of ``count`` clusters that bring vectors of ``length`` numbers."""
     generator = np.random.default_rng(0)
@@ -213,7 +260,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer clusters, sizes and windows")
     quick = parser.parse_args().quick
     counts, intervals = ((1, 2), (4, 16)) if quick else ((1, 2, 4, 8), (1, 4, 16, 64, 512))
-    windows = BATCH * 8 * (32 if quick else 512)
+    windows = BATCH * 8 * (32 if quick else 256)
     results: dict[str, Any] = {"machine": describe(), "windows": windows, "batch": BATCH, "loss": []}
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "market.h5"
@@ -239,6 +286,8 @@ def main() -> None:
     results["seconds_by_clusters_0.1_MB"] = {
         str(count): round_time(count, 25_000, 3) for count in ((2, 8) if quick else (2, 4, 8, 16, 32, 64))
     }
+    results["cost"] = cost()
+    print(results["cost"])
     print(results["seconds_by_megabytes"], results["seconds_by_clusters_0.1_MB"])
     write_results("sync", results)
     plot(results, Path(__file__).parent / "results" / "sync.png")

@@ -115,7 +115,8 @@ class S3Store:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
             except self._client_error as error:
-                if _status(error) == 404 and _code(error) != "NoSuchBucket":
+                missing = _status(error) == 404 and _code(error) != "NoSuchBucket"
+                if missing or (_status(error) == 403 and self._is_missing(key)):
                     raise NotFoundError(f"{self._url(key)}: no such object") from None
                 raise
             size = int(answer["ContentLength"])
@@ -127,6 +128,14 @@ class S3Store:
             return answer["Body"].read()
 
         return self._try(read, self._timeout_s, key)
+
+    def _is_missing(self, key: str) -> bool:
+        """Whether a refused object is not there: who may list below a prefix only is told 403 instead of 404."""
+        try:
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(key), MaxKeys=1)
+        except self._client_error:
+            return False
+        return all(entry["Key"] != self._key(key) for entry in found.get("Contents", ()))
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []
