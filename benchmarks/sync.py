@@ -183,10 +183,10 @@ def cost() -> dict[str, Any]:
                 errand.result()
     mean = {
         name: sum(store.counts[name] for store in stores) / 2 / turns
-        for name in ("put_new", "get", "list", "delete")
+        for name in ("put_new", "put", "get", "list", "delete")
     }
     beats = 86_400 / 15
-    puts_and_lists = 1440 * (mean["put_new"] + mean["list"] + 15) + 2 * beats
+    puts_and_lists = 1440 * (mean["put_new"] + mean["put"] + mean["list"] + 15) + 2 * beats
     return {
         "requests_per_round": mean,
         "dollars_per_put_or_list": PUT_DOLLARS,

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from hpc_lstm.errors import StorageError, from_os_error
+from hpc_lstm.sync.documents import PAYLOADS
 from hpc_lstm.sync.objects import NotFoundError, ObjectStore, TooLargeError
 from hpc_lstm.sync.rounds import Delete, Get, List, Operation, Pause, Put, Wanted
 
@@ -106,6 +107,9 @@ class Errand:
     def _put(self, operation: Put) -> bool:
         key = self._prefix + operation.key
         try:
+            if operation.key.startswith(PAYLOADS):
+                self._store.put(key, operation.data)
+                return True
             return self._store.put_new(key, operation.data)
         except OSError as error:
             known = from_os_error(error)

@@ -73,6 +73,9 @@ class FolderStore:
             _sync_folder(folder)
         return True
 
+    def put(self, key: str, data: bytes) -> None:
+        self.put_new(key, data)
+
     def get(self, key: str, limit: int | None = None) -> bytes:
         path = self._root / checked_key(key)
         try:

@@ -1,7 +1,7 @@
 """Object stores: named bytes that are put once, read whole, listed and deleted. A folder or a bucket of S3.
 
-``put_new`` is the only way in, and it is create-once: of several writers of one key, one wins and the others learn
-of it. What is listed can be read whole. Checkpoints need no more.
+``put_new`` is create-once: of several writers of one key, one wins and the others learn of it. ``put`` is for objects
+whose name says their content. What is listed can be read whole.
 """
 
 from __future__ import annotations
@@ -42,6 +42,13 @@ class ObjectStore(Protocol):
 
         Raises:
             OSError: it could not be put into a folder; ``errors.from_os_error`` knows what will not pass.
+        """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Create an object whose name is the hash of its content, so that it does not matter who put it, or twice.
+
+        Raises:
+            OSError: as ``put_new``.
         """
 
     def get(self, key: str, limit: int | None = None) -> bytes:

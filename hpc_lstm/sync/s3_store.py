@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ _TRANSIENT = (408, _CONFLICT, 425, 429)
 # Said with status 400, and yet they pass.
 _TRANSIENT_CODES = ("RequestTimeout", "Throttling", "ThrottlingException", "SlowDown")
 _NOT_IMPLEMENTED = 501
+# Objects from this size on go in parts of that size, so many at once.
+_LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
 # An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
@@ -110,13 +113,25 @@ class S3Store:
         except (NotFoundError, TooLargeError):
             return False
 
+    def put(self, key: str, data: bytes) -> None:
+        def put() -> None:
+            self._client.upload_fileobj(
+                io.BytesIO(data),
+                self._bucket,
+                self._key(key),
+                ExtraArgs=self._put_options,
+                Config=self._in_parts(),
+            )
+
+        self._try(put, self._timeout_s, key)
+
     def get(self, key: str, limit: int | None = None) -> bytes:
         def read() -> bytes:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
             except self._client_error as error:
                 missing = _status(error) == 404 and _code(error) != "NoSuchBucket"
-                if missing or (_status(error) == 403 and self._is_missing(key)):
+                if missing or (_code(error) == "AccessDenied" and self._is_missing(key)):
                     raise NotFoundError(f"{self._url(key)}: no such object") from None
                 raise
             size = int(answer["ContentLength"])
@@ -125,7 +140,12 @@ class S3Store:
                 raise TooLargeError(
                     f"{self._url(key)}: {size} bytes, more than the {limit} expected: not read"
                 )
-            return answer["Body"].read()
+            if size < _LARGE:
+                return answer["Body"].read()
+            answer["Body"].close()
+            whole = io.BytesIO()
+            self._client.download_fileobj(self._bucket, self._key(key), whole, Config=self._in_parts())
+            return whole.getvalue()
 
         return self._try(read, self._timeout_s, key)
 
@@ -154,6 +174,12 @@ class S3Store:
 
     def discard_unfinished(self, prefix: str) -> None:
         """Nothing to do: a put that was not finished leaves nothing."""
+
+    def _in_parts(self) -> Any:
+        """How large objects go: in parts at once, of which none is left behind if one fails."""
+        from boto3.s3.transfer import TransferConfig
+
+        return TransferConfig(multipart_threshold=_LARGE, multipart_chunksize=_PART, max_concurrency=_AT_ONCE)
 
     def _try(self, work: Callable[[], T], timeout_s: float, key: str = "") -> T:
         """``work()``, with retries; what is the matter in one line, without a word of the server's own."""

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Ceph
 from launcher import kill, launch, program, start, wait_until
@@ -42,6 +43,18 @@ def test_objects_are_put_once_read_listed_and_deleted(ceph: Ceph, ceph_bucket: s
     assert [key for key, _ in objects.list("many/")] == [f"many/{number:05d}" for number in range(1005)]
     objects.delete("a/b")
     assert objects.list("a/") == []
+
+
+def test_large_vectors_go_and_come_in_parts(ceph: Ceph, ceph_bucket: str, owner: tuple[str, str]) -> None:
+    data = np.random.default_rng(0).bytes(41_000_001)
+    objects = store(ceph, ceph_bucket)
+    objects.put("payloads/000001/x", data)
+    objects.put("payloads/000001/x", data)  # by another cluster
+    assert objects.get("payloads/000001/x", len(data)) == data
+    with pytest.raises(TooLargeError):
+        objects.get("payloads/000001/x", len(data) - 1)
+    head = ceph.client(*owner).head_object(Bucket=ceph_bucket, Key="team/payloads/000001/x")
+    assert head["ETag"].strip('"').endswith("-5"), "in five parts"
 
 
 def test_of_eight_racing_writers_one_wins(ceph: Ceph, ceph_bucket: str) -> None:

@@ -21,6 +21,9 @@ class Wrapped:
     def put_new(self, key: str, data: bytes) -> bool:
         return self.store.put_new(key, data)
 
+    def put(self, key: str, data: bytes) -> None:
+        self.store.put(key, data)
+
     def get(self, key: str, limit: int | None = None) -> bytes:
         return self.store.get(key, limit)
 

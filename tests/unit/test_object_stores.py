@@ -442,6 +442,7 @@ def test_refusals_are_one_line_each_and_final(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, method: str, status: int, code: str, advice: str
 ) -> None:
     store = s3(bucket)
+    bucket.client.put_object(Bucket=bucket.name, Key="team/runs/a", Body=b"1")
     calls = failing_client(store, monkeypatch, method, [error_of(status, code)] * 9)
     work = {
         "put_object": lambda: store.put_new("a", b"1"),
@@ -525,3 +526,52 @@ def test_looking_leaves_nothing_to_be_listed_and_can_be_repeated(bucket: Bucket)
         list(pool.map(S3Store.check, stores * 3))
     assert stores[0].list("") == []
     assert len(bucket.client.list_objects_v2(Bucket=bucket.name)["Contents"]) == 1
+
+
+# -- vectors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, (16 << 20) - 1, 16 << 20, (16 << 20) + 1, 40_000_003])
+def test_vectors_of_all_sizes_come_back_and_may_be_put_twice(store: ObjectStore, size: int) -> None:
+    data = os.urandom(size)
+    store.put("payloads/x", data)
+    store.put("payloads/x", data)
+    assert store.get("payloads/x", size) == data
+    if size:
+        with pytest.raises(TooLargeError):
+            store.get("payloads/x", size - 1)
+
+
+def test_a_part_that_fails_leaves_no_upload_behind(bucket: Bucket) -> None:
+    objects = s3(bucket, timeout_s=0.1)
+    calls = []
+
+    def fail(**kwargs: Any) -> None:
+        calls.append(kwargs)
+        raise ConnectionError("the network is gone")
+
+    objects._client.meta.events.register("before-call.s3.UploadPart", fail)
+    with pytest.raises(ConnectionError):
+        objects.put("payloads/x", bytes(40 << 20))
+    assert calls
+    left = bucket.client.list_multipart_uploads(Bucket=bucket.name)
+    assert "Uploads" not in left
+    with pytest.raises(NotFoundError):
+        objects.get("payloads/x")
+
+
+def test_who_may_list_below_a_prefix_only_is_told_what_is_missing(bucket: Bucket) -> None:
+    """S3 then answers 403 where there is no object."""
+    from botocore.exceptions import ClientError
+
+    objects = s3(bucket)
+    objects.put_new("there", b"x")
+    refused = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+
+    def refuse(**kwargs: Any) -> None:
+        raise ClientError(refused, "GetObject")
+
+    objects._client.get_object = refuse
+    with pytest.raises(NotFoundError):
+        objects.get("missing")
+    assert "access refused" in refusal(lambda: objects.get("there"))
