@@ -25,10 +25,11 @@ def take(folder: Path, cluster: str = "alpha", silence_s: float = SILENCE_S) -> 
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, host: str = "far") -> None:
+    """From here on, leases are taken by machines of which nothing is known."""
     monkeypatch.setattr(
         module,
         "identity",
-        lambda: {"host": host, "machine": host, "pid": 1, "started": "1", "job": "", "start": "0"},
+        lambda: {"host": host, "machine": "", "pid": 1, "started": "1", "job": "", "start": "0"},
     )
 
 
