@@ -23,6 +23,8 @@ from hpc_lstm.sync.objects import NotFoundError, ObjectStore
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
 LARGEST = 4096
 LOOK_S = 0.5
+# What an owner may ask others to wait at most.
+LONGEST_SILENCE_S = 3600.0
 # How long a beat under way may hold up the end.
 RELEASE_S = 3.0
 
@@ -79,16 +81,20 @@ class Lease:
     def _take(self) -> int:
         newest, beat, released = self._look()
         if newest and not released and not self._is_dead(newest):
-            begun = time.monotonic()
-            self._log.info("waiting whether the earlier owner of cluster name %s still lives", self._cluster)
-            while time.monotonic() - begun < self._silence_s:
-                time.sleep(min(LOOK_S, self._silence_s / 4))
+            begun, silence_s = time.monotonic(), max(self._silence_s, self._silence_of(newest))
+            self._log.info(
+                "waiting %g s whether the earlier owner of cluster name %s still lives",
+                silence_s,
+                self._cluster,
+            )
+            while time.monotonic() - begun < silence_s:
+                time.sleep(min(LOOK_S, silence_s / 4))
                 now = self._look()
                 if now[2]:
                     break
                 if now[:2] != (newest, beat):
                     raise self._taken(now[0])
-        mine = {**identity(), "token": secrets.token_hex(8)}
+        mine = {**identity(), "token": secrets.token_hex(8), "silence_s": self._silence_s}
         data = json.dumps(mine).encode()
         if not self._store.put_new(f"{self._prefix}{newest + 1:06d}.{0:09d}", data):
             raise self._taken(newest + 1)
@@ -116,6 +122,11 @@ class Lease:
         except (NotFoundError, StorageError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    def _silence_of(self, number: int) -> float:
+        """How long an owner may be silent, by its own setting; its beats are a quarter of that apart."""
+        told = self._owner(number).get("silence_s")
+        return min(float(told), LONGEST_SILENCE_S) if isinstance(told, (int, float)) else 0.0
 
     def _is_dead(self, number: int) -> bool:
         """True if the owner is known to be dead: an earlier start of this batch job, or a process of this machine."""

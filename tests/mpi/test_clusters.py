@@ -92,7 +92,7 @@ def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert same_model(tmp_path)
     told = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]
-    assert told[0]["round"] == told[1]["round"] > 2
+    assert told[0]["round"] == told[1]["round"] >= 1
     assert all(one["clusters_missing"] == 0 and one["bytes_put"] > 0 for one in told)
 
 
@@ -140,7 +140,7 @@ def test_a_signal_while_waiting_for_others_stops_with_a_checkpoint(tmp_path: Pat
 
 def test_a_name_that_is_taken_is_refused_while_its_owner_lives(tmp_path: Path) -> None:
     storage = f'url = "file://{tmp_path}/shared"'
-    owner = start(1, cluster(tmp_path, "alpha", storage))
+    owner = start(1, cluster(tmp_path, "alpha", storage, sync="lease_s = 8"))
     try:
         wait_until((tmp_path / "shared" / "prices" / "rounds" / "000001").exists, owner)
         command = cluster(tmp_path, "alpha", storage, sync="lease_s = 4")
