@@ -42,10 +42,11 @@ install() {
     installed || fail "the packages lack one of: ${PROGRAMS[*]}"
 }
 
-# Process ids of the daemons of this root and of no other: each names its configuration on its command line.
+# Process ids of the daemons of this root and of no other: each names its configuration on its command line
+# (grep, which must not find itself, reads it from a file).
 daemons() {
     local file pid
-    grep -lzxF -- "$CONF" /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
+    grep -lzxF -f <(echo "$CONF") /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
         pid=${file#/proc/}
         echo "${pid%/cmdline}"
     done || true
@@ -70,7 +71,7 @@ osd_data = $ROOT/osd
 mgr_data = $ROOT/mgr
 rgw_data = $ROOT/rgw
 run_dir = $ROOT/run
-admin_socket = $ROOT/run/\$name.asok
+admin_socket = $ROOT/run/\$name.\$pid.asok
 pid_file = $ROOT/run/\$name.pid
 log_file = $ROOT/log/\$name.log
 crash_dir = $ROOT/crash
