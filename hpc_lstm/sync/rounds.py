@@ -176,6 +176,7 @@ class Rounds:
         self._newest: Merged | None = None  # of round ``standing.number``
         self._momentum: np.ndarray | None = None  # of that round, if known
         self._brought: tuple[str, bytes] | None = None  # key and bytes of the contribution under way
+        self._made: dict[str, np.ndarray] = {}  # by key, what this cluster has merged itself
         self._refused: set[str] = set()
         self._too_old = 0  # the round that this cluster must thin out
 
@@ -421,7 +422,12 @@ class Rounds:
                 return False
             merged, after = outer.nesterov(base, merged, before, terms.outer_lr, terms.outer_momentum)
             momentum, _ = yield from self._put_vector(number, after, "float32", "change")
-        payload, _ = yield from self._put_vector(number, merged.astype(np.float32), "float32", "weights")
+        weights = merged.astype(np.float32)
+        payload, _ = yield from self._put_vector(number, weights, "float32", "weights")
+        # Whoever merges has what it has made, and need not read it back.
+        self._made = {documents.payload_key(number, payload.sha256): weights}
+        if momentum is not None:
+            self._made[documents.payload_key(number, momentum.sha256)] = after
         contributions = [one for one, _ in brought]
         result = Merged(
             round=number,
@@ -581,6 +587,8 @@ class Rounds:
     def _vector(self, number: int, payload: Payload, length: int) -> Wanted:
         """A vector, float32 [length], or None where it is missing or is not what its name says."""
         key = documents.payload_key(number, payload.sha256)
+        if key in self._made:
+            return self._made[key]
         data = yield Get(key, documents.nbytes(payload, length))
         if data is None:
             return None
