@@ -1,23 +1,28 @@
 """What do rounds of clusters cost, and what do they do to the loss?
 
-    python benchmarks/sync.py [--quick]
+    python benchmarks/sync.py [--quick] [--only loss|time|cost] [--url s3://bucket/prefix [--endpoint-url URL]]
 
-Three questions, answered with the protocol's own code (``sync.rounds``) against a folder:
+Three questions, answered with the protocol's own code (``sync.rounds``):
 
-- Loss after the same number of windows for 1, 2, 4 and 8 clusters, mean and DiLoCo's outer step, a round every 1, 4,
-  16, 64 and 512 steps, on a made universe whose best possible error is known. The clusters are engines in this
-  process that take turns; each has its own share of the symbols, and Adam's moments stay with it.
-- Bytes per window that a cluster sends and receives, against an all-reduce of the gradients at each step, which moves
-  2 (N - 1) / N of the vector each way.
-- Time of a round against the size of the vector, and against the number of clusters, which then only bring vectors.
+- Loss after the same number of windows for 1, 2, 4 and 8 clusters, mean and DiLoCo's outer step, vectors of float32
+  and bfloat16, a round every 1 to 1024 steps, on a made universe whose best possible error is known. The clusters are
+  engines in this process that take turns; each has its own share of the symbols, and Adam's moments stay with it.
+- Bytes per window that all clusters send and receive together, and that the one which merges does, against an
+  all-reduce of the gradients at each step, which moves 2 (N - 1) / N of the vector each way.
+- Time of a round against the size of the vector, and against the number of clusters, which then only bring vectors;
+  in a temporary folder, or in the object store at ``--url``, with credentials from where boto3 finds them.
+
+With ``--only``, the other results of an earlier run are kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,11 +35,13 @@ from machine import describe, write_results
 
 from hpc_lstm import config as configuration
 from hpc_lstm import preprocess
+from hpc_lstm.config import StorageConfig
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.preprocess.order import TrainOrder
 from hpc_lstm.sync.errand import Errand
 from hpc_lstm.sync.folder_store import FolderStore
+from hpc_lstm.sync.objects import ObjectStore, open_store
 from hpc_lstm.sync.rounds import Outcome, Rounds, Terms
 from hpc_lstm.sync.seal import Seal
 from hpc_lstm.world import World
@@ -92,20 +99,20 @@ class Cluster:
 
 
 @contextmanager
-def members(folder: Path, clusters: list[Cluster] | int, initial: np.ndarray, **terms: Any) -> Iterator[Any]:
+def members(
+    store: ObjectStore, count: int, initial: np.ndarray, prefix: str = "run/", **terms: Any
+) -> Iterator[Any]:
     """As many sides of one run, joined, and how to let all of them meet at once."""
-    count = clusters if isinstance(clusters, int) else len(clusters)
-    store = FolderStore(folder)
     sides = [
         Rounds(Terms(cluster=f"c{number:03d}", expected=count, keep=2, **terms), Seal())
         for number in range(count)
     ]
     for side in sides:
-        Errand(side.join(initial, {}, "0" * 64), store, "run/", LOG, 1).result()
+        Errand(side.join(initial, {}, "0" * 64), store, prefix, LOG, 1).result()
 
     def meet(weights: list[np.ndarray], samples: int) -> list[Outcome]:
         errands = [
-            Errand(side.meet(vector, samples), store, "run/", LOG, 1)
+            Errand(side.meet(vector, samples), store, prefix, LOG, 1)
             for side, vector in zip(sides, weights, strict=True)
         ]
         return [errand.result() for errand in errands]
@@ -113,7 +120,7 @@ def members(folder: Path, clusters: list[Cluster] | int, initial: np.ndarray, **
     yield sides, meet
 
 
-def loss(clusters: list[Cluster], outer: str, every: int, windows: int) -> dict[str, Any]:
+def loss(clusters: list[Cluster], outer: str, every: int, windows: int, payload: str) -> dict[str, Any]:
     """Validation error over all clusters' windows after they have trained on ``windows`` together."""
     steps = windows // (BATCH * len(clusters))
     for one in clusters:
@@ -121,7 +128,7 @@ def loss(clusters: list[Cluster], outer: str, every: int, windows: int) -> dict[
     initial = clusters[0].fresh[0]
     with (
         tempfile.TemporaryDirectory() as folder,
-        members(Path(folder), clusters, initial, outer=outer) as (
+        members(FolderStore(Path(folder)), len(clusters), initial, outer=outer, payload=payload) as (
             sides,
             meet,
         ),
@@ -136,18 +143,21 @@ def loss(clusters: list[Cluster], outer: str, every: int, windows: int) -> dict[
             for one, vector, outcome in zip(clusters, weights, meet(weights, done * BATCH), strict=True):
                 one.engine.set_parameters(outcome.applied(vector))
         sums = [one.error() for one in clusters]
-        moved = sides[0].bytes_put + sides[0].bytes_got
+        moved = [side.bytes_put + side.bytes_got for side in sides]
     mean = sum(total for total, _ in sums) / sum(count for _, count in sums)
     allreduce = 2 * 4 * len(initial) * 2 * (len(clusters) - 1) / len(clusters) / BATCH
-    per_window = moved / (done * BATCH)
+    together, most = sum(moved) / len(moved) / (done * BATCH), max(moved) / (done * BATCH)
     return {
         "clusters": len(clusters),
         "outer": outer,
+        "payload": payload,
         "every": every,
         "rmse_scaled": float(np.sqrt(mean)),
-        "bytes_per_window": per_window,
+        "bytes_per_window": together,
+        "bytes_per_window_of_the_busiest": most,
         "allreduce_bytes_per_window": allreduce,
-        "fewer_bytes_than_allreduce": allreduce / per_window if len(clusters) > 1 else None,
+        "fewer_bytes_than_allreduce": allreduce / together if len(clusters) > 1 else None,
+        "fewer_bytes_of_the_busiest": allreduce / most if len(clusters) > 1 else None,
     }
 
 
@@ -195,19 +205,23 @@ def cost() -> dict[str, Any]:
     }
 
 
-def round_time(count: int, length: int, turns: int) -> float:
+def round_time(place: ObjectStore | None, count: int, length: int, turns: int) -> float:
     """Median seconds of a round of ``count`` clusters that bring vectors of ``length`` numbers."""
     generator = np.random.default_rng(0)
     taken = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        members(Path(folder), count, np.zeros(length, np.float32)) as (_, meet),
-    ):
-        for turn in range(turns):
-            weights = [generator.normal(size=length).astype(np.float32) for _ in range(count)]
-            begun = time.perf_counter()
-            meet(weights, turn + 1)
-            taken.append(time.perf_counter() - begun)
+    prefix = f"benchmark-{uuid.uuid4().hex}/"
+    with tempfile.TemporaryDirectory() as folder:
+        store = place or FolderStore(Path(folder))
+        try:
+            with members(store, count, np.zeros(length, np.float32), prefix) as (_, meet):
+                for turn in range(turns):
+                    weights = [generator.normal(size=length).astype(np.float32) for _ in range(count)]
+                    begun = time.perf_counter()
+                    meet(weights, turn + 1)
+                    taken.append(time.perf_counter() - begun)
+        finally:
+            for key, _ in store.list(prefix):
+                store.delete(key)
     return median(taken)
 
 
@@ -228,28 +242,77 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for count in sorted({one["clusters"] for one in results["loss"]}):
-        for outer, style in (("average", "-"), ("nesterov", "--")):
+    for count in sorted({one["clusters"] for one in results["loss"]} - {1}):
+        for outer, payload, style in (
+            ("average", "float32", "-"),
+            ("nesterov", "float32", "--"),
+            ("nesterov", "bfloat16", ":"),
+        ):
             points = [
                 (o["every"], o["rmse_scaled"])
                 for o in results["loss"]
-                if (o["clusters"], o["outer"]) == (count, outer)
+                if (o["clusters"], o["outer"], o["payload"]) == (count, outer, payload)
             ]
             left.plot(
                 *zip(*points, strict=True),
                 style,
-                marker="o",
-                label=f"{count} clusters, {outer}",
+                marker=".",
+                label=f"{count} clusters, {outer}, {payload}",
                 color=f"C{count.bit_length()}",
             )
     left.axhline(results["best_rmse_scaled"], color="black", label="best possible")
     left.set(xscale="log", xlabel="steps between rounds", ylabel="validation RMSE, scaled")
     left.legend(fontsize=6)
-    sizes = results["seconds_by_megabytes"]
-    right.plot([float(size) for size in sizes], list(sizes.values()), marker="o", label="2 clusters, by size")
-    right.set(xscale="log", yscale="log", xlabel="vector, MB", ylabel="seconds a round")
+    for key, name in (("round_times", "folder"), ("round_times_object_store", "S3")):
+        if key in results:
+            sizes = results[key]["seconds_by_megabytes"]
+            right.plot([float(size) for size in sizes], list(sizes.values()), marker="o", label=name)
+    right.set(xscale="log", yscale="log", xlabel="vector, MB", ylabel="seconds a round of 2 clusters")
     right.legend()
     FigureCanvasAgg(figure).print_png(str(path))
+
+
+def losses(quick: bool) -> dict[str, Any]:
+    """Loss and bytes of each number of clusters, interval, outer step and encoding."""
+    counts, intervals = ((1, 2), (4, 16)) if quick else ((1, 2, 4, 8), (1, 4, 16, 64, 512, 1024))
+    windows = BATCH * 8 * (32 if quick else 512)
+    results: dict[str, Any] = {"windows": windows, "batch": BATCH, "loss": []}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "market.h5"
+        synthesize(store, symbols=16, days=800, seed=0)
+        for count in counts:
+            clusters = [Cluster(store, number, count) for number in range(count)]
+            results.setdefault("best_rmse_scaled", best_rmse_scaled(MarketStore(store), clusters[0]))
+            # One cluster alone has nobody to meet, and less than two rounds are none to speak of.
+            fit = [every for every in intervals if 2 * every * BATCH * count <= windows]
+            for every in fit if count > 1 else fit[-1:]:
+                for outer, payload in (
+                    ("average", "float32"),
+                    ("nesterov", "float32"),
+                    ("nesterov", "bfloat16"),
+                ):
+                    found = loss(clusters, outer, every, windows, payload)
+                    results["loss"].append(found)
+                    fewer = found["fewer_bytes_than_allreduce"]
+                    print(
+                        f"{count} clusters, {outer}, {payload}, every {every}: RMSE {found['rmse_scaled']:.5f} "
+                        f"(best {results['best_rmse_scaled']:.5f})"
+                        + (f", {fewer:.1f} times fewer bytes" if fewer else ""),
+                        flush=True,
+                    )
+    return results
+
+
+def times(quick: bool, place: ObjectStore | None) -> dict[str, Any]:
+    """Seconds of a round by size and by number of clusters."""
+    sizes = (0.1, 1, 10) if quick else (0.1, 1, 10, 100, 400)
+    counts = (2, 8) if quick else (2, 4, 8, 16, 32, 64)
+    found = {
+        "seconds_by_megabytes": {str(mb): round_time(place, 2, int(mb * 250_000), 3) for mb in sizes},
+        "seconds_by_clusters_0.1_MB": {str(count): round_time(place, count, 25_000, 3) for count in counts},
+    }
+    print(found)
+    return {"round_times" if place is None else "round_times_object_store": {"machine": describe()} | found}
 
 
 def main() -> None:
@@ -258,39 +321,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="fewer clusters, sizes and windows")
-    quick = parser.parse_args().quick
-    counts, intervals = ((1, 2), (4, 16)) if quick else ((1, 2, 4, 8), (1, 4, 16, 64, 512))
-    windows = BATCH * 8 * (32 if quick else 256)
-    results: dict[str, Any] = {"machine": describe(), "windows": windows, "batch": BATCH, "loss": []}
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "market.h5"
-        synthesize(store, symbols=16, days=800, seed=0)
-        for count in counts:
-            clusters = [Cluster(store, number, count) for number in range(count)]
-            results.setdefault("best_rmse_scaled", best_rmse_scaled(MarketStore(store), clusters[0]))
-            for every in intervals:
-                for outer in ("average", "nesterov"):
-                    found = loss(clusters, outer, every, windows)
-                    results["loss"].append(found)
-                    fewer = found["fewer_bytes_than_allreduce"]
-                    print(
-                        f"{count} clusters, {outer}, every {every}: RMSE {found['rmse_scaled']:.5f} "
-                        f"(best {results['best_rmse_scaled']:.5f})"
-                        + (f", {fewer:.1f} times fewer bytes" if fewer else ""),
-                        flush=True,
-                    )
-    results["seconds_by_megabytes"] = {
-        str(size): round_time(2, int(size * 250_000), 3)
-        for size in ((0.1, 1, 10) if quick else (0.1, 1, 10, 100, 400))
-    }
-    results["seconds_by_clusters_0.1_MB"] = {
-        str(count): round_time(count, 25_000, 3) for count in ((2, 8) if quick else (2, 4, 8, 16, 32, 64))
-    }
-    results["cost"] = cost()
-    print(results["cost"])
-    print(results["seconds_by_megabytes"], results["seconds_by_clusters_0.1_MB"])
+    parser.add_argument("--only", choices=("loss", "time", "cost"))
+    parser.add_argument("--url", help="object store of the rounds that are timed; default: a folder")
+    parser.add_argument("--endpoint-url")
+    args = parser.parse_args()
+    target = Path(__file__).parent / "results" / "sync.json"
+    results: dict[str, Any] = json.loads(target.read_text()) if args.only and target.exists() else {}
+    if args.only in (None, "loss"):
+        results |= {"machine": describe()} | losses(args.quick)
+    if args.only in (None, "time"):
+        place = None
+        if args.url:
+            config = StorageConfig(url=args.url, endpoint_url=args.endpoint_url or "")
+            place = open_store(config, Path())
+            place.check()
+        results |= times(args.quick, place)
+    if args.only in (None, "cost"):
+        results["cost"] = cost()
+        print(results["cost"])
     write_results("sync", results)
-    plot(results, Path(__file__).parent / "results" / "sync.png")
+    plot(results, target.with_suffix(".png"))
 
 
 if __name__ == "__main__":
