@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from hpc_lstm import account, claim, forecast, gpu, pace, preprocess, snapshot
+from hpc_lstm import account, claim, clocks, forecast, gpu, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.history import History
@@ -57,6 +57,7 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
         log = open_log(run, world)
         try:
+            clocks.compare(world, timeline)
             training = Training(config, run, world, timeline, log)
             training.begin(resume)
             try:
@@ -124,6 +125,7 @@ class Training:
                     config,
                     self.engine,
                     self.log,
+                    self.timeline,
                 )
                 self.clusters.take_name()
             if not resume:
@@ -251,7 +253,10 @@ class Training:
         return float(self.world.sum(np.array([error]))[0])
 
     def checkpoint(self, *, wait: bool) -> None:
-        """Write the state of all ranks; with ``wait``, return when it is safe."""
+        """Write the state of all ranks; with ``wait``, at the end of a run, return when it is safe."""
+        if wait:
+            with self.timeline.span("wait"):
+                clocks.compare(self.world, self.timeline)
         with self.timeline.span("checkpoint"):
             self.history.flush()
             self.timeline.flush()

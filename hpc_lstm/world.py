@@ -111,6 +111,21 @@ class World:
             self._comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, operation))
         return array
 
+    # -- from one rank to another ----------------------------------------------------------------------
+
+    def send(self, array: np.ndarray, to: int) -> None:
+        """Give an array to a rank that receives it from this one."""
+        self._comm.Send(array, dest=to)
+
+    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+        """The array that a rank sends to this one, in place; waits for it at full speed."""
+        self._comm.Recv(array, source=source)
+        return array
+
+    def has_sent(self, source: int) -> bool:
+        """True if ``receive`` from that rank would not have to wait."""
+        return bool(self._comm.Iprobe(source=source))
+
     # -- errors ----------------------------------------------------------------------------------------
 
     def together(self, work: Callable[[], T]) -> T:
