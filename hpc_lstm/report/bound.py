@@ -17,7 +17,11 @@ from hpc_lstm.timing import PHASES
 
 # A run whose start-up took more than this share of it says nothing of longer ones.
 TOO_SHORT = 0.5
-# A lever is named if it makes the run at least this much shorter.
+# A straggler bounds the run if it would be at least this much shorter without it.
+STRAGGLER = 0.1
+# Phases that no setting makes rarer.
+BY_ITSELF = ("compute", "preprocess", "evaluate")
+# A lever is named if it saves at least this share of the time after start-up.
 WORTH = 0.03
 # What is done every so often is made rarer until it costs this share, ...
 TARGET = 0.05
@@ -36,7 +40,7 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Lever:
-    """What to try, and by what share of the time after start-up the run would be shorter."""
+    """What to try, and what share of the time after start-up it would save."""
 
     text: str
     gain: float
@@ -61,20 +65,39 @@ def verdict(timing: Timing, found: Arrivals, straggler: Straggler | None, config
         return f"{text}; of the rest, {share[most]:.0%} went into {most}."
     share = dict(zip(PHASES, running.sum(axis=0) / total, strict=True))
     most = max(RUNNING, key=lambda phase: share[phase])
-    text = (
-        f"{most.capitalize()} ({MEANING[most]}) bounds the run, {share[most]:.0%} of the time after start-up"
-    )
     if share[most] < 0.5:
-        text = f"No phase alone bounds the run; the largest, {most} ({MEANING[most]}), takes {share[most]:.0%} of the"
-        text += " time after start-up"
-    levers = sorted(_levers(timing, share, found, straggler, config), key=lambda lever: -lever.gain)
-    if most in ("compute", "preprocess", "evaluate"):
-        text += f"; {_by_itself(most, share, config)}"
-    if levers and levers[0].gain >= WORTH:
-        text += f"; try {levers[0].text}"
-    elif most not in ("compute", "preprocess", "evaluate"):
-        text += f"; {_unchangeable(most)}"
-    return text + "."
+        bound = f"No phase alone bounds the run; the largest, {most} ({MEANING[most]}), takes {share[most]:.0%} of"
+    else:
+        bound = f"{most.capitalize()} ({MEANING[most]}) bounds the run, {share[most]:.0%} of"
+    told = [f"{bound} the time after start-up"]
+    delays = 0.0 if straggler is None else _gain_of(straggler, found, timing)
+    held_up = straggler is not None and delays >= STRAGGLER
+    if straggler is not None and held_up:
+        name = straggler.name[0].upper() + straggler.name[1:]
+        told = [
+            f"{name} bounds the run: without its delays the time after start-up would be up to {delays:.0%} less"
+        ]
+    elif most in BY_ITSELF:
+        told.append(_by_itself(most, share, config))
+    levers = _levers(timing, share, found, straggler, config)
+    best = max(levers, key=lambda lever: lever.gain, default=Lever("", 0.0))
+    if best.gain >= WORTH:
+        told.append(best.text)
+    elif not held_up and most not in BY_ITSELF:
+        told.append(_unchangeable(most))
+    return "; ".join(told) + "."
+
+
+def _gain_of(straggler: Straggler, found: Arrivals, timing: Timing) -> float:
+    """By what share at most the time after start-up would be shorter without its delays.
+
+    A rank's are those against the next to come, which may be of the same node: a node's are what others waited.
+    """
+    ranks, own = len(timing.ranks), len(straggler.places)
+    lead = float(found.lead_s[straggler.places].sum())
+    if own > 1:
+        lead = float(found.caused_s[straggler.places].sum()) / (ranks - own)
+    return lead * ranks / float(running_seconds(timing).sum())
 
 
 def _levers(
@@ -84,33 +107,24 @@ def _levers(
     straggler: Straggler | None,
     config: RunConfig | None,
 ) -> list[Lever]:
-    """What a setting, or another node, would gain."""
+    """What settings would gain."""
     ranks = len(timing.ranks)
     total = running_seconds(timing).sum()
     levers = []
     average = config.average.every if config is not None else None
-    if ranks > 1 and average not in (
-        "epoch",
-        0,
-    ):  # after each epoch, and at the end, they average in any case
-        rounds = (
-            ", with rounds of clusters as much rarer" if config is not None and config.sync.cluster else ""
-        )
+    # After each epoch, and at the end, they average in any case.
+    if ranks > 1 and average not in ("epoch", 0):
+        clusters = config is not None and config.sync.cluster
+        rounds = ", with rounds of clusters as much rarer" if clusters else ""
         levers.append(_rarer("average.every", average, share["average"], f"if the model bears it{rounds}"))
-    if straggler is not None:
-        gain = float(found.lead_s[straggler.places].sum()) * ranks / total
-        text = (
-            f"{straggler.name} on another node: without its delays the run would be up to {gain:.0%} shorter"
-        )
-        levers.append(Lever(text, gain))
-    elif isinstance(average, int) and 0 < average <= MEETING_STEPS // 2 and found.decided:
+    if straggler is None and isinstance(average, int) and 0 < average <= MEETING_STEPS // 2 and found.decided:
         # Delays that are independent add up as the square root of their number, meetings as their number.
         factor = min(4, MEETING_STEPS // average)
         caused = float(found.caused_s.sum()) / total
         gain = caused * (1 - 1 / math.sqrt(factor))
         text = (
-            f"average.every = {average * factor} instead of {average}: ranks are late by turns, so that their delays "
-            f"would cancel in part and the run be about {gain:.0%} shorter"
+            f"try average.every = {average * factor} instead of {average}: ranks are late by turns, so that their "
+            f"delays would cancel in part, which makes about {gain:.0%} less"
         )
         levers.append(Lever(text, gain))
     if share["checkpoint"] > 0:
@@ -120,7 +134,7 @@ def _levers(
     if config is not None and config.sync.cluster and share["sync"] > 0:
         if not config.sync.overlap:
             gain = min(share["sync"], 1 - share["sync"])
-            text = f"sync.overlap = true, which trains on while rounds close: up to {gain:.0%} shorter"
+            text = f"try sync.overlap = true, which trains on while rounds close: up to {gain:.0%} less"
             levers.append(Lever(text, gain))
         elif config.sync.every:
             levers.append(_rarer("sync.every", config.sync.every, share["sync"], "if the model bears it"))
@@ -134,16 +148,16 @@ def _rarer(key: str, every: int | str | None, share: float, proviso: str) -> Lev
         factor *= 2
     gain = share * (1 - 1 / factor)
     if isinstance(every, int):
-        text = f"{key} = {every * factor} instead of {every}: about {gain:.0%} shorter"
+        text = f"try {key} = {every * factor} instead of {every}: about {gain:.0%} less"
     elif every == "epoch":
-        text = f"{key} = the steps of {factor} epochs instead of one: about {gain:.0%} shorter"
+        text = f"try {key} = the steps of {factor} epochs instead of one: about {gain:.0%} less"
     else:
-        text = f"a {key} {factor} times as large: about {gain:.0%} shorter"
+        text = f"try {key} {factor} times as large: about {gain:.0%} less"
     return Lever(f"{text}, {proviso}", gain)
 
 
 def _by_itself(phase: str, share: dict[str, float], config: RunConfig | None) -> str:
-    """What remains for a phase that no setting makes rarer."""
+    """What remains for one of ``BY_ITSELF``."""
     if phase == "compute":
         ways = ["more ranks", "a larger train.batch_size where a step does not fill the device"]
         if config is not None and config.train.precision == "float32":
@@ -160,7 +174,7 @@ def _by_itself(phase: str, share: dict[str, float], config: RunConfig | None) ->
 def _unchangeable(phase: str) -> str:
     """What to say of a phase for which no setting is known to gain enough."""
     if phase == "wait":
-        return "no one rank causes it, so the trace must tell when it arises"
+        return "what causes it is not told by who arrived last, so look at the trace"
     if phase == "sync":
         return "`hpc-lstm rounds` tells who waits for whom"
-    return "no setting is known to gain enough to be worth a try"
+    return "no setting is known that would save enough"
