@@ -6,8 +6,9 @@ the one with the shortest round trip counts. Compared at the start of a run and 
 drift is then a straight line.
 
 Rank 0 serves one rank after the other; whoever waits for its turn, or for the others', sleeps: ranks that share cores
-would otherwise lengthen each other's round trips. So the time that it takes grows with the number of ranks, by
-``EXCHANGES`` round trips and ``LONGEST_LOOK_S`` for each, ``BUDGET_NS`` at most.
+would otherwise lengthen each other's round trips. So the time that it takes grows with the number of ranks, for each
+by ``EXCHANGES`` round trips and ``LONGEST_LOOK_S``; a rank whose best is not good goes on for its share of
+``BUDGET_NS``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
 EXCHANGES = 16
-# One rank's exchanges end after this time, however few they were: 1,023 ranks then take 5 s in the worst case.
-BUDGET_NS = 5_000_000
+# An error that needs no further exchanges.
+GOOD_NS = 20_000
+# What all ranks' exchanges may take together where they are slow, and the least share of it.
+BUDGET_NS, LEAST_BUDGET_NS = 60_000_000, 1_000_000
 # How often a rank looks whether it is its turn, or rank 0 whether the next rank has come: at first, and in the end.
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.00002, 0.0002
 _MORE, _LAST = 1, 0
@@ -78,9 +81,12 @@ def _ask(world: World, timeline: Timeline) -> Comparison:
     _sleep_until_sent(world, 0)
     world.receive(answer, 0)
     best: Comparison | None = None
-    began = timeline.now()
-    for left in reversed(range(EXCHANGES)):
-        if left == 0 or timeline.now() - began > BUDGET_NS:
+    end = timeline.now() + max(BUDGET_NS // (world.size - 1), LEAST_BUDGET_NS)
+    exchanges = 0
+    while question[0] != _LAST:
+        exchanges += 1
+        enough = exchanges >= EXCHANGES and best is not None and best.error_ns <= GOOD_NS
+        if enough or timeline.now() > end:
             question[0] = _LAST
         asked = timeline.now()
         world.send(question, 0)
@@ -91,8 +97,6 @@ def _ask(world: World, timeline: Timeline) -> Comparison:
         if best is None or error < best.error_ns:
             middle = (asked + answered) // 2
             best = Comparison(middle, int(answer[0]) - middle, error, int(answer[1]))
-        if question[0] == _LAST:
-            break
     _sleep_until_sent(world, 0)
     world.receive(answer, 0)
     assert best is not None

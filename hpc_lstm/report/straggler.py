@@ -125,13 +125,14 @@ def arrivals_note(timing: Timing, found: Arrivals, straggler: Straggler | None) 
     told = (
         met if found.decided == found.meetings else f"the {found.decided:,} of {met} where that can be told"
     )
+    total = running_seconds(timing).sum()
     if straggler is None:
         most = int(np.argmax(found.last))
         return (
-            f"No rank holds the others up: rank {timing.ranks[most]} arrived last most often, at "
-            f"{found.last[most] / found.decided:.0%} of {told}, where chance alone gives {1 / len(timing.ranks):.0%}."
+            f"No rank stands out as the one that others wait for: rank {timing.ranks[most]} arrived last most often, "
+            f"at {found.last[most]:,} of {told} ({1 / len(timing.ranks):.0%} by chance), and the others waited for it "
+            f"{found.caused_s[most] / total:.1%} of all ranks' time after start-up."
         )
-    total = running_seconds(timing).sum()
     caused = found.caused_s[straggler.places].sum()
     return (
         f"{straggler.name[0].upper()}{straggler.name[1:]} arrived last at {straggler.last / found.decided:.0%} of "
