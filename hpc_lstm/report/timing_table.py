@@ -30,10 +30,10 @@ def timing_table(*run_dirs: str | Path) -> str:
         InputError: a folder has no timing, or is given twice.
     """
     runs = open_runs(run_dirs)
-    tables = [_table(run) for run in runs]
+    parts = ["\n".join([title(run), "", *table_lines(run.timing), "", *sentences(run)]) for run in runs]
     if len(runs) == 1:
-        return "\n".join([*tables, *axis_notes(runs)])
-    return "\n\n".join([*tables, "\n".join(axis_notes(runs))])
+        return "\n".join([*parts, *axis_notes(runs)])
+    return "\n\n".join([*parts, "\n".join(axis_notes(runs))])
 
 
 def sentences(run: ClusterRun) -> list[str]:
@@ -48,8 +48,8 @@ def sentences(run: ClusterRun) -> list[str]:
     return [sentence for sentence in told if sentence]
 
 
-def _table(run: ClusterRun) -> str:
-    timing = run.timing
+def table_lines(timing: Timing) -> list[str]:
+    """The lines of the table."""
     seconds, wall = timing.rank_seconds(), timing.rank_wall()
     total = wall.sum()
     single = len(wall) <= RANK_COLUMNS
@@ -67,8 +67,7 @@ def _table(run: ClusterRun) -> str:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
     rule = "-" * len(lines[0])
-    lines = [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
-    return "\n".join([title(run), "", *lines, "", *sentences(run)])
+    return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
 
 
 def title(run: ClusterRun) -> str:
