@@ -74,6 +74,21 @@ def test_ranks_that_are_late_by_turns_are_not_named(tmp_path):
         assert f"at {found.last.max()} of 200 meetings (33% by chance)" in note
 
 
+def test_few_meetings_name_nobody(tmp_path):
+    times = np.arange(1, 5)[:, None] * 100 * MS + np.array([0, 50 * MS])
+    found, straggler, _ = told(write_run(tmp_path, times))
+    assert found.last.tolist() == [0, 4]
+    assert straggler is None
+
+
+def test_a_rank_that_is_last_only_a_little_more_often_is_not_named(tmp_path):
+    last = np.random.default_rng(6).random(2000) < 0.6
+    late = np.stack([~last, last], axis=1) * 50 * MS
+    found, straggler, _ = told(write_run(tmp_path, np.arange(1, 2001)[:, None] * 100 * MS + late))
+    assert found.last[1] > 1100  # no chance: 4 standard deviations are 89
+    assert straggler is None
+
+
 def test_a_rank_that_is_always_last_but_hardly_so_is_not_named(tmp_path):
     times = np.arange(1, 101)[:, None] * 100 * MS + np.array([0, 0, 0, 1000])
     assert told(write_run(tmp_path, times))[1] is None

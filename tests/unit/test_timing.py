@@ -201,6 +201,7 @@ def test_a_meeting_is_told_of_the_span_that_was_it(tmp_path):
         timeline.reassign(10, "compute")  # a meeting stays whole
         if number == 2:
             timeline.flush()
+            timeline.enter("evaluate")  # one span more: later meetings stand elsewhere
     timeline.close()
     _, *spans, _ = records(path)
     assert [span["meeting"] for span in spans if span["phase"] == "wait"] == list(range(6))
