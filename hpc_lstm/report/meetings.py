@@ -33,6 +33,7 @@ class Meetings:
         lead_ns: int64 [M], how long after the last but one.
         caused_ns: int64 [M], how long the others waited for it, all together.
         error_ns: largest error of the time between two ranks' arrivals.
+        later: how many meetings came after these, which the first part has merged.
         arrows: uint8 [P, ceil(M/8)], a bit a meeting, the first the highest: this part verifiably waited for the last.
     """
 
@@ -44,6 +45,7 @@ class Meetings:
     lead_ns: np.ndarray
     caused_ns: np.ndarray
     error_ns: int
+    later: int
     arrows: np.ndarray
 
     @property
@@ -109,6 +111,7 @@ def _of_start(timing: Timing, parts: np.ndarray) -> Meetings | None:
         lead_ns=np.where(whole, last - second, 0),
         caused_ns=np.where(whole, len(parts) * last - total, 0),
         error_ns=error,
+        later=_merged(timing, int(parts[0])),
         arrows=arrows,
     )
 
@@ -119,3 +122,10 @@ def _arrivals(timing: Timing, part: int) -> Iterator[tuple[np.ndarray, np.ndarra
         rows = numbers[:, (phases == _WAIT) & (numbers[_MEETING] >= 0)]
         if rows.shape[1]:
             yield rows[_MEETING], unix_ns(timing, part, rows[0]), unix_ns(timing, part, rows[1])
+
+
+def _merged(timing: Timing, part: int) -> int:
+    """How many waits of a part were merged."""
+    count = SPAN_FIELDS.index("count")
+    waits = (numbers[count, phases == _WAIT] for phases, numbers in timing.spans(part))
+    return sum(int(counts[counts > 1].sum()) for counts in waits)

@@ -32,6 +32,7 @@ class Arrivals:
 
     Attributes:
         meetings: those that every rank has recorded.
+        later: those that came afterwards, which were merged.
         decided: those of them in which it can be told who came last.
         last: int64 [R], how often each rank did.
         caused_s: float64 [R], how long the others waited for it then, all together.
@@ -40,6 +41,7 @@ class Arrivals:
     """
 
     meetings: int
+    later: int
     decided: int
     last: np.ndarray
     caused_s: np.ndarray
@@ -74,6 +76,7 @@ def arrivals(timing: Timing, starts: Sequence[Meetings]) -> Arrivals:
         np.add.at(lead, place, each.lead_ns[chosen] / 1e9)
     return Arrivals(
         meetings=sum(int(each.whole.sum()) for each in starts),
+        later=sum(each.later for each in starts),
         decided=int(last.sum()),
         last=last,
         caused_s=caused,
@@ -120,10 +123,12 @@ def arrivals_note(timing: Timing, found: Arrivals, straggler: Straggler | None) 
     if not found.meetings:
         return ""
     met = f"{found.meetings:,} meeting{'s' * (found.meetings > 1)}"
+    if found.later:
+        met = f"the first {found.meetings:,} of {found.meetings + found.later:,} meetings"
     if not found.decided:
         return f"At none of {met} can it be told which rank arrived last: they came closer than the clocks' error."
     told = (
-        met if found.decided == found.meetings else f"the {found.decided:,} of {met} where that can be told"
+        met if found.decided == found.meetings else f"the {found.decided:,} where that can be told of {met}"
     )
     total = running_seconds(timing).sum()
     if straggler is None:

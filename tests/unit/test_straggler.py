@@ -106,7 +106,7 @@ def test_arrivals_closer_than_the_clocks_error_decide_nothing(tmp_path):
     times = np.array([[100, 200], [1000 + MS, 1000 + 2 * MS], [9 * MS, 7 * MS]])
     found, _, note = told(write_run(tmp_path, times, error=MS // 2))
     assert (found.meetings, found.decided, found.last.tolist()) == (3, 1, [1, 0])
-    assert "of the 1 of 3 meetings where that can be told" in note
+    assert "of the 1 where that can be told of 3 meetings" in note
     found, _, note = told(write_run(tmp_path / "worse", times, error=10 * MS))
     assert found.decided == 0
     assert "At none of 3 meetings can it be told" in note
@@ -116,6 +116,14 @@ def test_a_meeting_that_one_rank_has_not_recorded_does_not_count(tmp_path):
     times = steps(np.random.default_rng(3), 20, [100, 100])
     found, _, _ = told(write_run(tmp_path, times, skip=(1, 7)))
     assert found.meetings == 19
+
+
+def test_meetings_that_were_merged_are_said(tmp_path):
+    merged = [("wait", 10**15, 2 * 10**15, 9, 480)]
+    for rank, spans in enumerate(meeting_ranks(*steps(np.random.default_rng(3), 20, [100, 150]).tolist())):
+        clock = [(0, 0, 0), (10**15, 0, 0)]
+        write_part(tmp_path, spans + merged, rank=rank, size=2, start_unix_ns=ORIGIN, clock=clock)
+    assert "last at 100% of the first 20 of 500 meetings" in told(tmp_path)[2]
 
 
 def test_starts_of_a_resumed_run_are_added_up(tmp_path):
