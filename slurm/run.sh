@@ -1,7 +1,7 @@
 # What the batch scripts beside this file have in common; they read it with `.`, in bash. docs/slurm.md tells it all.
 #
-#   run_ranks COMMAND...     run it on every task of the job, and end the script
-#   train CONFIG OPTION...   the same for `hpc-lstm train`, with --resume and a run directory that outlives the job
+#   run_ranks COMMAND...         run it on every task of the job, and end the script
+#   train NAME CONFIG OPTION...  the same for `hpc-lstm train`, with --resume and the run directory NAME
 #
 # To be set, if you like, before sbatch:
 #
@@ -17,6 +17,11 @@
 ranks='' ended=''
 
 say() { echo "$(date '+%F %T') job ${SLURM_JOB_ID:-none}: $*" >&2; }
+
+fail() {
+    say "error: $*"
+    exit 2
+}
 
 # Time is nearly up.
 on_warning() {
@@ -103,7 +108,10 @@ run_ranks() {
     case $code in
     0 | 2) say "ended with exit code $code" ;;
     *)
-        if [ -n "$ended" ]; then
+        if [ -n "$ended" ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %r)" = TimeLimit ]; then
+            requeue "out of time, with exit code $code"
+        elif [ -n "$ended" ]; then
+            # Slurm queues a preempted job again itself; a cancelled one would come back by our hand.
             say "ended by Slurm, with exit code $code"
         elif [ $code = 75 ]; then
             requeue "stopped with a checkpoint"
@@ -119,9 +127,11 @@ run_ranks() {
     exit $code
 }
 
+# The name of a config: that of its file.
+title() { basename "$1" .toml; }
+
 train() {
-    local config=${1:?which config? sbatch SCRIPT CONFIG.toml [OPTION of hpc-lstm train]...} name
+    local name=$1
     shift
-    name=$(basename "$config" .toml)
-    run_ranks hpc-lstm train "$config" --run-dir "${HPC_LSTM_RUNS:-runs}/$name" --resume "$@"
+    run_ranks hpc-lstm train "$1" --run-dir "${HPC_LSTM_RUNS:-runs}/$name" --resume "${@:2}"
 }

@@ -52,7 +52,7 @@ SlurmctldPort=$PORT
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$ROOT/munge/socket,cred_expire=4
+AuthInfo=socket=$ROOT/munge/socket,cred_expire=6
 CredType=cred/munge
 StateSaveLocation=$ROOT/state
 SlurmdSpoolDir=$ROOT/spool/%n
