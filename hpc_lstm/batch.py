@@ -43,7 +43,7 @@ class Job:
             it was submitted.
         exclusive: share the nodes with no other job.
         signal_before: seconds before the time limit at which the ranks are told to stop; Slurm may be up to a
-            minute early.
+            minute early; 0: never.
         max_requeues: times that the job may be started again.
         options: further options of sbatch, such as "--qos=low", a word each.
 
@@ -71,7 +71,7 @@ class Job:
             raise InputError("a job must have a command")
         for what, least in (("nodes", 1), ("ranks_per_node", 1), ("gpus_per_node", 0), ("cpus_per_task", 0)):
             _at_least(what, getattr(self, what), least)
-        _at_least("signal_before", self.signal_before, 1)
+        _at_least("signal_before", self.signal_before, 0)
         _at_least("max_requeues", self.max_requeues, 0)
         for what in ("time", "account", "partition", "name", "output"):
             _printable(what, getattr(self, what))
@@ -79,7 +79,7 @@ class Job:
             _printable("options", option)
             if not option.startswith("-"):
                 raise InputError(f'options: must be options of sbatch such as "--qos=low", got "{option}"')
-        if self.time and seconds(self.time) <= self.signal_before:
+        if self.time and seconds(self.time) <= self.signal_before:  # the job would stop as it begins, each time
             raise InputError(
                 f"time: {self.time} is over before the signal that comes {self.signal_before} s ahead of its end; "
                 "ask for more time, or a later signal"
@@ -134,7 +134,7 @@ def render(job: Job) -> str:
         "account": job.account,
         "partition": job.partition,
         "output": job.output or "%x-%j.log",
-        "signal": f"B:USR1@{job.signal_before}",
+        "signal": f"B:USR1@{job.signal_before}" if job.signal_before else "",
     }
     lines = [f"#SBATCH --{option}={_quoted(str(value))}" for option, value in asked.items() if value]
     lines += ["#SBATCH --exclusive"] * job.exclusive

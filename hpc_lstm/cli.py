@@ -230,8 +230,8 @@ def doctor(config: str | None) -> None:
     "--signal-before",
     default=120,
     show_default=True,
-    type=click.IntRange(1),
-    help="Seconds before the time limit at which the run is told to write a checkpoint.",
+    type=click.IntRange(0),
+    help="Seconds before the time limit at which the run is told to write a checkpoint; 0: never.",
 )
 @click.option(
     "--max-requeues",

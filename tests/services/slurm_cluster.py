@@ -49,7 +49,9 @@ class Slurm:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command that speaks to this cluster."""
         # Launchers that started these tests have left their marks.
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "PMI_", "OMPI_", "HPC_LSTM_"))}
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "PMI_", "OMPI_", "HPC_LSTM_"))
+        }
         return subprocess.run(
             command,
             cwd=folder,
@@ -63,9 +65,7 @@ class Slurm:
 
     def sbatch(self, folder: Path, *arguments: str, **variables: str) -> str:
         """Submit from ``folder``; the job writes ``folder/job.log``. Returns the job's number."""
-        done = self.run(
-            "sbatch", "--parsable", "--output=job.log", *arguments, folder=folder, **variables
-        )
+        done = self.run("sbatch", "--parsable", "--output=job.log", *arguments, folder=folder, **variables)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
