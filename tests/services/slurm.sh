@@ -133,9 +133,13 @@ bring_up() {
 }
 
 start() {
+    local port
     install
     [ "$(id -u)" = 0 ] || fail "starts daemons that only root may run"
-    [ ! -e "$ROOT" ] || stop
+    stop
+    for port in "$PORT" $((PORT + 1)) $((PORT + 2)); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then fail "port $port is taken; choose others by SLURM_PORT"; fi
+    done
     mkdir -p "$ROOT"
     # In a shell of its own: `set -e` would not hold in a function that is asked whether it succeeds.
     if ! "$BASH" "$0" bring-up </dev/null >"$ROOT/start.log" 2>&1; then

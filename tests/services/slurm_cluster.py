@@ -96,10 +96,12 @@ class Slurm:
         )
 
     def wait(self, condition: Callable[[], bool], job: str, timeout: float = LIMIT_S) -> None:
-        """Wait for a condition; what the job said is shown if it does not come true."""
+        """Wait for a condition; what the job said is shown if it does not come true, or cannot any more."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"waited too long\n{self.account(job)}"
+            ended = self.state(job) in ENDED
+            assert not ended or condition(), f"ended early\n{self.account(job)}"
             time.sleep(0.2)
 
     def account(self, job: str) -> str:
