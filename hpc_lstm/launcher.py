@@ -25,7 +25,10 @@ def find() -> list[str]:
         InputError: there is none that fits.
     """
     library, folder = mpi_library()
-    return choose(library, srun_offers(), launcher_of(folder), os.environ)
+    offered = srun_offers()
+    if offered is not None and "SLURM_JOB_ID" in os.environ:
+        offered = {name for name in spoken(library, os.environ) if name in offered and _starts(name)}
+    return choose(library, offered, launcher_of(folder), os.environ)
 
 
 def choose(
@@ -119,6 +122,15 @@ def srun_offers() -> set[str] | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return offers(done.stdout + done.stderr)
+
+
+def _starts(name: str) -> bool:
+    """True if this job's srun can use a protocol that it lists: what the plugin needs may not be installed."""
+    command = ["srun", f"--mpi={name}", "--overlap", "--nodes=1", "--ntasks=1", "true"]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=ANSWER_S, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def offers(listed: str) -> set[str]:

@@ -75,8 +75,8 @@ JobCompType=jobcomp/none
 GresTypes=gpu
 NodeName=$NAME-n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 1)) CPUs=8 RealMemory=8000 Gres=gpu:4
 NodeName=$NAME-n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 2)) CPUs=8 RealMemory=8000 Gres=gpu:4
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=60 State=UP
-PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=60 State=UP
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
+PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=1-0 State=UP
 X
     echo "NodeName=$NAME-n[1-2] Name=gpu File=$gpus[0-3]" >"$ROOT/gres.conf"
 }
