@@ -18,15 +18,18 @@ from hpc_lstm.errors import InputError
 ANSWER_S = 60
 
 
-def find() -> list[str]:
+def find(*, tried: bool) -> list[str]:
     """The launcher's words for this environment, such as ``["srun", "--mpi=pmi2"]``.
+
+    Args:
+        tried: within a job, take only what srun was seen to start.
 
     Raises:
         InputError: there is none that fits.
     """
     library, folder = mpi_library()
     offered = srun_offers()
-    if offered is not None and "SLURM_JOB_ID" in os.environ:
+    if tried and offered is not None and "SLURM_JOB_ID" in os.environ:
         offered = {name for name in spoken(library, os.environ) if name in offered and _starts(name)}
     return choose(library, offered, launcher_of(folder), os.environ)
 
@@ -54,7 +57,7 @@ def choose(
             return ["srun", f"--mpi={name}"]
     if mpiexec is None:
         said = (
-            "there is no srun"
+            "there is no srun that answers"
             if offered is None
             else f"srun offers {', '.join(sorted(offered)) or 'nothing'}"
         )
@@ -121,7 +124,7 @@ def srun_offers() -> set[str] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return offers(done.stdout + done.stderr)
+    return offers(done.stdout + done.stderr) if done.returncode == 0 else None
 
 
 def _starts(name: str) -> bool:

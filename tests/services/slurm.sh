@@ -163,9 +163,11 @@ stop() {
     local pids signal
     if [ ! -e "$ROOT" ]; then return; fi
     [ -e "$ROOT/munge" ] || rmdir "$ROOT" 2>/dev/null || fail "$ROOT: is none of this script's folders; choose another by SLURM_ROOT"
+    mapfile -t pids < <(of_steps)
+    kill -KILL "${pids[@]}" 2>/dev/null || true
     for signal in TERM KILL; do
         for _ in $(seq 50); do
-            mapfile -t pids < <(of_steps; daemons)
+            mapfile -t pids < <(daemons)
             if ! kill -"$signal" "${pids[@]}" 2>/dev/null; then break 2; fi
             sleep 0.2
         done

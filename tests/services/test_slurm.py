@@ -23,6 +23,8 @@ for number in (signal.SIGUSR1, signal.SIGTERM):
     signal.signal(number, lambda number, frame: told.append(number))
 print("up", os.environ["SLURM_PROCID"], flush=True)
 code = os.environ.get("ENDS_WITH", "")
+while code == "killed" and not os.path.exists(os.environ.get("DIES_WITH", "rank.py")):
+    time.sleep(0.05)
 if code == "killed" and os.environ["SLURM_PROCID"] == "1":
     os.kill(os.getpid(), signal.SIGKILL)
 while not told and not code.isdigit():
@@ -152,6 +154,19 @@ def test_a_job_that_is_done_or_fails_is_not_queued_again(slurm: Slurm, plain: Pa
     assert slurm.ended(job) == ("COMPLETED" if code == "0" else "FAILED")
     assert slurm.field(job, "ExitCode") == {"killed": "137:0"}.get(code, f"{code}:0"), slurm.account(job)
     assert slurm.field(job, "Restarts") == "0"
+
+
+def test_a_job_whose_node_is_gone_is_queued_again_before_slurm_knows(slurm: Slurm, plain: Path) -> None:
+    settings = {"ENDS_WITH": "killed", "DIES_WITH": "now", "HPC_LSTM_SRUN_OPTIONS": "--wait=1"}
+    job = slurm.sbatch(plain, "plain.sbatch", **settings)
+    slurm.wait(lambda: said(plain).count("up") == 2, job)
+    slurm.daemon_fails(2)
+    (plain / "now").touch()
+    try:
+        slurm.wait(lambda: "a node does not answer; queued again" in said(plain), job)
+    finally:
+        slurm.run("scancel", job)
+        slurm.node_returns(2)
 
 
 def test_an_array_stops_with_75_after_the_last_requeue(slurm: Slurm, plain: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_launcher_speaks_to_the_library(
     ("library", "offered", "message"),
     [
         (MPICH, {"none", "pmix"}, "none fits MPICH Version: 5.0.2: srun offers none, pmix, and"),
-        (OPEN_MPI, None, "there is no srun, and the library's own mpiexec is not on PATH"),
+        (OPEN_MPI, None, "there is no srun that answers, and the library's own mpiexec is not on PATH"),
         ("", None, "neither srun nor an MPI library"),
     ],
 )
