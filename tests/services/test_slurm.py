@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from s3_bucket import Bucket
 from slurm_cluster import SCRIPTS, Slurm
-from small_job import checkpoints, write_config
+from small_job import checkpoints, write_config, write_store
 from test_clusters import metrics, same_model
 
 from hpc_lstm import batch, history
@@ -297,7 +297,8 @@ def test_an_array_trains_with_a_line_each(slurm: Slurm, tmp_path: Path) -> None:
 def test_two_clusters_of_which_one_is_preempted_end_with_one_model(
     slurm: Slurm, other_slurm: Slurm, tmp_path: Path, bucket: Bucket
 ) -> None:
-    path = config(tmp_path, 60, more="[sync]\nevery = 1\nlease_s = 2")
+    write_store(tmp_path / "market.h5", [120, 120, 120, 120])
+    path = config(tmp_path, 24, more="[sync]\nevery = 1\nlease_s = 2")
     jobs = {}
     for number, cluster in enumerate((slurm, other_slurm), 1):
         (tmp_path / cluster.name).mkdir()
