@@ -64,8 +64,9 @@ find_launcher() {
     read -ra launcher <<<"$words"
     case ${launcher[0]##*/} in
     srun)
-        # --wait: ranks do not wait for ever for one that died.
-        launcher+=(--wait=120)
+        # Ranks do not wait for ever for one that died, and one that ends with 75 does not end the others. Those that end
+        # well do so together: MPI_Finalize waits for all.
+        launcher+=(--wait=60 --kill-on-bad-exit=0)
         if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then
             launcher+=("--cpus-per-task=$SLURM_CPUS_PER_TASK" --cpu-bind=cores)
         fi
@@ -116,7 +117,7 @@ run_ranks() {
         elif [ $code = 75 ]; then
             requeue "stopped with a checkpoint"
         elif [ -n "$stop" ] && [ $code != 1 ]; then
-            requeue "stopped with exit code $code before there was a checkpoint of it"
+            requeue "told to stop, and ended with exit code $code"
         elif ! nodes_answer; then
             requeue "a node does not answer"
         else

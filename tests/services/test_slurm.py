@@ -251,8 +251,7 @@ def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
             lambda log=log, n=failure + 1: log.read_text().count("going on from the checkpoint") == n, job
         )
         resumed = int(re.findall(r"going on from the checkpoint of step (\d+)", log.read_text())[-1])
-        assert resumed >= saved
-        assert reached - resumed <= 40
+        assert saved <= resumed <= reached
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
     assert whole(run)
 
