@@ -289,10 +289,10 @@ def slurm_path() -> None:
 
 @cli.command(hidden=True)
 def launcher() -> None:
-    """Print what starts the ranks of a Slurm job here, such as ``srun --mpi=pmi2``: for the batch scripts."""
+    """Print what starts the ranks of a Slurm job here, a word a line: for the batch scripts."""
     from hpc_lstm.launcher import find
 
-    click.echo(" ".join(find(tried=True)))
+    click.echo("\n".join(find(tried=True)))
 
 
 @contextmanager

@@ -253,7 +253,8 @@ def connect(threads: int = 0) -> World:
                 f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
-        return World(node=node, threads=threads or len(os.sched_getaffinity(0)))
+        own = len(os.sched_getaffinity(0))
+        return World(node=node, threads=threads or min(own, _allotted() or own))
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
