@@ -23,6 +23,8 @@ from hpc_lstm.timing import PHASES
 
 FORMAT, VERSION = "hpc_lstm sweep record", 1
 SHOWN = 3
+# Points of the distribution of a rank's time that a record keeps.
+QUANTILES = 101
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,26 @@ def record_of(
         "place": place,
         "meeting_s": measured.meeting_s,
         "average_s": measured.average_s,
-        "busy_s": np.round(measured.busy, 6).tolist(),
+        "busy": busy_summary(measured.busy),
         "config": task["config"],
         "environment": environment,
+    }
+
+
+def busy_summary(busy: np.ndarray) -> dict[str, Any]:
+    """What the fit and the simulation need of the times [R, M] that ranks spent by themselves in the cycles.
+
+    Each rank's mean; of the deviations from it, of all ranks together, variance, third central moment and quantiles.
+    """
+    ranks, cycles = busy.shape
+    means = busy.mean(axis=1)
+    deviations = (busy - means[:, None]).ravel()
+    freedom = max(1, ranks * (cycles - 1))
+    return {
+        "means_s": means.tolist(),
+        "variance": float((deviations**2).sum() / freedom),
+        "third_moment": float((deviations**3).mean()),
+        "quantiles_s": np.quantile(deviations, np.linspace(0, 1, QUANTILES)).tolist(),
     }
 
 
