@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,16 @@ def describe(world: World, threads: int) -> dict[str, Any]:
         threads: CPU threads of a rank.
     """
     gpu = world.gpu
-    places = world.gather(
-        {
-            "node": world.node,
-            "processor": processor(),
-            "cpus": sorted(os.sched_getaffinity(0)),
-            "gpu": "" if gpu is None else gpu.name,
-            "gpu_uuid": "" if gpu is None else gpu.uuid or gpu.entry,
-            "interfaces": interfaces(),
-            "cores": physical_cores(),
-        }
-    )
+    here: dict[str, Any] = {
+        "node": world.node,
+        "processor": processor(),
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "gpu": "" if gpu is None else gpu.name,
+        "gpu_uuid": "" if gpu is None else gpu.uuid or gpu.entry,
+        "interfaces": interfaces(),
+        "cores": physical_cores(),
+    }
+    places = world.gather(here)
     nodes = list(dict.fromkeys(place["node"] for place in places))
     first = {place["node"]: place for place in reversed(places)}
     return {
@@ -62,6 +62,33 @@ def describe(world: World, threads: int) -> dict[str, Any]:
         ],
         "ranks": [{key: place[key] for key in ("node", "gpu", "gpu_uuid")} for place in places],
     }
+
+
+class OtherLoad:
+    """Watches, from its making on, how much of the nodes' cores programs other than these ranks take."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._begin = self._now()
+
+    def share(self) -> float:
+        """The mean over ranks' nodes so far, 0 to 1; collective."""
+        spent, own, at = (now - then for now, then in zip(self._now(), self._begin, strict=True))
+        mine = [
+            took for node, took in self._world.gather((self._world.node, own)) if node == self._world.node
+        ]
+        found = (spent - sum(mine)) / ((os.cpu_count() or 1) * max(at, 1e-9))
+        shares = self._world.gather(min(1.0, max(0.0, found)))
+        return sum(shares) / len(shares)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds of work of all of the node's processors, and of this process; the time."""
+        import psutil
+
+        times = psutil.cpu_times()
+        spent = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+        return spent - getattr(times, "guest_nice", 0.0), time.process_time(), time.monotonic()
 
 
 def versions() -> dict[str, str]:
@@ -115,7 +142,7 @@ def interfaces() -> list[str]:
 
 
 def transport(nodes: int, ranks: int) -> str:
-    """How the ranks reach each other, as far as it can be told: within a node, by what MPI was built on, by settings."""
+    """How the ranks reach each other: within a node or between nodes, what MPI was built on, and settings of it."""
     if ranks == 1:
         return "one rank"
     place = "within one node" if nodes == 1 else f"between {nodes} nodes"
@@ -131,9 +158,11 @@ def transport(nodes: int, ranks: int) -> str:
 
 
 def placement(environment: dict[str, Any]) -> dict[str, Any]:
-    """What the ranks computed on and whether they shared it: ``kind`` "cores" or "gpus", ``used``, ``shared``, ``nodes``.
+    """What the ranks computed on and whether they shared it.
 
-    Hardware threads of one core count as one core: two ranks on them share it.
+    ``kind`` is "cores", or "gpus" where every rank had one; ``used``, how many; ``shared``, whether there were fewer
+    than the ranks could use; ``nodes``, on how many. Hardware threads of one core count as one: two ranks on them
+    share it.
     """
     ranks, nodes = environment["ranks"], environment["nodes"]
     if all(rank["gpu_uuid"] for rank in ranks):

@@ -10,15 +10,15 @@ A cycle of k steps on N ranks takes
     c, b, n     the average of n bytes: L'(N) messages of latency c, V'(N) n bytes at b seconds each (``collectives``)
 
 Where it was measured: busy and the jitter at the largest number of ranks that had cores (or GPUs) to themselves; a
-from the least wait of all ranks in each meeting, which is that of the last to come; c and b by non-negative least squares,
-weighted by relative error, from the time of the averages. Ranks that shared cores are left out of all of it. The persistent part
-of the jitter is taken to be the same share of ``busy`` in all settings.
+from the least wait of all ranks in each meeting, which is that of the last to come; c and b from the time of the
+averages, by non-negative least squares of relative errors. Ranks that shared cores are left out of all of it. The
+persistent part of the jitter is taken to be the same share of ``busy`` in all settings.
 
 With two ranks alone, N's powers cannot be told apart: all that does not grow with n counts as latency, and all that
 does as bytes on the way, so that costs at many ranks are rather over- than underestimated.
 
 Intervals are by bootstrap over the repeats of each point (Efron 1979), on the logarithm, widened for the small number
-of repeats R by sqrt(R / (R - 1)) t(R - 1) / z (Hesterberg 2015, The American Statistician 69(4), section 5.1).
+of repeats R by sqrt(R / (R - 1)) t(f) / z with f degrees of freedom (Hesterberg 2015, The American Statistician 69(4)).
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def bootstrap(
     fitted: Fit,
     values: Callable[[Fit], np.ndarray],
     *,
+    pooled: bool,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Estimate]:
@@ -120,6 +121,8 @@ def bootstrap(
 
     Args:
         values: float64 [V] of a fit; one that is 0 has no interval.
+        pooled: each value rests on all groups, which gives it as many times the degrees of freedom; else on the
+            repeats of two points, one rank and the most ranks of its group.
     """
     best = values(fitted)
     repeats = min(len(records) for group in groups for records in group.alone.values())
@@ -127,7 +130,7 @@ def bootstrap(
         return [Estimate(float(value), None, None) for value in best]
     generator = np.random.default_rng(seed)
     drawn = np.array([values(_refit(groups, fitted, generator)) for _ in range(draws)])
-    low, high = _ends(best, drawn, repeats)
+    low, high = _ends(best, drawn, repeats, (repeats - 1) * (len(fitted.settings) if pooled else 2))
     return [Estimate(*map(float, ends)) for ends in zip(best, low, high, strict=True)]
 
 
@@ -145,11 +148,11 @@ def _resample(group: Group, generator: np.random.Generator) -> Group:
     return Group(group.axes, picked)
 
 
-def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int, freedom: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import norm, t
 
     tail = (1 - LEVEL) / 2
-    wider = np.sqrt(repeats / (repeats - 1)) * t.ppf(1 - tail, repeats - 1) / norm.ppf(1 - tail)
+    wider = np.sqrt(repeats / (repeats - 1)) * t.ppf(1 - tail, freedom) / norm.ppf(1 - tail)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = np.log(best)
         ends = np.quantile(np.log(drawn), [tail, 1 - tail], axis=0)

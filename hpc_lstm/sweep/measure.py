@@ -1,4 +1,4 @@
-"""What a run's timing files say of its steady state: after the first steps, without start-up, validation or checkpoints.
+"""What a run's timing files say of its steady state: after the first steps, without start-up, validation, checkpoints.
 
 A cycle is the stretch between two meetings of all ranks. Its ends are where a rank leaves the meeting's ``wait``
 span, which all ranks do at the same moment, to within the latency of the sum over them. ``history.jsonl`` tells the

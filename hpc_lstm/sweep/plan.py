@@ -91,11 +91,14 @@ def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
     Raises:
         ConfigError: a value that a run does not take; one line.
     """
-    points = []
+    points: list[Point] = []
     for values in itertools.product(*sweep.axes.values()):
         axes = dict(zip(sweep.axes, values, strict=True))
         for ranks in sorted(sweep.sweep.ranks):
-            points.append(_point(len(points), ranks, axes, sweep, base, where))
+            if not sweep.skips(ranks, axes):
+                points.append(_point(len(points), ranks, axes, sweep, base, where))
+    if not points:
+        raise ConfigError(f"{where}: skip: leaves out every combination; remove a rule")
     return Plan(sweep, points, _launches(points, sweep))
 
 
@@ -105,6 +108,7 @@ def digest_tables(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
     found["local.launcher"] = sweep.local.launcher
     if sweep.sweep.runner == "slurm":
         found |= {f"slurm.{key}": getattr(sweep.slurm, key) for key in PLACEMENT}
+    found["skip"] = sweep.skip
     found |= {f"axes.{key}": value for key, value in sweep.axes.items()}
     found |= {f"settings.{s}.{key}": value for s, table in base.items() for key, value in table.items()}
     store = base["data"].get("store")
@@ -149,8 +153,8 @@ def _point(
     windows = ranks * config.train.batch_size * (warmup + steps)
     if given:
         passes = windows / universe.train_windows(config.data)
-        train = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})
-        return Point(number, ranks, axes, config.model_copy(update={"train": train}), warmup, steps, None)
+        longer = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})
+        return Point(number, ranks, axes, config.model_copy(update={"train": longer}), warmup, steps, None)
     made = universe.universe_of(windows, config.data, wanted.days)
     return Point(number, ranks, axes, config, warmup, steps, made)
 

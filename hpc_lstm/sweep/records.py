@@ -96,9 +96,19 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def record_of(
-    task: dict[str, Any], measured: Measurement, environment: dict[str, Any], parameters: int, engine: str
+    task: dict[str, Any],
+    measured: Measurement,
+    environment: dict[str, Any],
+    *,
+    parameters: int,
+    engine: str,
+    other_load: float,
 ) -> dict[str, Any]:
-    """What is kept of a run: enough for the table, the fit and the simulation."""
+    """What is kept of a run: enough for the table, the fit and the simulation.
+
+    Args:
+        other_load: share of the nodes' cores that other programs took during the run.
+    """
     batch = task["config"]["train"]["batch_size"]
     place = placement(environment)
     samples = measured.steps * batch * task["ranks"]
@@ -123,6 +133,7 @@ def record_of(
         "samples_per_second": samples / measured.seconds,
         "phase_seconds": measured.phase_seconds,
         "place": place,
+        "other_load": other_load,
         "meeting_s": measured.meeting_s,
         "average_s": measured.average_s,
         "busy": busy_summary(measured.busy),

@@ -30,6 +30,7 @@ def run_sweep(
     *,
     wait: bool = False,
     budget_s: float | None = None,
+    after: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Measure what is missing of a sweep.
 
@@ -38,6 +39,7 @@ def run_sweep(
         say: takes lines on the progress.
         wait: with Slurm, stay until the jobs are done.
         budget_s: seconds after which no further run is begun; what is left stays missing.
+        after: called after each set of processes, such as to write the results so far.
 
     Raises:
         ConfigError, InputError: the settings are wrong, the folder holds another sweep.
@@ -46,7 +48,6 @@ def run_sweep(
     planned = planning.plan(sweep, base, where)
     if sweep.sweep.runner == "slurm":
         planning.check_slurm(sweep)
-        import_batch()
     tables = planning.digest_tables(sweep, base)
     folder.begin(planning.digest(tables), tables)
     names = [run.name for run in planned.runs]
@@ -58,7 +59,7 @@ def run_sweep(
     if missing and sweep.sweep.runner == "slurm":
         _submit(planned, missing, folder, say, wait)
     elif missing:
-        _measure(planned, missing, folder, say, budget_s)
+        _measure(planned, missing, folder, say, budget_s, after)
     return planned
 
 
@@ -81,21 +82,13 @@ def task(run: Run, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
     }
 
 
-def import_batch() -> Any:
-    """The module that knows Slurm.
-
-    Raises:
-        InputError: this installation has none.
-    """
-    try:
-        from hpc_lstm import batch
-    except ImportError:
-        raise InputError('sweep.runner = "slurm": this hpc-lstm has no Slurm support; use "local"') from None
-    return batch
-
-
 def _measure(
-    planned: Plan, missing: list[list[Run]], folder: SweepFolder, say: Say, budget_s: float | None
+    planned: Plan,
+    missing: list[list[Run]],
+    folder: SweepFolder,
+    say: Say,
+    budget_s: float | None,
+    after: Callable[[], None],
 ) -> None:
     from hpc_lstm.world import launched
 
@@ -128,19 +121,21 @@ def _measure(
         local.run(command, folder.path / "logs" / f"{name}.log", planned.sweep.sweep.timeout_s, tell)
         tell()
         left -= len(launch)
+        after()
     if len(folder.finished(run.name for run in planned.runs)) == len(planned.runs):
         _clear(folder)
 
 
 def _submit(planned: Plan, missing: list[list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:
-    batch = import_batch()
+    from hpc_lstm import batch
+
     queue = jobs.Queue(folder.path / "jobs.json", batch.submit, batch.state)
 
     def script(launch: list[Run]) -> str:
         tasks = _write_tasks(launch, planned.sweep, folder, None)
         name, output = launch[0].name, folder.path / "logs" / f"{launch[0].name}.log"
         job = jobs.job_of(worker(tasks), name, launch[0].point.ranks, planned.sweep, output)
-        return str(batch.render(job))
+        return batch.render(job)
 
     by_name = {launch[0].name: launch for launch in missing}
     failed = jobs.drive(

@@ -94,6 +94,7 @@ class SweepConfig(Section):
     sweep: SweepSection = SweepSection()
     settings: dict[str, Any] = Field({})
     axes: dict[str, Any] = Field({})
+    skip: list[dict[str, Any]] = Field([])
     local: LocalSection = LocalSection()
     slurm: SlurmSection = SlurmSection()
 
@@ -115,7 +116,21 @@ class SweepConfig(Section):
                 raise ValueError(f"axes.{key}: must be a list of values, got {values!r}")
             if any(values.count(value) > 1 for value in values):
                 raise ValueError(f"axes.{key}: names a value twice: {values}")
+        for rule in self.skip:
+            for key, values in rule.items():
+                known = {"ranks": self.sweep.ranks, **self.axes}
+                if key not in known:
+                    raise ValueError(f"skip.{key}: neither ranks nor an axis{nearest(key, known)}")
+                if not isinstance(values, list) or any(value not in known[key] for value in values):
+                    raise ValueError(
+                        f"skip.{key}: must be a list of values out of {known[key]}, got {values!r}"
+                    )
         return self
+
+    def skips(self, ranks: int, axes: dict[str, Any]) -> bool:
+        """True of a combination that one of the rules under ``skip`` leaves out."""
+        point = {"ranks": ranks, **axes}
+        return any(all(point[key] in values for key, values in rule.items()) for rule in self.skip)
 
 
 def load(path: str | Path) -> tuple[SweepConfig, dict[str, Any]]:
@@ -145,11 +160,13 @@ def parse(tables: dict[str, Any], where: str, folder: Path) -> tuple[SweepConfig
     for name, value in tables.items():
         if name not in SweepConfig.model_fields:
             raise ConfigError(f"{where}: [{name}]: no such section{nearest(name, SweepConfig.model_fields)}")
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: {name}: must be a section, [{name}], got {value!r}")
+        kind, shape = (list, f"[[{name}]]") if name == "skip" else (dict, f"[{name}]")
+        if not isinstance(value, kind):
+            raise ConfigError(f"{where}: {name}: must be a section, {shape}, got {value!r}")
     tables = dict(tables)
     for name in ("settings", "axes"):
         tables[name] = _flat(tables.get(name, {}))
+    tables["skip"] = [_flat(rule) if isinstance(rule, dict) else rule for rule in tables.get("skip", [])]
     timeout = tables.get("sweep", {}).get("timeout_s")
     if type(timeout) is int:
         tables["sweep"] = tables["sweep"] | {"timeout_s": float(timeout)}

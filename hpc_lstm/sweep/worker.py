@@ -53,14 +53,23 @@ def _measure(world: World, folder: records.SweepFolder, task: dict[str, Any]) ->
         shutil.rmtree(run.path, ignore_errors=True)  # of a start that was cut off
     world.barrier()
     config = configuration.parse(task["config"], task["name"])
+    load = environment.OtherLoad(world)
     train(config, run, world)
+    others = load.share()
     place = environment.describe(world, config.train.threads)
 
     def keep() -> None:
         if world.rank == 0:
             measured = measure(run.path, task["warmup"], task["steps"])
             metrics = json.loads(run.metrics.read_text())
-            record = records.record_of(task, measured, place, _parameters(config), metrics["engine"])
+            record = records.record_of(
+                task,
+                measured,
+                place,
+                parameters=_parameters(config),
+                engine=metrics["engine"],
+                other_load=others,
+            )
             write_text(folder.record(task["name"]), json.dumps(record) + "\n")
             shutil.rmtree(run.path, ignore_errors=True)
 
