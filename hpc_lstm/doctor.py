@@ -19,6 +19,7 @@ from typing import Literal
 from hpc_lstm import __version__, gpu
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError, from_os_error
+from hpc_lstm.launcher import loaded_library
 from hpc_lstm.world import LAUNCHER_SIZES, World
 
 Status = Literal["ok", "missing", "failed", "info"]
@@ -112,7 +113,7 @@ def _mpi(world: World) -> Check:
         return Check("MPI", "missing", "mpi4py is not installed", advice)
     if world.library == "no MPI":
         return Check("MPI", "missing", f"mpi4py {binding}, but no MPI library can be loaded", advice)
-    path = _loaded_library("libmpi")
+    path = loaded_library("libmpi")
     origin = "" if path is None else f" from {path} ({'this environment' if _inside(path) else 'the system'})"
     return Check("MPI", "ok", f"{world.library}{origin}, mpi4py {binding}")
 
@@ -127,7 +128,7 @@ def _launcher() -> Check:
             "neither mpiexec nor srun",
             'pip install "hpc-lstm[mpich]", or load a system MPI',
         )
-    library = _loaded_library("libmpi")
+    library = loaded_library("libmpi")
     mpiexec = shutil.which("mpiexec")
     mixed = library is not None and mpiexec is not None and _inside(library) != _inside(Path(mpiexec))
     advice = (
@@ -353,17 +354,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _loaded_library(name: str) -> Path | None:
-    """Path of a shared library that this process has loaded."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    mapped = (line.split(None, 5) for line in lines)  # address, rights, offset, device, inode, path
-    paths = (Path(fields[5]) for fields in mapped if len(fields) == 6)
-    return next((path for path in paths if path.name.startswith((f"{name}.", f"{name}_"))), None)
 
 
 def _inside(path: Path) -> bool:

@@ -21,6 +21,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
+from hpc_lstm.market.staging import staged
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model import engine as engines
 from hpc_lstm.model.schedule import learning_rate
@@ -93,7 +94,8 @@ class Training:
         self.threads = settings.threads or world.threads
         self.objects, self.prefix = claim.checkpoints_of(run, config, world)
         with timeline.span("load"):
-            self.store = world.together(lambda: MarketStore(config.data.store))
+            place = staged(config.data.store, world)
+            self.store = world.together(lambda: MarketStore(place))
             backend = world.together(
                 lambda: preprocess.backend(settings.backend, preprocess.rows_share(settings, world))
             )

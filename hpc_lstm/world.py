@@ -222,7 +222,8 @@ def connect(threads: int = 0) -> World:
     """Join the world that ``mpiexec``, ``mpirun`` or ``srun`` started, or be alone.
 
     Args:
-        threads: CPU threads of this rank; 0: the usable cores of the node over its ranks.
+        threads: CPU threads of this rank; 0: as many cores as Slurm was asked to give it (``SLURM_CPUS_PER_TASK``),
+            else the usable cores of the node over its ranks.
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
@@ -260,7 +261,7 @@ def connect(threads: int = 0) -> World:
         local_rank=local.rank,
         local_size=local.size,
         node=node,
-        threads=threads or max(1, min(own, len(cores) // local.size)),
+        threads=threads or max(1, min(own, _allotted() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
         _comm=comm if comm.size > 1 else None,
     )
@@ -289,6 +290,12 @@ def _launched_size() -> int:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 1
+
+
+def _allotted() -> int:
+    """Cores that Slurm gives to each rank, 0 if nobody asked for a number."""
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(asked) if asked.isdigit() else 0
 
 
 def _first_line(text: object) -> str:
