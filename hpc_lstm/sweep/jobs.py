@@ -92,7 +92,8 @@ def job_of(command: Sequence[str], name: str, ranks: int, sweep: SweepConfig, ou
 
 def drive(
     queue: Queue,
-    tasks: dict[str, Callable[[], str]],
+    tasks: Sequence[str],
+    script: Callable[[str], str],
     done: Callable[[str], bool],
     at_once: int,
     wait: bool,
@@ -102,7 +103,8 @@ def drive(
     """Submit the tasks that are not done and have no live job, at most ``at_once`` in the queue.
 
     Args:
-        tasks: by name, what makes the job's script, called when it is submitted.
+        tasks: names.
+        script: makes a task's batch script, when it is submitted.
         done: whether a task's records are all there.
         wait: stay until all tasks are done or have failed; without it, submit what the queue takes and return.
 
@@ -126,7 +128,7 @@ def drive(
                         f"{name}: job {queue.jobs[name]} ended ({queue.state(queue.jobs[name])}) without a record"
                     )
             elif len(living) < at_once:
-                job = queue.send(name, tasks[name]())
+                job = queue.send(name, script(name))
                 sent.add(name)
                 living.append(name)
                 say(f"{name}: submitted as job {job}")

@@ -54,8 +54,12 @@ def run_sweep(
     finished = folder.finished(names)
     if finished:
         say(f"{len(finished)} of {len(names)} runs were measured before")
-    missing = [[run for run in launch if run.name not in finished] for launch in planned.launches]
-    missing = [launch for launch in missing if launch]
+    # By the name of each set's first run, measured or not: it stays the same in every call.
+    missing = {
+        launch[0].name: left
+        for launch in planned.launches
+        if (left := [run for run in launch if run.name not in finished])
+    }
     if missing and sweep.sweep.runner == "slurm":
         _submit(planned, missing, folder, say, wait)
     elif missing:
@@ -84,7 +88,7 @@ def task(run: Run, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
 
 def _measure(
     planned: Plan,
-    missing: list[list[Run]],
+    missing: dict[str, list[Run]],
     folder: SweepFolder,
     say: Say,
     budget_s: float | None,
@@ -95,17 +99,16 @@ def _measure(
     if launched():
         raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
     start = local.launcher(planned.sweep.local.launcher)
-    begin, total = time.time(), sum(map(len, missing))
+    begin, total = time.time(), sum(map(len, missing.values()))
     left = total
-    for launch in missing:
+    for name, launch in missing.items():
         spent = time.time() - begin
         if budget_s is not None and spent >= budget_s:
             say(f"the budget of {budget_s:g} s is spent: {left} runs are left for the next call")
             return
         # Each set of processes may take as much of what is left as its share of the runs.
         share = None if budget_s is None else (budget_s - spent) * len(launch) / left
-        name = launch[0].name
-        tasks = _write_tasks(launch, planned.sweep, folder, share)
+        tasks = _write_tasks(name, launch, planned.sweep, folder, share)
         command = [*start, "-n", str(launch[0].point.ranks), *worker(tasks)]
         told: set[str] = set()
 
@@ -126,22 +129,22 @@ def _measure(
         _clear(folder)
 
 
-def _submit(planned: Plan, missing: list[list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:
+def _submit(planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:
     from hpc_lstm import batch
 
     queue = jobs.Queue(folder.path / "jobs.json", batch.submit, batch.state)
 
-    def script(launch: list[Run]) -> str:
-        tasks = _write_tasks(launch, planned.sweep, folder, None)
-        name, output = launch[0].name, folder.path / "logs" / f"{launch[0].name}.log"
-        job = jobs.job_of(worker(tasks), name, launch[0].point.ranks, planned.sweep, output)
-        return batch.render(job)
+    def script(name: str) -> str:
+        tasks = _write_tasks(name, missing[name], planned.sweep, folder, None)
+        output = folder.path / "logs" / f"{name}.log"
+        ranks = missing[name][0].point.ranks
+        return batch.render(jobs.job_of(worker(tasks), name, ranks, planned.sweep, output))
 
-    by_name = {launch[0].name: launch for launch in missing}
     failed = jobs.drive(
         queue,
-        {name: lambda launch=launch: script(launch) for name, launch in by_name.items()},
-        lambda name: all(folder.record(run.name).exists() for run in by_name[name]),
+        list(missing),
+        script,
+        lambda name: all(folder.record(run.name).exists() for run in missing[name]),
         planned.sweep.slurm.at_once,
         wait,
         say,
@@ -165,8 +168,10 @@ def describe(run: Run) -> str:
     return f"{', '.join(filter(None, [ranks, axes]))}, repeat {run.repeat + 1}"
 
 
-def _write_tasks(launch: list[Run], sweep: SweepConfig, folder: SweepFolder, seconds: float | None) -> Path:
-    path = (folder.path / "logs" / f"{launch[0].name}.tasks.json").absolute()
+def _write_tasks(
+    name: str, launch: list[Run], sweep: SweepConfig, folder: SweepFolder, seconds: float | None
+) -> Path:
+    path = (folder.path / "logs" / f"{name}.tasks.json").absolute()
     tasks = {
         "folder": str(folder.path.absolute()),
         "deadline": None if seconds is None else time.time() + seconds,
