@@ -79,7 +79,9 @@ class Job:
             _printable("options", option)
             if not option.startswith("-"):
                 raise InputError(f'options: must be options of sbatch such as "--qos=low", got "{option}"')
-        if self.time and seconds(self.time) <= self.signal_before:  # the job would stop as it begins, each time
+        if (
+            self.time and seconds(self.time) <= self.signal_before
+        ):  # the job would stop as it begins, each time
             raise InputError(
                 f"time: {self.time} is over before the signal that comes {self.signal_before} s ahead of its end; "
                 "ask for more time, or a later signal"

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from hpc_lstm.errors import HpcLstmError, InputError
 
@@ -70,6 +71,21 @@ def run(command: Sequence[str], log: Path, timeout_s: float, tick: Callable[[], 
         raise HpcLstmError(
             f"{' '.join(command[-2:])}: {what}: {wrong or 'no output'}; its output is in {log}"
         )
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end this process as an exception would, so that ``run`` ends its ranks."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

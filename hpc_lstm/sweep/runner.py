@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -64,6 +65,8 @@ def run_sweep(
         _submit(planned, missing, folder, say, wait)
     elif missing:
         _measure(planned, missing, folder, say, budget_s, after)
+    if len(folder.finished(names)) == len(names):
+        _clear(folder)
     return planned
 
 
@@ -121,12 +124,11 @@ def _measure(
                         f"[{number}/{total}, {time.time() - begin:.0f} s] {describe(run)}: {_speed(folder, run)}"
                     )
 
-        local.run(command, folder.path / "logs" / f"{name}.log", planned.sweep.sweep.timeout_s, tell)
+        with local.ending_on_signals():
+            local.run(command, folder.path / "logs" / f"{name}.log", planned.sweep.sweep.timeout_s, tell)
         tell()
         left -= len(launch)
         after()
-    if len(folder.finished(run.name for run in planned.runs)) == len(planned.runs):
-        _clear(folder)
 
 
 def _submit(planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:
@@ -187,6 +189,8 @@ def _speed(folder: SweepFolder, run: Run) -> str:
 
 
 def _clear(folder: SweepFolder) -> None:
-    """Remove the made stores once nothing is missing; a later call with more repeats makes them anew."""
+    """Remove the made stores and what killed runs left; a later call with more repeats makes the stores anew."""
     for path in (folder.path / "stores").glob("synth-*.h5"):
         os.unlink(path)
+    for path in (folder.path / "runs").iterdir():
+        shutil.rmtree(path, ignore_errors=True)

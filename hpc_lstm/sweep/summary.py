@@ -191,4 +191,4 @@ def _times(estimate: Estimate, factor: float, unit: str) -> str:
 
 
 def _bandwidth(estimate: Estimate) -> str:
-    return f", that is {1 / estimate.value / 1e9:.2f} GB/s" if estimate.value else ""
+    return f", that is {1 / estimate.value / 1e9:.3g} GB/s" if estimate.value else ""
