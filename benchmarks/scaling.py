@@ -81,12 +81,14 @@ def numbers(text: str) -> list[int]:
 
 def gpus_of(records: list[Record]) -> str:
     """Which GPU each rank had, by number of ranks."""
+    if not all(place["gpu_uuid"] for record in records for place in record["environment"]["ranks"]):
+        return "No GPU was seen on some rank: these numbers are of processors."
     lines = []
     for ranks in sorted({record["ranks"] for record in records}):
         places = [r["environment"]["ranks"] for r in records if r["ranks"] == ranks]
         for place in [one for i, one in enumerate(places) if one not in places[:i]]:
             each = "; ".join(f"rank {n}: {p['gpu']} {p['gpu_uuid']}" for n, p in enumerate(place))
-            lines.append(f"GPUs of {ranks} ranks: {each}")
+            lines.append(f"GPUs, {ranks} rank{'s' * (ranks > 1)}: {each}")
     return "\n".join(lines)
 
 

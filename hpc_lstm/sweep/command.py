@@ -25,8 +25,8 @@ def run(file: str, output: str, say: Say, *, wait: bool = False, dry_run: bool =
         HpcLstmError: a run failed.
     """
     sweep, base = settings.load(file)
+    planned = planning.plan(sweep, base, file)
     if dry_run:
-        planned = planning.plan(sweep, base, file)
         for number, launch in enumerate(planned.launches, 1):
             for one in launch:
                 point = one.point
@@ -39,11 +39,16 @@ def run(file: str, output: str, say: Say, *, wait: bool = False, dry_run: bool =
         return
     check_packages()
     folder = SweepFolder(Path(output).expanduser().absolute())
-    planned = runner.run_sweep(sweep, base, file, folder, say, wait=wait)
-    names = [one.name for one in planned.runs]
+    try:
+        runner.run_sweep(sweep, base, file, folder, say, wait=wait)
+    finally:  # what was measured before something failed is worth showing, too
+        _show(folder, [one.name for one in planned.runs], say)
+
+
+def _show(folder: SweepFolder, names: list[str], say: Say) -> None:
     records = folder.load(names)
-    if records:
-        summary = write_results(records, folder.path, len(names) - len(records))
-        say(f"\n{summary}\n\nresults in {folder.path}: scaling.csv, .h5, .json, .png")
-    else:
-        say(f"no run is measured yet; the same call collects them in {folder.path}")
+    if not records:
+        say(f"no run is measured yet; the same call goes on, and collects them in {folder.path}")
+        return
+    summary = write_results(records, folder.path, len(names) - len(records))
+    say(f"\n{summary}\n\nresults in {folder.path}: scaling.csv, .h5, .json, .png")

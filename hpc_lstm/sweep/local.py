@@ -21,6 +21,16 @@ SHOWN = 3
 GRACE_S = 20
 
 
+class LaunchError(HpcLstmError):
+    """A set of processes failed.
+
+    Attributes:
+        refused: it went through its runs, and some of them were refused for their settings.
+    """
+
+    refused = False
+
+
 def launcher(given: Sequence[str]) -> list[str]:
     """The command that starts ranks, less their number: as given, or the ``mpiexec`` of this Python or the machine.
 
@@ -48,7 +58,7 @@ def run(command: Sequence[str], log: Path, timeout_s: float, tick: Callable[[], 
     """Run a command to its end, its output into ``log``; ``tick`` is called every now and then meanwhile.
 
     Raises:
-        HpcLstmError: it failed or took too long: the log's last lines, and where it lies.
+        LaunchError: it failed or took too long: what its ranks said, and where their output lies.
     """
     deadline = time.monotonic() + timeout_s
     with log.open("wb") as output:
@@ -66,11 +76,12 @@ def run(command: Sequence[str], log: Path, timeout_s: float, tick: Callable[[], 
                 _end(process)
     if late or process.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        wrong = next((line for line in lines if line.startswith("hpc-lstm: ")), " | ".join(lines[-SHOWN:]))
+        said = (line for line in lines if line.startswith("hpc-lstm: "))
+        wrong = next(said, " | ".join(lines[-SHOWN:])).removeprefix("hpc-lstm: ").removeprefix("error: ")
         what = f"took more than {timeout_s:g} s" if late else f"ended with code {process.returncode}"
-        raise HpcLstmError(
-            f"{' '.join(command[-2:])}: {what}: {wrong or 'no output'}; its output is in {log}"
-        )
+        error = LaunchError(f"{what}: {wrong or 'no output'}; its output is in {log}")
+        error.refused = not late and process.returncode == InputError.exit_code
+        raise error
 
 
 @contextlib.contextmanager

@@ -103,7 +103,7 @@ def _measure(
         raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
     start = local.launcher(planned.sweep.local.launcher)
     begin, total = time.time(), sum(map(len, missing.values()))
-    left = total
+    left, failed = total, list[str]()
     for name, launch in missing.items():
         spent = time.time() - begin
         if budget_s is not None and spent >= budget_s:
@@ -124,11 +124,19 @@ def _measure(
                         f"[{number}/{total}, {time.time() - begin:.0f} s] {describe(run)}: {_speed(folder, run)}"
                     )
 
-        with local.ending_on_signals():
-            local.run(command, folder.path / "logs" / f"{name}.log", planned.sweep.sweep.timeout_s, tell)
+        try:
+            with local.ending_on_signals():
+                local.run(command, folder.path / "logs" / f"{name}.log", planned.sweep.sweep.timeout_s, tell)
+        except local.LaunchError as error:
+            if not error.refused:
+                raise
+            failed.append(str(error))
+            say(f"runs were left out: {error}")
         tell()
         left -= len(launch)
         after()
+    if failed:
+        raise InputError(f"some runs could not be measured: {failed[0]}")
 
 
 def _submit(planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:

@@ -3,7 +3,8 @@
     mpiexec -n 2 python -m hpc_lstm.sweep.worker TASKS.json
 
 TASKS.json holds the runs and where their records go. A run whose record is there is left out, so that the same tasks
-may be started again after an interruption.
+may be started again after an interruption. A run whose settings are refused leaves the others be: its error is told,
+and the exit code is 2 at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from hpc_lstm import config as configuration
 from hpc_lstm import run_directory
-from hpc_lstm.errors import HpcLstmError
+from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.run_directory import write_text
 from hpc_lstm.sweep import environment, records
 from hpc_lstm.sweep.measure import measure
@@ -31,12 +32,24 @@ def work(world: World, tasks: dict[str, Any]) -> None:
     Args:
         tasks: ``folder``, the sweep's; ``deadline``, seconds since 1970 after which no run is begun, or None;
             ``runs``, see ``runner.task``.
+
+    Raises:
+        InputError: runs whose settings were refused: the first one's error.
     """
     folder = records.SweepFolder(Path(tasks["folder"]))
+    refused: list[str] = []
     for number, task in enumerate(tasks["runs"]):
         if _skip(world, folder, task, tasks["deadline"] if number else None):
             continue
-        _measure(world, folder, task)
+        try:
+            _measure(world, folder, task)
+        except InputError as error:
+            if world.size > 1 and not error.agreed:
+                raise
+            refused.append(f"{task['name']}: {error}")
+    if refused:
+        others = f" (and {len(refused) - 1} more runs)" if len(refused) > 1 else ""
+        raise world.agreed(InputError(refused[0] + others))
 
 
 def _skip(world: World, folder: records.SweepFolder, task: dict[str, Any], deadline: float | None) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.errors import InputError
 from hpc_lstm.sweep import jobs, local, records
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings as sweeps
@@ -129,12 +129,13 @@ def test_a_job_asks_for_whole_nodes(tmp_path: Path) -> None:
 
 def test_a_failed_launch_says_what_its_ranks_said(tmp_path: Path) -> None:
     script = "echo noise; echo 'hpc-lstm: error: no room'; echo more noise; exit 3"
-    with pytest.raises(HpcLstmError, match=r"ended with code 3: hpc-lstm: error: no room; its output is in "):
+    with pytest.raises(local.LaunchError, match=r"ended with code 3: no room; its output is in ") as said:
         local.run(["sh", "-c", script], tmp_path / "log", 60)
+    assert not said.value.refused
 
 
 def test_a_launch_that_hangs_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(HpcLstmError, match=r"took more than 0.2 s"):
+    with pytest.raises(local.LaunchError, match=r"took more than 0.2 s"):
         local.run(["sh", "-c", "sleep 100 & wait"], tmp_path / "log", 0.2)
 
 
