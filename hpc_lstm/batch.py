@@ -67,8 +67,8 @@ class Job:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.command:
-            raise InputError("a job must have a command")
+        if not self.command or "\0" in "".join(self.command):
+            raise InputError(f"command: must be a program and its arguments, got {self.command!r}")
         for what, least in (("nodes", 1), ("ranks_per_node", 1), ("gpus_per_node", 0), ("cpus_per_task", 0)):
             _at_least(what, getattr(self, what), least)
         _at_least("signal_before", self.signal_before, 0)
@@ -195,11 +195,11 @@ def own_job() -> str:
     here = os.environ
     if "SLURM_JOB_ID" not in here:
         return ""
-    task = f", task {here['SLURM_ARRAY_TASK_ID']} of array {here.get('SLURM_ARRAY_JOB_ID', '')}"
-    return (
-        f"Slurm job {here['SLURM_JOB_ID']}{task if 'SLURM_ARRAY_TASK_ID' in here else ''} on "
-        f"{here.get('SLURM_JOB_NODELIST', 'unknown nodes')}, restart {here.get('SLURM_RESTART_COUNT', '0')}"
-    )
+    words = [f"Slurm job {here['SLURM_JOB_ID']}"]
+    if "SLURM_ARRAY_TASK_ID" in here:
+        words.append(f"task {here['SLURM_ARRAY_TASK_ID']} of array {here.get('SLURM_ARRAY_JOB_ID', '')}")
+    words.append(f"on {here.get('SLURM_JOB_NODELIST', 'unknown nodes')}")
+    return ", ".join([*words, f"restart {here.get('SLURM_RESTART_COUNT', '0')}"])
 
 
 def _ask(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:

@@ -307,7 +307,7 @@ def launcher() -> None:
     """Print what starts the ranks of a Slurm job here, such as ``srun --mpi=pmi2``: for the batch scripts."""
     from hpc_lstm.launcher import find
 
-    click.echo(" ".join(find()))
+    click.echo(" ".join(find(tried=True)))
 
 
 @contextmanager

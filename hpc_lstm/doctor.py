@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from hpc_lstm import __version__, gpu
+from hpc_lstm import __version__, gpu, launcher
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError, from_os_error
 from hpc_lstm.launcher import loaded_library
@@ -88,7 +88,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     takes = world.gather(gpu.preview(world))
     checks: list[Check] = []
     if world.rank == 0:
-        checks = [_python(), _mpi(world), _launcher(), *_ranks(places), *_machine()]
+        checks = [_python(), _mpi(world), _launcher(), *_slurm(), *_ranks(places), *_machine()]
         gpus = _gpus()
         checks += [*_tensorflow(gpus), gpus.check, *_gpu_of_ranks(takes), *_cuda(gpus), *_extras()]
     if config is not None:
@@ -138,6 +138,17 @@ def _launcher() -> Check:
     )
     how = f", {started} is set: started by a launcher" if started else ""
     return Check("launcher", "info" if mixed else "ok", ", ".join(found) + how, advice)
+
+
+def _slurm() -> list[Check]:
+    """How the batch scripts would start ranks, where there is a Slurm."""
+    if shutil.which("srun") is None:
+        return []
+    try:
+        words = launcher.find(tried=False)
+    except InputError as error:
+        return [Check("Slurm", "info", str(error), "see docs/slurm.md")]
+    return [Check("Slurm", "ok", f"batch scripts start ranks by {' '.join(words)}")]
 
 
 def _ranks(places: list[tuple[str, int]]) -> list[Check]:

@@ -18,14 +18,20 @@ from hpc_lstm.errors import InputError
 ANSWER_S = 60
 
 
-def find() -> list[str]:
+def find(*, tried: bool) -> list[str]:
     """The launcher's words for this environment, such as ``["srun", "--mpi=pmi2"]``.
+
+    Args:
+        tried: within a job, take only what srun was seen to start.
 
     Raises:
         InputError: there is none that fits.
     """
     library, folder = mpi_library()
-    return choose(library, srun_offers(), launcher_of(folder), os.environ)
+    offered = srun_offers()
+    if tried and offered is not None and "SLURM_JOB_ID" in os.environ:
+        offered = {name for name in spoken(library, os.environ) if name in offered and _starts(name)}
+    return choose(library, offered, launcher_of(folder), os.environ)
 
 
 def choose(
@@ -51,7 +57,7 @@ def choose(
             return ["srun", f"--mpi={name}"]
     if mpiexec is None:
         said = (
-            "there is no srun"
+            "there is no srun that answers"
             if offered is None
             else f"srun offers {', '.join(sorted(offered)) or 'nothing'}"
         )
@@ -118,7 +124,16 @@ def srun_offers() -> set[str] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return offers(done.stdout + done.stderr)
+    return offers(done.stdout + done.stderr) if done.returncode == 0 else None
+
+
+def _starts(name: str) -> bool:
+    """True if this job's srun can use a protocol that it lists: what the plugin needs may not be installed."""
+    command = ["srun", f"--mpi={name}", "--overlap", "--nodes=1", "--ntasks=1", "true"]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=ANSWER_S, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def offers(listed: str) -> set[str]:

@@ -63,6 +63,7 @@ class World:
     gpu: Gpu | None = None
     _comm: Any = None
     _stop: list[int] = field(default_factory=list)
+    _listening: bool = False
 
     # -- collectives: every rank must call them, in the same order ------------------------------------
 
@@ -171,11 +172,14 @@ class World:
                 raise
             known = from_os_error(error) if isinstance(error, OSError) else None
             self._say_and_abort(known or error, debug)
+        finally:
+            self._end_listening()
 
     # -- stopping --------------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Take SIGTERM, SIGUSR1 and SIGINT as a wish to stop; a second SIGINT ends the process at once."""
+        self._listening = True
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -188,6 +192,11 @@ class World:
     def stop_signal(self) -> str:
         """Name of the signal that asked this rank to stop, or ''."""
         return signal.Signals(self._stop[0]).name if self._stop else ""
+
+    def _end_listening(self) -> None:
+        """Ignore SIGUSR1 from here on: Python lets go of its handlers as it ends, and a repeated one would kill it."""
+        if self._listening:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and signal.SIGINT in self._stop:

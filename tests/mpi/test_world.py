@@ -46,6 +46,24 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     assert "rank 1 on" in done.stderr
 
 
+def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:
+    """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
+    script = """
+import os, signal, sys
+from hpc_lstm.world import connect
+class Last:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.SIGUSR1):
+        kill(own, number)
+        print("sent", flush=True)
+last, world = Last(), connect()
+with world.guard():
+    world.listen()
+    sys.exit(75)
+"""
+    done = launch(0, [sys.executable, "-c", script])
+    assert (done.returncode, done.stdout) == (75, "sent\n"), done.stderr
+
+
 def test_bad_input_is_said_once_by_all_ranks_together(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     bad = ["--set", "train.epoch=1"]

@@ -75,8 +75,8 @@ JobCompType=jobcomp/none
 GresTypes=gpu
 NodeName=$NAME-n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 1)) CPUs=8 RealMemory=8000 Gres=gpu:4
 NodeName=$NAME-n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 2)) CPUs=8 RealMemory=8000 Gres=gpu:4
-PartitionName=gpu Nodes=ALL Default=YES MaxTime=60 State=UP
-PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=60 State=UP
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
+PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=1-0 State=UP
 X
     echo "NodeName=$NAME-n[1-2] Name=gpu File=$gpus[0-3]" >"$ROOT/gres.conf"
 }
@@ -133,9 +133,13 @@ bring_up() {
 }
 
 start() {
+    local port
     install
     [ "$(id -u)" = 0 ] || fail "starts daemons that only root may run"
-    [ ! -e "$ROOT" ] || stop
+    stop
+    for port in "$PORT" $((PORT + 1)) $((PORT + 2)); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then fail "port $port is taken; choose others by SLURM_PORT"; fi
+    done
     mkdir -p "$ROOT"
     # In a shell of its own: `set -e` would not hold in a function that is asked whether it succeeds.
     if ! "$BASH" "$0" bring-up </dev/null >"$ROOT/start.log" 2>&1; then
@@ -159,9 +163,11 @@ stop() {
     local pids signal
     if [ ! -e "$ROOT" ]; then return; fi
     [ -e "$ROOT/munge" ] || rmdir "$ROOT" 2>/dev/null || fail "$ROOT: is none of this script's folders; choose another by SLURM_ROOT"
+    mapfile -t pids < <(of_steps)
+    kill -KILL "${pids[@]}" 2>/dev/null || true
     for signal in TERM KILL; do
         for _ in $(seq 50); do
-            mapfile -t pids < <(of_steps; daemons)
+            mapfile -t pids < <(daemons)
             if ! kill -"$signal" "${pids[@]}" 2>/dev/null; then break 2; fi
             sleep 0.2
         done

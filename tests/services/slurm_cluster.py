@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ LIMIT_S = 300
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slurm:
     """A running cluster: a controller and the two nodes NAME-n1 and NAME-n2.
 
@@ -96,10 +97,12 @@ class Slurm:
         )
 
     def wait(self, condition: Callable[[], bool], job: str, timeout: float = LIMIT_S) -> None:
-        """Wait for a condition; what the job said is shown if it does not come true."""
+        """Wait for a condition; what the job said is shown if it does not come true, or cannot any more."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"waited too long\n{self.account(job)}"
+            ended = self.state(job) in ENDED
+            assert not ended or condition(), f"ended early\n{self.account(job)}"
             time.sleep(0.2)
 
     def account(self, job: str) -> str:
@@ -113,6 +116,11 @@ class Slurm:
         """A node loses power: all that runs on it is gone."""
         done = self.run(str(HERE / "slurm.sh"), "node-fails", str(number))
         assert done.returncode == 0, done.stderr
+
+    def daemon_fails(self, number: int) -> None:
+        """A node's daemon ends, and what it has started goes on."""
+        file = Path(self.environment["SLURM_ROOT"]) / f"slurmd-{self.name}-n{number}.pid"
+        os.kill(int(file.read_text()), signal.SIGKILL)
 
     def node_returns(self, number: int) -> None:
         """The node is started again."""

@@ -23,6 +23,8 @@ for number in (signal.SIGUSR1, signal.SIGTERM):
     signal.signal(number, lambda number, frame: told.append(number))
 print("up", os.environ["SLURM_PROCID"], flush=True)
 code = os.environ.get("ENDS_WITH", "")
+while code == "killed" and not os.path.exists(os.environ.get("DIES_WITH", "rank.py")):
+    time.sleep(0.05)
 if code == "killed" and os.environ["SLURM_PROCID"] == "1":
     os.kill(os.getpid(), signal.SIGKILL)
 while not told and not code.isdigit():
@@ -36,6 +38,7 @@ stop=; trap stop=USR1 USR1
 run_ranks python rank.py
 """
 STEPS_BETWEEN_MEETINGS = 8
+ENDLESS = 100_000
 
 
 @pytest.fixture
@@ -93,6 +96,14 @@ def config(folder: Path, epochs: int, **settings: object) -> Path:
     return write_config(folder, epochs=epochs, every=STEPS_BETWEEN_MEETINGS, checkpoint_every=40, **settings)
 
 
+def end_soon(path: Path, run: Path) -> None:
+    """Let the run end a few epochs after where it is, when it is started next: jobs read their config each time."""
+    epochs = history.read(run / "history.jsonl")[-1]["epoch"]
+    text, found = re.subn(r"epochs = \d+", f"epochs = {int(epochs) + 5}", path.read_text())
+    assert found == 1
+    path.write_text(text)
+
+
 def test_each_rank_has_a_gpu_of_its_own(
     slurm: Slurm, timed: tuple[str, Path], tmp_path: Path, here: None
 ) -> None:
@@ -145,6 +156,19 @@ def test_a_job_that_is_done_or_fails_is_not_queued_again(slurm: Slurm, plain: Pa
     assert slurm.field(job, "Restarts") == "0"
 
 
+def test_a_job_whose_node_is_gone_is_queued_again_before_slurm_knows(slurm: Slurm, plain: Path) -> None:
+    settings = {"ENDS_WITH": "killed", "DIES_WITH": "now", "HPC_LSTM_SRUN_OPTIONS": "--wait=1"}
+    job = slurm.sbatch(plain, "plain.sbatch", **settings)
+    slurm.wait(lambda: said(plain).count("up") == 2, job)
+    slurm.daemon_fails(2)
+    (plain / "now").touch()
+    try:
+        slurm.wait(lambda: "a node does not answer; queued again" in said(plain), job)
+    finally:
+        slurm.run("scancel", job)
+        slurm.node_returns(2)
+
+
 def test_an_array_stops_with_75_after_the_last_requeue(slurm: Slurm, plain: Path) -> None:
     arguments = ("--array=7", "--nodes=1", "plain.sbatch")
     job = slurm.sbatch(plain, *arguments, ENDS_WITH="75", HPC_LSTM_MAX_REQUEUES="1")
@@ -169,7 +193,7 @@ def test_a_signal_that_comes_while_the_ranks_start_is_not_lost(
 
 def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: Path) -> None:
     """Once while it trains, once while it starts again; each node reads a copy of the store of its own."""
-    path, run = config(tmp_path, 150), tmp_path / "runs" / "job"
+    path, run = config(tmp_path, ENDLESS), tmp_path / "runs" / "job"
     done = slurm.run(
         *("hpc-lstm", "submit", str(path), "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-task", "1"),
         *("--time", "30", "--set", "train.log_every_s=1"),
@@ -182,6 +206,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     slurm.wait(lambda: checkpoints(run) != [], job)
     slurm.warn(job)
     slurm.restarted(job, 1)
+    end_soon(path, run)
     stopped_at = int(re.findall(r"stopped by SIGUSR1 at step (\d+)", log.read_text())[0])
     assert checkpoints(run)[-1] == stopped_at
     slurm.wait(lambda: "start 1: " in log.read_text(), job)
@@ -189,9 +214,10 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     slurm.restarted(job, 2)
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
     assert f"going on from the checkpoint of step {stopped_at}" in log.read_text()
+    assert log.read_text().count("stopped with a checkpoint; queued again") == 2
     assert whole(run)
     assert (run / "metrics.json").exists()
-    assert f"Slurm job {job} on alpha-n[1-2], restart 2" in (run / "log" / "rank-00000.log").read_text()
+    assert f"Slurm job {job}, on alpha-n[1-2], restart 2" in (run / "log" / "rank-00000.log").read_text()
     copies = sorted(tmp_path.glob("disk-of-alpha-n*/market-*.h5"))
     assert [copy.parent.name for copy in copies] == ["disk-of-alpha-n1", "disk-of-alpha-n2"]
     assert {copy.read_bytes() for copy in copies} == {(tmp_path / "market.h5").read_bytes()}
@@ -201,7 +227,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
 
 def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
     """First the node that the batch script does not run on, then the one that it does."""
-    path, run = config(tmp_path, 150), tmp_path / "runs" / "job"
+    path, run = config(tmp_path, ENDLESS), tmp_path / "runs" / "job"
     arguments = (
         "--nodes=2",
         "--ntasks-per-node=1",
@@ -215,6 +241,8 @@ def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
         slurm.wait(lambda last=last: max(checkpoints(run), default=0) > last, job)
         slurm.node_fails(number)
         reached, saved = steps(run)[-1], checkpoints(run)[-1]
+        if number == 1:
+            end_soon(path, run)
         slurm.wait(lambda times=failure + 1: slurm.field(job, "Restarts") == str(times), job)
         slurm.node_returns(number)
         slurm.restarted(job, failure + 1)
@@ -230,7 +258,7 @@ def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_run_leaves_a_checkpoint_and_does_not_come_back(slurm: Slurm, tmp_path: Path) -> None:
-    path, run = config(tmp_path, 100_000), tmp_path / "elsewhere" / "job"
+    path, run = config(tmp_path, ENDLESS), tmp_path / "elsewhere" / "job"
     arguments = (
         "--nodes=1",
         "--ntasks-per-node=1",
