@@ -11,8 +11,8 @@ A cycle of k steps on N ranks takes
 
 Where it was measured: busy and the jitter at the largest number of ranks that had cores (or GPUs) to themselves; a
 from the least wait of all ranks in each meeting, which is that of the last to come; c and b from the time of the
-averages, by non-negative least squares of relative errors. Ranks that shared cores are left out of all of it. The
-persistent part of the jitter is taken to be the same share of ``busy`` in all settings.
+averages, by non-negative least squares of errors relative to each point's mean. Ranks that shared cores are left out
+of all of it. The persistent part of the jitter is taken to be the same share of ``busy`` in all settings.
 
 With two ranks alone, N's powers cannot be told apart: all that does not grow with n counts as latency, and all that
 does as bytes on the way, so that costs at many ranks are rather over- than underestimated.
@@ -213,7 +213,9 @@ def _average_cost(records: Sequence[Record], algorithm: Algorithm) -> tuple[floa
     if len(np.unique(rows, axis=0)) == 1:
         return 0.0, float(took.mean() / rows[0, 1])
     scale = rows.max(axis=0)
-    weights = 1 / np.maximum(took, 1e-9)
+    # Relative to the mean of a point, not to each time: else the short ones among noisy times would count for more.
+    points = np.array([record["point"] for record in records])
+    weights = 1 / np.array([max(1e-9, took[points == point].mean()) for point in points])
     found, _ = nnls(rows / scale * weights[:, None], took * weights)
     alpha, byte = found / scale
     return float(alpha), float(byte)

@@ -51,6 +51,19 @@ def test_known_numbers_are_found() -> None:
     assert max(abs(error) for _, _, error in residuals(fitted)) < 0.02
 
 
+def test_noisy_averages_are_fitted_at_their_mean() -> None:
+    generator, records = np.random.default_rng(5), []
+    for number, size in enumerate((40_000, 400_000)):
+        for repeat in range(200):
+            one = simulated(
+                STEP, NETWORK, size, 2, generator, 2, repeat=repeat, point=number, axes={"s": size}
+            )
+            records.append(one | {"average_s": one["average_s"] * generator.exponential()})
+    fitted = fit(group(records))
+    assert fitted is not None
+    assert fitted.network.cycle_s(2, 400_000) == pytest.approx(NETWORK.cycle_s(2, 400_000), rel=0.2)
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """95 % intervals of the efficiency at 1,024 ranks, from 4 repeats; by chance alone 4 of 30 miss at the worst."""
     at = 1024
