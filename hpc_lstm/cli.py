@@ -194,6 +194,21 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
 
 
 @cli.command()
+@click.argument("sweep", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: sweeps/<file's name>."
+)
+@click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
+@click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
+def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
+    """Measure how training scales, as the file SWEEP says; a repeated call goes on with what is missing."""
+    from hpc_lstm.sweep.command import run
+
+    name = os.path.splitext(os.path.basename(sweep))[0]
+    run(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+
+
+@cli.command()
 @click.argument("config", required=False, type=click.Path())
 def doctor(config: str | None) -> None:
     """Say what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""

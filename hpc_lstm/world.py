@@ -294,6 +294,21 @@ def connect(threads: int = 0) -> World:
     return world
 
 
+def library_text() -> str:
+    """All that the MPI library says of its version and how it was built, lines joined by "; "; "no MPI" without one."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return "no MPI"
+    lines = MPI.Get_library_version().replace("\0", "").splitlines()
+    return "; ".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def launched() -> bool:
+    """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
+    return _launched_size() > 1
+
+
 def _launched_size() -> int:
     """Ranks that the launcher says it started, 1 if there is none."""
     for name in LAUNCHER_SIZES:
