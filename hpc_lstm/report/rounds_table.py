@@ -77,7 +77,7 @@ def _checkpoint(store: ObjectStore, found: Found, cluster: str, step: int) -> st
 
 
 def _of_run(store: ObjectStore, found: Found, gc: bool) -> str:
-    signing = seal.from_environment()
+    signing = seal.from_environment(found.name)
     closed = sorted(_closed(found))
     lines = [f"run {found.name}: {len(closed)} rounds closed"]
     newest: Merged | None = None

@@ -71,13 +71,17 @@ class Clusters:
 
         Raises:
             InputError: one does; or the key for signatures is none.
+            StopRequested: rank 0 was asked to stop while it waited for an earlier owner's silence.
         """
 
         def take() -> None:
             if self._world.rank == 0:
-                self._seal = seal.from_environment()
+                self._seal = seal.from_environment(self._prefix.rstrip("/"))
                 sync = self._config.sync
-                self._lease = Lease(self._store, self._prefix, sync.cluster, sync.lease_s, self._log)
+                self._lease = Lease(
+                    *(self._store, self._prefix, sync.cluster, sync.lease_s, self._log),
+                    lambda: self._world.stop_requested,
+                )
 
         self._world.together(take)
 
