@@ -29,6 +29,7 @@ _MOST, _MOST_OF_ALL = 1 << 44, 1 << 62
 LARGEST = {"run": 1 << 20, "contribution": 1 << 14, "merged": 1 << 23}
 PAYLOADS = "payloads/"
 MERGED = re.compile(r"rounds/([0-9]{6,})/merged\.json")
+_VECTOR = re.compile(r"payloads/([0-9]{6,})/[0-9a-f]{64}")
 CONTRIBUTED = re.compile(r"rounds/[0-9]{6,}/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
 
 
@@ -103,9 +104,9 @@ class Merged(Document):
     payload: Payload
     momentum: Payload | None
 
-    def counts(self, cluster: str) -> bool:
-        """True if the cluster took part."""
-        return any(member.cluster == cluster for member in self.members)
+    def member(self, cluster: str) -> Member | None:
+        """How the cluster took part, None if it did not."""
+        return next((member for member in self.members if member.cluster == cluster), None)
 
 
 def run_key() -> str:
@@ -131,6 +132,12 @@ def contribution_key(number: int, cluster: str) -> str:
 def merged_key(number: int) -> str:
     """Where it lies what a round came to."""
     return f"rounds/{number:06d}/merged.json"
+
+
+def round_of(key: str) -> int:
+    """The round that a vector's key belongs to; 0 for any other key."""
+    match = _VECTOR.fullmatch(key)
+    return int(match[1]) if match else 0
 
 
 def digest(data: bytes) -> str:
