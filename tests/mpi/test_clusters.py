@@ -166,6 +166,7 @@ def test_another_network_is_refused_by_the_key_that_differs(tmp_path: Path) -> N
         "another sync.run"
     )
     assert not (tmp_path / "run-beta").exists(), "a start that came to nothing leaves nothing"
+    assert (tmp_path / "shared" / "prices" / "leases" / "beta" / "000001.released").exists()
 
 
 def test_no_secret_is_in_any_artefact(

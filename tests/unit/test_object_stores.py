@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import http.server
+import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -421,6 +425,82 @@ def test_a_gateway_that_answers_for_the_server_is_sat_out(
     }
     assert work[method]() in (True, None, b"1", [("there", 1)])
     assert not left
+
+
+def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.awsrequest import AWSResponse
+
+    store = s3(bucket)
+    store.put_new("there", b"1")
+    left = [b"<html>log in first", b"plain"]
+
+    class Raw:
+        def stream(self, **_: object) -> Any:
+            yield left.pop()
+
+    def answer(request: Any, **_: object) -> Any:
+        return AWSResponse(request.url, 200, {"content-type": "text/html"}, Raw()) if left else None
+
+    store._client.meta.events.register("before-send.s3.ListObjectsV2", answer)
+    assert store.list("") == [("there", 1)]
+
+
+def test_credentials_of_the_machine_alone_are_enough(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an instance of EC2 that has a role."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    with metadata_service() as (address, asked):
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", address)
+        store = s3(bucket)
+        signed: list[tuple[bytes | str, bytes | str]] = []
+
+        def see(request: Any, **_: object) -> None:
+            signed.append((request.headers["Authorization"], request.headers["X-Amz-Security-Token"]))
+
+        store._client.meta.events.register("before-send.s3", see)
+        store.check()
+        store.put("payloads/x", bytes(17 << 20))
+        assert store.list("") == [("payloads/x", 17 << 20)]
+    assert asked[0] == ("PUT", "/latest/api/token")
+    assert all("Credential=ASIAROLE/" in str(key) and "of-the-role" in str(token) for key, token in signed)
+
+
+@contextlib.contextmanager
+def metadata_service() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """What tells an instance of EC2 about itself, version 2: its address, and what it was asked."""
+    asked: list[tuple[str, str]] = []
+    place = "/latest/meta-data/iam/security-credentials/"
+    until = (datetime.now(timezone.utc) + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    credentials = {
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        "LastUpdated": "2026-01-01T00:00:00Z",
+        "Expiration": until,
+        "AccessKeyId": "ASIAROLE",
+        "SecretAccessKey": SECRET_KEY,
+        "Token": "of-the-role",
+    }
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def say(self) -> None:
+            asked.append((self.command, self.path))
+            known = self.headers.get("x-aws-ec2-metadata-token") == "session"
+            answers = {place: "the-role", f"{place}the-role": json.dumps(credentials)} if known else {}
+            if self.command == "PUT":
+                answers = {"/latest/api/token": "session"}
+            self.send_response(200 if self.path in answers else 401)
+            self.end_headers()
+            self.wfile.write(answers.get(self.path, "").encode())
+
+        do_GET = do_PUT = say
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
 
 
 def test_large_objects_whose_parts_break_off_again_and_again_are_told_in_one_line(bucket: Bucket) -> None:
