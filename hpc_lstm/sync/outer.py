@@ -31,8 +31,10 @@ class Mean:
         self._samples += samples
 
     def result(self) -> np.ndarray:
-        """``base`` plus the mean change, float64 [P]; ``base`` itself where nobody has seen any sample."""
-        return self._base + self._sum / self._samples if self._samples else self._base.astype(np.float64)
+        """``base`` plus the mean change, float64 [P]; ``base`` itself where nobody has seen any sample. Once."""
+        self._sum /= max(self._samples, 1)
+        self._sum += self._base
+        return self._sum
 
 
 def nesterov(

@@ -457,18 +457,29 @@ class Rounds:
         self, number: int, known: dict[str, Contribution], departed: set[str], expired: bool
     ) -> Wanted:
         """Put what the round comes to; False if vectors that cannot be read now are worth waiting for."""
-        found = list(known.items())
-        terms = self.terms
+        terms, wanted = self.terms, len(known)
+
+        def enough() -> bool:
+            here = departed | {one.cluster for one in known.values()}
+            return len(known) == wanted or (len(known) > 0 and expired and len(here) >= terms.quorum)
+
+        # What is gone is put again by its cluster, or taken back for another; no need to read the others' till then.
+        there = yield List(f"{documents.PAYLOADS}{number:06d}/")
+        for key, one in list(known.items()):
+            place = documents.payload_key(number, one.payload.sha256)
+            if place not in there and not (self._brought and self._brought[0] == place):
+                del known[key]
+        if not enough():
+            return False
         mean, contributions = outer.Mean(self.standing.base), []
-        for key, one in sorted(found, key=lambda item: item[1].cluster):
+        for key, one in sorted(known.items(), key=lambda item: item[1].cluster):
             change = yield from self._contributed(number, one)
             if change is None:
-                del known[key]  # its cluster may take it back, and contribute anew
+                del known[key]
             else:
                 mean.add(change, one.samples)
                 contributions.append(one)
-        here = departed | {one.cluster for one in contributions}
-        if len(contributions) < len(found) and not (contributions and expired and len(here) >= terms.quorum):
+        if not enough():
             return False
         stepped = yield from self._step(mean.result(), expired)
         if stepped is None:
@@ -586,12 +597,9 @@ class Rounds:
         if standing.sent is not None and self._brought is not None and self._brought[0] not in there:
             yield Put(*self._brought)
         there = set((yield List(f"{documents.PAYLOADS}{standing.number:06d}/")))
-        newest, held = (
-            self._newest,
-            {key: v for key, v in self._made.items() if documents.round_of(key) == standing.number},
-        )
-        if newest is not None:
-            held[documents.payload_key(standing.number, newest.payload.sha256)] = standing.base
+        held = {key: made for key, made in self._made.items() if documents.round_of(key) == standing.number}
+        if self._newest is not None:
+            held[documents.payload_key(standing.number, self._newest.payload.sha256)] = standing.base
         elif standing.number == 0:
             held[self._initial_key] = standing.base
         for key, vector in held.items():
