@@ -430,14 +430,14 @@ class Rounds:
                     yield from self._merge(number, known, departed, expired)
                 ):
                     return (yield from self._settle(number, weights, samples))
-            elif expired and following and not known:
-                return None
-            elif expired and not told:
+            elif expired and not told and (known or not following):
                 told = True
                 yield Say(
                     f"round {number}: {len(here)} of {terms.expected} clusters are here after {now - begun:.0f} s, "
                     f"{terms.quorum} are needed (sync.quorum); waiting"
                 )
+            if expired and following and not known:  # or what has come can be read nowhere
+                return None
             looks += 1
             now = yield Pause(looks)
 

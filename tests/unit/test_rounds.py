@@ -281,6 +281,25 @@ def test_a_finished_cluster_that_comes_back_moves_nothing(outer: str) -> None:
     assert len(world.store.round_weights) == rounds
 
 
+def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender() -> None:
+    world = World([terms(name, 2) for name in NAMES[:2]], 1, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while alpha.saved is None or not alpha.saved.standing.departed:
+        for cluster in world.clusters:
+            cluster.step()
+        if "contributions/alpha" in listed(world, 2):
+            beta.crash()
+    beta.start()
+    run_until(beta, lambda: "contributions/beta" in listed(world, 3))
+    beta.crash()
+    for key in world.store.list("payloads/000003/"):
+        world.store.damage(key)
+    run_all(world, [alpha])
+    assert alpha.missing == 1
+
+
 def test_a_contribution_whose_vector_died_with_its_sender_is_taken_back() -> None:
     world = World([terms(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
     alpha, beta = world.clusters
