@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from faulty_proxy import Faults, faulty
 from launcher import start
 from s3_bucket import Bucket
 from test_clusters import cluster, finish, metrics, same_model
+
+from hpc_lstm.sync.s3_store import S3Store
 
 
 def test_two_clusters_end_with_one_model_whatever_the_store_answers(tmp_path: Path, bucket: Bucket) -> None:
@@ -30,6 +33,25 @@ def test_two_clusters_end_with_one_model_whatever_the_store_answers(tmp_path: Pa
     assert all(one["clusters_missing"] == 0 and one["samples_dropped"] == 0 for one in told)
     counted = read(bucket, f"rounds/{told[0]['round']:06d}/merged.json")["samples"]
     assert counted == sum(checkpoints(bucket, name) for name in ("alpha", "beta")), "each window once"
+
+
+def test_objects_of_all_sizes_are_put_once_and_come_back(bucket: Bucket) -> None:
+    faults = Faults(seed=0)
+    with faulty(bucket.endpoint, faults) as endpoint:
+        stores = [S3Store(bucket.name, "team", endpoint, "", 60) for _ in range(2)]
+        for number in range(20):
+            won = [store.put_new(f"once/{number}", b"%d" % who) for who, store in enumerate(stores)]
+            assert won == [True, False]
+            assert stores[1].get(f"once/{number}") == b"0"
+        for size in (3, 17 << 20):
+            data = os.urandom(size)
+            for store in stores:
+                store.put(f"payloads/{size}", data)
+            assert stores[0].get(f"payloads/{size}", size) == data
+        for key, _ in stores[0].list("once/"):
+            stores[1].delete(key)
+        assert len(stores[1].list("")) == 2
+    assert len(faults.kinds()) > 3
 
 
 def checkpoints(bucket: Bucket, name: str) -> int:

@@ -123,6 +123,7 @@ class Clusters(RuleBasedStateMachine):
         clusters = self.world.clusters
         for cluster in clusters:
             if cluster.life is None and cluster.result is None:
+                cluster.ended_by = None
                 cluster.start()
         run_all(self.world, clusters)
         # Where a round's weights can be had nowhere any more, its clusters end with an error.
