@@ -48,6 +48,17 @@ def test_efficiency_is_within_a_repeat_and_per_core() -> None:
     assert [one.efficiency(r) for r in one.by_ranks[2]] == pytest.approx([0.75, 0.9])
 
 
+def test_without_the_fewest_ranks_there_is_no_efficiency() -> None:
+    """Of an unfinished sweep: two ranks are not 100 % of themselves."""
+    measured = [
+        record(1, axes={"a": 1}),
+        record(2, point=1, axes={"a": 1}),
+        record(2, point=2, axes={"a": 2}),
+    ]
+    _, half = group(measured)
+    assert half.efficiency(measured[2]) is None
+
+
 def test_ranks_that_share_cores_have_no_efficiency() -> None:
     records = [record(1, rate=100.0), record(4, point=1, rate=180.0, shared=True, cores=2)]
     (one,) = group(records)
