@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -11,8 +15,9 @@ import pytest
 from sweep_records import record
 
 from hpc_lstm.sweep import summary, table
-from hpc_lstm.sweep.environment import placement
+from hpc_lstm.sweep.environment import OtherLoad, placement
 from hpc_lstm.sweep.groups import group
+from hpc_lstm.world import World
 
 
 def place(ranks: int, cores: int, threads: int = 1, gpus: list[str] | None = None) -> dict:
@@ -34,6 +39,14 @@ def test_hardware_threads_are_not_cores() -> None:
 def test_ranks_on_gpus_count_gpus() -> None:
     assert place(2, 1, gpus=["a", "b"]) == {"kind": "gpus", "used": 2, "shared": False, "nodes": 1}
     assert place(2, 8, gpus=["a", "a"]) == {"kind": "gpus", "used": 1, "shared": True, "nodes": 1}
+
+
+def test_other_programs_are_noticed() -> None:
+    load = OtherLoad(World())
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        time.sleep(1.5)
+        busy.kill()
+    assert 0.1 / (os.cpu_count() or 1) < load.share() <= 1
 
 
 def test_efficiency_is_within_a_repeat_and_per_core() -> None:
