@@ -10,11 +10,12 @@ from typing import Any
 from hpc_lstm.errors import StorageError, from_os_error
 from hpc_lstm.sync.documents import PAYLOADS
 from hpc_lstm.sync.objects import NotFoundError, ObjectStore, TooLargeError
-from hpc_lstm.sync.rounds import Delete, Get, List, Operation, Pause, Put, Wanted
+from hpc_lstm.sync.rounds import Delete, Discard, Get, List, Operation, Pause, Put, Wanted
 
 # How a cluster looks whether the others have come: often at first, then less.
 FIRST_LOOK_S, LONGEST_LOOK_S, GROWTH = 0.05, 2.0, 1.3
 JOIN_S = 3.0
+AGAIN_S = 1.0
 
 
 class Abandoned(Exception):
@@ -81,6 +82,8 @@ class Errand:
                 if not left:
                     raise
                 self._log.warning("%s; trying again", error)
+                # A folder on a network answers with an error at once where a bucket has been tried for long.
+                self._given_up.wait(AGAIN_S * (self._attempts - left))
         return None
 
     def _do(self, operation: Operation) -> Any:
@@ -107,6 +110,8 @@ class Errand:
             ]
         if isinstance(operation, Delete):
             return self._store.delete(self._prefix + operation.key)
+        if isinstance(operation, Discard):
+            return self._store.discard_unfinished(self._prefix + operation.prefix)
         self._log.info("%s", operation.text)
         return None
 
