@@ -109,7 +109,7 @@ def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _cycles(phase: np.ndarray, values: np.ndarray, first: int, last: int, where: str) -> np.ndarray:
     """float64 [M, P]: seconds in each phase between the ends of meetings ``first`` and ``last``."""
-    _, end, busy, count, meeting = values
+    _, end, busy, count, meeting = values  # rows of ``SPAN_FIELDS``
     if count.max() > 1:
         raise InputError(f"{where}: has more spans than are kept one by one; measure fewer steps")
     ends = end[meeting >= 0]
