@@ -161,7 +161,11 @@ class TrainConfig(Section):
         False, description="Bit-identical results for the same config, seed and number of ranks; slower."
     )
     threads: int = Field(
-        0, ge=0, lt=LARGEST, description="CPU threads of a rank; 0: the node's cores over its ranks."
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="CPU threads of a rank; 0: what Slurm was asked for, else the "
+        "node's cores over its ranks.",
     )
     log_every_s: float = Field(
         10.0, gt=0, description="Seconds between progress lines when the output is no terminal."

@@ -17,11 +17,12 @@ import math
 
 import numpy as np
 
-from hpc_lstm import account, claim, forecast, gpu, pace, preprocess, snapshot
+from hpc_lstm import account, claim, clocks, forecast, gpu, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CheckpointError, RoundLostError
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
+from hpc_lstm.market.staging import staged
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model import engine as engines
 from hpc_lstm.model.schedule import learning_rate
@@ -58,6 +59,7 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
         log = open_log(run, world)
         try:
+            clocks.compare(world, timeline)
             training = Training(config, run, world, timeline, log)
             try:
                 training.begin(resume)
@@ -95,7 +97,8 @@ class Training:
         self.parts = contextlib.ExitStack()  # to be closed, the last one first
         self.objects, self.prefix = claim.checkpoints_of(run, config, world)
         with timeline.span("load"):
-            self.store = world.together(lambda: MarketStore(config.data.store))
+            place = staged(config.data.store, world)
+            self.store = world.together(lambda: MarketStore(place))
             self.parts.callback(self.store.close)
             backend = world.together(
                 lambda: preprocess.backend(settings.backend, preprocess.rows_share(settings, world))
@@ -128,6 +131,7 @@ class Training:
                     config,
                     self.engine,
                     self.log,
+                    self.timeline,
                 )
                 self.parts.callback(self.clusters.close)
                 self.clusters.take_name()
@@ -270,7 +274,10 @@ class Training:
         return float(self.world.sum(np.array([error]))[0])
 
     def checkpoint(self, *, wait: bool) -> None:
-        """Write the state of all ranks; with ``wait``, return when it is safe."""
+        """Write the state of all ranks; with ``wait``, at the end of a run, return when it is safe."""
+        if wait:
+            with self.timeline.span("wait"):
+                clocks.compare(self.world, self.timeline)
         with self.timeline.span("checkpoint"):
             self.history.flush()
             self.timeline.flush()

@@ -21,6 +21,7 @@ from hpc_lstm.sync.errand import Errand
 from hpc_lstm.sync.lease import Lease
 from hpc_lstm.sync.objects import ObjectStore
 from hpc_lstm.sync.rounds import Outcome, Rounds, Sent, Standing, Terms, Wanted
+from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
 # How often waiting ranks ask whether it is over, or whether one of them was asked to stop.
@@ -56,8 +57,10 @@ class Clusters:
         config: RunConfig,
         engine: Engine,
         log: logging.Logger,
+        timeline: Timeline,
     ) -> None:
         self._store, self._prefix, self._world, self._log = store, prefix, world, log
+        self._timeline, self._begun = timeline, 0  # when the errand under way was begun
         self._config, self.engine = config, engine
         self.missing, self.complete = 0, False
         self._errand: Errand | None = None
@@ -187,6 +190,7 @@ class Clusters:
 
     def _start(self, wanted: Callable[[], Wanted], sends: tuple[np.ndarray, int] | None = None) -> None:
         self._under_way = True
+        self._begun = self._timeline.now()
         if self._world.rank == 0:
             # A copy: the errand changes the standing on its own thread, between any two checkpoints.
             standing = self._rounds.standing
@@ -216,13 +220,22 @@ class Clusters:
         outcome: Outcome | None = self._wait()
         weights = self.engine.parameters()
         self._set(outcome.applied(weights) if outcome is not None else weights)
+        if outcome is not None:
+            self._note(outcome)
         self._end()
-        if outcome is not None and not outcome.missing:
-            took = "with this cluster" if outcome.counted else "without this cluster"
-            self._say(f"round {outcome.number} has closed {took}")
         said = (outcome.number, outcome.counted, outcome.missing) if outcome is not None else None
         number, counted, missing = self._world.bcast(said)  # type: ignore[misc]
         return Outcome(number, weights, None, counted, missing)
+
+    def _note(self, outcome: Outcome) -> None:
+        """Tell timeline and log of the round that is taken up; on rank 0."""
+        if self._errand is not None and self._before is not None:
+            own = outcome.counted and self._before.sent is not None
+            seen = self._timeline.at(self._errand.ended_ns)
+            self._timeline.round(outcome.number, self._begun if own else -1, seen)
+        if not outcome.missing:
+            took = "with this cluster" if outcome.counted else "without this cluster"
+            self._say(f"round {outcome.number} has closed {took}")
 
     def _set(self, weights: np.ndarray) -> None:
         self.engine.set_parameters(self._world.bcast_array(np.ascontiguousarray(weights, np.float32).copy()))

@@ -28,6 +28,9 @@ class Errand:
     Args:
         prefix: of all keys.
         attempts: times that an operation which the store refuses is tried, each with the store's own retries.
+
+    Attributes:
+        ended_ns: when it had come to its end, by ``time.perf_counter_ns``.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Errand:
         self._given_up = threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
+        self.ended_ns = 0
         # A daemon: after a crash nothing must keep the process from ending.
         self._thread = threading.Thread(target=self._run, args=(wanted,), daemon=True, name="rounds")
         self._thread.start()
@@ -67,6 +71,8 @@ class Errand:
             self._result = end.value
         except BaseException as error:  # raised on the thread that asks for the result
             self._error = error
+        finally:
+            self.ended_ns = time.perf_counter_ns()
 
     def _try(self, operation: Operation) -> Any:
         for left in reversed(range(self._attempts)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,6 +98,16 @@ def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str
     told = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]
     assert told[0]["round"] == told[1]["round"] >= 1
     assert all(one["clusters_missing"] == 0 and one["bytes_put"] > 0 for one in told)
+    runs = [str(tmp_path / f"run-{name}") for name in ("alpha", "beta")]
+    timing = launch(0, program("timing", *runs, "--trace", str(tmp_path / "trace.json")))
+    assert timing.returncode == 0, timing.stderr
+    # One machine, one clock: what the rounds leave possible must not move it.
+    assert re.search(
+        r"beta stands beside alpha by their wall clocks and \d+ rounds? that both", timing.stdout
+    )
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    names = {e["args"]["name"].split(" (")[0] for e in trace["traceEvents"] if e["name"] == "process_name"}
+    assert names == {f"{name}: rank {rank}" for name in ("alpha", "beta") for rank in range(2)}
 
 
 def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path, storage: str) -> None:
