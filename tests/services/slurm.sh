@@ -19,8 +19,8 @@ NAME=${SLURM_NAME:-alpha}
 PORT=${SLURM_PORT:-16800}
 ROOT=${SLURM_ROOT:-/tmp/hpc-lstm-slurm-$NAME}
 export SLURM_CONF=$ROOT/slurm.conf
-PACKAGES=(slurm-wlm munge)
-PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged)
+PACKAGES=(slurm-wlm munge procps)
+PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged ps)
 
 fail() {
     echo "slurm.sh: $*" >&2

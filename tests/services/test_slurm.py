@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     """Once while it trains, once while it starts again; each node reads a copy of the store of its own."""
     path, run = config(tmp_path, ENDLESS), tmp_path / "runs" / "job"
     done = slurm.run(
-        *("hpc-lstm", "submit", str(path), "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-task", "1"),
+        *("hpc-lstm", "submit", str(path), "--nodes", "2", "--gpus-per-node", "1", "--cpus-per-task", "1"),
         *("--time", "30", "--set", "train.log_every_s=1"),
         folder=tmp_path,
         HPC_LSTM_STAGE=f"{tmp_path}/disk-of-$SLURMD_NODENAME",
@@ -338,6 +338,6 @@ def test_the_time_limit_queues_a_job_again(
     slurm: Slurm, timed: dict[str, tuple[str, Path]], name: str, words: list[str]
 ) -> None:
     job, folder = timed[name]
-    slurm.restarted(job, 1)
+    slurm.wait(lambda: int(slurm.field(job, "Restarts")) >= 1, job)
     assert [word for word in words if word not in said(folder)] == []
     slurm.run("scancel", job)
