@@ -151,19 +151,22 @@ def report(run_dir: str, output: str | None) -> None:
 
 
 @cli.command()
-@click.argument("run_dir", type=click.Path())
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
 @click.option(
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
-def timing(run_dir: str, trace: str | None) -> None:
-    """Show where each rank's time went."""
+def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
+    """Show where each rank's time went, what bounds the run, and who was waited for.
+
+    Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
+    """
     from hpc_lstm.report.timing_table import timing_table
 
-    click.echo(timing_table(run_dir))
+    click.echo(timing_table(*run_dirs))
     if trace is not None:
         from hpc_lstm.report.trace import write_trace
 
-        write_trace(run_dir, trace)
+        write_trace(run_dirs, trace)
         click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
 
 
@@ -188,6 +191,21 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
     from hpc_lstm.report.rounds_table import checkpoints_table, storage_at
 
     click.echo(checkpoints_table(storage_at(url, endpoint_url), run))
+
+
+@cli.command()
+@click.argument("sweep", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: sweeps/<file's name>."
+)
+@click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
+@click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
+def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
+    """Measure how training scales, as the file SWEEP says; a repeated call goes on with what is missing."""
+    from hpc_lstm.sweep.command import run
+
+    name = os.path.splitext(os.path.basename(sweep))[0]
+    run(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
 
 
 @cli.command()

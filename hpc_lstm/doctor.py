@@ -27,7 +27,7 @@ Status = Literal["ok", "missing", "failed", "info"]
 EXTRAS = {
     "s3": (("boto3",), "checkpoints on S3"),
     "yahoo": (("yfinance",), "`hpc-lstm fetch`"),
-    "report": (("matplotlib",), "plots and the HTML report"),
+    "report": (("matplotlib", "scipy"), "plots, the HTML report and scaling sweeps"),
 }
 MARKS = {"ok": "ok", "missing": "--", "failed": "FAILED", "info": "  "}
 # Importing TensorFlow from a cold network file system can take this long.

@@ -112,6 +112,21 @@ class World:
             self._comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, operation))
         return array
 
+    # -- from one rank to another ----------------------------------------------------------------------
+
+    def send(self, array: np.ndarray, to: int) -> None:
+        """Give an array to a rank that receives it from this one."""
+        self._comm.Send(array, dest=to)
+
+    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+        """The array that a rank sends to this one, in place; waits for it at full speed."""
+        self._comm.Recv(array, source=source)
+        return array
+
+    def has_sent(self, source: int) -> bool:
+        """True if ``receive`` from that rank would not have to wait."""
+        return bool(self._comm.Iprobe(source=source))
+
     # -- errors ----------------------------------------------------------------------------------------
 
     def together(self, work: Callable[[], T]) -> T:
@@ -277,6 +292,21 @@ def connect(threads: int = 0) -> World:
     )
     local.Free()
     return world
+
+
+def library_text() -> str:
+    """All that the MPI library says of its version and how it was built, lines joined by "; "; "no MPI" without one."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return "no MPI"
+    lines = MPI.Get_library_version().replace("\0", "").splitlines()
+    return "; ".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def launched() -> bool:
+    """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
+    return _launched_size() > 1
 
 
 def _launched_size() -> int:
