@@ -153,7 +153,9 @@ class Measurement:
         for entry in entries:
             for name in dict.fromkeys(name for name, _ in entry.variants):
                 try:
-                    python = self.options.python or launch.environment(entry.peer, Path(self.options.cache).resolve())
+                    python = launch.given(self.options.python, entry.peer) or launch.environment(
+                        entry.peer, Path(self.options.cache).resolve()
+                    )
                     self.groups[entry.name, name] = launch.Group(
                         entry.peer, name, entry.name, python, self.work, ranks, mpiexec, self.options.gpu
                     )
@@ -236,7 +238,7 @@ class Measurement:
             for key in ("wall_s", "cpu_s", "samples_per_s", "loss_before", "loss_after"):
                 case[entry.name].setdefault(key, [])
         self.keep()
-        for number in range(self.options.repeats):
+        for number in range(self.options.repeats if running else 0):
             for entry in running[number % len(running) :] + running[: number % len(running)]:
                 row = case[entry.name]
                 if len(row["wall_s"]) > number or (entry.name, row["chosen"]["launch"]) not in self.groups:
@@ -342,7 +344,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=0, help="windows that a turn trains on, again and again")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="stop after this many seconds")
-    parser.add_argument("--python", help="one interpreter for all peers, in place of environments of their own")
+    parser.add_argument(
+        "--python",
+        default="",
+        help="interpreter in place of environments of their own, by comma: for all peers, or PEER=PATH",
+    )
     parser.add_argument("--mpiexec")
     parser.add_argument("--cache", default=".venv-peers", help="environments and work files")
     options = parser.parse_args()

@@ -64,8 +64,14 @@ def clock_note(timing: Timing) -> str:
     at, offset = timing.clock_ns[:, :, 0], timing.clock_ns[:, :, 1]
     once = int((at[:, 0] == at[:, 1]).sum())
     if once:
-        return f"{text}; {once} of {len(at)} processes ended without a second comparison, so their drift is not known."
-    return f"{text}, a drift of up to {_length(int(np.abs(offset[:, 1] - offset[:, 0]).max()))} taken out."
+        text += (
+            f"; {once} of {len(at)} processes ended without a second comparison, so their drift is not known"
+        )
+    drift = np.abs(offset[:, 1] - offset[:, 0])
+    seen = drift[drift > timing.clock_ns[:, :, 2].sum(axis=1)]
+    if len(seen):
+        text += f", a drift of up to {_length(int(seen.max()))} taken out"
+    return f"{text}."
 
 
 def align(timing: Timing, first: Timing) -> Alignment:

@@ -46,11 +46,18 @@ class Lever:
     gain: float
 
 
-def verdict(timing: Timing, found: Arrivals, straggler: Straggler | None, config: RunConfig | None) -> str:
+def verdict(
+    timing: Timing,
+    found: Arrivals,
+    straggler: Straggler | None,
+    config: RunConfig | None,
+    steps_per_epoch: int | None = None,
+) -> str:
     """One sentence: what bounds the run, and what to try.
 
     Args:
         config: its settings; None: not known, so that no numbers are given for them.
+        steps_per_epoch: None: not known, so that epochs are taken to be long.
     """
     whole, running = timing.rank_seconds().sum(), running_seconds(timing)
     total = running.sum()
@@ -77,13 +84,13 @@ def verdict(timing: Timing, found: Arrivals, straggler: Straggler | None, config
         told = [
             f"{name} bounds the run: without its delays the time after start-up would be up to {delays:.0%} less"
         ]
-    elif most in BY_ITSELF:
+    elif most in BY_ITSELF and share[most] >= 0.5:
         told.append(_by_itself(most, share, config))
-    levers = _levers(timing, share, found, straggler, config)
+    levers = _levers(timing, share, found, straggler, config, steps_per_epoch)
     best = max(levers, key=lambda lever: lever.gain, default=Lever("", 0.0))
     if best.gain >= WORTH:
         told.append(best.text)
-    elif not held_up and most not in BY_ITSELF:
+    elif len(told) == 1 and not held_up:
         told.append(_unchangeable(most))
     return "; ".join(told) + "."
 
@@ -106,54 +113,76 @@ def _levers(
     found: Arrivals,
     straggler: Straggler | None,
     config: RunConfig | None,
+    steps_per_epoch: int | None,
 ) -> list[Lever]:
     """What settings would gain."""
-    ranks = len(timing.ranks)
-    total = running_seconds(timing).sum()
-    levers = []
     average = config.average.every if config is not None else None
+    levers = []
     # After each epoch, and at the end, they average in any case.
-    if ranks > 1 and average not in ("epoch", 0):
+    if len(timing.ranks) > 1 and average not in ("epoch", 0):
         clusters = config is not None and config.sync.cluster
-        rounds = ", with rounds of clusters as much rarer" if clusters else ""
-        levers.append(_rarer("average.every", average, share["average"], f"if the model bears it{rounds}"))
+        proviso = " by averaging alone, if the model bears it"
+        proviso += ", with rounds of clusters as much rarer" if clusters else ""
+        levers.append(_rarer("average.every", average, share["average"], proviso, steps_per_epoch))
     if straggler is None and isinstance(average, int) and 0 < average <= MEETING_STEPS // 2 and found.decided:
+        every = average * min(4, MEETING_STEPS // average)
         # Delays that are independent add up as the square root of their number, meetings as their number.
-        factor = min(4, MEETING_STEPS // average)
-        caused = float(found.caused_s.sum()) / total
-        gain = caused * (1 - 1 / math.sqrt(factor))
+        rarer = _times(every, steps_per_epoch) / _times(average, steps_per_epoch)
+        gain = float(found.caused_s.sum() / running_seconds(timing).sum()) * (1 - math.sqrt(rarer))
         text = (
-            f"try average.every = {average * factor} instead of {average}: ranks are late by turns, so that their "
-            f"delays would cancel in part, which makes about {gain:.0%} less"
+            f"try average.every = {every} instead of {average}: ranks are late by turns, so that their delays would "
+            f"cancel in part, which makes about {gain:.0%} less"
         )
         levers.append(Lever(text, gain))
     if share["checkpoint"] > 0:
-        every = config.checkpoint.every if config is not None else None
-        more = "with as much more to do again after a kill"
-        levers.append(_rarer("checkpoint.every", every, share["checkpoint"], more))
+        checkpoint = config.checkpoint.every if config is not None else None
+        proviso = ", with as much more to do again after a kill"
+        levers.append(_rarer("checkpoint.every", checkpoint, share["checkpoint"], proviso))
     if config is not None and config.sync.cluster and share["sync"] > 0:
         if not config.sync.overlap:
             gain = min(share["sync"], 1 - share["sync"])
             text = f"try sync.overlap = true, which trains on while rounds close: up to {gain:.0%} less"
             levers.append(Lever(text, gain))
         elif config.sync.every:
-            levers.append(_rarer("sync.every", config.sync.every, share["sync"], "if the model bears it"))
+            levers.append(_rarer("sync.every", config.sync.every, share["sync"], ", if the model bears it"))
     return [lever for lever in levers if lever.gain > 0]
 
 
-def _rarer(key: str, every: int | str | None, share: float, proviso: str) -> Lever:
-    """Do something every so many more steps, rounds or averages that it takes ``TARGET`` of the time."""
+def _times(every: int, steps_per_epoch: int | None) -> float:
+    """How often a step is one of every so many or the last of its epoch, as a share of all steps."""
+    if not steps_per_epoch:
+        return 1 / every
+    both = (
+        math.gcd(every, steps_per_epoch) / every
+    )  # share of the epochs whose last step is one of every so many
+    return 1 / every + (1 - both) / steps_per_epoch
+
+
+def _rarer(
+    key: str, every: int | str | None, share: float, proviso: str, steps_per_epoch: int | None = None
+) -> Lever:
+    """Do something every so many more steps, rounds or averages that it takes ``TARGET`` of the time.
+
+    Args:
+        steps_per_epoch: given for what is done after each epoch, too.
+    """
+
+    def left(factor: int) -> float:
+        if steps_per_epoch and isinstance(every, int):
+            return share * _times(every * factor, steps_per_epoch) / _times(every, steps_per_epoch)
+        return share / factor
+
     factor = 2
-    while factor < RARER and share / factor > TARGET * (1 - share + share / factor):
+    while factor < RARER and left(factor) > TARGET * (1 - share + left(factor)):
         factor *= 2
-    gain = share * (1 - 1 / factor)
+    gain = share - left(factor)
     if isinstance(every, int):
         text = f"try {key} = {every * factor} instead of {every}: about {gain:.0%} less"
     elif every == "epoch":
         text = f"try {key} = the steps of {factor} epochs instead of one: about {gain:.0%} less"
     else:
         text = f"try {key} {factor} times as large: about {gain:.0%} less"
-    return Lever(f"{text}, {proviso}", gain)
+    return Lever(text + proviso, gain)
 
 
 def _by_itself(phase: str, share: dict[str, float], config: RunConfig | None) -> str:

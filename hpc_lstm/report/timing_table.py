@@ -41,7 +41,7 @@ def sentences(run: ClusterRun) -> list[str]:
     found = arrivals(run.timing, meetings(run.timing))
     straggler = find_straggler(run.timing, found)
     told = [
-        verdict(run.timing, found, straggler, run.config),
+        verdict(run.timing, found, straggler, run.config, run.steps_per_epoch),
         arrivals_note(run.timing, found, straggler),
         *notes(run.timing),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from hpc_lstm import run_directory
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
+from hpc_lstm.history import read as read_history
 from hpc_lstm.report.axis import Alignment, align, alignment_note, clock_note
 from hpc_lstm.report.spans import Timing, load_timing
 
@@ -20,12 +21,14 @@ class ClusterRun:
     Attributes:
         name: the cluster's, empty for a run that is shown alone and is of none.
         config: its settings; None where they cannot be read.
+        steps_per_epoch: by its history; None where that has not begun.
         alignment: where it stands beside the first run.
     """
 
     name: str
     timing: Timing
     config: RunConfig | None
+    steps_per_epoch: int | None
     alignment: Alignment
 
 
@@ -51,10 +54,22 @@ def open_runs(run_dirs: Sequence[str | Path]) -> list[ClusterRun]:
     timings = [load_timing(run.path) for run in runs]
     return [
         ClusterRun(
-            name, timing, config, align(timing, timings[0]) if timing is not timings[0] else Alignment()
+            name,
+            timing,
+            config,
+            steps_per_epoch(run),
+            align(timing, timings[0]) if timing is not timings[0] else Alignment(),
         )
-        for name, timing, config in zip(clusters, timings, configs, strict=True)
+        for name, run, timing, config in zip(clusters, runs, timings, configs, strict=True)
     ]
+
+
+def steps_per_epoch(run: run_directory.RunDirectory) -> int | None:
+    """Steps of an epoch, by how far the run's last entries lie apart."""
+    told = [entry for entry in read_history(run.history) if entry["kind"] == "train"][-2:]
+    steps = told[-1]["step"] - (told[0]["step"] if len(told) > 1 else 0) if told else 0
+    epochs = told[-1]["epoch"] - (told[0]["epoch"] if len(told) > 1 else 0) if told else 0
+    return round(steps / epochs) if steps > 0 and epochs > 0 else None
 
 
 def settings(run: run_directory.RunDirectory) -> RunConfig | None:

@@ -145,7 +145,7 @@ def _resample(group: Group, generator: np.random.Generator) -> Group:
         ranks: [records[i] for i in generator.integers(0, len(records), len(records))]
         for ranks, records in group.by_ranks.items()
     }
-    return Group(group.axes, picked)
+    return Group(group.axes, picked, group.fewest)
 
 
 def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int, freedom: int) -> tuple[np.ndarray, np.ndarray]:

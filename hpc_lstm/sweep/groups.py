@@ -19,10 +19,12 @@ class Group:
     Attributes:
         axes: the settings that they share.
         by_ranks: records by number of ranks, ascending, each in order of repeat.
+        fewest: the smallest number of ranks in the whole sweep, which efficiency is over.
     """
 
     axes: dict[str, Any]
     by_ranks: dict[int, list[Record]]
+    fewest: int = 1
 
     @property
     def name(self) -> str:
@@ -42,12 +44,12 @@ class Group:
         """Samples a second per core (or GPU), over those of the fewest ranks in the same repeat.
 
         None where ranks shared cores, for what they lose is the machine's and not the program's, and where the
-        fewest ranks were not measured in that repeat.
+        fewest ranks did, or were not measured in that repeat.
         """
         alone = self.alone
-        if record["ranks"] not in alone or not alone:
+        if record["ranks"] not in alone:
             return None
-        base = next((one for one in alone[min(alone)] if one["repeat"] == record["repeat"]), None)
+        base = next((one for one in alone.get(self.fewest, []) if one["repeat"] == record["repeat"]), None)
         return None if base is None else per_processor(record) / per_processor(base)
 
 
@@ -63,7 +65,8 @@ def group(records: Sequence[Record]) -> list[Group]:
         key = json.dumps(record["axes"], sort_keys=True)
         one = found.setdefault(key, Group(record["axes"], {}))
         one.by_ranks.setdefault(record["ranks"], []).append(record)
-    return [Group(one.axes, dict(sorted(one.by_ranks.items()))) for one in found.values()]
+    fewest = min((record["ranks"] for record in records), default=1)
+    return [Group(one.axes, dict(sorted(one.by_ranks.items())), fewest) for one in found.values()]
 
 
 def middle(values: Sequence[float]) -> tuple[float, float, float]:

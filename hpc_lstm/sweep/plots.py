@@ -108,7 +108,8 @@ def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]
         axes.set_title(title, fontsize=9)
         axes.set_ylim(0, 1.25)
     grid[0].set_ylabel("efficiency: model and measured")
-    _legend(figure, grid[0], groups)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", title=next(iter(groups[0].axes), None))
     return figure
 
 

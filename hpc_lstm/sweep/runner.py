@@ -18,6 +18,7 @@ from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import Plan, Run
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.settings import SweepConfig
+from hpc_lstm.world import launched
 
 Say = Callable[[str], None]
 
@@ -46,6 +47,8 @@ def run_sweep(
         ConfigError, InputError: the settings are wrong, the folder holds another sweep.
         HpcLstmError: a run failed.
     """
+    if launched():
+        raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
     planned = planning.plan(sweep, base, where)
     if sweep.sweep.runner == "slurm":
         planning.check_slurm(sweep)
@@ -97,10 +100,6 @@ def _measure(
     budget_s: float | None,
     after: Callable[[], None],
 ) -> None:
-    from hpc_lstm.world import launched
-
-    if launched():
-        raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
     start = local.launcher(planned.sweep.local.launcher)
     begin, total = time.time(), sum(map(len, missing.values()))
     left, failed = total, list[str]()

@@ -51,6 +51,12 @@ def test_the_error_and_the_drift_are_said(tmp_path):
     for rank, clock in enumerate([[(0, 0, 0), (9 * S, 0, 0)], [(0, 70, 2000), (9 * S, 30_070, 1500)]]):
         write_part(tmp_path, one_by_one(("compute", 5)), rank=rank, size=2, start_unix_ns=ORIGIN, clock=clock)
     assert "rank 0's axis within 2 us, a drift of up to 30 us taken out" in clock_note(load_timing(tmp_path))
+    for rank in range(2):  # a drift that the error may have made
+        clock = [(0, 70 * rank, 2000 * rank), (9 * S, 3500 * rank, 1500 * rank)]
+        write_part(
+            tmp_path / "n", one_by_one(("compute", 5)), rank=rank, size=2, start_unix_ns=ORIGIN, clock=clock
+        )
+    assert clock_note(load_timing(tmp_path / "n")).endswith("rank 0's axis within 2 us.")
     for rank, clock in enumerate([[(0, 0, 0)], [(0, 70, 2000)]]):
         write_part(
             tmp_path, one_by_one(("compute", 5)), rank=rank, size=2, start_unix_ns=ORIGIN + 5, clock=clock

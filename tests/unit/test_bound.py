@@ -7,6 +7,7 @@ import pytest
 from rank_files import meeting_ranks, one_by_one, write_part
 
 from hpc_lstm import config as configuration
+from hpc_lstm import pace
 from hpc_lstm.report.bound import verdict
 from hpc_lstm.report.meetings import meetings
 from hpc_lstm.report.spans import load_timing
@@ -15,13 +16,13 @@ from hpc_lstm.report.straggler import arrivals, find_straggler
 S = 10**9
 
 
-def told(folder, settings=None):
+def told(folder, settings=None, steps_per_epoch=None):
     timing = load_timing(folder)
     found = arrivals(timing, meetings(timing))
     config = None
     if settings is not None:
         config = configuration.parse({"data": {"store": "/m.h5"}, **settings}, "test")
-    return verdict(timing, found, find_straggler(timing, found), config)
+    return verdict(timing, found, find_straggler(timing, found), config, steps_per_epoch)
 
 
 def run(folder, *ranks, startup=1.0):
@@ -40,10 +41,32 @@ def test_averaging(tmp_path):
     # 6 s are 60%; an eighth of them is 16% of what is then left, a sixteenth 9%, and it goes no further.
     assert told(folder, {"average": {"every": 4}}) == (
         "Average (exchanging weights) bounds the run, 60% of the time after start-up; try average.every = 64 "
-        "instead of 4: about 56% less, if the model bears it."
+        "instead of 4: about 56% less by averaging alone, if the model bears it."
     )
     assert "try average.every 16 times as large: about 56% less" in told(folder)
     assert "try" not in told(folder, {"average": {"every": "epoch"}})
+
+
+@pytest.mark.parametrize(("every", "steps"), [(16, 15), (4, 30), (4, 32), (1, 7), (64, 10**6), (8, 12)])
+def test_averages_after_each_epoch_stay(tmp_path, every, steps):
+    """Counted by the calendar that the training goes by."""
+
+    def averages(every):
+        config = configuration.parse({"data": {"store": "/m.h5"}, "average": {"every": every}}, "test")
+        calendar = pace.plan(config, steps * 64, 1)
+        at, count, total = pace.Position(), 0, min(steps * 64, 10**4)
+        for _ in range(total):
+            at = calendar.advance(at, 1, 1)
+            count += calendar.averages(at)
+        return count / total
+
+    folder = run(tmp_path, *[{"compute": 4, "average": 6}] * 2)
+    sentence = told(folder, {"average": {"every": every}}, steps)
+    wanted = (
+        int(sentence.partition("average.every = ")[2].split()[0]) if "average.every = " in sentence else every
+    )
+    stated = float(sentence.partition("about ")[2].partition("%")[0]) / 100 if wanted != every else 0.0
+    assert stated == pytest.approx(0.6 * (1 - averages(wanted) / averages(every)), abs=0.011)
 
 
 def test_computing_leaves_the_rest_to_gain(tmp_path):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -11,8 +15,9 @@ import pytest
 from sweep_records import record
 
 from hpc_lstm.sweep import summary, table
-from hpc_lstm.sweep.environment import placement
+from hpc_lstm.sweep.environment import OtherLoad, placement
 from hpc_lstm.sweep.groups import group
+from hpc_lstm.world import World
 
 
 def place(ranks: int, cores: int, threads: int = 1, gpus: list[str] | None = None) -> dict:
@@ -36,6 +41,14 @@ def test_ranks_on_gpus_count_gpus() -> None:
     assert place(2, 8, gpus=["a", "a"]) == {"kind": "gpus", "used": 1, "shared": True, "nodes": 1}
 
 
+def test_other_programs_are_noticed() -> None:
+    load = OtherLoad(World())
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        time.sleep(1.5)
+        busy.kill()
+    assert 0.1 / (os.cpu_count() or 1) < load.share() <= 1
+
+
 def test_efficiency_is_within_a_repeat_and_per_core() -> None:
     (one,) = group(
         [
@@ -46,6 +59,17 @@ def test_efficiency_is_within_a_repeat_and_per_core() -> None:
         ]
     )
     assert [one.efficiency(r) for r in one.by_ranks[2]] == pytest.approx([0.75, 0.9])
+
+
+def test_without_the_fewest_ranks_there_is_no_efficiency() -> None:
+    """Of an unfinished sweep: two ranks are not 100 % of themselves."""
+    measured = [
+        record(1, axes={"a": 1}),
+        record(2, point=1, axes={"a": 1}),
+        record(2, point=2, axes={"a": 2}),
+    ]
+    _, half = group(measured)
+    assert half.efficiency(measured[2]) is None
 
 
 def test_ranks_that_share_cores_have_no_efficiency() -> None:

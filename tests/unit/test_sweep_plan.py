@@ -91,6 +91,17 @@ def test_the_example_is_a_sweep() -> None:
     assert planning.plan(*settings.load(path), str(path)).runs
 
 
+def test_every_key_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name, section in (
+        ("sweep", settings.SweepSection),
+        ("local", settings.LocalSection),
+        ("slurm", settings.SlurmSection),
+    ):
+        for key in section.model_fields:
+            assert f"`{name}.{key}`" in page
+
+
 def test_every_point_in_every_repeat_once_and_in_another_order(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     assert len(plan.points) == 12
