@@ -143,6 +143,10 @@ def fit_text(groups: Sequence[Group], fitted: Fit | None, found: Sequence[dict[s
         f"  persistent imbalance between ranks   {_times(estimates['persistent_imbalance'], 100, '%')}",
         f"  model against measured cycles        median error {np.median(errors):.1%}, most {max(errors):.1%}",
     ]
+    if not found:
+        lines.append(
+            "No extrapolation: a rank's batch changes with the number of ranks, and the model keeps it."
+        )
     if found:
         lines += [
             "",
