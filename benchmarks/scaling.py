@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.sweep import runner, settings
 from hpc_lstm.sweep.groups import Record
 from hpc_lstm.sweep.plan import plan
@@ -144,6 +145,8 @@ def main() -> None:
             budget_s=budget,
             after=lambda: write(False),
         )
+    except HpcLstmError as error:
+        raise SystemExit(f"{where}: {error}") from None
     finally:  # what was measured before a run was refused or failed counts, too
         print(f"\n{write(True)}\n\nwrote {options.results / name}.csv, .h5, .json, .png")
         print(f"the runs are in {folder.path}")
