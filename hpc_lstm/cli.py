@@ -151,19 +151,22 @@ def report(run_dir: str, output: str | None) -> None:
 
 
 @cli.command()
-@click.argument("run_dir", type=click.Path())
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
 @click.option(
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
-def timing(run_dir: str, trace: str | None) -> None:
-    """Show where each rank's time went."""
+def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
+    """Show where each rank's time went, what bounds the run, and who was waited for.
+
+    Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
+    """
     from hpc_lstm.report.timing_table import timing_table
 
-    click.echo(timing_table(run_dir))
+    click.echo(timing_table(*run_dirs))
     if trace is not None:
         from hpc_lstm.report.trace import write_trace
 
-        write_trace(run_dir, trace)
+        write_trace(run_dirs, trace)
         click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
 
 
@@ -304,10 +307,10 @@ def slurm_path() -> None:
 
 @cli.command(hidden=True)
 def launcher() -> None:
-    """Print what starts the ranks of a Slurm job here, such as ``srun --mpi=pmi2``: for the batch scripts."""
+    """Print what starts the ranks of a Slurm job here, a word a line: for the batch scripts."""
     from hpc_lstm.launcher import find
 
-    click.echo(" ".join(find(tried=True)))
+    click.echo("\n".join(find(tried=True)))
 
 
 @contextmanager

@@ -112,6 +112,21 @@ class World:
             self._comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, operation))
         return array
 
+    # -- from one rank to another ----------------------------------------------------------------------
+
+    def send(self, array: np.ndarray, to: int) -> None:
+        """Give an array to a rank that receives it from this one."""
+        self._comm.Send(array, dest=to)
+
+    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+        """The array that a rank sends to this one, in place; waits for it at full speed."""
+        self._comm.Recv(array, source=source)
+        return array
+
+    def has_sent(self, source: int) -> bool:
+        """True if ``receive`` from that rank would not have to wait."""
+        return bool(self._comm.Iprobe(source=source))
+
     # -- errors ----------------------------------------------------------------------------------------
 
     def together(self, work: Callable[[], T]) -> T:
@@ -253,7 +268,8 @@ def connect(threads: int = 0) -> World:
                 f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
-        return World(node=node, threads=threads or len(os.sched_getaffinity(0)))
+        own = len(os.sched_getaffinity(0))
+        return World(node=node, threads=threads or min(own, _allotted() or own))
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(

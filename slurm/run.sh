@@ -30,10 +30,13 @@ on_warning() {
     tell_ranks
 }
 
-# Slurm ends the job: it is cancelled, preempted or out of time. srun's ranks have had the signal as well.
+# Slurm ends the job. srun's ranks have had the signal as well, and a while to write a checkpoint. A preempted job is
+# queued again by Slurm itself, and a cancelled one must not be.
 on_end() {
-    ended=TERM
     tell_ranks
+    if [ -n "$ended" ]; then return; fi
+    ended=TERM
+    if [ "$(squeue -h -j "$SLURM_JOB_ID" -o %r)" = TimeLimit ]; then requeue "out of time"; fi
 }
 
 tell_ranks() {
@@ -60,12 +63,17 @@ nodes_answer() {
 # Sets $launcher to the words that start the ranks, each with its cores and its GPU.
 find_launcher() {
     local words
-    words=${HPC_LSTM_LAUNCHER:-$(hpc-lstm launcher)} || exit 2
-    read -ra launcher <<<"$words"
+    if [ -n "${HPC_LSTM_LAUNCHER:-}" ]; then
+        read -ra launcher <<<"$HPC_LSTM_LAUNCHER"
+    else
+        words=$(hpc-lstm launcher) || exit 2
+        mapfile -t launcher <<<"$words"
+    fi
     case ${launcher[0]##*/} in
     srun)
-        # --wait: ranks do not wait for ever for one that died.
-        launcher+=(--wait=120)
+        # Ranks do not wait for ever for one that died, and one that ends with 75 does not end the others. Those that end
+        # well do so together: MPI_Finalize waits for all.
+        launcher+=(--wait=60 --kill-on-bad-exit=0)
         if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then
             launcher+=("--cpus-per-task=$SLURM_CPUS_PER_TASK" --cpu-bind=cores)
         fi
@@ -108,15 +116,12 @@ run_ranks() {
     case $code in
     0 | 2) say "ended with exit code $code" ;;
     *)
-        if [ -n "$ended" ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %r)" = TimeLimit ]; then
-            requeue "out of time, with exit code $code"
-        elif [ -n "$ended" ]; then
-            # Slurm queues a preempted job again itself; a cancelled one would come back by our hand.
+        if [ -n "$ended" ]; then
             say "ended by Slurm, with exit code $code"
         elif [ $code = 75 ]; then
             requeue "stopped with a checkpoint"
         elif [ -n "$stop" ] && [ $code != 1 ]; then
-            requeue "stopped with exit code $code before there was a checkpoint of it"
+            requeue "told to stop, and ended with exit code $code"
         elif ! nodes_answer; then
             requeue "a node does not answer"
         else

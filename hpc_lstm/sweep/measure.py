@@ -18,7 +18,6 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.report.spans import Timing, load_timing
 from hpc_lstm.timing import PHASES
 
-WAIT = PHASES.index("wait")
 # Phases of a step; the others are no part of the steady state.
 STEADY = ("preprocess", "compute", "average", "wait", "sync")
 # What a rank does by itself, so that it differs between ranks.
@@ -110,10 +109,10 @@ def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _cycles(phase: np.ndarray, values: np.ndarray, first: int, last: int, where: str) -> np.ndarray:
     """float64 [M, P]: seconds in each phase between the ends of meetings ``first`` and ``last``."""
-    _, end, busy, count = values
+    _, end, busy, count, meeting = values  # rows of ``SPAN_FIELDS``
     if count.max() > 1:
         raise InputError(f"{where}: has more spans than are kept one by one; measure fewer steps")
-    ends = end[phase == WAIT]
+    ends = end[meeting >= 0]
     if len(ends) <= last:
         raise InputError(f"{where}: met the others {len(ends)} times, expected more than {last}")
     edges = ends[first : last + 1]

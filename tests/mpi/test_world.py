@@ -46,6 +46,14 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     assert "rank 1 on" in done.stderr
 
 
+def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "from hpc_lstm.world import connect; print(connect().threads)"]
+    own = len(os.sched_getaffinity(0))
+    for asked, threads in (("1", 1), ("", own), (str(own + 1), own)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+        assert launch(0, command).stdout == f"{threads}\n"
+
+
 def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:
     """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
     script = """

@@ -91,12 +91,12 @@ def ceph_bucket(ceph: Ceph, owner: tuple[str, str]) -> str:
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """A cluster of two nodes; starts it, and stops it with all that runs there."""
-    with Slurm.running("alpha", 16900, tmp_path_factory.mktemp("slurm") / "alpha") as cluster:
+    with Slurm.running("alpha", tmp_path_factory.mktemp("slurm") / "alpha") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def other_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """Another one, which knows nothing of the first."""
-    with Slurm.running("beta", 16910, tmp_path_factory.mktemp("slurm") / "beta") as cluster:
+    with Slurm.running("beta", tmp_path_factory.mktemp("slurm") / "beta") as cluster:
         yield cluster

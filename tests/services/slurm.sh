@@ -67,7 +67,7 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 KillWait=20
-SlurmdTimeout=9
+SlurmdTimeout=20
 EnforcePartLimits=ALL
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=2

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,10 +35,15 @@ class Slurm:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, name: str, port: int, root: Path) -> Iterator[Slurm]:
+    def running(cls, name: str, root: Path) -> Iterator[Slurm]:
         """Start it, and stop it with all that runs there."""
         programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {"SLURM_NAME": name, "SLURM_PORT": str(port), "SLURM_ROOT": str(root), "PATH": programs}
+        environment = {
+            "SLURM_NAME": name,
+            "SLURM_PORT": str(three_free_ports()),
+            "SLURM_ROOT": str(root),
+            "PATH": programs,
+        }
         cluster = cls(name, {**environment, "SLURM_CONF": str(root / "slurm.conf")})
         try:
             started = cluster.run(str(HERE / "slurm.sh"), "start", timeout=900)
@@ -126,3 +133,13 @@ class Slurm:
         """The node is started again."""
         done = self.run(str(HERE / "slurm.sh"), "node-returns", str(number))
         assert done.returncode == 0, done.stderr
+
+
+def three_free_ports() -> int:
+    """The first of three ports in a row that nobody listens to, below those that systems give to clients."""
+    for first in random.SystemRandom().sample(range(16000, 32000, 4), 100):
+        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
+            for port in (first, first + 1, first + 2):
+                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise AssertionError("no three free ports in a row")

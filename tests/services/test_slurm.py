@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from s3_bucket import Bucket
 from slurm_cluster import SCRIPTS, Slurm
-from small_job import checkpoints, write_config
+from small_job import checkpoints, write_config, write_store
 from test_clusters import metrics, same_model
 
 from hpc_lstm import batch, history
@@ -27,7 +27,7 @@ while code == "killed" and not os.path.exists(os.environ.get("DIES_WITH", "rank.
     time.sleep(0.05)
 if code == "killed" and os.environ["SLURM_PROCID"] == "1":
     os.kill(os.getpid(), signal.SIGKILL)
-while not told and not code.isdigit():
+while (not told or code == "never") and not code.isdigit():
     time.sleep(0.05)
 sys.exit(int(code or 75))
 """
@@ -57,13 +57,18 @@ def plain(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def timed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A job with a real time limit, which passes while others are looked at."""
-    folder = tmp_path_factory.mktemp("timed")
-    (folder / "rank.py").write_text(RANK)
-    (folder / "plain.sbatch").write_text(PLAIN)
-    arguments = ("--time=1", "--signal=B:USR1@50", "plain.sbatch")
-    return slurm.sbatch(folder, *arguments, HPC_LSTM_MAX_REQUEUES="1"), folder
+def timed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+    """Jobs with a real time limit, which passes while others are looked at.
+
+    One is told before and stops; one is not, and does not stop when it is out of time either.
+    """
+    jobs = {}
+    for name, options, code in (("told", ["--signal=B:USR1@50"], ""), ("killed", [], "never")):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "rank.py").write_text(RANK)
+        (folder / "plain.sbatch").write_text(PLAIN)
+        jobs[name] = slurm.sbatch(folder, "--time=1", *options, "plain.sbatch", ENDS_WITH=code), folder
+    return jobs
 
 
 def said(folder: Path) -> str:
@@ -105,7 +110,7 @@ def end_soon(path: Path, run: Path) -> None:
 
 
 def test_each_rank_has_a_gpu_of_its_own(
-    slurm: Slurm, timed: tuple[str, Path], tmp_path: Path, here: None
+    slurm: Slurm, timed: dict[str, tuple[str, Path]], tmp_path: Path, here: None
 ) -> None:
     command = [
         "sh",
@@ -187,8 +192,9 @@ def test_a_signal_that_comes_while_the_ranks_start_is_not_lost(
     slurm.wait(lambda: "start 0" in said(plain), job)
     slurm.warn(job)
     assert slurm.ended(job) == "FAILED"
-    assert slurm.field(job, "ExitCode") == "75:0", slurm.account(job)
-    assert "not queued again after 0 times" in said(plain)
+    assert "not queued again after 0 times" in said(plain), "it would have been queued again"
+    if not launcher:  # mpiexec may end at a signal that comes before it has reached the nodes
+        assert slurm.field(job, "ExitCode") == "75:0", slurm.account(job)
 
 
 def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: Path) -> None:
@@ -251,8 +257,7 @@ def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
             lambda log=log, n=failure + 1: log.read_text().count("going on from the checkpoint") == n, job
         )
         resumed = int(re.findall(r"going on from the checkpoint of step (\d+)", log.read_text())[-1])
-        assert resumed >= saved
-        assert reached - resumed <= 40
+        assert saved <= resumed <= reached
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
     assert whole(run)
 
@@ -297,7 +302,8 @@ def test_an_array_trains_with_a_line_each(slurm: Slurm, tmp_path: Path) -> None:
 def test_two_clusters_of_which_one_is_preempted_end_with_one_model(
     slurm: Slurm, other_slurm: Slurm, tmp_path: Path, bucket: Bucket
 ) -> None:
-    path = config(tmp_path, 60, more="[sync]\nevery = 1\nlease_s = 2")
+    write_store(tmp_path / "market.h5", [120, 120, 120, 120])
+    path = config(tmp_path, 24, more="[sync]\nevery = 1\nlease_s = 2")
     jobs = {}
     for number, cluster in enumerate((slurm, other_slurm), 1):
         (tmp_path / cluster.name).mkdir()
@@ -321,10 +327,17 @@ def test_two_clusters_of_which_one_is_preempted_end_with_one_model(
     assert metrics(tmp_path, "alpha")["sync"]["round"] == metrics(tmp_path, "beta")["sync"]["round"] > 2
 
 
-def test_the_time_limit_queues_a_job_again(slurm: Slurm, timed: tuple[str, Path]) -> None:
-    job, folder = timed
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("told", ["a signal tells to stop", "stopped with a checkpoint; queued again"]),
+        ("killed", ["out of time; queued again"]),
+    ],
+)
+def test_the_time_limit_queues_a_job_again(
+    slurm: Slurm, timed: dict[str, tuple[str, Path]], name: str, words: list[str]
+) -> None:
+    job, folder = timed[name]
     slurm.restarted(job, 1)
-    assert "a signal tells to stop" in said(folder)
-    assert "stopped with a checkpoint; queued again" in said(folder)
+    assert [word for word in words if word not in said(folder)] == []
     slurm.run("scancel", job)
-    assert slurm.ended(job) == "CANCELLED"

@@ -32,11 +32,10 @@ class Writer:
             }
         ]
 
-    def spend(self, phase: str, ms: float, count: int = 1) -> None:
+    def spend(self, phase: str, ms: float, count: int = 1, **more: int) -> None:
         end = self.now + int(ms * MS)
-        self.lines.append(
-            {"phase": phase, "start_ns": self.now, "end_ns": end, "busy_ns": end - self.now, "count": count}
-        )
+        span = {"phase": phase, "start_ns": self.now, "end_ns": end, "busy_ns": end - self.now, "count": count}
+        self.lines.append(span | more)
         self.totals[phase] += end - self.now
         self.now = end
 
@@ -52,11 +51,12 @@ def write_run(run: Path, steps: int, every: int, busy_ms: tuple[float, ...], com
         writer = Writer(run, rank, len(busy_ms))
         writer.spend("startup", 5000)
         writer.spend("load", 300)
-        for step in meetings:
+        writer.spend("wait", 3)  # for another reason than a meeting
+        for number, step in enumerate(meetings):
             slow = 100 if step <= 8 else 1
             writer.spend("preprocess", 0.25 * busy * every * slow)
             writer.spend("compute", 0.75 * busy * every * slow)
-            writer.spend("wait", (max(busy_ms) - busy) * every * slow + 0.1)
+            writer.spend("wait", (max(busy_ms) - busy) * every * slow + 0.1, meeting=number)
             writer.spend("average", 0.5)
             if step % (2 * every) == 0:
                 writer.spend("evaluate", 700)

@@ -1,0 +1,99 @@
+"""hpc_lstm: the parts of ``hpc_lstm.training`` that train, in its order. Started by mpiexec.
+
+Each rank holds its slice's rows and cuts every batch out of them, which is in its time. Averaging sends weights only.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from worker import Job, serve
+
+from hpc_lstm import config as configuration
+from hpc_lstm import gpu, preprocess
+from hpc_lstm.losses import LossSum
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.model import engine as engines
+from hpc_lstm.preprocess.order import TrainOrder
+from hpc_lstm.sync.averaging import Averager
+from hpc_lstm.sync.device_sum import device_sum
+from hpc_lstm.timing import Timeline
+from hpc_lstm.world import connect
+
+
+class HpcLstm:
+    def __init__(self, folder: Path, ranks: int) -> None:
+        self.world = connect()
+        self.job = Job(folder, self.world.size)
+        if self.world.size != ranks:
+            raise SystemExit(f"{self.world.size} ranks where {ranks} were started")
+        self.rank = self.world.rank
+        if self.job.gpu:
+            self.world.gpu = gpu.claim(self.world)
+        self.store = MarketStore(folder / "market.h5")
+        self.backend = preprocess.backend("cuda" if self.job.gpu else "host")
+        self.data = preprocess.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
+
+    def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
+        train = {"batch_size": batch, "precision": options.get("precision", "float32")}
+        return configuration.parse(self.job.config | {"train": train}, "benchmark")
+
+    def describe(self) -> dict[str, Any]:
+        from importlib.metadata import version
+
+        names = ("tensorflow", "keras", "numpy", "mpi4py")
+        return {
+            "versions": {name: version(name) for name in names} | {"MPI": self.world.library},
+            "threads": self.world.threads,
+            "gpu": self.world.gpu.describe() if self.world.gpu else None,
+            "backend": self.backend.name,
+        }
+
+    def prepare(self, batch: int, options: dict[str, Any]) -> None:
+        config = self._config(batch, options)
+        self.batch, self.every = batch, options["every"]
+        self.engine = engines.create(config, rank=self.rank, threads=self.world.threads)
+        on_gpu = bool(self.engine.device_vectors(moments=False))
+        device = getattr(self.backend, "device", None)
+        transport = device_sum(options.get("transport", "auto"), self.world, on_gpu, device)
+        self.averager = Averager(self.world, Timeline(), "weights", transport)
+        self.initial = self.engine.schema.flatten(self.job.weights())
+        self.untouched = self.engine.moments(), self.engine.state()
+
+    def reset(self) -> None:
+        self.engine.set_parameters(self.initial)
+        self.engine.set_moments(self.untouched[0])
+        self.engine.set_state(self.untouched[1])
+        self.order = TrainOrder(len(self.data.train), self.batch, 0, self.rank)
+
+    def barrier(self) -> None:
+        self.world.barrier()
+
+    def train(self, steps: int) -> None:
+        taken, since = 0, LossSum()
+        while taken < steps:
+            count = min(self.engine.steps_per_call, self.every - taken % self.every, steps - taken)
+            inputs, targets = self.data.train.next_batch(self.order, count)
+            loss = self.engine.step(inputs, targets, np.full(count, self.job.rate, np.float32))
+            self.data.train.used_by(loss)
+            since.add(loss, count * self.batch)
+            taken += count
+            if taken % self.every == 0 or taken == steps:
+                agreement = self.averager.meet(since.samples, since.loss_sum())
+                self.averager.average(self.engine, since.samples, agreement.samples)
+                since = LossSum()
+
+    def validation_loss(self) -> float:
+        windows, error = self.data.validation, 0.0
+        for start in range(0, len(windows), 1024):
+            inputs, targets = windows.batch(np.arange(start, min(start + 1024, len(windows))))
+            error += windows.squared_error(self.engine.predict(inputs), targets)
+        return float(self.world.sum(np.array([error, len(windows)]))[0] / self.data.index.total("validation"))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    serve(HpcLstm(folder.parent, int(sys.argv[2])), folder)
