@@ -27,8 +27,8 @@ import numpy as np
 
 # Below this a gamma cannot be told from a normal distribution, and its shape would overflow.
 LEAST_SKEW = 1e-3
-# Points of the integral over the gamma part, and of that over time; more change E[max] of 16 and more ranks by less than
-# 1 %, of two by less than 7 % of their small excess.
+# Points of the integral over the gamma part, and of that over time. More change E[max] of 16 and more ranks by less
+# than 1 %, of two by less than 7 % of their small excess.
 NODES, POINTS = 100, 600
 # A persistent part that is this much smaller than the other one changes nothing.
 NEGLIGIBLE = 1e-6

@@ -45,6 +45,8 @@ def write_results(
         figures.save(plots.phases_figure(groups), folder / f"{name}-phases.png")
         if found:
             figures.save(plots.extrapolation_figure(groups, found), folder / f"{name}-extrapolation.png")
+        else:  # none of an earlier call either
+            (folder / f"{name}-extrapolation.png").unlink(missing_ok=True)
     about = summary.text(groups, missing)
     return f"{about}\n\n{summary.fit_text(groups, fitted, found)}" if model else about
 
