@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -26,11 +27,13 @@ from typing import Any
 from machine import describe, write_results
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-import data  # noqa: E402
-import launch  # noqa: E402
+import data
+import launch
 
-START_S, ANSWER_S = 300.0, 600.0
-TRIAL_STEPS = 16
+# How long ranks may take to start, and for an answer, on CPUs and on GPUs.
+START_S, ANSWER_S, ANSWER_GPU_S = 300.0, 600.0, 90.0
+# Steps to warm up, and again to compare settings by.
+TRIAL_STEPS, TRIAL_STEPS_GPU = 16, 48
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Measurement:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.deadline = time.monotonic() + options.budget_s
+        self.answer_s = ANSWER_GPU_S if options.gpu else ANSWER_S
+        self.trial_steps = TRIAL_STEPS_GPU if options.gpu else TRIAL_STEPS
         self.name = "peers_gpu" if options.gpu else "peers"
         self.work = Path(options.cache).resolve() / ("work-gpu" if options.gpu else "work")
         self.work.mkdir(parents=True, exist_ok=True)
@@ -115,7 +120,11 @@ class Measurement:
             "gpu": options.gpu,
             "windows": options.windows,
         }
-        self.kept: dict[str, Any] = {"job": job, "samples_a_turn": options.samples, "repeats": options.repeats}
+        self.kept: dict[str, Any] = {
+            "job": job,
+            "samples_a_turn": options.samples,
+            "repeats": options.repeats,
+        }
         found = json.loads(self._state.read_text()) if self._state.exists() else {}
         if {key: found.get(key) for key in self.kept} == self.kept and not found.get("complete"):
             self.kept = found
@@ -141,6 +150,8 @@ class Measurement:
         temporary = self._state.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.kept))
         temporary.rename(self._state)
+        results = Path(__file__).parent / "results" / f"{self.name}.json"
+        results.write_text(json.dumps(self.kept, indent=2) + "\n")
 
     def check_time(self) -> None:
         """Raises: OutOfTime."""
@@ -186,22 +197,25 @@ class Measurement:
             known = (row["chosen"]["launch"], row["chosen"]["options"])
             variants = [one for one in variants if one == known] or variants
         trials: list[tuple[float, int]] = []
-        prepared = None
+        seconds: dict[int, float] = {}
         for number, (name, options) in enumerate(variants):
             self.check_time()
             if (entry.name, name) not in self.groups:
                 continue  # an earlier variant ended it
             try:
-                self.prepare(entry, name, options, batch)
+                seconds[number] = self.prepare(entry, name, options, batch)
                 if len(variants) > 1:
-                    wall, _ = self.turn(entry, name, TRIAL_STEPS, validate=False)
+                    wall, _ = self.turn(entry, name, self.trial_steps, validate=False)
                     row.setdefault("trials", []).append(
-                        {"launch": name, "options": options, "samples_per_s": round(batch * ranks * TRIAL_STEPS / wall["wall_s"])}
+                        {
+                            "launch": name,
+                            "options": options,
+                            "samples_per_s": round(batch * ranks * self.trial_steps / wall["wall_s"]),
+                        }
                     )
                     trials.append((wall["wall_s"], number))
                 else:
                     trials.append((0.0, number))
-                prepared = (name, number)
             except launch.Unavailable as error:
                 self.lost(entry, name, ranks, error)
         alive = [one for one in sorted(trials) if (entry.name, variants[one[1]][0]) in self.groups]
@@ -213,18 +227,20 @@ class Measurement:
         if best != last_of_launch:
             self.prepare(entry, name, options, batch)
         row["chosen"] = {"launch": name, "options": options}
-        return prepared is not None
+        row["prepare_s"] = round(seconds[best], 1)
+        return True
 
-    def prepare(self, entry: Entry, name: str, options: dict[str, Any], batch: int) -> None:
-        """Build and warm up."""
-        self.groups[entry.name, name].ask(
-            {"do": "prepare", "batch": batch, "options": options, "steps": 2 * TRIAL_STEPS if self.options.gpu else TRIAL_STEPS},
-            ANSWER_S,
-        )
+    def prepare(self, entry: Entry, name: str, options: dict[str, Any], batch: int) -> float:
+        """Build, compile and warm up; the seconds that took."""
+        command = {"do": "prepare", "batch": batch, "options": options, "steps": self.trial_steps}
+        answers = self.groups[entry.name, name].ask(command, self.answer_s)
+        return max(answer["prepare_s"] for answer in answers)
 
     def turn(self, entry: Entry, name: str, steps: int, validate: bool) -> tuple[dict[str, Any], float]:
         """One timed training; the slowest rank's answer, and the seconds that all ranks' processors took."""
-        answers = self.groups[entry.name, name].ask({"do": "train", "steps": steps, "validate": validate}, ANSWER_S)
+        answers = self.groups[entry.name, name].ask(
+            {"do": "train", "steps": steps, "validate": validate}, self.answer_s
+        )
         slowest = max(answers, key=lambda answer: answer["wall_s"])
         return slowest, sum(answer["cpu_s"] for answer in answers)
 
@@ -262,13 +278,17 @@ class Measurement:
     def end(self) -> None:
         """End all processes."""
         for group in self.groups.values():
+            group.tell_end()
+        for group in self.groups.values():
             group.end()
         self.groups.clear()
 
 
 def compare(case: dict[str, Any]) -> None:
     """How many times as fast as each row the first row of hpc_lstm is, turn by turn, by wall and processor time."""
-    ours = next((row for name, row in case.items() if name.startswith("hpc_lstm") and row.get("wall_s")), None)
+    ours = next(
+        (row for name, row in case.items() if name.startswith("hpc_lstm") and row.get("wall_s")), None
+    )
     for row in case.values():
         if not ours or not row.get("wall_s"):
             continue
@@ -288,11 +308,12 @@ def table(case: dict[str, Any]) -> str:
         if not row.get("wall_s"):
             lines.append(f"{name:36}{'-':>10}")
             continue
-        ratio, cpu = row["hpc_lstm_is_times_as_fast"], row["by_processor_time"]
-        lines.append(
-            f"{name:36}{statistics.median(row['samples_per_s']):10.0f}{ratio['median']:13.2f}x"
-            f"{cpu['median']:12.2f}x{statistics.median(row['loss_after']):10.6f}  {row['chosen']['options']}"
-        )
+        speed, loss = statistics.median(row["samples_per_s"]), statistics.median(row["loss_after"])
+        ratios = [
+            f"{row[key]['median']:.2f}x" if key in row else "-"
+            for key in ("hpc_lstm_is_times_as_fast", "by_processor_time")
+        ]
+        lines.append(f"{name:36}{speed:10.0f}{ratios[0]:>14}{ratios[1]:>13}{loss:10.6f}  {row['chosen']}")
     return "\n".join(lines)
 
 
@@ -303,9 +324,17 @@ def plot(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cases = {name: case for name, case in results["cases"].items() if any(row.get("wall_s") for row in case.values())}
-    figure, axes = pyplot.subplots(1, len(cases), figsize=(3.2 * len(cases) + 2, 4), squeeze=False, layout="constrained")
-    names = list(dict.fromkeys(name for case in cases.values() for name, row in case.items() if row.get("wall_s")))
+    cases = {
+        name: case
+        for name, case in results["cases"].items()
+        if any(row.get("wall_s") for row in case.values())
+    }
+    figure, axes = pyplot.subplots(
+        1, len(cases), figsize=(3.2 * len(cases) + 2, 4), squeeze=False, layout="constrained"
+    )
+    names = list(
+        dict.fromkeys(name for case in cases.values() for name, row in case.items() if row.get("wall_s"))
+    )
     colours = {name: f"C{number}" for number, name in enumerate(names)}
     for axis, (title, case) in zip(axes[0], cases.items(), strict=True):
         for place, name in enumerate(names):
@@ -333,7 +362,9 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[int, list[Entry]]]:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gpu", action="store_true", help="a GPU a rank")
     parser.add_argument("--only", default="", help="peers, by comma: " + ", ".join(launch.SCRIPTS))
     parser.add_argument("--ranks", default="2", help="by comma")
@@ -341,7 +372,9 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=0)
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--windows", type=int, default=0, help="to train on")
-    parser.add_argument("--samples", type=int, default=0, help="windows that a turn trains on, again and again")
+    parser.add_argument(
+        "--samples", type=int, default=0, help="windows that a turn trains on, again and again"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="stop after this many seconds")
     parser.add_argument(
@@ -360,6 +393,7 @@ def main() -> None:
     unknown = set(options.only.split(",")) - set(launch.SCRIPTS)
     if unknown:
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the peers are ended, too
     measurement = Measurement(options)
     try:
         for ranks, entries in cases(options):

@@ -177,16 +177,28 @@ def state(job_id: str) -> str:
     """How a job stands in Slurm's words, such as "PENDING", "RUNNING" or "COMPLETED"; "" if unknown.
 
     Jobs that ended a while ago are known only where Slurm keeps accounts (``sacct``).
+
+    Raises:
+        InputError: Slurm does not answer, which says nothing about the job.
     """
-    for command in (
-        ["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"],
-        ["sacct", "--noheader", "--allocations", "--parsable2", f"--jobs={job_id}", "--format=State"],
-    ):
-        if shutil.which(command[0]):
-            done = _ask(command)
-            words = done.stdout.split()
-            if done.returncode == 0 and words:
-                return words[0]
+    if shutil.which("squeue"):
+        done = _ask(["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"])
+        if done.returncode == 0 and done.stdout.split():
+            return done.stdout.split()[0]
+        if done.returncode != 0 and "Invalid job id" not in done.stderr:
+            raise InputError(f"squeue: {_reason(done.stderr)}; try again when Slurm answers")
+    if shutil.which("sacct"):
+        command = [
+            "sacct",
+            "--noheader",
+            "--allocations",
+            "--parsable2",
+            f"--jobs={job_id}",
+            "--format=State",
+        ]
+        done = _ask(command)
+        if done.returncode == 0 and done.stdout.split():
+            return done.stdout.split()[0]
     return ""
 
 
@@ -216,7 +228,7 @@ def _ask(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]
 def _reason(said: str) -> str:
     """What one of Slurm's commands says is wrong, on one line and without its name."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines)
+    return "; ".join(re.sub(r"^(sbatch: |squeue: )?(error: )?", "", line) for line in lines)
 
 
 def _quoted(value: str) -> str:

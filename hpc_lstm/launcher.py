@@ -10,12 +10,22 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
 
 ANSWER_S = 60
+# Prints where the MPI library lies, then the first line of its version.
+_PROBE = """
+import mpi4py
+mpi4py.rc.initialize = False
+from mpi4py import MPI
+from hpc_lstm.launcher import loaded_library
+print(loaded_library("libmpi") or "")
+print(MPI.Get_library_version().strip().splitlines()[0])
+"""
 
 
 def find(*, tried: bool) -> list[str]:
@@ -87,17 +97,20 @@ def spoken(library: str, environment: Collection[str] = ()) -> tuple[str, ...]:
 
 
 def mpi_library() -> tuple[str, Path | None]:
-    """First line of the MPI library's version, and the folder that it lies in; ``("", None)`` without one."""
-    try:
-        import mpi4py
+    """First line of the MPI library's version, and the folder that it lies in; ``("", None)`` without one.
 
-        mpi4py.rc.initialize = False
-        from mpi4py import MPI
-    except (ImportError, RuntimeError):
+    Asked in a process of its own: here, mpi4py would have to start MPI, or never could any more.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=ANSWER_S
+        )
+    except subprocess.TimeoutExpired:
         return "", None
-    lines = MPI.Get_library_version().replace("\0", "").strip().splitlines()
-    path = loaded_library("libmpi")
-    return " ".join(lines[0].split()), path.parent if path else None
+    lines = done.stdout.replace("\0", "").splitlines()
+    if done.returncode != 0 or len(lines) < 2:
+        return "", None
+    return " ".join(lines[-1].split()), Path(lines[0]).parent if lines[0] else None
 
 
 def launcher_of(folder: Path | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The windows that all peers train on, cut and scaled once by ``hpc_lstm.preprocess``, and the weights they start from."""
+"""What all peers train on: windows cut and scaled once by ``hpc_lstm.preprocess``, and the weights to start from."""
 
 from __future__ import annotations
 

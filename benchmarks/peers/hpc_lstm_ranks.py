@@ -17,6 +17,7 @@ from hpc_lstm import gpu, preprocess
 from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model import engine as engines
+from hpc_lstm.model import tensorflow_runtime
 from hpc_lstm.preprocess.order import TrainOrder
 from hpc_lstm.sync.averaging import Averager
 from hpc_lstm.sync.device_sum import device_sum
@@ -33,6 +34,7 @@ class HpcLstm:
         self.rank = self.world.rank
         if self.job.gpu:
             self.world.gpu = gpu.claim(self.world)
+        tensorflow_runtime.start(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
         self.backend = preprocess.backend("cuda" if self.job.gpu else "host")
         self.data = preprocess.prepare(self.store, self._config(1, {}).data, self.world, self.backend)

@@ -71,9 +71,7 @@ class KerasFit:
         n, size = steps * self.batch, len(self.x) // self.batch * self.batch
         passes, rest = divmod(n, size)
         if passes:
-            self.model.fit(
-                self.x[:size], self.y[:size], self.batch, epochs=passes, shuffle=False, verbose=0
-            )
+            self.model.fit(self.x[:size], self.y[:size], self.batch, epochs=passes, shuffle=False, verbose=0)
         if rest:
             self.model.fit(self.x[:rest], self.y[:rest], self.batch, shuffle=False, verbose=0)
 

@@ -18,7 +18,17 @@ HERE = Path(__file__).parent
 # What pip installs for a peer; peers that are not here run where hpc_lstm does.
 TORCH = "torch==2.13.0"
 REQUIREMENTS = {"torch_ddp": [TORCH, "numpy"], "multi_worker": ["tensorflow", "tf_keras"]}
-HOROVOD_NEEDS = [TORCH, "numpy", "setuptools<80", "wheel", "packaging", "cffi", "cloudpickle", "psutil", "pyyaml"]
+HOROVOD_NEEDS = [
+    TORCH,
+    "numpy",
+    "setuptools<80",
+    "wheel",
+    "packaging",
+    "cffi",
+    "cloudpickle",
+    "psutil",
+    "pyyaml",
+]
 HOROVOD_BUILD = {
     "HOROVOD_WITH_PYTORCH": "1",
     "HOROVOD_WITHOUT_TENSORFLOW": "1",
@@ -67,7 +77,11 @@ def environment(peer: str, cache: Path) -> str:
         try:
             _pip(python, REQUIREMENTS.get(peer, HOROVOD_NEEDS))
             if peer == "horovod":
-                _pip(python, ["--no-build-isolation", "--no-binary", "horovod", "horovod==0.28.1"], HOROVOD_BUILD)
+                _pip(
+                    python,
+                    ["--no-build-isolation", "--no-binary", "horovod", "horovod==0.28.1"],
+                    HOROVOD_BUILD,
+                )
         except Unavailable as error:
             failed.write_text(str(error))
             raise
@@ -79,10 +93,16 @@ def _pip(python: Path, arguments: list[str], variables: dict[str, str] | None = 
     command = [str(python), "-m", "pip", "install", "-q", *arguments]
     ran = subprocess.run(command, env=os.environ | (variables or {}), capture_output=True, text=True)
     if ran.returncode:
-        lines = ran.stdout.splitlines() + ran.stderr.splitlines()
-        # A build says a lot; what the compiler found wrong first is the cause.
-        causes = [line.strip() for line in lines if " error: " in line or "Error:" in line or "ERROR:" in line]
-        raise Unavailable(f"pip install {arguments[-1]}: " + " | ".join(dict.fromkeys(causes[:1] + causes[-1:])))
+        raise Unavailable(f"pip install {arguments[-1]}: {cause(ran.stdout + ran.stderr, python.parents[1])}")
+
+
+def cause(said: str, folder: Path) -> str:
+    """What went wrong first by what pip and the compiler said: a build says thousands of lines."""
+    lines = [line.strip() for line in said.replace(str(folder), "").splitlines()]
+    first = next((line for line in lines if ": error: " in line), None)  # the compiler's form
+    return first or next(
+        (line for line in lines if line.startswith("ERROR:")), lines[-1] if lines else "no output"
+    )
 
 
 class Group:
@@ -96,7 +116,15 @@ class Group:
     """
 
     def __init__(
-        self, peer: str, launch: str, name: str, python: str, folder: Path, ranks: int, mpiexec: str, gpu: bool
+        self,
+        peer: str,
+        launch: str,
+        name: str,
+        python: str,
+        folder: Path,
+        ranks: int,
+        mpiexec: str,
+        gpu: bool,
     ) -> None:
         self.ranks = 1 if peer == "keras_fit" else ranks
         self.name = "".join(c if c.isalnum() else "_" for c in f"{name}-{launch}-{ranks}")
@@ -124,7 +152,7 @@ class Group:
         self._processes.append(
             subprocess.Popen(
                 command,
-                env=os.environ | variables,
+                env=os.environ | variables | {"PEERS_DRIVER": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
@@ -174,20 +202,24 @@ class Group:
         self._log.flush()
         return (self.folder / "log").read_text(errors="replace")[-1500:]
 
+    def tell_end(self) -> None:
+        """Ask the processes to end, without waiting."""
+        with contextlib.suppress(OSError):
+            (self.folder / "commands" / f"{self._number + 1:04d}.json").write_text('{"do": "end"}')
+
     def end(self, at_once: bool = False) -> None:
         """End the processes: by asking, then by force; idempotent."""
         if not at_once:
-            with contextlib.suppress(Unavailable, OSError):
-                path = self.folder / "commands" / f"{self._number + 1:04d}.json"
-                path.write_text('{"do": "end"}')
+            self.tell_end()
         for process in self._processes:
-            try:
-                process.wait(0 if at_once else 15)
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    process.wait(0 if at_once else 15)
+                except subprocess.TimeoutExpired:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, number)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(5)
         if not self._log.closed:
             self._log.close()
 

@@ -34,7 +34,7 @@ class MultiWorker:
         options = tf.distribute.experimental.CommunicationOptions(
             implementation=how.NCCL if self.job.gpu else how.RING
         )
-        self.strategy = tf.distribute.MultiWorkerMirroredStrategy(options)
+        self.strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
         self.validation = self.job.array("validation_x"), self.job.array("validation_y")
 
     def describe(self) -> dict[str, Any]:

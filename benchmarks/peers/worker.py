@@ -118,9 +118,9 @@ def _obey(runner: Runner, command: dict[str, Any]) -> dict[str, Any]:
 
 def _next_command(folder: Path, number: int) -> dict[str, Any]:
     path = folder / "commands" / f"{number:04d}.json"
-    parent = os.getppid()
+    driver = Path("/proc") / os.environ["PEERS_DRIVER"]
     while not path.exists():
-        if os.getppid() != parent:
+        if not driver.exists():
             sys.exit("the driver is gone")
         time.sleep(POLL_S)
     return json.loads(path.read_text())

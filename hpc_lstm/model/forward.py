@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from hpc_lstm.model.parameters import Schema
+from hpc_lstm.model.scanned_lstm import scanned_lstm
 
 # Windows below which a part of a batch is not worth a thread of its own.
 LEAST_PART = 8
+# Windows up to which a part trains faster when XLA compiles it, measured (benchmarks/engines.py).
+MOST_COMPILED = 24
 
 
 class Forward:
     """Computes a stack of layers from the flat vector of their weights.
 
     On CPUs in float32 an LSTM layer is one TensorFlow operation that loops over time in C++ (``BlockLSTMV2``)
-    in place of several per row of the window, and the batch is cut into parts that run side by side. It is
-    the same mathematics as the Keras layer's, to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16,
+    in place of several per row of the window, and the batch is cut into parts that run side by side. Small
+    parts are compiled by XLA in training (``scanned_lstm``). It is the same mathematics as the Keras layer's,
+    to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16,
     which that operation lacks, the Keras layer itself is used.
 
     Args:
@@ -39,6 +43,8 @@ class Forward:
                 self._layers.append(("block lstm", layer))
             else:
                 self._layers.append(("keras", layer))
+        self._compiles = any(kind == "block lstm" for kind, _ in self._layers)
+        self._compiled = tf.function(self._error_and_gradient, autograph=False, jit_compile=True)
 
     def __call__(self, flat: Any, inputs: Any, dropout_seed: Any = None) -> Any:
         """Forecasts [B, 1] of windows [B, T, F], B being static.
@@ -48,42 +54,85 @@ class Forward:
             dropout_seed: int64 [2] that the dropout masks depend on; None: no dropout.
         """
         tf = self._tf
+        outputs = [
+            self._part(flat, values, self._stream(dropout_seed, number))
+            for number, values in enumerate(tf.split(inputs, self._sizes(inputs)))
+        ]
+        return tf.concat(outputs, 0)
+
+    def squared_error(self, flat: Any, inputs: Any, targets: Any, dropout_seed: Any) -> tuple[Any, Any]:
+        """The mean squared error on a batch, and its gradient [P].
+
+        Args:
+            targets: [B, 1].
+            flat, inputs, dropout_seed: as above.
+        """
+        tf, size = self._tf, int(inputs.shape[0])
+        sizes = self._sizes(inputs)
+        if not self._compiles or max(sizes) > MOST_COMPILED:
+            with tf.GradientTape() as tape:
+                tape.watch(flat)
+                loss = tf.reduce_mean(tf.square(self(flat, inputs, dropout_seed) - targets))
+            return loss, tape.gradient(loss, flat)
+        parts = zip(tf.split(inputs, sizes), tf.split(targets, sizes), strict=True)
+        found = [
+            self._compiled(flat, values, wanted, self._stream(dropout_seed, number))
+            for number, (values, wanted) in enumerate(parts)
+        ]
+        error, gradient = (tf.add_n(list(each)) for each in zip(*found, strict=True))
+        return error / size, gradient / size
+
+    def _error_and_gradient(self, flat: Any, values: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
+        """Of one part, summed over its windows."""
+        tf = self._tf
+        with tf.GradientTape() as tape:
+            tape.watch(flat)
+            error = tf.reduce_sum(tf.square(self._part(flat, values, seed, scanned=True) - targets))
+        return error, tape.gradient(error, flat)
+
+    def _sizes(self, inputs: Any) -> list[int]:
+        """Windows of each part."""
+        size = int(inputs.shape[0])
+        parts = max(1, min(self._threads, size // LEAST_PART))
+        return [(i + 1) * size // parts - i * size // parts for i in range(parts)]
+
+    def _stream(self, dropout_seed: Any, part: int) -> Any:
+        """A stream of random numbers of its own for every part; the engine's seed differs by rank and step."""
+        if dropout_seed is None:
+            return None
+        return dropout_seed + self._tf.constant([0, (part * len(self._layers)) << 40], self._tf.int64)
+
+    def _part(self, flat: Any, values: Any, dropout_seed: Any, scanned: bool = False) -> Any:
+        tf = self._tf
         weights = [
             tf.reshape(array, shape)
             for array, shape in zip(tf.split(flat, self._schema.sizes), self._schema.shapes, strict=True)
         ]
-        size = int(inputs.shape[0])
-        parts = max(1, min(self._threads, size // LEAST_PART))
-        sizes = [(i + 1) * size // parts - i * size // parts for i in range(parts)]
-        outputs = [
-            self._part(weights, part, dropout_seed, i) for i, part in enumerate(tf.split(inputs, sizes))
-        ]
-        return tf.concat(outputs, 0)
-
-    def _part(self, weights: list[Any], values: Any, dropout_seed: Any, part: int) -> Any:
-        tf = self._tf
         at = 0
         for number, (kind, layer) in enumerate(self._layers):
             count = len(layer.trainable_variables)
             own, at = weights[at : at + count], at + count
             if kind == "block lstm":
-                values = self._block_lstm(own, values, layer.return_sequences)
+                values = self._lstm(own, values, layer.return_sequences, scanned)
             elif kind == "keras":
                 others = [v.value for v in layer.non_trainable_variables]
                 values, _ = layer.stateless_call(own, others, values)
             elif dropout_seed is not None and layer.rate > 0:
-                # A stream of its own for every part and layer; the engine's seed differs by rank and step.
-                stream = tf.constant([0, (part * len(self._layers) + number) << 40], tf.int64)
+                stream = tf.constant([0, number << 40], tf.int64)  # and of its own for every layer
                 values = tf.nn.experimental.stateless_dropout(
                     values, layer.rate, dropout_seed + stream, rng_alg="philox"
                 )
         return values
 
-    def _block_lstm(self, weights: list[Any], values: Any, return_sequences: bool) -> Any:
+    def _lstm(self, weights: list[Any], values: Any, return_sequences: bool, scanned: bool) -> Any:
         """One LSTM layer on [B, T, I]."""
         tf = self._tf
         kernel, recurrent, bias = weights
-        hidden = block_lstm(tf, tf.transpose(values, [1, 0, 2]), tf.concat([kernel, recurrent], 0), bias)
+        by_time = tf.transpose(values, [1, 0, 2])
+        if scanned:
+            hidden = scanned_lstm(tf, by_time, kernel, recurrent, bias)
+        else:
+            hidden = block_lstm(tf, by_time, tf.concat([kernel, recurrent], 0), bias)
         return tf.transpose(hidden, [1, 0, 2]) if return_sequences else hidden[-1]
 
 

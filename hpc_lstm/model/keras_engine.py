@@ -140,11 +140,8 @@ class KerasEngine:
         tf = self._tf
         taken = self._taken.read_value()
         flat = self._flat.read_value()
-        with tf.GradientTape() as tape:
-            tape.watch(flat)
-            seed = tf.stack([tf.constant(self._dropout_seed, tf.int64), taken])
-            loss = tf.reduce_mean(tf.square(self._forward(flat, inputs, seed) - targets))
-        gradient = tape.gradient(loss, flat)
+        seed = tf.stack([tf.constant(self._dropout_seed, tf.int64), taken])
+        loss, gradient = self._forward.squared_error(flat, inputs, targets, seed)
         if self._clip_norm > 0:
             norm = tf.norm(gradient)
             gradient *= self._clip_norm / tf.maximum(norm, self._clip_norm)

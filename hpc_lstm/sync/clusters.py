@@ -229,10 +229,9 @@ class Clusters:
 
     def _note(self, outcome: Outcome) -> None:
         """Tell timeline and log of the round that is taken up; on rank 0."""
-        if self._errand is not None and self._before is not None:
-            own = outcome.counted and self._before.sent is not None
+        if self._errand is not None:
             seen = self._timeline.at(self._errand.ended_ns)
-            self._timeline.round(outcome.number, self._begun if own else -1, seen)
+            self._timeline.round(outcome.number, self._begun if outcome.brought else -1, seen)
         if not outcome.missing:
             took = "with this cluster" if outcome.counted else "without this cluster"
             self._say(f"round {outcome.number} has closed {took}")

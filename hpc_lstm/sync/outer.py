@@ -50,9 +50,18 @@ def nesterov(
     Returns:
         New weights float64 [P] and momentum float32 [P].
     """
-    gradient = base.astype(np.float64) - averaged
-    momentum = (momentum.astype(np.float64) * decay + gradient).astype(np.float32)
-    return base - (gradient + momentum.astype(np.float64) * decay) * rate, momentum
+    # In place: vectors may be of hundreds of megabytes.
+    gradient = base.astype(np.float64)
+    gradient -= averaged
+    step = momentum.astype(np.float64)
+    step *= decay
+    step += gradient
+    momentum = step.astype(np.float32)
+    step[:] = momentum
+    step *= decay
+    step += gradient
+    step *= rate
+    return np.subtract(base, step, out=step), momentum
 
 
 def encode(vector: np.ndarray, encoding: Encoding) -> bytes:

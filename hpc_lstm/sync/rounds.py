@@ -156,6 +156,7 @@ class Outcome:
         origin: what the cluster has changed since these weights is its own and goes on top; None: nothing does.
         counted: the cluster's contribution took part.
         missing: clusters that had not contributed their last, where a follower ends.
+        brought: what counted was put by this very start, in this very meeting.
     """
 
     number: int
@@ -163,6 +164,7 @@ class Outcome:
     origin: np.ndarray | None
     counted: bool
     missing: int = 0
+    brought: bool = False
 
     def applied(self, now: np.ndarray) -> np.ndarray:
         """The cluster's weights after the round, float32 [P], from those that it has now."""
@@ -285,7 +287,7 @@ class Rounds:
             # Not if it was an earlier start's that counted, which had not come to the end.
             if outcome.counted and self._newest is not None and self.terms.cluster in self._newest.departed:
                 self.standing.departed = True
-                return Outcome(outcome.number, outcome.weights, None, True)
+                return replace(outcome, origin=None)
             weights = outcome.applied(weights)
 
     def follow(self) -> Wanted:
@@ -634,6 +636,7 @@ class Rounds:
         first = counted.get(before + 1)
         as_sent = sent is not None and first is not None and sent.payload in ("", first.payload)
         fresh = len(counted) > (1 if as_sent else 0)
+        brought = as_sent and self._brought is not None
         standing.sent = self._brought = None
         if fresh:
             # An earlier start of this cluster, which got further, has brought at least this change.
@@ -644,7 +647,7 @@ class Rounds:
         if as_sent and sent is not None:
             standing.residual = self._left_over(base, sent.weights)
             standing.samples, standing.staleness = sent.samples, 0
-            return Outcome(newest, standing.base, sent.weights, True)
+            return Outcome(newest, standing.base, sent.weights, True, brought=brought)
         if standing.departed and samples == standing.samples:
             return Outcome(newest, standing.base, base, True)  # a follower, that brings nothing
         if terms.late == "fold":

@@ -90,7 +90,7 @@ def ceph_bucket(ceph: Ceph, owner: tuple[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """A cluster of two nodes; starts it, and stops it with all that runs there."""
+    """A cluster of three nodes; starts it, and stops it with all that runs there."""
     with Slurm.running("alpha", tmp_path_factory.mktemp("slurm") / "alpha") as cluster:
         yield cluster
 

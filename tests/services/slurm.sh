@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A real Slurm on one Debian machine, without systemd: a cluster of two nodes with four GPUs each, for tests alone.
+# A real Slurm on one Debian machine, without systemd: a cluster of three nodes with four GPUs each, for tests alone.
 #
 #   slurm.sh install      the packages, by apt-get as root; nothing to do where they are
-#   slurm.sh start        install, start, wait until both nodes are idle, print the path of slurm.conf
-#   slurm.sh node-fails N     kill all that runs on node N (1 or 2), at once, as a loss of power would
+#   slurm.sh start        install, start, wait until all nodes are idle, print the path of slurm.conf
+#   slurm.sh node-fails N     kill all that runs on node N (1 to 3), at once, as a loss of power would
 #   slurm.sh node-returns N   start it again
 #   slurm.sh stop         end every daemon and job, and remove what they wrote
 #
 #   SLURM_NAME=alpha      the cluster; clusters of different names and ports know nothing of one another
-#   SLURM_PORT=16800      of its controller; its nodes take the next two
+#   SLURM_PORT=16800      of its controller; its nodes take the next three
 #   SLURM_ROOT=/tmp/hpc-lstm-slurm-alpha   its folder
 #
 # All listens to this machine's own names. The GPUs are device nodes without a driver behind them: Slurm counts and
@@ -19,8 +19,8 @@ NAME=${SLURM_NAME:-alpha}
 PORT=${SLURM_PORT:-16800}
 ROOT=${SLURM_ROOT:-/tmp/hpc-lstm-slurm-$NAME}
 export SLURM_CONF=$ROOT/slurm.conf
-PACKAGES=(slurm-wlm munge)
-PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged)
+PACKAGES=(slurm-wlm munge procps)
+PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged ps)
 
 fail() {
     echo "slurm.sh: $*" >&2
@@ -73,12 +73,13 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=2
 JobCompType=jobcomp/none
 GresTypes=gpu
-NodeName=$NAME-n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 1)) CPUs=8 RealMemory=8000 Gres=gpu:4
-NodeName=$NAME-n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + 2)) CPUs=8 RealMemory=8000 Gres=gpu:4
+$(for n in 1 2 3; do
+        echo "NodeName=$NAME-n$n NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + n)) CPUs=8 RealMemory=8000 Gres=gpu:4"
+    done)
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
 PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=1-0 State=UP
 X
-    echo "NodeName=$NAME-n[1-2] Name=gpu File=$gpus[0-3]" >"$ROOT/gres.conf"
+    echo "NodeName=$NAME-n[1-3] Name=gpu File=$gpus[0-3]" >"$ROOT/gres.conf"
 }
 
 # Process ids of this cluster's daemons.
@@ -123,10 +124,9 @@ bring_up() {
     for number in 0 1 2 3; do mknod "$ROOT/gpu$number" c 1 3; done
     configuration >"$SLURM_CONF"
     slurmctld
-    slurmd -N "$NAME-n1"
-    slurmd -N "$NAME-n2"
+    for number in 1 2 3; do slurmd -N "$NAME-n$number"; done
     for _ in $(seq 60); do
-        if [ "$(idle_nodes)" = 2 ]; then return; fi
+        if [ "$(idle_nodes)" = 3 ]; then return; fi
         sleep 0.5
     done
     fail "the nodes did not come up: $(sinfo -h -N -o '%N %T %E' | tr '\n' ';')"
@@ -137,7 +137,7 @@ start() {
     install
     [ "$(id -u)" = 0 ] || fail "starts daemons that only root may run"
     stop
-    for port in "$PORT" $((PORT + 1)) $((PORT + 2)); do
+    for port in "$PORT" $((PORT + 1)) $((PORT + 2)) $((PORT + 3)); do
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then fail "port $port is taken; choose others by SLURM_PORT"; fi
     done
     mkdir -p "$ROOT"

@@ -24,7 +24,7 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 
 @dataclass(frozen=True, eq=False)
 class Slurm:
-    """A running cluster: a controller and the two nodes NAME-n1 and NAME-n2.
+    """A running cluster: a controller and the nodes NAME-n1, NAME-n2 and NAME-n3.
 
     Attributes:
         environment: of whoever speaks to it: its slurm.conf, and this environment's programs first.
@@ -40,7 +40,7 @@ class Slurm:
         programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {
             "SLURM_NAME": name,
-            "SLURM_PORT": str(three_free_ports()),
+            "SLURM_PORT": str(four_free_ports()),
             "SLURM_ROOT": str(root),
             "PATH": programs,
         }
@@ -135,11 +135,11 @@ class Slurm:
         assert done.returncode == 0, done.stderr
 
 
-def three_free_ports() -> int:
-    """The first of three ports in a row that nobody listens to, below those that systems give to clients."""
+def four_free_ports() -> int:
+    """The first of four ports in a row that nobody listens to, below those that systems give to clients."""
     for first in random.SystemRandom().sample(range(16000, 32000, 4), 100):
         with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
-            for port in (first, first + 1, first + 2):
+            for port in range(first, first + 4):
                 sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return first
-    raise AssertionError("no three free ports in a row")
+    raise AssertionError("no four free ports in a row")

@@ -1,4 +1,4 @@
-"""The batch scripts, ``hpc-lstm submit`` and ``hpc_lstm.batch`` on a real Slurm of two nodes."""
+"""The batch scripts, ``hpc-lstm submit`` and ``hpc_lstm.batch`` on a real Slurm of three nodes."""
 
 from __future__ import annotations
 
@@ -60,14 +60,16 @@ def plain(tmp_path: Path) -> Path:
 def timed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
     """Jobs with a real time limit, which passes while others are looked at.
 
-    One is told before and stops; one is not, and does not stop when it is out of time either.
+    One is told before and stops; one is not, and does not stop when it is out of time either. They begin anew again
+    and again, on the node that no test kills.
     """
     jobs = {}
+    place = ("--time=1", "--nodes=1", "--nodelist=alpha-n3")
     for name, options, code in (("told", ["--signal=B:USR1@50"], ""), ("killed", [], "never")):
         folder = tmp_path_factory.mktemp(name)
         (folder / "rank.py").write_text(RANK)
         (folder / "plain.sbatch").write_text(PLAIN)
-        jobs[name] = slurm.sbatch(folder, "--time=1", *options, "plain.sbatch", ENDS_WITH=code), folder
+        jobs[name] = slurm.sbatch(folder, *place, *options, "plain.sbatch", ENDS_WITH=code), folder
     return jobs
 
 
@@ -137,7 +139,7 @@ def test_a_job_that_slurm_does_not_know_has_no_state(here: None) -> None:
     [
         (["--partition", "nowhere"], "invalid partition specified: nowhere"),
         (["--partition", "closed", "--account", "guests"], "Invalid account or account/partition"),
-        (["--nodes", "3"], "Node count specification invalid"),
+        (["--nodes", "4"], "Node count specification invalid"),
         (["--gpus-per-node", "9"], "Requested node configuration is not available"),
     ],
 )
@@ -201,7 +203,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     """Once while it trains, once while it starts again; each node reads a copy of the store of its own."""
     path, run = config(tmp_path, ENDLESS), tmp_path / "runs" / "job"
     done = slurm.run(
-        *("hpc-lstm", "submit", str(path), "--nodes", "2", "--gpus-per-node", "2", "--cpus-per-task", "1"),
+        *("hpc-lstm", "submit", str(path), "--nodes", "2", "--gpus-per-node", "1", "--cpus-per-task", "1"),
         *("--time", "30", "--set", "train.log_every_s=1"),
         folder=tmp_path,
         HPC_LSTM_STAGE=f"{tmp_path}/disk-of-$SLURMD_NODENAME",
@@ -232,33 +234,31 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
 
 
 def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
-    """First the node that the batch script does not run on, then the one that it does."""
+    """Of nodes 1 and 2 the one without the batch script dies, then of 1 and 3 the one with it; 2 is back by then."""
     path, run = config(tmp_path, ENDLESS), tmp_path / "runs" / "job"
-    arguments = (
-        "--nodes=2",
-        "--ntasks-per-node=1",
-        "--cpus-per-task=1",
+    log = run / "log" / "rank-00000.log"
+    job = slurm.sbatch(
+        tmp_path,
+        *("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1"),
         str(SCRIPTS / "cpu.sbatch"),
         str(path),
     )
-    job = slurm.sbatch(tmp_path, *arguments)
-    for failure, number in enumerate((2, 1)):
+    for times, number in enumerate((2, 1)):
         last = max(checkpoints(run), default=0)
         slurm.wait(lambda last=last: max(checkpoints(run), default=0) > last, job)
+        assert slurm.field(job, "NodeList") == ("alpha-n[1-2]", "alpha-n[1,3]")[times]
         slurm.node_fails(number)
         reached, saved = steps(run)[-1], checkpoints(run)[-1]
         if number == 1:
             end_soon(path, run)
-        slurm.wait(lambda times=failure + 1: slurm.field(job, "Restarts") == str(times), job)
-        slurm.node_returns(number)
-        slurm.restarted(job, failure + 1)
-        log = run / "log" / "rank-00000.log"
-        slurm.wait(
-            lambda log=log, n=failure + 1: log.read_text().count("going on from the checkpoint") == n, job
-        )
+        slurm.restarted(job, times + 1)
+        if number == 2:
+            slurm.node_returns(2)
+        slurm.wait(lambda n=times + 1: log.read_text().count("going on from the checkpoint") == n, job)
         resumed = int(re.findall(r"going on from the checkpoint of step (\d+)", log.read_text())[-1])
         assert saved <= resumed <= reached
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
+    slurm.node_returns(1)
     assert whole(run)
 
 
@@ -338,6 +338,6 @@ def test_the_time_limit_queues_a_job_again(
     slurm: Slurm, timed: dict[str, tuple[str, Path]], name: str, words: list[str]
 ) -> None:
     job, folder = timed[name]
-    slurm.restarted(job, 1)
+    slurm.wait(lambda: int(slurm.field(job, "Restarts")) >= 1, job)
     assert [word for word in words if word not in said(folder)] == []
     slurm.run("scancel", job)

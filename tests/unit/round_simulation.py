@@ -143,6 +143,7 @@ class Cluster:
     answer: Any = None
     result: np.ndarray | None = None
     missing: int = 0
+    brought: bool = False
     ended_by: Exception | None = None
     standing: Standing = field(default_factory=Standing)
     said: list[str] = field(default_factory=list)
@@ -208,7 +209,7 @@ class Cluster:
             weights = outcome.applied(weights)
             self._check(rounds)
         if not rounds.complete:
-            yield from rounds.meet(weights, samples, final=True)
+            self.brought = (yield from rounds.meet(weights, samples, final=True)).brought
             self._check(rounds)
             self.saved = Saved(rounds.standing.base, samples, self.periods, copy.deepcopy(rounds.standing))
             yield Say("checkpoint")

@@ -150,6 +150,22 @@ def test_a_process_says_which_job_it_belongs_to(monkeypatch: pytest.MonkeyPatch)
     assert batch.own_job() == "Slurm job 12, task 2 of array 10, on n[1-2], restart 3"
 
 
+def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As squeue 22.05 was seen to say it."""
+    squeue = tmp_path / "squeue"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for reason in ("Unable to contact slurm controller (connect failure)", "Invalid job id specified"):
+        squeue.write_text(f"#!/bin/sh\necho 'slurm_load_jobs error: {reason}' >&2\nexit 1\n")
+        squeue.chmod(0o755)
+        if reason.startswith("Invalid"):
+            assert batch.state("1") == ""
+        else:
+            with pytest.raises(InputError, match="connect failure"):
+                batch.state("1")
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_bash_can_read_the_scripts(script: Path) -> None:
     assert (

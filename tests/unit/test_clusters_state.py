@@ -17,6 +17,7 @@ from hpc_lstm.sync import clusters, documents, state_file
 from hpc_lstm.sync.clusters import Clusters
 from hpc_lstm.sync.folder_store import FolderStore
 from hpc_lstm.sync.rounds import Sent, Standing
+from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
 LOG = logging.getLogger("test")
@@ -43,7 +44,8 @@ def member(folder: Path, name: str, payload: Any) -> Clusters:
     config = RunConfig(
         data=DataConfig(store="none"), storage=StorageConfig(url=f"file://{folder}"), sync=sync
     )
-    one = Clusters(FolderStore(folder), "run/", World(), config, Engine(), LOG)  # type: ignore[arg-type]
+    world, engine = World(), Engine()
+    one = Clusters(FolderStore(folder), "run/", world, config, engine, LOG, Timeline())  # type: ignore[arg-type]
     one.take_name()
     one.begin(0, None, False)
     return one
@@ -66,7 +68,7 @@ def test_every_checkpoint_during_overlapped_rounds_is_of_one_moment(tmp_path: Pa
     for one in both:
         one.close()
     bases = {0: np.zeros(LENGTH, np.float32).tobytes()}
-    for number in range(1, 6):
+    for number in range(1, max(standing.number for standing in seen) + 1):
         merged = json.loads((tmp_path / "run" / documents.merged_key(number)).read_bytes())
         key = documents.payload_key(number, merged["payload"]["sha256"])
         bases[number] = (tmp_path / "run" / key).read_bytes()

@@ -274,12 +274,14 @@ def test_a_finished_cluster_that_comes_back_moves_nothing(outer: str) -> None:
             cluster.step()
     alpha.crash()
     run_all(world, [beta])
+    assert alpha.brought
     rounds = len(world.store.round_weights)
     alpha.start()
     run_all(world, [alpha])
     assert alpha.result is not None
     assert alpha.result.tobytes() == beta.result.tobytes()
     assert len(world.store.round_weights) == rounds
+    assert not alpha.brought, "nor does it say that it has brought anything now"
 
 
 def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender() -> None:
