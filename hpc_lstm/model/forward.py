@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpc_lstm.model.cudnn_lstm import available, cudnn_lstm
 from hpc_lstm.model.parameters import Schema
 from hpc_lstm.model.scanned_lstm import scanned_lstm
 
@@ -20,7 +19,8 @@ class Forward:
     On CPUs in float32 an LSTM layer is one TensorFlow operation that loops over time in C++ (``BlockLSTMV2``)
     in place of several per row of the window, and the batch is cut into parts that run side by side. Small
     parts are compiled by XLA in training (``scanned_lstm``). It is the same mathematics as the Keras layer's,
-    to rounding. On GPUs it is one call of cuDNN. In bfloat16 on CPUs, which these lack, the Keras layer itself is used.
+    to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16, which these lack, the Keras layer itself is
+    used; in bfloat16 without cuDNN, whose gradient of an LSTM was wrong there (TensorFlow 2.21, tests/gpu/test_engine.py).
 
     Args:
         tf: the module ``tensorflow``, started.
@@ -33,17 +33,17 @@ class Forward:
         import keras
 
         self._tf, self._schema = tf, schema
-        on_gpu, by_cudnn = bool(tf.config.list_physical_devices("GPU")), available(tf)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
         self._threads = 1 if on_gpu else threads
         self._layers: list[tuple[str, Any]] = []
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 self._layers.append(("dropout", layer))
-            elif isinstance(layer, keras.layers.LSTM) and by_cudnn:
-                self._layers.append(("cudnn lstm", layer))
             elif isinstance(layer, keras.layers.LSTM) and layer.compute_dtype == "float32" and not on_gpu:
                 self._layers.append(("block lstm", layer))
             else:
+                if isinstance(layer, keras.layers.LSTM) and layer.compute_dtype != "float32":
+                    layer.use_cudnn = False
                 self._layers.append(("keras", layer))
         self._compiles = any(kind == "block lstm" for kind, _ in self._layers)
         self._compiled = tf.function(self._error_and_gradient, autograph=False, jit_compile=True)
@@ -114,10 +114,9 @@ class Forward:
         for number, (kind, layer) in enumerate(self._layers):
             count = len(layer.trainable_variables)
             own, at = weights[at : at + count], at + count
-            if kind.endswith("lstm"):
-                compute = cudnn_lstm if kind == "cudnn lstm" else scanned_lstm if scanned else block_lstm
-                by_time = tf.transpose(tf.cast(values, layer.compute_dtype), [1, 0, 2])
-                hidden = compute(tf, by_time, *own)
+            if kind == "block lstm":
+                compute = scanned_lstm if scanned else block_lstm
+                hidden = compute(tf, tf.transpose(values, [1, 0, 2]), *own)
                 values = tf.transpose(hidden, [1, 0, 2]) if layer.return_sequences else hidden[-1]
             elif kind == "keras":
                 others = [v.value for v in layer.non_trainable_variables]
