@@ -24,7 +24,7 @@ def scanned_lstm(tf: Any, values: Any, kernel: Any, recurrent: Any, bias: Any) -
     rows, batch, width = values.shape
     units = bias.shape[0] // 4
     # Of the cell's gate (the third), sigmoid takes twice the sum.
-    factor = tf.constant(np.repeat(np.float32([1, 1, 2, 1]), units))
+    factor = tf.constant(np.repeat(np.array([1, 1, 2, 1], np.float32), units))
     zero = tf.zeros([batch, units])
 
     def gates_of(stacked: Any) -> list[Any]:
