@@ -48,7 +48,7 @@ soak: venv  ## run 100,000 random schedules of the clusters' protocol; about hal
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
-	    { echo "make test-services: installs a Ceph S3 server by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
+	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
 
 lint: venv  ## ruff and mypy

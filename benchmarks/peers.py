@@ -164,7 +164,7 @@ class Measurement:
         for entry in entries:
             for name in dict.fromkeys(name for name, _ in entry.variants):
                 try:
-                    python = self.options.python or launch.environment(
+                    python = launch.given(self.options.python, entry.peer) or launch.environment(
                         entry.peer, Path(self.options.cache).resolve()
                     )
                     self.groups[entry.name, name] = launch.Group(
@@ -254,7 +254,7 @@ class Measurement:
             for key in ("wall_s", "cpu_s", "samples_per_s", "loss_before", "loss_after"):
                 case[entry.name].setdefault(key, [])
         self.keep()
-        for number in range(self.options.repeats):
+        for number in range(self.options.repeats if running else 0):
             for entry in running[number % len(running) :] + running[: number % len(running)]:
                 row = case[entry.name]
                 if len(row["wall_s"]) > number or (entry.name, row["chosen"]["launch"]) not in self.groups:
@@ -378,7 +378,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="stop after this many seconds")
     parser.add_argument(
-        "--python", help="one interpreter for all peers, in place of environments of their own"
+        "--python",
+        default="",
+        help="interpreter in place of environments of their own, by comma: for all peers, or PEER=PATH",
     )
     parser.add_argument("--mpiexec")
     parser.add_argument("--cache", default=".venv-peers", help="environments and work files")

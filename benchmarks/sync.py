@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--endpoint-url")
     args = parser.parse_args()
     target = Path(__file__).parent / "results" / "sync.json"
-    results: dict[str, Any] = json.loads(target.read_text()) if args.only and target.exists() else {}
+    results: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     if args.only in (None, "loss"):
         results |= {"machine": describe()} | losses(args.quick)
     if args.only in (None, "time"):

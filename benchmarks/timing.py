@@ -53,6 +53,8 @@ def share_of_wall(folder: Path) -> float:
         for phase in PHASES:
             with timeline.span(phase):
                 pass
+            if phase == "wait":
+                timeline.met(step)
         if step % int(1 / STEP_S) == 0:
             timeline.flush()
         cost += time.thread_time_ns() - start

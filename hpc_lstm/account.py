@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from hpc_lstm import batch
 from hpc_lstm.errors import HpcLstmError, StopRequested
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ def describe(training: Training) -> None:
         f"them on this rank; {training.pace.steps_per_epoch:,} steps an epoch; {training.engine.schema.length:,} "
         "parameters"
     )
+    if str(training.store.path) != training.config.data.store:
+        log.info(f"the market store is read from its copy, {training.store.path}")
+    if job := batch.own_job():
+        log.info(job)
     if world.gpu is not None:
         log.info(f"GPU: {world.gpu.describe()}")
     if training.backend_name == "cuda":

@@ -151,19 +151,22 @@ def report(run_dir: str, output: str | None) -> None:
 
 
 @cli.command()
-@click.argument("run_dir", type=click.Path())
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
 @click.option(
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
-def timing(run_dir: str, trace: str | None) -> None:
-    """Show where each rank's time went."""
+def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
+    """Show where each rank's time went, what bounds the run, and who was waited for.
+
+    Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
+    """
     from hpc_lstm.report.timing_table import timing_table
 
-    click.echo(timing_table(run_dir))
+    click.echo(timing_table(*run_dirs))
     if trace is not None:
         from hpc_lstm.report.trace import write_trace
 
-        write_trace(run_dir, trace)
+        write_trace(run_dirs, trace)
         click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
 
 
@@ -191,6 +194,21 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
 
 
 @cli.command()
+@click.argument("sweep", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: sweeps/<file's name>."
+)
+@click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
+@click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
+def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
+    """Measure how training scales, as the file SWEEP says; a repeated call goes on with what is missing."""
+    from hpc_lstm.sweep.command import run
+
+    name = os.path.splitext(os.path.basename(sweep))[0]
+    run(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+
+
+@cli.command()
 @click.argument("config", required=False, type=click.Path())
 def doctor(config: str | None) -> None:
     """Say what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
@@ -204,6 +222,95 @@ def doctor(config: str | None) -> None:
             click.echo(diagnosis.text())
         if diagnosis.failed:
             sys.exit(2)
+
+
+@cli.command()
+@click.argument("config", type=click.Path())
+@click.option("--nodes", default=1, show_default=True, type=click.IntRange(1), help="Nodes of the job.")
+@click.option(
+    "--gpus-per-node", default=0, show_default=True, type=click.IntRange(0), help="GPUs of a node; 0: none."
+)
+@click.option(
+    "--ranks-per-node", default=0, type=click.IntRange(0), help="Ranks on a node; default: one a GPU, or one."
+)
+@click.option(
+    "--cpus-per-task", default=0, type=click.IntRange(0), help="Cores of a rank; default: as the site has it."
+)
+@click.option("--time", default="", help='Time limit, such as "04:00:00"; default: the partition\'s.')
+@click.option("--account", default="", help="Account to charge.")
+@click.option("--partition", default="", help="Partition to run in.")
+@click.option("--name", default="", help="Name of the job; default: the config's.")
+@click.option(
+    "--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>."
+)
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+@click.option(
+    "--signal-before",
+    default=120,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seconds before the time limit at which the run is told to write a checkpoint; 0: never.",
+)
+@click.option(
+    "--max-requeues",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Times that the job may be started again.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the batch script and submit nothing.")
+def submit(
+    config: str,
+    nodes: int,
+    gpus_per_node: int,
+    ranks_per_node: int,
+    cpus_per_task: int,
+    time: str,
+    account: str,
+    partition: str,
+    name: str,
+    run_dir: str | None,
+    overrides: tuple[str, ...],
+    signal_before: int,
+    max_requeues: int,
+    dry_run: bool,
+) -> None:
+    """Submit the training that CONFIG says to Slurm, as a job that queues itself again until the run is done."""
+    from hpc_lstm import batch
+
+    title = os.path.splitext(os.path.basename(config))[0]
+    script = batch.render(
+        batch.Job(
+            batch.training(config, run_dir or os.path.join("runs", title), overrides),
+            nodes=nodes,
+            ranks_per_node=ranks_per_node or gpus_per_node or 1,
+            gpus_per_node=gpus_per_node,
+            cpus_per_task=cpus_per_task,
+            time=time,
+            account=account,
+            partition=partition,
+            name=name or title,
+            signal_before=signal_before,
+            max_requeues=max_requeues,
+        )
+    )
+    click.echo(script if dry_run else batch.submit(script), nl=not dry_run)
+
+
+@cli.command("slurm-path", hidden=True)
+def slurm_path() -> None:
+    """Print where the batch scripts' common part lies: for them to read."""
+    from hpc_lstm.batch import folder
+
+    click.echo(folder() / "run.sh")
+
+
+@cli.command(hidden=True)
+def launcher() -> None:
+    """Print what starts the ranks of a Slurm job here, a word a line: for the batch scripts."""
+    from hpc_lstm.launcher import find
+
+    click.echo("\n".join(find(tried=True)))
 
 
 @contextmanager

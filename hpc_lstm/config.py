@@ -161,7 +161,11 @@ class TrainConfig(Section):
         False, description="Bit-identical results for the same config, seed and number of ranks; slower."
     )
     threads: int = Field(
-        0, ge=0, lt=LARGEST, description="CPU threads of a rank; 0: the node's cores over its ranks."
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="CPU threads of a rank; 0: what Slurm was asked for, else the "
+        "node's cores over its ranks.",
     )
     log_every_s: float = Field(
         10.0, gt=0, description="Seconds between progress lines when the output is no terminal."
@@ -205,6 +209,10 @@ class StorageConfig(Section):
         "", description="Address of an S3 server other than AWS, such as Ceph or MinIO."
     )
     sse: Literal["", "AES256", "aws:kms"] = Field("", description="Server-side encryption asked of S3.")
+    sse_kms_key: str = Field(
+        "",
+        description='Name, alias or ARN of the key of `sse = "aws:kms"`; empty: the one that AWS keeps for S3.',
+    )
     max_failures: Positive = Field(
         3, description="Checkpoints in a row that may fail to upload before the run is stopped."
     )
@@ -233,9 +241,11 @@ class StorageConfig(Section):
                 f'endpoint_url: must start with "https://" or "http://", got "{self.endpoint_url}"'
             )
         if not self.url.startswith("s3://"):
-            for name in ("endpoint_url", "sse"):
+            for name in ("endpoint_url", "sse", "sse_kms_key"):
                 if getattr(self, name):
                     raise ValueError(f'{name}: is for S3 only; set url = "s3://bucket/prefix" or remove it')
+        if self.sse_kms_key and self.sse != "aws:kms":
+            raise ValueError('sse_kms_key: is for sse = "aws:kms"; set that or remove it')
         return self
 
 
@@ -325,6 +335,7 @@ FREE_ON_RESUME = frozenset(
         "storage.url",
         "storage.endpoint_url",
         "storage.sse",
+        "storage.sse_kms_key",
         "storage.max_failures",
         "storage.timeout_s",
         "sync.expected",

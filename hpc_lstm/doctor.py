@@ -16,9 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from hpc_lstm import __version__, gpu
+from hpc_lstm import __version__, gpu, launcher
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError, from_os_error
+from hpc_lstm.launcher import loaded_library
 from hpc_lstm.world import LAUNCHER_SIZES, World
 
 Status = Literal["ok", "missing", "failed", "info"]
@@ -26,7 +27,7 @@ Status = Literal["ok", "missing", "failed", "info"]
 EXTRAS = {
     "s3": (("boto3",), "checkpoints on S3"),
     "yahoo": (("yfinance",), "`hpc-lstm fetch`"),
-    "report": (("matplotlib",), "plots and the HTML report"),
+    "report": (("matplotlib", "scipy"), "plots, the HTML report and scaling sweeps"),
 }
 MARKS = {"ok": "ok", "missing": "--", "failed": "FAILED", "info": "  "}
 # Importing TensorFlow from a cold network file system can take this long.
@@ -87,7 +88,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     takes = world.gather(gpu.preview(world))
     checks: list[Check] = []
     if world.rank == 0:
-        checks = [_python(), _mpi(world), _launcher(), *_ranks(places), *_machine()]
+        checks = [_python(), _mpi(world), _launcher(), *_slurm(), *_ranks(places), *_machine()]
         gpus = _gpus()
         checks += [*_tensorflow(gpus), gpus.check, *_gpu_of_ranks(takes), *_cuda(gpus), *_extras()]
     if config is not None:
@@ -112,7 +113,7 @@ def _mpi(world: World) -> Check:
         return Check("MPI", "missing", "mpi4py is not installed", advice)
     if world.library == "no MPI":
         return Check("MPI", "missing", f"mpi4py {binding}, but no MPI library can be loaded", advice)
-    path = _loaded_library("libmpi")
+    path = loaded_library("libmpi")
     origin = "" if path is None else f" from {path} ({'this environment' if _inside(path) else 'the system'})"
     return Check("MPI", "ok", f"{world.library}{origin}, mpi4py {binding}")
 
@@ -127,7 +128,7 @@ def _launcher() -> Check:
             "neither mpiexec nor srun",
             'pip install "hpc-lstm[mpich]", or load a system MPI',
         )
-    library = _loaded_library("libmpi")
+    library = loaded_library("libmpi")
     mpiexec = shutil.which("mpiexec")
     mixed = library is not None and mpiexec is not None and _inside(library) != _inside(Path(mpiexec))
     advice = (
@@ -137,6 +138,17 @@ def _launcher() -> Check:
     )
     how = f", {started} is set: started by a launcher" if started else ""
     return Check("launcher", "info" if mixed else "ok", ", ".join(found) + how, advice)
+
+
+def _slurm() -> list[Check]:
+    """How the batch scripts would start ranks, where there is a Slurm."""
+    if shutil.which("srun") is None:
+        return []
+    try:
+        words = launcher.find(tried=False)
+    except InputError as error:
+        return [Check("Slurm", "info", str(error), "see docs/slurm.md")]
+    return [Check("Slurm", "ok", f"batch scripts start ranks by {' '.join(words)}")]
 
 
 def _ranks(places: list[tuple[str, int]]) -> list[Check]:
@@ -353,17 +365,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _loaded_library(name: str) -> Path | None:
-    """Path of a shared library that this process has loaded."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    mapped = (line.split(None, 5) for line in lines)  # address, rights, offset, device, inode, path
-    paths = (Path(fields[5]) for fields in mapped if len(fields) == 6)
-    return next((path for path in paths if path.name.startswith((f"{name}.", f"{name}_"))), None)
 
 
 def _inside(path: Path) -> bool:

@@ -49,6 +49,10 @@ class CheckpointError(InputError):
     """Checkpoints could not be kept: uploads failed more often than ``storage.max_failures``."""
 
 
+class RoundLostError(HpcLstmError):
+    """What clusters have come to can be read nowhere any more: this one cannot go on with the others."""
+
+
 class CudaError(InputError):
     """The GPU, its driver or its tools cannot be used: the message says what is missing."""
 

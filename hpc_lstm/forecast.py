@@ -102,6 +102,7 @@ def evaluate_run(
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
     from hpc_lstm import gpu, preprocess
+    from hpc_lstm.market.staging import staged
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.trained import open_run, read_metrics
 
@@ -111,7 +112,8 @@ def evaluate_run(
     data = trained.config.data
     if store_path is not None:
         data = data.model_copy(update={"store": str(Path(store_path).expanduser().absolute())})
-    with world.together(lambda: MarketStore(data.store)) as store:
+    place = staged(data.store, world)
+    with world.together(lambda: MarketStore(place)) as store:
         symbols, notes = world.together(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})
         backend = world.together(lambda: preprocess.backend_here(trained.config.train, world))

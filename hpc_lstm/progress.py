@@ -41,6 +41,8 @@ def close_log() -> None:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+    # Without any, what a thread that is being given up still says would go to stderr.
+    logger.addHandler(logging.NullHandler())
 
 
 class _LogFile(logging.FileHandler):

@@ -6,12 +6,18 @@ phases add up to the wall time by construction. Spans nest: the inner phase's ti
 ``rank-00000.jsonl``, one JSON object a line:
 
     {"format": "hpc_lstm timing", "version": 1, "rank": 0, "size": 2, "node": "n1", "origin_unix_ns": ...}
+    {"clock_at_ns": 500, "clock_offset_ns": -20, "clock_error_ns": 3, "start_unix_ns": ...}
     {"phase": "compute", "start_ns": 0, "end_ns": 900, "busy_ns": 900, "count": 1}
+    {"phase": "wait", "start_ns": 900, "end_ns": 990, "busy_ns": 90, "count": 1, "meeting": 0}
+    {"round": 3, "brought_ns": 1000, "seen_ns": 1200}
     ...
     {"wall_ns": 123, "phases_ns": {"compute": 100, ...}}
 
 Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one
-phase between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it.
+phase between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it. ``meeting`` counts the meetings
+of the ranks since this start, alike on all. A clock line says what to add to this rank's times to have rank 0's
+(``hpc_lstm.clocks``); ``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A round line says
+since when this cluster's contribution may have been at the object store, and when it saw the round closed.
 """
 
 from __future__ import annotations
@@ -37,11 +43,15 @@ class Timeline:
         path: file to append to on ``flush``; None keeps nothing (commands other than ``train``). A resumed
             run's file has several parts, each with its header line; a part that was killed has no totals.
         rank, size, node: said in the header line.
+
+    Attributes:
+        origin_unix_ns: when the process started, by the node's wall clock, ns since 1970-01-01 UTC.
     """
 
     def __init__(self, path: Path | None = None, rank: int = 0, size: int = 1, node: str = "") -> None:
         age_ns = _process_age_ns()
         self._origin = time.perf_counter_ns() - age_ns
+        self.origin_unix_ns = time.time_ns() - age_ns
         self._last = 0  # ns since the origin, at which the present phase began or went on
         self._stack = ["startup"]
         self._totals = dict.fromkeys(PHASES, 0)
@@ -50,6 +60,7 @@ class Timeline:
             phase: _Span(self, phase) for phase in PHASES
         }
         self._spans: list[tuple[str, int, int]] = []
+        self._meetings: list[tuple[int, int]] = []  # place in ``_spans``, number of the meeting
         self._merged: dict[str, list[int]] = {}
         self._written = 0
         self._file: IO[str] | None = None
@@ -64,7 +75,7 @@ class Timeline:
                 "rank": rank,
                 "size": size,
                 "node": node,
-                "origin_unix_ns": time.time_ns() - age_ns,
+                "origin_unix_ns": self.origin_unix_ns,
             }
             self._file.write(json.dumps(header) + "\n")
 
@@ -99,24 +110,65 @@ class Timeline:
             moved = self._merged.setdefault(phase, [start, middle, 0, 0])
             moved[1], moved[2], moved[3] = max(moved[1], middle), moved[2] + duration_ns, moved[3] + 1
 
+    def met(self, meeting: int) -> None:
+        """Say that the last span, which has just ended, was this rank's part in a meeting of all ranks."""
+        if self._spans and self._spans[-1] is self._previous:
+            self._meetings.append((len(self._spans) - 1, meeting))
+            self._previous = None  # not to be reassigned: it begins when the rank arrived
+
+    def clock(self, at_ns: int, offset_ns: int, error_ns: int, start_unix_ns: int) -> None:
+        """Write down what to add to this rank's times to have rank 0's, see ``hpc_lstm.clocks``."""
+        self._write(
+            clock_at_ns=at_ns,
+            clock_offset_ns=offset_ns,
+            clock_error_ns=error_ns,
+            start_unix_ns=start_unix_ns,
+        )
+
+    def round(self, number: int, brought_ns: int, seen_ns: int) -> None:
+        """Write down that this cluster saw a round of clusters closed.
+
+        Args:
+            brought_ns: its own contribution, which was counted, was at the object store no earlier; -1: none was.
+            seen_ns: the round had been closed no later. Both in this timeline's time, see ``now``.
+        """
+        self._write(round=number, brought_ns=brought_ns, seen_ns=seen_ns)
+
+    def now(self) -> int:
+        """Nanoseconds since the origin."""
+        return self.at(time.perf_counter_ns())
+
+    def at(self, perf_counter_ns: int) -> int:
+        """The time of a ``time.perf_counter_ns``, in nanoseconds since the origin."""
+        return perf_counter_ns - self._origin
+
     def seconds(self, phase: str) -> float:
         """Time spent in ``phase`` so far."""
-        running = self._now() - self._last if self._stack[-1] == phase else 0
+        running = self.now() - self._last if self._stack[-1] == phase else 0
         return (self._totals[phase] + running) / 1e9
 
     @property
     def wall_s(self) -> float:
         """Time since the process started."""
-        return self._now() / 1e9
+        return self.now() / 1e9
 
     def flush(self) -> None:
         """Write the spans recorded since the last flush."""
         if self._file is not None:
-            lines = [_line(phase, start, end, end - start, 1) for phase, start, end in self._spans]
-            lines += [_line(phase, *merged) for phase, merged in self._merged.items()]
+            lines = [
+                f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {end - start}, "count": 1}}\n'
+                for phase, start, end in self._spans
+            ]
+            for place, meeting in self._meetings:
+                lines[place] = f'{lines[place][:-2]}, "meeting": {meeting}}}\n'
+            lines += [
+                f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {busy}, "count": {count}}}\n'
+                for phase, (start, end, busy, count) in self._merged.items()
+            ]
             self._file.write("".join(lines))
             self._file.flush()
         self._spans.clear()
+        self._meetings.clear()
         self._merged.clear()
 
     def close(self) -> None:
@@ -132,20 +184,21 @@ class Timeline:
             self._file = None
             file.close()
 
-    def _now(self) -> int:
-        return time.perf_counter_ns() - self._origin
+    def _write(self, **record: int) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
 
     def _switch(self) -> None:
         now = time.perf_counter_ns() - self._origin
         phase, start = self._stack[-1], self._last
         self._totals[phase] += now - start
         self._last = now
-        self._previous = (phase, start, now)
+        self._previous = span = (phase, start, now)
         if self._file is None:
             return
         if self._written < DETAILED_SPANS:
             self._written += 1
-            self._spans.append((phase, start, now))
+            self._spans.append(span)
             return
         merged = self._merged.setdefault(phase, [start, now, 0, 0])
         merged[1] = now
@@ -172,12 +225,6 @@ class _Span:
     def __exit__(self, *error: object) -> None:
         self._timeline._switch()
         self._timeline._stack.pop()
-
-
-def _line(phase: str, start: int, end: int, busy: int, count: int) -> str:
-    return (
-        f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {busy}, "count": {count}}}\n'
-    )
 
 
 def _process_age_ns() -> int:

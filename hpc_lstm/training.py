@@ -10,17 +10,19 @@ where each rank's time went is written down.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 
 import numpy as np
 
-from hpc_lstm import account, claim, forecast, gpu, pace, preprocess, snapshot
+from hpc_lstm import account, claim, clocks, forecast, gpu, pace, preprocess, snapshot
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import CheckpointError
+from hpc_lstm.errors import CheckpointError, RoundLostError
 from hpc_lstm.history import History
 from hpc_lstm.losses import LossSum
+from hpc_lstm.market.staging import staged
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model import engine as engines
 from hpc_lstm.model.schedule import learning_rate
@@ -57,9 +59,10 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
         log = open_log(run, world)
         try:
+            clocks.compare(world, timeline)
             training = Training(config, run, world, timeline, log)
-            training.begin(resume)
             try:
+                training.begin(resume)
                 if training.complete:
                     log.info("nothing to do: the run was completed; raise train.epochs to train further")
                 else:
@@ -91,13 +94,17 @@ class Training:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
         settings = config.train
         self.threads = settings.threads or world.threads
+        self.parts = contextlib.ExitStack()  # to be closed, the last one first
         self.objects, self.prefix = claim.checkpoints_of(run, config, world)
         with timeline.span("load"):
-            self.store = world.together(lambda: MarketStore(config.data.store))
+            place = staged(config.data.store, world)
+            self.store = world.together(lambda: MarketStore(place))
+            self.parts.callback(self.store.close)
             backend = world.together(
                 lambda: preprocess.backend(settings.backend, preprocess.rows_share(settings, world))
             )
             self.data = preprocess.prepare(self.store, config.data, world, backend)
+            self.parts.callback(self.data.close)
         self.backend_name = backend.name
         self.engine = engines.create(config, rank=world.rank, threads=self.threads)
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
@@ -124,7 +131,9 @@ class Training:
                     config,
                     self.engine,
                     self.log,
+                    self.timeline,
                 )
+                self.parts.callback(self.clusters.close)
                 self.clusters.take_name()
             if not resume:
                 claim.refuse_checkpoints(self.objects, self.prefix, world)
@@ -145,9 +154,12 @@ class Training:
             schema_digest=self.engine.schema.digest(),
             present=self.position.step if resumed else None,
         )
+        self.parts.callback(self.checkpoints.close)
         self.history = History(self.files, world.rank == 0, self.position.step)
+        self.parts.callback(self.history.close)
         total = self.position.step + self.pace.steps_left(self.position)
         self.display = ProgressDisplay(world.rank == 0, total, config.train.log_every_s, self.log)
+        self.parts.callback(self.display.close)
         self.speed = Speed(self.position.samples)
 
     def join(self, clusters: Clusters, resumed: bool) -> None:
@@ -201,12 +213,19 @@ class Training:
         return agreement.stop
 
     def exchange(self, clusters: Clusters) -> bool:
-        """Take up what other clusters have come to, and meet them if it is due; returns whether to stop."""
-        with self.timeline.span("sync"):
-            try:
+        """Take up what other clusters have come to, and meet them if it is due; returns whether to stop.
+
+        Raises:
+            RoundLostError: this cluster cannot go on with the others; its state is in a checkpoint.
+        """
+        try:
+            with self.timeline.span("sync"):
                 clusters.exchange(self.position.samples, self.pace.syncs(self.position))
-            except Interrupted:
-                return True
+        except Interrupted:
+            return True
+        except RoundLostError:
+            self.checkpoint(wait=True)
+            raise
         return False
 
     def depart(self, clusters: Clusters) -> None:
@@ -214,13 +233,17 @@ class Training:
 
         Raises:
             StopRequested: see ``train``.
+            RoundLostError: see ``exchange``.
         """
-        with self.timeline.span("sync"):
-            try:
+        try:
+            with self.timeline.span("sync"):
                 clusters.depart(self.position.samples)
-                return
-            except Interrupted:
-                pass
+            return
+        except Interrupted:
+            pass
+        except RoundLostError:
+            self.checkpoint(wait=True)
+            raise
         self.checkpoint(wait=True)
         raise account.stopped(self)
 
@@ -251,7 +274,10 @@ class Training:
         return float(self.world.sum(np.array([error]))[0])
 
     def checkpoint(self, *, wait: bool) -> None:
-        """Write the state of all ranks; with ``wait``, return when it is safe."""
+        """Write the state of all ranks; with ``wait``, at the end of a run, return when it is safe."""
+        if wait:
+            with self.timeline.span("wait"):
+                clocks.compare(self.world, self.timeline)
         with self.timeline.span("checkpoint"):
             self.history.flush()
             self.timeline.flush()
@@ -321,11 +347,5 @@ class Training:
         return self.pace.done(self.position) or self.selection.exhausted
 
     def close(self) -> None:
-        """Let go of files and threads; idempotent."""
-        self.display.close()
-        self.history.close()
-        self.checkpoints.close()
-        if self.clusters is not None:
-            self.clusters.close()
-        self.data.close()
-        self.store.close()
+        """Let go of files and threads, as far as they are there; idempotent."""
+        self.parts.close()

@@ -63,6 +63,7 @@ class World:
     gpu: Gpu | None = None
     _comm: Any = None
     _stop: list[int] = field(default_factory=list)
+    _listening: bool = False
 
     # -- collectives: every rank must call them, in the same order ------------------------------------
 
@@ -110,6 +111,21 @@ class World:
 
             self._comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, operation))
         return array
+
+    # -- from one rank to another ----------------------------------------------------------------------
+
+    def send(self, array: np.ndarray, to: int) -> None:
+        """Give an array to a rank that receives it from this one."""
+        self._comm.Send(array, dest=to)
+
+    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+        """The array that a rank sends to this one, in place; waits for it at full speed."""
+        self._comm.Recv(array, source=source)
+        return array
+
+    def has_sent(self, source: int) -> bool:
+        """True if ``receive`` from that rank would not have to wait."""
+        return bool(self._comm.Iprobe(source=source))
 
     # -- errors ----------------------------------------------------------------------------------------
 
@@ -171,11 +187,14 @@ class World:
                 raise
             known = from_os_error(error) if isinstance(error, OSError) else None
             self._say_and_abort(known or error, debug)
+        finally:
+            self._end_listening()
 
     # -- stopping --------------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Take SIGTERM, SIGUSR1 and SIGINT as a wish to stop; a second SIGINT ends the process at once."""
+        self._listening = True
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -188,6 +207,11 @@ class World:
     def stop_signal(self) -> str:
         """Name of the signal that asked this rank to stop, or ''."""
         return signal.Signals(self._stop[0]).name if self._stop else ""
+
+    def _end_listening(self) -> None:
+        """Ignore SIGUSR1 from here on: Python lets go of its handlers as it ends, and a repeated one would kill it."""
+        if self._listening:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and signal.SIGINT in self._stop:
@@ -222,7 +246,8 @@ def connect(threads: int = 0) -> World:
     """Join the world that ``mpiexec``, ``mpirun`` or ``srun`` started, or be alone.
 
     Args:
-        threads: CPU threads of this rank; 0: the usable cores of the node over its ranks.
+        threads: CPU threads of this rank; 0: as many cores as Slurm was asked to give it (``SLURM_CPUS_PER_TASK``),
+            else the usable cores of the node over its ranks.
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
@@ -243,7 +268,8 @@ def connect(threads: int = 0) -> World:
                 f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
-        return World(node=node, threads=threads or len(os.sched_getaffinity(0)))
+        own = len(os.sched_getaffinity(0))
+        return World(node=node, threads=threads or min(own, _allotted() or own))
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
@@ -260,12 +286,27 @@ def connect(threads: int = 0) -> World:
         local_rank=local.rank,
         local_size=local.size,
         node=node,
-        threads=threads or max(1, min(own, len(cores) // local.size)),
+        threads=threads or max(1, min(own, _allotted() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
         _comm=comm if comm.size > 1 else None,
     )
     local.Free()
     return world
+
+
+def library_text() -> str:
+    """All that the MPI library says of its version and how it was built, lines joined by "; "; "no MPI" without one."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return "no MPI"
+    lines = MPI.Get_library_version().replace("\0", "").splitlines()
+    return "; ".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def launched() -> bool:
+    """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
+    return _launched_size() > 1
 
 
 def _launched_size() -> int:
@@ -274,6 +315,12 @@ def _launched_size() -> int:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 1
+
+
+def _allotted() -> int:
+    """Cores that Slurm gives to each rank, 0 if nobody asked for a number."""
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(asked) if asked.isdigit() else 0
 
 
 def _first_line(text: object) -> str:

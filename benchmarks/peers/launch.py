@@ -49,6 +49,16 @@ class Unavailable(Exception):
     """A peer cannot run here; the text says why."""
 
 
+def given(interpreters: str, peer: str) -> str | None:
+    """The interpreter that "PATH,PEER=PATH" has for a peer, in full (launchers may look elsewhere); None without."""
+    chosen: dict[str, str] = {}
+    for part in filter(None, interpreters.split(",")):
+        name, _, path = part.rpartition("=")
+        chosen[name] = path
+    path = chosen.get(peer, chosen.get(""))
+    return path and (shutil.which(path) or path)
+
+
 def environment(peer: str, cache: Path) -> str:
     """The interpreter of a peer's own environment below ``cache``, made if it is not there.
 

@@ -17,8 +17,8 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.history import read as read_history
 from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
-from hpc_lstm.report.spans import load_timing
-from hpc_lstm.report.timing_table import timing_table
+from hpc_lstm.report.timing_table import sentences, table_lines, title
+from hpc_lstm.report.together import axis_notes, open_runs
 from hpc_lstm.run_directory import RunDirectory, write_text
 from hpc_lstm.trained import read_metrics
 
@@ -159,8 +159,12 @@ def _losses(run: RunDirectory) -> str:
 
 
 def _time(run: RunDirectory) -> str:
-    picture = figures.inline_svg(plots.timing_figure(load_timing(run.path)), "timing")
-    return f"{picture}\n<pre>{escape(timing_table(run.path))}</pre>\n"
+    (opened,) = open_runs([run.path])
+    picture = figures.inline_svg(plots.timing_figure(opened.timing), "timing")
+    bound, *others = [*sentences(opened), *axis_notes([opened])]
+    said = [f'<p class="verdict">{escape(bound)}</p>', *(f"<p>{escape(text)}</p>" for text in others)]
+    numbers = "\n".join([title(opened), "", *table_lines(opened.timing)])
+    return "\n".join([picture, *said, f"<pre>{escape(numbers)}</pre>\n"])
 
 
 def _settings(run: RunDirectory) -> str:

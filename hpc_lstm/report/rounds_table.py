@@ -11,7 +11,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.sync import documents, seal
 from hpc_lstm.sync import manifest as manifests
 from hpc_lstm.sync.documents import Contribution, Merged
-from hpc_lstm.sync.objects import ObjectStore
+from hpc_lstm.sync.objects import NotFoundError, ObjectStore
 
 # Rounds that are listed; all are counted.
 LISTED = 20
@@ -41,7 +41,7 @@ def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> 
         raise InputError(
             f"{storage.url}: no run that clusters share" + (f' of the name "{run}"' if run else "")
         )
-    return "\n\n".join(_of_run(store, found, gc) for found in runs)
+    return _printable("\n\n".join(_of_run(store, found, gc) for found in runs))
 
 
 def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
@@ -57,7 +57,9 @@ def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
     if not lines:
         raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
     widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
-    return "\n".join(f"{name:<{widths[0]}}  {cluster:<{widths[1]}}  {text}" for name, cluster, text in lines)
+    return _printable(
+        "\n".join(f"{name:<{widths[0]}}  {cluster:<{widths[1]}}  {text}" for name, cluster, text in lines)
+    )
 
 
 def _checkpoint(store: ObjectStore, found: Found, cluster: str, step: int) -> str:
@@ -77,16 +79,16 @@ def _checkpoint(store: ObjectStore, found: Found, cluster: str, step: int) -> st
 
 
 def _of_run(store: ObjectStore, found: Found, gc: bool) -> str:
-    signing = seal.from_environment()
+    signing = seal.from_environment(found.name)
     closed = sorted(_closed(found))
     lines = [f"run {found.name}: {len(closed)} rounds closed"]
     newest: Merged | None = None
     for number in closed[-LISTED:]:
         key = documents.merged_key(number)
-        data = store.get(found.prefix + key, documents.LARGEST["merged"])
         try:
+            data = store.get(found.prefix + key, documents.LARGEST["merged"])
             newest = documents.read(Merged, data, key, signing)
-        except ValueError as error:
+        except manifests.DAMAGED as error:
             lines.append(f"  round {number}: {error}")
             continue
         size = sum(size for key, size in found.sizes.items() if key.startswith(f"payloads/{number:06d}/"))
@@ -108,13 +110,15 @@ def _waiting(store: ObjectStore, found: Found, newest: Merged | None, signing: s
     number = newest.round + 1 if newest else 1
     here = []
     for key in sorted(found.sizes):
-        if key.startswith(documents.contributions_prefix(number)):
-            data = store.get(found.prefix + key, documents.LARGEST["contribution"])
+        if key.startswith(documents.contributions_prefix(number)) and documents.CONTRIBUTED.fullmatch(key):
             try:
+                data = store.get(found.prefix + key, documents.LARGEST["contribution"])
                 here.append(documents.read(Contribution, data, key, signing).cluster)
-            except ValueError as error:
+            except NotFoundError:  # its round has closed while we look
+                pass
+            except manifests.DAMAGED as error:
                 yield f"  {key}: {error}"
-    known = {match[1] for key in found.sizes if (match := re.match(r"leases/([^/]+)/", key))}
+    known = {match[1] for key in found.sizes if (match := re.match(r"leases/([^/]+)/[0-9]", key))}
     departed = set(newest.departed) if newest else set()
     missing = sorted(known - departed - set(here))
     if here:
@@ -136,13 +140,15 @@ def _collected(store: ObjectStore, found: Found, closed: list[int]) -> str:
         if match and 0 < int(match[1]) < newest and not key.endswith("merged.json"):
             store.delete(found.prefix + key)
             freed += size
+    for number in closed[:-1]:
+        store.discard_unfinished(f"{found.prefix}{documents.PAYLOADS}{number:06d}/")
     return f"  deleted {_size(freed)} of rounds before {newest}"
 
 
 def _closed(found: Found) -> Iterator[int]:
     for key in found.sizes:
         match = documents.MERGED.fullmatch(key)
-        if match:
+        if match and documents.merged_key(int(match[1])) == key:
             yield int(match[1])
 
 
@@ -162,6 +168,11 @@ def _runs(store: ObjectStore, run: str) -> list[Found]:
         if slash:
             runs.setdefault(name, {})[rest] = size
     return [Found(name, f"{name}/", sizes) for name, sizes in sorted(runs.items())]
+
+
+def _printable(text: str) -> str:
+    """Without what would do something to a terminal: names and texts of a store are whatever somebody put there."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _size(count: float) -> str:

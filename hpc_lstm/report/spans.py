@@ -9,10 +9,17 @@
     /parts/complete      bool [K]      False where the process was killed
     /parts/phases_ns     int64 [K, P]  time in each phase
     /parts/offsets       int64 [K+1]   spans of part k: offsets[k]..offsets[k+1]
+    /parts/start_unix_ns int64 [K]     rank 0's origin, the same for all parts of one start; 0 where not known
+    /parts/clock_ns      int64 [K, 2, 3]   the first and the last comparison with rank 0's clock: when, offset,
+                                       error (``hpc_lstm.clocks``); error -1 where there was none
     /spans/phase         uint8 [N]     number of the phase
     /spans/start_ns, end_ns, busy_ns, count   int64 [N]   as in the JSON lines (``hpc_lstm.timing``)
+    /spans/meeting       int64 [N]     number of the meeting, -1 where it was none
+    /rounds/part         int64 [M]     the part that saw a round of clusters
+    /rounds/number, brought_ns, seen_ns   int64 [M]   as in the JSON lines
 
-Parts stand in order of rank, then of start.
+Parts stand in order of rank, then of start. A file of an earlier version lacks ``start_unix_ns``, ``clock_ns``,
+``meeting`` and ``/rounds``.
 """
 
 from __future__ import annotations
@@ -31,7 +38,9 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.report.output import whole_file
 from hpc_lstm.timing import FORMAT, PHASES, VERSION
 
-SPAN_FIELDS = ("start_ns", "end_ns", "busy_ns", "count")
+SPAN_FIELDS = ("start_ns", "end_ns", "busy_ns", "count", "meeting")
+CLOCK_FIELDS = ("clock_at_ns", "clock_offset_ns", "clock_error_ns")
+ROUND_FIELDS = ("part", "number", "brought_ns", "seen_ns")
 # Spans held in memory at a time, of all ranks together: 2 MB.
 CHUNK = 1 << 16
 _NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
@@ -41,7 +50,8 @@ _NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
 class Timing:
     """What ``timing.h5`` says; spans are read from the file when asked for.
 
-    Attributes: as the datasets under ``/parts``; K parts, P phases.
+    Attributes: as the datasets under ``/parts``; K parts, P phases; and ``rounds``, int64 [4, M] as
+    ``ROUND_FIELDS``. What a file of an earlier version lacks says that nothing is known.
     """
 
     path: Path
@@ -53,6 +63,9 @@ class Timing:
     complete: np.ndarray
     phases_ns: np.ndarray
     offsets: np.ndarray
+    start_unix_ns: np.ndarray
+    clock_ns: np.ndarray
+    rounds: np.ndarray
 
     @property
     def ranks(self) -> np.ndarray:
@@ -73,14 +86,14 @@ class Timing:
         return self._per_rank(self.wall_ns)
 
     def spans(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The spans of a part, a chunk at a time: phase uint8 [n], and int64 [4, n] as ``SPAN_FIELDS``."""
+        """The spans of a part, a chunk at a time: phase uint8 [n], and int64 [5, n] as ``SPAN_FIELDS``."""
         with h5py.File(self.path, "r") as file:
             for start in range(int(self.offsets[part]), int(self.offsets[part + 1]), CHUNK):
                 here = slice(start, min(start + CHUNK, int(self.offsets[part + 1])))
-                yield (
-                    file["spans/phase"][here],
-                    np.stack([file[f"spans/{name}"][here] for name in SPAN_FIELDS]),
-                )
+                phases, spans = file["spans/phase"][here], file["spans"]
+                none = np.full(len(phases), -1)
+                columns = [spans[name][here] if name in spans else none for name in SPAN_FIELDS]
+                yield phases, np.stack(columns)
 
     def _per_rank(self, values: np.ndarray) -> np.ndarray:
         total = np.zeros((len(self.ranks), *values.shape[1:]))
@@ -146,8 +159,15 @@ def _load(path: Path) -> Timing:
         if file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
             raise ValueError("another format or version")
         parts = file["parts"]
+        ranks = len(parts["rank"])
+        known = "rounds" in file
         return Timing(
             path=path,
+            start_unix_ns=parts["start_unix_ns"][:] if known else np.zeros(ranks, np.int64),
+            clock_ns=parts["clock_ns"][:] if known else np.full((ranks, 2, 3), -1),
+            rounds=np.stack([file[f"rounds/{n}"][:] for n in ROUND_FIELDS])
+            if known
+            else np.empty((4, 0), int),
             node=[str(name) for name in parts["node"].asstr()[:]],
             **{
                 name: parts[name][:]
@@ -168,6 +188,9 @@ class _Part:
     complete: bool = False
     phases_ns: list[int] = field(default_factory=lambda: [0] * len(PHASES))
     spans: int = 0
+    start_unix_ns: int = 0
+    clock_ns: list[list[int]] = field(default_factory=list)
+    rounds: list[list[int]] = field(default_factory=list)
 
 
 class _Writer:
@@ -175,7 +198,7 @@ class _Writer:
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
-        self._spans: list[tuple[int, int, int, int, int]] = []
+        self._spans: list[tuple[int, ...]] = []
         for name, kind in (("phase", "u1"), *((name, "i8") for name in SPAN_FIELDS)):
             file.create_dataset(
                 f"spans/{name}",
@@ -187,7 +210,7 @@ class _Writer:
                 shuffle=True,
             )
 
-    def add(self, span: tuple[int, int, int, int, int]) -> None:
+    def add(self, span: tuple[int, ...]) -> None:
         self._spans.append(span)
         if len(self._spans) == CHUNK:
             self._flush()
@@ -204,6 +227,13 @@ class _Writer:
         file["parts/complete"] = np.array([p.complete for p in parts], np.bool_)
         file["parts/phases_ns"] = np.array([p.phases_ns for p in parts], np.int64)
         file["parts/offsets"] = np.cumsum([0, *(p.spans for p in parts)], dtype=np.int64)
+        file["parts/start_unix_ns"] = np.array([p.start_unix_ns for p in parts], np.int64)
+        none = [-1, -1, -1]
+        clocks = [(p.clock_ns[0], p.clock_ns[-1]) if p.clock_ns else (none, none) for p in parts]
+        file["parts/clock_ns"] = np.array(clocks, np.int64)
+        rounds = [(k, *seen) for k, p in enumerate(parts) for seen in p.rounds]
+        for name, column in zip(ROUND_FIELDS, np.array(rounds, np.int64).reshape(-1, 4).T, strict=True):
+            file[f"rounds/{name}"] = column
 
     def _flush(self) -> None:
         if self._spans:
@@ -240,10 +270,16 @@ def _read(path: Path, writer: _Writer) -> list[_Part]:
                     totals = record["phases_ns"]
                     parts[-1].phases_ns = [int(totals[phase]) for phase in PHASES]
                     parts[-1].wall_ns, parts[-1].complete = int(record["wall_ns"]), True
+                elif "clock_at_ns" in record:
+                    parts[-1].clock_ns.append([int(record[name]) for name in CLOCK_FIELDS])
+                    parts[-1].start_unix_ns = int(record["start_unix_ns"])
+                elif "round" in record:
+                    seen = [int(record[name]) for name in ("round", "brought_ns", "seen_ns")]
+                    parts[-1].rounds.append(seen)
                 else:
                     part, phase = parts[-1], _NUMBERS[record["phase"]]
-                    start, end, busy, count = (int(record[name]) for name in SPAN_FIELDS)
-                    writer.add((phase, start, end, busy, count))
+                    start, end, busy, count = (int(record[name]) for name in SPAN_FIELDS[:4])
+                    writer.add((phase, start, end, busy, count, int(record.get("meeting", -1))))
                     part.spans += 1
                     part.phases_ns[phase] += busy
                     part.wall_ns = max(part.wall_ns, end)

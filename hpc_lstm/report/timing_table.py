@@ -1,4 +1,4 @@
-"""Where each rank's time went, as a table and in one sentence."""
+"""Where each rank's time went: a table, what bounds the run, and who was waited for."""
 
 from __future__ import annotations
 
@@ -6,23 +6,50 @@ from pathlib import Path
 
 import numpy as np
 
-from hpc_lstm.report.spans import Timing, load_timing
+from hpc_lstm.report.bound import verdict
+from hpc_lstm.report.meetings import meetings
+from hpc_lstm.report.spans import Timing
+from hpc_lstm.report.straggler import arrivals, arrivals_note, find_straggler
+from hpc_lstm.report.together import ClusterRun, axis_notes, open_runs
 from hpc_lstm.timing import PHASES
 
 # More ranks than these are not shown one by one.
 RANK_COLUMNS = 8
 
 
-def timing_table(run_dir: str | Path) -> str:
+def timing_table(*run_dirs: str | Path) -> str:
     """Seconds per phase: min, mean and max over ranks, share of wall, imbalance; each rank if they are few.
 
     Imbalance is max / mean - 1: how much longer the slowest rank took than the mean. What it costs the
     others is in their ``wait``.
 
+    Args:
+        run_dirs: the run directories of one run, or one of each of several clusters.
+
     Raises:
-        InputError: the folder has no timing.
+        InputError: a folder has no timing, or is given twice.
     """
-    timing = load_timing(run_dir)
+    runs = open_runs(run_dirs)
+    parts = ["\n".join([title(run), "", *table_lines(run.timing), "", *sentences(run)]) for run in runs]
+    if len(runs) == 1:
+        return "\n".join([*parts, *axis_notes(runs)])
+    return "\n\n".join([*parts, "\n".join(axis_notes(runs))])
+
+
+def sentences(run: ClusterRun) -> list[str]:
+    """What the table comes to: what bounds the run, who was waited for, and what to know of the numbers."""
+    found = arrivals(run.timing, meetings(run.timing))
+    straggler = find_straggler(run.timing, found)
+    told = [
+        verdict(run.timing, found, straggler, run.config, run.steps_per_epoch),
+        arrivals_note(run.timing, found, straggler),
+        *notes(run.timing),
+    ]
+    return [sentence for sentence in told if sentence]
+
+
+def table_lines(timing: Timing) -> list[str]:
+    """The lines of the table."""
     seconds, wall = timing.rank_seconds(), timing.rank_wall()
     total = wall.sum()
     single = len(wall) <= RANK_COLUMNS
@@ -40,41 +67,16 @@ def timing_table(run_dir: str | Path) -> str:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
     rule = "-" * len(lines[0])
-    lines = [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
-    return "\n".join([title(timing), "", *lines, "", summary(timing), *notes(timing)])
+    return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
 
 
-def title(timing: Timing) -> str:
+def title(run: ClusterRun) -> str:
     """What the table is of."""
+    timing = run.timing
     ranks, nodes = len(timing.ranks), len(set(timing.node))
     place = f"{ranks} rank{'s' * (ranks > 1)} on {nodes} node{'s' * (nodes > 1)}"
-    return f"Where each rank's time went, in seconds: {place}"
-
-
-def summary(timing: Timing) -> str:
-    """One sentence that says what bounds the run."""
-    seconds, wall = timing.rank_seconds(), timing.rank_wall()
-    if wall.sum() == 0:
-        return "The run took no time that could be measured."
-    share = dict(zip(PHASES, seconds.sum(axis=0) / wall.sum(), strict=True))
-    largest = max(share, key=lambda phase: share[phase])
-    text = f"Most of the time, {share[largest]:.0%}, went into {largest}"
-    advice = {
-        "startup": ": imports and set-up, which a longer run pays only once",
-        "load": ": reading the store; a faster file system or fewer columns would help",
-        "preprocess": ": scaling and windows",
-        "compute": ", the training itself",
-        "average": ": exchanging weights; a larger average.every would help",
-        "wait": ": ranks waiting for the slowest; look at its node and at its compute",
-        "sync": ": meeting other clusters at the object store",
-        "checkpoint": ": writing state; a larger checkpoint.every would help",
-        "evaluate": ": measuring the model on validation and test",
-    }
-    text += advice[largest]
-    if len(wall) > 1 and largest != "wait" and share["wait"] >= 0.05:
-        slowest = int(timing.ranks[np.argmin(seconds[:, PHASES.index("wait")])])
-        text += f"; ranks waited for one another {share['wait']:.0%} of the time (rank {slowest} the least)"
-    return text + "."
+    cluster = f" of cluster {run.name}" if run.name else ""
+    return f"Where each rank's time went, in seconds: {place}{cluster}"
 
 
 def notes(timing: Timing) -> list[str]:

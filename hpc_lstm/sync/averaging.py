@@ -46,6 +46,7 @@ class Averager:
         self._timeline = timeline
         self._moments = what == "weights+moments"
         self._on_device = on_device
+        self._meetings = 0
 
     def meet(self, samples: int, loss_sum: float) -> Agreement:
         """Agree on the state of the run, without averaging.
@@ -57,6 +58,8 @@ class Averager:
         mine = np.array([samples, loss_sum, float(self._world.stop_requested)])
         with self._timeline.span("wait"):  # the first to come waits here for the last
             total, loss, stop = self._world.sum(mine)
+        self._timeline.met(self._meetings)
+        self._meetings += 1
         return Agreement(int(total), loss / total if total else float("nan"), stop > 0)
 
     def average(self, engine: Engine, samples: int, total: int) -> None:

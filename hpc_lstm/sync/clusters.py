@@ -5,10 +5,10 @@ Rank 0 alone talks to the store, on a thread; it tells the other ranks. Every me
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from hpc_lstm.sync.errand import Errand
 from hpc_lstm.sync.lease import Lease
 from hpc_lstm.sync.objects import ObjectStore
 from hpc_lstm.sync.rounds import Outcome, Rounds, Sent, Standing, Terms, Wanted
+from hpc_lstm.timing import Timeline
 from hpc_lstm.world import World
 
 # How often waiting ranks ask whether it is over, or whether one of them was asked to stop.
 FIRST_POLL_S, LONGEST_POLL_S = 0.005, 0.1
-EMPTY = np.empty(0, np.float32)
 # What all clusters of a run must share: weights mean the same, and merges are made alike.
 SHARED = (
     *("data.features", "data.target", "data.horizon", "data.window", "data.scaling", "data.feature_range"),
@@ -57,8 +57,10 @@ class Clusters:
         config: RunConfig,
         engine: Engine,
         log: logging.Logger,
+        timeline: Timeline,
     ) -> None:
         self._store, self._prefix, self._world, self._log = store, prefix, world, log
+        self._timeline, self._begun = timeline, 0  # when the errand under way was begun
         self._config, self.engine = config, engine
         self.missing, self.complete = 0, False
         self._errand: Errand | None = None
@@ -71,13 +73,17 @@ class Clusters:
 
         Raises:
             InputError: one does; or the key for signatures is none.
+            StopRequested: rank 0 was asked to stop while it waited for an earlier owner's silence.
         """
 
         def take() -> None:
             if self._world.rank == 0:
-                self._seal = seal.from_environment()
+                self._seal = seal.from_environment(self._prefix.rstrip("/"))
                 sync = self._config.sync
-                self._lease = Lease(self._store, self._prefix, sync.cluster, sync.lease_s, self._log)
+                self._lease = Lease(
+                    *(self._store, self._prefix, sync.cluster, sync.lease_s, self._log),
+                    lambda: self._world.stop_requested,
+                )
 
         self._world.together(take)
 
@@ -124,7 +130,7 @@ class Clusters:
             self._take_up()
         if due and not self._under_way:
             weights = self.engine.parameters()
-            self._start(lambda: self._rounds.meet(weights, samples), Sent(weights, samples, EMPTY))
+            self._start(lambda: self._rounds.meet(weights, samples), (weights, samples))
             if not self._config.sync.overlap:
                 self._take_up()
 
@@ -135,9 +141,7 @@ class Clusters:
             self._take_up()
         if not self.complete:
             weights = self.engine.parameters()
-            self._start(
-                lambda: self._rounds.meet(weights, samples, final=True), Sent(weights, samples, EMPTY)
-            )
+            self._start(lambda: self._rounds.meet(weights, samples, final=True), (weights, samples))
             self._take_up()
         self._start(lambda: self._rounds.follow())
         self.missing = self._take_up().missing
@@ -184,13 +188,13 @@ class Clusters:
     def _standing(self) -> Standing:
         return self._rounds.standing if self._before is None else self._before
 
-    def _start(self, wanted: Callable[[], Wanted], sends: Sent | None = None) -> None:
+    def _start(self, wanted: Callable[[], Wanted], sends: tuple[np.ndarray, int] | None = None) -> None:
         self._under_way = True
+        self._begun = self._timeline.now()
         if self._world.rank == 0:
-            # If the program ends while the errand is under way, it may or may not have been of effect.
-            before = copy.copy(self._rounds.standing)
-            before.sent = before.sent or sends
-            self._before = before
+            # A copy: the errand changes the standing on its own thread, between any two checkpoints.
+            standing = self._rounds.standing
+            self._before = standing.meeting(*sends) if sends else replace(standing)
             self._errand = Errand(
                 wanted(), self._store, self._prefix, self._log, self._config.storage.max_failures
             )
@@ -216,13 +220,21 @@ class Clusters:
         outcome: Outcome | None = self._wait()
         weights = self.engine.parameters()
         self._set(outcome.applied(weights) if outcome is not None else weights)
+        if outcome is not None:
+            self._note(outcome)
         self._end()
-        if outcome is not None and not outcome.missing:
-            took = "with this cluster" if outcome.counted else "without this cluster"
-            self._say(f"round {outcome.number} has closed {took}")
         said = (outcome.number, outcome.counted, outcome.missing) if outcome is not None else None
         number, counted, missing = self._world.bcast(said)  # type: ignore[misc]
         return Outcome(number, weights, None, counted, missing)
+
+    def _note(self, outcome: Outcome) -> None:
+        """Tell timeline and log of the round that is taken up; on rank 0."""
+        if self._errand is not None:
+            seen = self._timeline.at(self._errand.ended_ns)
+            self._timeline.round(outcome.number, self._begun if outcome.brought else -1, seen)
+        if not outcome.missing:
+            took = "with this cluster" if outcome.counted else "without this cluster"
+            self._say(f"round {outcome.number} has closed {took}")
 
     def _set(self, weights: np.ndarray) -> None:
         self.engine.set_parameters(self._world.bcast_array(np.ascontiguousarray(weights, np.float32).copy()))
@@ -271,7 +283,7 @@ def pack(standing: Standing) -> dict[str, Any]:
         state |= {
             "sent/weights": standing.sent.weights,
             "sent/samples": standing.sent.samples,
-            "sent/residual": standing.sent.residual,
+            "sent/payload": standing.sent.payload,
         }
     return state
 
@@ -280,9 +292,7 @@ def unpack(state: dict[str, Any]) -> Standing:
     """What ``pack`` was given."""
     sent = None
     if "sent/weights" in state:
-        sent = Sent(
-            np.asarray(state["sent/weights"]), int(state["sent/samples"]), np.asarray(state["sent/residual"])
-        )
+        sent = Sent(np.asarray(state["sent/weights"]), int(state["sent/samples"]), str(state["sent/payload"]))
     return Standing(
         number=int(state["number"]),
         base=np.asarray(state["base"]),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,10 +23,14 @@ from hpc_lstm.sync.seal import Seal
 D = TypeVar("D", bound="Document")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _HASH = r"^[0-9a-f]{64}$"
+# A round's sum of as many contributions as a merge may name stays within what a merge may say.
+_MOST, _MOST_OF_ALL = 1 << 44, 1 << 62
 # Beyond these a document is not read: 10,000 members have 3 MB.
 LARGEST = {"run": 1 << 20, "contribution": 1 << 14, "merged": 1 << 23}
 PAYLOADS = "payloads/"
 MERGED = re.compile(r"rounds/([0-9]{6,})/merged\.json")
+_VECTOR = re.compile(r"payloads/([0-9]{6,})/[0-9a-f]{64}")
+CONTRIBUTED = re.compile(r"rounds/[0-9]{6,}/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
 
 
 class Payload(BaseModel):
@@ -51,7 +55,7 @@ class RunCard(Document):
     version: Literal[1] = 1
     settings: dict[str, Any]
     schema_digest: str = Field(pattern=_HASH)
-    length: int = Field(gt=0)
+    length: int = Field(gt=0, le=_MOST)
     initial: Payload
 
 
@@ -65,11 +69,11 @@ class Contribution(Document):
         final: it is the cluster's last.
     """
 
-    round: int = Field(gt=0)
+    round: int = Field(gt=0, le=_MOST)
     cluster: str = Field(pattern=NAME)
-    samples: int = Field(ge=0)
-    staleness: int = Field(ge=0)
-    lease: int = Field(ge=0)
+    samples: int = Field(ge=0, le=_MOST)
+    staleness: int = Field(ge=0, le=_MOST)
+    lease: int = Field(ge=0, le=_MOST)
     final: bool
     payload: Payload
 
@@ -78,8 +82,8 @@ class Member(Document):
     """A contribution as its round has counted it."""
 
     cluster: str = Field(pattern=NAME)
-    samples: int = Field(ge=0)
-    staleness: int = Field(ge=0)
+    samples: int = Field(ge=0, le=_MOST)
+    staleness: int = Field(ge=0, le=_MOST)
     payload: str = Field(pattern=_HASH)
 
 
@@ -93,16 +97,16 @@ class Merged(Document):
         momentum: of the outer optimiser, None where it has none.
     """
 
-    round: int = Field(gt=0)
+    round: int = Field(gt=0, le=_MOST)
     members: list[Member] = Field(min_length=1)
-    departed: list[str]
-    samples: int = Field(ge=0)
+    departed: list[Annotated[str, Field(pattern=NAME)]]
+    samples: int = Field(ge=0, le=_MOST_OF_ALL)
     payload: Payload
     momentum: Payload | None
 
-    def counts(self, cluster: str) -> bool:
-        """True if the cluster took part."""
-        return any(member.cluster == cluster for member in self.members)
+    def member(self, cluster: str) -> Member | None:
+        """How the cluster took part, None if it did not."""
+        return next((member for member in self.members if member.cluster == cluster), None)
 
 
 def run_key() -> str:
@@ -128,6 +132,12 @@ def contribution_key(number: int, cluster: str) -> str:
 def merged_key(number: int) -> str:
     """Where it lies what a round came to."""
     return f"rounds/{number:06d}/merged.json"
+
+
+def round_of(key: str) -> int:
+    """The round that a vector's key belongs to; 0 for any other key."""
+    match = _VECTOR.fullmatch(key)
+    return int(match[1]) if match else 0
 
 
 def digest(data: bytes) -> str:
@@ -157,5 +167,5 @@ def read(kind: type[D], data: bytes, place: str, seal: Seal) -> D:
             raise ValueError("is no JSON object")
         content = seal.open(place, content)
         return kind.model_validate(content)
-    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValidationError, UnicodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("is damaged") from None

@@ -10,11 +10,12 @@ from typing import Any
 from hpc_lstm.errors import StorageError, from_os_error
 from hpc_lstm.sync.documents import PAYLOADS
 from hpc_lstm.sync.objects import NotFoundError, ObjectStore, TooLargeError
-from hpc_lstm.sync.rounds import Delete, Get, List, Operation, Pause, Put, Wanted
+from hpc_lstm.sync.rounds import Delete, Discard, Get, List, Operation, Pause, Put, Wanted
 
 # How a cluster looks whether the others have come: often at first, then less.
 FIRST_LOOK_S, LONGEST_LOOK_S, GROWTH = 0.05, 2.0, 1.3
 JOIN_S = 3.0
+AGAIN_S = 1.0
 
 
 class Abandoned(Exception):
@@ -27,6 +28,9 @@ class Errand:
     Args:
         prefix: of all keys.
         attempts: times that an operation which the store refuses is tried, each with the store's own retries.
+
+    Attributes:
+        ended_ns: when it had come to its end, by ``time.perf_counter_ns``.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Errand:
         self._given_up = threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
+        self.ended_ns = 0
         # A daemon: after a crash nothing must keep the process from ending.
         self._thread = threading.Thread(target=self._run, args=(wanted,), daemon=True, name="rounds")
         self._thread.start()
@@ -66,6 +71,8 @@ class Errand:
             self._result = end.value
         except BaseException as error:  # raised on the thread that asks for the result
             self._error = error
+        finally:
+            self.ended_ns = time.perf_counter_ns()
 
     def _try(self, operation: Operation) -> Any:
         for left in reversed(range(self._attempts)):
@@ -75,6 +82,8 @@ class Errand:
                 if not left:
                     raise
                 self._log.warning("%s; trying again", error)
+                # A folder on a network answers with an error at once where a bucket has been tried for long.
+                self._given_up.wait(AGAIN_S * (self._attempts - left))
         return None
 
     def _do(self, operation: Operation) -> Any:
@@ -101,6 +110,8 @@ class Errand:
             ]
         if isinstance(operation, Delete):
             return self._store.delete(self._prefix + operation.key)
+        if isinstance(operation, Discard):
+            return self._store.discard_unfinished(self._prefix + operation.prefix)
         self._log.info("%s", operation.text)
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from hpc_lstm.sync.objects import NotFoundError, TooLargeError, checked_key, che
 
 # Files being written; never listed, whatever becomes of their writer.
 _TEMPORARY = ".writing-"
+# Not there, or not any more: on NFS, a file that another machine deletes leaves a stale handle.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
 
 
 class FolderStore:
@@ -63,12 +66,15 @@ class FolderStore:
             os.chmod(temporary, 0o644)
             try:
                 os.link(temporary, path)
-            except FileExistsError:
-                # NFS may repeat a link whose answer was lost, and then meets the name that it made itself.
+            except OSError as error:
+                # NFS may lose the answer to a link that it has made, or repeat it and then meet its own name.
                 if os.stat(temporary).st_nlink != 2:
-                    return False
+                    if isinstance(error, FileExistsError):
+                        return False
+                    raise
         finally:
-            os.unlink(temporary)
+            with contextlib.suppress(OSError):  # never listed, and the object is there or is not
+                os.unlink(temporary)
         for folder in (path.parent, *(made.parent for made in new)):
             _sync_folder(folder)
         return True
@@ -84,27 +90,29 @@ class FolderStore:
                 if limit is not None and size > limit:
                     raise TooLargeError(f"{path}: {size} bytes, more than the {limit} expected: not read")
                 return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFoundError(f"{path}: no such object") from None
         except OSError as error:
+            if error.errno in _GONE:
+                raise NotFoundError(f"{path}: no such object") from None
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         found = []
         for path in self._files(prefix):
             if not path.name.startswith(_TEMPORARY):
-                with contextlib.suppress(FileNotFoundError):  # deleted by another while we look
+                try:
                     found.append((path.relative_to(self._root).as_posix(), path.stat().st_size))
+                except OSError as error:
+                    if error.errno not in _GONE:  # deleted by another while we look
+                        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
         return sorted(found)
 
     def delete(self, key: str) -> None:
         path = self._root / checked_key(key)
         try:
             path.unlink()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            pass
         except OSError as error:
-            raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from None
+            if error.errno not in _GONE:
+                raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from None
         self._remove_if_empty(path.parent)
 
     def discard_unfinished(self, prefix: str) -> None:
@@ -125,7 +133,7 @@ class FolderStore:
 
         def refuse(error: OSError) -> None:
             # A folder that cannot be read must not pass for one without checkpoints.
-            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            if error.errno not in _GONE:
                 raise StorageError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
         start = self._root / checked_prefix(prefix).rpartition("/")[0]

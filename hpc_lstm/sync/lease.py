@@ -15,9 +15,10 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from hpc_lstm.errors import InputError, StorageError
+from hpc_lstm.errors import InputError, StopRequested, StorageError
 from hpc_lstm.sync.objects import NotFoundError, ObjectStore
 
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
@@ -35,19 +36,27 @@ class Lease:
     Args:
         prefix: of the run's keys.
         silence_s: seconds without a beat after which an owner is taken for dead.
+        stop_requested: asked while it waits for an earlier owner.
 
     Attributes:
         number: of this lease among all of the name, from 1.
 
     Raises:
         InputError: another job that lives has the name.
+        StopRequested: a wish to stop came first.
     """
 
     def __init__(
-        self, store: ObjectStore, prefix: str, cluster: str, silence_s: float, log: logging.Logger
+        self,
+        store: ObjectStore,
+        prefix: str,
+        cluster: str,
+        silence_s: float,
+        log: logging.Logger,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store, self._cluster, self._silence_s, self._log = store, cluster, silence_s, log
-        self._prefix = f"{prefix}leases/{cluster}/"
+        self._prefix, self._stop_requested = f"{prefix}leases/{cluster}/", stop_requested
         self._ended = threading.Event()
         self.lost = False
         self.number = self._take()
@@ -69,14 +78,19 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Let the name go; idempotent."""
+        """Let the name go, if the store takes that soon; idempotent."""
         if not self._ended.is_set():
             self._ended.set()
-            self._thread.join(RELEASE_S)
-            try:
-                self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
-            except (StorageError, OSError) as error:  # whoever comes next waits a little longer
-                self._log.warning("the cluster's name could not be released: %s", error)
+            last = threading.Thread(target=self._let_go, daemon=True, name="release")
+            last.start()
+            last.join(RELEASE_S)
+
+    def _let_go(self) -> None:
+        self._thread.join(RELEASE_S)
+        try:
+            self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
+        except Exception as error:  # whoever comes next waits a little longer
+            self._log.warning("the cluster's name could not be released: %s", error)
 
     def _take(self) -> int:
         newest, beat, released = self._look()
@@ -89,6 +103,10 @@ class Lease:
             )
             while time.monotonic() - begun < silence_s:
                 time.sleep(min(LOOK_S, silence_s / 4))
+                if self._stop_requested():
+                    raise StopRequested(
+                        "stopped while waiting for the cluster's name: run the same command with --resume to go on"
+                    )
                 now = self._look()
                 if now[2]:
                     break
@@ -126,19 +144,19 @@ class Lease:
     def _silence_of(self, number: int) -> float:
         """How long an owner may be silent, by its own setting; its beats are a quarter of that apart."""
         told = self._owner(number).get("silence_s")
-        return min(float(told), LONGEST_SILENCE_S) if isinstance(told, (int, float)) else 0.0
+        return float(min(told, LONGEST_SILENCE_S)) if isinstance(told, (int, float)) else 0.0
 
     def _is_dead(self, number: int) -> bool:
         """True if the owner is known to be dead: an earlier start of this batch job, or a process of this machine."""
         owner, mine = self._owner(number), identity()
-        if mine["job"] and owner.get("job") == mine["job"]:
-            return owner.get("start") != mine["start"]
+        if mine["job"] and owner.get("job") == mine["job"] and owner.get("start") != mine["start"]:
+            return True
         if not mine["machine"] or owner.get("machine") != mine["machine"]:
             return False
         return _started(owner.get("pid")) != owner.get("started")
 
     def _taken(self, number: int) -> InputError:
-        host = " ".join(str(self._owner(number).get("host", "another machine")).split())[:80]
+        host = re.sub(r"[^\w.-]", "", str(self._owner(number).get("host", ""))[:80]) or "another machine"
         return InputError(
             f'sync.cluster = "{self._cluster}": a job on {host} is training under this name; give each cluster a '
             "name of its own, or stop that job"
@@ -154,7 +172,7 @@ class Lease:
                 self._store.put_new(f"{self._prefix}{self.number:06d}.{self._beat:09d}", b"{}")
                 if self._beat > 1:
                     self._store.delete(f"{self._prefix}{self.number:06d}.{self._beat - 1:09d}")
-            except (StorageError, OSError) as error:
+            except Exception as error:  # a name that lapses unnoticed is worse than any of them
                 self._log.warning("the cluster's lease could not be renewed: %s", error)
 
 
@@ -186,6 +204,6 @@ def _started(pid: Any) -> str:
     try:
         with open(f"/proc/{int(pid)}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, OverflowError):
         return ""
     return "" if fields[0] == "Z" else fields[19]

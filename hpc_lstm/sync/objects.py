@@ -63,13 +63,13 @@ class ObjectStore(Protocol):
         """
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
-        """Keys under a prefix with their sizes in bytes, sorted by key."""
+        """Keys under a prefix with their sizes in bytes, sorted by key; such that ``put`` would refuse are left out."""
 
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
 
     def discard_unfinished(self, prefix: str) -> None:
-        """Remove what killed writers left under a prefix, never to be listed. Nobody may be writing there."""
+        """Remove what killed writers left under a prefix, never to be listed; who still writes there has to again."""
 
 
 def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
@@ -82,10 +82,17 @@ def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
         from hpc_lstm.sync.s3_store import S3Store
 
         bucket, _, prefix = config.url.removeprefix("s3://").partition("/")
-        return S3Store(bucket, prefix, config.endpoint_url, config.sse, config.timeout_s)
+        return S3Store(
+            bucket, prefix, config.endpoint_url, config.sse, config.timeout_s, sse_kms_key=config.sse_kms_key
+        )
     from hpc_lstm.sync.folder_store import FolderStore
 
     return FolderStore(Path(config.url.removeprefix("file://")) if config.url else default_folder)
+
+
+def is_key(key: str) -> bool:
+    """True if ``key`` can name something inside the store."""
+    return all(_is_plain(part) for part in key.split("/"))
 
 
 def checked_key(key: str) -> str:
@@ -94,7 +101,7 @@ def checked_key(key: str) -> str:
     Raises:
         StorageError: it could lead out of it.
     """
-    if not all(_is_plain(part) for part in key.split("/")):
+    if not is_key(key):
         raise StorageError(f"{key!r}: not a key of an object: each part between slashes must be a plain name")
     return key
 

@@ -6,7 +6,6 @@ members gets the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,22 +14,27 @@ Encoding = Literal["float32", "bfloat16"]
 BYTES = {"float32": 4, "bfloat16": 2}
 
 
-def average(base: np.ndarray, changes: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
-    """``base`` plus the mean change, weighted by samples; ``base`` itself where nobody has seen any.
+class Mean:
+    """The mean of changes, weighted by samples, of which only one is in memory at a time.
 
     Args:
         base: float32 [P], what all members started from.
-        changes: of each member, in an order that all mergers take: change float64 [P], samples.
-
-    Returns:
-        float64 [P]
     """
-    total = sum(samples for _, samples in changes)
-    merged = base.astype(np.float64)
-    for change, samples in changes:
-        if samples:
-            merged += change * (samples / total)
-    return merged
+
+    def __init__(self, base: np.ndarray) -> None:
+        self._base, self._sum, self._samples = base, np.zeros(len(base)), 0
+
+    def add(self, change: np.ndarray, samples: int) -> None:
+        """Add a member's change, float64 [P], which is used up; in an order that all mergers take."""
+        change *= samples
+        self._sum += change
+        self._samples += samples
+
+    def result(self) -> np.ndarray:
+        """``base`` plus the mean change, float64 [P]; ``base`` itself where nobody has seen any sample. Once."""
+        self._sum /= max(self._samples, 1)
+        self._sum += self._base
+        return self._sum
 
 
 def nesterov(
@@ -39,16 +43,25 @@ def nesterov(
     """One step of SGD with Nesterov momentum on ``base - averaged`` as the gradient (DiLoCo: arXiv 2311.08105).
 
     Args:
-        base: float32 [P]; ``averaged``: float64 [P], from ``average``.
+        base: float32 [P]; ``averaged``: float64 [P], from ``Mean``.
         momentum: float32 [P], of the round before; zeros in the first.
         rate, decay: ``sync.outer_lr`` and ``sync.outer_momentum``.
 
     Returns:
         New weights float64 [P] and momentum float32 [P].
     """
-    gradient = base.astype(np.float64) - averaged
-    momentum = (momentum.astype(np.float64) * decay + gradient).astype(np.float32)
-    return base - (gradient + momentum.astype(np.float64) * decay) * rate, momentum
+    # In place: vectors may be of hundreds of megabytes.
+    gradient = base.astype(np.float64)
+    gradient -= averaged
+    step = momentum.astype(np.float64)
+    step *= decay
+    step += gradient
+    momentum = step.astype(np.float32)
+    step[:] = momentum
+    step *= decay
+    step += gradient
+    step *= rate
+    return np.subtract(base, step, out=step), momentum
 
 
 def encode(vector: np.ndarray, encoding: Encoding) -> bytes:

@@ -8,13 +8,14 @@ the protocol and why it is safe.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import ConfigError, StorageError
+from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
 from hpc_lstm.sync import documents, outer
 from hpc_lstm.sync.documents import Contribution, Document, Member, Merged, Payload, RunCard
 from hpc_lstm.sync.outer import Encoding
@@ -25,6 +26,8 @@ D = TypeVar("D", bound=Document)
 CARE = 4
 # Seconds that each cluster lets those before it in order of name be first to merge.
 STAGGER_S = 1.0
+# What cannot be read is waited for as long as other clusters are, but not less.
+LEAST_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,13 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class Discard:
+    """Remove what killed writers left under a prefix that is in no listing."""
+
+    prefix: str
+
+
+@dataclass(frozen=True)
 class Pause:
     """Wait before looking again; answered by this machine's clock in seconds. ``looks`` 0: do not wait."""
 
@@ -71,7 +81,7 @@ class Say:
     text: str
 
 
-Operation = Put | Get | List | Delete | Pause | Say
+Operation = Put | Get | List | Delete | Discard | Pause | Say
 Wanted = Generator[Operation, Any, Any]
 
 
@@ -99,12 +109,12 @@ class Sent:
     Attributes:
         weights: float32 [P] that it was made of.
         samples: windows that the cluster had trained on in all.
-        residual: what rounding to bfloat16 left over; empty without.
+        payload: SHA-256 of its vector; "" if that was not yet made.
     """
 
     weights: np.ndarray
     samples: int
-    residual: np.ndarray
+    payload: str = ""
 
 
 @dataclass
@@ -117,7 +127,7 @@ class Standing:
         samples: windows that it had trained on, in all, up to which they are counted or given up.
         staleness: rounds that have passed without it since its change was last counted.
         sent: its contribution to the next round, if it has made one.
-        residual: float32 [P] of ``Sent.residual`` counted so far; empty without.
+        residual: float32 [P], what rounding to bfloat16 has left over of what is counted; empty without.
         lost: windows whose change was dropped.
         departed: its final contribution has been counted.
     """
@@ -131,6 +141,10 @@ class Standing:
     lost: int = 0
     departed: bool = False
 
+    def meeting(self, weights: np.ndarray, samples: int) -> Standing:
+        """What to remember while ``Rounds.meet`` is under way: it may or may not have been of effect."""
+        return replace(self, sent=self.sent or Sent(weights, samples))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -142,6 +156,7 @@ class Outcome:
         origin: what the cluster has changed since these weights is its own and goes on top; None: nothing does.
         counted: the cluster's contribution took part.
         missing: clusters that had not contributed their last, where a follower ends.
+        brought: what counted was put by this very start, in this very meeting.
     """
 
     number: int
@@ -149,12 +164,16 @@ class Outcome:
     origin: np.ndarray | None
     counted: bool
     missing: int = 0
+    brought: bool = False
 
     def applied(self, now: np.ndarray) -> np.ndarray:
         """The cluster's weights after the round, float32 [P], from those that it has now."""
         if self.origin is None or np.array_equal(self.origin, now):
             return self.weights
-        return (self.weights.astype(np.float64) + (now.astype(np.float64) - self.origin)).astype(np.float32)
+        own = now.astype(np.float64)
+        own -= self.origin
+        own += self.weights
+        return own.astype(np.float32)
 
 
 class Rounds:
@@ -178,7 +197,8 @@ class Rounds:
         self._brought: tuple[str, bytes] | None = None  # key and bytes of the contribution under way
         self._made: dict[str, np.ndarray] = {}  # by key, what this cluster has merged itself
         self._refused: set[str] = set()
-        self._too_old = 0  # the round that this cluster must thin out
+        self._too_old = 0  # the newest round that this cluster must thin out
+        self._initial_key = ""  # of the weights that all begin with
 
     @property
     def complete(self) -> bool:
@@ -202,10 +222,12 @@ class Rounds:
             ConfigError: the clusters here train something else: which key differs.
         """
         card = yield from self._agree(initial, settings, schema_digest)
-        self.standing.base = yield from self._initial(card, initial)
+        self.standing.base = initial
         number = yield from self._find_newest()
         if number:
             yield from self._adopt(number)
+        else:
+            self.standing.base = yield from self._initial(card, initial)
         return self.standing.base
 
     def rejoin(
@@ -239,16 +261,18 @@ class Rounds:
         # It was made after the checkpoint, or before it; what it holds counts once, whatever it is.
         yield Say(f"waiting for round {standing.number + 1}, to which this cluster has contributed already")
         outcome = yield from self._close(weights, samples)
-        return outcome.applied(weights)
+        return weights if outcome is None else outcome.applied(weights)
 
     def meet(self, weights: np.ndarray, samples: int, final: bool = False) -> Wanted:
         """Bring the change since the last round to the next one, and return its ``Outcome``.
 
-        A final contribution is brought again until it is counted.
+        A final contribution is brought again until it is counted, and not at all if that was so before.
 
         Args:
             weights, samples: of this cluster now: float32 [P]; windows trained on in all.
         """
+        if final and self.standing.departed and samples == self.standing.samples:
+            return Outcome(self.standing.number, self.standing.base, None, True)
         while True:
             newest = yield from self._known_newest()
             if newest > self.standing.number:
@@ -256,11 +280,14 @@ class Rounds:
             else:
                 yield from self._contribute(weights, samples, final)
                 outcome = yield from self._close(weights, samples)
+                if outcome is None:
+                    continue
             if not final:
                 return outcome
-            if outcome.counted:
+            # Not if it was an earlier start's that counted, which had not come to the end.
+            if outcome.counted and self._newest is not None and self.terms.cluster in self._newest.departed:
                 self.standing.departed = True
-                return Outcome(outcome.number, outcome.weights, None, True)
+                return replace(outcome, origin=None)
             weights = outcome.applied(weights)
 
     def follow(self) -> Wanted:
@@ -293,12 +320,13 @@ class Rounds:
                 card = yield from self._must_read(RunCard, key, "run")
                 if card is None:
                     raise StorageError(f"{key}: was there and is gone; is somebody deleting this run?")
+        self._initial_key = documents.payload_key(0, card.initial.sha256)
         for name in sorted({*card.settings, *settings}):
             theirs, mine = card.settings.get(name), settings.get(name)
             if theirs != mine:
                 raise ConfigError(
-                    f"{name}: is {mine!r} here and {theirs!r} in the run that the clusters share; "
-                    "use the same value, or another sync.run"
+                    f"{name if name in settings else _short(name)}: is {_short(mine)} here and {_short(theirs)} in the "
+                    "run that the clusters share; use the same value, or another sync.run"
                 )
         if (card.schema_digest, card.length) != (schema_digest, len(initial)):
             raise ConfigError(
@@ -309,33 +337,36 @@ class Rounds:
     def _initial(self, card: RunCard, own: np.ndarray) -> Wanted:
         if documents.digest(outer.encode(own, "float32")) == card.initial.sha256:
             return own
-        looks, said = 0, False
+        looks, begun = 0, (yield Pause(0))
         while True:
             vector = yield from self._vector(0, card.initial, card.length)
             if vector is not None:
                 return vector
             # Whoever wrote the card has put it before; a garbage collector never takes it.
-            if not said and looks > CARE:
-                said = True
-                yield Say("the weights that all clusters begin with cannot be read; waiting for them")
             looks += 1
-            yield Pause(looks)
+            yield from self._patience(
+                looks, begun, self._initial_key, "the weights that all clusters begin with"
+            )
+
+    def _patience(self, looks: int, begun: float, key: str, what: str) -> Wanted:
+        """Wait before looking again for what cannot be read, for whose holder to put it again; not for ever."""
+        if looks == CARE:
+            yield Say(f"{what} cannot be read; waiting for them ({key})")
+        waited = (yield Pause(looks)) - begun
+        if waited > max(self.terms.deadline_s, LEAST_PATIENCE_S):
+            raise RoundLostError(
+                f"{key}: {what} cannot be read, and in {waited:.0f} s no cluster has put them again; bring this object "
+                "back and go on with --resume, or begin another sync.run"
+            )
 
     # -- bringing --------------------------------------------------------------------------------------
 
     def _contribute(self, weights: np.ndarray, samples: int, final: bool) -> Wanted:
         terms, standing = self.terms, self.standing
         number = standing.number + 1
-        residual = standing.residual
-        vector = weights
-        if terms.payload == "bfloat16":
-            vector = (weights.astype(np.float64) - standing.base).astype(np.float32)
-            if len(residual):
-                vector = vector + residual
+        vector = weights if terms.payload == "float32" else self._outgoing(standing.base, weights)
         what: Any = "weights" if terms.payload == "float32" else "change"
         payload, data = yield from self._put_vector(number, vector, terms.payload, what)
-        if terms.payload == "bfloat16":
-            residual = vector - outer.decode(data, "bfloat16", len(vector))
         contribution = Contribution(
             round=number,
             cluster=terms.cluster,
@@ -346,15 +377,33 @@ class Rounds:
             payload=payload,
         )
         key = documents.contribution_key(number, terms.cluster)
+        if not (yield Put(key, documents.write(contribution, key, self._seal))):
+            there = yield from self._document(Contribution, key, "contribution")
+            if there is not None and there.model_copy(update={"lease": terms.lease}) != contribution:
+                return  # of an earlier start of this cluster, which counts in its place
         self._brought = (documents.payload_key(number, payload.sha256), data)
-        # If one is there already, it is this one, or of an earlier start of this cluster, which counts in its place.
-        yield Put(key, documents.write(contribution, key, self._seal))
-        standing.sent = Sent(weights.copy(), samples, residual)
+        standing.sent = Sent(weights.copy(), samples, payload.sha256)
+
+    def _outgoing(self, base: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The change with what rounding has left over of earlier ones, float32 [P]."""
+        change = (weights.astype(np.float64) - base).astype(np.float32)
+        return change + self.standing.residual if len(self.standing.residual) else change
+
+    def _left_over(self, base: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """What rounding has left over of a contribution, float32 [P]; empty without."""
+        if self.terms.payload == "float32":
+            return self.standing.residual
+        sent = self._outgoing(base, weights)
+        return sent - outer.decode(outer.encode(sent, "bfloat16"), "bfloat16", len(sent))
 
     # -- closing ---------------------------------------------------------------------------------------
 
     def _close(self, weights: np.ndarray, samples: int, following: bool = False) -> Wanted:
-        """Wait for the next round's end, or bring it about; None for a follower whom nobody joins in time."""
+        """Wait for the next round's end, or bring it about.
+
+        Returns:
+            The ``Outcome``; None where nobody joins a follower in time, or this cluster has taken back what it brought.
+        """
         terms, number = self.terms, self.standing.number + 1
         key = documents.merged_key(number)
         departed = set(self._newest.departed if self._newest else ())
@@ -368,6 +417,8 @@ class Rounds:
                 return (yield from self._settle(number, weights, samples))
             if looks and looks % CARE == 0:
                 yield from self._care(number)
+                if not following and (yield from self._taken_back(number, known)):
+                    return None
             yield from self._thin_out()  # here, where there may be time
             yield from self._look(number, there, known)
             here = departed | {one.cluster for one in known.values()}
@@ -378,17 +429,17 @@ class Rounds:
                 turn = names.index(terms.cluster) if terms.cluster in names else len(names)
                 # Whoever merges comes to the same; that the others let one be first saves bytes.
                 if now - ready >= turn * STAGGER_S and (
-                    yield from self._merge(number, list(known.values()), departed, expired)
+                    yield from self._merge(number, known, departed, expired)
                 ):
                     return (yield from self._settle(number, weights, samples))
-            elif expired and following and not known:
-                return None
-            elif expired and not told:
+            elif expired and not told and (known or not following):
                 told = True
                 yield Say(
                     f"round {number}: {len(here)} of {terms.expected} clusters are here after {now - begun:.0f} s, "
                     f"{terms.quorum} are needed (sync.quorum); waiting"
                 )
+            if expired and following and not known:  # or what has come can be read nowhere
+                return None
             looks += 1
             now = yield Pause(looks)
 
@@ -397,38 +448,53 @@ class Rounds:
         prefix = documents.contributions_prefix(number)
         # A listing may lag behind what this cluster has put itself.
         own = {documents.contribution_key(number, self.terms.cluster)} if self.standing.sent else set()
-        for key in sorted({key for key in there if key.startswith(prefix)} | own):
+        names = {key for key in there if key.startswith(prefix) and documents.CONTRIBUTED.fullmatch(key)}
+        for key in sorted(names | own):
             if key not in known and key not in self._refused:
                 one = yield from self._document(Contribution, key, "contribution")
                 if one is not None and documents.contribution_key(one.round, one.cluster) == key:
                     known[key] = one
 
-    def _merge(self, number: int, found: list[Contribution], departed: set[str], expired: bool) -> Wanted:
+    def _merge(
+        self, number: int, known: dict[str, Contribution], departed: set[str], expired: bool
+    ) -> Wanted:
         """Put what the round comes to; False if vectors that cannot be read now are worth waiting for."""
-        terms, base = self.terms, self.standing.base
-        brought: list[tuple[Contribution, np.ndarray]] = []
-        for one in sorted(found, key=lambda one: one.cluster):
-            vector = yield from self._contributed(number, one)
-            if vector is not None:
-                brought.append((one, vector))
-        here = departed | {one.cluster for one, _ in brought}
-        if len(brought) < len(found) and not (brought and expired and len(here) >= terms.quorum):
+        terms, wanted = self.terms, len(known)
+
+        def enough() -> bool:
+            here = departed | {one.cluster for one in known.values()}
+            return len(known) == wanted or (len(known) > 0 and expired and len(here) >= terms.quorum)
+
+        # What is gone is put again by its cluster, or taken back for another; no need to read the others' till then.
+        there = yield List(f"{documents.PAYLOADS}{number:06d}/")
+        for key, one in list(known.items()):
+            place = documents.payload_key(number, one.payload.sha256)
+            if place not in there and not (self._brought and self._brought[0] == place):
+                del known[key]
+        if not enough():
             return False
-        merged = outer.average(base, [(vector, one.samples) for one, vector in brought])
+        mean, contributions = outer.Mean(self.standing.base), []
+        for key, one in sorted(known.items(), key=lambda item: item[1].cluster):
+            change = yield from self._contributed(number, one)
+            if change is None:
+                del known[key]
+            else:
+                mean.add(change, one.samples)
+                contributions.append(one)
+        if not enough():
+            return False
+        stepped = yield from self._step(mean.result(), expired)
+        if stepped is None:
+            return False
+        weights, after = stepped
         momentum: Payload | None = None
-        if terms.outer == "nesterov":
-            before = yield from self._momentum_before()
-            if before is None:
-                return False
-            merged, after = outer.nesterov(base, merged, before, terms.outer_lr, terms.outer_momentum)
+        if after is not None:
             momentum, _ = yield from self._put_vector(number, after, "float32", "change")
-        weights = merged.astype(np.float32)
         payload, _ = yield from self._put_vector(number, weights, "float32", "weights")
         # Whoever merges has what it has made, and need not read it back.
         self._made = {documents.payload_key(number, payload.sha256): weights}
         if momentum is not None:
             self._made[documents.payload_key(number, momentum.sha256)] = after
-        contributions = [one for one, _ in brought]
         result = Merged(
             round=number,
             members=[
@@ -453,6 +519,42 @@ class Rounds:
             self._too_old = number - terms.keep
         return True
 
+    def _step(self, averaged: np.ndarray, expired: bool) -> Wanted:
+        """From the mean, float64 [P], new weights and momentum, float32 [P]; None if the last one is waited for."""
+        terms, base = self.terms, self.standing.base
+        if terms.outer == "average":
+            return averaged.astype(np.float32), None
+        before = yield from self._momentum_before()
+        if before is None:
+            if not expired:
+                return None
+            yield Say(f"the momentum of round {self.standing.number} cannot be read: it begins anew")
+            before = np.zeros(len(base), np.float32)
+        merged, after = outer.nesterov(base, averaged, before, terms.outer_lr, terms.outer_momentum)
+        return merged.astype(np.float32), after
+
+    def _remake(self, merged: Merged) -> Wanted:
+        """Put what a round came to again, made from what its members brought, where all of that can be read."""
+        number = merged.round
+        if number != self.standing.number + 1:
+            return
+        mean = outer.Mean(self.standing.base)
+        for member in merged.members:
+            key = documents.contribution_key(number, member.cluster)
+            one = yield from self._document(Contribution, key, "contribution")
+            if one is None or one.payload.sha256 != member.payload:
+                return
+            change = yield from self._contributed(number, one)
+            if change is None:
+                return
+            mean.add(change, member.samples)
+        stepped = yield from self._step(mean.result(), False)
+        for vector, payload in zip(stepped or (), (merged.payload, merged.momentum), strict=False):
+            if vector is not None and payload is not None:
+                data = outer.encode(vector, "float32")
+                if documents.digest(data) == payload.sha256:
+                    yield Put(documents.payload_key(number, payload.sha256), data)
+
     def _contributed(self, number: int, one: Contribution) -> Wanted:
         """A contribution as a change against the base, float64 [P]; None if it cannot be read now."""
         base, payload = self.standing.base, one.payload
@@ -462,7 +564,10 @@ class Rounds:
             vector = yield from self._vector(number, payload, len(base))
         if vector is None:
             return None
-        return vector.astype(np.float64) - (base if payload.what == "weights" else 0.0)
+        change = vector.astype(np.float64)
+        if payload.what == "weights":
+            change -= base
+        return change
 
     def _momentum_before(self) -> Wanted:
         if self._newest is None or self._newest.momentum is None:
@@ -473,27 +578,52 @@ class Rounds:
         return self._momentum
 
     def _thin_out(self) -> Wanted:
-        """Remove the vectors of the round that is too old to be kept, and what was brought to it."""
-        old, self._too_old = self._too_old, 0
-        if old < 1:
+        """Remove the vectors of rounds that are too old to be kept, and what was brought to them."""
+        oldest, self._too_old = self._too_old, 0
+        if oldest < 1:
             return
-        for prefix in (f"payloads/{old:06d}/", documents.contributions_prefix(old)):
-            for key in (yield List(prefix)):
-                yield Delete(key)
+        keys = yield List(documents.PAYLOADS)
+        for number in sorted({documents.round_of(key) for key in keys} | {oldest}):
+            if 0 < number <= oldest:
+                for key in (yield List(documents.contributions_prefix(number))):
+                    yield Delete(key)
+                for key in keys:
+                    if documents.round_of(key) == number:
+                        yield Delete(key)
+                yield Discard(f"{documents.PAYLOADS}{number:06d}/")
 
     def _care(self, number: int) -> Wanted:
         """Put again what this cluster needs others to read, where somebody found it damaged and removed it."""
-        standing, whole = self.standing, []
-        if standing.sent is not None and self._brought is not None:
-            whole.append((number, *self._brought))
-        if standing.number:
-            data = outer.encode(standing.base, "float32")
-            whole.append(
-                (standing.number, documents.payload_key(standing.number, documents.digest(data)), data)
-            )
-        for round_, key, data in whole:
-            if key not in (yield List(f"payloads/{round_:06d}/")):
-                yield Put(key, data)
+        standing = self.standing
+        there = set((yield List(f"{documents.PAYLOADS}{number:06d}/")))
+        if standing.sent is not None and self._brought is not None and self._brought[0] not in there:
+            yield Put(*self._brought)
+        there = set((yield List(f"{documents.PAYLOADS}{standing.number:06d}/")))
+        held = {key: made for key, made in self._made.items() if documents.round_of(key) == standing.number}
+        if self._newest is not None:
+            held[documents.payload_key(standing.number, self._newest.payload.sha256)] = standing.base
+        elif standing.number == 0:
+            held[self._initial_key] = standing.base
+        for key, vector in held.items():
+            if key not in there:
+                yield Put(key, outer.encode(vector, "float32"))
+
+    def _taken_back(self, number: int, known: dict[str, Contribution]) -> Wanted:
+        """Remove this cluster's contribution if its vector is gone, and with an earlier start what it was made of."""
+        key = documents.contribution_key(number, self.terms.cluster)
+        if self._brought is not None:
+            return False
+        one = yield from self._document(Contribution, key, "contribution")
+        if one is None:
+            return False
+        place = documents.payload_key(number, one.payload.sha256)
+        if place in (yield List(f"{documents.PAYLOADS}{number:06d}/")):
+            return False
+        yield Say(f"{place}: is gone; what this cluster has contributed is taken back, to contribute anew")
+        yield Delete(key)
+        known.pop(key, None)
+        self.standing.sent = None
+        return True
 
     # -- adopting --------------------------------------------------------------------------------------
 
@@ -503,17 +633,22 @@ class Rounds:
         before, base, sent = standing.number, standing.base, standing.sent
         newest = yield from self._adopt(number)
         counted = yield from self._counted_in(before, newest)
-        fresh = [round_ for round_ in counted if not (sent is not None and round_ == before + 1)]
+        first = counted.get(before + 1)
+        as_sent = sent is not None and first is not None and sent.payload in ("", first.payload)
+        fresh = len(counted) > (1 if as_sent else 0)
+        brought = as_sent and self._brought is not None
         standing.sent = self._brought = None
         if fresh:
             # An earlier start of this cluster, which got further, has brought at least this change.
             standing.lost += samples - standing.samples
             standing.samples, standing.staleness = samples, 0
+            standing.residual = standing.residual[:0]
             return Outcome(newest, standing.base, weights, True)
-        if counted and sent is not None:
-            standing.samples, standing.staleness, standing.residual = sent.samples, 0, sent.residual
-            return Outcome(newest, standing.base, sent.weights, True)
-        if standing.departed and sent is None:
+        if as_sent and sent is not None:
+            standing.residual = self._left_over(base, sent.weights)
+            standing.samples, standing.staleness = sent.samples, 0
+            return Outcome(newest, standing.base, sent.weights, True, brought=brought)
+        if standing.departed and samples == standing.samples:
             return Outcome(newest, standing.base, base, True)  # a follower, that brings nothing
         if terms.late == "fold":
             standing.staleness += newest - before
@@ -526,8 +661,12 @@ class Rounds:
         return Outcome(newest, standing.base, sent.weights if sent is not None else weights, False)
 
     def _adopt(self, number: int) -> Wanted:
-        """Take the weights of round ``number``, or of a newer one if they are gone; returns which."""
-        looks = 0
+        """Take the weights of round ``number``, or of a newer one if they are gone; returns which.
+
+        Raises:
+            RoundLostError: nobody has put them again for too long.
+        """
+        looks, begun = 0, (yield Pause(0))
         while True:
             merged = yield from self._must_read(Merged, documents.merged_key(number), "merged")
             if merged is not None and merged.round == number:
@@ -537,23 +676,28 @@ class Rounds:
                     self.standing.number, self.standing.base = number, vector
                     self._newest, self._momentum = merged, None
                     return number
+                if looks % (2 * CARE) == CARE:
+                    yield from self._remake(merged)
             newer = yield from self._find_newest()
-            if newer <= number:
-                looks += 1
-                if looks == CARE:
-                    yield Say(f"round {number} is closed but its weights cannot be read; waiting for them")
-                yield Pause(looks)
-            number = max(number, newer)
+            if newer > number:
+                number, looks, begun = newer, 0, (yield Pause(0))
+                continue
+            looks += 1
+            key = documents.merged_key(number)
+            if merged is not None:
+                key = documents.payload_key(number, merged.payload.sha256)
+            yield from self._patience(looks, begun, key, f"the weights of round {number}, which is closed,")
 
     def _counted_in(self, before: int, newest: int) -> Wanted:
-        """Rounds after ``before`` up to ``newest`` in which this cluster took part."""
-        counted = []
+        """How this cluster took part, by round, in those after ``before`` up to ``newest``."""
+        counted = {}
         for number in range(before + 1, newest + 1):
             merged = self._newest
             if merged is None or merged.round != number:
                 merged = yield from self._must_read(Merged, documents.merged_key(number), "merged")
-            if merged is not None and merged.counts(self.terms.cluster):
-                counted.append(number)
+            member = merged.member(self.terms.cluster) if merged is not None else None
+            if member is not None:
+                counted[number] = member
         return counted
 
     def _find_newest(self) -> Wanted:
@@ -634,3 +778,10 @@ class Rounds:
         if key not in self._refused:
             self._refused.add(key)
             yield Say(f"{key}: refused: {why}")
+
+
+def _short(value: Any) -> str:
+    """A value of a document as one line of bounded length."""
+    form = reprlib.Repr()
+    form.maxlist = form.maxdict = form.maxstring = form.maxother = 100
+    return form.repr(value)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from hpc_lstm.errors import StorageError
-from hpc_lstm.sync.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
+from hpc_lstm.sync.objects import NotFoundError, TooLargeError, checked_key, checked_prefix, is_key
 from hpc_lstm.sync.retry import retry
 
 T = TypeVar("T")
@@ -36,20 +36,37 @@ class S3Store:
         endpoint_url: of a server other than AWS, or "".
         sse: "", "AES256" or "aws:kms".
         timeout_s: seconds after which an operation is not tried again.
+        sse_kms_key: of "aws:kms"; "": the account's own for S3.
     """
 
-    def __init__(self, bucket: str, prefix: str, endpoint_url: str, sse: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        endpoint_url: str,
+        sse: str,
+        timeout_s: float,
+        *,
+        sse_kms_key: str = "",
+    ) -> None:
         try:
             import boto3
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError, ClientError
+            from botocore.parsers import ResponseParserError
+            from s3transfer.exceptions import RetriesExceededError
         except ImportError:
             raise StorageError('s3:// needs boto3, which is missing: pip install "hpc-lstm[s3]"') from None
-        self._client_error, self._core_error = ClientError, BotoCoreError
+        self._client_error = ClientError
+        # What comes from a gateway is no XML; and a large object's parts have been tried a few times each.
+        self._unclear_errors = ResponseParserError, RetriesExceededError
+        self._core_errors = BotoCoreError, *self._unclear_errors
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._timeout_s = timeout_s
         self._put_options = {"ServerSideEncryption": sse} if sse else {}
+        if sse_kms_key:
+            self._put_options["SSEKMSKeyId"] = sse_kms_key
         options = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=min(_CONNECT_S, timeout_s),
@@ -99,7 +116,7 @@ class S3Store:
                     return False
                 in_doubt = in_doubt or _status(error) != _CONFLICT
                 raise
-            except self._core_error:
+            except self._core_errors:
                 in_doubt = True
                 raise
             return True
@@ -165,7 +182,7 @@ class S3Store:
             for entry in answer.get("Contents", ()):
                 found.append((entry["Key"].removeprefix(self._prefix), int(entry["Size"])))
             if not answer.get("IsTruncated"):
-                return sorted((key, size) for key, size in found if key != _PROBE)
+                return sorted((key, size) for key, size in found if key != _PROBE and is_key(key))
             request["ContinuationToken"] = answer["NextContinuationToken"]
 
     def delete(self, key: str) -> None:
@@ -173,7 +190,7 @@ class S3Store:
         self._try(lambda: self._client.delete_object(**place), self._timeout_s, key)
 
     def discard_unfinished(self, prefix: str) -> None:
-        """Nothing to do: a put that was not finished leaves nothing."""
+        """Nothing: whoever is killed between the parts of a large object leaves them to the bucket's own rules."""
 
     def _in_parts(self) -> Any:
         """How large objects go: in parts at once, of which none is left behind if one fails."""
@@ -187,7 +204,7 @@ class S3Store:
             return retry(work, self._is_transient, timeout_s)
         except self._client_error as error:
             raise StorageError(f"{self._url(key)}: {self._refusal(_code(error), _status(error))}") from None
-        except self._core_error as error:
+        except self._core_errors as error:
             raise StorageError(f"{self._url(key)}: {_trouble(error)}") from None
 
     def _is_transient(self, error: Exception) -> bool:
@@ -198,7 +215,7 @@ class S3Store:
         from botocore.exceptions import ConnectionError as Unreachable
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-        return isinstance(error, (Unreachable, HTTPClientError, IncompleteReadError))
+        return isinstance(error, (Unreachable, HTTPClientError, IncompleteReadError, *self._unclear_errors))
 
     def _key(self, key: str) -> str:
         return self._prefix + checked_key(key)

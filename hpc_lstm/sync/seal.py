@@ -18,11 +18,14 @@ FIELD = "signature"
 class Seal:
     """Signs documents and checks them; without a key it does neither.
 
-    A signature covers the place of the document, so that it is of no use anywhere else.
+    A signature covers the run and the place of the document, so that it is of no use anywhere else.
+
+    Args:
+        run: name of the run that clusters share.
     """
 
-    def __init__(self, key: bytes = b"") -> None:
-        self._key = key
+    def __init__(self, key: bytes = b"", run: str = "") -> None:
+        self._key, self._run = key, run
 
     @property
     def signs(self) -> bool:
@@ -40,17 +43,19 @@ class Seal:
             ValueError: there is a key, and this is not signed with it for this place.
         """
         content = {name: value for name, value in document.items() if name != FIELD}
-        if self._key and not hmac.compare_digest(str(document.get(FIELD, "")), self._code(place, content)):
+        # Bytes: of texts with other letters than ASCII, compare_digest makes an error.
+        found = str(document.get(FIELD, "")).encode(errors="replace")
+        if self._key and not hmac.compare_digest(found, self._code(place, content).encode()):
             raise ValueError(f"is not signed with the key in {VARIABLE}")
         return content
 
     def _code(self, place: str, document: dict[str, Any]) -> str:
-        text = json.dumps([place, document], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([self._run, place, document], sort_keys=True, separators=(",", ":"))
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def from_environment() -> Seal:
-    """The seal with the key in ``HPC_LSTM_SYNC_KEY``, if that is set.
+def from_environment(run: str) -> Seal:
+    """The seal of a run with the key in ``HPC_LSTM_SYNC_KEY``, if that is set.
 
     Raises:
         ConfigError: the key is too short to be one.
@@ -60,4 +65,4 @@ def from_environment() -> Seal:
         raise ConfigError(
             f"{VARIABLE}: must have at least {SHORTEST_KEY} characters, such as `openssl rand -hex 32` gives"
         )
-    return Seal(key)
+    return Seal(key, run)

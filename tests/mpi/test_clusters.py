@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import pytest
 from launcher import kill, launch, program, ranks_of, start, wait_until
 from s3_bucket import SECRET_KEY, Bucket
 from small_job import write_config, write_store
+
+from hpc_lstm.sync import documents
 
 SIGNING_KEY = "planted-signing-key-0123456789abcdef"
 
@@ -94,6 +98,16 @@ def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str
     told = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]
     assert told[0]["round"] == told[1]["round"] >= 1
     assert all(one["clusters_missing"] == 0 and one["bytes_put"] > 0 for one in told)
+    runs = [str(tmp_path / f"run-{name}") for name in ("alpha", "beta")]
+    timing = launch(0, program("timing", *runs, "--trace", str(tmp_path / "trace.json")))
+    assert timing.returncode == 0, timing.stderr
+    # One machine, one clock: what the rounds leave possible must not move it.
+    assert re.search(
+        r"beta stands beside alpha by their wall clocks and \d+ rounds? that both", timing.stdout
+    )
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    names = {e["args"]["name"].split(" (")[0] for e in trace["traceEvents"] if e["name"] == "process_name"}
+    assert names == {f"{name}: rank {rank}" for name in ("alpha", "beta") for rank in range(2)}
 
 
 def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path, storage: str) -> None:
@@ -166,6 +180,7 @@ def test_another_network_is_refused_by_the_key_that_differs(tmp_path: Path) -> N
         "another sync.run"
     )
     assert not (tmp_path / "run-beta").exists(), "a start that came to nothing leaves nothing"
+    assert (tmp_path / "shared" / "prices" / "leases" / "beta" / "000001.released").exists()
 
 
 def test_no_secret_is_in_any_artefact(
@@ -192,3 +207,22 @@ def test_no_secret_is_in_any_artefact(
     for data in [*said, *files, *objects]:
         for secret in (SECRET_KEY, SIGNING_KEY, SIGNING_KEY[::-1]):
             assert secret.encode() not in data
+
+
+def test_a_round_that_is_lost_ends_all_ranks_in_one_line_with_a_checkpoint(tmp_path: Path) -> None:
+    storage = f'url = "file://{tmp_path}/shared"'
+    sync = "deadline_s = 0.1\nquorum = 1\nevery = 1"
+    train = cluster(tmp_path, "alpha", storage, sync=sync, checkpoint_every=100_000)
+    options = train[train.index("train") + 1 :]
+    script = str(Path(__file__).with_name("lose_a_round.py"))
+    shared = tmp_path / "shared" / "prices"
+    done = launch(2, [sys.executable, script, str(shared), *options])
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(f"hpc-lstm: error: payloads/000002/{'0' * 64}: the weights of round 2")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list((shared / "checkpoints" / "alpha").glob("*/checkpoint.json"))
+    assert (shared / "leases" / "alpha" / "000001.released").exists()
+    (shared / documents.merged_key(2)).unlink()  # whoever cleans up so lets the round be made anew
+    again = launch(2, [*train, "--resume"])
+    assert again.returncode == 0, again.stderr
+    assert "going on from the checkpoint of step" in again.stdout

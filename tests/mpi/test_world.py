@@ -46,6 +46,32 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     assert "rank 1 on" in done.stderr
 
 
+def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "from hpc_lstm.world import connect; print(connect().threads)"]
+    own = len(os.sched_getaffinity(0))
+    for asked, threads in (("1", 1), ("", own), (str(own + 1), own)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+        assert launch(0, command).stdout == f"{threads}\n"
+
+
+def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:
+    """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
+    script = """
+import os, signal, sys
+from hpc_lstm.world import connect
+class Last:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.SIGUSR1):
+        kill(own, number)
+        print("sent", flush=True)
+last, world = Last(), connect()
+with world.guard():
+    world.listen()
+    sys.exit(75)
+"""
+    done = launch(0, [sys.executable, "-c", script])
+    assert (done.returncode, done.stdout) == (75, "sent\n"), done.stderr
+
+
 def test_bad_input_is_said_once_by_all_ranks_together(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     bad = ["--set", "train.epoch=1"]

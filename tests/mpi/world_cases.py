@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from hpc_lstm import preprocess
+from hpc_lstm.clocks import compare
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
@@ -84,6 +86,33 @@ def case_weighted_average(world: World) -> None:
     assert np.array_equal(engine.second, weights[world.rank] * 2), "moments stay each rank's own"
     Averager(world, Timeline(), "weights+moments").average(engine, 1, world.size)
     np.testing.assert_allclose(engine.second, 2 * weights.mean(axis=0, dtype=np.float64), rtol=0, atol=2e-6)
+
+
+def case_letters_from_rank_to_rank(world: World) -> None:
+    following, before = (world.rank + 1) % world.size, (world.rank - 1) % world.size
+    if world.size == 1:
+        return
+    letter = np.array([world.rank, 7])
+    if world.rank == 0:
+        world.send(letter, following)
+    while not world.has_sent(before):
+        pass
+    assert world.receive(np.zeros(2, int), before).tolist() == [before, 7]
+    if world.rank:
+        world.send(letter, following)
+
+
+def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> None:
+    """A timeline tells the time since its process started; all by one clock here, so the offset is known."""
+    timeline = Timeline()
+    began = time.perf_counter()
+    found = compare(world, timeline)
+    took = time.perf_counter() - began
+    starts = world.gather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
+    assert abs(found.offset_ns - (starts[world.rank] - starts[0])) <= found.error_ns + 50_000  # of reading it
+    assert len(set(world.gather(found.start_unix_ns))) == 1
+    if world.rank == 0:
+        print(f"compared clocks of {world.size} ranks in {took:.4f} s", flush=True)
 
 
 def case_memory_given_by_address_is_added_up(world: World) -> None:

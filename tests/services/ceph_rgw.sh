@@ -8,6 +8,7 @@
 #   CEPH_ROOT=/tmp/hpc-lstm-ceph   its folder
 #   CEPH_PORT=17480                where S3 is spoken
 #   CEPH_MON_PORT=16789            where its own parts meet
+#   CEPH_BYTES=4294967296          most that it holds, in memory
 #   CEPH_ACCESS_KEY CEPH_SECRET_KEY   of the first user, "admin"; TESTADMIN and TESTSECRET
 #
 # Everything listens on 127.0.0.1 only. `CEPH_CONF=$CEPH_ROOT/ceph.conf radosgw-admin -n client.rgw ...` makes users.
@@ -36,7 +37,7 @@ install() {
         fail "Ceph is not installed, and only root on Debian can have it installed; run this there"
     export DEBIAN_FRONTEND=noninteractive
     {
-        apt-get update -q && apt-get install -y -q --no-install-recommends "${PACKAGES[@]}"
+        apt-get update -q && apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "${PACKAGES[@]}"
     } >/tmp/ceph_rgw-install.$$ 2>&1 || fail "apt-get: $(tail -n 1 /tmp/ceph_rgw-install.$$); see /tmp/ceph_rgw-install.$$"
     rm -f /tmp/ceph_rgw-install.$$
     installed || fail "the packages lack one of: ${PROGRAMS[*]}"
@@ -76,7 +77,7 @@ pid_file = $ROOT/run/\$name.pid
 log_file = $ROOT/log/\$name.log
 crash_dir = $ROOT/crash
 osd_objectstore = memstore
-memstore_device_bytes = 4294967296
+memstore_device_bytes = ${CEPH_BYTES:-4294967296}
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
 osd_pool_default_pg_num = 4

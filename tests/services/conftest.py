@@ -1,4 +1,4 @@
-"""A real Ceph S3 server for the tests in this folder; they need root on Debian, and fail without it."""
+"""A real Ceph S3 server and real Slurms for the tests in this folder; they need root on Debian, and fail without it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slurm_cluster import Slurm
 
 HERE = Path(__file__).resolve().parent
 # What the tests of jobs on several ranks have, serves these as well.
@@ -85,3 +86,17 @@ def ceph_bucket(ceph: Ceph, owner: tuple[str, str]) -> str:
     name = f"test-{secrets.token_hex(6)}"
     ceph.client(*owner).create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A cluster of three nodes; starts it, and stops it with all that runs there."""
+    with Slurm.running("alpha", tmp_path_factory.mktemp("slurm") / "alpha") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def other_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Another one, which knows nothing of the first."""
+    with Slurm.running("beta", tmp_path_factory.mktemp("slurm") / "beta") as cluster:
+        yield cluster

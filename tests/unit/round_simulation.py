@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.errors import RoundLostError
 from hpc_lstm.sync import documents, outer
 from hpc_lstm.sync.rounds import Delete, Get, List, Pause, Put, Rounds, Say, Standing, Terms
 from hpc_lstm.sync.seal import Seal
@@ -53,6 +54,22 @@ class Store:
         keys = self.listings[max(0, len(self.listings) - 1 - lag)]
         return [key for key in keys if key.startswith(prefix)]
 
+    def damage(self, key: str) -> None:
+        whole = self.objects[key]
+        self.objects[key] = whole[:-1] + bytes([whole[-1] ^ 1])
+
+    def answer(self, wanted: Any, lag: int = 0) -> Any:
+        """Do an operation on objects."""
+        if isinstance(wanted, Put):
+            return self.put(wanted)
+        if isinstance(wanted, Get):
+            return self.objects.get(wanted.key)
+        if isinstance(wanted, List):
+            return self.list(wanted.prefix, lag)
+        if isinstance(wanted, Delete):
+            self.delete(wanted.key)
+        return None
+
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
         self.listings.append(sorted(self.objects))
@@ -80,7 +97,9 @@ class Store:
         data = self.put_first[documents.payload_key(number, merged["payload"]["sha256"])]
         self.round_weights[number] = outer.decode(data, "float32", LENGTH)
         if merged["momentum"] is None:
-            wanted = outer.average(base, changes).astype(np.float32)
+            total = sum(samples for _, samples in changes)
+            added = sum(change * samples for change, samples in changes) / max(total, 1)
+            wanted = (base + added).astype(np.float32)
             if not np.array_equal(wanted, self.round_weights[number]):
                 raise Broken(f"round {number}: not the mean of its members")
         if len(self.counted) != merged["samples"]:
@@ -124,6 +143,9 @@ class Cluster:
     answer: Any = None
     result: np.ndarray | None = None
     missing: int = 0
+    brought: bool = False
+    ended_by: Exception | None = None
+    standing: Standing = field(default_factory=Standing)
     said: list[str] = field(default_factory=list)
 
     def start(self) -> None:
@@ -146,21 +168,15 @@ class Cluster:
             wanted = self.life.send(self.answer)
         except StopIteration:
             return False
-        store = self.world.store
-        self.answer = None
-        if isinstance(wanted, Put):
-            if lose(wanted):
-                store.late_puts.append(wanted)
-                self.crash()
-                return True
-            self.answer = store.put(wanted)
-        elif isinstance(wanted, Get):
-            self.answer = store.objects.get(wanted.key)
-        elif isinstance(wanted, List):
-            self.answer = store.list(wanted.prefix, lag)
-        elif isinstance(wanted, Delete):
-            store.delete(wanted.key)
-        elif isinstance(wanted, Pause):
+        except RoundLostError as error:
+            self.ended_by, self.life = error, None
+            return False
+        if isinstance(wanted, Put) and lose(wanted):
+            self.world.store.late_puts.append(wanted)
+            self.crash()
+            return True
+        self.answer = self.world.store.answer(wanted, lag)
+        if isinstance(wanted, Pause):
             self.world.now += 1.0 if wanted.looks else 0.0
             self.answer = self.world.now
         elif isinstance(wanted, Say):
@@ -171,6 +187,7 @@ class Cluster:
         """From the start, or from the checkpoint, to the end."""
         saved = copy.deepcopy(self.saved)
         rounds = Rounds(self.terms, KEY, saved.standing if saved else None)
+        self.standing = rounds.standing
         zeros = np.zeros(LENGTH, np.float32)
         if saved is None:
             weights = yield from rounds.join(zeros, SETTINGS, SCHEMA)
@@ -185,23 +202,26 @@ class Cluster:
             self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(rounds.standing))
             yield Say("checkpoint")
             period += 1
-            meeting = rounds.meet(weights, samples)
             if self.overlap:
-                weights, samples, outcome = yield from self._while_training(meeting, weights, samples)
+                weights, samples, outcome = yield from self._while_training(rounds, period, weights, samples)
             else:
-                outcome = yield from meeting
+                outcome = yield from rounds.meet(weights, samples)
             weights = outcome.applied(weights)
             self._check(rounds)
         if not rounds.complete:
-            yield from rounds.meet(weights, samples, final=True)
+            self.brought = (yield from rounds.meet(weights, samples, final=True)).brought
             self._check(rounds)
+            self.saved = Saved(rounds.standing.base, samples, self.periods, copy.deepcopy(rounds.standing))
+            yield Say("checkpoint")
         outcome = yield from rounds.follow()
         self._check(rounds)
         self.result, self.missing = outcome.weights, outcome.missing
 
     def _while_training(
-        self, meeting: Generator[Any, Any, Any], weights: np.ndarray, samples: int
+        self, rounds: Rounds, period: int, weights: np.ndarray, samples: int
     ) -> Generator[Any, Any, Any]:
+        """Meet, and train and save on as ``sync.overlap`` does."""
+        standing, meeting = rounds.standing.meeting(weights, samples), rounds.meet(weights, samples)
         answer, count = None, 0
         while True:
             try:
@@ -211,6 +231,8 @@ class Cluster:
             count += 1
             if count in (3, 9):
                 weights, samples = self._train(weights, samples)
+            if count in (6, 12):
+                self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(standing))
             answer = yield wanted
 
     def _train(self, weights: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
@@ -222,3 +244,15 @@ class Cluster:
         number, base = rounds.standing.number, rounds.standing.base
         if base.tobytes() != self.world.store.round_weights[number].tobytes():
             raise Broken(f"{self.terms.cluster} holds other weights of round {number} than the others")
+
+
+def drive(store: Store, wanted: Generator[Any, Any, Any]) -> Any:
+    """One generator alone, to its end."""
+    answer, now = None, 0.0
+    while True:
+        try:
+            operation = wanted.send(answer)
+        except StopIteration as end:
+            return end.value
+        now += 1
+        answer = now if isinstance(operation, Pause) else store.answer(operation)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,8 @@ class Meeting:
     def __init__(self, size: int) -> None:
         self.barrier = threading.Barrier(size)
         self.board: list[Any] = [None] * size
+        # By sender and receiver.
+        self.letters: dict[tuple[int, int], queue.Queue[np.ndarray]] = defaultdict(queue.Queue)
 
     def exchange(self, rank: int, operation: str, value: Any) -> list[Any]:
         self.board[rank] = operation, pickle.dumps(value)
@@ -50,6 +54,16 @@ class SimulatedWorld(World):
 
     def gather(self, value: Any) -> list[Any]:
         return self._exchange("gather", value)
+
+    def send(self, array: np.ndarray, to: int) -> None:
+        self._meeting.letters[self.rank, to].put(array.copy())
+
+    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+        array[...] = self._meeting.letters[source, self.rank].get(timeout=PATIENCE_S)
+        return array
+
+    def has_sent(self, source: int) -> bool:
+        return not self._meeting.letters[source, self.rank].empty()
 
     def abort(self, code: int) -> None:
         raise AssertionError(f"rank {self.rank} ends all ranks with {code}")

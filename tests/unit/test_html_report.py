@@ -97,6 +97,7 @@ def test_a_completed_run(run_dir, monkeypatch):
     assert "1,234 windows, 2010-01-04 to 2011-01-04" in page.text
     assert "1.25" in page.text
     assert "all phases" in page.text
+    assert "Compute (the training itself) bounds the run, 100% of the time after start-up" in page.text
     assert "Missing" not in page.text
     assert all(link.startswith("#") for link in page.links)
     assert not re.search(r"@import|url\((?!#)", text)

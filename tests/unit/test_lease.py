@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, StopRequested
 from hpc_lstm.sync import lease as module
 from hpc_lstm.sync.folder_store import FolderStore
 from hpc_lstm.sync.lease import Lease
@@ -125,6 +126,89 @@ def test_of_several_that_want_a_free_name_one_gets_it(
     assert len(got) == 1
     assert len(refused) == 5
     got[0].release()
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        "[" * 4000,
+        json.dumps({"silence_s": 10**400, "host": "\x1b[2J\n" + "x" * 200}),
+        '{"silence_s": 1e999, "pid": 1e999, "machine": "this"}',
+        '{"silence_s": NaN, "pid": [1], "machine": "this"}',
+        '{"silence_s": -5, "host": {}}',
+    ],
+)
+def test_whatever_a_lease_says_its_reader_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    monkeypatch.setattr(module, "_machine", lambda: "this")
+    monkeypatch.setattr(module, "LONGEST_SILENCE_S", 0.5)
+    store = FolderStore(tmp_path)
+    store.put_new("run/leases/alpha/000001.000000000", owner.encode())
+    lease = take(tmp_path, silence_s=0.2)
+    assert lease.number == 2
+    lease.release()
+    said = str(lease._taken(1))
+    assert said.isprintable()
+    assert len(said) < 300
+
+
+def test_a_step_of_the_same_batch_job_that_has_died_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    first = take(tmp_path, silence_s=300)
+    first._ended.set()  # it is killed
+    monkeypatch.setattr(module, "_started", lambda pid: "later")
+    begun = time.monotonic()
+    second = take(tmp_path, silence_s=300)
+    assert time.monotonic() - begun < 30
+    second.release()
+
+
+def test_a_wish_to_stop_ends_the_waiting_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch, "near")
+    owner = take(tmp_path, silence_s=300)
+    owner._ended.set()  # it hangs
+    elsewhere(monkeypatch)
+    asked = iter([False, False, True])
+    with pytest.raises(StopRequested, match="--resume"):
+        Lease(FolderStore(tmp_path), "run/", "alpha", 300, LOG, lambda: next(asked))
+    owner.release()
+
+
+class Dead(FolderStore):
+    """A store that stops answering, or answers what nobody foresaw."""
+
+    hangs = False
+    errors: list[Exception]
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        if self.hangs:
+            time.sleep(60)
+        if getattr(self, "errors", []):
+            raise self.errors.pop()
+        return super().put_new(key, data)
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RELEASE_S", 0.5)
+    store = Dead(tmp_path)
+    lease = Lease(store, "run/", "alpha", 300, LOG)
+    store.hangs = True
+    begun = time.monotonic()
+    lease.release()
+    assert time.monotonic() - begun < 5
+
+
+def test_no_error_of_the_store_ends_the_beats(tmp_path: Path) -> None:
+    store = Dead(tmp_path)
+    lease = Lease(store, "run/", "alpha", 0.2, LOG)
+    store.errors = [RuntimeError("nobody foresaw this"), OSError("nor this")]
+    time.sleep(1)
+    assert lease._thread.is_alive()
+    assert not store.errors
+    lease.release()
 
 
 def test_beats_do_not_pile_up(tmp_path: Path) -> None:

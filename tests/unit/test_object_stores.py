@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import http.server
+import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +206,65 @@ def test_a_link_that_nfs_repeats_is_a_success(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_link_whose_answer_was_lost_is_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def lost(source: str, target: Path) -> None:
+        link(source, target)
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    monkeypatch.setattr(os, "link", lost)
+    assert FolderStore(tmp_path).put_new("a", b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_temporary_file_that_cannot_be_removed_does_not_undo_the_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    store = FolderStore(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", stale)
+        assert store.put_new("a", b"1")
+        assert not store.put_new("a", b"2")
+    assert store.list("") == [("a", 1)]
+
+
+@pytest.mark.parametrize(("number", "found"), [(errno.ESTALE, []), (errno.EIO, None)])
+def test_a_file_that_goes_while_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, found: list[object] | None
+) -> None:
+    """On NFS its handle is stale; other trouble must not pass for an empty folder."""
+    store = FolderStore(tmp_path)
+    store.put_new("run/a", b"1")
+    stat = Path.stat
+
+    def gone(path: Path, **options: Any) -> Any:
+        if path.name == "a":
+            raise OSError(number, os.strerror(number), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", gone)
+    if found is None:
+        assert os.strerror(number) in refusal(lambda: store.list("run/"))
+    else:
+        assert store.list("run/") == found
+
+
+def test_a_stale_object_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path)
+    store.put_new("a", b"1")
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(Path, "open", stale)
+    with pytest.raises(NotFoundError):
+        store.get("a")
+
+
 def test_others_may_read_what_is_put(tmp_path: Path) -> None:
     FolderStore(tmp_path).put_new("a", b"1")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
@@ -282,22 +345,185 @@ def test_stores_of_other_prefixes_are_apart(bucket: Bucket) -> None:
     assert s3(bucket, "").list("") == [("b", 1), ("team-2/a", 1), ("team/a", 1)]
 
 
-@pytest.mark.parametrize("sse", ["AES256", "aws:kms", ""])
-def test_encryption_is_asked_for(bucket: Bucket, sse: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = s3(bucket, sse=sse)
-    asked: list[object] = []
-    bucket_put = store._client.put_object
+@pytest.mark.parametrize(
+    ("sse", "key"), [("AES256", ""), ("aws:kms", ""), ("aws:kms", "alias/prices"), ("", "")]
+)
+def test_encryption_is_asked_for_wherever_an_object_begins(bucket: Bucket, sse: str, key: str) -> None:
+    """Documents and checkpoints go by ``put_new``, vectors by ``put``, large ones in parts."""
+    config = StorageConfig(
+        url=f"s3://{bucket.name}/team", endpoint_url=bucket.endpoint, sse=sse, sse_kms_key=key
+    )
+    store = open_store(config, Path())
+    asked: list[tuple[str, object, object]] = []
 
-    def put(**request: Any) -> Any:
-        asked.append(request.get("ServerSideEncryption"))
-        return bucket_put(**request)
+    def see(params: dict[str, Any], model: Any, **_: Any) -> None:
+        headers = params["headers"]
+        asked.append(
+            (
+                model.name,
+                headers.get("x-amz-server-side-encryption"),
+                headers.get("x-amz-server-side-encryption-aws-kms-key-id"),
+            )
+        )
 
-    monkeypatch.setattr(store._client, "put_object", put)
+    for operation in ("PutObject", "CreateMultipartUpload"):
+        store._client.meta.events.register(f"before-call.s3.{operation}", see)  # type: ignore[attr-defined]
+    store.check()
     store.put_new("a", b"1")
-    assert asked == [sse or None]
-    if sse:
-        head = bucket.client.head_object(Bucket=bucket.name, Key="team/runs/a")
-        assert head["ServerSideEncryption"] == sse
+    store.put("payloads/small", b"1")
+    store.put("payloads/large", bytes(17 << 20))
+    begun = ["PutObject"] * 4 + ["CreateMultipartUpload"]  # ``check`` puts twice
+    assert asked == [(name, sse or None, key or None) for name in begun]
+    for name in ("a", "payloads/small", "payloads/large"):
+        head = bucket.client.head_object(Bucket=bucket.name, Key=f"team/{name}")
+        assert head.get("ServerSideEncryption") == (sse or None)
+        assert key in head.get("SSEKMSKeyId", "")
+
+
+def test_a_key_without_its_kind_of_encryption_is_refused() -> None:
+    for settings in ({"url": "s3://bucket/x"}, {"url": "s3://bucket/x", "sse": "AES256"}, {}):
+        with pytest.raises(ValueError, match="sse_kms_key"):
+            StorageConfig(sse_kms_key="alias/prices", **settings)
+
+
+@pytest.mark.parametrize("body", [b"Service Unavailable", b"<!DOCTYPE html><p>down", b"", b"<html>no</html>"])
+@pytest.mark.parametrize("method", ["put_new", "put", "get", "list", "delete"])
+def test_a_gateway_that_answers_for_the_server_is_sat_out(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes, method: str
+) -> None:
+    """What stands before a server, such as nginx, speaks no XML."""
+    from botocore.awsrequest import AWSResponse
+
+    from hpc_lstm.sync import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket)
+    store.put_new("there", b"1")
+
+    class Raw:
+        def stream(self, **_: object) -> Any:
+            yield body
+
+        def read(self, *_: object) -> bytes:
+            return body
+
+    left = [1, 2]
+
+    def answer(request: Any, **_: object) -> Any:
+        if left:
+            left.pop()
+            return AWSResponse(request.url, 503, {"content-type": "text/plain"}, Raw())
+        return None
+
+    store._client.meta.events.register("before-send.s3", answer)
+    work: dict[str, Callable[[], object]] = {
+        "put_new": lambda: store.put_new("new", b"1"),
+        "put": lambda: store.put("new", b"1"),
+        "get": lambda: store.get("there"),
+        "list": lambda: store.list("the"),
+        "delete": lambda: store.delete("there"),
+    }
+    assert work[method]() in (True, None, b"1", [("there", 1)])
+    assert not left
+
+
+def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.awsrequest import AWSResponse
+
+    store = s3(bucket)
+    store.put_new("there", b"1")
+    left = [b"<html>log in first", b"plain"]
+
+    class Raw:
+        def stream(self, **_: object) -> Any:
+            yield left.pop()
+
+    def answer(request: Any, **_: object) -> Any:
+        return AWSResponse(request.url, 200, {"content-type": "text/html"}, Raw()) if left else None
+
+    store._client.meta.events.register("before-send.s3.ListObjectsV2", answer)
+    assert store.list("") == [("there", 1)]
+
+
+def test_credentials_of_the_machine_alone_are_enough(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an instance of EC2 that has a role."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    with metadata_service() as (address, asked):
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", address)
+        store = s3(bucket)
+        signed: list[tuple[bytes | str, bytes | str]] = []
+
+        def see(request: Any, **_: object) -> None:
+            signed.append((request.headers["Authorization"], request.headers["X-Amz-Security-Token"]))
+
+        store._client.meta.events.register("before-send.s3", see)
+        store.check()
+        store.put("payloads/x", bytes(17 << 20))
+        assert store.list("") == [("payloads/x", 17 << 20)]
+    assert asked[0] == ("PUT", "/latest/api/token")
+    assert all("Credential=ASIAROLE/" in str(key) and "of-the-role" in str(token) for key, token in signed)
+
+
+@contextlib.contextmanager
+def metadata_service() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """What tells an instance of EC2 about itself, version 2: its address, and what it was asked."""
+    asked: list[tuple[str, str]] = []
+    place = "/latest/meta-data/iam/security-credentials/"
+    until = (datetime.now(timezone.utc) + timedelta(hours=6)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    credentials = {
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        "LastUpdated": "2026-01-01T00:00:00Z",
+        "Expiration": until,
+        "AccessKeyId": "ASIAROLE",
+        "SecretAccessKey": SECRET_KEY,
+        "Token": "of-the-role",
+    }
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def say(self) -> None:
+            asked.append((self.command, self.path))
+            known = self.headers.get("x-aws-ec2-metadata-token") == "session"
+            answers = {place: "the-role", f"{place}the-role": json.dumps(credentials)} if known else {}
+            if self.command == "PUT":
+                answers = {"/latest/api/token": "session"}
+            self.send_response(200 if self.path in answers else 401)
+            self.end_headers()
+            self.wfile.write(answers.get(self.path, "").encode())
+
+        do_GET = do_PUT = say
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+def test_large_objects_whose_parts_break_off_again_and_again_are_told_in_one_line(bucket: Bucket) -> None:
+    from botocore.exceptions import ReadTimeoutError
+
+    s3(bucket).put("payloads/x", bytes(17 << 20))
+    store = s3(bucket, timeout_s=1)
+
+    def fail(params: dict[str, Any], **_: Any) -> None:
+        if "Range" in params["headers"]:
+            raise ReadTimeoutError(endpoint_url=bucket.endpoint)
+
+    store._client.meta.events.register("before-call.s3.GetObject", fail)
+    assert "cannot be reached" in refusal(lambda: store.get("payloads/x"))
+
+
+def test_keys_that_are_none_of_ours_are_not_listed(bucket: Bucket) -> None:
+    """A console's folders, and what somebody else may put there to stop whoever reads or deletes what is listed."""
+    s3(bucket).put_new("run/a", b"1")
+    for key in ("", "run/", "run//x", "run/../../x", "run/./x"):
+        bucket.client.put_object(Bucket=bucket.name, Key=f"team/runs/{key}", Body=b"")
+    assert s3(bucket).list("") == [("run/a", 1)]
+    assert s3(bucket).list("run/") == [("run/a", 1)]
 
 
 def error_of(status: int, code: str) -> Exception:

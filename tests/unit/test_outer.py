@@ -18,7 +18,10 @@ VECTORS = arrays.arrays(
 @given(st.lists(st.tuples(VECTORS, st.integers(0, 10**6)), min_size=1, max_size=5), VECTORS)
 def test_the_average_is_that_of_the_weights_by_samples(members: list, base: np.ndarray) -> None:
     changes = [(weights.astype(np.float64) - base, samples) for weights, samples in members]
-    found = outer.average(base, changes)
+    mean = outer.Mean(base)
+    for change, samples in changes:
+        mean.add(change, samples)
+    found = mean.result()
     total = sum(samples for _, samples in members)
     if not total:
         assert np.array_equal(found, base)

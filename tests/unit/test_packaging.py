@@ -40,8 +40,10 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     modules = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*.py")}
     inside = {n for n in names if ".dist-info/" not in n}
     kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").glob("*.cu")}
+    scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
-    assert inside == modules | kernels | {"hpc_lstm/py.typed"}
+    assert "hpc_lstm/slurm/run.sh" in scripts
+    assert inside == modules | kernels | scripts | {"hpc_lstm/py.typed"}
     assert any(n.endswith("/LICENSE") for n in names)
 
 

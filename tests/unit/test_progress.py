@@ -143,3 +143,12 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ProgressDisplay(True, 40, 10.0, logging.getLogger("test_progress")).close()
     assert screen.getvalue() == shown
     assert progress.LOGGER == "hpc_lstm"
+
+
+def test_what_a_thread_says_after_the_end_is_not_on_stderr(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = open_log(run, World())
+    close_log()
+    log.warning("the cluster's lease could not be renewed")
+    assert capsys.readouterr() == ("", "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,11 +18,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, World
+from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Store, World, drive
 
-from hpc_lstm.errors import ConfigError, StorageError
+from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
 from hpc_lstm.sync import documents
-from hpc_lstm.sync.rounds import Terms
+from hpc_lstm.sync.rounds import Rounds, Standing, Terms
 from hpc_lstm.sync.seal import Seal
 
 # `make soak` sets it.
@@ -99,6 +101,13 @@ class Clusters(RuleBasedStateMachine):
         late = self.world.store.late_puts
         self.world.store.put(late.pop(which % len(late)))
 
+    @rule(which=st.integers(0, 99))
+    def damage(self, which: int) -> None:
+        """What a vector holds is lost; what its cluster, or whoever can make it anew, puts again is whole."""
+        keys = [key for key in self.world.store.objects if key.startswith("payloads/")]
+        if keys:
+            self.world.store.damage(keys[which % len(keys)])
+
     @rule(seconds=st.floats(0, 60))
     def time_passes(self, seconds: float) -> None:
         self.world.now += seconds
@@ -114,8 +123,11 @@ class Clusters(RuleBasedStateMachine):
         clusters = self.world.clusters
         for cluster in clusters:
             if cluster.life is None and cluster.result is None:
+                cluster.ended_by = None
                 cluster.start()
         run_all(self.world, clusters)
+        # Where a round's weights can be had nowhere any more, its clusters end with an error.
+        clusters = [cluster for cluster in clusters if not cluster.ended_by]
         assert all(cluster.result is not None for cluster in clusters)
         last = max(self.world.store.round_weights)
         for cluster in clusters:
@@ -183,8 +195,7 @@ def test_a_damaged_payload_is_refused_removed_and_put_again() -> None:
     while not any("rounds/000001/contributions/beta" in key for key in world.store.objects):
         beta.step()
     (key,) = world.store.list("payloads/000001/")
-    whole = world.store.objects[key]
-    world.store.objects[key] = whole[:-1] + bytes([whole[-1] ^ 1])
+    world.store.damage(key)
     alpha.start()
     for _ in range(60):  # alpha comes to merge, while beta is slow
         alpha.step()
@@ -193,6 +204,212 @@ def test_a_damaged_payload_is_refused_removed_and_put_again() -> None:
     assert any("its bytes are not what its name says" in text for text in alpha.said)
     assert np.array_equal(alpha.result, beta.result)
     assert len(world.store.counted) == 4, "what beta brought is counted all the same"
+
+
+def closed_round(outer: str = "average") -> World:
+    """Alpha has merged round 1 and is killed before its next checkpoint; beta waits for round 1."""
+    world = World([terms(name, 2, outer=outer, deadline_s=5.0) for name in NAMES[:2]], 3, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while not any("rounds/000001/contributions/beta" in key for key in world.store.objects):
+        beta.step()
+    while documents.merged_key(1) not in world.store.objects:
+        alpha.step()
+    alpha.crash()
+    return world
+
+
+@pytest.mark.parametrize("outer", ["average", "nesterov"])
+def test_weights_that_all_holders_have_lost_are_made_anew(outer: str) -> None:
+    world = closed_round(outer)
+    alpha, beta = world.clusters
+    for payload in merged(world, 1):
+        world.store.damage(payload)
+    run_for(beta, 60)
+    alpha.start()
+    run_all(world, [alpha, beta])
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+    assert len(world.store.counted) == world.next_window
+
+
+def test_weights_that_can_be_had_nowhere_end_the_run_in_one_line() -> None:
+    world = closed_round()
+    (key,) = merged(world, 1)
+    for name in world.store.list("payloads/000001/"):
+        world.store.damage(name)
+    beta = world.clusters[1]
+    run_all(world, [beta])
+    assert isinstance(beta.ended_by, RoundLostError)
+    assert str(beta.ended_by).startswith(f"{key}: the weights of round 1, which is closed, cannot be read")
+    assert any("waiting for them" in text for text in beta.said)
+
+
+@pytest.mark.parametrize("holder", ["lives", "is dead"])
+def test_a_lost_momentum_is_put_again_or_begins_anew(holder: str) -> None:
+    world = closed_round("nesterov")
+    alpha, beta = world.clusters
+    momentum = merged(world, 1)[1]
+    if holder == "lives":
+        alpha.start()  # it has forgotten what it merged, but not beta
+        run_until(beta, lambda: "round 2" in "".join(beta.said) or "contributions/beta" in listed(world, 2))
+    world.store.damage(momentum)
+    for cluster in world.clusters:
+        cluster.life or cluster.start()
+    run_all(world, [alpha, beta])
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+
+
+@pytest.mark.parametrize("outer", ["average", "nesterov"])
+def test_a_finished_cluster_that_comes_back_moves_nothing(outer: str) -> None:
+    """It was killed between its last checkpoint and its results."""
+    world = World([terms(name, 2, outer=outer) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while alpha.saved is None or not alpha.saved.standing.departed:
+        for cluster in world.clusters:
+            cluster.step()
+    alpha.crash()
+    run_all(world, [beta])
+    assert alpha.brought
+    rounds = len(world.store.round_weights)
+    alpha.start()
+    run_all(world, [alpha])
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+    assert len(world.store.round_weights) == rounds
+    assert not alpha.brought, "nor does it say that it has brought anything now"
+
+
+def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender() -> None:
+    world = World([terms(name, 2) for name in NAMES[:2]], 1, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while alpha.saved is None or not alpha.saved.standing.departed:
+        for cluster in world.clusters:
+            cluster.step()
+        if "contributions/alpha" in listed(world, 2):
+            beta.crash()
+    beta.start()
+    run_until(beta, lambda: "contributions/beta" in listed(world, 3))
+    beta.crash()
+    for key in world.store.list("payloads/000003/"):
+        world.store.damage(key)
+    run_all(world, [alpha])
+    assert alpha.missing == 1
+
+
+def test_a_contribution_whose_vector_died_with_its_sender_is_taken_back() -> None:
+    world = World([terms(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    alpha.start()
+    run_until(alpha, lambda: "contributions/alpha" in listed(world, 1))
+    alpha.crash()
+    (key,) = world.store.list("payloads/000001/")
+    world.store.damage(key)
+    beta.start()
+    run_for(beta, 60)
+    alpha.start()
+    run_all(world, [alpha, beta])
+    assert any("is taken back" in text for text in alpha.said)
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+    assert len(world.store.counted) == world.next_window
+
+
+def test_what_rounding_left_over_survives_a_kill_while_a_round_closes() -> None:
+    base = np.zeros(LENGTH, np.float32)
+    weights, residual = base.copy(), base.copy()
+    weights[:8], residual[:8] = 1.0003, 0.0001
+    standing = Standing(base=base, residual=residual)
+    rounds = Rounds(terms("alpha", 1, payload="bfloat16"), KEY, standing)
+    store = Store()
+    drive(store, rounds._agree(base, SETTINGS, SCHEMA))
+    saved = standing.meeting(weights, 8)
+    drive(store, rounds.meet(weights, 8))
+    again = Rounds(terms("alpha", 1, payload="bfloat16"), KEY, saved)
+    drive(store, again.rejoin(weights, 8, SETTINGS, SCHEMA))
+    assert np.abs(rounds.standing.residual).max() > 0
+    assert again.standing.residual.tobytes() == rounds.standing.residual.tobytes()
+
+
+def test_an_earlier_starts_contribution_that_arrives_late_is_not_taken_for_this_ones() -> None:
+    world = World([terms("alpha", 1, deadline_s=5.0)], 2, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    key = documents.contribution_key(1, "alpha")
+    while alpha.life is not None:
+        alpha.step(lose=lambda put: put.key == key)
+    alpha.start()
+    run_until(alpha, lambda: alpha.saved is not None and alpha.saved.samples == 2)
+    world.store.put(world.store.late_puts.pop())
+    run_all(world, [alpha])
+    assert alpha.standing.lost == 2, "the second start cannot know what of its own is in there"
+    assert world.store.counted == {1, 3}
+
+
+def test_what_run_json_says_is_told_in_one_short_line() -> None:
+    store, zeros = Store(), np.zeros(LENGTH, np.float32)
+    hostile = {"\x1b[2J": "y" * 10_000, "model.units": ["\n\x07"] * 10_000}
+    drive(store, Rounds(terms("alpha", 1), KEY).join(zeros, hostile, SCHEMA))
+    with pytest.raises(ConfigError) as caught:
+        drive(store, Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, SCHEMA))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2000
+
+
+def test_names_that_no_cluster_can_have_are_not_even_read() -> None:
+    world = World([terms("alpha", 2, deadline_s=5.0)], 1, overlap=False)
+    (alpha,) = world.clusters
+    for name in ("../../beta", "\x1b[2J", "be ta", ".beta", "b/c"):
+        world.store.objects[documents.contribution_key(1, name)] = b"{}"
+    world.store.listings.append(sorted(world.store.objects))
+    alpha.start()
+    run_all(world, [alpha])
+    assert not any("refused" in text for text in alpha.said)
+
+
+def test_a_newcomer_needs_only_the_newest_round() -> None:
+    world = World([terms("alpha", 1)], 2, overlap=False)
+    world.clusters[0].start()
+    run_all(world, world.clusters)
+    for key in world.store.list("payloads/000000/"):
+        world.store.damage(key)
+    late = Cluster(world, terms("beta", 1), 1, False)
+    late.start()
+    run_all(world, [late])
+    assert late.result is not None
+
+
+def merged(world: World, number: int) -> list[str]:
+    """Keys of what a round has come to."""
+    found = json.loads(world.store.objects[documents.merged_key(number)])
+    return [
+        documents.payload_key(number, payload["sha256"])
+        for payload in (found["payload"], found["momentum"])
+        if payload
+    ]
+
+
+def listed(world: World, number: int) -> str:
+    return " ".join(world.store.list(f"rounds/{number:06d}/"))
+
+
+def run_for(cluster: Cluster, operations: int) -> None:
+    for _ in range(operations):
+        cluster.step()
+
+
+def run_until(cluster: Cluster, condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        cluster.step()
+    raise AssertionError(cluster.said)
 
 
 def test_a_contribution_without_the_key_does_not_move_the_weights() -> None:
@@ -234,16 +451,8 @@ def test_clusters_that_train_something_else_are_refused_by_the_key_that_differs(
     (alpha,) = world.clusters
     alpha.start()
     run_all(world, [alpha])
-    from hpc_lstm.sync.rounds import Get, Rounds
-
-    def answered(generator):  # type: ignore[no-untyped-def]
-        answer = None
-        while True:
-            wanted = generator.send(answer)
-            answer = world.store.objects.get(wanted.key) if isinstance(wanted, Get) else None
-
     zeros = np.zeros(LENGTH, np.float32)
     with pytest.raises(ConfigError, match=r"model\.units: is 4 here and 3 in the run"):
-        answered(Rounds(terms("beta", 1), KEY).join(zeros, {"model.units": 4}, SCHEMA))
+        drive(world.store, Rounds(terms("beta", 1), KEY).join(zeros, {"model.units": 4}, SCHEMA))
     with pytest.raises(ConfigError, match="a network of other parameters"):
-        answered(Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, "1" * 64))
+        drive(world.store, Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, "1" * 64))

@@ -70,6 +70,34 @@ def test_a_round_that_was_tampered_with_is_told(tmp_path: Path) -> None:
     assert "round 1: is damaged" in rounds_table(storage_at(f"file://{tmp_path}", ""))
 
 
+def test_whatever_lies_there_is_told_as_plain_text(tmp_path: Path) -> None:
+    alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
+    for errand in (alpha.meet(), beta.meet()):
+        errand.result()
+    alpha.store.put_new("prices/leases/\x1b[2J/000001.000000000", b"{}")
+    alpha.store.put_new(f"prices/{documents.contribution_key(2, 'gamma')}", bytes(1 << 15))
+    alpha.store.put_new("prices/rounds/0000001/merged.json", b"{}")
+    alpha.store.put_new("prices/checkpoints/\x1b[2J/000000001/checkpoint.json", b'{"format": "\x1b[2J"}')
+    storage = storage_at(f"file://{tmp_path}", "")
+    told = rounds_table(storage)
+    assert "1 rounds closed" in told
+    assert "rounds/000002/contributions/gamma.json: " in told
+    for text in (told, checkpoints_table(storage)):
+        assert text.replace("\n", "").isprintable()
+
+
+def test_what_killed_clusters_left_unfinished_is_collected(tmp_path: Path) -> None:
+    alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
+    for _ in range(2):
+        for errand in (alpha.meet(), beta.meet()):
+            errand.result()
+    left = [tmp_path / "prices" / "payloads" / number / ".writing-x" for number in ("000001", "000002")]
+    for path in left:
+        path.write_bytes(b"half a vector")
+    rounds_table(storage_at(f"file://{tmp_path}", ""), gc=True)
+    assert [path.exists() for path in left] == [False, True], "somebody may be at it still"
+
+
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     storage = storage_at(f"file://{tmp_path}", "")
     with pytest.raises(InputError, match="no run that clusters share"):

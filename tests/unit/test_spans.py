@@ -17,8 +17,9 @@ from hpc_lstm.timing import PHASES, Timeline
 
 
 def all_spans(timing, part):
+    """As ``write_part`` takes them."""
     return [
-        (PHASES[p], *n)
+        (PHASES[p], *(n if n[-1] >= 0 else n[:-1]))
         for phases, numbers in timing.spans(part)
         for p, n in zip(phases.tolist(), numbers.T.tolist(), strict=True)
     ]
@@ -51,8 +52,9 @@ def test_a_timeline_is_read_back_as_it_was_recorded(tmp_path):
         with timeline.span("compute"), timeline.span("wait"):
             pass
     timeline.close()
+    wall_s = timeline.wall_s
     timing = load_timing(tmp_path)
-    assert timing.rank_wall()[0] == pytest.approx(timeline.wall_s, rel=0.01, abs=0.05)
+    assert timing.rank_wall()[0] == pytest.approx(wall_s, rel=0.01, abs=0.05)
     for number, phase in enumerate(PHASES[1:], 1):  # startup, the outermost, goes on after the file is closed
         assert timing.rank_seconds()[0, number] == pytest.approx(timeline.seconds(phase), abs=1e-9)
 
@@ -106,6 +108,32 @@ def test_the_layout_is_the_documented_one(tmp_path):
         assert file["parts/phases_ns"].shape == (1, len(PHASES))
         assert file["parts/offsets"][:].tolist() == [0, 2]
         assert file["spans/busy_ns"][:].tolist() == [5, 6]
+
+
+def test_clocks_rounds_and_meetings_arrive(tmp_path):
+    spans = [("compute", 0, 5, 5, 1), ("wait", 5, 7, 2, 1, 0), ("wait", 7, 9, 2, 1, 1), ("wait", 9, 20, 5, 3)]
+    for rank, clock in enumerate([[(1, 0, 0), (9, 0, 0)], [(2, -7, 3), (4, -8, 9), (8, -6, 2)]]):
+        rounds = [(3, 4, 8), (5, -1, 9)] if rank == 0 else []
+        write_part(tmp_path, spans, rank=rank, size=2, start_unix_ns=10**18, clock=clock, rounds=rounds)
+    write_part(tmp_path, one_by_one(("compute", 5)), rank=1, size=2)  # a start that was killed before
+    timing = load_timing(tmp_path)
+    assert timing.start_unix_ns.tolist() == [10**18, 10**18, 0]
+    none = [[-1, -1, -1]] * 2
+    assert timing.clock_ns.tolist() == [[[1, 0, 0], [9, 0, 0]], [[2, -7, 3], [8, -6, 2]], none]
+    assert timing.rounds.T.tolist() == [[0, 3, 4, 8], [0, 5, -1, 9]]
+    assert all_spans(timing, 1) == spans
+
+
+def test_a_file_gathered_by_an_earlier_version_is_read(tmp_path):
+    write_part(tmp_path, one_by_one(("compute", 5), ("wait", 6)), rank=1, size=2)
+    with h5py.File(gather_timing(tmp_path), "r+") as file:
+        for name in ("rounds", "spans/meeting", "parts/start_unix_ns", "parts/clock_ns"):
+            del file[name]
+    timing = load_timing(tmp_path)
+    assert all_spans(timing, 0) == one_by_one(("compute", 5), ("wait", 6))
+    assert (timing.start_unix_ns == 0).all()
+    assert (timing.clock_ns == -1).all()
+    assert timing.rounds.shape == (4, 0)
 
 
 def test_no_timing_is_one_clear_line(tmp_path):

@@ -1,0 +1,68 @@
+"""What does comparing the ranks' clocks cost, and how small is the error?
+
+    python benchmarks/clocks.py [--ranks 2 4 8] [--repeats R]
+
+Starts ranks with ``mpiexec``, as many as told, also more than the machine has cores, and compares their clocks
+``repeats`` times. The time is the slowest rank's from a barrier on, the error the largest that any rank states.
+Results go to ``results/clocks.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from machine import describe, write_results
+
+
+def compare_here(repeats: int) -> None:
+    """On every rank: compare, and let rank 0 print seconds and errors in ns."""
+    from hpc_lstm.clocks import compare
+    from hpc_lstm.timing import Timeline
+    from hpc_lstm.world import connect
+
+    world, timeline = connect(), Timeline()
+    for _ in range(repeats):
+        world.barrier()
+        began = time.perf_counter()
+        error = compare(world, timeline).error_ns
+        told = world.gather((time.perf_counter() - began, error))
+        if world.rank == 0:
+            print(json.dumps([max(took for took, _ in told), max(error for _, error in told)]), flush=True)
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--compare", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.compare:
+        compare_here(arguments.repeats)
+        return
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    table = {}
+    for ranks in arguments.ranks:
+        command = [str(mpiexec), "-n", str(ranks), sys.executable, __file__, "--compare"]
+        done = subprocess.run(
+            [*command, "--repeats", str(arguments.repeats)], check=True, capture_output=True, text=True
+        )
+        took, errors = zip(*map(json.loads, done.stdout.splitlines()), strict=True)
+        table[str(ranks)] = {
+            "seconds": {"median": median(took), "max": max(took)},
+            "error_us": {"median": median(errors) / 1e3, "max": max(errors) / 1e3},
+        }
+        print(f"{ranks:>4} ranks: {median(took):.4f} s, error {median(errors) / 1e3:.1f} us (median)")
+    write_results("clocks", {"machine": describe(), "repeats": arguments.repeats, "by_ranks": table})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What a run's timing files say of its steady state: after the first steps, without start-up, validation, checkpoints.
+
+A cycle is the stretch between two meetings of all ranks. Its ends are where a rank leaves the meeting's ``wait``
+span, which all ranks do at the same moment, to within the latency of the sum over them. ``history.jsonl`` tells the
+step of each meeting. The measured stretch is from the first meeting at or after the warm-up to the one that many
+steps later; both lie just after a ``wait``, so that it holds whole cycles: average, steps, wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpc_lstm import history, run_directory
+from hpc_lstm.errors import InputError
+from hpc_lstm.report.spans import Timing, load_timing
+from hpc_lstm.timing import PHASES
+
+# Phases of a step; the others are no part of the steady state.
+STEADY = ("preprocess", "compute", "average", "wait", "sync")
+# What a rank does by itself, so that it differs between ranks.
+BUSY = ("preprocess", "compute", "sync")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The steady state of one run.
+
+    Attributes:
+        steps: of each rank; whole cycles.
+        cycle_steps: int64 [M], steps of each cycle.
+        cycles: float64 [R, M, P], seconds of each rank in each phase (order of ``PHASES``) in each cycle.
+        nodes: host of each rank.
+    """
+
+    steps: int
+    cycle_steps: np.ndarray
+    cycles: np.ndarray
+    nodes: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """Time of the steady state, the mean over ranks."""
+        return float(sum(self.phase_seconds.values()))
+
+    @property
+    def phase_seconds(self) -> dict[str, float]:
+        """Seconds in each phase of the steady state, the mean over ranks."""
+        return {phase: float(self.of(phase).sum(axis=1).mean()) for phase in STEADY}
+
+    def of(self, *phases: str) -> np.ndarray:
+        """float64 [R, M]: seconds in the phases together."""
+        return self.cycles[:, :, [PHASES.index(phase) for phase in phases]].sum(axis=2)
+
+    @property
+    def busy(self) -> np.ndarray:
+        """float64 [R, M]: seconds that each rank spent by itself in each cycle."""
+        return self.of(*BUSY)
+
+    @property
+    def meeting_s(self) -> float:
+        """What a meeting takes when nobody is waited for: the least wait over ranks, the mean over cycles."""
+        return float(self.of("wait").min(axis=0).mean())
+
+    @property
+    def average_s(self) -> float:
+        """Seconds of one average, mean over ranks and cycles."""
+        return float(self.of("average").mean())
+
+
+def measure(run_dir: str | Path, warmup: int, steps: int) -> Measurement:
+    """The steady state of a completed run.
+
+    Args:
+        warmup: steps before the measured ones.
+        steps: steps to measure, both whole averaging intervals.
+
+    Raises:
+        InputError: the run is too short, was killed or resumed, or so long that its spans were merged.
+    """
+    run = run_directory.at(run_dir)
+    timing = load_timing(run_dir)
+    if timing.starts > 1 or not timing.complete.all():
+        raise InputError(f"{run.path}: was killed or resumed; a sweep measures runs in one piece")
+    meetings = [entry["step"] for entry in history.read(run.history) if entry["kind"] == "train"]
+    inside = [i for i, step in enumerate(meetings) if warmup <= step <= warmup + steps]
+    if len(inside) < 2:
+        raise InputError(
+            f"{run.path}: took {meetings[-1] if meetings else 0} steps, too few for {warmup} of warm-up and {steps} "
+            "to measure"
+        )
+    first, last = inside[0], inside[-1]
+    cycles = np.stack(
+        [
+            _cycles(*_spans(timing, part), first, last, f"{run.path}: rank {timing.rank[part]}")
+            for part in range(len(timing.rank))
+        ]
+    )
+    at = np.array(meetings[first : last + 1], np.int64)
+    return Measurement(int(at[-1] - at[0]), np.diff(at), cycles, timing.node)
+
+
+def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:
+    chunks = list(timing.spans(part))
+    return np.concatenate([phase for phase, _ in chunks]), np.concatenate([values for _, values in chunks], 1)
+
+
+def _cycles(phase: np.ndarray, values: np.ndarray, first: int, last: int, where: str) -> np.ndarray:
+    """float64 [M, P]: seconds in each phase between the ends of meetings ``first`` and ``last``."""
+    _, end, busy, count, meeting = values  # rows of ``SPAN_FIELDS``
+    if count.max() > 1:
+        raise InputError(f"{where}: has more spans than are kept one by one; measure fewer steps")
+    ends = end[meeting >= 0]
+    if len(ends) <= last:
+        raise InputError(f"{where}: met the others {len(ends)} times, expected more than {last}")
+    edges = ends[first : last + 1]
+    cycle = np.searchsorted(edges, end) - 1  # a span that ends with a meeting belongs to the cycle before it
+    seconds = np.zeros((len(edges) - 1, len(PHASES)))
+    inside = (cycle >= 0) & (cycle < len(edges) - 1)
+    np.add.at(seconds, (cycle[inside], phase[inside]), busy[inside] / 1e9)
+    return seconds

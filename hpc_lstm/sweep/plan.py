@@ -1,0 +1,212 @@
+"""A sweep as a list of runs: which points there are, how long each run is, and in what order they go."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm import config as configuration
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import ConfigError, HpcLstmError
+from hpc_lstm.pace import MEETING_STEPS
+from hpc_lstm.sweep import universe
+from hpc_lstm.sweep.settings import SweepConfig
+from hpc_lstm.sweep.universe import Universe
+
+# What may change between two calls of the same sweep: it moves no measurement.
+FREE = ("repeats", "timeout_s", "config")
+# What decides where ranks are; the rest of [slurm] is how one gets there.
+PLACEMENT = ("ranks_per_node", "gpus_per_node", "cpus_per_task", "partition", "exclusive")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of settings and number of ranks.
+
+    Attributes:
+        number: place among all points of the sweep.
+        ranks: number of ranks.
+        axes: value of each axis by its key.
+        config: the run's settings; ``data.store`` is "" until the store is made.
+        warmup, steps: steps of each rank before the measured ones, and those; whole averaging intervals.
+        made: the store to make; None where one is given.
+    """
+
+    number: int
+    ranks: int
+    axes: dict[str, Any]
+    config: RunConfig
+    warmup: int
+    steps: int
+    made: Universe | None
+
+    @property
+    def process(self) -> tuple[int, bool]:
+        """What runs that share a set of processes have in common: TensorFlow is set up once a process."""
+        return self.ranks, self.config.train.deterministic
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measurement of a point."""
+
+    point: Point
+    repeat: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the sweep's folder, the same in every call."""
+        return f"p{self.point.number:04d}-r{self.repeat:02d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep in the order in which they are to go."""
+
+    sweep: SweepConfig
+    points: list[Point]
+    launches: list[list[Run]] = field(repr=False)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs."""
+        return [run for launch in self.launches for run in launch]
+
+
+def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
+    """The runs of a sweep.
+
+    Args:
+        base: tables of settings that all runs start from.
+        where: source of the settings, for errors.
+
+    Raises:
+        ConfigError: a value that a run does not take; one line.
+    """
+    points: list[Point] = []
+    for values in itertools.product(*sweep.axes.values()):
+        axes = dict(zip(sweep.axes, values, strict=True))
+        for ranks in sorted(sweep.sweep.ranks):
+            if not sweep.skips(ranks, axes):
+                points.append(_point(len(points), ranks, axes, sweep, base, where))
+    if not points:
+        raise ConfigError(f"{where}: skip: leaves out every combination; remove a rule")
+    return Plan(sweep, points, _launches(points, sweep))
+
+
+def digest_tables(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
+    """The settings that must not change while a sweep is under way, as ``section.key``: value."""
+    found = {f"sweep.{key}": value for key, value in sweep.sweep.model_dump().items() if key not in FREE}
+    found["local.launcher"] = sweep.local.launcher
+    if sweep.sweep.runner == "slurm":
+        found |= {f"slurm.{key}": getattr(sweep.slurm, key) for key in PLACEMENT}
+    found["skip"] = sweep.skip
+    found |= {f"axes.{key}": value for key, value in sweep.axes.items()}
+    found |= {f"settings.{s}.{key}": value for s, table in base.items() for key, value in table.items()}
+    store = base["data"].get("store")
+    if store and Path(store).exists():
+        found["settings.data.store (bytes)"] = Path(store).stat().st_size
+    return found
+
+
+def digest(tables: dict[str, Any]) -> str:
+    """SHA-256 of ``digest_tables``."""
+    return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def _point(
+    number: int, ranks: int, axes: dict[str, Any], sweep: SweepConfig, base: dict[str, Any], where: str
+) -> Point:
+    tables = {section: dict(table) for section, table in base.items()}
+    for key, value in axes.items():
+        section, _, name = key.partition(".")
+        tables.setdefault(section, {})[name] = value
+    given = bool(tables["data"].get("store"))
+    wanted = sweep.sweep
+    train = tables.setdefault("train", {})
+    if wanted.batch == "all":
+        batch = train.get("batch_size", configuration.TrainConfig().batch_size)
+        if isinstance(batch, int) and batch % ranks:
+            raise ConfigError(
+                f'{where}: sweep.batch = "all": {ranks} ranks cannot share a train.batch_size of {batch} equally; '
+                "choose a multiple of every number of ranks"
+            )
+        train["batch_size"] = batch // ranks
+    train |= {"threads": wanted.threads, "patience": 0, "epochs": 1}
+    tables["checkpoint"] = {"every": "epoch", "keep": 1}
+    if not given:
+        tables["data"] |= {"store": "made by the sweep", "split": universe.SPLIT}
+    config = configuration.parse(tables, where)
+    interval = averaging_interval(config)
+    warmup = _whole(wanted.warmup, interval)
+    # Strong scaling: as many windows of all ranks together as the fewest ranks take, in full batches.
+    share = min(wanted.ranks) / ranks if wanted.scaling == "strong" and wanted.batch == "rank" else 1.0
+    steps = _whole(math.ceil(wanted.steps * share), interval)
+    windows = ranks * config.train.batch_size * (warmup + steps)
+    if given:
+        passes = windows / universe.train_windows(config.data)
+        longer = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})
+        return Point(number, ranks, axes, config.model_copy(update={"train": longer}), warmup, steps, None)
+    made = universe.universe_of(windows, config.data, wanted.days)
+    return Point(number, ranks, axes, config, warmup, steps, made)
+
+
+def averaging_interval(config: RunConfig) -> int:
+    """Steps between two meetings of all ranks."""
+    every = config.average.every
+    return every if isinstance(every, int) and every > 0 else MEETING_STEPS
+
+
+def _whole(steps: int, interval: int) -> int:
+    return -(-steps // interval) * interval
+
+
+def _launches(points: list[Point], sweep: SweepConfig) -> list[list[Run]]:
+    """Runs in sets that share processes; the order within a repeat is random, another in each repeat."""
+    per_repeat = []
+    for repeat in range(sweep.sweep.repeats):
+        order = np.random.default_rng([sweep.sweep.seed, repeat]).permutation(len(points))
+        per_repeat.append([Run(points[number], repeat) for number in order])
+    if sweep.sweep.launch == "run":
+        return [[run] for runs in per_repeat for run in runs]
+    if sweep.sweep.launch == "repeat":
+        return [group for runs in per_repeat for group in _by_process(runs)]
+    return _by_process(run for runs in per_repeat for run in runs)
+
+
+def _by_process(runs: Iterable[Run]) -> list[list[Run]]:
+    groups: dict[tuple[int, bool], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.point.process, []).append(run)
+    return list(groups.values())
+
+
+def check_slurm(sweep: SweepConfig) -> None:
+    """Refuse numbers of ranks that do not fill whole nodes.
+
+    Raises:
+        ConfigError: as said.
+    """
+    each = sweep.slurm.ranks_per_node
+    for ranks in sweep.sweep.ranks:
+        if ranks > each and ranks % each:
+            raise ConfigError(
+                f"sweep.ranks: {ranks} ranks do not fill nodes of slurm.ranks_per_node = {each}; choose a multiple"
+            )
+
+
+def nodes_of(ranks: int, per_node: int) -> tuple[int, int]:
+    """Nodes, and ranks on each."""
+    if ranks <= per_node:
+        return 1, ranks
+    if ranks % per_node:
+        raise HpcLstmError(f"{ranks} ranks do not fill nodes of {per_node}")
+    return ranks // per_node, per_node

@@ -1,0 +1,202 @@
+"""Pictures of a sweep: speed and efficiency, the phases, the extrapolation.
+
+The first axis of the sweep is told by colour; all others together by panels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpc_lstm.report import figures
+from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from hpc_lstm.report.plots import PHASE_COLOURS
+from hpc_lstm.sweep.groups import Group, middle
+from hpc_lstm.sweep.measure import STEADY
+from hpc_lstm.sweep.summary import share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)
+MARKS = "osD^vP"
+# More panels side by side cannot be read on a page.
+PANELS = 6
+
+
+def scaling_figure(groups: Sequence[Group]) -> Figure:
+    """Samples a second (above, with the ideal line of each panel's best) and efficiency (below) over ranks."""
+    panels = panels_of(groups)
+    figure = figures.new_figure(2.4 + 2.2 * len(panels), 6.2)
+    grid = np.atleast_2d(figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False))
+    for column, (title, members) in enumerate(panels):
+        speed, efficiency = grid[0, column], grid[1, column]
+        for number, group in enumerate(members):
+            _speed_line(speed, group, number)
+            _efficiency_line(efficiency, group, number)
+        _ideal(speed, members)
+        speed.set_title(title, fontsize=9)
+        efficiency.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
+        efficiency.set_xlabel("ranks")
+        speed.set_yscale("log")
+        for axes in (speed, efficiency):
+            _rank_axis(axes, groups)
+    grid[0, 0].set_ylabel("samples/s, all ranks")
+    grid[1, 0].set_ylabel(f"efficiency per {_unit(groups)}")
+    grid[1, 0].set_ylim(0, max(1.15, grid[1, 0].get_ylim()[1]))
+    _legend(figure, grid[0, 0], groups)
+    return figure
+
+
+def phases_figure(groups: Sequence[Group]) -> Figure:
+    """What a step's time goes into, share by phase, a bar a point: median over repeats."""
+    panels = panels_of(groups)
+    figure = figures.new_figure(2.4 + 2.2 * len(panels), 4.2)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, members) in zip(grid, panels, strict=True):
+        points = [(group, ranks, records) for group in members for ranks, records in group.by_ranks.items()]
+        bottom = np.zeros(len(points))
+        for phase in STEADY:
+            height = np.array([middle([share(r, phase) for r in records])[0] for _, _, records in points])
+            if any(
+                r["phase_seconds"][phase] for group in groups for rs in group.by_ranks.values() for r in rs
+            ):
+                axes.bar(
+                    range(len(points)), 100 * height, bottom=bottom, color=PHASE_COLOURS[phase], label=phase
+                )
+            bottom += 100 * height
+        names = [
+            f"{ranks}{'*' if ranks not in group.alone else ''} · {_first(group)}"
+            for group, ranks, _ in points
+        ]
+        axes.set_xticks(range(len(points)), names, rotation=90, fontsize=7)
+        axes.set_title(title, fontsize=9)
+        axes.grid(visible=False, axis="x")
+    grid[0].set_ylabel("share of the steady state, %")
+    axis = next(iter(groups[0].axes), "")
+    figure.supxlabel(f"ranks{' · ' + axis if axis else ''}      * ranks share {_unit(groups)}s", fontsize=8)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper")
+    return figure
+
+
+def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]]) -> Figure:
+    """Efficiency over ranks to 1,024: the model with its interval, and what was measured."""
+    panels = panels_of(groups)
+    by_name = {one["name"]: one for one in found}
+    figure = figures.new_figure(2.4 + 2.2 * len(panels), 3.8)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, members) in zip(grid, panels, strict=True):
+        for number, group in enumerate(members):
+            one = by_name.get(group.name)
+            if one is None:
+                continue
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(one["ranks"], one["efficiency"], color=colour, label=_first(group))
+            if one["low"][0] is not None:
+                axes.fill_between(
+                    one["ranks"], one["low"], one["high"], color=colour, alpha=0.15, linewidth=0
+                )
+            _efficiency_line(axes, group, number, line="none")
+        axes.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("ranks")
+        axes.set_title(title, fontsize=9)
+        axes.set_ylim(0, 1.25)
+    grid[0].set_ylabel("efficiency: model and measured")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", title=next(iter(groups[0].axes), None))
+    return figure
+
+
+def panels_of(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
+    """The groups by all axes but the first, at most ``PANELS``: the first ones."""
+    panels: dict[str, list[Group]] = {}
+    for group in groups:
+        rest = dict(list(group.axes.items())[1:])
+        panels.setdefault(json.dumps(rest), []).append(group)
+    named = [
+        (", ".join(f"{key.partition('.')[2]} {value}" for key, value in json.loads(rest).items()), members)
+        for rest, members in panels.items()
+    ]
+    return named[:PANELS]
+
+
+def _speed_line(axes: Axes, group: Group, number: int) -> None:
+    ranks = np.array(list(group.by_ranks))
+    middles = np.array(
+        [middle([r["samples_per_second"] for r in records]) for records in group.by_ranks.values()]
+    )
+    colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+    spread = np.abs(middles[:, 1:].T - middles[:, 0])
+    alone = np.isin(ranks, list(group.alone))
+    axes.errorbar(
+        ranks, middles[:, 0], spread, color=colour, marker=mark, markersize=4, capsize=2, label=_first(group)
+    )
+    axes.plot(
+        ranks[~alone], middles[~alone, 0], mark, color=colour, markerfacecolor="white", markersize=5, zorder=3
+    )
+
+
+def _efficiency_line(axes: Axes, group: Group, number: int, line: str = "-") -> None:
+    found = {
+        ranks: middle([one for r in records if (one := group.efficiency(r)) is not None] or [np.nan])
+        for ranks, records in group.alone.items()
+    }
+    if not found:
+        return
+    middles = np.array(list(found.values()))
+    colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+    spread = np.abs(middles[:, 1:].T - middles[:, 0])
+    axes.errorbar(
+        list(found), middles[:, 0], spread, color=colour, marker=mark, markersize=4, capsize=2, linestyle=line
+    )
+
+
+def _ideal(axes: Axes, members: Sequence[Group]) -> None:
+    """From the fastest run on the fewest ranks, as many times as fast on as many times the ranks."""
+    starts = [
+        (min(g.alone), max(middle([r["samples_per_second"] for r in g.alone[min(g.alone)]])[:1]))
+        for g in members
+        if g.alone
+    ]
+    if starts:
+        ranks, speed = max(starts, key=lambda start: start[1])
+        most = max(max(group.by_ranks) for group in members)
+        axes.plot(
+            [ranks, most],
+            [speed, speed * most / ranks],
+            "--",
+            color=GREY,
+            linewidth=0.9,
+            label="ideal",
+        )
+
+
+def _rank_axis(axes: Axes, groups: Sequence[Group]) -> None:
+    ranks = sorted({ranks for group in groups for ranks in group.by_ranks})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ranks, [str(n) for n in ranks])
+    axes.minorticks_off()
+
+
+def _legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    axis = next(iter(groups[0].axes), "")
+    if any(len(group.alone) < len(group.by_ranks) for group in groups):
+        (hollow,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white")
+        handles, labels = [*handles, hollow], [*labels, f"ranks share\n{_unit(groups)}s"]
+    figure.legend(handles, labels, loc="outside right upper", title=axis or None)
+
+
+def _first(group: Group) -> str:
+    return str(next(iter(group.axes.values()), "all runs"))
+
+
+def _unit(groups: Sequence[Group]) -> str:
+    kinds = {r["place"]["kind"] for group in groups for records in group.by_ranks.values() for r in records}
+    return "GPU" if kinds == {"gpus"} else "core"

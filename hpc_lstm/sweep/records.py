@@ -1,0 +1,176 @@
+"""The folder of a sweep: what was asked for, one record a finished run, and what is under way.
+
+sweep.json          settings that must not change, and their digest
+records/<run>.json  one finished run: what it was, what was measured, where
+stores/ runs/ logs/ made market stores, runs under way, what launchers said
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.run_directory import write_text
+from hpc_lstm.sweep.environment import placement
+from hpc_lstm.sweep.measure import Measurement
+from hpc_lstm.timing import PHASES
+
+FORMAT, VERSION = "hpc_lstm sweep record", 1
+SHOWN = 3
+# Points of the distribution of a rank's time that a record keeps.
+QUANTILES = 101
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Paths in a sweep's folder."""
+
+    path: Path
+
+    def record(self, name: str) -> Path:
+        """The record of the run of this name; it exists once the run is measured."""
+        return self.path / "records" / f"{name}.json"
+
+    def begin(self, digest: str, tables: dict[str, Any]) -> None:
+        """Make the folder, or check that it holds this very sweep.
+
+        Raises:
+            InputError: it holds another one: the keys that differ, with the old and the new value.
+        """
+        about = self.path / "sweep.json"
+        if about.exists():
+            try:
+                old = json.loads(about.read_text())
+                same, was = old["digest"] == digest, old["settings"]
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f"{about}: damaged; choose another --output, or remove the folder") from None
+            if not same:
+                raise InputError(
+                    f"{self.path}: was begun with other settings: {_differences(was, tables)}; put them back, or "
+                    "choose another --output"
+                )
+            return
+        try:
+            for name in ("records", "stores", "runs", "logs"):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be made: {error.strerror}; choose another --output"
+            ) from None
+        write_text(about, json.dumps({"digest": digest, "settings": tables}, indent=2) + "\n")
+
+    def finished(self, names: Iterable[str]) -> set[str]:
+        """Those of the runs that have a record."""
+        return {name for name in names if self.record(name).exists()}
+
+    def load(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """The records of the runs that are finished, in their order.
+
+        Raises:
+            InputError: one is damaged or of another version.
+        """
+        return [read(self.record(name)) for name in names if self.record(name).exists()]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One record.
+
+    Raises:
+        InputError: it is damaged or of another version.
+    """
+    try:
+        record = json.loads(path.read_text())
+        if (record["format"], record["version"]) != (FORMAT, VERSION):
+            raise InputError(
+                f"{path}: is of another version of hpc-lstm; measure it anew in another --output"
+            )
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; remove it, and the next call measures it anew") from None
+    return record
+
+
+def record_of(
+    task: dict[str, Any],
+    measured: Measurement,
+    environment: dict[str, Any],
+    *,
+    parameters: int,
+    engine: str,
+    other_load: float,
+) -> dict[str, Any]:
+    """What is kept of a run: enough for the table, the fit and the simulation.
+
+    Args:
+        other_load: share of the nodes' cores that other programs took during the run.
+    """
+    batch = task["config"]["train"]["batch_size"]
+    place = placement(environment)
+    samples = measured.steps * batch * task["ranks"]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": task["name"],
+        "point": task["point"],
+        "repeat": task["repeat"],
+        "scaling": task["scaling"],
+        "ranks": task["ranks"],
+        "axes": task["axes"],
+        "batch_size": batch,
+        "steps": measured.steps,
+        "cycles": len(measured.cycle_steps),
+        "interval": int(measured.cycle_steps[0]),
+        "parameters": parameters,
+        "averaged_bytes": averaged_bytes(task["config"], parameters),
+        "engine": engine,
+        "samples": samples,
+        "seconds": measured.seconds,
+        "samples_per_second": samples / measured.seconds,
+        "phase_seconds": measured.phase_seconds,
+        "place": place,
+        "other_load": other_load,
+        "meeting_s": measured.meeting_s,
+        "average_s": measured.average_s,
+        "busy": busy_summary(measured.busy),
+        "config": task["config"],
+        "environment": environment,
+    }
+
+
+def busy_summary(busy: np.ndarray) -> dict[str, Any]:
+    """What the fit and the simulation need of the times [R, M] that ranks spent by themselves in the cycles.
+
+    Each rank's mean; of the deviations from it, of all ranks together, variance, third central moment and quantiles.
+    """
+    ranks, cycles = busy.shape
+    means = busy.mean(axis=1)
+    deviations = (busy - means[:, None]).ravel()
+    freedom = max(1, ranks * (cycles - 1))
+    return {
+        "means_s": means.tolist(),
+        "variance": float((deviations**2).sum() / freedom),
+        "third_moment": float((deviations**3).mean()),
+        "quantiles_s": np.quantile(deviations, np.linspace(0, 1, QUANTILES)).tolist(),
+    }
+
+
+def averaged_bytes(config: dict[str, Any], parameters: int) -> int:
+    """Bytes of what one average adds up over the ranks: float32 weights, and Adam's two moments where asked for."""
+    moments = config["average"]["what"] == "weights+moments" and config["train"]["optimizer"] == "adam"
+    return 4 * parameters * (3 if moments else 1)
+
+
+def phases(records: list[dict[str, Any]]) -> list[str]:
+    """Phases in which any of the runs spent time, in the order of the timing files."""
+    return [phase for phase in PHASES if any(r["phase_seconds"].get(phase) for r in records)]
+
+
+def _differences(was: dict[str, Any], now: dict[str, Any]) -> str:
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    shown = [f"{key} (was {was.get(key)!r}, now {now.get(key)!r})" for key in keys[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")

@@ -1,0 +1,99 @@
+"""All results of a sweep, written into its folder: table, pictures, fit and summary."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.report import figures
+from hpc_lstm.run_directory import write_text
+from hpc_lstm.sweep import fit as fitting
+from hpc_lstm.sweep import plots, summary, table
+from hpc_lstm.sweep.groups import Record, group
+
+
+def write_results(records: Sequence[Record], folder: Path, missing: int = 0, name: str = "scaling") -> str:
+    """Write a sweep's results: ``name``.csv, .h5 and .json, and pictures.
+
+    These are ``name``.png, ``name``-phases.png and, where there is a model, ``name``-extrapolation.png.
+
+    Args:
+        missing: runs of the sweep that are not measured yet.
+
+    Returns:
+        The summary, for a person to read.
+
+    Raises:
+        InputError: a file cannot be written, or matplotlib or scipy is not installed.
+    """
+    groups = group(records)
+    rows = table.rows(groups)
+    fitted = fitting.fit(groups)
+    found = [] if fitted is None else summary.extrapolation(groups, fitted)
+    table.write_csv(rows, folder / f"{name}.csv")
+    table.write_hdf5(rows, records, folder / f"{name}.h5")
+    write_text(folder / f"{name}.json", json.dumps(_as_json(records, groups, fitted, found)) + "\n")
+    with figures.styled():
+        figures.save(plots.scaling_figure(groups), folder / f"{name}.png")
+        figures.save(plots.phases_figure(groups), folder / f"{name}-phases.png")
+        if found:
+            figures.save(plots.extrapolation_figure(groups, found), folder / f"{name}-extrapolation.png")
+    return "\n\n".join([summary.text(groups, missing), summary.fit_text(groups, fitted, found)])
+
+
+def check_packages() -> None:
+    """Refuse to measure what could not be drawn or fitted afterwards.
+
+    Raises:
+        InputError: matplotlib or scipy is not installed.
+    """
+    with figures.styled():
+        pass
+    if importlib.util.find_spec("scipy") is None:
+        raise InputError('sweeps need scipy: pip install "hpc-lstm[report]"')
+
+
+def load_records(path: Path) -> list[Record]:
+    """The records in a JSON file that ``write_results`` wrote."""
+    tables = json.loads(path.read_text())
+    return [
+        record
+        | {
+            "environment": tables["environments"][record["environment"]],
+            "config": tables["configs"][record["config"]],
+        }
+        for record in tables["records"]
+    ]
+
+
+def _as_json(
+    records: Sequence[Record], groups: Sequence[Any], fitted: fitting.Fit | None, found: Sequence[Any]
+) -> dict[str, Any]:
+    environments, places = table.distinct([record["environment"] for record in records])
+    configs, config_places = table.distinct([record["config"] for record in records])
+    model = None
+    if fitted is not None:
+        estimates = summary.network_estimates(groups, fitted)
+        model = fitting.as_json(fitted) | {
+            "intervals": {name: [one.value, one.low, one.high] for name, one in estimates.items()},
+            "errors": [
+                {"axes": setting.group.axes, "ranks": ranks, "error": error}
+                for setting, ranks, error in fitting.residuals(fitted)
+            ],
+            "extrapolation": list(found),
+        }
+    return {
+        "format": table.FORMAT,
+        "version": table.VERSION,
+        "model": model,
+        "environments": environments,
+        "configs": configs,
+        "records": [
+            record | {"environment": place, "config": config}
+            for record, place, config in zip(records, places, config_places, strict=True)
+        ],
+    }

@@ -1,0 +1,194 @@
+"""A sweep in words and numbers: a line a point, what the machine cannot show, and the extrapolation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.sweep import fit as fitting
+from hpc_lstm.sweep.fit import Estimate, Fit, Setting
+from hpc_lstm.sweep.groups import Group, Record, middle, per_processor
+
+# Where the model is asked.
+RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SHOWN_RANKS = (16, 128, 1024)
+# An interval of an efficiency that is wider than this says nothing: the repeats differ too much.
+UNKNOWN = 1.0
+# Share of the cores taken by other programs from which the reader is told.
+OTHERS = 0.02
+
+
+def text(groups: Sequence[Group], missing: int) -> str:
+    """The table of all points: median over repeats, least and most in brackets."""
+    width = max([len(group.name) for group in groups] + [8])
+    kind = groups[0].by_ranks[min(groups[0].by_ranks)][0]["place"]["kind"]
+    unit = "GPU" if kind == "gpus" else "core"
+    head = f"{'settings':<{width}} {'ranks':>5} {unit + 's':>6} {'samples/s':>28} {'per ' + unit:>10}"
+    lines = [f"{head} {'efficiency':>21} {'average':>8} {'wait':>7}"]
+    shared = False
+    for group in groups:
+        for ranks, records in group.by_ranks.items():
+            mark = "*" if ranks not in group.alone else " "
+            shared |= mark == "*"
+            lines.append(f"{group.name:<{width}} {ranks:>4}{mark} {_cells(group, records)}")
+    notes = (shared_note(groups) if shared else []) + others_note(groups)
+    if missing:
+        notes.append(f"{missing} runs are missing; the same call goes on with them.")
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def shared_note(groups: Sequence[Group]) -> list[str]:
+    """What to know of points at which ranks shared cores or GPUs."""
+    record = next(
+        one
+        for group in groups
+        for ranks, records in group.by_ranks.items()
+        if ranks not in group.alone
+        for one in records
+    )
+    unit = "GPUs" if record["place"]["kind"] == "gpus" else "cores"
+    most = max([max(group.alone) for group in groups if group.alone] or [0])
+    until = f"up to {most} rank{'s' * (most > 1)}" if most else "for no number of ranks"
+    return [
+        f"* ranks shared {unit}: here there are {record['place']['used']} for {record['ranks']} ranks. Samples/s are "
+        f"divided by the {unit} that there are; efficiency can be shown {until}, and these points are left out of it "
+        "and of the fit."
+    ]
+
+
+def others_note(groups: Sequence[Group]) -> list[str]:
+    """That the machine was not the sweep's alone, if it was not."""
+    loads = [r["other_load"] for group in groups for records in group.by_ranks.values() for r in records]
+    if max(loads) < OTHERS:
+        return []
+    return [
+        f"Other programs took {np.median(loads):.0%} of the cores in the median run and {max(loads):.0%} in the worst: "
+        "measure on a quiet machine, or take the numbers as of a busy one."
+    ]
+
+
+def share(record: Record, phase: str) -> float:
+    """Share of the steady state that a phase takes, mean over ranks."""
+    return float(record["phase_seconds"][phase] / record["seconds"])
+
+
+def extrapolation(groups: Sequence[Group], fitted: Fit) -> list[dict[str, Any]]:
+    """Efficiency of each setting at ``RANKS`` ranks, with intervals, as JSON.
+
+    A setting whose rank's batch changes with the number of ranks is left out: the model keeps a rank's work.
+    """
+    kept = extrapolated(fitted)
+    if not kept:
+        return []
+    names = [setting.group.name for setting in kept]
+
+    def values(one: Fit) -> np.ndarray:
+        by_name = {setting.group.name: setting for setting in one.settings}
+        return np.concatenate([one.efficiency(by_name[name], RANKS) for name in names])
+
+    estimates = fitting.bootstrap(groups, fitted, values, pooled=False)
+    found = []
+    for number, setting in enumerate(kept):
+        of_setting = estimates[number * len(RANKS) : (number + 1) * len(RANKS)]
+        found.append(
+            {
+                "axes": setting.group.axes,
+                "name": setting.group.name,
+                "ranks": list(RANKS),
+                "efficiency": [one.value for one in of_setting],
+                "low": [one.low for one in of_setting],
+                "high": [one.high for one in of_setting],
+            }
+        )
+    return found
+
+
+def extrapolated(fitted: Fit) -> list[Setting]:
+    """The settings that the model may carry to more ranks."""
+    return [
+        setting
+        for setting in fitted.settings
+        if len({r["batch_size"] for records in setting.group.by_ranks.values() for r in records}) == 1
+    ]
+
+
+def network_estimates(groups: Sequence[Group], fitted: Fit) -> dict[str, Estimate]:
+    """Latencies, time per byte and imbalance, with intervals."""
+    names = ("meeting_latency_s", "average_latency_s", "seconds_per_byte", "persistent_imbalance")
+
+    def values(one: Fit) -> np.ndarray:
+        network = one.network
+        return np.array([network.meeting_alpha_s, network.alpha_s, network.byte_s, one.imbalance])
+
+    return dict(zip(names, fitting.bootstrap(groups, fitted, values, pooled=True), strict=True))
+
+
+def fit_text(groups: Sequence[Group], fitted: Fit | None, found: Sequence[dict[str, Any]]) -> str:
+    """The fitted model and what it says of many ranks."""
+    if fitted is None:
+        return (
+            "No model: it takes two ranks that share no core, which this sweep has not; a machine with more cores can "
+            "show it."
+        )
+    estimates = network_estimates(groups, fitted)
+    errors = [abs(error) for _, _, error in fitting.residuals(fitted)]
+    lines = [
+        "Model of a cycle, fitted to points whose ranks shared nothing (intervals: 95 %, over repeats):",
+        f"  latency of a message, meeting        {_times(estimates['meeting_latency_s'], 1e6, 'us')}",
+        f"  latency of a message, average        {_times(estimates['average_latency_s'], 1e6, 'us')}",
+        f"  time of a byte in an average         {_times(estimates['seconds_per_byte'], 1e9, 'ns')}"
+        f"{_bandwidth(estimates['seconds_per_byte'])}",
+        f"  persistent imbalance between ranks   {_times(estimates['persistent_imbalance'], 100, '%')}",
+        f"  model against measured cycles        median error {np.median(errors):.1%}, most {max(errors):.1%}",
+    ]
+    if found:
+        lines += [
+            "",
+            "Efficiency that the model extrapolates, over one rank (its ranks on nodes such as these):",
+        ]
+        width = max(len(one["name"]) for one in found)
+        lines.append(f"{'settings':<{width}} " + " ".join(f"{n:>17,} ranks" for n in SHOWN_RANKS))
+        for one in found:
+            cells = []
+            for n in SHOWN_RANKS:
+                at = one["ranks"].index(n)
+                cells.append(f"{interval(one['efficiency'][at], one['low'][at], one['high'][at]):>23}")
+            lines.append(f"{one['name']:<{width}} " + " ".join(cells))
+    return "\n".join(lines)
+
+
+def interval(value: float, low: float | None, high: float | None) -> str:
+    """A share in per cent with its interval, or that there is no telling."""
+    if low is None or high is None:
+        return f"{value:.1%} (one repeat)"
+    if high - low > UNKNOWN:
+        return "cannot be told"
+    return f"{value:.1%} ({low:.1%}-{high:.1%})"
+
+
+def _cells(group: Group, records: Sequence[Record]) -> str:
+    speed, least, most = middle([r["samples_per_second"] for r in records])
+    each, _, _ = middle([per_processor(r) for r in records])
+    found = [one for r in records if (one := group.efficiency(r)) is not None]
+    efficiency = "-"
+    if found:
+        median, low, high = middle(found)
+        efficiency = f"{median:.1%} ({low:.0%}-{high:.0%})"
+    speeds = f"{speed:,.0f} ({least:,.0f}-{most:,.0f})"
+    average, _, _ = middle([share(r, "average") for r in records])
+    wait, _, _ = middle([share(r, "wait") for r in records])
+    used = records[0]["place"]["used"]
+    return f"{used:>6} {speeds:>28} {each:>10,.0f} {efficiency:>21} {average:>8.1%} {wait:>7.1%}"
+
+
+def _times(estimate: Estimate, factor: float, unit: str) -> str:
+    text = f"{estimate.value * factor:.3g} {unit}"
+    if estimate.low is None or estimate.high is None:
+        return f"{text} (one repeat)"
+    return f"{text} ({estimate.low * factor:.3g}-{estimate.high * factor:.3g})"
+
+
+def _bandwidth(estimate: Estimate) -> str:
+    return f", that is {1 / estimate.value / 1e9:.3g} GB/s" if estimate.value else ""

@@ -1,0 +1,120 @@
+"""A sweep's records as one tidy table, a row a run: CSV and HDF5."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.report.output import whole_file
+from hpc_lstm.sweep.groups import Group, Record, per_processor
+from hpc_lstm.sweep.measure import STEADY
+
+FORMAT, VERSION = "hpc_lstm sweep", 1
+
+
+def rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """One row a run; the same columns in each, an efficiency that cannot be told is None.
+
+    ``seconds`` and the phases are of the steady state, means over ranks. ``processors`` are cores, or GPUs where each
+    rank had one (``processor_kind``); ``shared`` says that ranks shared them.
+    """
+    table = []
+    for group in groups:
+        for records in group.by_ranks.values():
+            table += [_row(group, record) for record in records]
+    return table
+
+
+def write_csv(table: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the table with a header line; what is not known is left empty.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def write_hdf5(table: Sequence[dict[str, Any]], records: Sequence[Record], path: Path) -> None:
+    """Write the table as a dataset [runs] a column under ``/runs``, and the environments under ``/environments``.
+
+    Numbers are int64 or float64 (NaN where unknown), yes and no are bool, the rest is text. ``/runs/environment`` is
+    the number of the run's entry in ``/environments``, JSON texts.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    import h5py
+
+    environments, numbers = distinct([record["environment"] for record in records])
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"format": FORMAT, "version": VERSION})
+        for name in table[0]:
+            _dataset(file, f"runs/{name}", [row[name] for row in table])
+        by_name = {record["name"]: number for record, number in zip(records, numbers, strict=True)}
+        file["runs/environment"] = np.array([by_name[row["run"]] for row in table], np.int64)
+        texts = [json.dumps(environment) for environment in environments]
+        file.create_dataset("environments", data=texts, dtype=h5py.string_dtype())
+
+
+def distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """The different ones among values that JSON can write, and the place of each value among them."""
+    found: dict[str, int] = {}
+    places = [found.setdefault(json.dumps(value, sort_keys=True), len(found)) for value in values]
+    return [json.loads(text) for text in found], places
+
+
+def _row(group: Group, record: Record) -> dict[str, Any]:
+    environment, place = record["environment"], record["place"]
+    nodes, gpus = environment["nodes"], dict.fromkeys(r["gpu"] for r in environment["ranks"] if r["gpu"])
+    return {
+        "run": record["name"],
+        "point": record["point"],
+        "repeat": record["repeat"],
+        "scaling": record["scaling"],
+        "ranks": record["ranks"],
+        **{key: value if _plain(value) else json.dumps(value) for key, value in record["axes"].items()},
+        "rank_batch_size": record["batch_size"],
+        "rank_steps": record["steps"],
+        "samples": record["samples"],
+        "seconds": record["seconds"],
+        "samples_per_second": record["samples_per_second"],
+        "processor_kind": place["kind"],
+        "processors": place["used"],
+        "shared": place["shared"],
+        "nodes": place["nodes"],
+        "samples_per_second_per_processor": per_processor(record),
+        "efficiency": group.efficiency(record),
+        **{f"{phase}_s": record["phase_seconds"][phase] for phase in STEADY},
+        "averaged_bytes": record["averaged_bytes"],
+        "hosts": " ".join(node["node"] for node in nodes),
+        "processor": "; ".join(dict.fromkeys(node["processor"] for node in nodes)),
+        "gpu": "; ".join(gpus),
+        "mpi": environment["mpi"].partition(";")[0],
+        "transport": environment["transport"],
+        **{f"version_{name}": version for name, version in environment["versions"].items()},
+    }
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str))
+
+
+def _dataset(file: Any, name: str, values: list[Any]) -> None:
+    import h5py
+
+    if all(isinstance(value, bool) for value in values):
+        file[name] = np.array(values, np.bool_)
+    elif all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        file[name] = np.array(values, np.int64)
+    elif all(value is None or isinstance(value, (int, float)) for value in values):
+        file[name] = np.array([np.nan if value is None else value for value in values], np.float64)
+    else:
+        file.create_dataset(name, data=[str(value) for value in values], dtype=h5py.string_dtype())

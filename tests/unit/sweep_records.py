@@ -1,0 +1,95 @@
+"""Records of sweeps whose runs were simulated: what was put in is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.sweep import collectives
+from hpc_lstm.sweep.records import busy_summary
+from hpc_lstm.sweep.simulation import Compute, Network
+
+ENVIRONMENT = {
+    "versions": {"python": "3.11.0", "hpc-lstm": "0.1.0"},
+    "system": "test",
+    "mpi": "MPI 1; built for tests",
+    "transport": "within one node",
+    "threads": 1,
+    "nodes": [{"node": "n1", "processor": "P", "cpus": 64, "cores": 64, "interfaces": []}],
+    "ranks": [],
+}
+
+
+def record(
+    ranks: int,
+    repeat: int = 0,
+    *,
+    point: int = 0,
+    axes: dict[str, Any] | None = None,
+    rate: float = 100.0,
+    shared: bool = False,
+    cores: int | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A record with a speed given in samples a second."""
+    seconds, batch, cycles = 8.0, 10, 16
+    phases = {"preprocess": 0.5, "compute": 6.0, "average": 0.5, "wait": 1.0, "sync": 0.0}
+    return {
+        "name": f"p{point:04d}-r{repeat:02d}",
+        "point": point,
+        "repeat": repeat,
+        "scaling": "weak",
+        "ranks": ranks,
+        "axes": axes or {},
+        "batch_size": batch,
+        "steps": cycles,
+        "cycles": cycles,
+        "interval": 1,
+        "averaged_bytes": 4000,
+        "samples": int(rate * seconds),
+        "seconds": seconds,
+        "samples_per_second": rate,
+        "phase_seconds": phases,
+        "place": {"kind": "cores", "used": cores or ranks, "shared": shared, "nodes": 1},
+        "other_load": 0.0,
+        "meeting_s": 0.0,
+        "average_s": 0.0,
+        "busy": busy_summary(np.full((ranks, cycles), seconds / cycles)),
+        "config": {"average": {"every": 1}},
+        "environment": ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}] * ranks},
+        **more,
+    }
+
+
+def simulated(
+    compute: Compute,
+    network: Network,
+    averaged_bytes: int,
+    ranks: int,
+    generator: np.random.Generator,
+    cycles: int = 200,
+    **more: Any,
+) -> dict[str, Any]:
+    """A record of a run that was simulated message by message, as a measured one would be."""
+    busy = compute.draw(generator, ranks, cycles)
+    now, waits, averages = np.zeros(ranks), [], []
+    for cycle in range(cycles):
+        come = now + busy[:, cycle]
+        met = collectives.arrivals("recursive-doubling", come, network.meeting_alpha_s, 0.0)
+        now = collectives.arrivals(network.algorithm, met, network.alpha_s, averaged_bytes * network.byte_s)
+        waits.append(met - come)
+        averages.append(now - met)
+    seconds = float(now.mean())
+    one = record(ranks, **more)
+    return one | {
+        "cycles": cycles,
+        "steps": cycles,
+        "averaged_bytes": averaged_bytes,
+        "seconds": seconds,
+        "samples": cycles * one["batch_size"] * ranks,
+        "samples_per_second": cycles * one["batch_size"] * ranks / seconds,
+        "meeting_s": float(np.mean([wait.min() for wait in waits])),
+        "average_s": float(np.mean(averages)),
+        "busy": busy_summary(busy),
+    }

@@ -1,0 +1,119 @@
+"""Efficiency, and what a machine cannot show; the table in CSV and HDF5."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from sweep_records import record
+
+from hpc_lstm.sweep import summary, table
+from hpc_lstm.sweep.environment import OtherLoad, placement
+from hpc_lstm.sweep.groups import group
+from hpc_lstm.world import World
+
+
+def place(ranks: int, cores: int, threads: int = 1, gpus: list[str] | None = None) -> dict:
+    where = [
+        {"node": "n1", "gpu": "G" if gpus else "", "gpu_uuid": gpus[r] if gpus else ""} for r in range(ranks)
+    ]
+    nodes = [{"node": "n1", "processor": "P", "cpus": 2 * cores, "cores": cores, "interfaces": []}]
+    return placement({"threads": threads, "nodes": nodes, "ranks": where})
+
+
+def test_hardware_threads_are_not_cores() -> None:
+    """4 hardware threads on 2 cores: 3 ranks share them, and have 2 cores between them."""
+    assert place(2, 2) == {"kind": "cores", "used": 2, "shared": False, "nodes": 1}
+    assert place(3, 2) == {"kind": "cores", "used": 2, "shared": True, "nodes": 1}
+    assert place(1, 4, threads=4) == {"kind": "cores", "used": 4, "shared": False, "nodes": 1}
+    assert place(2, 4, threads=4) == {"kind": "cores", "used": 4, "shared": True, "nodes": 1}
+
+
+def test_ranks_on_gpus_count_gpus() -> None:
+    assert place(2, 1, gpus=["a", "b"]) == {"kind": "gpus", "used": 2, "shared": False, "nodes": 1}
+    assert place(2, 8, gpus=["a", "a"]) == {"kind": "gpus", "used": 1, "shared": True, "nodes": 1}
+
+
+def test_other_programs_are_noticed() -> None:
+    load = OtherLoad(World())
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        time.sleep(1.5)
+        busy.kill()
+    assert 0.1 / (os.cpu_count() or 1) < load.share() <= 1
+
+
+def test_efficiency_is_within_a_repeat_and_per_core() -> None:
+    (one,) = group(
+        [
+            record(1, 0, rate=100.0),
+            record(1, 1, rate=200.0),
+            record(2, 0, point=1, rate=150.0),
+            record(2, 1, point=1, rate=360.0),
+        ]
+    )
+    assert [one.efficiency(r) for r in one.by_ranks[2]] == pytest.approx([0.75, 0.9])
+
+
+def test_without_the_fewest_ranks_there_is_no_efficiency() -> None:
+    """Of an unfinished sweep: two ranks are not 100 % of themselves."""
+    measured = [
+        record(1, axes={"a": 1}),
+        record(2, point=1, axes={"a": 1}),
+        record(2, point=2, axes={"a": 2}),
+    ]
+    _, half = group(measured)
+    assert half.efficiency(measured[2]) is None
+
+
+def test_ranks_that_share_cores_have_no_efficiency() -> None:
+    records = [record(1, rate=100.0), record(4, point=1, rate=180.0, shared=True, cores=2)]
+    (one,) = group(records)
+    assert one.efficiency(records[1]) is None
+    text = summary.text([one], 0)
+    (line,) = [line for line in text.splitlines() if " 4* " in line]
+    assert " 90 " in line  # samples a second of each core
+    assert "45" not in line
+    assert "here there are 2 for 4 ranks" in text
+    assert "efficiency can be shown up to 1 rank," in text
+
+
+def test_a_busy_machine_is_told() -> None:
+    quiet, busy = group([record(1)]), group([record(1, other_load=0.4)])
+    assert "Other programs" not in summary.text(quiet, 0)
+    assert "Other programs took 40% of the cores" in summary.text(busy, 0)
+
+
+def test_an_interval_that_says_nothing_is_not_printed() -> None:
+    assert summary.interval(0.5, 0.4, 0.6) == "50.0% (40.0%-60.0%)"
+    assert summary.interval(0.5, 0.1, 30.0) == "cannot be told"
+
+
+def test_csv_and_hdf5_hold_the_same_table(tmp_path: Path) -> None:
+    axes = {"average.every": "epoch", "data.split": [0.5, 0.25, 0.25]}
+    records = [
+        record(1, axes=axes, rate=100.0),
+        record(2, point=1, axes=axes, rate=150.0, shared=True, cores=1),
+    ]
+    rows = table.rows(group(records))
+    table.write_csv(rows, tmp_path / "t.csv")
+    table.write_hdf5(rows, records, tmp_path / "t.h5")
+    with (tmp_path / "t.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [row["run"] for row in read] == ["p0000-r00", "p0001-r00"]
+    assert read[0]["data.split"] == "[0.5, 0.25, 0.25]"
+    assert [row["efficiency"] for row in read] == ["1.0", ""]
+    with h5py.File(tmp_path / "t.h5") as file:
+        assert set(file["runs"]) == {*rows[0], "environment"}
+        np.testing.assert_array_equal(file["runs/shared"][:], [False, True])
+        np.testing.assert_array_equal(file["runs/efficiency"][:], [1.0, np.nan])
+        assert [text.decode() for text in file["runs/hosts"]] == ["n1", "n1"]
+        assert len(file["environments"]) == 2
+        for name in ("ranks", "samples", "seconds", "samples_per_second", "compute_s"):
+            assert [float(row[name]) for row in read] == pytest.approx(file[f"runs/{name}"][:])
