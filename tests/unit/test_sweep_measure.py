@@ -34,7 +34,13 @@ class Writer:
 
     def spend(self, phase: str, ms: float, count: int = 1, **more: int) -> None:
         end = self.now + int(ms * MS)
-        span = {"phase": phase, "start_ns": self.now, "end_ns": end, "busy_ns": end - self.now, "count": count}
+        span = {
+            "phase": phase,
+            "start_ns": self.now,
+            "end_ns": end,
+            "busy_ns": end - self.now,
+            "count": count,
+        }
         self.lines.append(span | more)
         self.totals[phase] += end - self.now
         self.now = end
