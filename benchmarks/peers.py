@@ -71,7 +71,7 @@ CPU = [
 
 
 def gpu_entries(ranks: int) -> list[Entry]:
-    """Rows on GPUs. TensorFlow takes TF32 unless told not to; torch is measured with and without."""
+    """Rows on GPUs. TensorFlow takes TF32 unless told not to, so torch is told to."""
     transports = ("nccl", "host") if ranks > 1 else ("auto",)
 
     def ours(every: int, precision: str) -> list[tuple[str, dict[str, Any]]]:
@@ -85,7 +85,6 @@ def gpu_entries(ranks: int) -> list[Entry]:
         Entry("torch DDP, TF32", "torch_ddp", torch("tf32")),
         Entry("hpc_lstm, bfloat16", "hpc_lstm", ours(16, "bfloat16")),
         Entry("torch DDP, bfloat16", "torch_ddp", torch("bfloat16")),
-        Entry("torch DDP, float32", "torch_ddp", torch("float32")),
         Entry("hpc_lstm, TF32, average.every = 1", "hpc_lstm", ours(1, "float32")),
         Entry("keras.fit, one process", "keras_fit", [(TF_THREADS[0], o) for _, o in FIT[:2]]),
         Entry("MultiWorkerMirroredStrategy", "multi_worker", [(TF_THREADS[0], o) for _, o in WORKERS[:2]]),

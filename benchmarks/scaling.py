@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.sweep import runner, settings
 from hpc_lstm.sweep.groups import Record
 from hpc_lstm.sweep.plan import plan
@@ -28,6 +29,7 @@ from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.results import write_results
 
 RESULTS = Path(__file__).resolve().parent / "results"
+GPU_BUDGET_S = 330.0
 DATA = {"data.features": ["close", "volume"], "data.scaling": "standard", "data.target": "log-returns"}
 
 
@@ -61,6 +63,7 @@ def on_gpus(options: argparse.Namespace) -> dict[str, Any]:
             "steps": options.steps,
             "warmup": options.steps // 2,
             "launch": "ranks",
+            "timeout_s": 90.0 + (options.budget_s or GPU_BUDGET_S),
             # Threads of a rank that drives a GPU do not compute; they must not be fewer than its host needs.
             "threads": max(1, len(os.sched_getaffinity(0)) // max(numbers(options.ranks))),
         },
@@ -124,20 +127,29 @@ def main() -> None:
     names = [run.name for run in plan(sweep, base, where).runs]
     options.results.mkdir(parents=True, exist_ok=True)
 
-    def write() -> str:
+    def write(model: bool) -> str:
         records = folder.load(names)
         if not records:
             return "no run was measured"
-        summary = write_results(records, options.results, len(names) - len(records), name)
+        summary = write_results(records, options.results, len(names) - len(records), name, model=model)
         return f"{summary}\n\n{gpus_of(records)}" if options.gpu else summary
 
-    budget = options.budget_s if options.budget_s is not None or not options.gpu else 330.0
-    runner.run_sweep(
-        sweep, base, where, folder, lambda line: print(line, flush=True), budget_s=budget, after=write
-    )
-    print(
-        f"\n{write()}\n\nwrote {options.results / name}.csv, .h5, .json, .png; the runs are in {folder.path}"
-    )
+    budget = options.budget_s or (GPU_BUDGET_S if options.gpu else None)
+    try:
+        runner.run_sweep(
+            sweep,
+            base,
+            where,
+            folder,
+            lambda line: print(line, flush=True),
+            budget_s=budget,
+            after=lambda: write(False),
+        )
+    except HpcLstmError as error:
+        raise SystemExit(f"{where}: {error}") from None
+    finally:  # what was measured before a run was refused or failed counts, too
+        print(f"\n{write(True)}\n\nwrote {options.results / name}.csv, .h5, .json, .png")
+        print(f"the runs are in {folder.path}")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ class Training:
         on_gpu = bool(self.engine.device_vectors(moments=False))
         on_device = device_sum(config.average.transport, world, on_gpu, getattr(backend, "device", None))
         self.averager = Averager(world, timeline, config.average.what, on_device)
+        self.averager.warm_up(self.engine)
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = pace.Position()
         self.since_meeting = LossSum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hpc_lstm.model.cudnn_lstm import available, cudnn_lstm
 from hpc_lstm.model.parameters import Schema
 from hpc_lstm.model.scanned_lstm import scanned_lstm
 
@@ -19,8 +20,7 @@ class Forward:
     On CPUs in float32 an LSTM layer is one TensorFlow operation that loops over time in C++ (``BlockLSTMV2``)
     in place of several per row of the window, and the batch is cut into parts that run side by side. Small
     parts are compiled by XLA in training (``scanned_lstm``). It is the same mathematics as the Keras layer's,
-    to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16,
-    which that operation lacks, the Keras layer itself is used.
+    to rounding. On GPUs it is one call of cuDNN. In bfloat16 on CPUs, which these lack, the Keras layer itself is used.
 
     Args:
         tf: the module ``tensorflow``, started.
@@ -33,12 +33,14 @@ class Forward:
         import keras
 
         self._tf, self._schema = tf, schema
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        on_gpu, by_cudnn = bool(tf.config.list_physical_devices("GPU")), available(tf)
         self._threads = 1 if on_gpu else threads
         self._layers: list[tuple[str, Any]] = []
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
                 self._layers.append(("dropout", layer))
+            elif isinstance(layer, keras.layers.LSTM) and by_cudnn:
+                self._layers.append(("cudnn lstm", layer))
             elif isinstance(layer, keras.layers.LSTM) and layer.compute_dtype == "float32" and not on_gpu:
                 self._layers.append(("block lstm", layer))
             else:
@@ -112,8 +114,11 @@ class Forward:
         for number, (kind, layer) in enumerate(self._layers):
             count = len(layer.trainable_variables)
             own, at = weights[at : at + count], at + count
-            if kind == "block lstm":
-                values = self._lstm(own, values, layer.return_sequences, scanned)
+            if kind.endswith("lstm"):
+                compute = cudnn_lstm if kind == "cudnn lstm" else scanned_lstm if scanned else block_lstm
+                by_time = tf.transpose(tf.cast(values, layer.compute_dtype), [1, 0, 2])
+                hidden = compute(tf, by_time, *own)
+                values = tf.transpose(hidden, [1, 0, 2]) if layer.return_sequences else hidden[-1]
             elif kind == "keras":
                 others = [v.value for v in layer.non_trainable_variables]
                 values, _ = layer.stateless_call(own, others, values)
@@ -124,19 +129,8 @@ class Forward:
                 )
         return values
 
-    def _lstm(self, weights: list[Any], values: Any, return_sequences: bool, scanned: bool) -> Any:
-        """One LSTM layer on [B, T, I]."""
-        tf = self._tf
-        kernel, recurrent, bias = weights
-        by_time = tf.transpose(values, [1, 0, 2])
-        if scanned:
-            hidden = scanned_lstm(tf, by_time, kernel, recurrent, bias)
-        else:
-            hidden = block_lstm(tf, by_time, tf.concat([kernel, recurrent], 0), bias)
-        return tf.transpose(hidden, [1, 0, 2]) if return_sequences else hidden[-1]
 
-
-def block_lstm(tf: Any, values: Any, weights: Any, bias: Any) -> Any:
+def block_lstm(tf: Any, values: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
     """Hidden states [T, B, U] of an LSTM from zero states, by one operation each way.
 
     Gates lie in the order input, forget, cell, output, as in Keras. The gradient is given here because the
@@ -145,8 +139,7 @@ def block_lstm(tf: Any, values: Any, weights: Any, bias: Any) -> Any:
 
     Args:
         values: [T, B, I].
-        weights: kernel above recurrent kernel, [I + U, 4U].
-        bias: [4U].
+        kernel, recurrent, bias: [I, 4U], [U, 4U], [4U].
     """
     rows, batch, _ = values.shape
     units = bias.shape[0] // 4
@@ -173,4 +166,4 @@ def block_lstm(tf: Any, values: Any, weights: Any, bias: Any) -> Any:
 
         return forward.h, gradient
 
-    return apply(values, weights, bias)
+    return apply(values, tf.concat([kernel, recurrent], 0), bias)

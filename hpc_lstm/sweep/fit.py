@@ -15,7 +15,8 @@ averages, by non-negative least squares of errors relative to each point's mean.
 of all of it. The persistent part of the jitter is taken to be the same share of ``busy`` in all settings.
 
 With two ranks alone, N's powers cannot be told apart: all that does not grow with n counts as latency, and all that
-does as bytes on the way, so that costs at many ranks are rather over- than underestimated.
+does as bytes on the way, so that costs at many ranks are rather over- than underestimated. With one size n as well, the
+latency of a message is taken to be that of the meeting's.
 
 Intervals are by bootstrap over the repeats of each point (Efron 1979), on the logarithm, widened for the small number
 of repeats R by sqrt(R / (R - 1)) t(f) / z with f degrees of freedom (Hesterberg 2015, The American Statistician 69(4)).
@@ -199,19 +200,23 @@ def _imbalance(records: Sequence[Record]) -> float:
 def _network(records: Sequence[Record], algorithm: Algorithm) -> Network:
     meetings = [r["meeting_s"] / collectives.terms("recursive-doubling", r["ranks"])[0] for r in records]
     averaging = [record for record in records if averages(record)]
-    alpha, byte = _average_cost(averaging, algorithm) if averaging else (0.0, 0.0)
-    return Network(float(np.mean(meetings)), alpha, byte, algorithm)
+    meeting = float(np.mean(meetings))
+    alpha, byte = _average_cost(averaging, algorithm, meeting) if averaging else (0.0, 0.0)
+    return Network(meeting, alpha, byte, algorithm)
 
 
-def _average_cost(records: Sequence[Record], algorithm: Algorithm) -> tuple[float, float]:
-    """Latency, and seconds per byte; where all averages are of one size on one number of ranks, all is bytes."""
+def _average_cost(
+    records: Sequence[Record], algorithm: Algorithm, meeting_alpha_s: float
+) -> tuple[float, float]:
+    """Latency, and seconds per byte; of one size on one number of ranks, the latency is the meeting's."""
     from scipy.optimize import nnls
 
     took = np.array([record["average_s"] for record in records])
     rows = np.array([collectives.terms(algorithm, record["ranks"]) for record in records])
     rows[:, 1] *= [record["averaged_bytes"] for record in records]
     if len(np.unique(rows, axis=0)) == 1:
-        return 0.0, float(took.mean() / rows[0, 1])
+        alpha = min(meeting_alpha_s, float(took.mean() / rows[0, 0]))
+        return alpha, float(took.mean() - alpha * rows[0, 0]) / float(rows[0, 1])
     scale = rows.max(axis=0)
     # Relative to the mean of a point, not to each time: else the short ones among noisy times would count for more.
     points = np.array([record["point"] for record in records])

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 Record = dict[str, Any]
+# Share of the cores that other programs may take from the ranks before a point shows them and not the program.
+CROWDED = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class Group:
 
     @property
     def alone(self) -> dict[int, list[Record]]:
-        """``by_ranks`` where no two ranks shared a core or a GPU."""
-        return {
-            ranks: records
-            for ranks, records in self.by_ranks.items()
-            if not any(record["place"]["shared"] for record in records)
-        }
+        """``by_ranks`` where ranks shared no core or GPU, neither with one another nor, much, with other programs."""
+        return {ranks: records for ranks, records in self.by_ranks.items() if not self.mark(ranks)}
+
+    def mark(self, ranks: int) -> str:
+        """Why a point cannot show how training scales: "*" ranks shared cores (GPUs), "!" other programs took them."""
+        records = self.by_ranks[ranks]
+        if any(record["place"]["shared"] for record in records):
+            return "*"
+        return "!" if np.median([lacking(record) for record in records]) > CROWDED else ""
 
     def efficiency(self, record: Record) -> float | None:
         """Samples a second per core (or GPU), over those of the fewest ranks in the same repeat.
@@ -51,6 +56,14 @@ class Group:
             return None
         base = next((one for one in alone.get(self.fewest, []) if one["repeat"] == record["repeat"]), None)
         return None if base is None else per_processor(record) / per_processor(base)
+
+
+def lacking(record: Record) -> float:
+    """Share of the machine's cores by which a run's ranks and other programs together exceeded them."""
+    if record["place"]["kind"] == "gpus":
+        return 0.0
+    cores = sum(node["cores"] for node in record["environment"]["nodes"])
+    return max(0.0, float(record["place"]["used"] / cores + record["other_load"] - 1))
 
 
 def per_processor(record: Record) -> float:

@@ -27,8 +27,11 @@ import numpy as np
 
 # Below this a gamma cannot be told from a normal distribution, and its shape would overflow.
 LEAST_SKEW = 1e-3
-# Points of the integral over the gamma part, and of that over time; more change E[max] by less than 0.1 %.
-NODES, POINTS = 160, 1200
+# Points of the integral over the gamma part, and of that over time. More change E[max] of 16 and more ranks by less
+# than 1 %, of two by less than 7 % of their small excess.
+NODES, POINTS = 100, 600
+# A persistent part that is this much smaller than the other one changes nothing.
+NEGLIGIBLE = 1e-6
 # Where the integral over the gamma part ends, in standard deviations of the normal that it is mapped from.
 REACH = 6.5
 
@@ -88,7 +91,7 @@ class Jitter:
         values = values * std
         low, high = values[0] - 8 * kept, values[-1] + 8 * kept
         grid = np.linspace(low, high, POINTS)
-        if kept > 0:
+        if kept > NEGLIGIBLE:
             return grid, ndtr((grid[:, None] - values) / kept) @ weights
         if self.skew > LEAST_SKEW:
             # Denser where the mass is: a skewed distribution has nearly all of it at one end.

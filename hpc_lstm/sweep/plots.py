@@ -69,16 +69,16 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
                     range(len(points)), 100 * height, bottom=bottom, color=PHASE_COLOURS[phase], label=phase
                 )
             bottom += 100 * height
-        names = [
-            f"{ranks}{'*' if ranks not in group.alone else ''} · {_first(group)}"
-            for group, ranks, _ in points
-        ]
+        names = [f"{ranks}{group.mark(ranks)} · {_first(group)}" for group, ranks, _ in points]
         axes.set_xticks(range(len(points)), names, rotation=90, fontsize=7)
         axes.set_title(title, fontsize=9)
         axes.grid(visible=False, axis="x")
     grid[0].set_ylabel("share of the steady state, %")
     axis = next(iter(groups[0].axes), "")
-    figure.supxlabel(f"ranks{' · ' + axis if axis else ''}      * ranks share {_unit(groups)}s", fontsize=8)
+    figure.supxlabel(
+        f"ranks{' · ' + axis if axis else ''}      * ranks share {_unit(groups)}s, ! so do other programs",
+        fontsize=8,
+    )
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper")
     return figure
@@ -189,7 +189,7 @@ def _legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
     axis = next(iter(groups[0].axes), "")
     if any(len(group.alone) < len(group.by_ranks) for group in groups):
         (hollow,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white")
-        handles, labels = [*handles, hollow], [*labels, f"ranks share\n{_unit(groups)}s"]
+        handles, labels = [*handles, hollow], [*labels, f"{_unit(groups)}s are\nshared"]
     figure.legend(handles, labels, loc="outside right upper", title=axis or None)
 
 

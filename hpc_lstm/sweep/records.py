@@ -155,7 +155,7 @@ def busy_summary(busy: np.ndarray) -> dict[str, Any]:
         "means_s": means.tolist(),
         "variance": float((deviations**2).sum() / freedom),
         "third_moment": float((deviations**3).mean()),
-        "quantiles_s": np.quantile(deviations, np.linspace(0, 1, QUANTILES)).tolist(),
+        "quantiles_s": np.quantile(deviations, np.linspace(0, 1, QUANTILES)).round(8).tolist(),
     }
 
 

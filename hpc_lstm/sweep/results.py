@@ -16,13 +16,16 @@ from hpc_lstm.sweep import plots, summary, table
 from hpc_lstm.sweep.groups import Record, group
 
 
-def write_results(records: Sequence[Record], folder: Path, missing: int = 0, name: str = "scaling") -> str:
+def write_results(
+    records: Sequence[Record], folder: Path, missing: int = 0, name: str = "scaling", *, model: bool = True
+) -> str:
     """Write a sweep's results: ``name``.csv, .h5 and .json, and pictures.
 
     These are ``name``.png, ``name``-phases.png and, where there is a model, ``name``-extrapolation.png.
 
     Args:
         missing: runs of the sweep that are not measured yet.
+        model: fit it and extrapolate; takes some seconds.
 
     Returns:
         The summary, for a person to read.
@@ -32,7 +35,7 @@ def write_results(records: Sequence[Record], folder: Path, missing: int = 0, nam
     """
     groups = group(records)
     rows = table.rows(groups)
-    fitted = fitting.fit(groups)
+    fitted = fitting.fit(groups) if model else None
     found = [] if fitted is None else summary.extrapolation(groups, fitted)
     table.write_csv(rows, folder / f"{name}.csv")
     table.write_hdf5(rows, records, folder / f"{name}.h5")
@@ -42,7 +45,10 @@ def write_results(records: Sequence[Record], folder: Path, missing: int = 0, nam
         figures.save(plots.phases_figure(groups), folder / f"{name}-phases.png")
         if found:
             figures.save(plots.extrapolation_figure(groups, found), folder / f"{name}-extrapolation.png")
-    return "\n\n".join([summary.text(groups, missing), summary.fit_text(groups, fitted, found)])
+        else:  # none of an earlier call either
+            (folder / f"{name}-extrapolation.png").unlink(missing_ok=True)
+    about = summary.text(groups, missing)
+    return f"{about}\n\n{summary.fit_text(groups, fitted, found)}" if model else about
 
 
 def check_packages() -> None:

@@ -32,7 +32,7 @@ def run_sweep(
     *,
     wait: bool = False,
     budget_s: float | None = None,
-    after: Callable[[], None] = lambda: None,
+    after: Callable[[], object] = lambda: None,
 ) -> Plan:
     """Measure what is missing of a sweep.
 
@@ -98,7 +98,7 @@ def _measure(
     folder: SweepFolder,
     say: Say,
     budget_s: float | None,
-    after: Callable[[], None],
+    after: Callable[[], object],
 ) -> None:
     start = local.launcher(planned.sweep.local.launcher)
     begin, total = time.time(), sum(map(len, missing.values()))

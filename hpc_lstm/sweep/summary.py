@@ -27,35 +27,42 @@ def text(groups: Sequence[Group], missing: int) -> str:
     unit = "GPU" if kind == "gpus" else "core"
     head = f"{'settings':<{width}} {'ranks':>5} {unit + 's':>6} {'samples/s':>28} {'per ' + unit:>10}"
     lines = [f"{head} {'efficiency':>21} {'average':>8} {'wait':>7}"]
-    shared = False
     for group in groups:
         for ranks, records in group.by_ranks.items():
-            mark = "*" if ranks not in group.alone else " "
-            shared |= mark == "*"
-            lines.append(f"{group.name:<{width}} {ranks:>4}{mark} {_cells(group, records)}")
-    notes = (shared_note(groups) if shared else []) + others_note(groups)
+            lines.append(
+                f"{group.name:<{width}} {ranks:>4}{group.mark(ranks) or ' '} {_cells(group, records)}"
+            )
+    notes = marks_note(groups) + others_note(groups)
     if missing:
         notes.append(f"{missing} runs are missing; the same call goes on with them.")
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def shared_note(groups: Sequence[Group]) -> list[str]:
-    """What to know of points at which ranks shared cores or GPUs."""
-    record = next(
-        one
+def marks_note(groups: Sequence[Group]) -> list[str]:
+    """What to know of points that cannot show how the program scales."""
+    marked = {
+        mark: records[0]
         for group in groups
         for ranks, records in group.by_ranks.items()
-        if ranks not in group.alone
-        for one in records
-    )
-    unit = "GPUs" if record["place"]["kind"] == "gpus" else "cores"
+        if (mark := group.mark(ranks))
+    }
+    if not marked:
+        return []
+    notes = []
+    if "*" in marked:
+        place = marked["*"]["place"]
+        unit = "GPUs" if place["kind"] == "gpus" else "cores"
+        notes.append(
+            f"* ranks shared {unit}: here there are {place['used']} for {marked['*']['ranks']} ranks. Samples/s are "
+            f"divided by the {unit} that there are."
+        )
+    if "!" in marked:
+        notes.append("! other programs took more than a quarter of the cores from the ranks.")
     most = max([max(group.alone) for group in groups if group.alone] or [0])
     until = f"up to {most} rank{'s' * (most > 1)}" if most else "for no number of ranks"
-    return [
-        f"* ranks shared {unit}: here there are {record['place']['used']} for {record['ranks']} ranks. Samples/s are "
-        f"divided by the {unit} that there are; efficiency can be shown {until}, and these points are left out of it "
-        "and of the fit."
-    ]
+    marks = " or ".join(sorted(marked))
+    notes.append(f"Efficiency can be shown {until}; points with {marks} have none and are not in the model.")
+    return notes
 
 
 def others_note(groups: Sequence[Group]) -> list[str]:
@@ -129,8 +136,8 @@ def fit_text(groups: Sequence[Group], fitted: Fit | None, found: Sequence[dict[s
     """The fitted model and what it says of many ranks."""
     if fitted is None:
         return (
-            "No model: it takes two ranks that share no core, which this sweep has not; a machine with more cores can "
-            "show it."
+            "No model: it takes two ranks with cores (or GPUs) of their own, which this sweep has not; a quiet machine "
+            "with more of them can show it."
         )
     estimates = network_estimates(groups, fitted)
     errors = [abs(error) for _, _, error in fitting.residuals(fitted)]
@@ -143,6 +150,10 @@ def fit_text(groups: Sequence[Group], fitted: Fit | None, found: Sequence[dict[s
         f"  persistent imbalance between ranks   {_times(estimates['persistent_imbalance'], 100, '%')}",
         f"  model against measured cycles        median error {np.median(errors):.1%}, most {max(errors):.1%}",
     ]
+    if not found:
+        lines.append(
+            "No extrapolation: a rank's batch changes with the number of ranks, and the model keeps it."
+        )
     if found:
         lines += [
             "",

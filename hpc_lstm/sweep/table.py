@@ -89,6 +89,7 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
         "processor_kind": place["kind"],
         "processors": place["used"],
         "shared": place["shared"],
+        "other_load": record["other_load"],
         "nodes": place["nodes"],
         "samples_per_second_per_processor": per_processor(record),
         "efficiency": group.efficiency(record),

@@ -64,6 +64,14 @@ def test_noisy_averages_are_fitted_at_their_mean() -> None:
     assert fitted.network.cycle_s(2, 400_000) == pytest.approx(NETWORK.cycle_s(2, 400_000), rel=0.2)
 
 
+def test_one_size_takes_its_latency_from_the_meetings() -> None:
+    groups = [one for one in sweep(3, ranks=(1, 2)) if one.axes["model.units"] == 400_000]
+    fitted = fit(groups)
+    assert fitted is not None
+    assert fitted.network.alpha_s == fitted.network.meeting_alpha_s
+    assert fitted.network.cycle_s(2, 400_000) == pytest.approx(NETWORK.cycle_s(2, 400_000), rel=0.01)
+
+
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """95 % intervals of the efficiency at 1,024 ranks, from 4 repeats; by chance alone 4 of 30 miss at the worst."""
     at = 1024
@@ -123,3 +131,4 @@ def test_a_rank_whose_batch_shrinks_is_not_extrapolated() -> None:
     fitted = fit(groups)
     assert fitted is not None
     assert summary.extrapolation(groups, fitted) == []
+    assert "No extrapolation" in summary.fit_text(groups, fitted, [])

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from sweep_records import record
+from sweep_records import ENVIRONMENT, record
 
 from hpc_lstm.sweep import summary, table
 from hpc_lstm.sweep.environment import OtherLoad, placement
@@ -81,13 +81,26 @@ def test_ranks_that_share_cores_have_no_efficiency() -> None:
     assert " 90 " in line  # samples a second of each core
     assert "45" not in line
     assert "here there are 2 for 4 ranks" in text
-    assert "efficiency can be shown up to 1 rank," in text
+    assert "Efficiency can be shown up to 1 rank; points with * have none" in text
 
 
 def test_a_busy_machine_is_told() -> None:
     quiet, busy = group([record(1)]), group([record(1, other_load=0.4)])
     assert "Other programs" not in summary.text(quiet, 0)
     assert "Other programs took 40% of the cores" in summary.text(busy, 0)
+
+
+def test_cores_that_others_took_show_no_efficiency() -> None:
+    """2 ranks on 2 cores of which other programs took 0.2, then 1.2."""
+    nodes = [{"node": "n1", "processor": "P", "cpus": 2, "cores": 2, "interfaces": []}]
+    environment = ENVIRONMENT | {"nodes": nodes}
+    base = record(1, environment=environment)
+    quiet = record(2, point=1, environment=environment, other_load=0.1)
+    busy = record(2, point=1, environment=environment, other_load=0.6)
+    assert group([base, quiet])[0].efficiency(quiet) == 0.5
+    (one,) = group([base, busy])
+    assert one.efficiency(busy) is None
+    assert " 2! " in summary.text([one], 0)
 
 
 def test_an_interval_that_says_nothing_is_not_printed() -> None:
