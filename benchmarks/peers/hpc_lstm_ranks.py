@@ -64,12 +64,14 @@ class HpcLstm:
         self.averager = Averager(self.world, Timeline(), "weights", transport)
         self.initial = self.engine.schema.flatten(self.job.weights())
         self.untouched = self.engine.moments(), self.engine.state()
+        self.turns = 0
 
     def reset(self) -> None:
         self.engine.set_parameters(self.initial)
         self.engine.set_moments(self.untouched[0])
         self.engine.set_state(self.untouched[1])
-        self.order = TrainOrder(len(self.data.train), self.batch, 0, self.rank)
+        self.turns += 1  # dropout's masks are the same in every turn, so that windows come in another order
+        self.order = TrainOrder(len(self.data.train), self.batch, self.turns, self.rank)
 
     def barrier(self) -> None:
         self.world.barrier()

@@ -16,7 +16,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model import engine as engines
-from hpc_lstm.model import keras_engine, network, tensorflow_runtime
+from hpc_lstm.model import forward, keras_engine, network, tensorflow_runtime
 from hpc_lstm.model.keras_engine import KerasEngine
 
 WINDOW, BATCH, UNITS = 6, 19, 4
@@ -60,6 +60,17 @@ def test_trains_as_keras_does(optimizer: str, clip_norm: float) -> None:
     losses = [float(ours.step(INPUTS[k : k + 1], TARGETS[k : k + 1], 0.02)) for k in range(6)]
     np.testing.assert_allclose(losses, expected, rtol=2e-5)
     np.testing.assert_allclose(ours.parameters(), weights, rtol=0, atol=2e-5)
+
+
+def test_compiled_small_batches_train_as_large_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a batch that XLA compiles (all other tests) and parts that TensorFlow's LSTM operation computes."""
+    compiled = engine()
+    expected = [float(compiled.step(INPUTS[k : k + 1], TARGETS[k : k + 1], 0.02)) for k in range(6)]
+    monkeypatch.setattr(forward, "MOST_COMPILED", 0)
+    one = engine()
+    losses = [float(one.step(INPUTS[k : k + 1], TARGETS[k : k + 1], 0.02)) for k in range(6)]
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
+    np.testing.assert_allclose(one.parameters(), compiled.parameters(), rtol=0, atol=2e-5)
 
 
 def test_adam_is_that_of_keras() -> None:
