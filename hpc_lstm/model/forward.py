@@ -20,7 +20,7 @@ class Forward:
     in place of several per row of the window, and the batch is cut into parts that run side by side. Small
     parts are compiled by XLA in training (``scanned_lstm``). It is the same mathematics as the Keras layer's,
     to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16, which these lack, the Keras layer itself is
-    used; in bfloat16 without cuDNN, whose gradient of an LSTM was wrong there (TensorFlow 2.21, tests/gpu/test_engine.py).
+    used; in bfloat16 without cuDNN, whose gradient of an LSTM was wrong there (TensorFlow 2.21 on an H100).
 
     Args:
         tf: the module ``tensorflow``, started.
