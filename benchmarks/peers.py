@@ -185,7 +185,9 @@ class Measurement:
     def lost(self, entry: Entry, name: str, ranks: int, error: Exception) -> None:
         """Remember why a launch is not in the table, or no longer."""
         self.groups.pop((entry.name, name), None)
-        self.kept["unavailable"][f"{entry.name}, {name}, {ranks} ranks"] = str(error)
+        lines = str(error).strip().splitlines()
+        told = [line for line in lines if "Error" in line or "error" in line] or lines
+        self.kept["unavailable"][f"{entry.name}, {name}, {ranks} ranks"] = told[-1][:300]
         print(f"{entry.name} ({name}): not measured: {str(error).strip().splitlines()[-1][:200]}", flush=True)
         self.keep()
 

@@ -120,7 +120,7 @@ def panels_of(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
         rest = dict(list(group.axes.items())[1:])
         panels.setdefault(json.dumps(rest), []).append(group)
     named = [
-        (", ".join(f"{key.partition('.')[2]} {value}" for key, value in json.loads(rest).items()), members)
+        ("\n".join(f"{key.partition('.')[2]} {value}" for key, value in json.loads(rest).items()), members)
         for rest, members in panels.items()
     ]
     return named[:PANELS]
