@@ -146,7 +146,8 @@ def _resample(group: Group, generator: np.random.Generator) -> Group:
         ranks: [records[i] for i in generator.integers(0, len(records), len(records))]
         for ranks, records in group.by_ranks.items()
     }
-    return Group(group.axes, picked, group.fewest)
+    # Marked by what was drawn, a point might leave the model and its setting with it.
+    return Group(group.axes, picked, group.fewest, {ranks: group.mark(ranks) for ranks in group.by_ranks})
 
 
 def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int, freedom: int) -> tuple[np.ndarray, np.ndarray]:
