@@ -63,7 +63,7 @@ class Group:
 
 
 def lacking(record: Record) -> float:
-    """Share of the machine's cores by which a run's ranks and other programs together exceeded them."""
+    """Share of the cores that the ranks might use by which they and other programs together exceeded them."""
     if record["place"]["kind"] == "gpus":
         return 0.0
     cores = sum(node["cores"] for node in record["environment"]["nodes"])

@@ -107,7 +107,7 @@ def record_of(
     """What is kept of a run: enough for the table, the fit and the simulation.
 
     Args:
-        other_load: share of the nodes' cores that other programs took during the run.
+        other_load: share of the ranks' CPUs that other programs took during the run.
     """
     batch = task["config"]["train"]["batch_size"]
     place = placement(environment)
