@@ -25,7 +25,7 @@ def write_results(
 
     Args:
         missing: runs of the sweep that are not measured yet.
-        model: fit it and extrapolate; takes some seconds.
+        model: fit it, where the sweep can have one, and extrapolate; takes some seconds.
 
     Returns:
         The summary, for a person to read.

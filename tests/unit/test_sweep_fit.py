@@ -143,6 +143,20 @@ def test_two_ranks_with_cores_of_their_own_are_the_least() -> None:
     assert summary.fit_text(groups, None, []).startswith("No model")
 
 
+def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
+    records = [
+        record(ranks, point=number, axes={"average.transport": name}, config=config)
+        for name in ("host", "nccl")
+        for config in [{"average": {"every": 1, "transport": name}}]
+        for number, ranks in enumerate((1, 2), 2 * (name == "nccl"))
+    ]
+    assert fit(group(records)) is None
+    assert fit(group(records[:2])) is not None
+    said = results.write_results(records, tmp_path)
+    assert "No model: The runs average by different transports (host, nccl)" in said
+    assert not (tmp_path / "scaling-extrapolation.png").exists()
+
+
 def test_one_repeat_has_no_interval() -> None:
     groups = sweep(2, repeats=1)
     fitted = fit(groups)
