@@ -8,9 +8,9 @@ On processors: weak scaling over 1, 2 and 4 ranks of one thread each, averages e
 16, 64 and 256, two model sizes, 3 repeats in random order. With --gpu: one rank a GPU; one set of processes takes
 all runs with the same number of ranks, repeat by repeat, since importing TensorFlow takes longer than a run.
 
-The results go to ``results/scaling*`` (``results/scaling_gpu_*``): table, JSON and pictures, once all is measured or the
-budget is spent. Those of an unfinished sweep are in its folder, written anew after each set of processes. With --output,
-that folder stays, and a repeated call measures only what is missing.
+The results go to ``results/scaling*`` (``results/scaling_gpu_*``): table, JSON and pictures, once all is measured or
+the budget is spent. Those of an unfinished sweep are in its folder, written anew after each set of processes. A call
+with the same --output measures only what is missing.
 """
 
 from __future__ import annotations

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sweep_records import ENVIRONMENT
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.sweep import jobs, local, records
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings as sweeps
+from hpc_lstm.sweep.measure import Measurement
 from hpc_lstm.sweep.records import SweepFolder
+from hpc_lstm.timing import PHASES
 
 
 def begin(folder: Path, **sweep: object) -> None:
@@ -35,6 +39,23 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": records.FORMAT, "version": records.VERSION + 1}))
     with pytest.raises(InputError, match="another version"):
         records.read(path)
+
+
+def test_a_record_does_not_say_where_the_store_lay() -> None:
+    measured = Measurement(4, np.ones((1, 3, len(PHASES))), ["n1"])
+    config = {
+        "data": {"store": "/home/somebody/secret/prices.h5", "window": 3},
+        "train": {"batch_size": 8, "optimizer": "adam"},
+        "average": {"what": "weights", "every": 4},
+    }
+    point = {"name": "p0000-r00", "point": 0, "repeat": 0, "scaling": "weak", "ranks": 1, "axes": {}}
+    place = ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}]}
+    kept = records.record_of(
+        point | {"config": config}, measured, place, parameters=10, engine="keras", other_load=0.0
+    )
+    assert "/home" not in json.dumps(kept)
+    assert kept["config"]["data"] == {"store": "prices.h5", "window": 3}
+    assert (kept["steps"], kept["cycles"], kept["interval"], kept["samples"]) == (12, 3, 4, 96)
 
 
 class Slurm:
