@@ -15,7 +15,7 @@ import numpy as np
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import ConfigError, HpcLstmError
+from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
 from hpc_lstm.pace import MEETING_STEPS
 from hpc_lstm.sweep import universe
 from hpc_lstm.sweep.settings import SweepConfig
@@ -213,16 +213,28 @@ def _by_process(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def check_slurm(sweep: SweepConfig) -> None:
-    """Refuse numbers of ranks that do not fill whole nodes.
+    """Refuse numbers of ranks that do not fill whole nodes, and jobs that Slurm could not take.
 
     Raises:
         ConfigError: as said.
     """
+    from hpc_lstm import batch
+
     each = sweep.slurm.ranks_per_node
     for ranks in sweep.sweep.ranks:
         if ranks > each and ranks % each:
             raise ConfigError(
                 f"sweep.ranks: {ranks} ranks do not fill nodes of slurm.ranks_per_node = {each}; choose a multiple"
+            )
+    if sweep.slurm.time:
+        try:
+            length = batch.seconds(sweep.slurm.time)
+        except InputError as error:
+            raise ConfigError(f"slurm.{error}") from None
+        if length <= batch.SIGNAL_BEFORE_S:
+            raise ConfigError(
+                f"slurm.time: {sweep.slurm.time} is too short: jobs are told to stop {batch.SIGNAL_BEFORE_S} s before "
+                "their end; ask for more"
             )
 
 

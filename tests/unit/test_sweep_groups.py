@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from sweep_records import ENVIRONMENT, record
 
-from hpc_lstm.sweep import environment, summary, table
+from hpc_lstm.report import figures
+from hpc_lstm.sweep import environment, plots, summary, table
 from hpc_lstm.sweep.environment import OtherLoad, placement
 from hpc_lstm.sweep.groups import group
 from hpc_lstm.world import World
@@ -152,6 +153,19 @@ def test_cores_that_others_took_show_no_efficiency() -> None:
 def test_an_interval_that_says_nothing_is_not_printed() -> None:
     assert summary.interval(0.5, 0.4, 0.6) == "50.0% (40.0%-60.0%)"
     assert summary.interval(0.5, 0.1, 30.0) == "cannot be told"
+
+
+@pytest.mark.parametrize(("panels", "says"), [(6, None), (7, "2 more settings are in the table")])
+def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> None:
+    axes = [{"average.every": every, "model.units": n} for n in range(panels) for every in (1, 4)]
+    groups = group([record(1, point=number, axes=one) for number, one in enumerate(axes)])
+    with figures.styled():
+        drawn = [
+            plots.scaling_figure(groups),
+            plots.phases_figure(groups),
+            plots.extrapolation_figure(groups, []),
+        ]
+        assert [one.get_suptitle() or None for one in drawn] == [says] * 3
 
 
 def test_csv_and_hdf5_hold_the_same_table(tmp_path: Path) -> None:
