@@ -388,7 +388,7 @@ CASES = [
         "bucket missing",
         TRAIN,
         ["s3://bucket/x", 'no bucket "bucket"', "storage.url"],
-        s3("s3://bucket/x", "{empty}"),
+        s3("s3://bucket/x", "{empty}", "timeout_s = 20"),
     ),
     Case("bucket name", TRAIN, ["not a valid bucket name", "storage.url"], s3("s3://b u/x", "{nobody}")),
     Case("endpoint no address", TRAIN, ["storage.endpoint_url"], s3("s3://bucket/x", "nowhere")),
@@ -396,7 +396,7 @@ CASES = [
         "no credentials",
         TRAIN,
         ["s3://bucket/x", "credentials", "AWS_ACCESS_KEY_ID"],
-        both(s3("s3://bucket/x", "{empty}"), no_credentials),
+        both(s3("s3://bucket/x", "{empty}", "timeout_s = 20"), no_credentials),
     ),
     # Going on.
     Case(
