@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.paths import expanded
 
 # How long Slurm's commands may take; a busy controller answers late.
 ANSWER_S = 120
@@ -114,13 +115,13 @@ def training(config: str, run_dir: str, overrides: Sequence[str]) -> list[str]:
     """The command that trains as a config says, from wherever it is run; a run that was begun goes on.
 
     Raises:
-        ConfigError: the config or an override is wrong.
+        InputError: the config or an override is wrong, or a path names no home folder.
     """
     from hpc_lstm import config as configuration
 
     configuration.load(config, overrides)
     settings = [word for override in overrides for word in ("--set", override)]
-    path, folder = (str(Path(one).expanduser().absolute()) for one in (config, run_dir))
+    path, folder = (str(expanded(one).absolute()) for one in (config, run_dir))
     return ["hpc-lstm", "train", path, "--run-dir", folder, "--resume", *settings]
 
 

@@ -91,7 +91,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 
         settings = world.together(lambda: configuration.load(config, overrides))
         name = os.path.splitext(os.path.basename(config))[0]
-        run = run_directory.at(run_dir or os.path.join("runs", name))
+        run = world.together(lambda: run_directory.at(run_dir or os.path.join("runs", name)))
         train_model(settings, run, world, resume=resume)
 
 

@@ -25,6 +25,7 @@ from hpc_lstm.metrics import (
     part_metrics,
     symbol_metrics,
 )
+from hpc_lstm.paths import expanded
 from hpc_lstm.run_directory import at, write_text
 from hpc_lstm.world import World
 
@@ -111,7 +112,8 @@ def evaluate_run(
     before = world.together(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
     if store_path is not None:
-        data = data.model_copy(update={"store": str(Path(store_path).expanduser().absolute())})
+        place = world.together(lambda: expanded(store_path).absolute())
+        data = data.model_copy(update={"store": str(place)})
     place = staged(data.store, world)
     with world.together(lambda: MarketStore(place)) as store:
         symbols, notes = world.together(lambda: _known_symbols(store, data, trained.scaler))

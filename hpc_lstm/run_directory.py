@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
+from hpc_lstm.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,12 @@ class RunDirectory:
 
 
 def at(path: str | Path) -> RunDirectory:
-    """The run directory at ``path``, which need not exist."""
-    return RunDirectory(Path(path).expanduser().absolute())
+    """The run directory at ``path``, which need not exist.
+
+    Raises:
+        InputError: the path names a home folder that does not exist.
+    """
+    return RunDirectory(expanded(path).absolute())
 
 
 def write_text(path: Path, text: str) -> None:

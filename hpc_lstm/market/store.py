@@ -26,6 +26,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import StoreError
+from hpc_lstm.paths import expanded
 
 FORMAT = "hpc_lstm market store"
 VERSION = 1
@@ -254,9 +255,9 @@ def output_path(path: str | Path) -> Path:
     """The absolute path of a store to write.
 
     Raises:
-        StoreError: its folder is missing, or it is a folder itself.
+        InputError: its folder is missing, it is a folder itself, or it names no home folder.
     """
-    output = Path(path).expanduser().absolute()
+    output = expanded(path).absolute()
     if not output.parent.is_dir():
         raise StoreError(f"{path}: there is no folder {output.parent}; make it first")
     if output.is_dir():

@@ -348,6 +348,16 @@ CASES = [
         ["job.toml/new", "--run-dir"],
     ),
     Case("run dir in /proc", ("train", "job.toml", "--run-dir", "/proc/new"), ["/proc/new", "--run-dir"]),
+    *(
+        Case(f"{command[0]}: no home", (*command, "~nobody-here/x"), ["~nobody-here/x: no such home"])
+        for command in (
+            ("train", "job.toml", "--run-dir"),
+            ("submit", "job.toml", "--run-dir"),
+            ("timing",),
+            ("evaluate", "run", "--store"),
+            ("synth", "-o"),
+        )
+    ),
     Case("run dir too long", ("train", "job.toml", "--run-dir", 300 * "n"), ["nnn", "too long"]),
     Case(
         "storage below a file",

@@ -19,6 +19,8 @@ def test_paths_are_absolute_and_inside(tmp_path: Path, monkeypatch: pytest.Monke
     assert run.path == tmp_path / "runs" / "night"
     assert run.name == "night"
     assert run_directory.at("~/x").path == tmp_path / "home" / "x"
+    with pytest.raises(InputError, match="~nobody-here/x: no such home folder"):
+        run_directory.at("~nobody-here/x")
     files = [
         run.config,
         run.metrics,
