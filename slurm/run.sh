@@ -63,8 +63,9 @@ nodes_answer() {
     local said
     said=$(timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
         --ntasks-per-node=1 --cpus-per-task=1 true </dev/null 2>&1 >/dev/null) && return
+    said=${said:-nothing}
     say "asked whether all nodes answer, srun says: ${said//$'\n'/; }"
-    grep -qiE 'fatal:|(unrecognized|invalid|ambiguous) option|invalid .*(specification|value|argument)' <<<"$said"
+    grep -qiE 'fatal:|(unrecognized|invalid|ambiguous) option|invalid .*(specification|value|argument|type)' <<<"$said"
 }
 
 # Sets $launcher to the words that start the ranks, each with its cores and its GPU.

@@ -146,6 +146,31 @@ def test_a_line_whose_quote_is_not_closed_trains_nothing(tmp_path: Path) -> None
     assert "error: lines.txt: line 1: a quote is not closed" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("srun: unrecognized option '--overlap'", True),
+        ("srun: invalid option -- 'x'", True),
+        ("srun: error: Invalid --distribution specification", True),
+        ('srun: error: Invalid numeric value "x" for --ntasks-per-node.', True),
+        ("srun: error: Invalid MPI type 'none', --mpi=list for acceptable types", True),
+        ("srun: fatal: SLURM_MEM_PER_CPU, and SLURM_MEM_PER_NODE are mutually exclusive.", True),
+        (
+            "srun: error: Task launch for StepId=1.2 failed on node n2: Communication connection failure",
+            False,
+        ),
+        ("", False),
+    ],
+)
+def test_only_nodes_that_do_not_answer_are_dead(tmp_path: Path, said: str, answer: bool) -> None:
+    """As srun 22.05 was seen to say it."""
+    (tmp_path / "said").write_text(said)
+    script = f"stop=; . {RUN}; timeout() {{ cat said >&2; return 1; }}; nodes_answer"
+    done = bash(tmp_path, "-c", script, SLURM_JOB_NUM_NODES="2")
+    assert (done.returncode == 0) == answer
+    assert f"srun says: {said or 'nothing'}" in done.stderr, "it stands in the job's output"
+
+
 @pytest.mark.parametrize("limit", ["many", "-1", "1.5", "9" * 30])
 def test_a_limit_of_restarts_that_is_no_number_is_refused(tmp_path: Path, limit: str) -> None:
     done = bash(tmp_path, "-c", f"stop=; . {RUN}; run_ranks true", HPC_LSTM_MAX_REQUEUES=limit)
