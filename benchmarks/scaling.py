@@ -8,8 +8,9 @@ On processors: weak scaling over 1, 2 and 4 ranks of one thread each, averages e
 16, 64 and 256, two model sizes, 3 repeats in random order. With --gpu: one rank a GPU; one set of processes takes
 all runs with the same number of ranks, repeat by repeat, since importing TensorFlow takes longer than a run.
 
-The results go to ``results/scaling*`` (``results/scaling_gpu_*``): table, JSON and pictures, written anew after each
-set of processes. With --output, each finished run is kept there, and a repeated call measures only what is missing.
+The results go to ``results/scaling*`` (``results/scaling_gpu_*``): table, JSON and pictures, once all is measured or
+the budget is spent. Those of an unfinished sweep are in its folder, written anew after each set of processes. A call
+with the same --output measures only what is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpc_lstm.errors import HpcLstmError
+from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.sweep import runner, settings
 from hpc_lstm.sweep.groups import Record
 from hpc_lstm.sweep.plan import plan
@@ -125,14 +126,17 @@ def main() -> None:
     folder, where = SweepFolder(output.absolute()), f"benchmarks/{name}"
     sweep, base = settings.parse(tables, where, Path.cwd())
     names = [run.name for run in plan(sweep, base, where).runs]
-    options.results.mkdir(parents=True, exist_ok=True)
+    before = len(folder.finished(names))
 
-    def write(model: bool) -> str:
+    def write(to: Path, model: bool) -> str:
         records = folder.load(names)
-        if not records:
-            return "no run was measured"
-        summary = write_results(records, options.results, len(names) - len(records), name, model=model)
-        return f"{summary}\n\n{gpus_of(records)}" if options.gpu else summary
+        if len(records) == before:
+            return f"no run was measured, {options.results} stays as it is"
+        to.mkdir(parents=True, exist_ok=True)
+        summary = write_results(records, to, len(names) - len(records), name, model=model)
+        if options.gpu:
+            summary += f"\n\n{gpus_of(records)}"
+        return f"{summary}\n\nwrote {to / name}.csv, .h5, .json, .png"
 
     budget = options.budget_s or (GPU_BUDGET_S if options.gpu else None)
     try:
@@ -143,13 +147,17 @@ def main() -> None:
             folder,
             lambda line: print(line, flush=True),
             budget_s=budget,
-            after=lambda: write(False),
+            after=lambda: write(folder.path, False),
         )
+    except InputError as error:  # the others were measured
+        print(f"\n{write(options.results, True)}")
+        raise SystemExit(f"{where}: {error}") from None
     except HpcLstmError as error:
         raise SystemExit(f"{where}: {error}") from None
-    finally:  # what was measured before a run was refused or failed counts, too
-        print(f"\n{write(True)}\n\nwrote {options.results / name}.csv, .h5, .json, .png")
-        print(f"the runs are in {folder.path}")
+    else:
+        print(f"\n{write(options.results, True)}")
+    finally:
+        print(f"the runs, and the results of those that are done, are in {folder.path}")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,15 @@ CYCLES_MANY = 60
 
 
 def measured_compute(records: list[Record], own: bool) -> MeasuredCompute:
-    """Times as in these records; ``own``: each simulated rank is one of the first record's, at the repeats' mean."""
+    """Times as in these records; ``own``: each simulated rank is one of the first record's, at the repeats' mean.
+
+    Otherwise the ranks of all repeats are drawn from, each relative to its run's mean: what a machine drifts from one
+    repeat to the next, it does for all ranks alike, which is no imbalance.
+    """
     means = np.array([record["busy"]["means_s"] for record in records])
     quantiles = np.mean([record["busy"]["quantiles_s"] for record in records], axis=0)
+    if not own:
+        means *= means.mean() / means.mean(axis=1, keepdims=True)
     return MeasuredCompute(means.mean(axis=0) if own else means.ravel(), quantiles)
 
 
@@ -136,7 +142,10 @@ def main() -> None:
     groups = group(load_records(options.input))
     fitted = fitting.fit(groups)
     if fitted is None:
-        print(f"{options.input}: no two ranks with cores of their own on a quiet machine: no model to check")
+        print(f"{options.input}: no model to check. {fitting.lacks(groups)}")
+        return
+    if not extrapolated(fitted):
+        print(f"{options.input}: nothing to extrapolate: a rank's batch changes with the number of ranks")
         return
     checked = check_measured(groups, fitted, np.random.default_rng(0))
     print(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from hpc_lstm.paths import expanded
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import runner, settings
 from hpc_lstm.sweep.records import SweepFolder
@@ -26,6 +25,8 @@ def run(file: str, output: str, say: Say, *, wait: bool = False, dry_run: bool =
     """
     sweep, base = settings.load(file)
     planned = planning.plan(sweep, base, file)
+    if sweep.sweep.runner == "slurm":
+        planning.check_slurm(sweep)
     if dry_run:
         for number, launch in enumerate(planned.launches, 1):
             for one in launch:
@@ -38,7 +39,7 @@ def run(file: str, output: str, say: Say, *, wait: bool = False, dry_run: bool =
         )
         return
     check_packages()
-    folder = SweepFolder(Path(output).expanduser().absolute())
+    folder = SweepFolder(expanded(output).absolute())
     try:
         runner.run_sweep(sweep, base, file, folder, say, wait=wait)
     finally:  # what was measured before something failed is worth showing, too

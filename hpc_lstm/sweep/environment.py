@@ -55,7 +55,8 @@ def describe(world: World, threads: int) -> dict[str, Any]:
                 "node": node,
                 "processor": first[node]["processor"],
                 "cpus": len(set().union(*(p["cpus"] for p in places if p["node"] == node))),
-                "cores": max(p["cores"] for p in places if p["node"] == node),
+                # Of all ranks together: launchers may bind each to cores of its own.
+                "cores": len(set().union(*(p["cores"] for p in places if p["node"] == node))),
                 "interfaces": first[node]["interfaces"],
             }
             for node in nodes
@@ -65,30 +66,48 @@ def describe(world: World, threads: int) -> dict[str, Any]:
 
 
 class OtherLoad:
-    """Watches, from its making on, how much of the nodes' cores programs other than these ranks take."""
+    """Watches, from its making on, how much of the ranks' CPUs programs other than these ranks take.
+
+    Other CPUs of a node, on which none of the ranks may run, do not count.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._begin = self._now()
+        self._begin = _spent(), time.process_time(), time.monotonic()
 
     def share(self) -> float:
         """The mean over ranks' nodes so far, 0 to 1; collective."""
-        spent, own, at = (now - then for now, then in zip(self._now(), self._begin, strict=True))
-        mine = [
-            took for node, took in self._world.gather((self._world.node, own)) if node == self._world.node
-        ]
-        found = (spent - sum(mine)) / ((os.cpu_count() or 1) * max(at, 1e-9))
+        spent, own, at = self._begin
+        took, passed = time.process_time() - own, max(time.monotonic() - at, 1e-9)
+        here = (self._world.node, took, sorted(os.sched_getaffinity(0)))
+        ranks = [rank for rank in self._world.gather(here) if rank[0] == self._world.node]
+        now = _spent()
+        cpus = set().union(*(usable for _, _, usable in ranks)) & set(now) & set(spent) or set(now)
+        work = sum(now[cpu] - spent.get(cpu, now[cpu]) for cpu in cpus)
+        found = (work - sum(took for _, took, _ in ranks)) / (len(cpus) * passed)
         shares = self._world.gather(min(1.0, max(0.0, found)))
         return sum(shares) / len(shares)
 
-    @staticmethod
-    def _now() -> tuple[float, float, float]:
-        """Seconds of work of all of the node's processors, and of this process; the time."""
-        import psutil
 
-        times = psutil.cpu_times()
-        spent = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-        return spent - getattr(times, "guest_nice", 0.0), time.process_time(), time.monotonic()
+def _spent() -> dict[int, float]:
+    """Seconds of work so far of each of the node's CPUs."""
+    import psutil
+
+    times = psutil.cpu_times(percpu=True)
+    idle = ("idle", "iowait", "guest", "guest_nice")  # guests' time is in the user's, too
+    work = [sum(one) - sum(getattr(one, name, 0.0) for name in idle) for one in times]
+    return dict(zip(_online(len(times)), work, strict=False))
+
+
+def _online(count: int) -> list[int]:
+    """Numbers of the CPUs that are on, as many as ``count``: numbers are left out where some are off."""
+    try:
+        ranges = Path("/sys/devices/system/cpu/online").read_text().strip().split(",")
+        ends = [list(map(int, part.split("-"))) for part in ranges]
+    except (OSError, ValueError):
+        return list(range(count))
+    online = [cpu for end in ends for cpu in range(end[0], end[-1] + 1)]
+    return online if len(online) == count else list(range(count))
 
 
 def versions() -> dict[str, str]:
@@ -113,8 +132,8 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def physical_cores() -> int:
-    """Cores, not hardware threads, that this process may use."""
+def physical_cores() -> list[str]:
+    """Cores, not hardware threads, that this process may use, each by its hardware threads, such as "0,4"."""
     usable, cores = os.sched_getaffinity(0), set()
     for cpu in usable:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
@@ -122,7 +141,7 @@ def physical_cores() -> int:
             cores.add(path.read_text().strip())
         except OSError:
             cores.add(str(cpu))
-    return len(cores)
+    return sorted(cores)
 
 
 def interfaces() -> list[str]:

@@ -99,14 +99,31 @@ class Estimate:
 
 
 def fit(groups: Sequence[Group], algorithm: Algorithm = "rabenseifner") -> Fit | None:
-    """The model of these groups; None where no two ranks ran with cores (or GPUs) to themselves."""
-    chosen = [(group, max(group.alone)) for group in groups if len(group.alone) and max(group.alone) > 1]
-    if not chosen:
+    """The model of these groups; None where there is none, see ``lacks``."""
+    if lacks(groups):
         return None
+    chosen = [(group, max(group.alone)) for group in groups if len(group.alone) and max(group.alone) > 1]
     imbalance = _imbalance([record for group, most in chosen for record in group.alone[most]])
     settings = [_setting(group, most, imbalance) for group, most in chosen]
     together = [r for group in groups for ranks, records in group.alone.items() if ranks > 1 for r in records]
     return Fit(_network(together, algorithm), imbalance, settings)
+
+
+def lacks(groups: Sequence[Group]) -> str:
+    """Why these groups have no model, as a sentence; "" if they have one."""
+    if not any(ranks > 1 for group in groups for ranks in group.alone):
+        return (
+            "It takes two ranks with cores (or GPUs) of their own, which this sweep has not; a quiet machine with more "
+            "of them can show it."
+        )
+    records = [r for group in groups for several in group.by_ranks.values() for r in several]
+    transports = dict.fromkeys(r["config"]["average"]["transport"] for r in records)
+    if len(transports) > 1:
+        return (
+            f"The runs average by different transports ({', '.join(transports)}), each with costs of its own; a sweep "
+            "with one average.transport can show it."
+        )
+    return ""
 
 
 def bootstrap(
@@ -146,7 +163,8 @@ def _resample(group: Group, generator: np.random.Generator) -> Group:
         ranks: [records[i] for i in generator.integers(0, len(records), len(records))]
         for ranks, records in group.by_ranks.items()
     }
-    return Group(group.axes, picked, group.fewest)
+    # Marked by what was drawn, a point might leave the model and its setting with it.
+    return Group(group.axes, picked, group.fewest, {ranks: group.mark(ranks) for ranks in group.by_ranks})
 
 
 def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int, freedom: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,13 @@ class Group:
         axes: the settings that they share.
         by_ranks: records by number of ranks, ascending, each in order of repeat.
         fewest: the smallest number of ranks in the whole sweep, which efficiency is over.
+        marks: see ``mark``; None: told from the records. Records that were drawn anew keep those of the measured ones.
     """
 
     axes: dict[str, Any]
     by_ranks: dict[int, list[Record]]
     fewest: int = 1
+    marks: dict[int, str] | None = None
 
     @property
     def name(self) -> str:
@@ -40,6 +42,8 @@ class Group:
 
     def mark(self, ranks: int) -> str:
         """Why a point cannot show how training scales: "*" ranks shared cores (GPUs), "!" other programs took them."""
+        if self.marks is not None:
+            return self.marks[ranks]
         records = self.by_ranks[ranks]
         if any(record["place"]["shared"] for record in records):
             return "*"
@@ -59,7 +63,7 @@ class Group:
 
 
 def lacking(record: Record) -> float:
-    """Share of the machine's cores by which a run's ranks and other programs together exceeded them."""
+    """Share of the cores that the ranks might use by which they and other programs together exceeded them."""
     if record["place"]["kind"] == "gpus":
         return 0.0
     cores = sum(node["cores"] for node in record["environment"]["nodes"])

@@ -4,6 +4,9 @@ A cycle is the stretch between two meetings of all ranks. Its ends are where a r
 span, which all ranks do at the same moment, to within the latency of the sum over them. ``history.jsonl`` tells the
 step of each meeting. The measured stretch is from the first meeting at or after the warm-up to the one that many
 steps later; both lie just after a ``wait``, so that it holds whole cycles: average, steps, wait.
+
+Of a store that is passed over several times, epochs may end between two averages, which ends a cycle early. Such cycles
+are left out, so that all of a measurement have the same steps.
 """
 
 from __future__ import annotations
@@ -29,16 +32,19 @@ class Measurement:
     """The steady state of one run.
 
     Attributes:
-        steps: of each rank; whole cycles.
-        cycle_steps: int64 [M], steps of each cycle.
+        interval: steps of each cycle.
         cycles: float64 [R, M, P], seconds of each rank in each phase (order of ``PHASES``) in each cycle.
         nodes: host of each rank.
     """
 
-    steps: int
-    cycle_steps: np.ndarray
+    interval: int
     cycles: np.ndarray
     nodes: list[str]
+
+    @property
+    def steps(self) -> int:
+        """Steps of each rank."""
+        return self.interval * self.cycles.shape[1]
 
     @property
     def seconds(self) -> float:
@@ -70,12 +76,16 @@ class Measurement:
         return float(self.of("average").mean())
 
 
-def measure(run_dir: str | Path, warmup: int, steps: int) -> Measurement:
+def measure(
+    run_dir: str | Path, warmup: int, steps: int, interval: int, *, averages: bool = True
+) -> Measurement:
     """The steady state of a completed run.
 
     Args:
         warmup: steps before the measured ones.
-        steps: steps to measure, both whole averaging intervals.
+        steps: steps to measure, both whole intervals.
+        interval: steps between two meetings of all ranks; cycles of fewer are left out.
+        averages: ranks average at each meeting; else cycles with an average, that of an epoch's end, are left out.
 
     Raises:
         InputError: the run is too short, was killed or resumed, or so long that its spans were merged.
@@ -98,8 +108,15 @@ def measure(run_dir: str | Path, warmup: int, steps: int) -> Measurement:
             for part in range(len(timing.rank))
         ]
     )
-    at = np.array(meetings[first : last + 1], np.int64)
-    return Measurement(int(at[-1] - at[0]), np.diff(at), cycles, timing.node)
+    whole = np.diff(meetings[first : last + 1]) == interval
+    if not averages:
+        whole &= cycles[:, :, PHASES.index("average")].max(axis=0) == 0
+    if not whole.any():
+        raise InputError(
+            f"{run.path}: its epochs end before {interval} steps were taken between two meetings of the ranks; take a "
+            "larger data.store, or more sweep.steps"
+        )
+    return Measurement(interval, cycles[:, whole], timing.node)
 
 
 def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:

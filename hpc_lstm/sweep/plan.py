@@ -15,7 +15,7 @@ import numpy as np
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import ConfigError, HpcLstmError
+from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
 from hpc_lstm.pace import MEETING_STEPS
 from hpc_lstm.sweep import universe
 from hpc_lstm.sweep.settings import SweepConfig
@@ -125,16 +125,18 @@ def digest(tables: dict[str, Any]) -> str:
 def _point(
     number: int, ranks: int, axes: dict[str, Any], sweep: SweepConfig, base: dict[str, Any], where: str
 ) -> Point:
-    tables = {section: dict(table) for section, table in base.items()}
+    tables: dict[str, Any] = {section: dict(table) for section, table in base.items()}
     for key, value in axes.items():
         section, _, name = key.partition(".")
         tables.setdefault(section, {})[name] = value
     given = bool(tables["data"].get("store"))
     wanted = sweep.sweep
+    if not given:
+        tables["data"] |= {"store": "made by the sweep", "split": universe.SPLIT}
     train = tables.setdefault("train", {})
     if wanted.batch == "all":
-        batch = train.get("batch_size", configuration.TrainConfig().batch_size)
-        if isinstance(batch, int) and batch % ranks:
+        batch = configuration.parse(tables, where).train.batch_size
+        if batch % ranks:
             raise ConfigError(
                 f'{where}: sweep.batch = "all": {ranks} ranks cannot share a train.batch_size of {batch} equally; '
                 "choose a multiple of every number of ranks"
@@ -142,19 +144,34 @@ def _point(
         train["batch_size"] = batch // ranks
     train |= {"threads": wanted.threads, "patience": 0, "epochs": 1}
     tables["checkpoint"] = {"every": "epoch", "keep": 1}
-    if not given:
-        tables["data"] |= {"store": "made by the sweep", "split": universe.SPLIT}
     config = configuration.parse(tables, where)
     interval = averaging_interval(config)
+    if interval > MEETING_STEPS:
+        raise ConfigError(
+            f"{where}: average.every: a sweep takes at most {MEETING_STEPS}, got {interval}: ranks meet that often "
+            'anyway, and all stretches between meetings must be alike; choose less, "epoch" or 0'
+        )
     warmup = _whole(wanted.warmup, interval)
     # Strong scaling: as many windows of all ranks together as the fewest ranks take, in full batches.
     share = min(wanted.ranks) / ranks if wanted.scaling == "strong" and wanted.batch == "rank" else 1.0
     steps = _whole(math.ceil(wanted.steps * share), interval)
     windows = ranks * config.train.batch_size * (warmup + steps)
     if given:
-        passes = windows / universe.train_windows(config.data)
+        held = universe.train_windows(config.data)
+        passes, epoch = windows / held, -(-held // (ranks * config.train.batch_size))
+        if epoch < interval:
+            raise ConfigError(
+                f"{where}: data.store: an epoch of {epoch} steps on {ranks} rank{'s' * (ranks > 1)}, fewer than the "
+                f"{interval} between two meetings of the ranks; take a larger store, or smaller batches"
+            )
         longer = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})
         return Point(number, ranks, axes, config.model_copy(update={"train": longer}), warmup, steps, None)
+    least = universe.least_days(config.data)
+    if wanted.days < least:
+        raise ConfigError(
+            f"{where}: sweep.days: {wanted.days} rows of a symbol are too few for data.window = {config.data.window} "
+            f"and data.horizon = {config.data.horizon}; choose {least} or more"
+        )
     made = universe.universe_of(windows, config.data, wanted.days)
     return Point(number, ranks, axes, config, warmup, steps, made)
 
@@ -163,6 +180,12 @@ def averaging_interval(config: RunConfig) -> int:
     """Steps between two meetings of all ranks."""
     every = config.average.every
     return every if isinstance(every, int) and every > 0 else MEETING_STEPS
+
+
+def averages_throughout(config: RunConfig) -> bool:
+    """True if the ranks average at each of their meetings, and not at the ends of epochs alone or never."""
+    every = config.average.every
+    return isinstance(every, int) and every > 0
 
 
 def _whole(steps: int, interval: int) -> int:
@@ -190,16 +213,28 @@ def _by_process(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def check_slurm(sweep: SweepConfig) -> None:
-    """Refuse numbers of ranks that do not fill whole nodes.
+    """Refuse numbers of ranks that do not fill whole nodes, and jobs that Slurm could not take.
 
     Raises:
         ConfigError: as said.
     """
+    from hpc_lstm import batch
+
     each = sweep.slurm.ranks_per_node
     for ranks in sweep.sweep.ranks:
         if ranks > each and ranks % each:
             raise ConfigError(
                 f"sweep.ranks: {ranks} ranks do not fill nodes of slurm.ranks_per_node = {each}; choose a multiple"
+            )
+    if sweep.slurm.time:
+        try:
+            length = batch.seconds(sweep.slurm.time)
+        except InputError as error:
+            raise ConfigError(f"slurm.{error}") from None
+        if length <= batch.SIGNAL_BEFORE_S:
+            raise ConfigError(
+                f"slurm.time: {sweep.slurm.time} is too short: jobs are told to stop {batch.SIGNAL_BEFORE_S} s before "
+                "their end; ask for more"
             )
 
 

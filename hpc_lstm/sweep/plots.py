@@ -49,6 +49,7 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
     grid[1, 0].set_ylabel(f"efficiency per {_unit(groups)}")
     grid[1, 0].set_ylim(0, max(1.15, grid[1, 0].get_ylim()[1]))
     _legend(figure, grid[0, 0], groups)
+    _note_others(figure, groups, panels)
     return figure
 
 
@@ -81,6 +82,7 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
     )
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper")
+    _note_others(figure, groups, panels)
     return figure
 
 
@@ -110,11 +112,12 @@ def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]
     grid[0].set_ylabel("efficiency: model and measured")
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", title=next(iter(groups[0].axes), None))
+    _note_others(figure, groups, panels)
     return figure
 
 
 def panels_of(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
-    """The groups by all axes but the first, at most ``PANELS``: the first ones."""
+    """The groups by all axes but the first, at most ``PANELS``: the first ones; see ``_note_others``."""
     panels: dict[str, list[Group]] = {}
     for group in groups:
         rest = dict(list(group.axes.items())[1:])
@@ -124,6 +127,14 @@ def panels_of(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
         for rest, members in panels.items()
     ]
     return named[:PANELS]
+
+
+def _note_others(figure: Figure, groups: Sequence[Group], panels: Sequence[tuple[str, list[Group]]]) -> None:
+    """Say how many settings have no panel."""
+    others = len(groups) - sum(len(members) for _, members in panels)
+    if others:
+        more = f"{others} more setting is" if others == 1 else f"{others} more settings are"
+        figure.suptitle(f"{more} in the table", fontsize=8)
 
 
 def _speed_line(axes: Axes, group: Group, number: int) -> None:

@@ -107,10 +107,13 @@ def record_of(
     """What is kept of a run: enough for the table, the fit and the simulation.
 
     Args:
-        other_load: share of the nodes' cores that other programs took during the run.
+        other_load: share of the ranks' CPUs that other programs took during the run.
     """
     batch = task["config"]["train"]["batch_size"]
     place = placement(environment)
+    # Where the store lay is of no use elsewhere, and nobody's to know.
+    data = task["config"]["data"]
+    config = task["config"] | {"data": data | {"store": Path(data["store"]).name}}
     samples = measured.steps * batch * task["ranks"]
     return {
         "format": FORMAT,
@@ -123,8 +126,8 @@ def record_of(
         "axes": task["axes"],
         "batch_size": batch,
         "steps": measured.steps,
-        "cycles": len(measured.cycle_steps),
-        "interval": int(measured.cycle_steps[0]),
+        "cycles": measured.cycles.shape[1],
+        "interval": measured.interval,
         "parameters": parameters,
         "averaged_bytes": averaged_bytes(task["config"], parameters),
         "engine": engine,
@@ -137,7 +140,7 @@ def record_of(
         "meeting_s": measured.meeting_s,
         "average_s": measured.average_s,
         "busy": busy_summary(measured.busy),
-        "config": task["config"],
+        "config": config,
         "environment": environment,
     }
 

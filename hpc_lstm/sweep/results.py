@@ -25,7 +25,7 @@ def write_results(
 
     Args:
         missing: runs of the sweep that are not measured yet.
-        model: fit it and extrapolate; takes some seconds.
+        model: fit it, where the sweep can have one, and extrapolate; takes some seconds.
 
     Returns:
         The summary, for a person to read.
@@ -35,10 +35,11 @@ def write_results(
     """
     groups = group(records)
     rows = table.rows(groups)
-    fitted = fitting.fit(groups) if model else None
-    found = [] if fitted is None else summary.extrapolation(groups, fitted)
+    # First, so that no trouble with the model keeps what was measured from the reader.
     table.write_csv(rows, folder / f"{name}.csv")
     table.write_hdf5(rows, records, folder / f"{name}.h5")
+    fitted = fitting.fit(groups) if model else None
+    found = [] if fitted is None else summary.extrapolation(groups, fitted)
     write_text(folder / f"{name}.json", json.dumps(_as_json(records, groups, fitted, found)) + "\n")
     with figures.styled():
         figures.save(plots.scaling_figure(groups), folder / f"{name}.png")

@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import Positive, RunConfig, Section, tomllib
-from hpc_lstm.errors import ConfigError
+from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.paths import expanded
 
 Value = bool | int | float | str | list[Any]
 # A run of a sweep is one stretch of steps; when it saves, ends or meets other clusters is the sweep's to say.
@@ -180,7 +181,10 @@ def parse(tables: dict[str, Any], where: str, folder: Path) -> tuple[SweepConfig
     for key, value in sweep.settings.items():
         section, _, name = key.partition(".")
         if key == "data.store":
-            value = str((folder / Path(str(value)).expanduser()).resolve())
+            try:
+                value = str((folder / expanded(str(value))).resolve())
+            except InputError as error:
+                raise ConfigError(f"{where}: settings.data.store: {error}") from None
         base.setdefault(section, {})[name] = value
     return sweep, base
 

@@ -135,10 +135,7 @@ def network_estimates(groups: Sequence[Group], fitted: Fit) -> dict[str, Estimat
 def fit_text(groups: Sequence[Group], fitted: Fit | None, found: Sequence[dict[str, Any]]) -> str:
     """The fitted model and what it says of many ranks."""
     if fitted is None:
-        return (
-            "No model: it takes two ranks with cores (or GPUs) of their own, which this sweep has not; a quiet machine "
-            "with more of them can show it."
-        )
+        return f"No model: {fitting.lacks(groups)}"
     estimates = network_estimates(groups, fitted)
     errors = [abs(error) for _, _, error in fitting.residuals(fitted)]
     lines = [

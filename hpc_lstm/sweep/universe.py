@@ -38,6 +38,11 @@ class Universe:
         return path
 
 
+def least_days(data: DataConfig) -> int:
+    """Rows with which a symbol has a train window, split as ``SPLIT``."""
+    return data.window + data.horizon - 1 + int(np.ceil(1 / TRAIN_SHARE))
+
+
 def universe_of(windows: int, data: DataConfig, most_days: int) -> Universe:
     """The smallest universe with at least ``windows`` train windows, split as ``SPLIT``.
 

@@ -22,6 +22,7 @@ from hpc_lstm import run_directory
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.run_directory import write_text
 from hpc_lstm.sweep import environment, records
+from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.measure import measure
 from hpc_lstm.world import World, connect
 
@@ -73,7 +74,13 @@ def _measure(world: World, folder: records.SweepFolder, task: dict[str, Any]) ->
 
     def keep() -> None:
         if world.rank == 0:
-            measured = measure(run.path, task["warmup"], task["steps"])
+            measured = measure(
+                run.path,
+                task["warmup"],
+                task["steps"],
+                planning.averaging_interval(config),
+                averages=planning.averages_throughout(config),
+            )
             metrics = json.loads(run.metrics.read_text())
             record = records.record_of(
                 task,

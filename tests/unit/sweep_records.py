@@ -56,7 +56,7 @@ def record(
         "meeting_s": 0.0,
         "average_s": 0.0,
         "busy": busy_summary(np.full((ranks, cycles), seconds / cycles)),
-        "config": {"average": {"every": 1}},
+        "config": {"average": {"every": 1, "transport": "host"}},
         "environment": ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}] * ranks},
         **more,
     }

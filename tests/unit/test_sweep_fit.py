@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sweep_records import record, simulated
 
-from hpc_lstm.sweep import summary
+from hpc_lstm.sweep import results, summary
 from hpc_lstm.sweep.fit import Fit, bootstrap, fit, residuals
 from hpc_lstm.sweep.groups import Group, group
 from hpc_lstm.sweep.jitter import Jitter
@@ -92,6 +94,32 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert hits >= 26
 
 
+def test_points_near_the_limit_of_a_crowded_machine_stay_in_the_model() -> None:
+    """One repeat of three met a busy machine: drawn twice, it must not mark the point."""
+    nodes = [{"node": "n1", "processor": "P", "cpus": 2, "cores": 2, "interfaces": []}]
+    measured = [r for one in sweep(4, ranks=(1, 2)) for records in one.by_ranks.values() for r in records]
+    for one in measured:
+        one["environment"] = one["environment"] | {"nodes": nodes}
+        one["other_load"] = 0.9 if one["repeat"] == 0 and one["ranks"] == 2 else 0.0
+    groups = group(measured)
+    fitted = fit(groups)
+    assert fitted is not None
+    found = summary.extrapolation(groups, fitted)
+    assert [one["name"] for one in found] == ["units 40000", "units 400000"]
+    assert all(low is not None for one in found for low in one["low"])
+
+
+def test_the_table_is_written_before_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(groups: list[Group]) -> None:
+        raise FloatingPointError
+
+    monkeypatch.setattr(results.fitting, "fit", fail)
+    with pytest.raises(FloatingPointError):
+        results.write_results([record(1), record(2, point=1)], tmp_path)
+    assert (tmp_path / "scaling.csv").stat().st_size
+    assert (tmp_path / "scaling.h5").stat().st_size
+
+
 def test_ranks_that_shared_cores_count_for_nothing() -> None:
     alone = sweep(1, ranks=(1, 2))
     spoiled = [
@@ -113,6 +141,20 @@ def test_two_ranks_with_cores_of_their_own_are_the_least() -> None:
     groups = group([record(1), record(2, point=1, shared=True, cores=1)])
     assert fit(groups) is None
     assert summary.fit_text(groups, None, []).startswith("No model")
+
+
+def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
+    records = [
+        record(ranks, point=number, axes={"average.transport": name}, config=config)
+        for name in ("host", "nccl")
+        for config in [{"average": {"every": 1, "transport": name}}]
+        for number, ranks in enumerate((1, 2), 2 * (name == "nccl"))
+    ]
+    assert fit(group(records)) is None
+    assert fit(group(records[:2])) is not None
+    said = results.write_results(records, tmp_path)
+    assert "No model: The runs average by different transports (host, nccl)" in said
+    assert not (tmp_path / "scaling-extrapolation.png").exists()
 
 
 def test_one_repeat_has_no_interval() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sweep_records import ENVIRONMENT
 
-from hpc_lstm.errors import InputError
-from hpc_lstm.sweep import jobs, local, records
+from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.sweep import command, jobs, local, records
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings as sweeps
+from hpc_lstm.sweep.measure import Measurement
 from hpc_lstm.sweep.records import SweepFolder
+from hpc_lstm.timing import PHASES
 
 
 def begin(folder: Path, **sweep: object) -> None:
@@ -35,6 +39,23 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": records.FORMAT, "version": records.VERSION + 1}))
     with pytest.raises(InputError, match="another version"):
         records.read(path)
+
+
+def test_a_record_does_not_say_where_the_store_lay() -> None:
+    measured = Measurement(4, np.ones((1, 3, len(PHASES))), ["n1"])
+    config = {
+        "data": {"store": "/home/somebody/secret/prices.h5", "window": 3},
+        "train": {"batch_size": 8, "optimizer": "adam"},
+        "average": {"what": "weights", "every": 4},
+    }
+    point = {"name": "p0000-r00", "point": 0, "repeat": 0, "scaling": "weak", "ranks": 1, "axes": {}}
+    place = ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}]}
+    kept = records.record_of(
+        point | {"config": config}, measured, place, parameters=10, engine="keras", other_load=0.0
+    )
+    assert "/home" not in json.dumps(kept)
+    assert kept["config"]["data"] == {"store": "prices.h5", "window": 3}
+    assert (kept["steps"], kept["cycles"], kept["interval"], kept["samples"]) == (12, 3, 4, 96)
 
 
 class Slurm:
@@ -125,6 +146,35 @@ def test_a_job_asks_for_whole_nodes(tmp_path: Path) -> None:
     tables["sweep"]["ranks"] = [6]
     with pytest.raises(InputError, match="6 ranks do not fill nodes"):
         planning.check_slurm(sweeps.parse(tables, "s.toml", tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    ("slurm", "says"),
+    [
+        ('ranks_per_node = 3\ntime = "00:01:00"', r"^slurm.time: 00:01:00 is too short"),
+        ('ranks_per_node = 3\ntime = "soon"', r"^slurm.time: must be as Slurm writes it"),
+        ("ranks_per_node = 2", r"^sweep.ranks: 3 ranks do not fill nodes"),
+    ],
+)
+def test_what_slurm_could_not_take_is_refused_before_anything(tmp_path: Path, slurm: str, says: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(f'[sweep]\nranks = [3]\nrunner = "slurm"\n[slurm]\n{slurm}\n')
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=says):
+            command.run(str(file), str(tmp_path / "out"), print, dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_home_folders_that_are_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("[sweep]\n")
+    with pytest.raises(InputError, match=r"^~nosuchuser/x: no such home folder"):
+        command.run(str(file), "~nosuchuser/x", print)
+    tables = {"settings": {"data.store": "~nosuchuser/x"}}
+    with pytest.raises(
+        ConfigError, match=r"^s.toml: settings.data.store: ~nosuchuser/x: no such home folder"
+    ):
+        sweeps.parse(tables, "s.toml", tmp_path)
 
 
 def test_a_failed_launch_says_what_its_ranks_said(tmp_path: Path) -> None:

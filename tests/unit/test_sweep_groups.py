@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from sweep_records import ENVIRONMENT, record
 
-from hpc_lstm.sweep import summary, table
+from hpc_lstm.report import figures
+from hpc_lstm.sweep import environment, plots, summary, table
 from hpc_lstm.sweep.environment import OtherLoad, placement
 from hpc_lstm.sweep.groups import group
 from hpc_lstm.world import World
@@ -36,6 +37,40 @@ def test_hardware_threads_are_not_cores() -> None:
     assert place(2, 4, threads=4) == {"kind": "cores", "used": 4, "shared": True, "nodes": 1}
 
 
+class OneNode(World):
+    """Ranks of one node, each bound to CPUs of its own; all ask as this process does."""
+
+    size = 2
+
+    def __init__(self, bound: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.bound, self.monkeypatch = bound, monkeypatch
+
+    def gather(self, value: object) -> list:
+        """What each rank would say: its value is asked for anew where it depends on the binding."""
+        if isinstance(value, dict) and "cores" in value:
+            return [value | {"cpus": sorted(cpus), "cores": self.cores(cpus)} for cpus in self.bound]
+        if isinstance(value, tuple) and len(value) == 3:
+            return [
+                (value[0], 0.0 if number else value[1], sorted(cpus))
+                for number, cpus in enumerate(self.bound)
+            ]
+        return [value] * len(self.bound)
+
+    def cores(self, cpus: set[int]) -> list[str]:
+        self.monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cpus)
+        return environment.physical_cores()
+
+
+def test_ranks_that_are_bound_to_a_core_each_share_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU 900 and up are not there: each is a core."""
+    apart = environment.describe(OneNode([{900}, {901}], monkeypatch), 1)
+    assert apart["nodes"][0]["cores"] == apart["nodes"][0]["cpus"] == 2
+    assert placement(apart) == {"kind": "cores", "used": 2, "shared": False, "nodes": 1}
+    together = environment.describe(OneNode([{900}, {900}], monkeypatch), 1)
+    assert placement(together) == {"kind": "cores", "used": 1, "shared": True, "nodes": 1}
+
+
 def test_ranks_on_gpus_count_gpus() -> None:
     assert place(2, 1, gpus=["a", "b"]) == {"kind": "gpus", "used": 2, "shared": False, "nodes": 1}
     assert place(2, 8, gpus=["a", "a"]) == {"kind": "gpus", "used": 1, "shared": True, "nodes": 1}
@@ -47,6 +82,18 @@ def test_other_programs_are_noticed() -> None:
         time.sleep(1.5)
         busy.kill()
     assert 0.1 / (os.cpu_count() or 1) < load.share() <= 1
+
+
+def test_programs_on_other_cpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 8 CPUs the ranks have 2 and 3; others take half of CPU 3 and all of 4 to 7."""
+    world, now = OneNode([{2}, {3}], monkeypatch), [0.0]
+    taken = [0, 0, 0, 0.5, 1, 1, 1, 1]
+    monkeypatch.setattr(environment, "_spent", lambda: {n: 100 + now[0] * s for n, s in enumerate(taken)})
+    monkeypatch.setattr(environment.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(environment.time, "process_time", lambda: 0.0)
+    load = OtherLoad(world)
+    now[0] = 10.0
+    assert load.share() == pytest.approx(0.25)
 
 
 def test_efficiency_is_within_a_repeat_and_per_core() -> None:
@@ -106,6 +153,19 @@ def test_cores_that_others_took_show_no_efficiency() -> None:
 def test_an_interval_that_says_nothing_is_not_printed() -> None:
     assert summary.interval(0.5, 0.4, 0.6) == "50.0% (40.0%-60.0%)"
     assert summary.interval(0.5, 0.1, 30.0) == "cannot be told"
+
+
+@pytest.mark.parametrize(("panels", "says"), [(6, None), (7, "2 more settings are in the table")])
+def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> None:
+    axes = [{"average.every": every, "model.units": n} for n in range(panels) for every in (1, 4)]
+    groups = group([record(1, point=number, axes=one) for number, one in enumerate(axes)])
+    with figures.styled():
+        drawn = [
+            plots.scaling_figure(groups),
+            plots.phases_figure(groups),
+            plots.extrapolation_figure(groups, []),
+        ]
+        assert [one.get_suptitle() or None for one in drawn] == [says] * 3
 
 
 def test_csv_and_hdf5_hold_the_same_table(tmp_path: Path) -> None:

@@ -62,6 +62,12 @@ def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Pl
             "sweep.threads: input should be greater than 0",
         ),
         ("steps = 0.5", "", "", "not valid TOML"),
+        (
+            "days = 100",
+            "",
+            '[settings]\n"data.window" = 500\n',
+            "sweep.days: 100 rows of a symbol are too few",
+        ),
         ("launch = 3", "", "", "sweep.launch: input should be 'run', 'repeat' or 'ranks', got 3"),
     ],
 )
@@ -79,6 +85,47 @@ def test_a_batch_that_ranks_cannot_share(tmp_path: Path) -> None:
     tables = {"sweep": {"ranks": [3], "scaling": "strong", "batch": "all"}}
     with pytest.raises(ConfigError, match=r"3 ranks cannot share a train.batch_size of 64 equally"):
         planning.plan(*settings.parse(tables, "s.toml", tmp_path), "s.toml")
+
+
+def test_a_batch_that_is_no_number(tmp_path: Path) -> None:
+    tables = {
+        "sweep": {"ranks": [2], "scaling": "strong", "batch": "all"},
+        "settings": {"train.batch_size": "64"},
+    }
+    with pytest.raises(ConfigError, match=r"^s.toml: train.batch_size: .*got '64'$"):
+        planning.plan(*settings.parse(tables, "s.toml", tmp_path), "s.toml")
+
+
+def test_averages_that_are_rarer_than_meetings(tmp_path: Path) -> None:
+    def plan(every: object) -> Plan:
+        tables = {"sweep": {"ranks": [2]}, "settings": {"average.every": every}}
+        return planning.plan(*settings.parse(tables, "s.toml", tmp_path), "s.toml")
+
+    for every in (64, 0, "epoch"):
+        assert plan(every).points[0].steps % 64 == 0
+    with pytest.raises(ConfigError, match=r"^s.toml: average.every: a sweep takes at most 64, got 65"):
+        plan(65)
+
+
+def test_as_few_days_as_there_may_be(tmp_path: Path) -> None:
+    for days in (501, 502):
+        tables = {"sweep": {"days": days}, "settings": {"data.window": 500}}
+        wanted, base = settings.parse(tables, "s.toml", tmp_path)
+        if days == 501:
+            with pytest.raises(ConfigError, match="choose 502 or more"):
+                planning.plan(wanted, base, "s.toml")
+        else:
+            made = planning.plan(wanted, base, "s.toml").points[0].made
+            assert made is not None
+            assert made.days <= days
+
+
+def test_a_store_whose_epochs_are_shorter_than_an_interval(tmp_path: Path) -> None:
+    made = universe.Universe(1, 130).make(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"data.store: an epoch of \d+ steps on \d ranks?, fewer than the 16"
+    ):
+        planned(tmp_path, more=f'[settings]\n"data.store" = "{made.name}"\n')
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -174,7 +221,7 @@ def test_made_stores_waste_little(windows: int, window: int, horizon: int, days:
 
 
 def test_a_given_store_is_passed_over_as_often_as_it_takes(tmp_path: Path) -> None:
-    made = universe.Universe(3, 200).make(tmp_path)
+    made = universe.Universe(3, 1200).make(tmp_path)
     plan = planned(tmp_path, more=f'[settings]\n"data.store" = "{made.name}"\n')
     for point in plan.points:
         windows = universe.train_windows(point.config.data)
