@@ -24,8 +24,9 @@ ANSWER_S = 120
 SIGNAL_BEFORE_S = 120
 MAX_REQUEUES = 100
 # Slurm's ways to write a time limit: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
-_MINUTES = re.compile(r"(?:(?P<h>\d+):(?P<hm>\d+):(?P<hs>\d+)|(?P<m>\d+)(?::(?P<s>\d+))?)")
-_DAYS = re.compile(r"(?P<d>\d+)-(?P<h>\d+)(?::(?P<m>\d+)(?::(?P<s>\d+))?)?")
+_MINUTES = re.compile("(?:(?P<h>N):(?P<hm>N):(?P<hs>N)|(?P<m>N)(?::(?P<s>N))?)".replace("N", "[0-9]{1,9}"))
+_DAYS = re.compile("(?P<d>N)-(?P<h>N)(?::(?P<m>N)(?::(?P<s>N))?)?".replace("N", "[0-9]{1,9}"))
+_SYSTEM = {"/bin", "/usr/bin", "/usr/local/bin"}
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:@%+/=-]*")
 
 
@@ -76,6 +77,8 @@ class Job:
         _at_least("max_requeues", self.max_requeues, 0)
         for what in ("time", "account", "partition", "name", "output"):
             _printable(what, getattr(self, what))
+        if "/" in self.name:  # a part of the output's name, and no folder
+            raise InputError(f'name: must have no "/", got "{self.name}"')
         for option in self.options:
             _printable("options", option)
             if not option.startswith("-"):
@@ -111,6 +114,13 @@ def folder() -> Path:
     return (Path(__file__).parent / "slurm").resolve()
 
 
+def programs() -> Path:
+    """The folder of this environment's ``hpc-lstm``: beside the interpreter, else the first on PATH."""
+    beside = Path(sys.executable).parent
+    found = shutil.which("hpc-lstm", path=str(beside)) or shutil.which("hpc-lstm")
+    return Path(found).absolute().parent if found else beside
+
+
 def training(config: str, run_dir: str, overrides: Sequence[str]) -> list[str]:
     """The command that trains as a config says, from wherever it is run; a run that was begun goes on.
 
@@ -143,13 +153,12 @@ def render(job: Job) -> str:
     lines += ["#SBATCH --exclusive"] * job.exclusive
     lines += [f"#SBATCH {_quoted(option)}" for option in job.options]
     lines += ["#SBATCH --requeue", "#SBATCH --open-mode=append"]
-    programs = shlex.quote(str(Path(sys.executable).parent))
     return "\n".join(
         [
             "#!/bin/bash",
             *lines,
             "stop=; trap stop=USR1 USR1  # noted from the first line on",
-            f"export PATH={programs}:$PATH HPC_LSTM_MAX_REQUEUES={job.max_requeues}",
+            f"export PATH={_search_path(programs())} HPC_LSTM_MAX_REQUEUES={job.max_requeues}",
             f". {shlex.quote(str(folder() / 'run.sh'))} || exit",
             f"run_ranks {shlex.join(job.command)}",
             "",
@@ -230,6 +239,12 @@ def _reason(said: str) -> str:
     """What one of Slurm's commands says is wrong, on one line and without its name."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return "; ".join(re.sub(r"^(sbatch: |squeue: )?(error: )?", "", line) for line in lines)
+
+
+def _search_path(first: Path) -> str:
+    """PATH for bash with a folder added to it: ahead, but for the system's, which would hide loaded modules."""
+    folder = shlex.quote(str(first))
+    return f'"$PATH":{folder}' if str(first) in _SYSTEM else f'{folder}:"$PATH"'
 
 
 def _quoted(value: str) -> str:

@@ -100,13 +100,18 @@ def mpi_library() -> tuple[str, Path | None]:
     """First line of the MPI library's version, and the folder that it lies in; ``("", None)`` without one.
 
     Asked in a process of its own: here, mpi4py would have to start MPI, or never could any more.
+
+    Raises:
+        InputError: it takes too long to load, so that nobody knows what it is.
     """
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=ANSWER_S
         )
     except subprocess.TimeoutExpired:
-        return "", None
+        raise InputError(
+            f"launcher: MPI did not load in {ANSWER_S} s, so none is known to fit; name one by HPC_LSTM_LAUNCHER"
+        ) from None
     lines = done.stdout.replace("\0", "").splitlines()
     if done.returncode != 0 or len(lines) < 2:
         return "", None

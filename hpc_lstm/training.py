@@ -60,16 +60,14 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         log = open_log(run, world)
         try:
             clocks.compare(world, timeline)
-            training = Training(config, run, world, timeline, log)
-            try:
+            with contextlib.ExitStack() as parts:
+                training = Training(config, run, world, timeline, log, parts)
                 training.begin(resume)
                 if training.complete:
                     log.info("nothing to do: the run was completed; raise train.epochs to train further")
                 else:
                     training.run()
                     training.finish()
-            finally:
-                training.close()
         finally:
             timeline.close()
             close_log()
@@ -89,12 +87,18 @@ class Training:
     """
 
     def __init__(
-        self, config: RunConfig, run: RunDirectory, world: World, timeline: Timeline, log: logging.Logger
+        self,
+        config: RunConfig,
+        run: RunDirectory,
+        world: World,
+        timeline: Timeline,
+        log: logging.Logger,
+        parts: contextlib.ExitStack,
     ) -> None:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
         settings = config.train
         self.threads = settings.threads or world.threads
-        self.parts = contextlib.ExitStack()  # to be closed, the last one first
+        self.parts = parts  # to be closed, the last one first
         self.objects, self.prefix = claim.checkpoints_of(run, config, world)
         with timeline.span("load"):
             place = staged(config.data.store, world)
@@ -346,7 +350,3 @@ class Training:
     def trained(self) -> bool:
         """True after the last epoch, or when the validation loss falls no more."""
         return self.pace.done(self.position) or self.selection.exhausted
-
-    def close(self) -> None:
-        """Let go of files and threads, as far as they are there; idempotent."""
-        self.parts.close()

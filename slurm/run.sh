@@ -15,6 +15,9 @@
 # The script that reads this file has noted in $stop whether SIGUSR1 has come already.
 
 ranks='' ended=''
+# Of an array, one task alone: the last one's number is that of the whole array.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-${SLURM_JOB_ID:-}}
 
 say() { echo "$(date '+%F %T') job ${SLURM_JOB_ID:-none}: $*" >&2; }
 
@@ -36,7 +39,7 @@ on_end() {
     tell_ranks
     if [ -n "$ended" ]; then return; fi
     ended=TERM
-    if [ "$(squeue -h -j "$SLURM_JOB_ID" -o %r)" = TimeLimit ]; then requeue "out of time"; fi
+    if [ "$(squeue -h -j "$job" -o %r)" = TimeLimit ]; then requeue "out of time"; fi
 }
 
 tell_ranks() {
@@ -47,17 +50,22 @@ requeue() {
     local times=${SLURM_RESTART_COUNT:-0} limit=${HPC_LSTM_MAX_REQUEUES:-100}
     if [ "$times" -ge "$limit" ]; then
         say "$1; not queued again after $times times (HPC_LSTM_MAX_REQUEUES=$limit): submit it anew to go on"
-    elif scontrol requeue "$SLURM_JOB_ID"; then
+    elif scontrol requeue "$job"; then
         say "$1; queued again"
     else
         say "$1; Slurm does not queue it again: submit it anew to go on"
     fi
 }
 
-# A node that dies takes its ranks with it before Slurm knows.
+# A node that dies takes its ranks with it before Slurm knows. An srun that refuses to ask the nodes, as it may have
+# refused to start the ranks, tells nothing about them.
 nodes_answer() {
-    timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
-        --ntasks-per-node=1 --cpus-per-task=1 true </dev/null >/dev/null 2>&1
+    local said
+    said=$(timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
+        --ntasks-per-node=1 --cpus-per-task=1 true </dev/null 2>&1 >/dev/null) && return
+    said=${said:-nothing}
+    say "asked whether all nodes answer, srun says: ${said//$'\n'/; }"
+    grep -qiE 'fatal:|(unrecognized|invalid|ambiguous) option|invalid .*(specification|value|argument|type)' <<<"$said"
 }
 
 # Sets $launcher to the words that start the ranks, each with its cores and its GPU.
@@ -91,6 +99,8 @@ run_ranks() {
     local launcher=() code module
     trap on_warning USR1 USR2
     trap on_end TERM
+    [[ ${HPC_LSTM_MAX_REQUEUES:-100} =~ ^[0-9]{1,18}$ ]] ||
+        fail "HPC_LSTM_MAX_REQUEUES=$HPC_LSTM_MAX_REQUEUES: must be a whole number, such as 100; 0: never again"
     for module in ${HPC_LSTM_MODULES:-}; do
         module load "$module" || exit 2
     done

@@ -65,7 +65,10 @@ def timed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, t
     """
     jobs = {}
     place = ("--time=1", "--nodes=1", "--nodelist=alpha-n3")
-    for name, options, code in (("told", ["--signal=B:USR1@50"], ""), ("killed", [], "never")):
+    for name, options, code in (
+        ("told", ["--signal=B:USR1@50"], ""),
+        ("killed", ["--array=1-2"], "never"),
+    ):
         folder = tmp_path_factory.mktemp(name)
         (folder / "rank.py").write_text(RANK)
         (folder / "plain.sbatch").write_text(PLAIN)
@@ -183,6 +186,34 @@ def test_an_array_stops_with_75_after_the_last_requeue(slurm: Slurm, plain: Path
     assert slurm.field(f"{job}_7", "ExitCode") == "75:0"
     assert re.findall(r"start (\d): srun --mpi=pmi2", said(plain)) == ["0", "1"]
     assert "not queued again after 1 times" in said(plain)
+
+
+def test_of_an_array_only_the_task_that_stops_is_queued_again(slurm: Slurm, plain: Path) -> None:
+    rank = "'until [ -e ends-$SLURM_ARRAY_TASK_ID ]; do sleep 0.1; done; exit 75'"
+    (plain / "array.sbatch").write_text(PLAIN.replace("python rank.py", f"sh -c {rank}"))
+    arguments = ("--array=1-2", "--nodes=1", "--output=said-%a.log", "array.sbatch")
+    job = slurm.sbatch(plain, *arguments, HPC_LSTM_MAX_REQUEUES="1")
+    first, last = f"{job}_1", f"{job}_2"
+    logs = {task: plain / f"said-{task[-1]}.log" for task in (first, last)}
+    for task, log in logs.items():
+        slurm.wait(lambda log=log: log.exists() and "start 0" in log.read_text(), task)
+    assert slurm.field(last, "JobId") == job, "the last task has the number of the whole array"
+    (plain / "ends-2").touch()
+    assert slurm.ended(last) == "FAILED"
+    assert slurm.field(last, "Restarts") == "1", slurm.account(last)
+    assert "stopped with a checkpoint; queued again" in logs[last].read_text()
+    assert (slurm.state(first), slurm.field(first, "Restarts")) == ("RUNNING", "0")
+    assert logs[first].read_text().count("start ") == 1
+    slurm.run("scancel", job)
+
+
+def test_an_srun_that_refuses_its_options_is_no_dead_node(slurm: Slurm, plain: Path) -> None:
+    job = slurm.sbatch(
+        plain, "plain.sbatch", HPC_LSTM_LAUNCHER="srun --mpi=none", SLURM_DISTRIBUTION="nonsense"
+    )
+    assert slurm.ended(job) == "FAILED"
+    assert slurm.field(job, "Restarts") == "0", slurm.account(job)
+    assert "asked whether all nodes answer, srun says: " in said(plain)
 
 
 @pytest.mark.parametrize("launcher", ["", "mpiexec"])
@@ -338,6 +369,7 @@ def test_the_time_limit_queues_a_job_again(
     slurm: Slurm, timed: dict[str, tuple[str, Path]], name: str, words: list[str]
 ) -> None:
     job, folder = timed[name]
-    slurm.wait(lambda: int(slurm.field(job, "Restarts")) >= 1, job)
+    one = f"{job}_2" if name == "killed" else job  # the last task, whose own number is the array's
+    slurm.wait(lambda: int(slurm.field(one, "Restarts")) >= 1, one)
     assert [word for word in words if word not in said(folder)] == []
     slurm.run("scancel", job)

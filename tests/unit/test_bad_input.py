@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm import cli, training
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store import MarketStore, StoreWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -657,6 +657,20 @@ def test_corrected_second_attempt_is_not_in_the_way(place: Place, capfd: pytest.
     assert run(*TRAIN) == 0
     assert place.path("new/metrics.json").exists()
     assert run(*TRAIN) == 2, "now it does hold a run"
+
+
+def test_a_run_that_cannot_begin_lets_go_of_its_store(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[MarketStore] = []
+
+    class Kept(MarketStore):
+        def __init__(self, path: str | Path) -> None:
+            super().__init__(path)
+            opened.append(self)
+
+    monkeypatch.setattr(training, "MarketStore", Kept)
+    assert run(*TRAIN, "--set", "data.window=1000") == 2
+    (store,) = opened
+    assert not store._file, "HDF5 files are false once they are closed"
 
 
 def test_memory_that_is_not_enough(

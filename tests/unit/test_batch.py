@@ -17,6 +17,7 @@ from hpc_lstm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "slurm").iterdir())
+RUN = ROOT / "slurm" / "run.sh"
 
 
 def said_by_bash(script: str) -> list[str]:
@@ -27,6 +28,19 @@ def said_by_bash(script: str) -> list[str]:
         ["bash", "-c", "\n".join([show, *lines])], capture_output=True, text=True, check=True
     )
     return done.stdout.split("\0")[:-1]
+
+
+def bash(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run bash in a folder, with this environment's programs and no Slurm job around it."""
+    return subprocess.run(
+        ["bash", *arguments],
+        cwd=folder,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), min_size=1))
@@ -68,7 +82,9 @@ def test_times_are_read_as_slurm_reads_them(time: str, length: int) -> None:
     assert batch.seconds(time) == length
 
 
-@pytest.mark.parametrize("time", ["", "soon", "0", "1h", "-5", "1:2:3:4", "1-", "0-0:0", "5\n"])
+@pytest.mark.parametrize(
+    "time", ["", "soon", "0", "1h", "-5", "1:2:3:4", "1-", "0-0:0", "5\n", "9" * 5000, "1-" + "9" * 10, "٣"]
+)
 def test_what_is_no_time_is_refused(time: str) -> None:
     with pytest.raises(InputError, match="time: must be as Slurm writes it"):
         batch.seconds(time)
@@ -83,6 +99,7 @@ def test_what_is_no_time_is_refused(time: str) -> None:
         ({"time": "2"}, "time: 2 is over before the signal that comes 120 s ahead of its end"),
         ({"account": "a\n#SBATCH --uid=0"}, "account: must be on one line and without quotes"),
         ({"name": "a'b"}, "name: must be on one line and without quotes"),
+        ({"name": "a/b"}, 'name: must have no "/", got "a/b"'),
         ({"options": ("rm",)}, 'options: must be options of sbatch such as "--qos=low"'),
         ({"command": []}, "command: must be a program"),
         ({"command": ["a\0b"]}, "command: must be a program"),
@@ -91,6 +108,75 @@ def test_what_is_no_time_is_refused(time: str) -> None:
 def test_what_slurm_could_not_take_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         batch.Job(**{"command": ["true"], "nodes": 1, "ranks_per_node": 1, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "program", "added"),
+    [
+        ("venv/bin", "venv/bin", "{folder}/venv/bin:/usr/bin:/bin"),
+        ("venv/bin", "home/bin", "{folder}/home/bin:/usr/bin:/bin"),  # pip install --user
+        ("venv/bin", "", "{folder}/venv/bin:/usr/bin:/bin"),
+        ("/usr/bin", "", "/usr/bin:/bin:/usr/bin"),  # behind modules that are loaded
+    ],
+)
+def test_a_job_finds_the_programs_of_the_environment_that_submits_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str, program: str, added: str
+) -> None:
+    if program:
+        (tmp_path / program).mkdir(parents=True)
+        (tmp_path / program / "hpc-lstm").touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / interpreter / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "home/bin"))
+    script = batch.render(batch.Job(["true"], 1, 1))
+    (line,) = [line for line in script.splitlines() if line.startswith("export PATH=")]
+    shown = subprocess.run(
+        ["/bin/bash", "-c", f"{line}; echo $PATH"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.strip() == added.format(folder=tmp_path)
+
+
+def test_a_line_whose_quote_is_not_closed_trains_nothing(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text('model.units=32 data.features=\'["close"] train.seed=1\n')
+    done = bash(tmp_path, str(ROOT / "slurm/array.sbatch"), "lines.txt", "run.toml", SLURM_ARRAY_TASK_ID="1")
+    assert done.returncode == 2
+    assert "error: lines.txt: line 1: a quote is not closed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("srun: unrecognized option '--overlap'", True),
+        ("srun: invalid option -- 'x'", True),
+        ("srun: error: Invalid --distribution specification", True),
+        ('srun: error: Invalid numeric value "x" for --ntasks-per-node.', True),
+        ("srun: error: Invalid MPI type 'none', --mpi=list for acceptable types", True),
+        ("srun: fatal: SLURM_MEM_PER_CPU, and SLURM_MEM_PER_NODE are mutually exclusive.", True),
+        (
+            "srun: error: Task launch for StepId=1.2 failed on node n2: Communication connection failure",
+            False,
+        ),
+        ("", False),
+    ],
+)
+def test_only_nodes_that_do_not_answer_are_dead(tmp_path: Path, said: str, answer: bool) -> None:
+    """As srun 22.05 was seen to say it."""
+    (tmp_path / "said").write_text(said)
+    script = f"stop=; . {RUN}; timeout() {{ cat said >&2; return 1; }}; nodes_answer"
+    done = bash(tmp_path, "-c", script, SLURM_JOB_NUM_NODES="2")
+    assert (done.returncode == 0) == answer
+    assert f"srun says: {said or 'nothing'}" in done.stderr, "it stands in the job's output"
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "1.5", "9" * 30])
+def test_a_limit_of_restarts_that_is_no_number_is_refused(tmp_path: Path, limit: str) -> None:
+    done = bash(tmp_path, "-c", f"stop=; . {RUN}; run_ranks true", HPC_LSTM_MAX_REQUEUES=limit)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"error: HPC_LSTM_MAX_REQUEUES={limit}: must be a whole number" in line
 
 
 def config(folder: Path) -> Path:

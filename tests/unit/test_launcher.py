@@ -59,6 +59,12 @@ def test_that_none_fits_is_an_error(library: str, offered: set[str] | None, mess
         launcher.choose(library, offered, None)
 
 
+def test_a_library_that_takes_too_long_to_load_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "ANSWER_S", 0.01)
+    with pytest.raises(InputError, match=r"MPI did not load in 0\.01 s, .* HPC_LSTM_LAUNCHER"):
+        launcher.find(tried=False)
+
+
 def test_the_library_of_this_environment_is_known() -> None:
     library, folder = launcher.mpi_library()
     assert library
