@@ -129,7 +129,8 @@ class TrainConfig(Section):
         "kernels read them.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Arithmetic of the network; weights stay float32."
+        "float32",
+        description="Arithmetic of the network; weights stay float32. On GPUs bfloat16 goes without cuDNN.",
     )
     epochs: Positive = Field(10, description="Passes over all train windows of all ranks together.")
     batch_size: Positive = Field(64, description="Windows a step on one rank.")

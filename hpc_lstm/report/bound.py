@@ -85,7 +85,7 @@ def verdict(
             f"{name} bounds the run: without its delays the time after start-up would be up to {delays:.0%} less"
         ]
     elif most in BY_ITSELF and share[most] >= 0.5:
-        told.append(_by_itself(most, share, config))
+        told.append(_by_itself(most, share))
     levers = _levers(timing, share, found, straggler, config, steps_per_epoch)
     best = max(levers, key=lambda lever: lever.gain, default=Lever("", 0.0))
     if best.gain >= WORTH:
@@ -185,15 +185,13 @@ def _rarer(
     return Lever(text + proviso, gain)
 
 
-def _by_itself(phase: str, share: dict[str, float], config: RunConfig | None) -> str:
+def _by_itself(phase: str, share: dict[str, float]) -> str:
     """What remains for one of ``BY_ITSELF``."""
     if phase == "compute":
-        ways = ["more ranks", "a larger train.batch_size where a step does not fill the device"]
-        if config is not None and config.train.precision == "float32":
-            ways.append('on a GPU train.precision = "bfloat16"')
         return (
-            f"all else together could gain {1 - share['compute']:.0%} at most, so that only a faster step does more "
-            f"({', '.join(ways)}: a try must tell how much)"
+            f"all else together could gain {1 - share['compute']:.0%} at most, so that only a faster step "
+            "does more (more ranks, a larger train.batch_size where a step does not fill the device: "
+            "a try must tell how much)"
         )
     if phase == "preprocess":
         return 'more ranks share it, and with a GPU train.backend = "cuda" takes it over'
