@@ -111,8 +111,9 @@ class TrainConfig(Section):
 
     engine: Literal["auto", "keras", "fused"] = Field(
         "auto",
-        description="What computes the steps; `auto` takes the fastest that works here. "
-        "`fused` is not available in this version.",
+        description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
+        "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
+        "`auto` takes `keras` on GPUs, and `fused` on CPUs where it can.",
     )
     backend: Literal["auto", "host", "cuda"] = Field(
         "auto",
@@ -402,11 +403,11 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
         config = RunConfig.model_validate(_tolerant_numbers(tables))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from None
-    for key, value, why in (
-        ("train.engine", "fused", 'is not available in this version; use "keras" or "auto"'),
-    ):
-        if get(config, key) == value:
-            raise ConfigError(f'{where}: {key}: "{value}" {why}')
+    if config.train.engine == "fused" and config.train.backend == "cuda":
+        raise ConfigError(
+            f'{where}: train.engine: "fused" trains on CPUs, but train.backend = "cuda" leaves the batches on the GPU; '
+            'set train.engine = "auto"'
+        )
     if config.sync.cluster and not config.storage.url:
         raise ConfigError(
             f'{where}: sync.cluster: clusters meet at an object store; set storage.url = "s3://bucket/prefix", or '

@@ -90,7 +90,14 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     if world.rank == 0:
         checks = [_python(), _mpi(world), _launcher(), *_slurm(), *_ranks(places), *_machine()]
         gpus = _gpus()
-        checks += [*_tensorflow(gpus), gpus.check, *_gpu_of_ranks(takes), *_cuda(gpus), *_extras()]
+        checks += [
+            *_tensorflow(gpus),
+            _c_compiler(),
+            gpus.check,
+            *_gpu_of_ranks(takes),
+            *_cuda(gpus),
+            *_extras(),
+        ]
     if config is not None:
         problems = world.gather(_store_problem(config))
         if world.rank == 0:
@@ -236,6 +243,16 @@ def _tensorflow(gpus: _Gpus) -> list[Check]:
         advice = 'pip install "tensorflow[and-cuda]" brings the CUDA libraries it needs'
         return [Check("TensorFlow", "info", f"{found}; sees none of the {gpus.number} GPUs", advice)]
     return [Check("TensorFlow", "ok", f"{found}; sees {_count(seen, 'GPU')}")]
+
+
+def _c_compiler() -> Check:
+    """What compiles the fused engine."""
+    from hpc_lstm.model import native
+
+    try:
+        return Check("C compiler", "ok", native.compiler().version)
+    except native.NoCompiler as error:
+        return Check("C compiler", "missing", str(error), 'for train.engine = "fused", the fastest on CPUs')
 
 
 def _cuda(gpus: _Gpus) -> list[Check]:

@@ -104,13 +104,11 @@ class Training:
             place = staged(config.data.store, world)
             self.store = world.together(lambda: MarketStore(place))
             self.parts.callback(self.store.close)
-            backend = world.together(
-                lambda: preprocess.backend(settings.backend, preprocess.rows_share(settings, world))
-            )
+            backend = world.together(lambda: preprocess.training_backend(settings, world))
             self.data = preprocess.prepare(self.store, config.data, world, backend)
             self.parts.callback(self.data.close)
         self.backend_name = backend.name
-        self.engine = engines.create(config, rank=world.rank, threads=self.threads)
+        self.engine = world.together(lambda: engines.create(config, rank=world.rank, threads=self.threads))
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
         on_gpu = bool(self.engine.device_vectors(moments=False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from os import PathLike
 from typing import Any, Protocol
 
@@ -9,9 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.losses import Loss
 from hpc_lstm.model.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -95,9 +100,24 @@ def create(config: RunConfig, *, rank: int = 0, threads: int = 1) -> Engine:
     Args:
         rank: dropout differs between ranks; initial weights do not.
         threads: CPU threads of this rank.
-    """
-    from hpc_lstm.model.keras_engine import KerasEngine
 
+    Raises:
+        InputError: the engine that is asked for cannot train this network, or not here.
+    """
+    from hpc_lstm.model import fused_engine, tensorflow_runtime
+    from hpc_lstm.model.keras_engine import KerasEngine
+    from hpc_lstm.model.native import NoCompiler
+
+    name = config.train.engine
+    tf = tensorflow_runtime.start(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    if name == "fused" or (name == "auto" and not on_gpu and not fused_engine.unsuited(config)):
+        try:
+            return fused_engine.FusedEngine(config, rank=rank, threads=threads)
+        except NoCompiler as error:
+            if name == "fused":
+                raise InputError(f'train.engine: "fused": {error}') from None
+            log.info("training with Keras's LSTM, which is slower here than our own: %s", error)
     return KerasEngine(config, rank=rank, threads=threads)
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from hpc_lstm.model.parameters import Schema
-from hpc_lstm.model.scanned_lstm import scanned_lstm
 
 # Windows below which a part of a batch is not worth a thread of its own.
 LEAST_PART = 8
-# Windows up to which a part trains faster when XLA compiles it, measured (benchmarks/engines.py).
-MOST_COMPILED = 24
 
 
 class Forward:
     """Computes a stack of layers from the flat vector of their weights.
 
     On CPUs in float32 an LSTM layer is one TensorFlow operation that loops over time in C++ (``BlockLSTMV2``)
-    in place of several per row of the window, and the batch is cut into parts that run side by side. Small
-    parts are compiled by XLA in training (``scanned_lstm``). It is the same mathematics as the Keras layer's,
-    to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16, which these lack, the Keras layer itself is
-    used; in bfloat16 without cuDNN, whose gradient of an LSTM was wrong there (TensorFlow 2.21 on an H100).
+    in place of several per row of the window, and the batch is cut into parts that run side by side. It is the
+    same mathematics as the Keras layer's, to rounding. On GPUs, where Keras calls cuDNN, and in bfloat16, which
+    that operation lacks, the Keras layer itself is used; in bfloat16 without cuDNN, whose gradient of an LSTM was
+    wrong there (TensorFlow 2.21 on an H100).
 
     Args:
         tf: the module ``tensorflow``, started.
@@ -45,8 +42,6 @@ class Forward:
                 if isinstance(layer, keras.layers.LSTM) and layer.compute_dtype != "float32":
                     layer.use_cudnn = False
                 self._layers.append(("keras", layer))
-        self._compiles = any(kind == "block lstm" for kind, _ in self._layers)
-        self._compiled = tf.function(self._error_and_gradient, autograph=False, jit_compile=True)
 
     def __call__(self, flat: Any, inputs: Any, dropout_seed: Any = None) -> Any:
         """Forecasts [B, 1] of windows [B, T, F], B being static.
@@ -69,28 +64,11 @@ class Forward:
             targets: [B, 1].
             flat, inputs, dropout_seed: as above.
         """
-        tf, size = self._tf, int(inputs.shape[0])
-        sizes = self._sizes(inputs)
-        if not self._compiles or max(sizes) > MOST_COMPILED:
-            with tf.GradientTape() as tape:
-                tape.watch(flat)
-                loss = tf.reduce_mean(tf.square(self(flat, inputs, dropout_seed) - targets))
-            return loss, tape.gradient(loss, flat)
-        parts = zip(tf.split(inputs, sizes), tf.split(targets, sizes), strict=True)
-        found = [
-            self._compiled(flat, values, wanted, self._stream(dropout_seed, number))
-            for number, (values, wanted) in enumerate(parts)
-        ]
-        error, gradient = (tf.add_n(list(each)) for each in zip(*found, strict=True))
-        return error / size, gradient / size
-
-    def _error_and_gradient(self, flat: Any, values: Any, targets: Any, seed: Any) -> tuple[Any, Any]:
-        """Of one part, summed over its windows."""
         tf = self._tf
         with tf.GradientTape() as tape:
             tape.watch(flat)
-            error = tf.reduce_sum(tf.square(self._part(flat, values, seed, scanned=True) - targets))
-        return error, tape.gradient(error, flat)
+            loss = tf.reduce_mean(tf.square(self(flat, inputs, dropout_seed) - targets))
+        return loss, tape.gradient(loss, flat)
 
     def _sizes(self, inputs: Any) -> list[int]:
         """Windows of each part."""
@@ -104,7 +82,7 @@ class Forward:
             return None
         return dropout_seed + self._tf.constant([0, (part * len(self._layers)) << 40], self._tf.int64)
 
-    def _part(self, flat: Any, values: Any, dropout_seed: Any, scanned: bool = False) -> Any:
+    def _part(self, flat: Any, values: Any, dropout_seed: Any) -> Any:
         tf = self._tf
         weights = [
             tf.reshape(array, shape)
@@ -115,8 +93,7 @@ class Forward:
             count = len(layer.trainable_variables)
             own, at = weights[at : at + count], at + count
             if kind == "block lstm":
-                compute = scanned_lstm if scanned else block_lstm
-                hidden = compute(tf, tf.transpose(values, [1, 0, 2]), *own)
+                hidden = block_lstm(tf, tf.transpose(values, [1, 0, 2]), *own)
                 values = tf.transpose(hidden, [1, 0, 2]) if layer.return_sequences else hidden[-1]
             elif kind == "keras":
                 others = [v.value for v in layer.non_trainable_variables]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,8 +55,7 @@ class KerasEngine:
         self._forward = Forward(tf, self._model, self.schema, tensorflow_runtime.threads_in_force(tf))
         self._rule = optimizers.rule(tf, train.optimizer, self.schema.length)
         self._dropout_seed = (train.seed << 32) + rank
-        bytes_per_step = 4 * train.batch_size * window * features
-        self.steps_per_call = max(1, min(STEPS_PER_CALL, CALL_BYTES // bytes_per_step))
+        self.steps_per_call = steps_per_call(train.batch_size, window, features)
         self._steps = tf.function(
             self._take_steps,
             input_signature=[
@@ -103,25 +100,7 @@ class KerasEngine:
         return _forecast_all(self._tf, self._forecast, inputs)
 
     def save(self, path: str | PathLike[str]) -> None:
-        path = Path(path)
-        arrays = self.schema.unflatten(self.parameters())
-        for variable, array in zip(self._model.trainable_variables, arrays, strict=True):
-            variable.assign(array)
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".keras")
-            os.close(handle)
-            try:
-                self._model.save(temporary)
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written: {error.strerror or error}; "
-                "make room or choose another run directory"
-            ) from None
+        network.save(self._model, self.schema.unflatten(self.parameters()), path)
 
     def _take_steps(self, inputs: Any, targets: Any, rates: Any) -> Any:
         tf = self._tf
@@ -186,6 +165,11 @@ class SavedModel:
     def predict(self, inputs: Any) -> Any:
         """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
         return _forecast_all(self._tf, self._forecast, inputs)
+
+
+def steps_per_call(batch: int, window: int, features: int) -> int:
+    """Steps that an engine likes to take at once."""
+    return max(1, min(STEPS_PER_CALL, CALL_BYTES // (4 * batch * window * features)))
 
 
 def _weights(model: Any, arrays: Schema) -> np.ndarray:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpc_lstm.config import ModelConfig
+from hpc_lstm.errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -51,3 +57,31 @@ def build(
         )
     )
     return keras.Sequential(layers, name="hpc_lstm")
+
+
+def save(model: keras.Model, arrays: Sequence[np.ndarray], path: str | PathLike[str]) -> None:
+    """Write a network with these weights as a Keras file, whole or not at all.
+
+    Args:
+        arrays: of its trainable variables, in their order.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    path = Path(path)
+    for variable, array in zip(model.trainable_variables, arrays, strict=True):
+        variable.assign(array)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".keras")
+        os.close(handle)
+        try:
+            model.save(temporary)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; make room or choose another run directory"
+        ) from None

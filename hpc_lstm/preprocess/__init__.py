@@ -55,6 +55,16 @@ def backend(name: str, rows_share: float = 0.5) -> Any:
     return host
 
 
+def training_backend(settings: TrainConfig, world: World) -> Any:
+    """The backend for a run of training; the fused engine takes its batches on the host.
+
+    Raises:
+        CudaError: see ``backend``.
+    """
+    name = "host" if settings.engine == "fused" else settings.backend
+    return backend(name, rows_share(settings, world))
+
+
 def backend_here(settings: TrainConfig, world: World) -> Any:
     """The backend for a trained run, which may have been trained where there was a GPU: "cuda" is then "auto"."""
     return backend("host" if settings.backend == "host" else "auto", rows_share(settings, world))

@@ -1,8 +1,8 @@
 """CUDA C++ to machine code: compiled by nvcc or NVRTC on first use, and kept.
 
 Kernels are ``extern "C"`` functions in kernels/*.cu that include nothing and are told their types by macros. What is
-compiled stays in $HPC_LSTM_CACHE, else $XDG_CACHE_HOME/hpc_lstm, else ~/.cache/hpc_lstm, named by everything that
-it depends on. $HPC_LSTM_COMPILER = nvcc or nvrtc takes that compiler alone.
+compiled stays in the cache (``code_cache``), named by everything that it depends on. $HPC_LSTM_COMPILER = nvcc or
+nvrtc takes that compiler alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from hpc_lstm import code_cache
 from hpc_lstm.errors import CudaError, HpcLstmError
 
 Defines = Mapping[str, str | int]
@@ -190,11 +191,11 @@ def _build(
         return compiler.compile(source, file, target, options)
     parts = [hashlib.sha256(source).hexdigest(), file, target, options, compiler.identity]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    place = _cache_place(f"{Path(file).stem}-{target}-{key}")
-    code = _read_kept(place)
+    place = code_cache.place(f"{Path(file).stem}-{target}-{key}")
+    code = code_cache.read(place)
     if code is None:
         code, said = compiler.compile(source, file, target, options)
-        _keep(place, code)
+        code_cache.keep(place, code)
         return code, said
     return code, ""
 
@@ -434,47 +435,3 @@ def _read_resources(said: str) -> dict[str, Resources]:
 def _number(pattern: str, line: str) -> int:
     match = re.search(pattern, line)
     return int(match[1]) if match else 0
-
-
-# -- cache ---------------------------------------------------------------------------------------------
-
-_DIGEST = hashlib.sha256().digest_size
-
-
-def _cache_place(name: str) -> Path | None:
-    """The file that keeps the code of this name; None if there is no folder for it."""
-    for variable, below in (("HPC_LSTM_CACHE", ""), ("XDG_CACHE_HOME", "hpc_lstm")):
-        if folder := os.environ.get(variable):
-            return Path(folder, below, name)
-    try:
-        return Path.home() / ".cache" / "hpc_lstm" / name
-    except RuntimeError:  # a user without a home
-        return None
-
-
-def _read_kept(place: Path | None) -> bytes | None:
-    """Code that was kept; None if there is none, or if it is not what was written."""
-    if place is None:
-        return None
-    try:
-        kept = place.read_bytes()
-    except OSError:
-        return None
-    digest, code = kept[:_DIGEST], kept[_DIGEST:]
-    return code if digest == hashlib.sha256(code).digest() else None
-
-
-def _keep(place: Path | None, code: bytes) -> None:
-    """Write a digest, then the code; other processes see all of it or nothing. Not being able to is no error."""
-    if place is None:
-        return
-    with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f"{place.name[:40]}.tmp-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
-            os.replace(temporary, place)
-        except OSError:
-            os.unlink(temporary)
-            raise

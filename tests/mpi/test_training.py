@@ -76,7 +76,7 @@ def test_run_directory_is_complete(whole: tuple[Path, Path]) -> None:
         assert (run / name).stat().st_size > 0, name
     assert list((run / "tensorboard").iterdir())
     metrics = json.loads((run / "metrics.json").read_text())
-    assert (metrics["ranks"], metrics["engine"], metrics["backend"]) == (2, "keras", "host")
+    assert (metrics["ranks"], metrics["engine"], metrics["backend"]) == (2, "fused", "host")
     for part in ("validation", "test"):
         for method in ("model", "persistence", "drift"):
             assert {"rmse", "mae", "mape", "mase", "directional_accuracy"} <= metrics[part][method].keys()

@@ -216,12 +216,6 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
         config.load(binary)
 
 
-@pytest.mark.parametrize("key", ["train.engine=fused"])
-def test_what_this_version_cannot_do_is_refused(write, key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{key.split('=')[0]}: .*not available in this version"):
-        config.load(write(MINIMAL), [key])
-
-
 @pytest.mark.parametrize(
     ("more", "words"),
     [

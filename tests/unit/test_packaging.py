@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     names = zipfile.ZipFile(wheel).namelist()
     modules = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*.py")}
     inside = {n for n in names if ".dist-info/" not in n}
-    kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").glob("*.cu")}
+    kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").iterdir()}
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
