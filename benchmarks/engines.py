@@ -1,12 +1,12 @@
-"""Is the engine as fast as ``keras.fit``? Samples a second of both, on the same model and windows and this
-CPU.
+"""How fast are the engines beside ``keras.fit``? Samples a second of all three, on the same model and windows and
+this CPU.
 
     python benchmarks/engines.py [--quick]
 
-The two train in turns, the engine first, so that whatever else the machine does meets both alike. Each lives
+They train in turns, so that whatever else the machine does meets all alike. Each lives
 in a process of its own, because threads are set once per process. ``keras.fit`` runs in its best settings:
 without XLA (which is slower here), on in-memory arrays of windows, with the best of three
-``steps_per_execution`` and of TensorFlow's own threads and the engine's. The engine's time includes shuffling
+``steps_per_execution`` and of TensorFlow's own threads and the Keras engine's. The engines' time includes shuffling
 and cutting each batch out of the rows.
 """
 
@@ -27,6 +27,7 @@ from machine import describe, write_results
 WINDOW, FEATURES, DROPOUT = 60, 1, 0.2
 STEPS_PER_EXECUTION = (1, 8, 32)
 FIT_THREADS = ("tensorflow", "engine")
+ENGINES = ("fused", "keras")
 
 
 def data(batch: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,30 +37,30 @@ def data(batch: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, rows[WINDOW:, :1].copy()
 
 
-def settings(units: int, batch: int) -> Any:
+def settings(units: int, batch: int, engine: str = "auto") -> Any:
     from hpc_lstm import config
 
     return config.parse(
         {
             "data": {"store": "none", "window": WINDOW, "features": ["close"] * FEATURES},
             "model": {"units": units, "dropout": DROPOUT},
-            "train": {"batch_size": batch},
+            "train": {"batch_size": batch, "engine": engine},
         },
         "benchmark",
     )
 
 
 class EngineRunner:
-    """This package's engine, fed as the training loop feeds it."""
+    """One of this package's engines, fed as the training loop feeds it."""
 
     def __init__(self, threads: int, variant: str) -> None:
-        self._threads = threads
+        self._threads, self._name = threads, variant
 
     def prepare(self, units: int, batch: int, option: int) -> None:
         from hpc_lstm.model import engine
 
         self._batch = batch
-        self._engine = engine.create(settings(units, batch), threads=self._threads)
+        self._engine = engine.create(settings(units, batch, self._name), threads=self._threads)
 
     def run(self, steps: int) -> float:
         from hpc_lstm.preprocess import host
@@ -140,10 +141,11 @@ def serve(kind: str, variant: str, threads: int) -> None:
 def measure(
     workers: dict[str, Worker], units: int, batch: int, repeats: int, seconds: float
 ) -> dict[str, Any]:
-    """One case: samples a second of both, and their ratio turn by turn."""
-    engine = workers["ours"]
-    engine.ask("prepare", units, batch, 0)
-    engine.ask("run", 64)
+    """One case: samples a second of all, and their ratios turn by turn."""
+    engines = [workers[name] for name in ENGINES]
+    for engine in engines:
+        engine.ask("prepare", units, batch, 0)
+        engine.ask("run", 64)
     trials = {}
     for threads in FIT_THREADS:
         for option in STEPS_PER_EXECUTION:
@@ -156,21 +158,25 @@ def measure(
     fit.ask("run", 64)
     # Turns are long enough for what a call of fit costs once not to count.
     steps = 32 * max(2, round(seconds / (trials[threads, option] / 2)))
-    turns = [(engine.ask("run", steps), fit.ask("run", steps)) for _ in range(repeats)]
-    samples = [[batch * steps / wall for wall in turn] for turn in turns]
-    ratios = [ours / theirs for ours, theirs in samples]
+    names = (*ENGINES, "fit")
+    turns = [[one.ask("run", steps) for one in (*engines, fit)] for _ in range(repeats)]
+    samples = {name: [batch * steps / turn[at] for turn in turns] for at, name in enumerate(names)}
     return {
         "units": units,
         "batch": batch,
         "steps": steps,
-        "engine_samples_per_s": [round(ours) for ours, _ in samples],
-        "fit_samples_per_s": [round(theirs) for _, theirs in samples],
+        "samples_per_s": {name: [round(each) for each in samples[name]] for name in names},
         "fit_steps_per_execution": option,
         "fit_threads": threads,
-        "ratio_median": round(statistics.median(ratios), 2),
-        "ratio_min": round(min(ratios), 2),
-        "ratio_max": round(max(ratios), 2),
+        "fused_over": {name: compared(samples["fused"], samples[name]) for name in names[1:]},
     }
+
+
+def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Ratios turn by turn."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    found = {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def main() -> None:
@@ -183,18 +189,19 @@ def main() -> None:
         serve(*options.worker, options.threads)
         return
     cases = [(16, 16)] if options.quick else [(units, batch) for units in (16, 64) for batch in (16, 64, 256)]
-    workers = {"ours": Worker("engine", options.threads)}
+    workers = {name: Worker("engine", options.threads, name) for name in ENGINES}
     workers |= {name: Worker("fit", options.threads, name) for name in FIT_THREADS}
-    print("units batch   engine      fit  samples/s     ratio (min-max)   fit: steps_per_execution, threads")
+    print("units batch    fused    keras      fit  samples/s   fused over keras, fit (least-most)")
     results = []
     for units, batch in cases:
         found = measure(workers, units, batch, 2 if options.quick else 5, 1.0 if options.quick else 3.0)
         results.append(found)
-        ours = statistics.median(found["engine_samples_per_s"])
-        theirs = statistics.median(found["fit_samples_per_s"])
-        spread = f"({found['ratio_min']:.2f}-{found['ratio_max']:.2f})"
+        speeds = "".join(f"{statistics.median(each):9.0f}" for each in found["samples_per_s"].values())
+        ratios = "   ".join(
+            f"{r['median']:.2f} ({r['least']:.2f}-{r['most']:.2f})" for r in found["fused_over"].values()
+        )
         print(
-            f"{units:5} {batch:5} {ours:8.0f} {theirs:8.0f} {found['ratio_median']:19.2f} {spread}"
+            f"{units:5} {batch:5}{speeds}             {ratios}"
             f"   {found['fit_steps_per_execution']}, {found['fit_threads']}",
             flush=True,
         )

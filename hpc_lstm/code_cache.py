@@ -1,6 +1,7 @@
 """Where machine code that was compiled on this machine is kept, so that it need not be compiled again.
 
-In $HPC_LSTM_CACHE, else $XDG_CACHE_HOME/hpc_lstm, else ~/.cache/hpc_lstm; many processes may read and write it at once.
+In $HPC_LSTM_CACHE, else $XDG_CACHE_HOME/hpc_lstm, else ~/.cache/hpc_lstm. Many processes of one user may read and
+write it at once; what others have put there is not taken.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ def place(name: str) -> Path | None:
 
 
 def read(file: Path | None) -> bytes | None:
-    """Code that was kept; None if there is none, or if it is not what was written."""
+    """Code that was kept; None if there is none, or not what was written, or if another user may have written it."""
     if file is None:
         return None
     try:
-        kept = file.read_bytes()
+        with file.open("rb") as stream:
+            about = os.fstat(stream.fileno())
+            if about.st_uid not in (0, os.geteuid()) or about.st_mode & 0o022:
+                return None
+            kept = stream.read()
     except OSError:
         return None
     digest, code = kept[:_DIGEST], kept[_DIGEST:]

@@ -9,6 +9,7 @@ Names and what stands under them:
     meeting/...                 windows and losses since the ranks last met
     best/...                    the best validation loss; its weights on rank 0 alone
     threads                     CPU threads of this rank: the last bits of a sum depend on them
+    computed_by                 name of the engine: masks of dropout and the last bits depend on it
     sync/...                    where the cluster stands among others, on rank 0 alone: see ``sync.clusters``
     data                        digest of the prices that the run is trained on
 """
@@ -49,6 +50,7 @@ def take(training: Training) -> dict[str, Any]:
         "meeting/loss_sum": training.since_meeting.loss_sum(),
         "steps_per_epoch": training.pace.steps_per_epoch,
         "threads": training.threads,
+        "computed_by": training.engine.name,
         "best/loss": training.selection.loss,
         "best/step": training.selection.step,
         "best/stale": training.selection.stale,
@@ -91,6 +93,12 @@ def go_on(training: Training) -> bool:
         log.warning(
             "the run had %d threads a rank, now it has %d: the last bits of its results will differ; set train.threads",
             *(int(found.state["threads"]), training.threads),
+        )
+    before = str(found.state.get("computed_by", training.engine.name))
+    if training.config.train.deterministic and before != training.engine.name:
+        log.warning(
+            "the run was computed by the engine %s, now by %s: its results will differ; set train.engine",
+            *(before, training.engine.name),
         )
     return True
 

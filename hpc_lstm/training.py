@@ -108,7 +108,8 @@ class Training:
             self.data = preprocess.prepare(self.store, config.data, world, backend)
             self.parts.callback(self.data.close)
         self.backend_name = backend.name
-        self.engine = world.together(lambda: engines.create(config, rank=world.rank, threads=self.threads))
+        name = engines.choose(config, threads=self.threads, world=world)
+        self.engine = engines.create(config, rank=world.rank, threads=self.threads, name=name)
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = pace.plan(config, self.data.index.total("train"), world.size)
         on_gpu = bool(self.engine.device_vectors(moments=False))

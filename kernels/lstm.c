@@ -8,7 +8,7 @@
  * - A product's tile of ROWS windows by 4 vectors stays in registers over the whole inner dimension.
  * - Backwards, one product gives what goes to the step before and to the layer below; the weights' gradients are
  *   added up for some steps at a time, while these lie in the cache.
- * - Windows are taken in blocks whose states fit into the cache.
+ * - Windows are taken in blocks, so that what is remembered of them stays in the last level of the cache.
  *
  * Units are padded to whole vectors: weights of padded units are 0, so they stay 0 and change nothing.
  */
@@ -16,8 +16,15 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
-/* A tile is ROWS x 4 vectors in registers, beside 4 of the weights' and 1 of the windows'. */
+#ifdef __FAST_MATH__
+#error "needs the arithmetic that is written: compile without fast math"
+#endif
+
+/* A tile is ROWS x 4 vectors in registers, beside one of the windows' and, where they fit, 4 of the weights'. */
 #if defined(__AVX512F__)
 #define LANES 16
 #define ROWS 6
@@ -34,8 +41,7 @@
 
 /* Rows of a block of steps whose gradients are added up at once. */
 #define CHUNK 128
-/* Windows of a block, and layers, at most. */
-#define LSTM_MOST_AT_ONCE 64
+/* Layers, at most. */
 #define MAX_LAYERS 16
 
 #if defined(__clang__)
@@ -65,7 +71,7 @@ INLINE int64_t padded(int64_t units) { return blocks(units) * LANES; }
 
 /* -- elementary functions ------------------------------------------------------------------------------------------- */
 
-/* e^x for |x| <= 44, to 1e-7: 2^n by the exponent's bits, the rest by a polynomial (Cephes' expf). */
+/* e^x for |x| <= 44, to 1e-7 of it: 2^n by the exponent's bits, the rest by a polynomial (Cephes' expf). */
 INLINE vec exponential(vec x) {
     const float magic = 12582912.0f; /* adding it rounds to a whole number in the lowest bits */
     vec shifted = x * 1.44269504f + magic;
@@ -77,7 +83,7 @@ INLINE vec exponential(vec x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    return (vec)((ivec)p + ((ivec)shifted << 23));
+    return choose(x == x, (vec)((ivec)p + ((ivec)shifted << 23)), x);
 }
 
 /* x within +-44, and NaN for NaN. */
@@ -86,6 +92,7 @@ INLINE vec bounded(vec x) {
     return choose(x < -44.0f, all(-44.0f), x);
 }
 
+/* To 1e-7, of 1 and not of themselves. */
 INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(bounded(-x))); }
 INLINE vec hyperbolic_tangent(vec x) { return 2.0f / (1.0f + exponential(bounded(-2.0f * x))) - 1.0f; }
 
@@ -180,6 +187,7 @@ struct trace {
 
 struct workspace {
     float *windows; /* the inputs, rows first */
+    float *outputs;
     float *state;   /* what the loss changes by with a step's outputs, as told by the step after */
     float *change;  /* and with its cells */
     struct trace layer[MAX_LAYERS];
@@ -197,6 +205,7 @@ static int64_t lay_out(const struct network *net, int64_t windows, float *base, 
     const int64_t width = padded(net->units), rows = net->rows * windows;
     int64_t at = 0;
     work->windows = take(base, &at, rows * net->features);
+    work->outputs = take(base, &at, windows);
     work->state = take(base, &at, windows * width);
     work->change = take(base, &at, windows * width);
     for (int l = 0; l < net->layers; l++) {
@@ -456,6 +465,33 @@ static void forecast(const struct network *net, const float *packed, const float
     }
 }
 
+/* Numbers too small for float32's exponent become 0 in this thread, until what it returns is put back: gradients fade
+ * away over long windows, and many processors take a hundred cycles for each such number. */
+static uint64_t without_denormals(void) {
+#if defined(__SSE__)
+    const unsigned int before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+#elif defined(__aarch64__)
+    uint64_t before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | (1ull << 24)));
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void with_denormals(uint64_t before) {
+#if defined(__SSE__)
+    _mm_setcsr((unsigned int)before);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+#else
+    (void)before;
+#endif
+}
+
 /* -- what Python calls ---------------------------------------------------------------------------------------------- */
 
 /* Sizes are in numbers of 4 bytes. */
@@ -531,17 +567,17 @@ double lstm_error(const struct network *net, const float *packed, const float *w
     const int top = net->layers - 1;
     const float *dense = packed + panels_offset(net, net->layers);
     float *dense_gradient = gradient + panels_offset(net, net->layers);
-    float outputs[LSTM_MOST_AT_ONCE];
+    const uint64_t mode = without_denormals();
     double error = 0;
     memset(gradient, 0, sizeof(float) * lstm_gradient_size(net));
     for (int64_t from = 0; from < count; from += at_once) {
         const int64_t some = count - from < at_once ? count - from : at_once;
         struct workspace work;
         lay_out(net, some, workspace, &work);
-        forecast(net, packed, windows + from * net->rows * features, some, first + from, keys, &work, outputs);
+        forecast(net, packed, windows + from * net->rows * features, some, first + from, keys, &work, work.outputs);
         const float *last = work.layer[top].steps + net->rows * some * width;
         for (int64_t w = 0; w < some; w++) {
-            const float off = outputs[w] - targets[from + w];
+            const float off = work.outputs[w] - targets[from + w];
             error += (double)off * off;
             dense_gradient[width] += 2 * off;
             for (int64_t u = 0; u < width; u++) {
@@ -558,27 +594,30 @@ double lstm_error(const struct network *net, const float *packed, const float *w
                      gradient + panels_offset(net, l));
         }
     }
+    with_denormals(mode);
     return error;
 }
 
 /* Forecasts of windows [count, rows, features], without dropout. */
 void lstm_forecast(const struct network *net, const float *packed, const float *windows, int64_t count,
                    int64_t at_once, float *workspace, float *outputs) {
+    const uint64_t mode = without_denormals();
     for (int64_t from = 0; from < count; from += at_once) {
         const int64_t some = count - from < at_once ? count - from : at_once;
         struct workspace work;
         lay_out(net, some, workspace, &work);
         forecast(net, packed, windows + from * net->rows * net->features, some, 0, NULL, &work, outputs + from);
     }
+    with_denormals(mode);
 }
 
-/* One step of Adam on n weights; `rate` holds the corrections of both means. */
-void lstm_adam(int64_t n, float *weights, float *means, float *squares, const float *gradient, float rate, float keep_1,
-               float keep_2, float epsilon) {
+/* One step of Adam on n weights. `rate` holds the corrections of both means, of which `take` is what a step adds. */
+void lstm_adam(int64_t n, float *weights, float *means, float *squares, const float *gradient, float rate, float take_1,
+               float take_2, float epsilon) {
     for (int64_t i = 0; i < n; i++) {
         const float g = gradient[i];
-        means[i] += (g - means[i]) * keep_1;
-        squares[i] += (g * g - squares[i]) * keep_2;
+        means[i] += (g - means[i]) * take_1;
+        squares[i] += (g * g - squares[i]) * take_2;
         weights[i] -= rate * means[i] / (sqrtf(squares[i]) + epsilon);
     }
 }

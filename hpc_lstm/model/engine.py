@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from os import PathLike
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,9 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.losses import Loss
 from hpc_lstm.model.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
+
+if TYPE_CHECKING:
+    from hpc_lstm.world import World
 
 log = logging.getLogger(__name__)
 
@@ -94,30 +97,57 @@ class Forecaster(Protocol):
         """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
 
 
-def create(config: RunConfig, *, rank: int = 0, threads: int = 1) -> Engine:
-    """The engine that ``config.train.engine`` names; "auto" takes the fastest that works here.
+def choose(config: RunConfig, *, threads: int = 1, world: World | None = None) -> str:
+    """The engine that ``config.train.engine`` names; "auto" takes the fastest that works on all ranks.
+
+    Collective over the ranks of ``world``. The first rank of a node compiles for the others.
+
+    Raises:
+        InputError: the engine that is asked for cannot train this network, or not here; on all ranks.
+    """
+    from hpc_lstm.model import fused_engine, tensorflow_runtime
+
+    name = config.train.engine
+    if name == "keras":
+        return name
+
+    def problem() -> str:
+        tf = tensorflow_runtime.start(threads, config.train.deterministic)
+        if name == "auto" and tf.config.list_physical_devices("GPU"):
+            return "there is a GPU"
+        return fused_engine.problem(config)
+
+    if world is None:
+        problems = [problem()]
+    else:
+        own = problem() if world.local_rank == 0 else None
+        world.barrier()
+        problems = world.gather(problem() if own is None else own)
+    found = next(filter(None, problems), "")
+    if not found:
+        return "fused"
+    if name == "fused":
+        error = InputError(f'train.engine: "fused": {found}; use "auto"')
+        raise error if world is None else world.agreed(error)
+    log.info("engine keras, not fused: %s", found)
+    return "keras"
+
+
+def create(config: RunConfig, *, rank: int = 0, threads: int = 1, name: str = "") -> Engine:
+    """An engine.
 
     Args:
         rank: dropout differs between ranks; initial weights do not.
         threads: CPU threads of this rank.
-
-    Raises:
-        InputError: the engine that is asked for cannot train this network, or not here.
+        name: what ``choose`` found for all ranks; "": what it finds for this one.
     """
-    from hpc_lstm.model import fused_engine, tensorflow_runtime
-    from hpc_lstm.model.keras_engine import KerasEngine
-    from hpc_lstm.model.native import NoCompiler
+    threads = threads or len(os.sched_getaffinity(0))
+    if (name or choose(config, threads=threads)) == "fused":
+        from hpc_lstm.model.fused_engine import FusedEngine
 
-    name = config.train.engine
-    tf = tensorflow_runtime.start(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if name == "fused" or (name == "auto" and not on_gpu and not fused_engine.unsuited(config)):
-        try:
-            return fused_engine.FusedEngine(config, rank=rank, threads=threads)
-        except NoCompiler as error:
-            if name == "fused":
-                raise InputError(f'train.engine: "fused": {error}') from None
-            log.info("training with Keras's LSTM, which is slower here than our own: %s", error)
+        return FusedEngine(config, rank=rank, threads=threads)
+    from hpc_lstm.model.keras_engine import KerasEngine
+
     return KerasEngine(config, rank=rank, threads=threads)
 
 

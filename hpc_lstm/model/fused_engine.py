@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from os import PathLike
 from typing import Any
 
@@ -25,8 +25,10 @@ from hpc_lstm.model.optimizers import Adam
 from hpc_lstm.model.parameters import schema
 
 MAX_LAYERS = 16
-# Windows that are computed together: their states lie in the processor's cache. Whole tiles of all processors.
+# Windows that are computed together, measured: whole tiles on all processors, and what is remembered of them stays
+# in the last level of the cache. Fewer where they would take more than this.
 AT_ONCE = 24
+WORKSPACE_BYTES = 256 * 2**20
 # Windows below which a part of a batch is not worth a thread of its own.
 LEAST_PART = 6
 ALIGNMENT = 64
@@ -47,8 +49,8 @@ class _Network(ctypes.Structure):
 class FusedEngine:
     """Trains the network on this rank's CPU cores; see ``engine.Engine`` for what each method gives.
 
-    The batch is cut into a part for each thread. Bits are the same for the same number of threads on the same
-    processor. Dropout masks depend on seed, rank, step, window and unit alone.
+    The batch is cut into a part for each thread. Bits are the same for the same number of threads, processor and
+    compiler. Dropout masks depend on seed, rank, step, layer, unit, the window's place in the batch and its row alone.
 
     Args:
         config: its ``data``, ``model`` and ``train`` sections count.
@@ -66,10 +68,11 @@ class FusedEngine:
         if problem:
             raise InputError(f'train.engine: "fused" {problem}; use "auto"')
         train, window, features = config.train, config.data.window, len(config.data.features)
-        self._kernels = _Kernels(
-            native.library("lstm"),
-            _Network(config.model.layers, config.model.units, features, window, config.model.dropout),
+        network_of_c = _Network(
+            config.model.layers, config.model.units, features, window, config.model.dropout
         )
+        self._kernels = _Kernels(_library(), network_of_c)
+        self._window = window, features
         threads = threads or len(os.sched_getaffinity(0))
         tensorflow_runtime.start(threads, train.deterministic)
         self._model = network.build(config.model, window, features, train.seed)
@@ -86,6 +89,9 @@ class FusedEngine:
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> float:
         inputs, targets = (np.ascontiguousarray(array, np.float32) for array in (inputs, targets))
+        self._check(inputs, 4)
+        if targets.shape != (*inputs.shape[:2], 1):
+            raise ValueError(f"targets of shape {targets.shape} for inputs of shape {inputs.shape}")
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), len(inputs))
         losses = [self._take_step(*one) for one in zip(inputs, targets, rates, strict=True)]
         return float(np.mean(losses))
@@ -94,6 +100,8 @@ class FusedEngine:
         return self._flat.copy()
 
     def set_parameters(self, flat: np.ndarray) -> None:
+        if np.shape(flat) != self._flat.shape:
+            raise ValueError(f"weights of shape {self._flat.shape} expected, got {np.shape(flat)}")
         self._flat[:] = flat
 
     def moments(self) -> np.ndarray:
@@ -101,9 +109,7 @@ class FusedEngine:
 
     def set_moments(self, flat: np.ndarray) -> None:
         if np.shape(flat) != self._moments.shape:
-            raise ValueError(
-                f"moments of shape {list(self._moments.shape)} expected, got {list(np.shape(flat))}"
-            )
+            raise ValueError(f"moments of shape {self._moments.shape} expected, got {np.shape(flat)}")
         self._moments[:] = flat
 
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
@@ -117,9 +123,10 @@ class FusedEngine:
 
     def predict(self, inputs: Any) -> np.ndarray:
         windows = np.ascontiguousarray(inputs, np.float32)
+        self._check(windows, 3)
         outputs = np.empty(len(windows), np.float32)
         self._kernels.pack(self._flat, self._packed)
-        self._together(
+        self._in_parts(
             lambda worker, start, stop: worker.forecast(
                 self._packed, windows[start:stop], outputs[start:stop]
             ),
@@ -130,11 +137,15 @@ class FusedEngine:
     def save(self, path: str | PathLike[str]) -> None:
         network.save(self._model, self.schema.unflatten(self._flat), path)
 
+    def _check(self, windows: np.ndarray, axes: int) -> None:
+        if windows.ndim != axes or windows.shape[-2:] != self._window:
+            raise ValueError(f"windows of {self._window} rows and features expected, got {windows.shape}")
+
     def _take_step(self, inputs: np.ndarray, targets: np.ndarray, rate: np.float32) -> float:
         size = len(inputs)
         keys = np.array([self._dropout_key, self._taken % 2**32], np.uint32)
         self._kernels.pack(self._flat, self._packed)
-        errors = self._together(
+        errors = self._in_parts(
             lambda worker, start, stop: worker.error(
                 self._packed, inputs[start:stop], targets[start:stop], start, keys
             ),
@@ -142,7 +153,7 @@ class FusedEngine:
         )
         self._kernels.collect(self._workers[: len(errors)], 1 / size, self._gradient)
         if self._clip_norm > 0:
-            norm = float(np.linalg.norm(self._gradient))
+            norm = float(np.sqrt(np.square(self._gradient, dtype=np.float64).sum()))
             self._gradient *= np.float32(self._clip_norm / max(norm, self._clip_norm))
         self._taken += 1
         if len(self._moments):
@@ -151,7 +162,7 @@ class FusedEngine:
             self._flat -= rate * self._gradient
         return sum(errors) / size
 
-    def _together(self, work: Callable[[_Worker, int, int], float], size: int) -> list[float]:
+    def _in_parts(self, work: Callable[[_Worker, int, int], float], size: int) -> list[float]:
         """What ``work`` gives for each part of ``size`` windows, from start to stop; the first in this thread."""
         parts = max(1, min(len(self._workers), size // LEAST_PART))
         bounds = [part * size // parts for part in range(parts + 1)]
@@ -159,7 +170,10 @@ class FusedEngine:
         if self._pool is not None:
             for worker, start, stop in zip(self._workers[1:], bounds[1:], bounds[2:], strict=False):
                 others.append(self._pool.submit(work, worker, start, stop))
-        return [work(self._workers[0], 0, bounds[1]), *(other.result() for other in others)]
+        try:
+            return [work(self._workers[0], 0, bounds[1]), *(other.result() for other in others)]
+        finally:
+            wait(others)  # whatever ends this call, nobody writes any more
 
 
 def unsuited(config: RunConfig) -> str:
@@ -169,6 +183,40 @@ def unsuited(config: RunConfig) -> str:
     if config.model.layers > MAX_LAYERS:
         return f"takes up to {MAX_LAYERS} layers, and model.layers is {config.model.layers}"
     return ""
+
+
+def problem(config: RunConfig) -> str:
+    """Why this engine cannot train what ``config`` describes on this machine, or ""."""
+    try:
+        _library()
+    except native.NoCompiler as error:
+        return str(error)
+    return unsuited(config)
+
+
+def _library() -> ctypes.CDLL:
+    """The functions of kernels/lstm.c, tried out.
+
+    Raises:
+        NoCompiler: they cannot be compiled, or compute something else than what is written.
+    """
+    library = native.library("lstm")
+    kernels = _Kernels(library, _Network(1, 1, 1, 2, 0.0))
+    weights = np.array([0.3, -1.2, 0.7, 2.0, 0.5, 0.9, -0.4, 0.1, 0.2, 1.0, -0.3, 0.6, 1.5, 0.25], np.float32)
+    windows, outputs = np.array([[[0.8], [-0.6]], [[30.0], [1e-3]]], np.float32), np.empty(2, np.float32)
+    packed = kernels.packed()
+    kernels.pack(weights, packed)
+    _Worker(kernels).forecast(packed, windows, outputs)
+    kernel, recurrent, bias = weights[:12].astype(float).reshape(3, 4)
+    h = c = np.zeros(2)
+    for x in windows[:, :, 0].T.astype(float):
+        sums = np.outer(x, kernel) + np.outer(h, recurrent) + bias
+        i, f, _, o = 1 / (1 + np.exp(-sums.T))
+        c = f * c + i * np.tanh(sums[:, 2])
+        h = o * np.tanh(c)
+    if not np.allclose(outputs, h * weights[12] + weights[13], rtol=0, atol=1e-5):
+        raise native.NoCompiler("the C compiler's code computes something else; name another compiler in CC")
+    return library
 
 
 class _Kernels:
@@ -244,7 +292,9 @@ class _Worker:
     def __init__(self, kernels: _Kernels) -> None:
         self._kernels = kernels
         self.gradient = aligned(kernels.call_gradient_size(kernels.net))
-        self._workspace = aligned(kernels.call_workspace_size(kernels.net, AT_ONCE))
+        one = 4 * kernels.call_workspace_size(kernels.net, 1)
+        self._at_once = max(1, min(AT_ONCE, WORKSPACE_BYTES // one))
+        self._workspace = aligned(kernels.call_workspace_size(kernels.net, self._at_once))
 
     def error(
         self, packed: np.ndarray, inputs: np.ndarray, targets: np.ndarray, first: int, keys: np.ndarray
@@ -253,7 +303,7 @@ class _Worker:
         return self._kernels.call_error(
             self._kernels.net,
             *(packed.ctypes.data, inputs.ctypes.data, targets.ctypes.data),
-            *(len(inputs), first, AT_ONCE),
+            *(len(inputs), first, self._at_once),
             *(keys.ctypes.data, self._workspace.ctypes.data, self.gradient.ctypes.data),
         )
 
@@ -261,7 +311,7 @@ class _Worker:
         """Forecasts of some windows, into ``outputs``."""
         self._kernels.call_forecast(
             self._kernels.net,
-            *(packed.ctypes.data, inputs.ctypes.data, len(inputs), AT_ONCE),
+            *(packed.ctypes.data, inputs.ctypes.data, len(inputs), self._at_once),
             *(self._workspace.ctypes.data, outputs.ctypes.data),
         )
         return 0.0

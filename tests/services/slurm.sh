@@ -12,7 +12,8 @@
 #   SLURM_ROOT=/tmp/hpc-lstm-slurm-alpha   its folder
 #
 # All listens to this machine's own names. The GPUs are device nodes without a driver behind them: Slurm counts and
-# binds them. Partition "gpu" is everyone's; "closed" takes the account "staff" alone. No daemon keeps accounts.
+# binds them. Partition "gpu" is everyone's; jobs in "urgent" take the nodes of those in "gpu", which are queued again;
+# "closed" takes the account "staff" alone. No daemon keeps accounts.
 set -euo pipefail
 
 NAME=${SLURM_NAME:-alpha}
@@ -71,12 +72,15 @@ SlurmdTimeout=20
 EnforcePartLimits=ALL
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobCompType=jobcomp/none
 GresTypes=gpu
 $(for n in 1 2 3; do
         echo "NodeName=$NAME-n$n NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((PORT + n)) CPUs=8 RealMemory=8000 Gres=gpu:4"
     done)
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=1-0 State=UP
 PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=1-0 State=UP
 X
     echo "NodeName=$NAME-n[1-3] Name=gpu File=$gpus[0-3]" >"$ROOT/gres.conf"

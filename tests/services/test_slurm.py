@@ -350,7 +350,9 @@ def test_two_clusters_of_which_one_is_preempted_end_with_one_model(
         )
     log = tmp_path / "beta" / "runs" / "beta" / "job" / "log" / "rank-00000.log"
     other_slurm.wait(lambda: log.exists() and "round 2 has closed" in log.read_text(), jobs[other_slurm])
-    assert other_slurm.run("scontrol", "requeue", jobs[other_slurm]).returncode == 0
+    urgent = ("--partition=urgent", "--nodes=3", "--exclusive", "--wrap=sleep 3")
+    in_its_place = other_slurm.sbatch(tmp_path / "alpha", *urgent)
+    assert other_slurm.ended(in_its_place) == "COMPLETED"
     assert [cluster.ended(job) for cluster, job in jobs.items()] == ["COMPLETED", "COMPLETED"]
     assert other_slurm.field(jobs[other_slurm], "Restarts") == "1"
     for name in ("alpha", "beta"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.model import engine as engines
-from hpc_lstm.model import native
+from hpc_lstm.model import fused_engine, native
 from hpc_lstm.model.fused_engine import AT_ONCE, FusedEngine
 from hpc_lstm.model.parameters import Schema, schema
 
@@ -177,8 +178,9 @@ def test_code_for_other_processors_is_right_as_well(processor: str, monkeypatch:
     monkeypatch.setattr(
         native,
         "compiler",
-        lambda: native.Compiler(found.command, (f"-march={processor}",), found.version, processor),
+        lambda: native.Compiler(found.command, f"-march={processor}", found.version),
     )
+    monkeypatch.setattr(native, "processor", lambda: [processor])
     for units, batch in ((3, 1), (16, 7), (35, 20), (64, 30)):
         one = fused(2, units, 3, 5, batch, dropout=0.2, optimizer="sgd")
         compare(one, np.random.default_rng(units), 0.2, batch, 5)
@@ -260,7 +262,22 @@ def test_batches_on_a_gpu_are_not_for_it() -> None:
 
 
 @pytest.fixture
-def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def real_compiler() -> str:
+    """Where gcc is, or clang, or cc."""
+    found = next(filter(None, (shutil.which(name) for name in ("gcc", "clang", "cc"))), None)
+    assert found is not None
+    return found
+
+
+def compiler_of(path: Path, body: str) -> Path:
+    """A program that knows its version, and does ``body`` if it is asked for more."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{body}\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def no_compiler(real_compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder of PATH, empty; and an empty cache."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -276,7 +293,7 @@ def test_without_a_compiler_auto_is_keras_and_fused_says_why(
     caplog.set_level("INFO", "hpc_lstm")
     config = configuration.parse({"data": {"store": "none"}}, "test")
     assert engines.create(config, threads=1).name == "keras"
-    assert "no C compiler found (cc, gcc, clang)" in caplog.text
+    assert "engine keras, not fused: no C compiler found (cc, gcc, clang)" in caplog.text
     config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
     with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found'):
         engines.create(config, threads=1)
@@ -286,15 +303,39 @@ def test_without_a_compiler_auto_is_keras_and_fused_says_why(
 def test_a_broken_compiler_is_named(
     code: int, said: str, no_compiler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = no_compiler / "cc"
     told = "echo 'hello.c: error: out of luck' >&2" if code == 1 else ""
-    broken.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{told}\nexit {code}\n')
-    broken.chmod(0o755)
+    broken = compiler_of(no_compiler / "cc", f"{told}\nexit {code}")
     monkeypatch.setenv("CC", f"{broken} -m64")
     with pytest.raises(native.NoCompiler, match=said) as caught:
         native.library("lstm")
     assert str(broken) in str(caught.value)
     assert "CC" in str(caught.value)
+
+
+def test_another_compiler_is_taken_where_the_first_is_broken(
+    no_compiler: Path, monkeypatch: pytest.MonkeyPatch, real_compiler: str
+) -> None:
+    compiler_of(no_compiler / "cc", "exit 3")
+    monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
+    assert native.compiler().command == (Path(real_compiler).name,)
+
+
+def test_code_that_computes_something_else_is_not_taken(
+    no_compiler: Path, monkeypatch: pytest.MonkeyPatch, real_compiler: str
+) -> None:
+    """As that of a compiler whose default is not what the source needs."""
+    wrong = compiler_of(
+        no_compiler / "cc",
+        f"""
+for file; do case $file in *lstm.c) sed -i s/0.693359375f/0.69f/ "$file";; esac; done
+exec {real_compiler} "$@"
+""",
+    )
+    monkeypatch.setenv("CC", str(wrong))
+    monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
+    config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
+    with pytest.raises(InputError, match="computes something else"):
+        engines.create(config, threads=1)
 
 
 def test_code_is_kept_and_a_changed_processor_has_its_own(
@@ -303,18 +344,43 @@ def test_code_is_kept_and_a_changed_processor_has_its_own(
     monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path))
     native.library("lstm")
     (kept,) = tmp_path.iterdir()
-    found = native.compiler()
-    monkeypatch.setattr(native.Compiler, "compile", lambda *_: pytest.fail("compiled again"))
-    native.library("lstm")
+    here = native.processor()
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(tmp_path / "no compiler"))
+        native.library("lstm")
     assert list(tmp_path.iterdir()) == [kept]
-    other = native.Compiler(
-        found.command, found.native, found.version, found.identity + "\n#define __AVX9__ 1"
-    )
-    monkeypatch.setattr(native, "compiler", lambda: other)
+    kept.chmod(0o666)
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(tmp_path / "no compiler"))
+        with pytest.raises(native.NoCompiler, match="no C compiler"):  # anyone may have written it
+            native.library("lstm")
+    kept.chmod(0o600)
+    monkeypatch.setattr(native, "processor", lambda: [*here, "flags : avx9"])
     monkeypatch.setattr(native.Compiler, "compile", lambda *_: b"other code")
     with pytest.raises(native.NoCompiler, match=r"lstm\.c cannot be compiled and loaded"):
         native.library("lstm")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_arrays_of_other_shapes_are_refused() -> None:
+    one = fused(batch=8, window=4, features=2)
+    windows, targets = np.zeros((1, 8, 4, 2), np.float32), np.zeros((1, 8, 1), np.float32)
+    for inputs, wanted in ((windows[:, :, 1:], targets), (windows[0], targets), (windows, targets[:, 1:])):
+        with pytest.raises(ValueError, match=r"shape|expected"):
+            one.step(inputs, wanted, 0.1)
+    with pytest.raises(ValueError, match="expected"):
+        one.predict(np.zeros((3, 5, 2)))
+    with pytest.raises(ValueError, match="expected"):
+        one.set_parameters(np.zeros(1))
+
+
+def test_few_windows_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for long windows, of which fewer fit into a worker's memory."""
+    windows = np.random.default_rng(0).normal(size=(50, 4, 2)).astype("f")
+    expected = fused().predict(windows)
+    monkeypatch.setattr(fused_engine, "WORKSPACE_BYTES", 1)
+    np.testing.assert_allclose(fused().predict(windows), expected, atol=1e-7)
+    compare(fused(batch=20, optimizer="sgd"), np.random.default_rng(1), 0.0, 20, 4)
 
 
 def test_the_schema_is_that_of_the_keras_engine() -> None:
