@@ -47,7 +47,7 @@ def on_processors(options: argparse.Namespace) -> dict[str, Any]:
         axes = {"average.every": [1, 16], "model.units": [16, 64]}
         ranks, repeats, skip = [1, 2], options.repeats or 2, []
     return {
-        "sweep": {"ranks": ranks, "repeats": repeats, "steps": 64, "warmup": 16, "launch": "repeat"},
+        "sweep": {"ranks": ranks, "repeats": repeats, "steps": 256, "warmup": 64, "launch": "repeat"},
         "settings": DATA | {"data.window": 30},
         "axes": axes,
         "skip": skip,

@@ -64,9 +64,8 @@ class FusedEngine:
     name = "fused"
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
-        problem = unsuited(config)
-        if problem:
-            raise InputError(f'train.engine: "fused" {problem}; use "auto"')
+        if why := unsuited(config):
+            raise InputError(f'train.engine: "fused" {why}; use "auto"')
         train, window, features = config.train, config.data.window, len(config.data.features)
         network_of_c = _Network(
             config.model.layers, config.model.units, features, window, config.model.dropout
