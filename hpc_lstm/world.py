@@ -38,6 +38,8 @@ LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 FIRST_WORD_S = 0.5
 # Launchers pass on what a rank wrote a moment later, and drop what they have not passed on when it aborts.
 FORWARDED_S = 0.3
+# How long a rank sleeps between looks at a collective, where ranks share cores.
+POLL_S = 50e-6
 
 
 @dataclass
@@ -51,6 +53,7 @@ class World:
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
         library: the MPI library's first line of version, or "no MPI".
         gpu: the GPU of this rank, if ``hpc_lstm.gpu.claim`` has found one.
+        crowded: ranks share cores on some node, so that those who wait must not spin; the same on every rank.
     """
 
     rank: int = 0
@@ -61,6 +64,7 @@ class World:
     threads: int = 1
     library: str = "no MPI"
     gpu: Gpu | None = None
+    crowded: bool = False
     _comm: Any = None
     _stop: list[int] = field(default_factory=list)
     _listening: bool = False
@@ -70,7 +74,7 @@ class World:
     def barrier(self) -> None:
         """Return when every rank has come here."""
         if self._comm is not None:
-            self._comm.Barrier()
+            self._wait(self._comm.Ibarrier()) if self.crowded else self._comm.Barrier()
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """Element-wise sum over ranks, in place; identical bytes on every rank."""
@@ -98,7 +102,10 @@ class World:
     def bcast_array(self, array: np.ndarray, root: int = 0) -> np.ndarray:
         """The root's array, in place, as a buffer."""
         if self._comm is not None:
-            self._comm.Bcast(array, root=root)
+            if self.crowded:
+                self._wait(self._comm.Ibcast(array, root=root))
+            else:
+                self._comm.Bcast(array, root=root)
         return array
 
     def gather(self, value: T) -> list[T]:
@@ -109,8 +116,17 @@ class World:
         if self._comm is not None:
             from mpi4py import MPI
 
-            self._comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, operation))
+            how = getattr(MPI, operation)
+            if self.crowded:
+                self._wait(self._comm.Iallreduce(MPI.IN_PLACE, array, op=how))
+            else:
+                self._comm.Allreduce(MPI.IN_PLACE, array, op=how)
         return array
+
+    def _wait(self, request: Any) -> None:
+        """Wait without taking the core from the ranks that are waited for: MPI libraries spin."""
+        while not request.Test():
+            time.sleep(POLL_S)
 
     # -- from one rank to another ----------------------------------------------------------------------
 
@@ -280,6 +296,7 @@ def connect(threads: int = 0) -> World:
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     cores = set().union(*local.allgather(os.sched_getaffinity(0)))
     own = len(os.sched_getaffinity(0))
+    crowded = comm.allreduce(local.size > len(cores), op=MPI.LOR)
     world = World(
         rank=comm.rank,
         size=comm.size,
@@ -288,6 +305,7 @@ def connect(threads: int = 0) -> World:
         node=node,
         threads=threads or max(1, min(own, _allotted() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
+        crowded=crowded,
         _comm=comm if comm.size > 1 else None,
     )
     local.Free()

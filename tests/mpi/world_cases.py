@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,11 +40,26 @@ class VectorEngine:
 
 
 def case_reductions(world: World) -> None:
+    """On ranks that have cores of their own, and on ranks that share them."""
     mine = np.array([world.rank, -world.rank, 1.5])
     n = world.size
-    assert world.sum(mine.copy()).tolist() == [n * (n - 1) / 2, -n * (n - 1) / 2, 1.5 * n]
-    assert world.min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
-    assert world.max(mine.copy()).tolist() == [n - 1, 0, 1.5]
+    for one in (world, replace(world, crowded=not world.crowded)):
+        one.barrier()
+        assert one.sum(mine.copy()).tolist() == [n * (n - 1) / 2, -n * (n - 1) / 2, 1.5 * n]
+        assert one.min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
+        assert one.max(mine.copy()).tolist() == [n - 1, 0, 1.5]
+        assert (one.bcast_array(np.full(1000, n - world.rank, np.float32)) == n).all()
+
+
+def case_who_waits_leaves_its_core_to_others_where_they_are_few(world: World) -> None:
+    assert world.crowded == (world.size > len(os.sched_getaffinity(0)))
+    before, begun = time.thread_time(), time.monotonic()
+    if world.rank == 0:
+        time.sleep(0.5)
+    replace(world, crowded=True).barrier()
+    took = time.thread_time() - before
+    assert world.size == 1 or time.monotonic() - begun >= 0.49
+    assert took < 0.25
 
 
 def case_objects(world: World) -> None:
