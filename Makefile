@@ -57,7 +57,7 @@ lint: venv  ## ruff and mypy
 	@$(BIN)/mypy
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
-	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 GPU_ENVIRONMENT = $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
 

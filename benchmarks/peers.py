@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from machine import describe, write_results
+from machine import describe
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import data
@@ -108,7 +108,9 @@ class Measurement:
         self.answer_s = ANSWER_GPU_S if options.gpu else ANSWER_S
         self.trial_steps = TRIAL_STEPS_GPU if options.gpu else TRIAL_STEPS
         self.name = "peers_gpu" if options.gpu else "peers"
-        self.work = Path(options.cache).resolve() / ("work-gpu" if options.gpu else "work")
+        self.work = Path(
+            options.work or Path(options.cache) / ("work-gpu" if options.gpu else "work")
+        ).resolve()
         self.work.mkdir(parents=True, exist_ok=True)
         self.groups: dict[tuple[str, str], launch.Group] = {}
         job = {
@@ -149,7 +151,7 @@ class Measurement:
         temporary = self._state.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.kept))
         temporary.rename(self._state)
-        results = Path(__file__).parent / "results" / f"{self.name}.json"
+        results = self.options.results / f"{self.name}.json"
         results.write_text(json.dumps(self.kept, indent=2) + "\n")
 
     def check_time(self) -> None:
@@ -385,6 +387,10 @@ def main() -> None:
     )
     parser.add_argument("--mpiexec")
     parser.add_argument("--cache", default=".venv-peers", help="environments and work files")
+    parser.add_argument("--work", default="", help="work files, if not below --cache")
+    parser.add_argument(
+        "--results", type=Path, default=Path(__file__).parent / "results", help="folder of the results"
+    )
     options = parser.parse_args()
     options.only = options.only or ("hpc_lstm,torch_ddp" if options.gpu else ",".join(launch.SCRIPTS))
     options.batches = options.batches or ("8192,1024,512" if options.gpu else "16,64,256")
@@ -410,9 +416,8 @@ def main() -> None:
         for case in measurement.kept["cases"].values():
             compare(case)
         measurement.keep()
-        write_results(measurement.name, measurement.kept)
     try:
-        plot(measurement.kept, Path(__file__).parent / "results" / f"{measurement.name}.png")
+        plot(measurement.kept, options.results / f"{measurement.name}.png")
     except ImportError:
         print("no plot: matplotlib is not here")
 
