@@ -10,6 +10,7 @@ ranks, and notes the peak resident memory of each rank as the operating system c
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,9 @@ from hpc_lstm import cli
 try:
     cli.main(sys.argv[1:])
 finally:
-    print("peak_kib", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+    # In one write: the ranks' lines must not get into one another.
+    sys.stdout.write(f"peak_kib {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss} \\n")
+    sys.stdout.flush()
 """
 
 
@@ -67,7 +70,9 @@ def main() -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-    peaks = [int(line.split()[1]) / 1024 for line in done.stdout.splitlines() if line.startswith("peak_kib")]
+    peaks = [int(found) / 1024 for found in re.findall(r"peak_kib (\d+) ", done.stdout)]
+    if len(peaks) != arguments.ranks:
+        raise SystemExit(f"{len(peaks)} of {arguments.ranks} ranks have said their peak")
     print("peak memory of each rank, MiB: " + ", ".join(f"{peak:.0f}" for peak in peaks))
     write_results(
         "memory",
