@@ -38,8 +38,8 @@ LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 FIRST_WORD_S = 0.5
 # Launchers pass on what a rank wrote a moment later, and drop what they have not passed on when it aborts.
 FORWARDED_S = 0.3
-# How long a rank sleeps between looks at a collective, where ranks share cores.
-POLL_S = 50e-6
+# How long a rank sleeps between looks at a collective, where ranks share cores: this share of what it has waited.
+POLL_SHARE, LEAST_POLL_S, MOST_POLL_S = 1 / 16, 50e-6, 5e-3
 
 
 @dataclass
@@ -125,8 +125,10 @@ class World:
 
     def _wait(self, request: Any) -> None:
         """Wait without taking the core from the ranks that are waited for: MPI libraries spin."""
+        begun = time.perf_counter()
         while not request.Test():
-            time.sleep(POLL_S)
+            waited = time.perf_counter() - begun
+            time.sleep(min(max(waited * POLL_SHARE, LEAST_POLL_S), MOST_POLL_S))
 
     # -- from one rank to another ----------------------------------------------------------------------
 

@@ -11,27 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_network import INPUTS, TARGETS, WINDOW, settings
 
-from hpc_lstm import config as configuration
-from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model import engine as engines
 from hpc_lstm.model import keras_engine, tensorflow_runtime
 from hpc_lstm.model.keras_engine import KerasEngine
 
-WINDOW, BATCH, UNITS = 6, 19, 4
-rng = np.random.default_rng(0)
-INPUTS = rng.normal(size=(6, BATCH, WINDOW, 2)).astype("f")
-TARGETS = rng.normal(size=(6, BATCH, 1)).astype("f")
-
-
-def settings(dropout: float = 0.0, **train: Any) -> RunConfig:
-    tables = {
-        "data": {"store": "market.h5", "features": ["close", "volume"], "window": WINDOW},
-        "model": {"layers": 2, "units": UNITS, "dropout": dropout},
-        "train": {"batch_size": BATCH, "deterministic": True, **train},
-    }
-    return configuration.parse(tables, "test")
+rng = np.random.default_rng(1)
 
 
 def engine(dropout: float = 0.0, rank: int = 0, **train: Any) -> KerasEngine:
