@@ -12,7 +12,7 @@ import pytest
 
 from hpc_lstm import preprocess
 from hpc_lstm.clocks import compare
-from hpc_lstm.config import DataConfig
+from hpc_lstm.config import DataConfig, parse
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.sync.averaging import Averager
@@ -49,6 +49,26 @@ def case_reductions(world: World) -> None:
         assert one.min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
         assert one.max(mine.copy()).tolist() == [n - 1, 0, 1.5]
         assert (one.bcast_array(np.full(1000, n - world.rank, np.float32)) == n).all()
+
+
+def case_all_ranks_take_one_engine(world: World) -> None:
+    """The last rank finds no C compiler, and nothing that another has compiled."""
+    if world.size != 2:
+        return  # TensorFlow's import is slow, and other numbers show no more
+    from hpc_lstm.model import engine
+
+    config = parse({"data": {"store": "none"}}, "test")
+    assert engine.choose(config, world=world) == "fused"
+    kept = dict(os.environ)
+    if world.rank == 1:
+        os.environ |= {"PATH": "/nowhere", "HPC_LSTM_CACHE": "/nowhere"}
+        os.environ.pop("CC", None)
+    assert engine.choose(config, world=world) == "keras"
+    fused = parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
+    with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found') as caught:
+        engine.choose(fused, world=world)
+    assert caught.value.quiet == (world.rank != 0)
+    os.environ |= kept
 
 
 def case_who_waits_leaves_its_core_to_others_where_they_are_few(world: World) -> None:
