@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.model import engine as engines
-from hpc_lstm.model import fused_engine, native
-from hpc_lstm.model.fused_engine import AT_ONCE, FusedEngine
+from hpc_lstm.model import fused_kernels, native
+from hpc_lstm.model.fused_engine import FusedEngine
 from hpc_lstm.model.parameters import Schema, schema
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -142,7 +142,7 @@ def test_the_generator_of_masks_is_the_published_one(ones: int) -> None:
     units=st.integers(1, 70),
     features=st.integers(1, 4),
     window=st.integers(1, 9),
-    batch=st.integers(1, 3 * AT_ONCE),
+    batch=st.integers(1, 3 * fused_kernels.AT_ONCE),
     dropout=st.sampled_from([0.0, 0.2, 0.5]),
     threads=st.integers(1, 3),
     seed=st.integers(0, 2**31 - 1),
@@ -378,7 +378,7 @@ def test_few_windows_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     """As for long windows, of which fewer fit into a worker's memory."""
     windows = np.random.default_rng(0).normal(size=(50, 4, 2)).astype("f")
     expected = fused().predict(windows)
-    monkeypatch.setattr(fused_engine, "WORKSPACE_BYTES", 1)
+    monkeypatch.setattr(fused_kernels, "WORKSPACE_BYTES", 1)
     np.testing.assert_allclose(fused().predict(windows), expected, atol=1e-7)
     compare(fused(batch=20, optimizer="sgd"), np.random.default_rng(1), 0.0, 20, 4)
 
