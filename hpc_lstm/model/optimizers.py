@@ -1,6 +1,7 @@
 """Update rules on one flat weight vector: the mathematics of the Keras optimizers of the same name.
 
-One vector takes a handful of operations a step where Keras takes as many for each array of weights.
+One vector takes a handful of operations a step where Keras takes as many for each array of weights. These are for the
+Keras engine; ``FusedEngine`` takes the same steps without TensorFlow, so that a new rule goes into both.
 """
 
 from __future__ import annotations
