@@ -22,9 +22,9 @@ from machine import describe, write_results
 
 def compare_here(repeats: int) -> None:
     """On every rank: compare, and let rank 0 print seconds and errors in ns."""
-    from hpc_lstm.clocks import compare
-    from hpc_lstm.timing import Timeline
-    from hpc_lstm.world import connect
+    from hpc_lstm.parallel.world import connect
+    from hpc_lstm.timing.clocks import compare
+    from hpc_lstm.timing.timeline import Timeline
 
     world, timeline = connect(), Timeline()
     for _ in range(repeats):

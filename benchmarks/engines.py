@@ -64,7 +64,7 @@ class EngineRunner:
 
     def run(self, steps: int) -> float:
         from hpc_lstm.preprocess import host
-        from hpc_lstm.preprocess.order import TrainOrder
+        from hpc_lstm.preprocess.sampler import TrainOrder
 
         rows, targets = data(self._batch, steps)
         order = TrainOrder(len(targets), self._batch, seed=0)
@@ -81,7 +81,7 @@ class FitRunner:
     """``keras.fit`` on all windows as one array."""
 
     def __init__(self, threads: int, variant: str) -> None:
-        from hpc_lstm.model import tensorflow_runtime
+        from hpc_lstm.model.engines import tensorflow_runtime
 
         tensorflow_runtime.start(threads if variant == "engine" else 0)
 

@@ -27,9 +27,10 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm import config as configuration
-from hpc_lstm import gpu, preprocess
 from hpc_lstm.market.store import MarketStore, StoreWriter
-from hpc_lstm.world import World
+from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
 
 WINDOW = 60
 COLUMNS = ["open", "high", "low", "close", "volume"]
@@ -60,9 +61,9 @@ class Ours:
 
     def __init__(self, config: configuration.RunConfig, store: MarketStore, backend: Any) -> None:
         from hpc_lstm.model import engine
-        from hpc_lstm.preprocess.order import TrainOrder
+        from hpc_lstm.preprocess.sampler import TrainOrder
 
-        self.data = preprocess.prepare(store, config.data, World(), backend)
+        self.data = prepare.prepare(store, config.data, World(), backend)
         self.engine = engine.create(config)
         self.order = TrainOrder(len(self.data.train), config.train.batch_size, 0)
         self.preprocess_s = 0.0
@@ -141,13 +142,13 @@ def main() -> None:
     options = parser.parse_args()
     world = World()
     world.gpu = gpu.claim(world)
-    from hpc_lstm.model import tensorflow_runtime
+    from hpc_lstm.model.engines import tensorflow_runtime
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "market.h5"
         write_store(path)
         config, store = settings(path, options), MarketStore(path)
-        ours = {name: Ours(config, store, preprocess.backend(name)) for name in ("cuda", "host")}
+        ours = {name: Ours(config, store, prepare.backend(name)) for name in ("cuda", "host")}
         tf = tensorflow_runtime.start()
         inputs, targets = ours["host"].data.train.batch(np.arange(options.steps * options.batch))
         runs: dict[str, Callable[[int], float]] = {name: one.run for name, one in ours.items()}

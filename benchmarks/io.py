@@ -29,7 +29,7 @@ from pyarrow import csv
 LIMITS = {"seconds": 30.0, "peak_mb": 1500.0}
 PROGRAM = """
 import resource, sys
-from hpc_lstm.market.csvfile import import_csv
+from hpc_lstm.market.csv_files import import_csv
 rows = import_csv([sys.argv[1]], sys.argv[2]).rows
 print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from machine import describe, write_results
 
-from hpc_lstm.preprocess import compiler
+from hpc_lstm.cuda import compiler
+from hpc_lstm.cuda.device import THREADS, DeviceArray
 from hpc_lstm.preprocess.cuda import CHUNK, Cuda, Resident
-from hpc_lstm.preprocess.device import THREADS, DeviceArray
 
 COLUMNS, WINDOW, FEATURES, BATCH = 8, 60, 5, 8192
 REPEATS, ROUNDS = 10, 15

@@ -22,10 +22,9 @@ from machine import describe, write_results
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.preprocessing import MinMaxScaler
 
-from hpc_lstm import preprocess
 from hpc_lstm.config import DataConfig
-from hpc_lstm.preprocess import host, scaler
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import host, prepare, scaler
 
 BATCH = 256
 
@@ -77,7 +76,7 @@ def one_rank(ranks: int) -> dict[str, Any]:
     share = World(rank=0, size=ranks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.perf_counter()
-    prepared = preprocess.prepare(store, data, share, host)
+    prepared = prepare.prepare(store, data, share, host)
     seconds = time.perf_counter() - begin
     return {
         "ranks": ranks,

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from machine import describe, write_results
 
-from hpc_lstm.sweep import fit as fitting
-from hpc_lstm.sweep.fit import Fit, Setting
 from hpc_lstm.sweep.groups import Group, Record, group
+from hpc_lstm.sweep.model import fit as fitting
+from hpc_lstm.sweep.model.fit import Fit, Setting
+from hpc_lstm.sweep.model.simulation import MeasuredCompute, Network, simulate
 from hpc_lstm.sweep.results import load_records
-from hpc_lstm.sweep.simulation import MeasuredCompute, Network, simulate
 from hpc_lstm.sweep.summary import extrapolated, interval
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -34,17 +34,17 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm import config as configuration
-from hpc_lstm import preprocess
+from hpc_lstm.clusters.rounds import Outcome, Rounds, Terms
+from hpc_lstm.clusters.runner import Errand
+from hpc_lstm.clusters.signing import Seal
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
-from hpc_lstm.preprocess.order import TrainOrder
-from hpc_lstm.sync.errand import Errand
-from hpc_lstm.sync.folder_store import FolderStore
-from hpc_lstm.sync.objects import ObjectStore, open_store
-from hpc_lstm.sync.rounds import Outcome, Rounds, Terms
-from hpc_lstm.sync.seal import Seal
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.storage.folder import FolderStore
+from hpc_lstm.storage.objects import ObjectStore, open_store
 
 BATCH = 32
 # Amazon S3 Standard, us-east-1: https://aws.amazon.com/s3/pricing/
@@ -73,7 +73,7 @@ class Cluster:
             },
             "benchmark",
         )
-        self.data = preprocess.prepare(MarketStore(store), config.data, World(), preprocess.backend("host"))
+        self.data = prepare.prepare(MarketStore(store), config.data, World(), prepare.backend("host"))
         self.engine = engine.create(config, rank=number, threads=2)
         self.fresh = (self.engine.parameters(), self.engine.moments(), self.engine.state())
         self.restart()

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from machine import describe, write_results
 
-from hpc_lstm import timing
-from hpc_lstm.timing import Timeline
+from hpc_lstm.timing import timeline as timing
+from hpc_lstm.timing.timeline import Timeline
 
 STEP_S = 0.001
 STEPS = 3000

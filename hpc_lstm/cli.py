@@ -15,7 +15,7 @@ from hpc_lstm import __version__
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 if TYPE_CHECKING:
-    from hpc_lstm.world import World
+    from hpc_lstm.parallel.world import World
 
 
 @click.group(
@@ -48,7 +48,7 @@ def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) ->
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def import_(files: tuple[str, ...], output: str) -> None:
     """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
-    from hpc_lstm.market.csvfile import import_csv
+    from hpc_lstm.market.csv_files import import_csv
 
     click.echo(import_csv(list(files), output).table())
 
@@ -86,12 +86,12 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
     with joined() as world:
         from hpc_lstm import config as configuration
-        from hpc_lstm import run_directory
-        from hpc_lstm.training import train as train_model
+        from hpc_lstm.runs import directory
+        from hpc_lstm.training.loop import train as train_model
 
         settings = world.together(lambda: configuration.load(config, overrides))
         name = os.path.splitext(os.path.basename(config))[0]
-        run = world.together(lambda: run_directory.at(run_dir or os.path.join("runs", name)))
+        run = world.together(lambda: directory.at(run_dir or os.path.join("runs", name)))
         train_model(settings, run, world, resume=resume)
 
 
@@ -101,7 +101,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 def evaluate(run_dir: str, store: str | None) -> None:
     """Measure a trained model against persistence and drift on validation and test."""
     with joined() as world:
-        from hpc_lstm.forecast import comparison_table, evaluate_run, write_metrics
+        from hpc_lstm.evaluation.evaluate import comparison_table, evaluate_run, write_metrics
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:
@@ -119,7 +119,7 @@ def evaluate(run_dir: str, store: str | None) -> None:
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
     """Forecast the next prices of a symbol, with the error to expect."""
-    from hpc_lstm.prediction import predict_symbol
+    from hpc_lstm.evaluation.forecast import predict_symbol
 
     click.echo(predict_symbol(run_dir, symbol, steps, store).table())
 
@@ -145,7 +145,7 @@ def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
 @click.option("-o", "--output", default=None, type=click.Path(), help="Default: RUN_DIR/report.html.")
 def report(run_dir: str, output: str | None) -> None:
     """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
-    from hpc_lstm.report.html_report import write_report
+    from hpc_lstm.report.html import write_report
 
     click.echo(f"wrote {write_report(run_dir, output)}")
 
@@ -160,11 +160,11 @@ def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
 
     Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
     """
-    from hpc_lstm.report.timing_table import timing_table
+    from hpc_lstm.timing.table import timing_table
 
     click.echo(timing_table(*run_dirs))
     if trace is not None:
-        from hpc_lstm.report.trace import write_trace
+        from hpc_lstm.timing.trace import write_trace
 
         write_trace(run_dirs, trace)
         click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
@@ -214,7 +214,7 @@ def doctor(config: str | None) -> None:
     """Say what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
     with joined() as world:
         from hpc_lstm import config as configuration
-        from hpc_lstm.doctor import diagnose
+        from hpc_lstm.jobs.doctor import diagnose
 
         settings = world.together(lambda: configuration.load(config)) if config else None
         diagnosis = diagnose(settings, world)
@@ -276,12 +276,12 @@ def submit(
     dry_run: bool,
 ) -> None:
     """Submit the training that CONFIG says to Slurm, as a job that queues itself again until the run is done."""
-    from hpc_lstm import batch
+    from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]
-    script = batch.render(
-        batch.Job(
-            batch.training(config, run_dir or os.path.join("runs", title), overrides),
+    script = slurm.render(
+        slurm.Job(
+            slurm.training(config, run_dir or os.path.join("runs", title), overrides),
             nodes=nodes,
             ranks_per_node=ranks_per_node or gpus_per_node or 1,
             gpus_per_node=gpus_per_node,
@@ -294,13 +294,13 @@ def submit(
             max_requeues=max_requeues,
         )
     )
-    click.echo(script if dry_run else batch.submit(script), nl=not dry_run)
+    click.echo(script if dry_run else slurm.submit(script), nl=not dry_run)
 
 
 @cli.command("slurm-path", hidden=True)
 def slurm_path() -> None:
     """Print where the batch scripts' common part lies: for them to read."""
-    from hpc_lstm.batch import folder
+    from hpc_lstm.jobs.slurm import folder
 
     click.echo(folder() / "run.sh")
 
@@ -308,7 +308,7 @@ def slurm_path() -> None:
 @cli.command(hidden=True)
 def launcher() -> None:
     """Print what starts the ranks of a Slurm job here, a word a line: for the batch scripts."""
-    from hpc_lstm.launcher import find
+    from hpc_lstm.jobs.launcher import find
 
     click.echo("\n".join(find(tried=True)))
 
@@ -316,7 +316,7 @@ def launcher() -> None:
 @contextmanager
 def joined() -> Iterator[World]:
     """The MPI world around a command's body; an exception on one rank ends all of them."""
-    from hpc_lstm.world import connect
+    from hpc_lstm.parallel.world import connect
 
     world = connect()
     with world.guard(debug=_debug()):

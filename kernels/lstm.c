@@ -1,6 +1,6 @@
 /* Stacked LSTM layers, dropout after each, and one dense output: loss and gradient of a batch, on one CPU core.
  *
- * Compiled for the processor that it runs on (hpc_lstm/model/native.py). What makes it fast:
+ * Compiled for the processor that it runs on (hpc_lstm/native/compiler.py). What makes it fast:
  *
  * - Weights are packed once a step into panels that the products read from front to back. Columns of a panel are the
  *   four gates of LANES units, so that a tile of the product holds all that a cell needs: the gates are opened and the

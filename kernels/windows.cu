@@ -14,7 +14,7 @@
 // of a window are one run of numbers, read and written side by side. Values are scaled in double, as on the host:
 // what is read is the bound, not the arithmetic.
 //
-// The order is that of hpc_lstm/preprocess/order.py, number for number: a Feistel network (Philox-like rounds on a
+// The order is that of hpc_lstm/preprocess/sampler.py, number for number: a Feistel network (Philox-like rounds on a
 // counter; Salmon et al. 2011) on just enough bits, with cycle walking. It takes no memory, and so no shuffled index.
 //
 // Versions: (1) a thread a number, which finds window, row and column by division and its segment by bisection; it is

@@ -1,4 +1,4 @@
-"""What all peers train on: windows cut and scaled once by ``hpc_lstm.preprocess``, and the weights to start from."""
+"""What all peers train on: windows cut and scaled once by ``hpc_lstm.preprocess.prepare``, and the weights to start from."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from hpc_lstm import config as configuration
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
-from hpc_lstm.preprocess import host, prepare
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import host
+from hpc_lstm.preprocess.prepare import prepare
 
 WINDOW = 60
 FEATURES = ["open", "high", "low", "close", "volume"]

@@ -1,4 +1,4 @@
-"""hpc_lstm: the parts of ``hpc_lstm.training`` that train, in its order. Started by mpiexec.
+"""hpc_lstm: the parts of ``hpc_lstm.training.loop`` that train, in its order. Started by mpiexec.
 
 Each rank holds its slice's rows and cuts every batch out of them, which is in its time. Averaging sends weights only.
 """
@@ -13,16 +13,17 @@ import numpy as np
 from worker import Job, serve
 
 from hpc_lstm import config as configuration
-from hpc_lstm import gpu, preprocess
-from hpc_lstm.losses import LossSum
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model import engine as engines
-from hpc_lstm.model import tensorflow_runtime
-from hpc_lstm.preprocess.order import TrainOrder
-from hpc_lstm.sync.averaging import Averager
-from hpc_lstm.sync.device_sum import device_sum
-from hpc_lstm.timing import Timeline
-from hpc_lstm.world import connect
+from hpc_lstm.model.engines import tensorflow_runtime
+from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.averaging import Averager
+from hpc_lstm.parallel.device_allreduce import device_sum
+from hpc_lstm.parallel.world import connect
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.timing.timeline import Timeline
+from hpc_lstm.training.running_mean import LossSum
 
 
 class HpcLstm:
@@ -36,8 +37,8 @@ class HpcLstm:
             self.world.gpu = gpu.claim(self.world)
         tensorflow_runtime.start(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
-        self.backend = preprocess.backend("cuda" if self.job.gpu else "host")
-        self.data = preprocess.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
+        self.backend = prepare.backend("cuda" if self.job.gpu else "host")
+        self.data = prepare.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
 
     def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
         train = {"batch_size": batch, "precision": options.get("precision", "float32")}

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from hpc_lstm.errors import InputError, StoreError
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
 
 VARIABLE = "HPC_LSTM_STAGE"
 ADVICE = f"make room, name another folder by {VARIABLE}, or unset it"

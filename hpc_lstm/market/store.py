@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import StoreError
-from hpc_lstm.paths import expanded
+from hpc_lstm.files import expanded
 
 FORMAT = "hpc_lstm market store"
 VERSION = 1

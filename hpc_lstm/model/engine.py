@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.losses import Loss
-from hpc_lstm.model.device_vector import DeviceVector
+from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
+from hpc_lstm.training.running_mean import Loss
 
 if TYPE_CHECKING:
-    from hpc_lstm.world import World
+    from hpc_lstm.parallel.world import World
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def choose(config: RunConfig, *, threads: int = 1, world: World | None = None) -
     Raises:
         InputError: the engine that is asked for cannot train this network, or not here; on all ranks.
     """
-    from hpc_lstm.model import fused_engine, tensorflow_runtime
+    from hpc_lstm.model.engines import native, tensorflow_runtime
 
     name = config.train.engine
     if name == "keras":
@@ -115,7 +115,7 @@ def choose(config: RunConfig, *, threads: int = 1, world: World | None = None) -
         tf = tensorflow_runtime.start(threads, config.train.deterministic)
         if name == "auto" and tf.config.list_physical_devices("GPU"):
             return "there is a GPU"
-        return fused_engine.problem(config)
+        return native.problem(config)
 
     if world is None:
         problems = [problem()]
@@ -143,10 +143,10 @@ def create(config: RunConfig, *, rank: int = 0, threads: int = 1, name: str = ""
     """
     threads = threads or len(os.sched_getaffinity(0))
     if (name or choose(config, threads=threads)) == "fused":
-        from hpc_lstm.model.fused_engine import FusedEngine
+        from hpc_lstm.model.engines.native import FusedEngine
 
         return FusedEngine(config, rank=rank, threads=threads)
-    from hpc_lstm.model.keras_engine import KerasEngine
+    from hpc_lstm.model.engines.keras import KerasEngine
 
     return KerasEngine(config, rank=rank, threads=threads)
 
@@ -157,6 +157,6 @@ def load(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
     Raises:
         InputError: the file is missing or damaged.
     """
-    from hpc_lstm.model.keras_engine import SavedModel
+    from hpc_lstm.model.engines.keras import SavedModel
 
     return SavedModel(path, threads=threads)

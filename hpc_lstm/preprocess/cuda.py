@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm import dlpack
-from hpc_lstm.preprocess.device import THREADS, Device, DeviceArray
-from hpc_lstm.preprocess.features import ModelColumns
-from hpc_lstm.preprocess.order import ROUNDS, round_keys
-from hpc_lstm.preprocess.partition import Slice
+from hpc_lstm.cuda import dlpack
+from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.features.columns import ModelColumns
+from hpc_lstm.preprocess.sampler import ROUNDS, round_keys
+from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore

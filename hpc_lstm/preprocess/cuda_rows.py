@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpc_lstm.cuda.device import DeviceArray
 from hpc_lstm.errors import CudaError
+from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.preprocess.cuda import Cuda, Resident
-from hpc_lstm.preprocess.device import DeviceArray
-from hpc_lstm.preprocess.features import ModelColumns
-from hpc_lstm.preprocess.order import TrainOrder
-from hpc_lstm.preprocess.partition import Slice
 from hpc_lstm.preprocess.reading import read_values
+from hpc_lstm.preprocess.sampler import TrainOrder
 from hpc_lstm.preprocess.scaler import LocalFit, owned_rows
+from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.preprocess.features import ModelColumns, compute
-from hpc_lstm.preprocess.partition import Slice
+from hpc_lstm.features.columns import ModelColumns, compute
+from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore

@@ -19,10 +19,10 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError, from_os_error
-from hpc_lstm.preprocess.features import ModelColumns
-from hpc_lstm.preprocess.partition import Slice
+from hpc_lstm.features.columns import ModelColumns
+from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.reading import Piece
-from hpc_lstm.world import World
+from hpc_lstm.preprocess.slices import Slice
 
 FORMAT = "hpc_lstm scaler"
 VERSION = 1

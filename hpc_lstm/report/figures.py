@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.report.output import whole_file
+from hpc_lstm.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

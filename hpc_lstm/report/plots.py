@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm import run_directory
 from hpc_lstm.errors import InputError
 from hpc_lstm.report import figures
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
-from hpc_lstm.report.spans import Timing, load_timing
-from hpc_lstm.timing import PHASES
+from hpc_lstm.runs import directory
+from hpc_lstm.timing.spans import Timing, load_timing
+from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def plot_prices(
     """
     path = Path(path)
     figures.check_suffix(path)
-    from hpc_lstm.market import indicators
+    from hpc_lstm.features import moving_averages
     from hpc_lstm.market.store import MarketStore
 
     with figures.styled():
@@ -57,7 +57,7 @@ def plot_prices(
             prices = market.rows(start, stop)[:, market.column(column)]
             dates = market.dates(start, stop).astype(f"datetime64[{market.date_unit}]")
         averages: dict[str, np.ndarray] = {}
-        for kind, lengths, average in (("SMA", sma, indicators.sma), ("EMA", ema, indicators.ema)):
+        for kind, lengths, average in (("SMA", sma, moving_averages.sma), ("EMA", ema, moving_averages.ema)):
             for length in lengths:
                 if length > len(prices):
                     raise InputError(
@@ -88,11 +88,11 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     Raises:
         InputError: the run has no history yet, or as ``plot_prices``.
     """
-    from hpc_lstm.history import read
+    from hpc_lstm.runs.history import read
 
     path = Path(path)
     figures.check_suffix(path)
-    run = run_directory.at(run_dir)
+    run = directory.at(run_dir)
     entries = read(run.history)
     if not entries:
         raise InputError(

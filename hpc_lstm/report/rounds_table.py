@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hpc_lstm.checkpoint import manifest as manifests
+from hpc_lstm.clusters import documents
+from hpc_lstm.clusters import signing as seal
+from hpc_lstm.clusters.documents import Contribution, Merged
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.sync import documents, seal
-from hpc_lstm.sync import manifest as manifests
-from hpc_lstm.sync.documents import Contribution, Merged
-from hpc_lstm.sync.objects import NotFoundError, ObjectStore
+from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 # Rounds that are listed; all are counted.
 LISTED = 20
@@ -155,7 +156,7 @@ def _closed(found: Found) -> Iterator[int]:
 def _open(storage: StorageConfig) -> ObjectStore:
     from pathlib import Path
 
-    from hpc_lstm.sync.objects import open_store
+    from hpc_lstm.storage.objects import open_store
 
     return open_store(storage, Path())
 

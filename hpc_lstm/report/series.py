@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
-    from hpc_lstm.trained import TrainedRun
+    from hpc_lstm.evaluation.trained_run import TrainedRun
 
 BATCH_SIZE = 1024
 
@@ -47,9 +47,9 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
-    from hpc_lstm import preprocess
-    from hpc_lstm.forecast import price_forecast
+    from hpc_lstm.evaluation.evaluate import price_forecast
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess import prepare
 
     scaler = trained.scaler
     name = scaler.symbols[0] if symbol is None else symbol
@@ -60,8 +60,8 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
                 f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
             )
         data = trained.config.data.model_copy(update={"symbols": [name]})
-        backend = preprocess.backend_here(trained.config.train, World())
-        prepared = preprocess.prepare(store, data, World(), backend, scaler=scaler)
+        backend = prepare.backend_here(trained.config.train, World())
+        prepared = prepare.prepare(store, data, World(), backend, scaler=scaler)
         if prepared.index.total(part) == 0:
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
@@ -91,6 +91,6 @@ def open_and_forecast(run_dir: str | Path, symbol: str | None = None, part: str 
     Raises:
         InputError: also if the run was not completed.
     """
-    from hpc_lstm.trained import open_run
+    from hpc_lstm.evaluation.trained_run import open_run
 
     return forecast_series(open_run(run_dir), symbol, part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_lstm.paths import expanded
+from hpc_lstm.files import expanded
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import runner, settings
 from hpc_lstm.sweep.records import SweepFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import __version__
-from hpc_lstm.world import World, library_text
+from hpc_lstm.parallel.world import World, library_text
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mpi4py", "h5py", "pycuda")
 # How transports are chosen where a library's own choice is overruled.

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.run_directory import write_text
+from hpc_lstm.files import write_text
 from hpc_lstm.sweep import plan
 from hpc_lstm.sweep.settings import SweepConfig
 
 if TYPE_CHECKING:
-    from hpc_lstm.batch import Job
+    from hpc_lstm.jobs.slurm import Job
 
 # Words with which Slurm says that a job may yet bring something (squeue's and sacct's states).
 ALIVE = {
@@ -41,7 +41,7 @@ class Queue:
 
     Attributes:
         path: file that keeps their numbers.
-        submit, state: Slurm's, see ``hpc_lstm.batch``.
+        submit, state: Slurm's, see ``hpc_lstm.jobs.slurm``.
         jobs: number of each job by the name of its task file.
     """
 
@@ -71,7 +71,7 @@ class Queue:
 
 def job_of(command: Sequence[str], name: str, ranks: int, sweep: SweepConfig, output: Path) -> Job:
     """The job that runs ``command`` on ``ranks`` ranks."""
-    from hpc_lstm.batch import Job
+    from hpc_lstm.jobs.slurm import Job
 
     slurm = sweep.slurm
     nodes, each = plan.nodes_of(ranks, slurm.ranks_per_node)

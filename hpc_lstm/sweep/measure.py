@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hpc_lstm import history, run_directory
 from hpc_lstm.errors import InputError
-from hpc_lstm.report.spans import Timing, load_timing
-from hpc_lstm.timing import PHASES
+from hpc_lstm.runs import directory, history
+from hpc_lstm.timing.spans import Timing, load_timing
+from hpc_lstm.timing.timeline import PHASES
 
 # Phases of a step; the others are no part of the steady state.
 STEADY = ("preprocess", "compute", "average", "wait", "sync")
@@ -90,7 +90,7 @@ def measure(
     Raises:
         InputError: the run is too short, was killed or resumed, or so long that its spans were merged.
     """
-    run = run_directory.at(run_dir)
+    run = directory.at(run_dir)
     timing = load_timing(run_dir)
     if timing.starts > 1 or not timing.complete.all():
         raise InputError(f"{run.path}: was killed or resumed; a sweep measures runs in one piece")

@@ -16,10 +16,10 @@ import numpy as np
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
-from hpc_lstm.pace import MEETING_STEPS
 from hpc_lstm.sweep import universe
 from hpc_lstm.sweep.settings import SweepConfig
 from hpc_lstm.sweep.universe import Universe
+from hpc_lstm.training.schedule import MEETING_STEPS
 
 # What may change between two calls of the same sweep: it moves no measurement.
 FREE = ("repeats", "timeout_s", "config")
@@ -218,7 +218,7 @@ def check_slurm(sweep: SweepConfig) -> None:
     Raises:
         ConfigError: as said.
     """
-    from hpc_lstm import batch
+    from hpc_lstm.jobs import slurm
 
     each = sweep.slurm.ranks_per_node
     for ranks in sweep.sweep.ranks:
@@ -228,12 +228,12 @@ def check_slurm(sweep: SweepConfig) -> None:
             )
     if sweep.slurm.time:
         try:
-            length = batch.seconds(sweep.slurm.time)
+            length = slurm.seconds(sweep.slurm.time)
         except InputError as error:
             raise ConfigError(f"slurm.{error}") from None
-        if length <= batch.SIGNAL_BEFORE_S:
+        if length <= slurm.SIGNAL_BEFORE_S:
             raise ConfigError(
-                f"slurm.time: {sweep.slurm.time} is too short: jobs are told to stop {batch.SIGNAL_BEFORE_S} s before "
+                f"slurm.time: {sweep.slurm.time} is too short: jobs are told to stop {slurm.SIGNAL_BEFORE_S} s before "
                 "their end; ask for more"
             )
 

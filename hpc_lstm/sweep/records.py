@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.run_directory import write_text
+from hpc_lstm.files import write_text
 from hpc_lstm.sweep.environment import placement
 from hpc_lstm.sweep.measure import Measurement
-from hpc_lstm.timing import PHASES
+from hpc_lstm.timing.timeline import PHASES
 
 FORMAT, VERSION = "hpc_lstm sweep record", 1
 SHOWN = 3

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.files import write_text
 from hpc_lstm.report import figures
-from hpc_lstm.run_directory import write_text
-from hpc_lstm.sweep import fit as fitting
 from hpc_lstm.sweep import plots, summary, table
 from hpc_lstm.sweep.groups import Record, group
+from hpc_lstm.sweep.model import fit as fitting
 
 
 def write_results(

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.run_directory import write_text
+from hpc_lstm.files import write_text
+from hpc_lstm.parallel.world import launched
 from hpc_lstm.sweep import jobs, local
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import Plan, Run
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.settings import SweepConfig
-from hpc_lstm.world import launched
 
 Say = Callable[[str], None]
 
@@ -139,15 +139,15 @@ def _measure(
 
 
 def _submit(planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:
-    from hpc_lstm import batch
+    from hpc_lstm.jobs import slurm
 
-    queue = jobs.Queue(folder.path / "jobs.json", batch.submit, batch.state)
+    queue = jobs.Queue(folder.path / "jobs.json", slurm.submit, slurm.state)
 
     def script(name: str) -> str:
         tasks = _write_tasks(name, missing[name], planned.sweep, folder, None)
         output = folder.path / "logs" / f"{name}.log"
         ranks = missing[name][0].point.ranks
-        return batch.render(jobs.job_of(worker(tasks), name, ranks, planned.sweep, output))
+        return slurm.render(jobs.job_of(worker(tasks), name, ranks, planned.sweep, output))
 
     failed = jobs.drive(
         queue,

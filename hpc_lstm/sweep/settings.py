@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 from hpc_lstm import config as configuration
 from hpc_lstm.config import Positive, RunConfig, Section, tomllib
 from hpc_lstm.errors import ConfigError, InputError
-from hpc_lstm.paths import expanded
+from hpc_lstm.files import expanded
 
 Value = bool | int | float | str | list[Any]
 # A run of a sweep is one stretch of steps; when it saves, ends or meets other clusters is the sweep's to say.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.sweep import fit as fitting
-from hpc_lstm.sweep.fit import Estimate, Fit, Setting
 from hpc_lstm.sweep.groups import Group, Record, middle, per_processor
+from hpc_lstm.sweep.model import fit as fitting
+from hpc_lstm.sweep.model.fit import Estimate, Fit, Setting
 
 # Where the model is asked.
 RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

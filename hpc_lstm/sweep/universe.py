@@ -65,7 +65,7 @@ def train_windows(data: DataConfig) -> int:
         StoreError, InputError: it cannot be read, a symbol is not there or all are too short.
     """
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess.partition import WindowIndex
+    from hpc_lstm.preprocess.slices import WindowIndex
 
     with MarketStore(data.store) as store:
         names = store.symbols if data.symbols == "all" else data.symbols

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import config as configuration
-from hpc_lstm import run_directory
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.run_directory import write_text
+from hpc_lstm.files import write_text
+from hpc_lstm.parallel.world import World, connect
+from hpc_lstm.runs import directory
 from hpc_lstm.sweep import environment, records
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.measure import measure
-from hpc_lstm.world import World, connect
 
 
 def work(world: World, tasks: dict[str, Any]) -> None:
@@ -60,9 +60,9 @@ def _skip(world: World, folder: records.SweepFolder, task: dict[str, Any], deadl
 
 
 def _measure(world: World, folder: records.SweepFolder, task: dict[str, Any]) -> None:
-    from hpc_lstm.training import train
+    from hpc_lstm.training.loop import train
 
-    run = run_directory.at(folder.path / "runs" / task["name"])
+    run = directory.at(folder.path / "runs" / task["name"])
     if world.rank == 0:
         shutil.rmtree(run.path, ignore_errors=True)  # of a start that was cut off
     world.barrier()

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from hpc_lstm import gpu
+    from hpc_lstm.parallel import gpu
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     problem = gpu.problem()

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpc_lstm import preprocess
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import CudaError
 from hpc_lstm.market.store import MarketStore, StoreWriter
-from hpc_lstm.preprocess import host
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import host, prepare
 from hpc_lstm.preprocess.cuda import Cuda
-from hpc_lstm.preprocess.order import TrainOrder
-from hpc_lstm.world import World
+from hpc_lstm.preprocess.sampler import TrainOrder
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +44,8 @@ CASES = [
 def test_scaler_and_batches_are_the_hosts(store_path: Path, case: dict[str, Any], share: float) -> None:
     data = DataConfig(store=str(store_path), window=20, **case)
     with MarketStore(store_path) as store:
-        ours = preprocess.prepare(store, data, World(), Cuda(share))
-        theirs = preprocess.prepare(store, data, World(), host)
+        ours = prepare.prepare(store, data, World(), Cuda(share))
+        theirs = prepare.prepare(store, data, World(), host)
         assert ours.train.place == ("GPU memory" if share else "pinned host memory, read over the bus")
         if data.scaling == "minmax":
             np.testing.assert_array_equal(ours.scaler.scale, theirs.scaler.scale)
@@ -74,8 +73,8 @@ def test_scaler_and_batches_are_the_hosts(store_path: Path, case: dict[str, Any]
 def test_validation_errors_are_the_hosts(store_path: Path) -> None:
     data = DataConfig(store=str(store_path), window=20)
     with MarketStore(store_path) as store:
-        ours = preprocess.prepare(store, data, World(), Cuda())
-        theirs = preprocess.prepare(store, data, World(), host)
+        ours = prepare.prepare(store, data, World(), Cuda())
+        theirs = prepare.prepare(store, data, World(), host)
     forecast = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     numbers = np.arange(1000)
     mine = ours.validation.squared_error(forecast, ours.validation.batch(numbers)[1])
@@ -89,7 +88,7 @@ def test_a_batch_stays_until_its_reader_is_done(store_path: Path) -> None:
     """A slot that is still being read is not written before the reader's result is there."""
     data = DataConfig(store=str(store_path), window=20)
     with MarketStore(store_path) as store:
-        windows = preprocess.prepare(store, data, World(), Cuda()).train
+        windows = prepare.prepare(store, data, World(), Cuda()).train
     order = TrainOrder(len(windows), 64, 0)
     first, _ = windows.next_batch(order, 2)
     before = first.numpy()

@@ -17,13 +17,13 @@ __all__ = ["store"]
 
 SUMS = {
     "NCCL, whose sum over one rank is the vector itself": (
-        "from hpc_lstm.sync.nccl import Nccl",
+        "from hpc_lstm.parallel.nccl import Nccl",
         "World()",
         "Nccl(world)",
         0.5,
     ),
     "pinned memory, in a world that doubles": (
-        "from hpc_lstm.preprocess.device import Device\nfrom hpc_lstm.sync.pinned_sum import PinnedSum",
+        "from hpc_lstm.cuda.device import Device\nfrom hpc_lstm.parallel.pinned_allreduce import PinnedSum",
         "type('Doubling', (World,), {'sum': lambda self, v: np.multiply(v, 2, out=v)})()",
         "PinnedSum(Device(), world)",
         1.0,
@@ -37,11 +37,11 @@ def test_sums_reach_what_tensorflow_holds(how: str) -> None:
     code = f"""
 import numpy as np
 from hpc_lstm import gpu
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
 world = {world}
 world.gpu = gpu.claim(world)
 from hpc_lstm.model import tensorflow_runtime
-from hpc_lstm.model.device_vector import DeviceVector
+from hpc_lstm.model.engines.device_vector import DeviceVector
 {imports}
 tf = tensorflow_runtime.start()
 values = np.random.default_rng(0).normal(size=1_000_003).astype(np.float32)

@@ -14,7 +14,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from hpc_lstm import config as configuration, gpu
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
 precision = sys.argv[1]
 world = World()
 world.gpu = gpu.claim(world)

@@ -130,11 +130,11 @@ def test_tensorflow_reads_the_very_memory_that_the_kernel_wrote(tmp_path: Path, 
     code = """
 import numpy as np
 from hpc_lstm import dlpack, gpu
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
 gpu.claim(World())
 from hpc_lstm.preprocess.cuda import Cuda
 from hpc_lstm.model import tensorflow_runtime
-from hpc_lstm.model.keras_engine import tensor
+from hpc_lstm.model.engines.keras import tensor
 cuda = Cuda()
 tf = tensorflow_runtime.start()
 values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpc_lstm.cuda.device import DeviceArray
 from hpc_lstm.preprocess import host
 from hpc_lstm.preprocess.cuda import Cuda, Resident
-from hpc_lstm.preprocess.device import DeviceArray
-from hpc_lstm.preprocess.order import TrainOrder, permute
+from hpc_lstm.preprocess.sampler import TrainOrder, permute
 
 # Under compute-sanitizer everything takes a hundred times as long.
 SANITIZED = "GPU_SANITIZER" in os.environ

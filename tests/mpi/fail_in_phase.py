@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpc_lstm import cli, timing, training
+from hpc_lstm import cli
+from hpc_lstm.timing import timeline as timing
+from hpc_lstm.training import loop
 
 PHASE, CONFIG, RUN_DIR = sys.argv[1:]
 entered = timing.Timeline.span
@@ -40,5 +42,5 @@ def remember_rank(timeline: timing.Timeline, path: object = None, rank: int = 0,
 
 timing.Timeline.__init__ = remember_rank
 timing.Timeline.span = span
-assert training.Timeline is timing.Timeline
+assert loop.Timeline is timing.Timeline
 cli.main(["train", CONFIG, "--run-dir", RUN_DIR])

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import cli
-from hpc_lstm.sync import documents, rounds
-from hpc_lstm.sync.seal import Seal
+from hpc_lstm.clusters import documents, rounds
+from hpc_lstm.clusters.signing import Seal
 
 FOLDER, OPTIONS = Path(sys.argv[1]), sys.argv[2:]
 rounds.LEAST_PATIENCE_S = 0.5

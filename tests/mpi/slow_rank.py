@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from hpc_lstm import cli
-from hpc_lstm.training import Training
+from hpc_lstm.training.loop import Training
 
 SLOW, SECONDS = int(sys.argv[1]), float(sys.argv[2])
 take_steps = Training.take_steps

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc_lstm.checkpoint import manifest as manifests
+from hpc_lstm.checkpoint.state_file import unpack
 from hpc_lstm.market.store import StoreWriter
-from hpc_lstm.sync import manifest as manifests
-from hpc_lstm.sync.folder_store import FolderStore
-from hpc_lstm.sync.state_file import unpack
+from hpc_lstm.storage.folder import FolderStore
 
 CONFIG = """
 [data]

@@ -19,7 +19,7 @@ from launcher import kill, launch, program, ranks_of, start, wait_until
 from s3_bucket import SECRET_KEY, Bucket
 from small_job import write_config, write_store
 
-from hpc_lstm.sync import documents
+from hpc_lstm.clusters import documents
 
 SIGNING_KEY = "planted-signing-key-0123456789abcdef"
 

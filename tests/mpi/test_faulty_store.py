@@ -13,7 +13,7 @@ from launcher import start
 from s3_bucket import Bucket
 from test_clusters import cluster, finish, metrics, same_model
 
-from hpc_lstm.sync.s3_store import S3Store
+from hpc_lstm.storage.s3 import S3Store
 
 
 def test_two_clusters_end_with_one_model_whatever_the_store_answers(tmp_path: Path, bucket: Bucket) -> None:

@@ -48,7 +48,7 @@ def test_uploads_that_fail_stop_the_run_after_a_while(tmp_path: Path, bucket: An
     config = write_config(tmp_path, more=storage, epochs=100_000)
     script = (
         "import sys\n"
-        "from hpc_lstm.sync.s3_store import S3Store\n"
+        "from hpc_lstm.storage.s3 import S3Store\n"
         "from hpc_lstm import cli\n"
         "S3Store.put_new = lambda self, key, data: self._client.put_object(Bucket='gone', Key=key, Body=data)\n"
         "cli.main(sys.argv[1:])\n"

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpc_lstm import preprocess
-from hpc_lstm.clocks import compare
 from hpc_lstm.config import DataConfig, parse
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.sync.averaging import Averager
-from hpc_lstm.timing import Timeline
-from hpc_lstm.world import World, connect
+from hpc_lstm.parallel.averaging import Averager
+from hpc_lstm.parallel.world import World, connect
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.timing.clocks import compare
+from hpc_lstm.timing.timeline import Timeline
 
 
 class VectorEngine:
@@ -185,8 +185,8 @@ def case_slices_are_shared_out_and_scaled_alike(world: World) -> None:
     for scaling in ("minmax", "standard"):
         chosen = data.model_copy(update={"scaling": scaling})
         with MarketStore(sys.argv[1]) as store, MarketStore(sys.argv[1]) as whole:
-            mine = preprocess.prepare(store, chosen, world, preprocess.backend("host"))
-            alone = preprocess.prepare(whole, chosen, alone_world, preprocess.backend("host"))
+            mine = prepare.prepare(store, chosen, world, prepare.backend("host"))
+            alone = prepare.prepare(whole, chosen, alone_world, prepare.backend("host"))
             np.testing.assert_allclose(mine.scaler.scale, alone.scaler.scale, rtol=1e-12)
             np.testing.assert_allclose(mine.scaler.shift, alone.scaler.shift, rtol=1e-12, atol=1e-12)
             for part in ("train", "validation", "test"):
@@ -205,12 +205,11 @@ def case_too_many_ranks_are_refused_by_all(world: World) -> None:
     with MarketStore(sys.argv[1]) as store:
         if windows >= world.size:
             assert (
-                preprocess.prepare(store, data, world, preprocess.backend("host")).index.total("train")
-                == windows
+                prepare.prepare(store, data, world, prepare.backend("host")).index.total("train") == windows
             )
             return
         with pytest.raises(InputError, match=f"{windows} train windows") as caught:
-            preprocess.prepare(store, data, world, preprocess.backend("host"))
+            prepare.prepare(store, data, world, prepare.backend("host"))
         assert caught.value.agreed
 
 

@@ -17,8 +17,8 @@ from small_job import write_config
 from test_clusters import cluster, finish, metrics, same_model
 
 from hpc_lstm.errors import StorageError
-from hpc_lstm.sync.objects import NotFoundError, TooLargeError
-from hpc_lstm.sync.s3_store import S3Store
+from hpc_lstm.storage.objects import NotFoundError, TooLargeError
+from hpc_lstm.storage.s3 import S3Store
 
 ROOT = Path(__file__).resolve().parents[2]
 

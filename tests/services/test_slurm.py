@@ -1,4 +1,4 @@
-"""The batch scripts, ``hpc-lstm submit`` and ``hpc_lstm.batch`` on a real Slurm of three nodes."""
+"""The batch scripts, ``hpc-lstm submit`` and ``hpc_lstm.jobs.slurm`` on a real Slurm of three nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from slurm_cluster import SCRIPTS, Slurm
 from small_job import checkpoints, write_config, write_store
 from test_clusters import metrics, same_model
 
-from hpc_lstm import batch, history
+from hpc_lstm.jobs import slurm as batch
+from hpc_lstm.runs import history
 
 # Stands for hpc-lstm where only the script that starts it is looked at: stops as it does when it is told to.
 RANK = """

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.checkpoint.restore import Restored, restore
+from hpc_lstm.checkpoint.writer import CheckpointWriter
 from hpc_lstm.config import CheckpointConfig, DataConfig, RunConfig, StorageConfig
-from hpc_lstm.sync.checkpoint import CheckpointWriter
-from hpc_lstm.sync.objects import ObjectStore
-from hpc_lstm.sync.restore import Restored, restore
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
+from hpc_lstm.storage.objects import ObjectStore
 
 PREFIX = "run/checkpoints/main"
 CONFIG = RunConfig(data=DataConfig(store="market.h5"))

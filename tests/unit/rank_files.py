@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc_lstm.timing import FORMAT, PHASES, VERSION
+from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
 
 Span = (
     tuple[str, int, int, int, int] | tuple[str, int, int, int, int, int]

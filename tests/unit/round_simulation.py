@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.clusters import documents, outer_step
+from hpc_lstm.clusters.rounds import Delete, Get, List, Pause, Put, Rounds, Say, Standing, Terms
+from hpc_lstm.clusters.signing import Seal
 from hpc_lstm.errors import RoundLostError
-from hpc_lstm.sync import documents, outer
-from hpc_lstm.sync.rounds import Delete, Get, List, Pause, Put, Rounds, Say, Standing, Terms
-from hpc_lstm.sync.seal import Seal
 
 LENGTH = 512
 SETTINGS = {"model.units": 3}
@@ -83,7 +83,7 @@ class Store:
             key = documents.contribution_key(number, member["cluster"])
             said = json.loads(self.put_first[key])
             data = self.put_first[documents.payload_key(number, member["payload"])]
-            vector = outer.decode(data, said["payload"]["encoding"], LENGTH).astype(np.float64)
+            vector = outer_step.decode(data, said["payload"]["encoding"], LENGTH).astype(np.float64)
             change = vector - (base if said["payload"]["what"] == "weights" else 0)
             windows = set(np.flatnonzero(np.abs(change) > 1e-3).tolist())
             if not np.allclose(change[sorted(windows)], 1, atol=1e-3):
@@ -95,7 +95,7 @@ class Store:
             self.counted |= windows
             changes.append((change, member["samples"]))
         data = self.put_first[documents.payload_key(number, merged["payload"]["sha256"])]
-        self.round_weights[number] = outer.decode(data, "float32", LENGTH)
+        self.round_weights[number] = outer_step.decode(data, "float32", LENGTH)
         if merged["momentum"] is None:
             total = sum(samples for _, samples in changes)
             added = sum(change * samples for change, samples in changes) / max(total, 1)

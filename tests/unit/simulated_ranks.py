@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
 
 # Seconds after which a rank that waits for another one gives up.
 PATIENCE_S = 30

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tomli_w
 
-from hpc_lstm import preprocess
 from hpc_lstm.config import DataConfig
-from hpc_lstm.forecast import evaluate
+from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.model import engine
-from hpc_lstm.world import World
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
 
 WINDOW = 5
 
@@ -49,7 +49,7 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
     network = SimpleNamespace(window=data.window, features=len(data.features), predict=predict)
     monkeypatch.setattr(engine, "load", lambda path, *, threads=1: network)
     with MarketStore(data.store) as store:
-        prepared = preprocess.prepare(store, data, World(), preprocess.backend("host"))
+        prepared = prepare.prepare(store, data, World(), prepare.backend("host"))
         prepared.scaler.save(folder / "scaler.h5")
         metrics = evaluate(predict, prepared, World())
     (folder / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 123.0}))

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from hpc_lstm.errors import StorageError
-from hpc_lstm.sync.objects import ObjectStore
+from hpc_lstm.storage.objects import ObjectStore
 
 
 class Wrapped:

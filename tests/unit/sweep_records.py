@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.sweep import collectives
+from hpc_lstm.sweep.model import collectives
+from hpc_lstm.sweep.model.simulation import Compute, Network
 from hpc_lstm.sweep.records import busy_summary
-from hpc_lstm.sweep.simulation import Compute, Network
 
 ENVIRONMENT = {
     "versions": {"python": "3.11.0", "hpc-lstm": "0.1.0"},

@@ -19,8 +19,9 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_lstm import cli, training
+from hpc_lstm import cli
 from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -678,7 +679,7 @@ def test_a_run_that_cannot_begin_lets_go_of_its_store(place: Place, monkeypatch:
             super().__init__(path)
             opened.append(self)
 
-    monkeypatch.setattr(training, "MarketStore", Kept)
+    monkeypatch.setattr(loop, "MarketStore", Kept)
     assert run(*TRAIN, "--set", "data.window=1000") == 2
     (store,) = opened
     assert not store._file, "HDF5 files are false once they are closed"
@@ -687,10 +688,10 @@ def test_a_run_that_cannot_begin_lets_go_of_its_store(place: Place, monkeypatch:
 def test_memory_that_is_not_enough(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhaust(self: training.Training) -> None:
+    def exhaust(self: loop.Training) -> None:
         np.empty(1 << 50)
 
-    monkeypatch.setattr(training.Training, "run", exhaust)
+    monkeypatch.setattr(loop.Training, "run", exhaust)
     assert run(*TRAIN) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("hpc-lstm: error: out of memory; lower train.batch_size")

@@ -10,8 +10,9 @@ from typing import Any
 import click
 import pytest
 
-from hpc_lstm import __version__, cli, training
+from hpc_lstm import __version__, cli
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
+from hpc_lstm.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
@@ -128,7 +129,7 @@ def test_debug_keeps_the_traceback(broken: Any) -> None:
 
 def test_train_is_given_settings_and_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(training, "train", lambda *args, **more: given.append((*args, more)))
+    monkeypatch.setattr(loop, "train", lambda *args, **more: given.append((*args, more)))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "night.toml").write_text('[data]\nstore = "m.h5"\n')
     assert run("train", "night.toml", "--set", "train.epochs=3", "--set", 'data.target="open"') == 0

@@ -18,33 +18,75 @@ import hpc_lstm
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
+DOCUMENTS = ("README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md")
 # Distribution names of modules whose names differ from them; modules that a declared dependency brings along.
 DISTRIBUTIONS = {"tomllib": "tomli", "tomli_w": "tomli-w", "botocore": "boto3", "keras": "tensorflow"}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built, without network, from a copy of what belongs to it."""
-    folder = tmp_path_factory.mktemp("build")
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a checkout has, as on a file system without symbolic links."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", *DOCUMENTS):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(PACKAGE, folder / "hpc_lstm", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-c", "from setuptools import build_meta as b; print(b.build_wheel('.'))"]
-    built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    for name in ("hpc_lstm", "kernels", "slurm"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def build(kind: str, folder: Path, target: Path) -> Path:
+    """A wheel or an sdist of a source tree, built without network."""
+    code = f"from setuptools import build_meta as b; print(b.build_{kind}({str(target)!r}))"
+    built = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    return folder / built.stdout.splitlines()[-1]
+    return target / built.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the checkout."""
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def content(wheel: Path) -> set[str]:
+    """The files of a wheel besides its metadata."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 
 
 def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
     modules = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*.py")}
-    inside = {n for n in names if ".dist-info/" not in n}
     kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").iterdir()}
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
-    assert inside == modules | kernels | scripts | {"hpc_lstm/py.typed"}
-    assert any(n.endswith("/LICENSE") for n in names)
+    assert content(wheel) == modules | kernels | scripts | {"hpc_lstm/py.typed"}
+    assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
+
+
+def test_a_wheel_made_from_the_sdist_is_the_same(source: Path, wheel: Path, tmp_path: Path) -> None:
+    shutil.unpack_archive(build("sdist", source, tmp_path), tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert content(build("wheel", unpacked, tmp_path)) == content(wheel)
+
+
+def test_kernels_and_scripts_are_found_in_a_checkout_and_in_a_wheel(
+    source: Path, wheel: Path, tmp_path: Path
+) -> None:
+    code = "from hpc_lstm.files import data_folder as d; print(d('kernels')); print(d('slurm'))"
+    shutil.unpack_archive(wheel, tmp_path / "installed", "zip")
+    for place, inside in ((source, source), (tmp_path / "installed", tmp_path / "installed" / "hpc_lstm")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(place)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        kernels, scripts = map(Path, done.stdout.splitlines())
+        assert (kernels, scripts) == (inside / "kernels", inside / "slurm")
+        assert (kernels / "lstm.c").is_file()
+        assert (scripts / "run.sh").is_file()
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:

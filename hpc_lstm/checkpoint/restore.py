@@ -1,0 +1,154 @@
+"""Going on from the newest whole checkpoint, on as many ranks as wrote it or on another number."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from hpc_lstm.checkpoint import manifest as manifests
+from hpc_lstm.checkpoint.manifest import Manifest
+from hpc_lstm.checkpoint.state_file import unpack
+from hpc_lstm.errors import CheckpointError
+from hpc_lstm.parallel.world import World
+from hpc_lstm.storage.objects import ObjectStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint as this rank takes it over.
+
+    Attributes:
+        state: this rank's own; or, if another number of ranks wrote it, theirs merged: the same on every rank.
+    """
+
+    manifest: Manifest
+    state: dict[str, Any]
+
+
+def restore(
+    world: World,
+    store: ObjectStore,
+    prefix: str,
+    log: logging.Logger,
+    *,
+    averaged: Sequence[str],
+    weight: str,
+) -> Restored | None:
+    """The newest whole checkpoint under ``prefix``, None if there is no checkpoint at all; collective.
+
+    A checkpoint with a missing or altered file is passed over. What lies there of later steps, or belongs to no
+    checkpoint, is then deleted: the run is about to take those steps again. A file that is there but cannot be
+    fetched is another matter: nothing is passed over or deleted then.
+
+    Args:
+        averaged: names of the arrays that are averaged when the number of ranks has changed; the rest is rank 0's.
+        weight: name of the number by which each rank's arrays count; equally, where all are 0.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is whole.
+        StorageError: the store cannot be read.
+    """
+    steps = _on_first(world, partial(manifests.steps, store, prefix))
+    for step in reversed(steps):
+        manifest, trouble = _on_first(world, partial(_read_manifest, store, prefix, step))
+        if manifest is not None:
+            found, trouble = _read_state(world, store, prefix, manifest, averaged, weight)
+            if found is not None:
+                # Nobody writes before the cleaning is done.
+                _on_first(world, partial(_clean_up, store, prefix, step))
+                return found
+        log.warning("checkpoint of step %d passed over: %s", step, trouble)
+    if steps:
+        error = CheckpointError(
+            f"none of the {len(steps)} checkpoints under {prefix} is whole; the log says why; "
+            "bring their files back, or start a new run"
+        )
+        raise world.agreed(error)
+    _on_first(world, partial(_clean_up, store, prefix, -1))
+    return None
+
+
+def _on_first(world: World, work: Callable[[], T]) -> T:
+    """What ``work`` gives on rank 0, on all ranks; so do the errors that it raises."""
+    return cast(T, world.bcast(world.together(lambda: work() if world.rank == 0 else None)))
+
+
+def _read_manifest(store: ObjectStore, prefix: str, step: int) -> tuple[Manifest | None, str]:
+    try:
+        return manifests.read(store, prefix, step), ""
+    except manifests.DAMAGED as error:
+        return None, str(error)
+
+
+def _read_state(
+    world: World, store: ObjectStore, prefix: str, manifest: Manifest, averaged: Sequence[str], weight: str
+) -> tuple[Restored | None, str]:
+    def read() -> tuple[dict[str, Any] | None, str]:
+        try:
+            if manifest.ranks == world.size:
+                return _read_file(store, prefix, manifest, world.rank), ""
+            return _merge(store, prefix, manifest, averaged, weight) if world.rank == 0 else None, ""
+        except manifests.DAMAGED as error:
+            return None, str(error)
+
+    state, trouble = world.together(read)
+    troubles = [text for text in world.gather(trouble) if text]
+    if troubles:
+        return None, troubles[0]
+    if manifest.ranks != world.size:
+        state = world.bcast(state)
+    assert state is not None
+    return Restored(manifest, state), ""
+
+
+def _read_file(store: ObjectStore, prefix: str, manifest: Manifest, rank: int) -> dict[str, Any]:
+    file = manifest.files[rank]
+    data = store.get(f"{manifests.folder(prefix, manifest.step)}/{file.name}", file.size)
+    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise ValueError(f"{file.name} is not what was written: {len(data)} bytes of another SHA-256")
+    return unpack(data)
+
+
+def _merge(
+    store: ObjectStore, prefix: str, manifest: Manifest, averaged: Sequence[str], weight: str
+) -> dict[str, Any]:
+    """One state of many ranks', read one after the other."""
+    first = _read_file(store, prefix, manifest, 0)
+    shapes = {name: np.shape(first.get(name, 0)) for name in averaged}
+    sums = {name: np.zeros(shape) for name, shape in shapes.items()}
+    plain = {name: np.zeros(shape) for name, shape in shapes.items()}
+    total = 0.0
+    for rank in range(manifest.ranks):
+        state = first if rank == 0 else _read_file(store, prefix, manifest, rank)
+        if weight not in state or any(n not in state or np.shape(state[n]) != shapes[n] for n in averaged):
+            raise ValueError(f"{manifest.files[rank].name} does not hold what is averaged")
+        share = float(state[weight])
+        total += share
+        for name in averaged:
+            sums[name] += share * np.asarray(state[name], np.float64)
+            plain[name] += state[name]
+    for name in averaged:
+        mean = sums[name] / total if total else plain[name] / manifest.ranks
+        first[name] = mean.astype(first[name].dtype)
+    return first
+
+
+def _clean_up(store: ObjectStore, prefix: str, restored: int) -> None:
+    """Delete what comes after the restored step, and files that belong to no checkpoint."""
+    whole = set(manifests.steps(store, prefix))
+    for step in sorted(whole):
+        if step > restored:
+            manifests.remove(store, prefix, step)
+    kept = {f"{manifests.folder(prefix, step)}/" for step in whole if step <= restored}
+    for key, _ in store.list(f"{prefix}/"):
+        if key.rpartition("/")[0] + "/" not in kept:
+            store.delete(key)
+    store.discard_unfinished(f"{prefix}/")

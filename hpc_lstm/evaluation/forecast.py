@@ -1,0 +1,218 @@
+"""The next prices of one symbol, by a trained run, with the error to expect.
+
+The network forecasts the row ``horizon`` rows after its window. One step of a prediction is one horizon, and
+a row beyond the last known one is always forecast from the window that ends ``horizon`` rows before it: the
+first step sees known prices only, later ones also forecasts. In a row so forecast the price column, and what
+is derived from it, is the forecast; every other column keeps its last known value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.evaluation.evaluate import date_text, price_forecast
+from hpc_lstm.evaluation.trained_run import TrainedRun, open_run, read_metrics
+from hpc_lstm.features.columns import ModelColumns, compute, find
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The next prices of a symbol; N steps of the run's horizon.
+
+    Attributes:
+        dates: of the forecast rows, N texts; for daily data weekdays, with no regard to holidays.
+        prices: float64 [N], in price units.
+        persistence: float64 [N], the last price: what the forecast has to beat.
+        errors: float64 [N], typical (root mean square) error in price units; NaN where it is not known.
+        notes: sentences that tell how to read the numbers.
+    """
+
+    symbol: str
+    column: str
+    last_date: str
+    last_price: float
+    dates: list[str]
+    prices: np.ndarray
+    persistence: np.ndarray
+    errors: np.ndarray
+    notes: list[str]
+
+    def table(self) -> str:
+        """The forecast as plain text."""
+        width = max(len("date"), *map(len, self.dates))
+        lines = [
+            f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
+            f"  {'step':>4}  {'date':<{width}}{'forecast':>12}{'+/-':>10}{'persistence':>13}",
+        ]
+        for step, (date, price, error, same) in enumerate(
+            zip(self.dates, self.prices, self.errors, self.persistence, strict=True), 1
+        ):
+            spread = "-" if np.isnan(error) else f"{error:.4g}"
+            lines.append(f"  {step:>4}  {date:<{width}}{price:>12.6g}{spread:>10}{same:>13.6g}")
+        return "\n".join([*lines, *self.notes])
+
+
+def predict_symbol(
+    run_dir: str | Path, symbol: str, steps: int = 1, store: str | Path | None = None
+) -> Forecast:
+    """Forecast the next ``steps`` horizons of a symbol from the last rows of a store.
+
+    Args:
+        steps: horizons of the run's settings, at least 1.
+        store: another market store than the run's own.
+
+    Raises:
+        InputError: unknown symbol (the nearest name is given), one that the run was not trained on, too few
+            rows, a gap in the last window; or a run or store that cannot be used.
+    """
+    from hpc_lstm.market.store import MarketStore
+
+    if steps < 1:
+        raise InputError(f"--steps {steps}: must be at least 1")
+    trained = open_run(run_dir)
+    data = trained.config.data
+    with MarketStore(store or data.store) as market:
+        number = market.symbol(symbol)
+        place = int(trained.scaler.select([symbol])[0])
+        columns = find(data.features, data.target, data.horizon, market.columns, str(market.path))
+        first, stop = (int(row) for row in market.offsets[number : number + 2])
+        needed = data.window + (data.horizon - 1 if steps > 1 else 0)
+        if stop - first < needed:
+            raise InputError(
+                f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
+                f"data.window = {data.window} and data.horizon = {data.horizon} need {needed}"
+            )
+        start = max(first, stop - needed - columns.lookback)
+        rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
+    price = columns.target.number
+    _refuse_gaps(rows, dates, unit, symbol, columns)
+    prices = extend(rows, price, _forecaster(trained, columns, place), data.horizon, steps)
+    error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
+    held = [column.name for column in columns.features if column.number != price]
+    if steps > 1 and held:
+        notes.append(f"After the first step these inputs stand still: {', '.join(held)}.")
+    ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))
+    return Forecast(
+        symbol=symbol,
+        column=columns.store_columns[price],
+        last_date=date_text(int(dates[-1]), unit),
+        last_price=float(rows[-1, price]),
+        dates=[date_text(int(date), unit) for date in ahead],
+        prices=prices,
+        persistence=np.full(steps, rows[-1, price]),
+        errors=error * np.sqrt(np.arange(1, steps + 1)),
+        notes=[*notes, rule, *verdicts],
+    )
+
+
+def extend(
+    rows: np.ndarray,
+    price: int,
+    forecast: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    horizon: int,
+    steps: int,
+) -> np.ndarray:
+    """Forecast recursively.
+
+    Args:
+        rows: float64 [n, C], a symbol's last known rows.
+        price: the column that is forecast.
+        forecast: (rows, ends int64 [B]) to prices float64 [B] of the rows ``horizon`` after each of ``ends``,
+            from the windows that end there.
+
+    Returns:
+        float64 [steps], the prices ``horizon``, ``2 * horizon``, ... rows after the last known one.
+
+    Raises:
+        HpcLstmError: a forecast is not a finite number.
+    """
+    found = np.empty(steps)
+    for step in range(steps):
+        block = horizon if step + 1 < steps else 1  # the rows between are asked for only where a step follows
+        ahead = forecast(rows, np.arange(len(rows) - block, len(rows), dtype=np.int64))
+        if not np.isfinite(ahead).all():
+            raise HpcLstmError(
+                f"the forecast of step {step + 1} is not a finite number: the model diverged in training, or "
+                "cannot take its earlier forecasts as inputs; ask for fewer steps or train again"
+            )
+        found[step] = ahead[-1]
+        future = np.repeat(rows[-1:], block, axis=0)
+        future[:, price] = ahead
+        rows = np.concatenate([rows, future])
+    return found
+
+
+def future_dates(dates: np.ndarray, unit: str, rows: np.ndarray) -> tuple[np.ndarray, str]:
+    """Dates of rows after the last known one, and a sentence on how they were found.
+
+    Args:
+        dates: int64 [n], the last known dates, ascending.
+        unit: "D" or "ns".
+        rows: int64 [N], how many rows after the last.
+    """
+    spacing = int(np.median(np.diff(dates))) if len(dates) > 1 else 1
+    weekday = (dates + 3) % 7 < 5  # 1970-01-01 was a Thursday
+    if unit == "D" and spacing <= 1 and weekday.all():
+        last = np.array(dates[-1], "datetime64[D]")
+        return np.busday_offset(last, rows, roll="forward").astype(
+            np.int64
+        ), "Dates: weekdays; holidays unknown."
+    return dates[-1] + rows * max(spacing, 1), "Dates: at the spacing of the last rows."
+
+
+def _forecaster(
+    trained: TrainedRun, columns: ModelColumns, place: int
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The network as ``extend`` asks for it; ``place`` is the symbol's in the scaler."""
+    scaler, window = trained.scaler, trained.config.data.window
+    scale, shift = scaler.scale[place, :-1], scaler.shift[place, :-1]
+
+    def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        features = compute(rows, np.array([0, len(rows)]), columns)[:, :-1]
+        scaled = (features * scale + shift).astype(np.float32)
+        inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
+        last = rows[ends, columns.target.number]
+        return price_forecast(
+            trained.predict(inputs), np.full(len(ends), place), last, scaler, columns.target
+        )
+
+    return forecast
+
+
+def _refuse_gaps(rows: np.ndarray, dates: np.ndarray, unit: str, symbol: str, columns: ModelColumns) -> None:
+    for number in columns.numbers:
+        usable = np.isfinite(rows[:, number]) & ((rows[:, number] > 0) | (number not in columns.logarithmic))
+        if not usable.all():
+            row = int(np.argmin(usable))
+            raise InputError(
+                f"{symbol}: {columns.store_columns[number]} on {date_text(int(dates[row]), unit)} is "
+                f"{rows[row, number]:g}, which the run's features cannot take; put it right in the store"
+            )
+
+
+def _expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[float, list[str], list[str]]:
+    """Typical error of one step in price units, a note on its source, and the verdict on the model."""
+    if not trained.files.metrics.exists():
+        return float("nan"), ["+/-: not known before the run has metrics."], []
+    metrics = read_metrics(trained.files)
+    growth = "times the square root of the step"
+    for part in ("test", "validation"):
+        if not metrics.get(part):
+            continue
+        own = metrics.get("per_symbol", {}).get(symbol, {}).get(part)
+        if own and own["model"]["rmse"] is not None:
+            return (
+                own["model"]["rmse"],
+                [f"+/-: RMSE of {symbol} on {part}, {growth}."],
+                [metrics[part]["verdict"]],
+            )
+        relative = metrics[part]["model"]["mape"]
+        if relative is not None:
+            note = f"+/-: mean percentage error of all symbols on {part} ({relative:.2f}%), {growth}."
+            return price * relative / 100, [note], [metrics[part]["verdict"]]
+    return float("nan"), ["+/-: not known: the run's metrics have neither test nor validation."], []

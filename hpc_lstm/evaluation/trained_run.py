@@ -1,0 +1,77 @@
+"""A trained run, opened from its directory: settings, scaling and network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import InputError
+from hpc_lstm.runs.directory import RunDirectory, at
+
+if TYPE_CHECKING:
+    from hpc_lstm.preprocess.scaler import Scaler
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What forecasts are made with.
+
+    Attributes:
+        scaler: the scaling that was fitted on the run's train rows.
+        predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
+    """
+
+    files: RunDirectory
+    config: RunConfig
+    scaler: Scaler
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
+    """Open a completed run.
+
+    Args:
+        threads: CPU threads of the network.
+
+    Raises:
+        InputError: no run directory, a run that was not completed, or a damaged file in it.
+    """
+    from hpc_lstm.model.engine import load
+    from hpc_lstm.preprocess.scaler import Scaler
+
+    files = at(run_dir)
+    config = files.load_config()
+    scaler = Scaler.load(files.require(files.scaler))
+    path = files.require(files.model)
+    network = load(path, threads=threads)
+    window, features = config.data.window, len(config.data.features)
+    if (network.window, network.features) != (window, features):
+        raise InputError(
+            f"{path}: takes windows of {network.window} rows and {network.features} features, but the run's "
+            f"config.toml says {window} and {features}: the files belong to different runs"
+        )
+    return TrainedRun(files, config, scaler, network.predict)
+
+
+def read_metrics(files: RunDirectory) -> dict[str, Any]:
+    """The run's ``metrics.json``.
+
+    Raises:
+        InputError: the run was not completed, or the file is damaged.
+    """
+    path = files.require(files.metrics)
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read as JSON: {error}; `hpc-lstm evaluate` computes it anew"
+        ) from None
+    if not isinstance(metrics, dict) or metrics.get("format") != "hpc_lstm metrics":
+        raise InputError(f'{path}: not a metrics file: it has no "format": "hpc_lstm metrics"')
+    return metrics

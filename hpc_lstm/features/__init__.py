@@ -1,0 +1,1 @@
+"""The columns that a model sees, computed from prices."""

@@ -1,0 +1,67 @@
+"""Files: written whole or not at all; paths as users write them; the files that the package brings along."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hpc_lstm.errors import InputError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; renamed to it if the block ends well, else removed.
+
+    The file gets the permissions that the process's umask leaves to a new file.
+
+    Raises:
+        InputError: it cannot be written: the file and the reason.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        # Not by tempfile, whose files only their owner may read.
+        name = path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}{path.suffix}"
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = name
+        yield temporary
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written: the file and the reason.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with a leading ``~`` or ``~user`` replaced by that home folder.
+
+    Raises:
+        InputError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: no such home folder; write the path out") from None
+
+
+def data_folder(name: str) -> Path:
+    """``kernels`` or ``slurm``: inside the package where it is installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / name
+    # A checkout without symbolic links has a text file of that name there: only a folder counts.
+    return inside if inside.is_dir() else package.parent / name

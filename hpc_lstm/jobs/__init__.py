@@ -1,0 +1,1 @@
+"""Slurm jobs, what starts their ranks, and what a machine offers."""

@@ -1,0 +1,209 @@
+"""The engine on Keras and TensorFlow: trains the network on CPUs or a GPU, saves it as a Keras file."""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import InputError
+from hpc_lstm.model import network, optimizers
+from hpc_lstm.model.engines import tensorflow_runtime
+from hpc_lstm.model.engines.device_vector import DeviceVector
+from hpc_lstm.model.engines.keras_forward import Forward
+from hpc_lstm.model.parameters import Schema, schema
+from hpc_lstm.training.running_mean import Loss
+
+# Steps a call, measured (benchmarks/engines.py): more gain nothing, and the batches of a call lie in memory
+# at once.
+STEPS_PER_CALL = 16
+CALL_BYTES = 64 * 2**20
+# Windows that are forecast at once.
+PREDICT_BATCH, PREDICT_BATCH_GPU = 256, 1024
+
+
+class KerasEngine:
+    """Trains a Keras model; see ``engine.Engine`` for what each method gives.
+
+    The weights live in one flat variable, and one compiled function takes any number of steps on it without
+    giving the interpreter back control. ``keras.Model`` itself is used to make initial weights and to save.
+
+    TensorFlow is configured by the first engine of a process; see ``tensorflow_runtime.start``.
+
+    Bits are the same for the same number of threads: another number cuts the batch into other parts, whose
+    gradients are then added up in another order.
+
+    Args:
+        config: its ``data``, ``model`` and ``train`` sections count.
+        rank: of this process; moves the dropout masks.
+        threads: CPU threads; 0: all that this process may use.
+    """
+
+    name = "keras"
+
+    def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
+        tf = tensorflow_runtime.start(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
+        train, window, features = config.train, config.data.window, len(config.data.features)
+        self._tf, self._clip_norm = tf, train.clip_norm
+        self._model = network.build(config.model, window, features, train.seed, train.precision)
+        self.schema = schema(config.model, features)
+        self._flat = tf.Variable(_weights(self._model, self.schema))
+        self._taken = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._forward = Forward(tf, self._model, self.schema, tensorflow_runtime.threads_in_force(tf))
+        self._rule = optimizers.rule(tf, train.optimizer, self.schema.length)
+        self._dropout_seed = (train.seed << 32) + rank
+        self.steps_per_call = steps_per_call(train.batch_size, window, features)
+        self._steps = tf.function(
+            self._take_steps,
+            input_signature=[
+                tf.TensorSpec([None, train.batch_size, window, features], tf.float32),
+                tf.TensorSpec([None, train.batch_size, 1], tf.float32),
+                tf.TensorSpec([None], tf.float32),
+            ],
+            autograph=False,
+        )
+        self._forecast = _forecast_function(tf, self._forward, self._flat, window, features)
+
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
+        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), inputs.shape[0])
+        return self._steps(tensor(self._tf, inputs), tensor(self._tf, targets), rates)
+
+    def parameters(self) -> np.ndarray:
+        return self._flat.numpy()
+
+    def set_parameters(self, flat: np.ndarray) -> None:
+        # A copy: TensorFlow may otherwise keep, and later write into, the caller's memory.
+        self._flat.assign(np.array(flat, np.float32))
+
+    def moments(self) -> np.ndarray:
+        return self._rule.moments()
+
+    def set_moments(self, flat: np.ndarray) -> None:
+        self._rule.set_moments(np.array(flat, np.float32))
+
+    def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
+        if not self._tf.config.list_physical_devices("GPU"):
+            return []
+        return [DeviceVector(one) for one in (self._flat, *(self._rule.variables() if moments else ()))]
+
+    def state(self) -> dict[str, np.ndarray]:
+        # Dropout masks depend on seed, rank and this count alone.
+        return {"steps": np.asarray(self._taken.numpy())}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        self._taken.assign(int(state["steps"]))
+
+    def predict(self, inputs: Any) -> Any:
+        return _forecast_all(self._tf, self._forecast, inputs)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        network.save(self._model, self.schema.unflatten(self.parameters()), path)
+
+    def _take_steps(self, inputs: Any, targets: Any, rates: Any) -> Any:
+        tf = self._tf
+        count = tf.shape(inputs)[0]
+
+        def one(number: Any, loss_sum: Any) -> tuple[Any, Any]:
+            loss = self._take_step(inputs[number], targets[number], rates[number])
+            return number + 1, loss_sum + loss
+
+        _, loss_sum = tf.while_loop(
+            lambda number, _: number < count, one, (tf.constant(0), tf.constant(0.0)), parallel_iterations=1
+        )
+        return loss_sum / tf.cast(count, tf.float32)
+
+    def _take_step(self, inputs: Any, targets: Any, rate: Any) -> Any:
+        tf = self._tf
+        taken = self._taken.read_value()
+        flat = self._flat.read_value()
+        seed = tf.stack([tf.constant(self._dropout_seed, tf.int64), taken])
+        loss, gradient = self._forward.squared_error(flat, inputs, targets, seed)
+        if self._clip_norm > 0:
+            norm = tf.norm(gradient)
+            gradient *= self._clip_norm / tf.maximum(norm, self._clip_norm)
+        self._rule.apply(self._flat, gradient, rate, taken + 1)
+        self._taken.assign(taken + 1)
+        return loss
+
+
+class SavedModel:
+    """A trained network read back from a Keras file; see ``engine.Forecaster``.
+
+    Args:
+        path: a file that ``KerasEngine.save`` wrote.
+        threads: CPU threads; 0: all that this process may use.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds another kind of network.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, threads: int = 0) -> None:
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: no such model; `hpc-lstm train` writes it at the end of a run")
+        tf = tensorflow_runtime.start(threads or len(os.sched_getaffinity(0)))
+        import keras
+
+        try:
+            model = keras.models.load_model(path, compile=False)
+            _, self.window, self.features = model.input_shape
+        except Exception as error:  # Keras raises whatever its parts meet in a damaged file
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
+            ) from None
+        shapes = tuple(tuple(v.shape) for v in model.trainable_variables)
+        arrays = Schema(tuple(v.path for v in model.trainable_variables), shapes)
+        forward = Forward(tf, model, arrays, tensorflow_runtime.threads_in_force(tf))
+        self._tf = tf
+        self._forecast = _forecast_function(
+            tf, forward, tf.Variable(_weights(model, arrays), trainable=False), self.window, self.features
+        )
+
+    def predict(self, inputs: Any) -> Any:
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
+        return _forecast_all(self._tf, self._forecast, inputs)
+
+
+def steps_per_call(batch: int, window: int, features: int) -> int:
+    """Steps that an engine likes to take at once."""
+    return max(1, min(STEPS_PER_CALL, CALL_BYTES // (4 * batch * window * features)))
+
+
+def _weights(model: Any, arrays: Schema) -> np.ndarray:
+    return arrays.flatten([v.value.numpy() for v in model.trainable_variables])
+
+
+def tensor(tf: Any, array: Any) -> Any:
+    """What TensorFlow takes for an array of NumPy, or for one on this process's GPU: there, its very memory."""
+    if isinstance(array, np.ndarray):
+        return array
+    if tf.config.list_physical_devices("GPU"):
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return np.asarray(array)  # a TensorFlow without CUDA
+
+
+def _forecast_function(tf: Any, forward: Forward, flat: Any, window: int, features: int) -> Any:
+    """A compiled function: windows [batch, T, F] to forecasts [batch, 1], of one batch size."""
+    size = PREDICT_BATCH_GPU if tf.config.list_physical_devices("GPU") else PREDICT_BATCH
+    signature = [tf.TensorSpec([size, window, features], tf.float32)]
+    return tf.function(
+        lambda inputs: forward(flat.read_value(), inputs), input_signature=signature, autograph=False
+    )
+
+
+def _forecast_all(tf: Any, forecast: Any, inputs: Any) -> Any:
+    """Forecasts [n] in batches of one shape, the last one filled up, so that nothing is compiled twice.
+
+    They lie where the inputs do: a NumPy array, or a tensor on the GPU.
+    """
+    count, size = inputs.shape[0], forecast.input_signature[0].shape[0]
+    if not count:
+        return np.empty(0, np.float32)
+    missing = -count % size
+    filled = tf.pad(tensor(tf, inputs), [[0, missing], [0, 0], [0, 0]])
+    found = tf.concat([forecast(batch)[:, 0] for batch in tf.split(filled, len(filled) // size)], 0)[:count]
+    return found.numpy() if isinstance(inputs, np.ndarray) else found

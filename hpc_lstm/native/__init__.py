@@ -1,0 +1,1 @@
+"""C compiled on this machine, and the cache of compiled code."""

@@ -1,0 +1,115 @@
+"""Where the files of one run lie, and whether a folder holds a run.
+
+config.toml  metrics.json  history.jsonl  model.keras  scaler.h5  timing/rank-00000.jsonl ...  timing.h5
+log/rank-00000.log  checkpoints/  tensorboard/  report.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc_lstm import config as configuration
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import expanded
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside a run's folder; ``path`` is absolute."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder. Checkpoints in an object store lie under it."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings; written once the input was found good: if there, the folder holds a run."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """What the model is worth; written last, so its presence says that the run was completed."""
+        return self.path / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        """One JSON object a line: losses, learning rate and speed over the run."""
+        return self.path / "history.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The trained network, for plain Keras."""
+        return self.path / "model.keras"
+
+    @property
+    def scaler(self) -> Path:
+        """The scaling of every symbol and column."""
+        return self.path / "scaler.h5"
+
+    @property
+    def timing(self) -> Path:
+        """The spans of all ranks, gathered."""
+        return self.path / "timing.h5"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    def rank_timing(self, rank: int) -> Path:
+        """The spans of one rank, as JSON lines."""
+        return self.path / "timing" / f"rank-{rank:05d}.jsonl"
+
+    def rank_log(self, rank: int) -> Path:
+        """The log of one rank."""
+        return self.path / "log" / f"rank-{rank:05d}.log"
+
+    @property
+    def holds_run(self) -> bool:
+        """True if a run was begun here."""
+        return self.config.exists()
+
+    def load_config(self) -> configuration.RunConfig:
+        """The run's settings.
+
+        Raises:
+            InputError: the folder is not a run directory, or its config.toml is damaged.
+        """
+        if not self.path.is_dir():
+            raise InputError(
+                f"{self.path}: no such run directory; `hpc-lstm train CONFIG.toml --run-dir DIR` makes one"
+            )
+        if not self.holds_run:
+            raise InputError(f"{self.path}: not a run directory: it has no config.toml")
+        return configuration.load(self.config)
+
+    def require(self, path: Path) -> Path:
+        """``path``, one of this run's files, if it exists.
+
+        Raises:
+            InputError: it does not, because the run has not got that far.
+        """
+        if not path.exists():
+            raise InputError(
+                f"{path}: not there: the run has not been completed; continue it with "
+                f"`hpc-lstm train {self.config} --run-dir {self.path} --resume`"
+            )
+        return path
+
+
+def at(path: str | Path) -> RunDirectory:
+    """The run directory at ``path``, which need not exist.
+
+    Raises:
+        InputError: the path names a home folder that does not exist.
+    """
+    return RunDirectory(expanded(path).absolute())

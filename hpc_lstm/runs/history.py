@@ -1,0 +1,98 @@
+"""What happened over the steps of a run: ``history.jsonl`` and TensorBoard events, written by rank 0.
+
+Lines are of two kinds:
+
+    {"kind": "train", "step", "epoch", "loss", "learning_rate", "samples_per_second", "elapsed_s"}
+    {"kind": "validation", "step", "epoch", "loss", "best"}
+
+``epoch`` is a fraction; losses are mean squared errors in scaled units. A resumed run first drops the entries
+after its checkpoint, so that no step is told twice and none is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from hpc_lstm.files import write_text
+from hpc_lstm.runs.directory import RunDirectory
+
+# Least time between TensorBoard's points of training.
+EVENTS_EVERY_S = 0.5
+
+
+class History:
+    """Appends to a run's history; on ranks other than 0 it does nothing.
+
+    Args:
+        resumed_at: step of the checkpoint that the run goes on from; later entries are dropped.
+    """
+
+    def __init__(self, run: RunDirectory, active: bool, resumed_at: int) -> None:
+        self._file = None
+        self._events = None
+        self._due = 0.0
+        if not active:
+            return
+        write_text(
+            run.history, "".join(json.dumps(e) + "\n" for e in read(run.history) if e["step"] <= resumed_at)
+        )
+        self._file = run.history.open("a", encoding="utf-8")
+        import tensorflow as tf
+
+        self._tf = tf
+        # Event files are appended by TensorBoard in order of step; it hides what a restart makes obsolete.
+        self._events = tf.summary.create_file_writer(str(run.tensorboard))
+
+    def train(self, **entry: Any) -> None:
+        """Add a ``train`` entry."""
+        self._add("train", entry, ("loss", "learning_rate", "samples_per_second"))
+
+    def validation(self, **entry: Any) -> None:
+        """Add a ``validation`` entry."""
+        self._add("validation", entry, ("loss",))
+
+    def flush(self) -> None:
+        """Bring the entries to the disk: called before a checkpoint that stands for them."""
+        if self._file is not None and self._events is not None:
+            self._file.flush()
+            self._events.flush()
+
+    def close(self) -> None:
+        """Write what is left; idempotent."""
+        if self._file is not None and self._events is not None:
+            self._file.close()
+            self._events.close()
+            self._file = self._events = None
+
+    def _add(self, kind: str, entry: dict[str, Any], scalars: tuple[str, ...]) -> None:
+        if self._file is None or self._events is None:
+            return
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+        self._file.write(json.dumps({"kind": kind, **finite}) + "\n")
+        now = time.monotonic()
+        if kind == "train" and now < self._due:
+            return  # an event costs more than a step of a small model, and a curve needs no more points
+        self._due = now + EVENTS_EVERY_S
+        with self._events.as_default(step=entry["step"]):
+            for name in scalars:
+                self._tf.summary.scalar(f"{kind}/{name}", entry[name])
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The entries of a history file, none if there is no file; up to a line cut off by a crash or damaged."""
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if not (isinstance(entry, dict) and {"kind", "step"} <= entry.keys()):
+            break
+        entries.append(entry)
+    return entries

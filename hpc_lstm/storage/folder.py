@@ -1,0 +1,155 @@
+"""An object store in a folder, on a disk of any kind that knows hard links, NFS too."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpc_lstm.errors import StorageError
+from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
+
+# Files being written; never listed, whatever becomes of their writer.
+_TEMPORARY = ".writing-"
+# Not there, or not any more: on NFS, a file that another machine deletes leaves a stale handle.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
+
+
+class FolderStore:
+    """Objects are files; see ``objects.ObjectStore``.
+
+    ``link`` makes a whole file appear under its name, or fails if the name is taken, in one step on every POSIX
+    file system (on NFS as well, where O_EXCL once was not reliable). No locks.
+
+    Args:
+        root: the folder, made if it is missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def check(self) -> None:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            handle, probe = tempfile.mkstemp(dir=self._root, prefix=_TEMPORARY)
+            os.close(handle)
+        except OSError as error:
+            raise StorageError(
+                f"{self._root}: checkpoints cannot be written there: {error.strerror}; "
+                "choose another folder by storage.url or --run-dir"
+            ) from None
+        second = f"{probe}-2"
+        try:
+            os.link(probe, second)
+            os.unlink(second)
+        except OSError as error:
+            raise StorageError(
+                f"{self._root}: checkpoints need hard links, which this file system refuses: {error.strerror}; "
+                "choose another folder by storage.url or --run-dir"
+            ) from None
+        finally:
+            os.unlink(probe)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        path = self._root / checked_key(key)
+        new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            try:
+                os.link(temporary, path)
+            except OSError as error:
+                # NFS may lose the answer to a link that it has made, or repeat it and then meet its own name.
+                if os.stat(temporary).st_nlink != 2:
+                    if isinstance(error, FileExistsError):
+                        return False
+                    raise
+        finally:
+            with contextlib.suppress(OSError):  # never listed, and the object is there or is not
+                os.unlink(temporary)
+        for folder in (path.parent, *(made.parent for made in new)):
+            _sync_folder(folder)
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        self.put_new(key, data)
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        path = self._root / checked_key(key)
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if limit is not None and size > limit:
+                    raise TooLargeError(f"{path}: {size} bytes, more than the {limit} expected: not read")
+                return file.read()
+        except OSError as error:
+            if error.errno in _GONE:
+                raise NotFoundError(f"{path}: no such object") from None
+            raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        found = []
+        for path in self._files(prefix):
+            if not path.name.startswith(_TEMPORARY):
+                try:
+                    found.append((path.relative_to(self._root).as_posix(), path.stat().st_size))
+                except OSError as error:
+                    if error.errno not in _GONE:  # deleted by another while we look
+                        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+        return sorted(found)
+
+    def delete(self, key: str) -> None:
+        path = self._root / checked_key(key)
+        try:
+            path.unlink()
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from None
+        self._remove_if_empty(path.parent)
+
+    def discard_unfinished(self, prefix: str) -> None:
+        for path in self._files(prefix):
+            if path.name.startswith(_TEMPORARY):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                self._remove_if_empty(path.parent)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """One that is not empty, or is being filled, stays."""
+        if folder != self._root:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _files(self, prefix: str) -> Iterator[Path]:
+        """Files whose keys begin with ``prefix``, temporary ones too."""
+
+        def refuse(error: OSError) -> None:
+            # A folder that cannot be read must not pass for one without checkpoints.
+            if error.errno not in _GONE:
+                raise StorageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+        start = self._root / checked_prefix(prefix).rpartition("/")[0]
+        for folder, _, names in os.walk(start, onerror=refuse):
+            for name in names:
+                path = Path(folder) / name
+                if path.relative_to(self._root).as_posix().startswith(prefix):
+                    yield path
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(
+        OSError
+    ):  # some network file systems cannot; they order the operations themselves
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,257 @@
+"""An object store in a bucket of S3, of AWS or of any server that speaks it and knows ``If-None-Match: *``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hpc_lstm.errors import StorageError
+from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix, is_key
+from hpc_lstm.storage.retry import retry
+
+T = TypeVar("T")
+_EXISTS = 412
+# Two conditional writers met; S3 asks to try again.
+_CONFLICT = 409
+_TRANSIENT = (408, _CONFLICT, 425, 429)
+# Said with status 400, and yet they pass.
+_TRANSIENT_CODES = ("RequestTimeout", "Throttling", "ThrottlingException", "SlowDown")
+_NOT_IMPLEMENTED = 501
+# Objects from this size on go in parts of that size, so many at once.
+_LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
+_CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
+_CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
+# An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
+_PROBE = ".hpc-lstm-create-once"
+
+
+class S3Store:
+    """Objects of a bucket below a prefix; see ``objects.ObjectStore``.
+
+    Credentials come from where boto3 finds them: environment, profile, instance role. Retries are ours, so that
+    one deadline holds for all of them.
+
+    Args:
+        endpoint_url: of a server other than AWS, or "".
+        sse: "", "AES256" or "aws:kms".
+        timeout_s: seconds after which an operation is not tried again.
+        sse_kms_key: of "aws:kms"; "": the account's own for S3.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        endpoint_url: str,
+        sse: str,
+        timeout_s: float,
+        *,
+        sse_kms_key: str = "",
+    ) -> None:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+            from botocore.parsers import ResponseParserError
+            from s3transfer.exceptions import RetriesExceededError
+        except ImportError:
+            raise StorageError('s3:// needs boto3, which is missing: pip install "hpc-lstm[s3]"') from None
+        self._client_error = ClientError
+        # What comes from a gateway is no XML; and a large object's parts have been tried a few times each.
+        self._unclear_errors = ResponseParserError, RetriesExceededError
+        self._core_errors = BotoCoreError, *self._unclear_errors
+        self._bucket = bucket
+        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._timeout_s = timeout_s
+        self._put_options = {"ServerSideEncryption": sse} if sse else {}
+        if sse_kms_key:
+            self._put_options["SSEKMSKeyId"] = sse_kms_key
+        options = Config(
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=min(_CONNECT_S, timeout_s),
+            read_timeout=min(_READ_S, timeout_s),
+            # Servers other than AWS often know no other checksums than the required ones.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"} if endpoint_url else None,
+        )
+        try:
+            # A session of its own: the one that boto3 shares is not for several threads.
+            self._client = boto3.session.Session().client(
+                "s3", endpoint_url=endpoint_url or None, config=options
+            )
+        except BotoCoreError as error:
+            raise StorageError(f"{self._url()}: {_trouble(error)}") from None
+        except ValueError:
+            raise StorageError(
+                f"{self._url()}: storage.endpoint_url is no address; write it like https://s3.example.org:9000"
+            ) from None
+
+    def check(self) -> None:
+        """See ``objects.ObjectStore``; it lists, creates once, and tries for a few seconds only."""
+        seconds = min(self._timeout_s, _CHECK_S)
+        first_page = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
+        self._try(lambda: self._client.list_objects_v2(**first_page), seconds)
+        # The second, were it to be put too, would have replaced the first.
+        if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
+            raise StorageError(
+                f"{self._url()}: this server replaces objects where it is asked not to (If-None-Match: *); "
+                "use one that knows conditional writes"
+            )
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        return self._put_new(key, data, self._timeout_s)
+
+    def _put_new(self, key: str, data: bytes, timeout_s: float) -> bool:
+        request = {"Bucket": self._bucket, "Key": self._key(key), "Body": data, **self._put_options}
+        in_doubt = False
+
+        def put() -> bool:
+            nonlocal in_doubt
+            try:
+                self._client.put_object(**request, IfNoneMatch="*")
+            except self._client_error as error:
+                if _status(error) == _EXISTS:
+                    return False
+                in_doubt = in_doubt or _status(error) != _CONFLICT
+                raise
+            except self._core_errors:
+                in_doubt = True
+                raise
+            return True
+
+        return self._try(put, timeout_s, key) or (in_doubt and self._holds(key, data))
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether an object is the very one that a try put whose answer was lost."""
+        try:
+            return self.get(key, len(data)) == data
+        except (NotFoundError, TooLargeError):
+            return False
+
+    def put(self, key: str, data: bytes) -> None:
+        def put() -> None:
+            self._client.upload_fileobj(
+                io.BytesIO(data),
+                self._bucket,
+                self._key(key),
+                ExtraArgs=self._put_options,
+                Config=self._in_parts(),
+            )
+
+        self._try(put, self._timeout_s, key)
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        def read() -> bytes:
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            except self._client_error as error:
+                missing = _status(error) == 404 and _code(error) != "NoSuchBucket"
+                if missing or (_code(error) == "AccessDenied" and self._is_missing(key)):
+                    raise NotFoundError(f"{self._url(key)}: no such object") from None
+                raise
+            size = int(answer["ContentLength"])
+            if limit is not None and size > limit:
+                answer["Body"].close()
+                raise TooLargeError(
+                    f"{self._url(key)}: {size} bytes, more than the {limit} expected: not read"
+                )
+            if size < _LARGE:
+                return answer["Body"].read()
+            answer["Body"].close()
+            whole = io.BytesIO()
+            self._client.download_fileobj(self._bucket, self._key(key), whole, Config=self._in_parts())
+            return whole.getvalue()
+
+        return self._try(read, self._timeout_s, key)
+
+    def _is_missing(self, key: str) -> bool:
+        """Whether a refused object is not there: who may list below a prefix only is told 403 instead of 404."""
+        try:
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(key), MaxKeys=1)
+        except self._client_error:
+            return False
+        return all(entry["Key"] != self._key(key) for entry in found.get("Contents", ()))
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
+        request = {"Bucket": self._bucket, "Prefix": self._prefix + checked_prefix(prefix)}
+        while True:
+            answer = self._try(lambda: self._client.list_objects_v2(**request), self._timeout_s, prefix)
+            for entry in answer.get("Contents", ()):
+                found.append((entry["Key"].removeprefix(self._prefix), int(entry["Size"])))
+            if not answer.get("IsTruncated"):
+                return sorted((key, size) for key, size in found if key != _PROBE and is_key(key))
+            request["ContinuationToken"] = answer["NextContinuationToken"]
+
+    def delete(self, key: str) -> None:
+        place = {"Bucket": self._bucket, "Key": self._key(key)}
+        self._try(lambda: self._client.delete_object(**place), self._timeout_s, key)
+
+    def discard_unfinished(self, prefix: str) -> None:
+        """Nothing: whoever is killed between the parts of a large object leaves them to the bucket's own rules."""
+
+    def _in_parts(self) -> Any:
+        """How large objects go: in parts at once, of which none is left behind if one fails."""
+        from boto3.s3.transfer import TransferConfig
+
+        return TransferConfig(multipart_threshold=_LARGE, multipart_chunksize=_PART, max_concurrency=_AT_ONCE)
+
+    def _try(self, work: Callable[[], T], timeout_s: float, key: str = "") -> T:
+        """``work()``, with retries; what is the matter in one line, without a word of the server's own."""
+        try:
+            return retry(work, self._is_transient, timeout_s)
+        except self._client_error as error:
+            raise StorageError(f"{self._url(key)}: {self._refusal(_code(error), _status(error))}") from None
+        except self._core_errors as error:
+            raise StorageError(f"{self._url(key)}: {_trouble(error)}") from None
+
+    def _is_transient(self, error: Exception) -> bool:
+        if isinstance(error, self._client_error):
+            status = _status(error)
+            passing = status >= 500 and status != _NOT_IMPLEMENTED
+            return passing or status in _TRANSIENT or _code(error) in _TRANSIENT_CODES
+        from botocore.exceptions import ConnectionError as Unreachable
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        return isinstance(error, (Unreachable, HTTPClientError, IncompleteReadError, *self._unclear_errors))
+
+    def _key(self, key: str) -> str:
+        return self._prefix + checked_key(key)
+
+    def _url(self, key: str = "") -> str:
+        return f"s3://{self._bucket}/{self._prefix}{key}"
+
+    def _refusal(self, code: str, status: int) -> str:
+        if code == "NoSuchBucket" or status == 404:
+            return f'there is no bucket "{self._bucket}"; make it, or correct storage.url'
+        if status in (401, 403) or code in _CREDENTIAL_CODES:
+            return (
+                f"access refused ({code or status}); check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE or the "
+                "machine's role) and that they may list, read, write and delete there"
+            )
+        if status in (301, 307, 400):
+            return f"refused ({code or status}); check AWS_DEFAULT_REGION and storage.endpoint_url"
+        if status == 501:
+            return f"the server lacks what is asked of it ({code}); use one that knows conditional writes"
+        return f"the server answers {code or status}; try again later"
+
+
+def _trouble(error: Exception) -> str:
+    name = type(error).__name__
+    if "Credential" in name or "Profile" in name or "Token" in name:
+        return (
+            f"no usable credentials ({name}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if name in ("ParamValidationError", "InvalidBucketNameError"):
+        return "not a valid bucket name; correct storage.url"
+    return f"cannot be reached ({name}); check storage.endpoint_url and the network"
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code(error: Any) -> str:
+    return " ".join(str(error.response.get("Error", {}).get("Code", "")).split())[:80]

@@ -1,0 +1,1 @@
+"""A model of how training scales, fitted to measurements."""

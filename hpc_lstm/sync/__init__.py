@@ -1,1 +1,0 @@
-"""Weights between ranks, clusters and disk: averaging, object stores, checkpoints."""

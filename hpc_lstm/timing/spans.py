@@ -1,0 +1,288 @@
+"""The spans of all ranks of a run, gathered into one file: ``timing.h5``.
+
+    attributes           format "hpc_lstm timing", version 1, phases [P] (names, in the order of ``PHASES``)
+    /parts/rank          int32 [K]     one part is one start of one rank's process; a resumed run has several
+    /parts/size          int32 [K]     ranks of that start
+    /parts/node          text [K]      host name
+    /parts/origin_unix_ns int64 [K]    when the process started, ns since 1970-01-01 UTC
+    /parts/wall_ns       int64 [K]     how long it ran; up to its last span on disk where it was killed
+    /parts/complete      bool [K]      False where the process was killed
+    /parts/phases_ns     int64 [K, P]  time in each phase
+    /parts/offsets       int64 [K+1]   spans of part k: offsets[k]..offsets[k+1]
+    /parts/start_unix_ns int64 [K]     rank 0's origin, the same for all parts of one start; 0 where not known
+    /parts/clock_ns      int64 [K, 2, 3]   the first and the last comparison with rank 0's clock: when, offset,
+                                       error (``hpc_lstm.timing.clocks``); error -1 where there was none
+    /spans/phase         uint8 [N]     number of the phase
+    /spans/start_ns, end_ns, busy_ns, count   int64 [N]   as in the JSON lines (``hpc_lstm.timing.timeline``)
+    /spans/meeting       int64 [N]     number of the meeting, -1 where it was none
+    /rounds/part         int64 [M]     the part that saw a round of clusters
+    /rounds/number, brought_ns, seen_ns   int64 [M]   as in the JSON lines
+
+Parts stand in order of rank, then of start. A file of an earlier version lacks ``start_unix_ns``, ``clock_ns``,
+``meeting`` and ``/rounds``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import whole_file
+from hpc_lstm.runs import directory
+from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
+
+SPAN_FIELDS = ("start_ns", "end_ns", "busy_ns", "count", "meeting")
+CLOCK_FIELDS = ("clock_at_ns", "clock_offset_ns", "clock_error_ns")
+ROUND_FIELDS = ("part", "number", "brought_ns", "seen_ns")
+# Spans held in memory at a time, of all ranks together: 2 MB.
+CHUNK = 1 << 16
+_NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What ``timing.h5`` says; spans are read from the file when asked for.
+
+    Attributes: as the datasets under ``/parts``; K parts, P phases; and ``rounds``, int64 [4, M] as
+    ``ROUND_FIELDS``. What a file of an earlier version lacks says that nothing is known.
+    """
+
+    path: Path
+    rank: np.ndarray
+    size: np.ndarray
+    node: list[str]
+    origin_unix_ns: np.ndarray
+    wall_ns: np.ndarray
+    complete: np.ndarray
+    phases_ns: np.ndarray
+    offsets: np.ndarray
+    start_unix_ns: np.ndarray
+    clock_ns: np.ndarray
+    rounds: np.ndarray
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """Numbers of all ranks, ascending; R of them."""
+        return np.unique(self.rank)
+
+    @property
+    def starts(self) -> int:
+        """How often the run was started: 1, and 1 more for each time it was resumed."""
+        return int(np.bincount(self.rank).max())
+
+    def rank_seconds(self) -> np.ndarray:
+        """float64 [R, P]: seconds of each rank in each phase, over all its parts."""
+        return self._per_rank(self.phases_ns)
+
+    def rank_wall(self) -> np.ndarray:
+        """float64 [R]: seconds that each rank's processes ran."""
+        return self._per_rank(self.wall_ns)
+
+    def spans(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The spans of a part, a chunk at a time: phase uint8 [n], and int64 [5, n] as ``SPAN_FIELDS``."""
+        with h5py.File(self.path, "r") as file:
+            for start in range(int(self.offsets[part]), int(self.offsets[part + 1]), CHUNK):
+                here = slice(start, min(start + CHUNK, int(self.offsets[part + 1])))
+                phases, spans = file["spans/phase"][here], file["spans"]
+                none = np.full(len(phases), -1)
+                columns = [spans[name][here] if name in spans else none for name in SPAN_FIELDS]
+                yield phases, np.stack(columns)
+
+    def _per_rank(self, values: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(self.ranks), *values.shape[1:]))
+        np.add.at(total, np.searchsorted(self.ranks, self.rank), values / 1e9)
+        return total
+
+
+def gather_timing(run_dir: str | Path) -> Path:
+    """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; one cut off by a crash is read up to there.
+
+    Memory is bounded, whatever the number of ranks and spans.
+
+    Returns:
+        The path of ``timing.h5``.
+
+    Raises:
+        InputError: the run has no timing files, one is of another format or version, or the disk is full.
+    """
+    run = directory.at(run_dir)
+    sources = _sources(run)
+    if not sources:
+        raise InputError(
+            f"{run.path}: no timing/rank-*.jsonl there; give the folder of a run that was started"
+        )
+    with whole_file(run.timing) as temporary, h5py.File(temporary, "w") as file:
+        writer = _Writer(file)
+        parts = [part for source in sources for part in _read(source, writer)]
+        if not parts:
+            raise InputError(
+                f"{run.path / 'timing'}: no rank has written a span yet; wait until the run is under way"
+            )
+        writer.finish(parts)
+    return run.timing
+
+
+def load_timing(run_dir: str | Path) -> Timing:
+    """The timing of a run, gathered anew where ``timing.h5`` is absent, damaged or older than a rank's file.
+
+    Raises:
+        InputError: as ``gather_timing``.
+    """
+    run = directory.at(run_dir)
+    sources = _sources(run)
+    if run.timing.exists():
+        written = run.timing.stat().st_mtime_ns
+        if all(source.stat().st_mtime_ns <= written for source in sources):
+            try:
+                return _load(run.timing)
+            except (OSError, KeyError, ValueError) as error:
+                if not sources:
+                    raise InputError(
+                        f"{run.timing}: damaged ({error}), and timing/rank-*.jsonl are gone"
+                    ) from None
+    return _load(gather_timing(run_dir))
+
+
+def _sources(run: directory.RunDirectory) -> list[Path]:
+    return sorted((run.path / "timing").glob("rank-*.jsonl"))
+
+
+def _load(path: Path) -> Timing:
+    with h5py.File(path, "r") as file:
+        if file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
+            raise ValueError("another format or version")
+        parts = file["parts"]
+        ranks = len(parts["rank"])
+        known = "rounds" in file
+        return Timing(
+            path=path,
+            start_unix_ns=parts["start_unix_ns"][:] if known else np.zeros(ranks, np.int64),
+            clock_ns=parts["clock_ns"][:] if known else np.full((ranks, 2, 3), -1),
+            rounds=np.stack([file[f"rounds/{n}"][:] for n in ROUND_FIELDS])
+            if known
+            else np.empty((4, 0), int),
+            node=[str(name) for name in parts["node"].asstr()[:]],
+            **{
+                name: parts[name][:]
+                for name in ("rank", "size", "origin_unix_ns", "wall_ns", "complete", "phases_ns", "offsets")
+            },
+        )
+
+
+@dataclass
+class _Part:
+    """One start of one rank, as read so far."""
+
+    rank: int
+    size: int
+    node: str
+    origin_unix_ns: int
+    wall_ns: int = 0
+    complete: bool = False
+    phases_ns: list[int] = field(default_factory=lambda: [0] * len(PHASES))
+    spans: int = 0
+    start_unix_ns: int = 0
+    clock_ns: list[list[int]] = field(default_factory=list)
+    rounds: list[list[int]] = field(default_factory=list)
+
+
+class _Writer:
+    """Appends spans to the datasets of a file, ``CHUNK`` at a time."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._spans: list[tuple[int, ...]] = []
+        for name, kind in (("phase", "u1"), *((name, "i8") for name in SPAN_FIELDS)):
+            file.create_dataset(
+                f"spans/{name}",
+                (0,),
+                kind,
+                maxshape=(None,),
+                chunks=(CHUNK // 8,),
+                compression="gzip",
+                shuffle=True,
+            )
+
+    def add(self, span: tuple[int, ...]) -> None:
+        self._spans.append(span)
+        if len(self._spans) == CHUNK:
+            self._flush()
+
+    def finish(self, parts: list[_Part]) -> None:
+        self._flush()
+        file = self._file
+        file.attrs.update({"format": FORMAT, "version": VERSION, "phases": list(PHASES)})
+        file["parts/rank"] = np.array([p.rank for p in parts], np.int32)
+        file["parts/size"] = np.array([p.size for p in parts], np.int32)
+        file.create_dataset("parts/node", data=[p.node for p in parts], dtype=h5py.string_dtype())
+        file["parts/origin_unix_ns"] = np.array([p.origin_unix_ns for p in parts], np.int64)
+        file["parts/wall_ns"] = np.array([p.wall_ns for p in parts], np.int64)
+        file["parts/complete"] = np.array([p.complete for p in parts], np.bool_)
+        file["parts/phases_ns"] = np.array([p.phases_ns for p in parts], np.int64)
+        file["parts/offsets"] = np.cumsum([0, *(p.spans for p in parts)], dtype=np.int64)
+        file["parts/start_unix_ns"] = np.array([p.start_unix_ns for p in parts], np.int64)
+        none = [-1, -1, -1]
+        clocks = [(p.clock_ns[0], p.clock_ns[-1]) if p.clock_ns else (none, none) for p in parts]
+        file["parts/clock_ns"] = np.array(clocks, np.int64)
+        rounds = [(k, *seen) for k, p in enumerate(parts) for seen in p.rounds]
+        for name, column in zip(ROUND_FIELDS, np.array(rounds, np.int64).reshape(-1, 4).T, strict=True):
+            file[f"rounds/{name}"] = column
+
+    def _flush(self) -> None:
+        if self._spans:
+            columns = np.array(self._spans, np.int64).T
+            for name, column in zip(("phase", *SPAN_FIELDS), columns, strict=True):
+                dataset = self._file[f"spans/{name}"]
+                dataset.resize((len(dataset) + len(column),))
+                dataset[-len(column) :] = column
+            self._spans.clear()
+
+
+def _read(path: Path, writer: _Writer) -> list[_Part]:
+    """The parts of one rank's file; its spans go to ``writer``. An unreadable line was cut off by a crash."""
+    parts: list[_Part] = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                record: dict[str, Any] = json.loads(line)
+                if "format" in record:
+                    if (record["format"], record["version"]) != (FORMAT, VERSION):
+                        raise InputError(
+                            f"{path}: line {number}: is {record['format']!r} version {record['version']}, "
+                            f"expected {FORMAT!r} version {VERSION}; read it with the hpc-lstm that wrote it"
+                        )
+                    parts.append(
+                        _Part(
+                            int(record["rank"]),
+                            int(record["size"]),
+                            str(record["node"]),
+                            record["origin_unix_ns"],
+                        )
+                    )
+                elif "wall_ns" in record:
+                    totals = record["phases_ns"]
+                    parts[-1].phases_ns = [int(totals[phase]) for phase in PHASES]
+                    parts[-1].wall_ns, parts[-1].complete = int(record["wall_ns"]), True
+                elif "clock_at_ns" in record:
+                    parts[-1].clock_ns.append([int(record[name]) for name in CLOCK_FIELDS])
+                    parts[-1].start_unix_ns = int(record["start_unix_ns"])
+                elif "round" in record:
+                    seen = [int(record[name]) for name in ("round", "brought_ns", "seen_ns")]
+                    parts[-1].rounds.append(seen)
+                else:
+                    part, phase = parts[-1], _NUMBERS[record["phase"]]
+                    start, end, busy, count = (int(record[name]) for name in SPAN_FIELDS[:4])
+                    writer.add((phase, start, end, busy, count, int(record.get("meeting", -1))))
+                    part.spans += 1
+                    part.phases_ns[phase] += busy
+                    part.wall_ns = max(part.wall_ns, end)
+            except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError):
+                continue
+    return [part for part in parts if part.spans]

@@ -1,0 +1,1 @@
+"""One run of training, from a market store to a measured model."""

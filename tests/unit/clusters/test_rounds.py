@@ -1,0 +1,458 @@
+"""The rounds of clusters under every interleaving, crash, delay and loss that Hypothesis thinks of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Store, World, drive
+
+from hpc_lstm.clusters import documents
+from hpc_lstm.clusters.rounds import Rounds, Standing, Terms
+from hpc_lstm.clusters.signing import Seal
+from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
+
+# `make soak` sets it.
+SCHEDULES = int(os.environ.get("HPC_LSTM_SCHEDULES", "1000"))
+NAMES = ["alpha", "beta", "gamma", "delta"]
+
+
+def terms(name: str, expected: int, **more: object) -> Terms:
+    return Terms(cluster=name, expected=expected, **{"quorum": 1, "deadline_s": 20.0, "keep": 2, **more})  # type: ignore[arg-type]
+
+
+def run_all(world: World, alive: list[Cluster], limit: int = 20_000) -> None:
+    """In turns, without faults, to the end of every living cluster."""
+    for _ in range(limit):
+        if sum(cluster.step() for cluster in alive) == 0:
+            return
+    raise Broken(f"no end: {[(c.terms.cluster, c.said[-3:]) for c in alive]}")
+
+
+class Clusters(RuleBasedStateMachine):
+    """Safety is checked by the simulated store as each round closes; progress at the end."""
+
+    @initialize(
+        count=st.integers(1, 4),
+        periods=st.integers(1, 3),
+        overlap=st.booleans(),
+        late=st.sampled_from(["fold", "drop"]),
+        payload=st.sampled_from(["float32", "bfloat16"]),
+        outer=st.sampled_from(["average", "nesterov"]),
+        absent=st.integers(0, 1),
+        data=st.data(),
+    )
+    def begin(self, count, periods, overlap, late, payload, outer, absent, data) -> None:  # type: ignore[no-untyped-def]
+        expected = count + absent
+        quorum = data.draw(st.integers(1, count))
+        one = [
+            terms(name, expected, late=late, payload=payload, outer=outer, quorum=quorum)
+            for name in NAMES[:count]
+        ]
+        self.world = World(one, periods, overlap)
+        for cluster in self.world.clusters:
+            cluster.start()
+
+    @rule(which=st.integers(0, 3), operations=st.integers(1, 25), lag=st.integers(0, 6))
+    def go(self, which: int, operations: int, lag: int) -> None:
+        cluster = self.world.clusters[which % len(self.world.clusters)]
+        for _ in range(operations):
+            cluster.step(lag)
+
+    @rule(which=st.integers(0, 3))
+    def crash(self, which: int) -> None:
+        self.world.clusters[which % len(self.world.clusters)].crash()
+
+    @rule(which=st.integers(0, 3), operations=st.integers(1, 25))
+    def crash_while_putting(self, which: int, operations: int) -> None:
+        """The put arrives later, when nobody waits for it any more."""
+        cluster = self.world.clusters[which % len(self.world.clusters)]
+        for _ in range(operations):
+            cluster.step(lose=lambda put: True)
+
+    @rule(which=st.integers(0, 3))
+    def restart(self, which: int) -> None:
+        cluster = self.world.clusters[which % len(self.world.clusters)]
+        if cluster.life is None and cluster.result is None:
+            cluster.start()
+
+    @rule(which=st.integers(0, 3))
+    def lose_the_disk(self, which: int) -> None:
+        cluster = self.world.clusters[which % len(self.world.clusters)]
+        if cluster.life is None and cluster.result is None:
+            cluster.saved = None
+
+    @precondition(lambda self: self.world.store.late_puts)
+    @rule(which=st.integers(0, 9))
+    def land(self, which: int) -> None:
+        late = self.world.store.late_puts
+        self.world.store.put(late.pop(which % len(late)))
+
+    @rule(which=st.integers(0, 99))
+    def damage(self, which: int) -> None:
+        """What a vector holds is lost; what its cluster, or whoever can make it anew, puts again is whole."""
+        keys = [key for key in self.world.store.objects if key.startswith("payloads/")]
+        if keys:
+            self.world.store.damage(keys[which % len(keys)])
+
+    @rule(seconds=st.floats(0, 60))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    @invariant()
+    def samples_are_conserved(self) -> None:
+        if hasattr(self, "world"):
+            assert len(self.world.store.counted) <= self.world.next_window
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        clusters = self.world.clusters
+        for cluster in clusters:
+            if cluster.life is None and cluster.result is None:
+                cluster.ended_by = None
+                cluster.start()
+        run_all(self.world, clusters)
+        # Where a round's weights can be had nowhere any more, its clusters end with an error.
+        clusters = [cluster for cluster in clusters if not cluster.ended_by]
+        assert all(cluster.result is not None for cluster in clusters)
+        last = max(self.world.store.round_weights)
+        for cluster in clusters:
+            if not cluster.missing:
+                assert cluster.result is not None
+                assert cluster.result.tobytes() == self.world.store.round_weights[last].tobytes()
+
+
+def test_rounds_are_safe_and_go_on_under_random_schedules() -> None:
+    profile = settings(
+        max_examples=SCHEDULES,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+    run_state_machine_as_test(Clusters, settings=profile)
+
+
+@pytest.mark.parametrize("outer", ["average", "nesterov"])
+@pytest.mark.parametrize("payload", ["float32", "bfloat16"])
+def test_clusters_without_faults_count_every_window_once(outer: str, payload: str) -> None:
+    world = World([terms(name, 3, outer=outer, payload=payload) for name in NAMES[:3]], 4, overlap=False)
+    for cluster in world.clusters:
+        cluster.start()
+    run_all(world, world.clusters)
+    assert len(world.store.counted) == world.next_window == 12
+    assert len({cluster.result.tobytes() for cluster in world.clusters}) == 1  # type: ignore[union-attr]
+    # 4 rounds and the final one; of the newest three the vectors are there, of which two are to be kept.
+    assert sorted({key.split("/")[1] for key in world.store.objects if key.startswith("payloads/")}) == [
+        "000000",
+        "000003",
+        "000004",
+        "000005",
+    ]
+
+
+def test_a_cluster_that_never_returns_holds_the_others_up_only_to_the_deadline() -> None:
+    world = World([terms(name, 3, quorum=2) for name in NAMES[:3]], 2, overlap=False)
+    alpha, beta, gamma = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    for _ in range(12):
+        gamma.step()
+    gamma.crash()
+    run_all(world, [alpha, beta])
+    assert alpha.result is not None
+    assert np.array_equal(alpha.result, beta.result)
+    assert alpha.missing == beta.missing == 1
+
+
+def test_without_a_quorum_nothing_is_merged() -> None:
+    world = World([terms(name, 3, quorum=2) for name in NAMES[:1]], 2, overlap=False)
+    world.clusters[0].start()
+    with pytest.raises(Broken, match="no end"):
+        run_all(world, world.clusters, limit=500)
+    assert not any(key.endswith("merged.json") for key in world.store.objects)
+    assert any("2 are needed (sync.quorum)" in text for text in world.clusters[0].said)
+
+
+def test_a_damaged_payload_is_refused_removed_and_put_again() -> None:
+    world = World([terms(name, 2) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    beta.start()
+    while not any("rounds/000001/contributions/beta" in key for key in world.store.objects):
+        beta.step()
+    (key,) = world.store.list("payloads/000001/")
+    world.store.damage(key)
+    alpha.start()
+    for _ in range(60):  # alpha comes to merge, while beta is slow
+        alpha.step()
+    assert key not in world.store.objects
+    run_all(world, [alpha, beta])
+    assert any("its bytes are not what its name says" in text for text in alpha.said)
+    assert np.array_equal(alpha.result, beta.result)
+    assert len(world.store.counted) == 4, "what beta brought is counted all the same"
+
+
+def closed_round(outer: str = "average") -> World:
+    """Alpha has merged round 1 and is killed before its next checkpoint; beta waits for round 1."""
+    world = World([terms(name, 2, outer=outer, deadline_s=5.0) for name in NAMES[:2]], 3, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while not any("rounds/000001/contributions/beta" in key for key in world.store.objects):
+        beta.step()
+    while documents.merged_key(1) not in world.store.objects:
+        alpha.step()
+    alpha.crash()
+    return world
+
+
+@pytest.mark.parametrize("outer", ["average", "nesterov"])
+def test_weights_that_all_holders_have_lost_are_made_anew(outer: str) -> None:
+    world = closed_round(outer)
+    alpha, beta = world.clusters
+    for payload in merged(world, 1):
+        world.store.damage(payload)
+    run_for(beta, 60)
+    alpha.start()
+    run_all(world, [alpha, beta])
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+    assert len(world.store.counted) == world.next_window
+
+
+def test_weights_that_can_be_had_nowhere_end_the_run_in_one_line() -> None:
+    world = closed_round()
+    (key,) = merged(world, 1)
+    for name in world.store.list("payloads/000001/"):
+        world.store.damage(name)
+    beta = world.clusters[1]
+    run_all(world, [beta])
+    assert isinstance(beta.ended_by, RoundLostError)
+    assert str(beta.ended_by).startswith(f"{key}: the weights of round 1, which is closed, cannot be read")
+    assert any("waiting for them" in text for text in beta.said)
+
+
+@pytest.mark.parametrize("holder", ["lives", "is dead"])
+def test_a_lost_momentum_is_put_again_or_begins_anew(holder: str) -> None:
+    world = closed_round("nesterov")
+    alpha, beta = world.clusters
+    momentum = merged(world, 1)[1]
+    if holder == "lives":
+        alpha.start()  # it has forgotten what it merged, but not beta
+        run_until(beta, lambda: "round 2" in "".join(beta.said) or "contributions/beta" in listed(world, 2))
+    world.store.damage(momentum)
+    for cluster in world.clusters:
+        cluster.life or cluster.start()
+    run_all(world, [alpha, beta])
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+
+
+@pytest.mark.parametrize("outer", ["average", "nesterov"])
+def test_a_finished_cluster_that_comes_back_moves_nothing(outer: str) -> None:
+    """It was killed between its last checkpoint and its results."""
+    world = World([terms(name, 2, outer=outer) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while alpha.saved is None or not alpha.saved.standing.departed:
+        for cluster in world.clusters:
+            cluster.step()
+    alpha.crash()
+    run_all(world, [beta])
+    assert alpha.brought
+    rounds = len(world.store.round_weights)
+    alpha.start()
+    run_all(world, [alpha])
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+    assert len(world.store.round_weights) == rounds
+    assert not alpha.brought, "nor does it say that it has brought anything now"
+
+
+def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender() -> None:
+    world = World([terms(name, 2) for name in NAMES[:2]], 1, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    while alpha.saved is None or not alpha.saved.standing.departed:
+        for cluster in world.clusters:
+            cluster.step()
+        if "contributions/alpha" in listed(world, 2):
+            beta.crash()
+    beta.start()
+    run_until(beta, lambda: "contributions/beta" in listed(world, 3))
+    beta.crash()
+    for key in world.store.list("payloads/000003/"):
+        world.store.damage(key)
+    run_all(world, [alpha])
+    assert alpha.missing == 1
+
+
+def test_a_contribution_whose_vector_died_with_its_sender_is_taken_back() -> None:
+    world = World([terms(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    alpha.start()
+    run_until(alpha, lambda: "contributions/alpha" in listed(world, 1))
+    alpha.crash()
+    (key,) = world.store.list("payloads/000001/")
+    world.store.damage(key)
+    beta.start()
+    run_for(beta, 60)
+    alpha.start()
+    run_all(world, [alpha, beta])
+    assert any("is taken back" in text for text in alpha.said)
+    assert alpha.result is not None
+    assert alpha.result.tobytes() == beta.result.tobytes()
+    assert len(world.store.counted) == world.next_window
+
+
+def test_what_rounding_left_over_survives_a_kill_while_a_round_closes() -> None:
+    base = np.zeros(LENGTH, np.float32)
+    weights, residual = base.copy(), base.copy()
+    weights[:8], residual[:8] = 1.0003, 0.0001
+    standing = Standing(base=base, residual=residual)
+    rounds = Rounds(terms("alpha", 1, payload="bfloat16"), KEY, standing)
+    store = Store()
+    drive(store, rounds._agree(base, SETTINGS, SCHEMA))
+    saved = standing.meeting(weights, 8)
+    drive(store, rounds.meet(weights, 8))
+    again = Rounds(terms("alpha", 1, payload="bfloat16"), KEY, saved)
+    drive(store, again.rejoin(weights, 8, SETTINGS, SCHEMA))
+    assert np.abs(rounds.standing.residual).max() > 0
+    assert again.standing.residual.tobytes() == rounds.standing.residual.tobytes()
+
+
+def test_an_earlier_starts_contribution_that_arrives_late_is_not_taken_for_this_ones() -> None:
+    world = World([terms("alpha", 1, deadline_s=5.0)], 2, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    key = documents.contribution_key(1, "alpha")
+    while alpha.life is not None:
+        alpha.step(lose=lambda put: put.key == key)
+    alpha.start()
+    run_until(alpha, lambda: alpha.saved is not None and alpha.saved.samples == 2)
+    world.store.put(world.store.late_puts.pop())
+    run_all(world, [alpha])
+    assert alpha.standing.lost == 2, "the second start cannot know what of its own is in there"
+    assert world.store.counted == {1, 3}
+
+
+def test_what_run_json_says_is_told_in_one_short_line() -> None:
+    store, zeros = Store(), np.zeros(LENGTH, np.float32)
+    hostile = {"\x1b[2J": "y" * 10_000, "model.units": ["\n\x07"] * 10_000}
+    drive(store, Rounds(terms("alpha", 1), KEY).join(zeros, hostile, SCHEMA))
+    with pytest.raises(ConfigError) as caught:
+        drive(store, Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, SCHEMA))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2000
+
+
+def test_names_that_no_cluster_can_have_are_not_even_read() -> None:
+    world = World([terms("alpha", 2, deadline_s=5.0)], 1, overlap=False)
+    (alpha,) = world.clusters
+    for name in ("../../beta", "\x1b[2J", "be ta", ".beta", "b/c"):
+        world.store.objects[documents.contribution_key(1, name)] = b"{}"
+    world.store.listings.append(sorted(world.store.objects))
+    alpha.start()
+    run_all(world, [alpha])
+    assert not any("refused" in text for text in alpha.said)
+
+
+def test_a_newcomer_needs_only_the_newest_round() -> None:
+    world = World([terms("alpha", 1)], 2, overlap=False)
+    world.clusters[0].start()
+    run_all(world, world.clusters)
+    for key in world.store.list("payloads/000000/"):
+        world.store.damage(key)
+    late = Cluster(world, terms("beta", 1), 1, False)
+    late.start()
+    run_all(world, [late])
+    assert late.result is not None
+
+
+def merged(world: World, number: int) -> list[str]:
+    """Keys of what a round has come to."""
+    found = json.loads(world.store.objects[documents.merged_key(number)])
+    return [
+        documents.payload_key(number, payload["sha256"])
+        for payload in (found["payload"], found["momentum"])
+        if payload
+    ]
+
+
+def listed(world: World, number: int) -> str:
+    return " ".join(world.store.list(f"rounds/{number:06d}/"))
+
+
+def run_for(cluster: Cluster, operations: int) -> None:
+    for _ in range(operations):
+        cluster.step()
+
+
+def run_until(cluster: Cluster, condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        cluster.step()
+    raise AssertionError(cluster.said)
+
+
+def test_a_contribution_without_the_key_does_not_move_the_weights() -> None:
+    world = World([terms("alpha", 2, deadline_s=5.0)], 1, overlap=False)
+    (alpha,) = world.clusters
+    vector = np.full(LENGTH, 1e6, np.float32).tobytes()
+    name = documents.digest(vector)
+    forged = documents.Contribution(
+        round=1,
+        cluster="beta",
+        samples=10**9,
+        staleness=0,
+        lease=1,
+        final=False,
+        payload=documents.Payload(sha256=name),
+    )
+    key = documents.contribution_key(1, "beta")
+    world.store.objects[documents.payload_key(1, name)] = vector
+    world.store.objects[key] = documents.write(forged, key, Seal(b"not the key of the others"))
+    world.store.listings.append(sorted(world.store.objects))
+    alpha.start()
+    run_all(world, [alpha])
+    assert any(f"{key}: refused: is not signed" in text for text in alpha.said)
+    assert alpha.result is not None
+    assert abs(alpha.result).max() <= 1
+
+
+def test_a_forged_merge_ends_the_run_rather_than_being_adopted() -> None:
+    world = World([terms("alpha", 1)], 1, overlap=False)
+    (alpha,) = world.clusters
+    world.store.objects[documents.merged_key(1)] = b'{"round": 1}'
+    alpha.start()
+    with pytest.raises(StorageError, match="is not signed"):
+        run_all(world, [alpha])
+
+
+def test_clusters_that_train_something_else_are_refused_by_the_key_that_differs() -> None:
+    world = World([terms("alpha", 1)], 1, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    run_all(world, [alpha])
+    zeros = np.zeros(LENGTH, np.float32)
+    with pytest.raises(ConfigError, match=r"model\.units: is 4 here and 3 in the run"):
+        drive(world.store, Rounds(terms("beta", 1), KEY).join(zeros, {"model.units": 4}, SCHEMA))
+    with pytest.raises(ConfigError, match="a network of other parameters"):
+        drive(world.store, Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, "1" * 64))

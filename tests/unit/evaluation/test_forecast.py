@@ -1,0 +1,137 @@
+"""Predictions by networks whose forecast of the next rows is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_runs import last_input, make_run, settings, walk, write_store
+
+from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.evaluation.forecast import extend, future_dates, predict_symbol
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return write_store(tmp_path / "market.h5", {"AAA": walk(1), "BBB": walk(2, 200)})
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose network is persistence."""
+    return make_run(tmp_path / "run", settings(store_path), monkeypatch)
+
+
+def test_persistence_stays_at_the_last_price(run_dir: Path) -> None:
+    forecast = predict_symbol(run_dir, "BBB", 3)
+    assert forecast.last_price == walk(2, 200)[-1]
+    assert forecast.prices == pytest.approx(np.full(3, forecast.last_price), rel=1e-6)
+    assert forecast.persistence.tolist() == [forecast.last_price] * 3
+
+
+def test_typical_error_is_the_symbols_own_and_grows_as_a_random_walk(run_dir: Path) -> None:
+    own = json.loads((run_dir / "metrics.json").read_text())["per_symbol"]["BBB"]["test"]["model"]["rmse"]
+    assert predict_symbol(run_dir, "BBB", 4).errors == pytest.approx(own * np.sqrt([1, 2, 3, 4]))
+
+
+def test_table_is_readable(run_dir: Path) -> None:
+    text = predict_symbol(run_dir, "AAA", 2).table()
+    assert text.startswith("AAA: last close ")
+    assert "does not beat persistence" in text
+    assert "RMSE of AAA on test" in text
+
+
+def test_prediction_before_there_are_metrics(run_dir: Path) -> None:
+    (run_dir / "metrics.json").unlink()
+    forecast = predict_symbol(run_dir, "AAA")
+    assert np.isnan(forecast.errors).all()
+    assert "not known" in forecast.table()
+
+
+def test_forecasts_are_fed_back(store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A network that goes on by the last difference: on a straight line every step stays on the line.
+    line = write_store(tmp_path / "line.h5", {"AAA": 50 + 0.25 * np.arange(200)})
+    run = make_run(tmp_path / "line", settings(line), monkeypatch, lambda x: 2 * x[:, -1, 0] - x[:, -2, 0])
+    found = predict_symbol(run, "AAA", 5).prices
+    assert found == pytest.approx(50 + 0.25 * np.arange(200, 205), abs=1e-3)
+
+
+def test_log_return_network_with_other_features(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The forecast is the last log return, so its growth goes on; "open" stands still.
+    returns = np.random.default_rng(6).uniform(-0.02, 0.02, 200)
+    returns[-1] = 0.01
+    grown = write_store(tmp_path / "grown.h5", {"AAA": 50 * np.exp(np.cumsum(returns))})
+    data = settings(grown, features=["log-returns", "open"], target="log-returns")
+    run = make_run(tmp_path / "grown", data, monkeypatch, lambda x: x[:, -1, 0])
+    forecast = predict_symbol(run, "AAA", 3)
+    assert forecast.prices / forecast.last_price == pytest.approx(np.exp(0.01 * np.arange(1, 4)), rel=1e-5)
+    assert "these inputs stand still: open" in forecast.table()
+
+
+def test_rows_between_horizons_are_forecast_from_the_window_a_horizon_before() -> None:
+    rows = np.column_stack([np.arange(10.0), np.full(10, 7.0)])
+    asked: list[list[int]] = []
+
+    def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        asked.append(ends.tolist())
+        return rows[ends, 0] + 3  # the line goes on: right for every row 3 ahead
+
+    assert extend(rows, 0, forecast, horizon=3, steps=3).tolist() == [12.0, 15.0, 18.0]
+    assert asked == [[7, 8, 9], [10, 11, 12], [15]]
+
+
+def test_forecast_that_is_not_finite_stops() -> None:
+    with pytest.raises(HpcLstmError, match="step 1 is not a finite number"):
+        extend(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
+
+
+def test_weekdays_follow_weekdays() -> None:
+    friday = int(np.datetime64("2013-03-01", "D").astype(int))
+    week = np.arange(friday - 4, friday + 1)
+    found, rule = future_dates(week, "D", np.array([1, 2, 6]))
+    assert found.astype("datetime64[D]").astype(str).tolist() == ["2013-03-04", "2013-03-05", "2013-03-11"]
+    assert "holidays" in rule
+
+
+def test_other_spacings_go_on() -> None:
+    assert future_dates(np.arange(100, 120), "D", np.array([1, 2]))[0].tolist() == [120, 121]  # every day
+    assert future_dates(np.arange(100, 170, 7), "D", np.array([2]))[0].tolist() == [163 + 14]  # weekly
+    minute = 60 * 10**9
+    assert future_dates(np.arange(5) * minute, "ns", np.array([1]))[0].tolist() == [5 * minute]
+
+
+def test_unknown_symbol_names_the_nearest(run_dir: Path) -> None:
+    with pytest.raises(InputError, match="AAA"):
+        predict_symbol(run_dir, "AAAA")
+
+
+def test_symbol_that_was_not_trained_on_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    other = write_store(tmp_path / "other.h5", {"NEW": walk(5)})
+    with pytest.raises(InputError, match="not trained on"):
+        predict_symbol(run_dir, "NEW", store=other)
+
+
+def test_too_few_rows_say_how_many_are_needed(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "far", settings(store_path, horizon=4), monkeypatch, last_input)
+    short = write_store(tmp_path / "short.h5", {"AAA": walk(1, 7)})
+    assert len(predict_symbol(run, "AAA", 1, short).prices) == 1
+    with pytest.raises(InputError, match=r"has 7 rows .* need 8"):
+        predict_symbol(run, "AAA", 2, short)
+
+
+def test_gap_in_the_last_window_names_the_day(run_dir: Path, tmp_path: Path) -> None:
+    prices = walk(1)
+    prices[-2] = np.nan
+    with pytest.raises(InputError, match="AAA: close on 2011-11-20 is nan"):
+        predict_symbol(run_dir, "AAA", store=write_store(tmp_path / "gap.h5", {"AAA": prices}))
+
+
+def test_no_steps_are_refused(run_dir: Path) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        predict_symbol(run_dir, "AAA", 0)

@@ -1,0 +1,132 @@
+"""What is the Keras engine's alone; see test_engines.py for what all engines promise."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_network import INPUTS, TARGETS, WINDOW, settings
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.model import engine as engines
+from hpc_lstm.model.engines import keras as keras_engine
+from hpc_lstm.model.engines import tensorflow_runtime
+from hpc_lstm.model.engines.keras import KerasEngine
+
+rng = np.random.default_rng(1)
+
+
+def engine(dropout: float = 0.0, rank: int = 0, **train: Any) -> KerasEngine:
+    return KerasEngine(settings(dropout, **train), rank=rank, threads=2)
+
+
+def test_adam_is_that_of_keras() -> None:
+    """On gradients of very different sizes, over steps enough for the bias corrections to matter."""
+    tf = tensorflow_runtime.start(2)
+    import keras
+
+    from hpc_lstm.model.optimizers import Adam
+
+    start = rng.normal(size=50).astype("f")
+    scales = np.logspace(-6, 3, 50)
+    ours, theirs = tf.Variable(start), keras.Variable(start)
+    rule, reference = Adam(tf, 50), keras.optimizers.Adam(0.01)
+    for step in range(1, 60):
+        gradient = tf.constant((rng.normal(size=50) * scales).astype("f"))
+        rule.apply(ours, gradient, tf.constant(0.01), tf.constant(step, tf.int64))
+        reference.apply([gradient], [theirs])
+    np.testing.assert_allclose(ours.numpy(), np.asarray(theirs.value), rtol=1e-6, atol=1e-6)
+    moments = np.concatenate([np.asarray(v.value) for v in reference.variables[2:]])
+    np.testing.assert_allclose(rule.moments(), moments, rtol=1e-6)
+
+
+def test_several_steps_a_call_are_single_steps_in_bfloat16() -> None:
+    together, alone = engine(0.2, precision="bfloat16"), engine(0.2, precision="bfloat16")
+    mean = float(together.step(INPUTS, TARGETS, 0.02))
+    single = [float(alone.step(INPUTS[k : k + 1], TARGETS[k : k + 1], 0.02)) for k in range(6)]
+    assert mean == pytest.approx(np.mean(single), rel=1e-6)
+    np.testing.assert_array_equal(together.parameters(), alone.parameters())
+
+
+def test_any_number_of_windows_is_compiled_once() -> None:
+    one = engine()
+    for count in (1, keras_engine.PREDICT_BATCH + 3):
+        one.predict(np.zeros((count, WINDOW, 2), np.float32))
+    assert one._forecast.experimental_get_tracing_count() == 1
+
+
+def test_any_number_of_steps_is_compiled_once() -> None:
+    one = engine()
+    for count in (1, 3, 6, 2):
+        one.step(INPUTS[:count], TARGETS[:count], 0.01)
+    assert one._steps.experimental_get_tracing_count() == 1
+
+
+def test_dropout_masks_are_keras_like_and_new_each_time() -> None:
+    """Kept values are scaled by 1 / (1 - rate); parts, layers and steps have masks of their own."""
+    tf = tensorflow_runtime.start(2)
+    import keras
+
+    from hpc_lstm.model.engines.keras_forward import Forward
+    from hpc_lstm.model.parameters import Schema
+
+    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.25), keras.layers.Dropout(0.25)])
+    one_layer = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.25)])
+    empty = Schema(("none",), ((0,),))
+    values, flat = tf.ones([16, 1000]), tf.zeros([0])
+    masks = [
+        Forward(tf, one_layer, empty, 2)(flat, values, tf.constant(seed, tf.int64)).numpy()
+        for seed in ([0, 0], [0, 1], [1, 0])
+    ]
+    both = Forward(tf, model, empty, 2)(flat, values, tf.constant([0, 0], tf.int64)).numpy()
+    for mask in masks:
+        assert set(np.unique(mask)) == {0, np.float32(1 / 0.75)}
+        assert (mask == 0).mean() == pytest.approx(0.25, abs=0.02)
+    # Independent masks agree on being kept in 0.75^2 of the places; the same mask would in 0.75.
+    halves = (masks[0][:8], masks[0][8:])
+    for a, b in [*itertools.combinations(masks, 2), halves]:
+        assert ((a > 0) & (b > 0)).mean() == pytest.approx(0.5625, abs=0.03)
+    assert (both > 0).mean() == pytest.approx(0.5625, abs=0.03)
+
+
+def test_a_missing_or_damaged_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such model"):
+        engines.load(tmp_path / "model.keras")
+    whole = tmp_path / "model.keras"
+    engine().save(whole)
+    for name, content in (("text", b"hello"), ("empty", b""), ("cut", whole.read_bytes()[:-500])):
+        damaged = tmp_path / f"{name}.keras"
+        damaged.write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}.keras: not a readable Keras model") as caught:
+            engines.load(damaged)
+        assert "\n" not in str(caught.value)
+
+
+def test_starts_quietly_and_only_when_used(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from hpc_lstm.model import engine, keras_engine, network, parameters, schedule\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+        "from hpc_lstm.model import tensorflow_runtime\n"
+        "tf = tensorflow_runtime.start(2, deterministic=True)\n"
+        "assert tf.config.threading.get_inter_op_parallelism_threads() == 2\n"
+        "assert tensorflow_runtime.start(1) is tf\n"
+        "assert tensorflow_runtime.threads_in_force(tf) == 2\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,389 @@
+"""The C engine against the mathematics in float64, for all shapes, processors and numbers of threads."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from hpc_lstm import config as configuration
+from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.model import engine as engines
+from hpc_lstm.model.engines import native_kernels
+from hpc_lstm.model.engines.native import FusedEngine
+from hpc_lstm.model.parameters import Schema, schema
+from hpc_lstm.native import compiler
+
+ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+PARITY = 0x1BD11BDA
+MASK_BITS = 24
+
+
+def fused(
+    layers: int = 2, units: int = 5, features: int = 2, window: int = 4, batch: int = 8, **more: Any
+) -> FusedEngine:
+    threads = more.pop("threads", 2)
+    rank = more.pop("rank", 0)
+    tables = {
+        "data": {"store": "none", "window": window, "features": ["close", "open", "high", "low"][:features]},
+        "model": {"layers": layers, "units": units, "dropout": more.pop("dropout", 0.0)},
+        "train": {"batch_size": batch, "engine": "fused", **more},
+    }
+    return FusedEngine(configuration.parse(tables, "test"), rank=rank, threads=threads)
+
+
+def threefry(key: tuple[int, int], counter: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Threefry-2x32-20, after Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011)."""
+    keys = [np.uint32(k) for k in (*key, PARITY ^ key[0] ^ key[1])]
+    x, y = counter[0] + keys[0], counter[1] + keys[1]
+    for round_ in range(20):
+        x = x + y
+        by = np.uint32(ROTATIONS[round_ % 8])
+        y = (y << by | y >> (np.uint32(32) - by)) ^ x
+        if round_ % 4 == 3:
+            group = round_ // 4 + 1
+            x, y = x + keys[group % 3], y + keys[(group + 1) % 3] + np.uint32(group)
+    return x, y
+
+
+def masks(key: tuple[int, int], rate: float, layer: int, windows: int, rows: int, units: int) -> np.ndarray:
+    """[T, B, U]: 0, or 1 / (1 - rate). Two rows share a counter, one for each of the two numbers drawn."""
+    pairs = np.arange((rows + 1) // 2, dtype=np.uint32)[:, None, None]
+    x = pairs * np.uint32(units) + np.arange(units, dtype=np.uint32)
+    y = np.arange(windows, dtype=np.uint32)[None, :, None] * np.uint32(16) + np.uint32(layer)
+    shape = (len(pairs), windows, units)
+    drawn = np.stack(threefry(key, (np.broadcast_to(x, shape), np.broadcast_to(y, shape))), 1)
+    drawn = drawn.reshape(-1, windows, units)[:rows] >> np.uint32(32 - MASK_BITS)
+    return np.where(drawn >= int(np.float32(rate) * 2**MASK_BITS), 1 / (1 - rate), 0)
+
+
+def loss_and_gradient(
+    flat: np.ndarray, arrays: Schema, inputs: np.ndarray, targets: np.ndarray, drops: list[np.ndarray]
+) -> tuple[float, np.ndarray]:
+    """By back-propagation in float64, layer by layer as in a textbook. inputs: [B, T, F]; targets: [B]."""
+    weights = arrays.unflatten(flat.astype(np.float64))
+    values, batch = inputs.astype(np.float64).transpose(1, 0, 2), len(inputs)
+    traces = []
+    for layer, mask in enumerate(drops):
+        kernel, recurrent, bias = weights[3 * layer : 3 * layer + 3]
+        h = c = np.zeros((batch, len(recurrent)))
+        trace = []
+        for x in values:
+            i, f, n, o = np.split(x @ kernel + h @ recurrent + bias, 4, 1)
+            i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+            n = np.tanh(n)
+            before = c, h
+            c = f * c + i * n
+            h = o * np.tanh(c)
+            trace.append((x, before, i, f, n, o, c, h))
+        values = np.stack([step[-1] for step in trace]) * mask
+        traces.append(trace)
+    dense, offset = weights[-2:]
+    off = values[-1] @ dense[:, 0] + offset - targets
+    gradients = [2 / batch * (off @ values[-1])[:, None], np.array([2 / batch * off.sum()])]
+    asked = np.zeros_like(values)
+    asked[-1] = 2 / batch * np.outer(off, dense[:, 0])
+    for layer in reversed(range(len(drops))):
+        kernel, recurrent, bias = weights[3 * layer : 3 * layer + 3]
+        sums = [np.zeros_like(array) for array in (kernel, recurrent, bias)]
+        dh = dc = np.zeros((batch, len(recurrent)))
+        below = []
+        for t in reversed(range(len(asked))):
+            x, (c_before, h_before), i, f, n, o, c, _ = traces[layer][t]
+            dh = dh + asked[t] * drops[layer][t]
+            dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+            gates = [dc * n * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - n**2)]
+            change = np.concatenate([*gates, dh * np.tanh(c) * o * (1 - o)], 1)
+            for total, part in zip(sums, (x.T @ change, h_before.T @ change, change.sum(0)), strict=True):
+                total += part
+            below.append(change @ kernel.T)
+            dh, dc = change @ recurrent.T, dc * f
+        asked = np.stack(below[::-1])
+        gradients = [*sums, *gradients]
+    return float(np.mean(off**2)), np.concatenate([g.ravel() for g in gradients])
+
+
+def compare(one: FusedEngine, random: np.random.Generator, dropout: float, batch: int, window: int) -> None:
+    """One step of gradient descent at rate 1 shows the gradient."""
+    units = one.schema.shapes[1][0]
+    # Larger weights make a chaotic network, which shows nothing but the rounding.
+    flat = random.normal(0, 0.5 / max(1, units / 16) ** 0.5, one.schema.length).astype("f")
+    inputs = random.normal(size=(1, batch, window, one.schema.shapes[0][0])).astype("f")
+    targets = random.normal(size=(1, batch, 1)).astype("f")
+    one.set_parameters(flat)
+    taken = int(one.state()["steps"])
+    loss = one.step(inputs, targets, 1.0)
+    layers = (len(one.schema.names) - 2) // 3
+    key = (one._dropout_key, taken)
+    drops = [masks(key, dropout, layer, batch, window, units) for layer in range(layers)]
+    expected, gradient = loss_and_gradient(flat, one.schema, inputs[0], targets[0, :, 0], drops)
+    scale = np.abs(gradient).max()
+    assert loss == pytest.approx(expected, rel=2e-5)
+    np.testing.assert_allclose(flat - one.parameters(), gradient, rtol=1e-4, atol=3e-6 * (1 + scale))
+
+
+@pytest.mark.parametrize("ones", [0, 2**32 - 1])
+def test_the_generator_of_masks_is_the_published_one(ones: int) -> None:
+    """Known answers of the authors' Random123; the masks' test below takes this generator for the C code's."""
+    counter = np.array([ones], np.uint32), np.array([ones], np.uint32)
+    with np.errstate(over="ignore"):
+        found = [int(part[0]) for part in threefry((ones, ones), counter)]
+    assert found == {0: [0x6B200159, 0x99BA4EFE], 2**32 - 1: [0x1CB996FC, 0xBB002BE7]}[ones]
+
+
+@given(
+    layers=st.integers(1, 3),
+    units=st.integers(1, 70),
+    features=st.integers(1, 4),
+    window=st.integers(1, 9),
+    batch=st.integers(1, 3 * native_kernels.AT_ONCE),
+    dropout=st.sampled_from([0.0, 0.2, 0.5]),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**31 - 1),
+)
+@effort(max_examples=40, deadline=None)
+def test_loss_and_gradient_are_right_for_any_shape(
+    layers: int,
+    units: int,
+    features: int,
+    window: int,
+    batch: int,
+    dropout: float,
+    threads: int,
+    seed: int,
+) -> None:
+    one = fused(
+        *(layers, units, features, window, batch),
+        dropout=dropout,
+        threads=threads,
+        optimizer="sgd",
+        seed=seed,
+    )
+    compare(one, np.random.default_rng(seed), dropout, batch, window)
+
+
+INSTRUCTIONS = {"x86_64": ["x86-64", "haswell"], "aarch64": ["armv8-a"]}
+
+
+@pytest.mark.parametrize("processor", INSTRUCTIONS.get(platform.machine(), []))
+def test_code_for_other_processors_is_right_as_well(processor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorter vectors and smaller tiles than this machine may have."""
+    found = compiler.compiler()
+    monkeypatch.setattr(
+        compiler,
+        "compiler",
+        lambda: compiler.Compiler(found.command, f"-march={processor}", found.version),
+    )
+    monkeypatch.setattr(compiler, "processor", lambda: [processor])
+    for units, batch in ((3, 1), (16, 7), (35, 20), (64, 30)):
+        one = fused(2, units, 3, 5, batch, dropout=0.2, optimizer="sgd")
+        compare(one, np.random.default_rng(units), 0.2, batch, 5)
+
+
+def test_long_windows_and_wide_layers_are_right() -> None:
+    """Gradients are added up for some steps at a time; layers have several tiles."""
+    one = fused(2, 130, 4, 70, 30, dropout=0.1, optimizer="sgd")
+    compare(one, np.random.default_rng(5), 0.1, 30, 70)
+
+
+def test_masks_differ_by_step_rank_and_seed_and_not_by_threads() -> None:
+    random = np.random.default_rng(0)
+    inputs, targets = (
+        random.normal(size=(1, 40, 4, 2)).astype("f"),
+        random.normal(size=(1, 40, 1)).astype("f"),
+    )
+
+    def losses(**how: Any) -> list[float]:
+        one = fused(batch=40, dropout=0.5, **how)
+        return [one.step(inputs, targets, 0.0) for _ in range(3)]
+
+    first = losses()
+    assert len({*first, *losses(rank=1)}) == 6
+    assert losses(seed=1)[0] != first[0]
+    for threads in (1, 3):
+        np.testing.assert_allclose(losses(threads=threads), first, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e30])
+def test_saturated_gates_stay_finite(size: float) -> None:
+    one = fused(optimizer="sgd")
+    one.set_parameters(one.parameters() * np.float32(size))
+    windows = np.random.default_rng(0).normal(size=(8, 4, 2)).astype("f")
+    assert np.isfinite(one.predict(windows)).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
+    """The run's check for divergence looks at the loss."""
+    one = fused()
+    one.set_parameters(np.full(one.schema.length, bad, np.float32))
+    windows = np.ones((1, 8, 4, 2), np.float32)
+    assert not np.isfinite(one.step(windows, windows[:, :, :1, 0], 0.1))
+    one = fused()
+    windows[0, 3, 1, 1] = np.nan
+    assert np.isnan(one.step(windows, np.ones((1, 8, 1), np.float32), 0.1))
+
+
+def test_auto_takes_it_where_it_can() -> None:
+    def chosen(**train: Any) -> str:
+        tables = {"data": {"store": "none"}, "train": train}
+        return engines.create(configuration.parse(tables, "test"), threads=1).name
+
+    assert chosen() == "fused"
+    assert chosen(engine="keras") == "keras"
+    assert chosen(precision="bfloat16") == "keras"
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"train": {"engine": "fused", "precision": "bfloat16"}}, ["float32", '"bfloat16"', '"auto"']),
+        ({"train": {"engine": "fused"}, "model": {"layers": 17}}, ["16 layers", "17"]),
+    ],
+)
+def test_what_it_cannot_train_is_refused(tables: dict[str, Any], words: list[str]) -> None:
+    config = configuration.parse({"data": {"store": "none"}, **tables}, "test")
+    with pytest.raises(InputError, match=r"train\.engine") as caught:
+        engines.create(config, threads=1)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_batches_on_a_gpu_are_not_for_it() -> None:
+    with pytest.raises(ConfigError, match=r"train\.engine"):
+        configuration.parse(
+            {"data": {"store": "none"}, "train": {"engine": "fused", "backend": "cuda"}}, "test"
+        )
+
+
+@pytest.fixture
+def real_compiler() -> str:
+    """Where gcc is, or clang, or cc."""
+    found = next(filter(None, (shutil.which(name) for name in ("gcc", "clang", "cc"))), None)
+    assert found is not None
+    return found
+
+
+def compiler_of(path: Path, body: str) -> Path:
+    """A program that knows its version, and does ``body`` if it is asked for more."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{body}\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def no_compiler(real_compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder of PATH, empty; and an empty cache."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CC", raising=False)
+    return folder
+
+
+def test_without_a_compiler_auto_is_keras_and_fused_says_why(
+    no_compiler: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hpc_lstm")
+    config = configuration.parse({"data": {"store": "none"}}, "test")
+    assert engines.create(config, threads=1).name == "keras"
+    assert "engine keras, not fused: no C compiler found (cc, gcc, clang)" in caplog.text
+    config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
+    with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found'):
+        engines.create(config, threads=1)
+
+
+@pytest.mark.parametrize(("code", "said"), [(1, "error: out of luck"), (3, "exit code 3")])
+def test_a_broken_compiler_is_named(
+    code: int, said: str, no_compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "echo 'hello.c: error: out of luck' >&2" if code == 1 else ""
+    broken = compiler_of(no_compiler / "cc", f"{told}\nexit {code}")
+    monkeypatch.setenv("CC", f"{broken} -m64")
+    with pytest.raises(compiler.NoCompiler, match=said) as caught:
+        compiler.library("lstm")
+    assert str(broken) in str(caught.value)
+    assert "CC" in str(caught.value)
+
+
+def test_another_compiler_is_taken_where_the_first_is_broken(
+    no_compiler: Path, monkeypatch: pytest.MonkeyPatch, real_compiler: str
+) -> None:
+    compiler_of(no_compiler / "cc", "exit 3")
+    monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
+    assert compiler.compiler().command == (Path(real_compiler).name,)
+
+
+def test_code_that_computes_something_else_is_not_taken(
+    no_compiler: Path, monkeypatch: pytest.MonkeyPatch, real_compiler: str
+) -> None:
+    """As that of a compiler whose default is not what the source needs."""
+    wrong = compiler_of(
+        no_compiler / "cc",
+        f"""
+for file; do case $file in *lstm.c) sed -i s/0.693359375f/0.69f/ "$file";; esac; done
+exec {real_compiler} "$@"
+""",
+    )
+    monkeypatch.setenv("CC", str(wrong))
+    monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
+    config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
+    with pytest.raises(InputError, match="computes something else"):
+        engines.create(config, threads=1)
+
+
+def test_code_is_kept_and_a_changed_processor_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path))
+    compiler.library("lstm")
+    (kept,) = tmp_path.iterdir()
+    here = compiler.processor()
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(tmp_path / "no compiler"))
+        compiler.library("lstm")
+    assert list(tmp_path.iterdir()) == [kept]
+    kept.chmod(0o666)
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(tmp_path / "no compiler"))
+        with pytest.raises(compiler.NoCompiler, match="no C compiler"):  # anyone may have written it
+            compiler.library("lstm")
+    kept.chmod(0o600)
+    monkeypatch.setattr(compiler, "processor", lambda: [*here, "flags : avx9"])
+    monkeypatch.setattr(compiler.Compiler, "compile", lambda *_: b"other code")
+    with pytest.raises(compiler.NoCompiler, match=r"lstm\.c cannot be compiled and loaded"):
+        compiler.library("lstm")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_arrays_of_other_shapes_are_refused() -> None:
+    one = fused(batch=8, window=4, features=2)
+    windows, targets = np.zeros((1, 8, 4, 2), np.float32), np.zeros((1, 8, 1), np.float32)
+    for inputs, wanted in ((windows[:, :, 1:], targets), (windows[0], targets), (windows, targets[:, 1:])):
+        with pytest.raises(ValueError, match=r"shape|expected"):
+            one.step(inputs, wanted, 0.1)
+    with pytest.raises(ValueError, match="expected"):
+        one.predict(np.zeros((3, 5, 2)))
+    with pytest.raises(ValueError, match="expected"):
+        one.set_parameters(np.zeros(1))
+
+
+def test_few_windows_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for long windows, of which fewer fit into a worker's memory."""
+    windows = np.random.default_rng(0).normal(size=(50, 4, 2)).astype("f")
+    expected = fused().predict(windows)
+    monkeypatch.setattr(native_kernels, "WORKSPACE_BYTES", 1)
+    np.testing.assert_allclose(fused().predict(windows), expected, atol=1e-7)
+    compare(fused(batch=20, optimizer="sgd"), np.random.default_rng(1), 0.0, 20, 4)
+
+
+def test_the_schema_is_that_of_the_keras_engine() -> None:
+    one = fused(3, 7, 4)
+    assert one.schema == schema(configuration.ModelConfig(layers=3, units=7), 4)

@@ -1,0 +1,339 @@
+"""``prepare`` on one rank and on several, against scikit-learn and a plain loop over windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_ranks import on_ranks
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from hpc_lstm.config import DataConfig, TrainConfig
+from hpc_lstm.errors import CudaError, InputError
+from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import cuda, host, reading
+from hpc_lstm.preprocess import prepare as preprocess
+from hpc_lstm.preprocess.slices import PARTS
+
+COLUMNS = ["open", "close", "volume"]
+
+
+class MemoryStore:
+    """A market store's reading side, in memory."""
+
+    path = "market.h5"
+    date_unit = "D"
+    columns = COLUMNS
+
+    def __init__(self, lengths: list[int], seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        steps = rng.normal(0, 0.02, (int(self.offsets[-1]), len(COLUMNS)))
+        self.values = 100 * np.exp(np.cumsum(steps, axis=0))
+        self.symbols = [f"S{number}" for number in range(len(lengths))]
+        self.bytes_read = 0
+        self.longest_read = 0
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        self.bytes_read += self.values[start:stop].nbytes
+        self.longest_read = max(self.longest_read, stop - start)
+        return self.values[start:stop].copy()
+
+    def dates(self, start: int, stop: int) -> np.ndarray:
+        return np.arange(start, stop, dtype=np.int64) + 10_000
+
+    def symbol(self, name: str) -> int:
+        return self.symbols.index(name)
+
+
+def config(**changes: Any) -> DataConfig:
+    return DataConfig(**{"store": "market.h5", "window": 5, **changes})
+
+
+def prepare(store: Any, data: DataConfig, ranks: int = 1, **more: Any) -> list[preprocess.Prepared]:
+    return on_ranks(ranks, lambda world: preprocess.prepare(store, data, world, host, **more))
+
+
+def price_column(name: str) -> str:
+    return (name[12:-1] or "close") if name.startswith("log-returns") else name
+
+
+def series(store: MemoryStore, symbol: int, name: str, lag: int) -> np.ndarray:
+    """A model column of a whole symbol, by definition."""
+    rows = store.values[store.offsets[symbol] : store.offsets[symbol + 1]]
+    if not name.startswith("log-returns"):
+        return rows[:, COLUMNS.index(name)]
+    price = rows[:, COLUMNS.index(price_column(name))]
+    found = np.full(len(price), np.nan)
+    for row in range(lag, len(price)):
+        found[row] = np.log(price[row]) - np.log(price[row - lag])
+    return found
+
+
+def expected(store: MemoryStore, data: DataConfig, part: str) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    """All windows of a part by scikit-learn and a loop."""
+    inputs, targets, prices = [], [], []
+    usable = 0
+    for symbol in range(len(store.symbols)):
+        rows = int(np.diff(store.offsets)[symbol])
+        total = max(0, rows - data.window - data.horizon + 1)
+        train = int(total * data.split[0] + 1e-9)
+        seen = int(total * (data.split[0] + data.split[1]) + 1e-9) if data.split[2] else total
+        if train == 0:
+            continue
+        low, high = {"train": (0, train), "validation": (train, seen), "test": (seen, total)}[part]
+        features = np.stack([np.nan_to_num(series(store, symbol, name, 1)) for name in data.features], axis=1)
+        target = series(store, symbol, data.target, data.horizon)[:, None]
+        train_rows = train + data.window + data.horizon - 1
+        scaled = []
+        for values in (features, target):
+            oracle = (
+                MinMaxScaler(feature_range=tuple(data.feature_range))
+                if data.scaling == "minmax"
+                else StandardScaler()
+            )
+            scaled.append(oracle.fit(values[:train_rows]).transform(values))
+        price = series(store, symbol, price_column(data.target), 0)
+        for start in range(low, high):
+            end = start + data.window - 1
+            inputs.append(scaled[0][start : end + 1])
+            targets.append(scaled[1][end + data.horizon])
+            date = store.offsets[symbol] + end + data.horizon + 10_000
+            prices.append((usable, price[end], price[end + data.horizon], date))
+        usable += 1
+    return np.array(inputs), np.array(targets), prices
+
+
+def check_part(store: MemoryStore, data: DataConfig, part: str, windows: list[Any]) -> None:
+    inputs, targets, prices = expected(store, data, part)
+    found = [w.batch(np.arange(len(w))) for w in windows]
+    assert sum(map(len, windows)) == len(inputs)
+    assert max(map(len, windows)) - min(map(len, windows)) <= 1
+    if not len(inputs):
+        return
+    np.testing.assert_allclose(np.concatenate([f[0] for f in found]), inputs, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(np.concatenate([f[1] for f in found]), targets, rtol=1e-6, atol=2e-6)
+    assert all(f[0].dtype == f[1].dtype == np.float32 for f in found)
+    facts = [w.prices(np.arange(len(w))) for w in windows]
+    together = [tuple(row) for p in facts for row in zip(p.symbol, p.anchor, p.actual, p.date, strict=True)]
+    assert together == prices
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    ranks=st.integers(1, 5),
+    window=st.integers(1, 7),
+    horizon=st.integers(1, 4),
+    split=st.sampled_from([[0.7, 0.15, 0.15], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.3, 0.0, 0.7]]),
+    features=st.sampled_from([["close"], ["log-returns"], ["close", "log-returns(volume)", "open"]]),
+    target=st.sampled_from(["close", "open", "log-returns", "log-returns(volume)"]),
+    scaling=st.sampled_from(["minmax", "standard"]),
+    at_once=st.sampled_from([1, 3, 16, 10_000]),
+)
+def test_every_rank_count_gives_the_windows_of_sklearn_and_a_loop(
+    lengths: list[int],
+    ranks: int,
+    window: int,
+    horizon: int,
+    split: list[float],
+    features: list[str],
+    target: str,
+    scaling: Any,
+    at_once: int,
+) -> None:
+    store = MemoryStore(lengths)
+    data = config(
+        window=window, horizon=horizon, split=split, features=features, target=target, scaling=scaling,
+        feature_range=[-1.0, 2.0],
+    )  # fmt: skip
+    if not len(expected(store, data, "train")[0]) >= ranks:
+        with pytest.raises(InputError):
+            prepare(store, data, ranks)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "ROWS_AT_ONCE", at_once)
+        everyone = prepare(store, data, ranks)
+        for part in PARTS:
+            check_part(store, data, part, on_ranks(ranks, lambda w: everyone[w.rank].load(part)))  # noqa: B023
+    alone = everyone[0].scaler
+    for other in everyone[1:]:
+        np.testing.assert_array_equal(other.scaler.scale, alone.scale)
+        np.testing.assert_array_equal(other.scaler.shift, alone.shift)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    data=st.data(),
+    scaling=st.sampled_from(["minmax", "standard"]),
+    target=st.sampled_from(["close", "log-returns"]),
+    ranks=st.integers(1, 3),
+)
+def test_rows_after_the_last_train_target_reach_neither_scaler_nor_train_windows(
+    data: Any, scaling: Any, target: str, ranks: int
+) -> None:
+    store = MemoryStore([30, 25])
+    settings_ = config(scaling=scaling, target=target, horizon=2, features=["close", "log-returns"])
+    before = prepare(store, settings_, ranks)
+    total = 30 - 5 - 2 + 1
+    first_unseen = int(total * 0.7 + 1e-9) + 5 + 2 - 1
+    row = data.draw(st.integers(first_unseen, 29))
+    store.values[row] *= data.draw(st.sampled_from([1e-3, 2.0, 1e6]))
+    after = prepare(store, settings_, ranks)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.scaler.scale, other.scaler.scale)
+        np.testing.assert_array_equal(one.scaler.shift, other.scaler.shift)
+        numbers = np.arange(len(one.train))
+        for left, right in zip(one.train.batch(numbers), other.train.batch(numbers), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_the_last_train_target_does_reach_the_scaler() -> None:
+    store = MemoryStore([30])
+    before = prepare(store, config())[0].scaler
+    last_train_target = int((30 - 5) * 0.7 + 1e-9) + 5 - 1
+    store.values[last_train_target] *= 100
+    assert prepare(store, config())[0].scaler.second[0, -1] > 10 * before.second[0, -1]
+
+
+@pytest.mark.parametrize("features", [["close"], ["log-returns"]])
+def test_a_rank_reads_its_rows_alone(features: list[str]) -> None:
+    lengths, ranks = [400, 300, 500, 350], 4
+    data = config(features=features, split=[0.6, 0.2, 0.2])
+    row_bytes = 8 * len(COLUMNS)
+    read = []
+    for rank in range(ranks):
+        stores = [MemoryStore(lengths) for _ in range(ranks)]
+        everyone = on_ranks(ranks, lambda world: preprocess.prepare(stores[world.rank], data, world, host))  # noqa: B023
+        index = everyone[rank].index
+        needed = 2 * index.slice("train", rank, ranks).rows + index.slice("validation", rank, ranks).rows
+        assert stores[rank].bytes_read == needed * row_bytes
+        before = stores[rank].bytes_read
+        on_ranks(ranks, lambda world: everyone[world.rank].load("test"))  # noqa: B023
+        assert stores[rank].bytes_read - before == index.slice("test", rank, ranks).rows * row_bytes
+        read.append(needed)
+        part = index.slice("train", rank, ranks)
+        assert part.rows <= part.windows + len(part.symbol) * (data.window + data.horizon)
+    assert max(read) < 0.6 * 2 * sum(lengths)
+
+
+def test_memory_is_the_scaled_slice_alone() -> None:
+    store = MemoryStore([20_000] * 10)
+    data = config(features=["close", "open"])
+    prepared = prepare(store, data)[0]
+    part = prepared.index.slice("train")
+    assert prepared.train.nbytes == 4 * (2 * (part.windows + 10 * 4) + part.windows)
+    assert store.longest_read <= reading.ROWS_AT_ONCE
+
+
+@pytest.mark.parametrize(("value", "feature"), [(np.nan, "close"), (np.inf, "close"), (0.0, "log-returns")])
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_value_that_cannot_be_scaled_is_named_on_every_rank(value: float, feature: str, rank: int) -> None:
+    store = MemoryStore([50, 50, 50])
+    store.values[50 * rank + 7, 1] = value
+
+    def failing(world: World) -> str:
+        with pytest.raises(InputError) as caught:
+            preprocess.prepare(store, config(features=[feature], target="open"), world, host)
+        assert caught.value.agreed
+        return str(caught.value)
+
+    messages = set(on_ranks(3, failing))
+    assert len(messages) == 1
+    date = np.datetime64(10_000 + 50 * rank + 7, "D")
+    assert all(text in messages.copy().pop() for text in (f"S{rank}", '"close"', str(date), "market.h5"))
+
+
+def test_a_gap_in_a_column_that_is_not_used_is_no_error() -> None:
+    store = MemoryStore([50])
+    store.values[:, 2] = np.nan
+    assert len(prepare(store, config())[0].train) > 0
+
+
+def test_symbols_keep_the_order_of_the_store_and_short_ones_are_left_out() -> None:
+    store = MemoryStore([50, 3, 50, 50])
+    prepared = prepare(store, config(symbols=["S3", "S1", "S0"]))[0]
+    assert prepared.scaler.symbols == ["S0", "S3"]
+    assert prepared.skipped == ["S1"]
+
+
+def test_a_given_scaler_is_used_and_places_its_symbols() -> None:
+    store = MemoryStore([50, 60, 50])
+    fitted = prepare(store, config())[0]
+    store.values *= 3
+    again = prepare(store, config(symbols=["S2"]), scaler=fitted.scaler)[0]
+    assert again.scaler is fitted.scaler
+    numbers = np.arange(len(again.validation))
+    assert set(again.validation.prices(numbers).symbol) == {2}
+    _, targets = again.validation.batch(numbers)
+    actual = fitted.scaler.inverse_target(targets[:, 0], again.validation.prices(numbers).symbol)
+    np.testing.assert_allclose(actual, again.validation.prices(numbers).actual, rtol=1e-5)
+
+
+def test_a_scaler_of_other_columns_or_symbols_is_refused() -> None:
+    store = MemoryStore([50, 60])
+    fitted = prepare(store, config(symbols=["S0"]))[0].scaler
+    with pytest.raises(InputError, match="S1"):
+        prepare(store, config(), scaler=fitted)
+    with pytest.raises(InputError, match="columns"):
+        prepare(store, config(symbols=["S0"], features=["open"]), scaler=fitted)
+
+
+def test_more_ranks_than_train_windows_are_refused() -> None:
+    with pytest.raises(InputError, match="1 train windows are fewer than 2 ranks"):
+        prepare(MemoryStore([8]), config(split=[0.5, 0.5, 0.0]), 2)
+
+
+def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "problem", lambda: "there is no NVIDIA driver")
+    assert preprocess.backend("auto") is preprocess.backend("host") is host
+    with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
+        preprocess.backend("cuda")
+    trained_on_gpu = TrainConfig(backend="cuda")
+    assert preprocess.backend_here(trained_on_gpu, World()) is host
+
+
+def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(share: float) -> None:
+        raise CudaError("GPU kernels cannot be compiled: gcc is missing")
+
+    monkeypatch.setattr(gpu, "problem", lambda: None)
+    monkeypatch.setattr(cuda, "Cuda", fail)
+    with caplog.at_level("INFO", "hpc_lstm"):
+        assert preprocess.backend("auto") is host
+    assert "backend host, not cuda: GPU kernels cannot be compiled: gcc is missing" in caplog.text
+    with pytest.raises(CudaError, match=r'train\.backend = "cuda": GPU kernels cannot be compiled'):
+        preprocess.backend("cuda")
+
+
+def test_ranks_on_one_gpu_share_its_memory() -> None:
+    shared = World(gpu=gpu.Gpu("0", "Model", "GPU-1", 0, sharers=4))
+    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), shared) == 0.125
+    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), World()) == 0.5
+
+
+def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path) -> None:
+    memory = MemoryStore([60, 3, 45])
+    with StoreWriter(tmp_path / "market.h5", COLUMNS, "test") as writer:
+        for number, name in enumerate(memory.symbols):
+            start, stop = (int(edge) for edge in memory.offsets[number : number + 2])
+            writer.append(name, memory.dates(start, stop), memory.values[start:stop])
+    data = config(features=["close", "log-returns"], horizon=2)
+    with MarketStore(tmp_path / "market.h5") as store:
+        prepared = prepare(store, data)[0]
+        index = prepared.index
+        needed = 2 * index.slice("train").rows + index.slice("validation").rows
+        assert store.bytes_read == needed * 8 * len(COLUMNS)
+        for part in PARTS:
+            check_part(memory, data, part, [on_ranks(1, lambda _: prepared.load(part))[0]])  # noqa: B023
+        assert prepared.skipped == ["S1"]
+        with pytest.raises(InputError, match="S2"):
+            prepare(store, config(symbols=["S22"]))

@@ -1,0 +1,66 @@
+"""A symbol's forecasts, from a real store and scaler, with a network whose forecasts are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hpc_lstm import config as configuration
+from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation.trained_run import TrainedRun
+from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.report.series import forecast_series
+from hpc_lstm.runs import directory
+
+ROWS, WINDOW, HORIZON = 200, 10, 3
+LENGTHS = {"AAA": ROWS, "BBB": ROWS + 7}
+
+
+@pytest.fixture
+def prices(tmp_path):
+    rng = np.random.default_rng(5)
+    found = {s: 40 + np.cumsum(rng.normal(size=n)) for s, n in LENGTHS.items()}
+    with StoreWriter(tmp_path / "market.h5", ["close"], "test") as writer:
+        for symbol, values in found.items():
+            writer.append(symbol, np.arange(len(values)) + 14_000, values[:, None])
+    return found
+
+
+@pytest.fixture
+def trained(tmp_path, prices):
+    """A run whose network says: as the window's last row."""
+    tables = {"store": str(tmp_path / "market.h5"), "window": WINDOW, "horizon": HORIZON}
+    config = configuration.parse({"data": tables}, "test")
+    with MarketStore(config.data.store) as store:
+        scaler = prepare.prepare(store, config.data, World(), prepare.backend("host")).scaler
+    return TrainedRun(directory.at(tmp_path), config, scaler, lambda inputs: inputs[:, -1, 0])
+
+
+@pytest.mark.parametrize("symbol", ["AAA", "BBB", None])
+def test_a_network_that_repeats_the_last_price_is_persistence(trained, prices, symbol):
+    series = forecast_series(trained, symbol)
+    values = prices[symbol or "AAA"]
+    windows = len(values) - WINDOW - HORIZON + 1
+    targets = np.arange(int(windows * 0.85 + 1e-9), windows) + WINDOW + HORIZON - 1
+    assert series.symbol == (symbol or "AAA")
+    assert series.horizon == HORIZON
+    np.testing.assert_array_equal(series.actual, values[targets])
+    np.testing.assert_array_equal(series.persistence, values[targets - HORIZON])
+    np.testing.assert_allclose(series.model, series.persistence, rtol=1e-5)
+    np.testing.assert_array_equal(series.dates, (targets + 14_000).astype("datetime64[D]"))
+
+
+def test_an_unknown_symbol_is_one_clear_line(trained):
+    with pytest.raises(InputError, match="CCC"):
+        forecast_series(trained, "CCC")
+
+
+def test_a_part_without_windows_is_one_clear_line(trained):
+    data = trained.config.data.model_copy(update={"split": [0.8, 0.2, 0.0]})
+    without = TrainedRun(
+        trained.files, trained.config.model_copy(update={"data": data}), trained.scaler, trained.predict
+    )
+    with pytest.raises(InputError, match="no windows in the test part"):
+        forecast_series(without)

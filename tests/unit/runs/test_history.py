@@ -1,0 +1,119 @@
+"""The history of a run: complete, each step once, also over restarts and crashes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from hpc_lstm.runs import directory, history
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.history import History
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return directory.at(tmp_path)
+
+
+def tell(where: History, step: int, loss: float = 0.5) -> None:
+    where.train(
+        step=step, epoch=step / 10, loss=loss, learning_rate=0.01, samples_per_second=math.nan, elapsed_s=1.0
+    )
+
+
+def events(run: RunDirectory) -> set[tuple[str, int, float]]:
+    found = set()
+    for file in sorted(run.tensorboard.iterdir()):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                found.add((value.tag, event.step, round(float(tf.make_ndarray(value.tensor)), 6)))
+    return found
+
+
+def test_entries(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "EVENTS_EVERY_S", 0.0)
+    mine = History(run, True, 0)
+    tell(mine, 1)
+    mine.validation(step=2, epoch=1, loss=0.25, best=True)
+    mine.flush()
+    first, second = history.read(run.history)
+    mine.close()
+    mine.close()
+    assert first == {
+        "kind": "train", "step": 1, "epoch": 0.1, "loss": 0.5, "learning_rate": 0.01,
+        "samples_per_second": None, "elapsed_s": 1.0,
+    }  # fmt: skip
+    assert second == {"kind": "validation", "step": 2, "epoch": 1, "loss": 0.25, "best": True}
+    json.loads(
+        run.history.read_text().splitlines()[0], parse_constant=pytest.fail
+    )  # no NaN, which is no JSON
+    seen = events(run)
+    assert {("train/loss", 1, 0.5), ("train/learning_rate", 1, 0.01), ("validation/loss", 2, 0.25)} <= seen
+
+
+def test_points_for_tensorboard_are_thinned_out_but_not_the_file(run: RunDirectory) -> None:
+    mine = History(run, True, 0)
+    for step in range(1, 200):
+        tell(mine, step)
+    mine.validation(step=199, epoch=1, loss=0.25, best=True)
+    mine.close()
+    assert [entry["step"] for entry in history.read(run.history)] == [*range(1, 200), 199]
+    told = events(run)
+    assert ("validation/loss", 199, 0.25) in told
+    assert len(told) < 60
+
+
+def test_resumed_history_forgets_what_comes_after_the_checkpoint(run: RunDirectory) -> None:
+    first = History(run, True, 0)
+    for step in range(1, 8):
+        tell(first, step)
+    first.close()
+    second = History(run, True, 4)
+    tell(second, 5, loss=0.1)
+    second.close()
+    assert [(entry["step"], entry["loss"]) for entry in history.read(run.history)] == [
+        (1, 0.5), (2, 0.5), (3, 0.5), (4, 0.5), (5, 0.1),
+    ]  # fmt: skip
+    History(run, True, 0).close()
+    assert history.read(run.history) == []
+
+
+@pytest.mark.parametrize(
+    "end", [b'{"kind": "train", "st', b"7\n", b'{"other": 1}\n', b"\xff\xfe\n", b"\x00\x00"]
+)
+def test_end_cut_off_or_damaged(run: RunDirectory, end: bytes) -> None:
+    whole = {"kind": "train", "step": 3, "loss": 1.0}
+    run.history.write_bytes(json.dumps(whole).encode() + b"\n" + end)
+    assert history.read(run.history) == [whole]
+    resumed = History(run, True, 3)
+    tell(resumed, 4)
+    resumed.close()
+    assert [entry["step"] for entry in history.read(run.history)] == [3, 4]
+
+
+def test_other_ranks_write_nothing(run: RunDirectory) -> None:
+    other = History(run, False, 0)
+    tell(other, 1)
+    other.flush()
+    other.close()
+    assert list(run.path.iterdir()) == []
+
+
+def test_no_history(run: RunDirectory) -> None:
+    assert history.read(run.history) == []
+
+
+def test_full_disk_is_not_hidden(run: RunDirectory) -> None:
+    mine: Any = History(run, True, 0)
+    mine._file.close()
+    mine._file = Path("/dev/full").open("w")  # noqa: SIM115
+    tell(mine, 1)
+    with pytest.raises(OSError, match="No space left"):
+        mine.flush()
+    mine._file = Path("/dev/null").open("w")  # noqa: SIM115
+    mine.close()

@@ -1,0 +1,150 @@
+"""The steady state of a run, from timing files whose content is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.sweep.measure import measure
+from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
+
+MS = 1_000_000
+
+
+class Writer:
+    """One rank's timing file, a span after the other."""
+
+    def __init__(self, run: Path, rank: int, ranks: int) -> None:
+        self.path = run / "timing" / f"rank-{rank:05d}.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.now, self.totals = 0, dict.fromkeys(PHASES, 0)
+        self.lines = [
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "rank": rank,
+                "size": ranks,
+                "node": "n",
+                "origin_unix_ns": 0,
+            }
+        ]
+
+    def spend(self, phase: str, ms: float, count: int = 1, **more: int) -> None:
+        end = self.now + int(ms * MS)
+        span = {
+            "phase": phase,
+            "start_ns": self.now,
+            "end_ns": end,
+            "busy_ns": end - self.now,
+            "count": count,
+        }
+        self.lines.append(span | more)
+        self.totals[phase] += end - self.now
+        self.now = end
+
+    def close(self, complete: bool = True) -> None:
+        lines = [*self.lines, *([{"wall_ns": self.now, "phases_ns": self.totals}] if complete else [])]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_run(
+    run: Path,
+    steps: int,
+    every: int,
+    busy_ms: tuple[float, ...],
+    complete: bool = True,
+    epoch: int = 0,
+    averages: bool = True,
+) -> Path:
+    """Ranks that compute ``busy_ms`` a step, and 100 times as long in the first 8; validation is slow.
+
+    Args:
+        epoch: steps of one, at whose end the ranks meet and average as well; 0: none ends.
+        averages: the ranks average at each meeting, not only at ends of epochs.
+    """
+    ends = set(range(epoch, steps + 1, epoch)) if epoch else set()
+    meetings = sorted({*range(every, steps + 1, every), *ends})
+    for rank, busy in enumerate(busy_ms):
+        writer = Writer(run, rank, len(busy_ms))
+        writer.spend("startup", 5000)
+        writer.spend("load", 300)
+        writer.spend("wait", 3)  # for another reason than a meeting
+        for number, (before, step) in enumerate(zip([0, *meetings], meetings, strict=False)):
+            taken = step - before
+            slow = 100 if step <= 8 else 1
+            writer.spend("preprocess", 0.25 * busy * taken * slow)
+            writer.spend("compute", 0.75 * busy * taken * slow)
+            writer.spend("wait", (max(busy_ms) - busy) * taken * slow + 0.1, meeting=number)
+            if averages or step in ends:
+                writer.spend("average", 0.5)
+            if step % (2 * every) == 0:
+                writer.spend("evaluate", 700)
+                writer.spend("checkpoint", 200)
+        writer.close(complete)
+    entries = [{"kind": "train", "step": step} for step in meetings]
+    entries.insert(1, {"kind": "validation", "step": every})
+    (run / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return run
+
+
+def test_only_the_steady_state_counts(tmp_path: Path) -> None:
+    found = measure(write_run(tmp_path, 40, 4, (2.0, 3.0)), warmup=8, steps=24, interval=4)
+    assert found.steps == 24
+    assert found.nodes == ["n", "n"]
+    # 6 cycles of 4 steps at the slower rank's 3 ms, a meeting's 0.1 ms and an average's 0.5 ms.
+    assert found.seconds == pytest.approx(6 * (12 + 0.1 + 0.5) / 1e3)
+    assert found.phase_seconds["average"] == pytest.approx(6 * 0.5 / 1e3)
+    assert found.phase_seconds["wait"] == pytest.approx(6 * (0.1 + 4 / 2) / 1e3)
+    assert found.busy.mean(axis=1) == pytest.approx([8e-3, 12e-3])
+    assert found.meeting_s == pytest.approx(1e-4)
+    assert found.average_s == pytest.approx(5e-4)
+
+
+def test_a_warmup_between_meetings_is_rounded_up(tmp_path: Path) -> None:
+    found = measure(write_run(tmp_path, 40, 4, (2.0,)), warmup=9, steps=24, interval=4)
+    assert found.steps == 20  # from step 12 to 32, inside of 9 to 33
+
+
+def test_epochs_that_end_between_averages(tmp_path: Path) -> None:
+    """Ranks meet at 8, 10, 12, 16, 20, 24, 28, 30, 32: four stretches are of 4 steps."""
+    found = measure(write_run(tmp_path, 40, 4, (2.0, 3.0), epoch=10), warmup=8, steps=24, interval=4)
+    assert found.cycles.shape[1] == 4
+    assert found.steps == 16
+    assert found.seconds == pytest.approx(4 * (12 + 0.1 + 0.5) / 1e3)
+    assert found.busy == pytest.approx(np.tile([[8e-3], [12e-3]], 4))
+
+
+def test_averages_at_the_ends_of_epochs_alone(tmp_path: Path) -> None:
+    """Epochs end at 12, 24, 36: the cycles after 12 and 24 begin with an average."""
+    run = write_run(tmp_path, 40, 4, (2.0, 2.0), epoch=12, averages=False)
+    found = measure(run, warmup=8, steps=24, interval=4, averages=False)
+    assert found.cycles.shape[1] == 4
+    assert found.average_s == 0
+
+
+def test_no_whole_interval(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 40, 4, (2.0,), epoch=2)
+    with pytest.raises(InputError, match=r"its epochs end before 4 steps were taken"):
+        measure(run, warmup=8, steps=24, interval=4)
+
+
+def test_too_short_a_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="took 8 steps, too few for 8 of warm-up and 24 to measure"):
+        measure(write_run(tmp_path, 8, 4, (2.0,)), warmup=8, steps=24, interval=4)
+
+
+def test_a_killed_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was killed or resumed"):
+        measure(write_run(tmp_path, 40, 4, (2.0, 2.0), complete=False), warmup=8, steps=24, interval=4)
+
+
+def test_merged_spans_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, 40, 4, (2.0,))
+    path = tmp_path / "timing" / "rank-00000.jsonl"
+    path.write_text(path.read_text().replace('"count": 1}', '"count": 2}'))
+    with pytest.raises(InputError, match="measure fewer steps"):
+        measure(tmp_path, warmup=8, steps=24, interval=4)

@@ -1,0 +1,193 @@
+"""A sweep's folder and its jobs: what is done stays done, and another sweep is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweep_records import ENVIRONMENT
+
+from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.sweep import command, jobs, local, records
+from hpc_lstm.sweep import plan as planning
+from hpc_lstm.sweep import settings as sweeps
+from hpc_lstm.sweep.measure import Measurement
+from hpc_lstm.sweep.records import SweepFolder
+from hpc_lstm.timing.timeline import PHASES
+
+
+def begin(folder: Path, **sweep: object) -> None:
+    wanted, base = sweeps.parse({"sweep": sweep, "axes": {"model.units": [4, 8]}}, "s.toml", folder)
+    tables = planning.digest_tables(wanted, base)
+    SweepFolder(folder / "out").begin(planning.digest(tables), tables)
+
+
+def test_a_changed_sweep_is_refused_and_more_repeats_are_not(tmp_path: Path) -> None:
+    begin(tmp_path, ranks=[1, 2], repeats=2)
+    begin(tmp_path, ranks=[1, 2], repeats=5)
+    with pytest.raises(InputError, match=r"sweep.ranks \(was \[1, 2\], now \[1, 3\]\).*another --output"):
+        begin(tmp_path, ranks=[1, 3], repeats=2)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text('{"format": "hpc_lst')
+    with pytest.raises(InputError, match=r"r.json: damaged; remove it"):
+        records.read(path)
+    path.write_text(json.dumps({"format": records.FORMAT, "version": records.VERSION + 1}))
+    with pytest.raises(InputError, match="another version"):
+        records.read(path)
+
+
+def test_a_record_does_not_say_where_the_store_lay() -> None:
+    measured = Measurement(4, np.ones((1, 3, len(PHASES))), ["n1"])
+    config = {
+        "data": {"store": "/home/somebody/secret/prices.h5", "window": 3},
+        "train": {"batch_size": 8, "optimizer": "adam"},
+        "average": {"what": "weights", "every": 4},
+    }
+    point = {"name": "p0000-r00", "point": 0, "repeat": 0, "scaling": "weak", "ranks": 1, "axes": {}}
+    place = ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}]}
+    kept = records.record_of(
+        point | {"config": config}, measured, place, parameters=10, engine="keras", other_load=0.0
+    )
+    assert "/home" not in json.dumps(kept)
+    assert kept["config"]["data"] == {"store": "prices.h5", "window": 3}
+    assert (kept["steps"], kept["cycles"], kept["interval"], kept["samples"]) == (12, 3, 4, 96)
+
+
+class Slurm:
+    """A queue that runs as many jobs at once as there are nodes; each look at it is a tick of its clock."""
+
+    def __init__(self, nodes: int, fails: set[str] = frozenset()) -> None:
+        self.nodes, self.fails = nodes, fails
+        self.waiting: list[str] = []
+        self.states: dict[str, str] = {}
+        self.scripts: dict[str, str] = {}
+        self.done: set[str] = set()
+        self.most = 0
+
+    def submit(self, script: str) -> str:
+        number = str(100 + len(self.states))
+        self.states[number], self.scripts[number] = "PENDING", script
+        self.most = max(self.most, sum(state in jobs.ALIVE for state in self.states.values()))
+        return number
+
+    def state(self, number: str) -> str:
+        return self.states.get(number, "")
+
+    def tick(self) -> None:
+        for number, state in list(self.states.items()):
+            if state == "RUNNING":
+                task = self.scripts[number]
+                self.states[number] = "FAILED" if task in self.fails else "COMPLETED"
+                self.done |= {task} - self.fails
+        free = self.nodes - sum(state == "RUNNING" for state in self.states.values())
+        for number in [n for n, state in self.states.items() if state == "PENDING"][:free]:
+            self.states[number] = "RUNNING"
+
+
+def drive(slurm: Slurm, path: Path, tasks: list[str], wait: bool, at_once: int = 3) -> list[str]:
+    queue = jobs.Queue(path, slurm.submit, slurm.state)
+    return jobs.drive(queue, tasks, str, slurm.done.__contains__, at_once, wait, lambda line: None, 0.0)
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> list[Slurm]:
+    """Slurms whose clock goes on whenever the sweep sleeps."""
+    slurms: list[Slurm] = []
+    monkeypatch.setattr(jobs.time, "sleep", lambda _: [slurm.tick() for slurm in slurms])
+    monkeypatch.setattr(jobs, "SETTLE_S", 0.0)
+    return slurms
+
+
+def test_all_jobs_are_submitted_once_and_not_too_many_at_a_time(tmp_path: Path, ticking: list[Slurm]) -> None:
+    slurm, tasks = Slurm(nodes=2), [f"t{n}" for n in range(9)]
+    ticking.append(slurm)
+    assert drive(slurm, tmp_path / "jobs.json", tasks, wait=True) == []
+    assert sorted(slurm.scripts.values()) == tasks
+    assert slurm.most == 3
+
+
+def test_a_later_call_finds_its_jobs_again(tmp_path: Path, ticking: list[Slurm]) -> None:
+    slurm, tasks = Slurm(nodes=1), ["a", "b", "c", "d"]
+    for _ in range(3):  # calls that do not wait: no job is submitted twice
+        drive(slurm, tmp_path / "jobs.json", tasks, wait=False)
+    assert list(slurm.scripts.values()) == ["a", "b", "c"]
+    ticking.append(slurm)
+    assert drive(slurm, tmp_path / "jobs.json", tasks, wait=True) == []
+    assert list(slurm.scripts.values()) == tasks
+
+
+def test_a_failed_job_is_told_and_submitted_anew_by_the_next_call(
+    tmp_path: Path, ticking: list[Slurm]
+) -> None:
+    slurm = Slurm(nodes=2, fails={"b"})
+    ticking.append(slurm)
+    assert drive(slurm, tmp_path / "jobs.json", ["a", "b", "c"], wait=True) == ["b"]
+    slurm.fails = set()
+    assert drive(slurm, tmp_path / "jobs.json", ["a", "b", "c"], wait=True) == []
+    assert list(slurm.scripts.values()) == ["a", "b", "c", "b"]
+
+
+def test_a_job_asks_for_whole_nodes(tmp_path: Path) -> None:
+    tables = {
+        "sweep": {"ranks": [2, 8], "threads": 3, "runner": "slurm"},
+        "slurm": {"ranks_per_node": 4, "gpus_per_node": 4, "time": "00:20:00"},
+    }
+    sweep, _ = sweeps.parse(tables, "s.toml", tmp_path)
+    planning.check_slurm(sweep)
+    job = jobs.job_of(["w"], "p1", 8, sweep, tmp_path / "log")
+    assert (job.nodes, job.ranks_per_node, job.gpus_per_node, job.cpus_per_task) == (2, 4, 4, 3)
+    job = jobs.job_of(["w"], "p1", 2, sweep, tmp_path / "log")
+    assert (job.nodes, job.ranks_per_node, job.gpus_per_node) == (1, 2, 2)
+    tables["sweep"]["ranks"] = [6]
+    with pytest.raises(InputError, match="6 ranks do not fill nodes"):
+        planning.check_slurm(sweeps.parse(tables, "s.toml", tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    ("slurm", "says"),
+    [
+        ('ranks_per_node = 3\ntime = "00:01:00"', r"^slurm.time: 00:01:00 is too short"),
+        ('ranks_per_node = 3\ntime = "soon"', r"^slurm.time: must be as Slurm writes it"),
+        ("ranks_per_node = 2", r"^sweep.ranks: 3 ranks do not fill nodes"),
+    ],
+)
+def test_what_slurm_could_not_take_is_refused_before_anything(tmp_path: Path, slurm: str, says: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(f'[sweep]\nranks = [3]\nrunner = "slurm"\n[slurm]\n{slurm}\n')
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=says):
+            command.run(str(file), str(tmp_path / "out"), print, dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_home_folders_that_are_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("[sweep]\n")
+    with pytest.raises(InputError, match=r"^~nosuchuser/x: no such home folder"):
+        command.run(str(file), "~nosuchuser/x", print)
+    tables = {"settings": {"data.store": "~nosuchuser/x"}}
+    with pytest.raises(
+        ConfigError, match=r"^s.toml: settings.data.store: ~nosuchuser/x: no such home folder"
+    ):
+        sweeps.parse(tables, "s.toml", tmp_path)
+
+
+def test_a_failed_launch_says_what_its_ranks_said(tmp_path: Path) -> None:
+    script = "echo noise; echo 'hpc-lstm: error: no room'; echo more noise; exit 3"
+    with pytest.raises(local.LaunchError, match=r"ended with code 3: no room; its output is in ") as said:
+        local.run(["sh", "-c", script], tmp_path / "log", 60)
+    assert not said.value.refused
+
+
+def test_a_launch_that_hangs_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(local.LaunchError, match=r"took more than 0.2 s"):
+        local.run(["sh", "-c", "sleep 100 & wait"], tmp_path / "log", 0.2)
+
+
+def test_the_launcher_that_is_given_is_taken() -> None:
+    assert local.launcher(["srun", "--mpi=pmi2"]) == ["srun", "--mpi=pmi2"]
