@@ -57,7 +57,7 @@ class EngineRunner:
         self._threads, self._name = threads, variant
 
     def prepare(self, units: int, batch: int, option: int) -> None:
-        from hpc_lstm.model import engine
+        from hpc_lstm.model.engines import registry as engine
 
         self._batch = batch
         self._engine = engine.create(settings(units, batch, self._name), threads=self._threads)

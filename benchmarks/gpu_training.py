@@ -60,7 +60,7 @@ class Ours:
     """This package's loop over steps, as ``training.Training.take_steps``."""
 
     def __init__(self, config: configuration.RunConfig, store: MarketStore, backend: Any) -> None:
-        from hpc_lstm.model import engine
+        from hpc_lstm.model.engines import registry as engine
         from hpc_lstm.preprocess.sampler import TrainOrder
 
         self.data = prepare.prepare(store, config.data, World(), backend)
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     options = parser.parse_args()
     world = World()
-    world.gpu = gpu.claim(world)
+    own_gpu = gpu.claim(world)
     from hpc_lstm.model.engines import tensorflow_runtime
 
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ def main() -> None:
     write_results(
         "gpu_training",
         {
-            "machine": describe() | {"gpu": None if world.gpu is None else world.gpu.name},
+            "machine": describe() | {"gpu": None if own_gpu is None else own_gpu.name},
             "versions": {"tensorflow": tf.__version__},
             "batch": options.batch,
             "units": options.units,

@@ -44,7 +44,8 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.sampler import TrainOrder
 from hpc_lstm.storage.folder import FolderStore
-from hpc_lstm.storage.objects import ObjectStore, open_store
+from hpc_lstm.storage.objects import ObjectStore
+from hpc_lstm.storage.stores import open_store
 
 BATCH = 32
 # Amazon S3 Standard, us-east-1: https://aws.amazon.com/s3/pricing/
@@ -56,7 +57,7 @@ class Cluster:
     """One cluster's data and engine, used again by each experiment."""
 
     def __init__(self, store: Path, number: int, count: int) -> None:
-        from hpc_lstm.model import engine
+        from hpc_lstm.model.engines import registry as engine
 
         config = configuration.parse(
             {

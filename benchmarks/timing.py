@@ -54,7 +54,7 @@ def share_of_wall(folder: Path) -> float:
             with timeline.span(phase):
                 pass
             if phase == "wait":
-                timeline.met(step)
+                timeline.met()
         if step % int(1 / STEP_S) == 0:
             timeline.flush()
         cost += time.thread_time_ns() - start

@@ -70,7 +70,7 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 
                 click.echo(synthesize(output, symbols=symbols, days=days, seed=seed))
 
-        world.together(work)
+        world.raise_on_all(work)
 
 
 @cli.command()
@@ -89,9 +89,9 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
         from hpc_lstm.runs import directory
         from hpc_lstm.training.loop import train as train_model
 
-        settings = world.together(lambda: configuration.load(config, overrides))
+        settings = world.raise_on_all(lambda: configuration.load(config, overrides))
         name = os.path.splitext(os.path.basename(config))[0]
-        run = world.together(lambda: directory.at(run_dir or os.path.join("runs", name)))
+        run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         train_model(settings, run, world, resume=resume)
 
 
@@ -216,7 +216,7 @@ def doctor(config: str | None) -> None:
         from hpc_lstm import config as configuration
         from hpc_lstm.jobs.doctor import diagnose
 
-        settings = world.together(lambda: configuration.load(config)) if config else None
+        settings = world.raise_on_all(lambda: configuration.load(config)) if config else None
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
             click.echo(diagnosis.text())
@@ -319,7 +319,7 @@ def joined() -> Iterator[World]:
     from hpc_lstm.parallel.world import connect
 
     world = connect()
-    with world.guard(debug=_debug()):
+    with world.abort_on_error(debug=_debug()):
         yield world
 
 

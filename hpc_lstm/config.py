@@ -25,6 +25,8 @@ else:
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
 LARGEST = 2**31
+# Ranks that do not average this often still meet, to learn that one of them was asked to stop.
+MEETING_STEPS = 64
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

@@ -14,12 +14,12 @@ class HpcLstmError(Exception):
     """Base of all errors whose message is meant for the user.
 
     Attributes:
-        agreed: every rank raises this error at the same place, so nobody has to abort the others.
+        on_all_ranks: every rank raises this error at the same place, so nobody has to abort the others.
         quiet: another rank prints it.
     """
 
     exit_code = 1
-    agreed = False
+    on_all_ranks = False
     quiet = False
 
 

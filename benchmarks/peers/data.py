@@ -1,4 +1,4 @@
-"""What all peers train on: windows cut and scaled once by ``hpc_lstm.preprocess.prepare``, and the weights to start from."""
+"""What all peers train on: windows cut and scaled once by ``preprocess.prepare``, and the weights to start from."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from worker import Job, serve
 
 from hpc_lstm import config as configuration
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.model import engine as engines
+from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
@@ -22,7 +22,6 @@ from hpc_lstm.parallel.device_allreduce import device_sum
 from hpc_lstm.parallel.world import connect
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.sampler import TrainOrder
-from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training.running_mean import LossSum
 
 
@@ -33,8 +32,7 @@ class HpcLstm:
         if self.world.size != ranks:
             raise SystemExit(f"{self.world.size} ranks where {ranks} were started")
         self.rank = self.world.rank
-        if self.job.gpu:
-            self.world.gpu = gpu.claim(self.world)
+        self.gpu = gpu.claim(self.world) if self.job.gpu else None
         tensorflow_runtime.start(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
         self.backend = prepare.backend("cuda" if self.job.gpu else "host")
@@ -51,7 +49,7 @@ class HpcLstm:
         return {
             "versions": {name: version(name) for name in names} | {"MPI": self.world.library},
             "threads": self.world.threads,
-            "gpu": self.world.gpu.describe() if self.world.gpu else None,
+            "gpu": self.gpu.describe() if self.gpu else None,
             "backend": self.backend.name,
         }
 
@@ -62,7 +60,7 @@ class HpcLstm:
         on_gpu = bool(self.engine.device_vectors(moments=False))
         device = getattr(self.backend, "device", None)
         transport = device_sum(options.get("transport", "auto"), self.world, on_gpu, device)
-        self.averager = Averager(self.world, Timeline(), "weights", transport)
+        self.averager = Averager(self.world, "weights", transport)
         self.initial = self.engine.schema.flatten(self.job.weights())
         self.untouched = self.engine.moments(), self.engine.state()
         self.turns = 0
@@ -87,7 +85,7 @@ class HpcLstm:
             since.add(loss, count * self.batch)
             taken += count
             if taken % self.every == 0 or taken == steps:
-                agreement = self.averager.meet(since.samples, since.loss_sum())
+                agreement = self.averager.agree(since.samples, since.loss_sum())
                 self.averager.average(self.engine, since.samples, agreement.samples)
                 since = LossSum()
 
@@ -96,7 +94,9 @@ class HpcLstm:
         for start in range(0, len(windows), 1024):
             inputs, targets = windows.batch(np.arange(start, min(start + 1024, len(windows))))
             error += windows.squared_error(self.engine.predict(inputs), targets)
-        return float(self.world.sum(np.array([error, len(windows)]))[0] / self.data.index.total("validation"))
+        return float(
+            self.world.allreduce_sum(np.array([error, len(windows)]))[0] / self.data.index.total("validation")
+        )
 
 
 if __name__ == "__main__":

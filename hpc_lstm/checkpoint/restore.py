@@ -71,14 +71,14 @@ def restore(
             f"none of the {len(steps)} checkpoints under {prefix} is whole; the log says why; "
             "bring their files back, or start a new run"
         )
-        raise world.agreed(error)
+        raise world.on_all_ranks(error)
     _on_first(world, partial(_clean_up, store, prefix, -1))
     return None
 
 
 def _on_first(world: World, work: Callable[[], T]) -> T:
     """What ``work`` gives on rank 0, on all ranks; so do the errors that it raises."""
-    return cast(T, world.bcast(world.together(lambda: work() if world.rank == 0 else None)))
+    return cast(T, world.bcast(world.raise_on_all(lambda: work() if world.rank == 0 else None)))
 
 
 def _read_manifest(store: ObjectStore, prefix: str, step: int) -> tuple[Manifest | None, str]:
@@ -99,8 +99,8 @@ def _read_state(
         except manifests.DAMAGED as error:
             return None, str(error)
 
-    state, trouble = world.together(read)
-    troubles = [text for text in world.gather(trouble) if text]
+    state, trouble = world.raise_on_all(read)
+    troubles = [text for text in world.allgather(trouble) if text]
     if troubles:
         return None, troubles[0]
     if manifest.ranks != world.size:

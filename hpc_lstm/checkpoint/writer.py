@@ -146,7 +146,7 @@ class CheckpointWriter:
             config=self._config.model_dump(),
             config_digest=configuration.digest(self._config),
             schema_digest=self._schema_digest,
-            files=self._world.gather(mine),
+            files=self._world.allgather(mine),
         )
         # A daemon: after a crash nothing must keep the process from ending.
         self._thread = threading.Thread(
@@ -172,7 +172,7 @@ class CheckpointWriter:
 
     def _reports(self) -> list[_Report]:
         busy = self._thread is not None and self._thread.is_alive()
-        return self._world.gather(
+        return self._world.allgather(
             _Report(busy, self._error, self._failures, self._whole, secrets.token_hex(4))
         )
 
@@ -180,7 +180,9 @@ class CheckpointWriter:
         known = [(rank, report.error) for rank, report in enumerate(reports) if report.error]
         # Where another rank knows what happened, rank 0 only knows that its file did not come.
         rank, text = (known[1:] or known)[0]
-        return self._world.agreed(CheckpointError(f"checkpoints cannot be written: rank {rank}, {text}"))
+        return self._world.on_all_ranks(
+            CheckpointError(f"checkpoints cannot be written: rank {rank}, {text}")
+        )
 
     def _upload(self, data: bytes, whole: Manifest) -> None:
         try:

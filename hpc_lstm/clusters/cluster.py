@@ -85,7 +85,7 @@ class Clusters:
                     lambda: self._world.stop_requested,
                 )
 
-        self._world.together(take)
+        self._world.raise_on_all(take)
 
     def begin(self, samples: int, standing: Standing | None, resumed: bool) -> None:
         """Meet the run, and go on with the weights that it has come to.
@@ -204,9 +204,9 @@ class Clusters:
         world, pause = self._world, FIRST_POLL_S
         while True:
             done = world.rank == 0 and self._errand is not None and self._errand.done
-            finished, stop = world.sum(np.array([done, world.stop_requested], np.float64))
+            finished, stop = world.allreduce_sum(np.array([done, world.stop_requested], np.float64))
             if finished:
-                return world.together(lambda: self._errand.result() if self._errand is not None else None)
+                return world.raise_on_all(lambda: self._errand.result() if self._errand is not None else None)
             if stop:
                 if self._errand is not None:
                     self._errand.give_up()
@@ -243,7 +243,7 @@ class Clusters:
         self._errand, self._before, self._under_way = None, None, False
 
     def _check(self) -> None:
-        self._world.together(lambda: self._lease.check() if self._lease is not None else None)
+        self._world.raise_on_all(lambda: self._lease.check() if self._lease is not None else None)
 
     def _say(self, text: str) -> None:
         if self._world.rank == 0:

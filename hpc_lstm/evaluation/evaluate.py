@@ -108,18 +108,18 @@ def evaluate_run(
     from hpc_lstm.parallel import gpu
     from hpc_lstm.preprocess import prepare
 
-    world.gpu = gpu.claim(world)
-    trained = world.together(lambda: open_run(run_dir, world.threads))
-    before = world.together(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
+    own_gpu = gpu.claim(world)
+    trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
+    before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
     if store_path is not None:
-        place = world.together(lambda: expanded(store_path).absolute())
+        place = world.raise_on_all(lambda: expanded(store_path).absolute())
         data = data.model_copy(update={"store": str(place)})
     place = staged(data.store, world)
-    with world.together(lambda: MarketStore(place)) as store:
-        symbols, notes = world.together(lambda: _known_symbols(store, data, trained.scaler))
+    with world.raise_on_all(lambda: MarketStore(place)) as store:
+        symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})
-        backend = world.together(lambda: prepare.backend_here(trained.config.train, world))
+        backend = world.raise_on_all(lambda: prepare.backend_here(trained.config.train, own_gpu))
         prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
     if store_path is None:

@@ -65,7 +65,7 @@ class ReferenceSums:
 
     def reduce(self, world: World) -> Reference:
         """The reference over all ranks; collective."""
-        windows, change, absolute = world.sum(self._sums.copy())
+        windows, change, absolute = world.allreduce_sum(self._sums.copy())
         with np.errstate(invalid="ignore"):
             return Reference(change / windows, absolute / windows)
 
@@ -168,14 +168,14 @@ class ErrorSums:
 
     def reduce(self, world: World) -> Errors:
         """The sums over all ranks; collective."""
-        counts, sums = world.sum(self._counts.copy()), world.sum(self._sums.copy())
+        counts, sums = world.allreduce_sum(self._counts.copy()), world.allreduce_sum(self._sums.copy())
         mine, place = np.unique(np.concatenate([np.empty(0, np.int64), *self._dates]), return_inverse=True)
-        dates = np.unique(np.concatenate(world.gather(mine)))
+        dates = np.unique(np.concatenate(world.allgather(mine)))
         by_date = np.zeros((2, dates.size))
         here = np.searchsorted(dates, mine)
         by_date[0, here] = np.bincount(place, np.concatenate([np.empty(0), *self._differentials]), mine.size)
         by_date[1, here] = np.bincount(place, minlength=mine.size)
-        by_date = world.sum(by_date)
+        by_date = world.allreduce_sum(by_date)
         squared, absolute, relative, hits = sums
         windows, nonzero = counts
         return Errors(windows, nonzero, squared, absolute, relative, hits, dates, by_date[0], by_date[1])

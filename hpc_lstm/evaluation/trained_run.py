@@ -42,7 +42,7 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
     Raises:
         InputError: no run directory, a run that was not completed, or a damaged file in it.
     """
-    from hpc_lstm.model.engine import load
+    from hpc_lstm.model.engines.registry import load
     from hpc_lstm.preprocess.scaler import Scaler
 
     files = at(run_dir)

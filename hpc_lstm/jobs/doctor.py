@@ -37,7 +37,7 @@ PROBE_TIMEOUT_S = 120
 # How long a bucket may take to answer here, whatever the run allows it.
 STORAGE_TIMEOUT_S = 15.0
 _TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
-_BACKEND_PROBE = "from hpc_lstm import gpu; print(gpu.problem() or '')"
+_BACKEND_PROBE = "from hpc_lstm.parallel import gpu; print(gpu.problem() or '')"
 _PYCUDA_PROBE = "import pycuda.driver as d; d.init(); print(d.Device.count())"
 
 
@@ -86,8 +86,8 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     Rank 0 looks at the machine; every rank says where it runs and whether it can read the market store.
     Nothing is an error except what was configured and does not work.
     """
-    places = world.gather((world.node, world.threads))
-    takes = world.gather(gpu.preview(world))
+    places = world.allgather((world.node, world.threads))
+    takes = world.allgather(gpu.preview(world))
     checks: list[Check] = []
     if world.rank == 0:
         checks = [_python(), _mpi(world), _launcher(), *_slurm(), *_ranks(places), *_machine()]
@@ -101,7 +101,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
             *_extras(),
         ]
     if config is not None:
-        problems = world.gather(_store_problem(config))
+        problems = world.allgather(_store_problem(config))
         if world.rank == 0:
             checks += [_store(config, problems, world), _storage(config)]
     return Diagnosis(world.bcast(checks))
@@ -355,7 +355,7 @@ def _store(config: RunConfig, problems: list[str | None], world: World) -> Check
 def _storage(config: RunConfig) -> Check:
     if not config.storage.url:
         return Check("storage", "ok", "checkpoints go to the run directory")
-    from hpc_lstm.storage.objects import open_store
+    from hpc_lstm.storage.stores import open_store
 
     short = min(STORAGE_TIMEOUT_S, config.storage.timeout_s)
     settings = config.storage.model_copy(update={"timeout_s": short})

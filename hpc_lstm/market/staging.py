@@ -31,9 +31,9 @@ def staged(store: str | Path, world: World) -> Path:
         StoreError: there is no such store.
     """
     source = Path(store)
-    target = world.together(lambda: _place(source))
-    world.together(lambda: _copy(source, target) if world.local_rank == 0 else None)
-    world.together(lambda: _require(source, target))
+    target = world.raise_on_all(lambda: _place(source))
+    world.raise_on_all(lambda: _copy(source, target) if world.local_rank == 0 else None)
+    world.raise_on_all(lambda: _require(source, target))
     return target
 
 

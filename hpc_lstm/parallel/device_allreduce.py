@@ -10,6 +10,7 @@ from typing import Protocol
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.pinned_allreduce import PinnedSum
 from hpc_lstm.parallel.world import World
 
@@ -30,44 +31,47 @@ class DeviceSum(Protocol):
         """The sum of float32 [length] at ``address`` over all ranks; there when it returns."""
 
 
-def device_sum(transport: str, world: World, on_gpu: bool, device: Device | None) -> DeviceSum | None:
+def device_sum(
+    transport: str, world: World, on_gpu: bool, device: Device | None, gpu: Gpu | None = None
+) -> DeviceSum | None:
     """What averages weights on GPUs as ``average.transport`` says; None: the engine fetches them. Collective.
 
     Args:
         on_gpu: this rank's weights lie on a GPU.
         device: that GPU, where the backend drives it.
+        gpu: the same as the ranks have shared them out; None: no other rank is on it.
 
     Raises:
         ConfigError: what is asked for cannot be had, on some rank.
     """
     if world.size == 1:
         return None
-    everywhere = all(world.gather(on_gpu))
+    everywhere = all(world.allgather(on_gpu))
     if transport in ("auto", "host"):
         aware = transport == "auto" and mpi_takes_device_memory(world.library)
-        if all(world.gather(aware)) and everywhere:
-            return world.sum_device
-        driven = all(world.gather(device is not None))
+        if all(world.allgather(aware)) and everywhere:
+            return world.allreduce_device
+        driven = all(world.allgather(device is not None))
         return PinnedSum(device, world) if device and driven and everywhere else None
     if not everywhere:
-        raise world.agreed(
+        raise world.on_all_ranks(
             ConfigError(
                 f'{KEY} = "{transport}": the weights are not on a GPU on every rank; use "auto" or "host"'
             )
         )
     if transport == "mpi":
-        if not all(world.gather(mpi_takes_device_memory(world.library))):
-            raise world.agreed(
+        if not all(world.allgather(mpi_takes_device_memory(world.library))):
+            raise world.on_all_ranks(
                 ConfigError(
                     f'{KEY} = "mpi": {world.library} does not take GPU memory here (is it built with CUDA, and '
                     'switched on?); use "auto", "host" or "nccl"'
                 )
             )
-        return world.sum_device
+        return world.allreduce_device
     from hpc_lstm.parallel.nccl import Nccl
 
-    if max(world.gather(world.gpu.sharers if world.gpu else 1)) > 1:
-        raise world.agreed(
+    if max(world.allgather(gpu.sharers if gpu else 1)) > 1:
+        raise world.on_all_ranks(
             ConfigError(
                 f'{KEY} = "nccl": several ranks share a GPU, which NCCL refuses; use "auto" or "host"'
             )

@@ -14,10 +14,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from hpc_lstm.parallel.world import World
+from hpc_lstm.parallel.world import World
 
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 # How long the driver may take to start: with many GPUs and nothing that keeps them awake, many seconds.
@@ -68,7 +67,7 @@ def preview(world: World) -> Gpu | None:
     entry = choose(visible_entries(os.environ.get(VISIBLE), known), world.local_rank)
     mine = None if entry is None else find(entry, known)
     place = None if mine is None else (world.node, mine.uuid or mine.entry)
-    places = world.gather(place)
+    places = world.allgather(place)
     return None if mine is None else replace(mine, sharers=places.count(place))
 
 

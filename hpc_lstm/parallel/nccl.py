@@ -27,8 +27,8 @@ class Nccl:
 
     def __init__(self, world: World) -> None:
         # What can go wrong alone goes wrong before any rank waits for the others inside NCCL.
-        self._library, self._driver = world.together(lambda: (load(), load_driver()))
-        unique = world.together(lambda: self._unique_id() if world.rank == 0 else _UniqueId())
+        self._library, self._driver = world.raise_on_all(lambda: (load(), load_driver()))
+        unique = world.raise_on_all(lambda: self._unique_id() if world.rank == 0 else _UniqueId())
         unique = _UniqueId.from_buffer_copy(world.bcast(bytes(unique)))
         self._communicator = ctypes.c_void_p()
         self._library.ncclCommInitRank.argtypes = [ctypes.c_void_p, ctypes.c_int, _UniqueId, ctypes.c_int]

@@ -29,5 +29,5 @@ class PinnedSum:
             _, self._buffer = self._device.pinned((length,), np.float32, "averaging the weights")
         vector = self._buffer[:length]
         self._device.download(vector, address)
-        self._world.sum(vector)
+        self._world.allreduce_sum(vector)
         self._device.upload(address, vector)

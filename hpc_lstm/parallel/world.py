@@ -3,8 +3,8 @@
 The only module that imports mpi4py. Without MPI, or started alone, the world has one rank and every
 collective returns its input. The rules:
 
-- An error that every rank can reach together (bad input) is settled by ``together``: one line, one exit code.
-- Any other exception on one rank ends all ranks at once through ``MPI.Abort`` (``guard``).
+- An error that every rank can reach together (bad input) is settled by ``raise_on_all``: one line, one exit code.
+- Any other exception on one rank ends all ranks at once through ``MPI.Abort`` (``abort_on_error``).
 - A signal only sets a flag; the training loop reads it where all ranks can agree.
 """
 
@@ -20,14 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
-
-if TYPE_CHECKING:
-    from hpc_lstm.parallel.gpu import Gpu
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
@@ -52,8 +49,7 @@ class World:
         node: host name.
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
         library: the MPI library's first line of version, or "no MPI".
-        gpu: the GPU of this rank, if ``hpc_lstm.parallel.gpu.claim`` has found one.
-        crowded: ranks share cores on some node, so that those who wait must not spin; the same on every rank.
+        oversubscribed: ranks share cores on some node, so that those who wait must not spin; the same on every rank.
     """
 
     rank: int = 0
@@ -63,32 +59,31 @@ class World:
     node: str = ""
     threads: int = 1
     library: str = "no MPI"
-    gpu: Gpu | None = None
-    crowded: bool = False
+    oversubscribed: bool = False
     _comm: Any = None
     _stop: list[int] = field(default_factory=list)
-    _listening: bool = False
+    _handling_signals: bool = False
 
     # -- collectives: every rank must call them, in the same order ------------------------------------
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
         if self._comm is not None:
-            self._wait(self._comm.Ibarrier()) if self.crowded else self._comm.Barrier()
+            self._wait(self._comm.Ibarrier()) if self.oversubscribed else self._comm.Barrier()
 
-    def sum(self, array: np.ndarray) -> np.ndarray:
+    def allreduce_sum(self, array: np.ndarray) -> np.ndarray:
         """Element-wise sum over ranks, in place; identical bytes on every rank."""
         return self._reduce(array, "SUM")
 
-    def min(self, array: np.ndarray) -> np.ndarray:
+    def allreduce_min(self, array: np.ndarray) -> np.ndarray:
         """Element-wise minimum over ranks, in place."""
         return self._reduce(array, "MIN")
 
-    def max(self, array: np.ndarray) -> np.ndarray:
+    def allreduce_max(self, array: np.ndarray) -> np.ndarray:
         """Element-wise maximum over ranks, in place."""
         return self._reduce(array, "MAX")
 
-    def sum_device(self, address: int, length: int) -> None:
+    def allreduce_device(self, address: int, length: int) -> None:
         """Sum of float32 [length] at an address that a CUDA-aware MPI can reach over ranks, in place."""
         if self._comm is not None:
             from mpi4py import MPI
@@ -102,13 +97,13 @@ class World:
     def bcast_array(self, array: np.ndarray, root: int = 0) -> np.ndarray:
         """The root's array, in place, as a buffer."""
         if self._comm is not None:
-            if self.crowded:
+            if self.oversubscribed:
                 self._wait(self._comm.Ibcast(array, root=root))
             else:
                 self._comm.Bcast(array, root=root)
         return array
 
-    def gather(self, value: T) -> list[T]:
+    def allgather(self, value: T) -> list[T]:
         """Every rank's object in order of rank, on every rank."""
         return [value] if self._comm is None else self._comm.allgather(value)
 
@@ -117,7 +112,7 @@ class World:
             from mpi4py import MPI
 
             how = getattr(MPI, operation)
-            if self.crowded:
+            if self.oversubscribed:
                 self._wait(self._comm.Iallreduce(MPI.IN_PLACE, array, op=how))
             else:
                 self._comm.Allreduce(MPI.IN_PLACE, array, op=how)
@@ -136,18 +131,18 @@ class World:
         """Give an array to a rank that receives it from this one."""
         self._comm.Send(array, dest=to)
 
-    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+    def recv(self, array: np.ndarray, source: int) -> np.ndarray:
         """The array that a rank sends to this one, in place; waits for it at full speed."""
         self._comm.Recv(array, source=source)
         return array
 
-    def has_sent(self, source: int) -> bool:
-        """True if ``receive`` from that rank would not have to wait."""
+    def probe(self, source: int) -> bool:
+        """True if ``recv`` from that rank would not have to wait."""
         return bool(self._comm.Iprobe(source=source))
 
     # -- errors ----------------------------------------------------------------------------------------
 
-    def together(self, work: Callable[[], T]) -> T:
+    def raise_on_all(self, work: Callable[[], T]) -> T:
         """Run ``work`` on every rank; a user's error on any is raised on all, and said by rank 0.
 
         The lowest failing rank's error is raised everywhere, so that the job ends with one message and
@@ -164,16 +159,16 @@ class World:
             if error is None:
                 raise
         errors = [
-            e for e in self.gather(None if error is None else (type(error), str(error))) if e is not None
+            e for e in self.allgather(None if error is None else (type(error), str(error))) if e is not None
         ]
         if errors:
             kind, message = errors[0]
-            raise self.agreed(kind(message)) from error
+            raise self.on_all_ranks(kind(message)) from error
         return result
 
-    def agreed(self, error: E) -> E:
+    def on_all_ranks(self, error: E) -> E:
         """``error``, which every rank is about to raise at the same place: rank 0 alone prints it."""
-        error.agreed, error.quiet = True, self.rank != 0
+        error.on_all_ranks, error.quiet = True, self.rank != 0
         return error
 
     def abort(self, code: int) -> None:
@@ -186,16 +181,16 @@ class World:
         os._exit(code)
 
     @contextmanager
-    def guard(self, debug: bool = False) -> Iterator[None]:
+    def abort_on_error(self, debug: bool = False) -> Iterator[None]:
         """Around everything a rank does after ``connect``: no exception leaves another rank waiting.
 
-        A ``HpcLstmError`` that all ranks raise (``together``) passes through. Any other exception is printed
+        A ``HpcLstmError`` that all ranks raise (``raise_on_all``) passes through. Any other exception is printed
         by this rank and ends all ranks.
         """
         try:
             yield
         except HpcLstmError as error:
-            if self.size == 1 or error.agreed:
+            if self.size == 1 or error.on_all_ranks:
                 raise
             self._say_and_abort(error, debug)
         except (SystemExit, KeyboardInterrupt):
@@ -206,13 +201,13 @@ class World:
             known = from_os_error(error) if isinstance(error, OSError) else None
             self._say_and_abort(known or error, debug)
         finally:
-            self._end_listening()
+            self._end_handling_signals()
 
     # -- stopping --------------------------------------------------------------------------------------
 
-    def listen(self) -> None:
+    def handle_signals(self) -> None:
         """Take SIGTERM, SIGUSR1 and SIGINT as a wish to stop; a second SIGINT ends the process at once."""
-        self._listening = True
+        self._handling_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -226,9 +221,9 @@ class World:
         """Name of the signal that asked this rank to stop, or ''."""
         return signal.Signals(self._stop[0]).name if self._stop else ""
 
-    def _end_listening(self) -> None:
+    def _end_handling_signals(self) -> None:
         """Ignore SIGUSR1 from here on: Python lets go of its handlers as it ends, and a repeated one would kill it."""
-        if self._listening:
+        if self._handling_signals:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -298,7 +293,7 @@ def connect(threads: int = 0) -> World:
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     cores = set().union(*local.allgather(os.sched_getaffinity(0)))
     own = len(os.sched_getaffinity(0))
-    crowded = comm.allreduce(local.size > len(cores), op=MPI.LOR)
+    oversubscribed = comm.allreduce(local.size > len(cores), op=MPI.LOR)
     world = World(
         rank=comm.rank,
         size=comm.size,
@@ -307,7 +302,7 @@ def connect(threads: int = 0) -> World:
         node=node,
         threads=threads or max(1, min(own, _allotted() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
-        crowded=crowded,
+        oversubscribed=oversubscribed,
         _comm=comm if comm.size > 1 else None,
     )
     local.Free()

@@ -1,34 +1,19 @@
-"""The CUDA backend: the same functions as ``host``, by the kernels in kernels/*.cu.
-
-Arrays may lie on the host or on the device (``DeviceArray``, or anything that speaks DLPack on a GPU); results
-that are small come back as NumPy arrays, others stay on the device. Values are scaled in float64 with one rounding
-to float32, as on the host: by the same scale and shift, batches are the same to the bit.
-"""
+"""The CUDA backend: rows lie on this process's GPU, and batches are cut there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from hpc_lstm.cuda import dlpack
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.sampler import ROUNDS, round_keys
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.preprocess.cuda_kernels import CudaKernels
+from hpc_lstm.preprocess.cuda_rows import Rows
 from hpc_lstm.preprocess.slices import Slice
 
-if TYPE_CHECKING:
-    from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess.cuda_rows import Rows
 
-CHUNK = 32_768  # pairs a block of kernels/mse.cu
-MOMENT_ROWS = 8_192  # rows a block of kernels/moments.cu
-WINDOWS = 8  # windows a block of kernels/windows.cu
-
-
-class Cuda:
+class Cuda(CudaKernels):
     """The functions of ``host`` on one GPU.
+
+    Args:
+        rows_share: of the GPU's free memory that the rows of a slice may take.
 
     Raises:
         CudaError: no GPU that can be used, or no compiler for its kernels.
@@ -37,253 +22,9 @@ class Cuda:
     name = "cuda"
 
     def __init__(self, rows_share: float = 0.5) -> None:
-        self.device = Device()
-        for file, kernel, value in (
-            ("minmax", "fit", np.float64),
-            ("moments", "parts", np.float64),
-            ("windows", "gather", np.float64),
-            ("mse", "errors", np.float32),
-            ("mse", "errors", np.float64),
-        ):
-            self.device.function(file, kernel, value)
+        super().__init__()
         self._rows_share = rows_share
-        self._arrived: DeviceArray | None = None
-
-    # -- fit -------------------------------------------------------------------------------------------
-
-    def fit_minmax(self, rows: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest value of each column of each symbol, NaN left out: ``host.fit_minmax``."""
-        return self.minmax_between(self.on_device(rows), offsets[:-1], offsets[1:])
-
-    def minmax_between(
-        self, rows: DeviceArray, begin: np.ndarray, end: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same of rows begin[i]..end[i], ascending and apart, int64 [k]; two float64 [k, C]."""
-        columns = rows.shape[1]
-        low = self.device.filled(np.full((len(begin), columns), np.inf, rows.dtype))
-        high = self.device.filled(np.full((len(begin), columns), -np.inf, rows.dtype))
-        self.launch_fit(rows, self._indices(begin), self._indices(end), low, high)
-        return low.numpy().astype(np.float64), high.numpy().astype(np.float64)
-
-    def launch_fit(
-        self, rows: DeviceArray, begin: DeviceArray, end: DeviceArray, low: DeviceArray, high: DeviceArray
-    ) -> None:
-        """Lower ``low`` and raise ``high`` [k, C] by the rows between; on the stream."""
-        count, columns = rows.shape
-        kernel = self.device.function("minmax", "fit", rows.dtype)
-        self.device.launch(
-            kernel,
-            self._row_blocks(kernel, count, 16),
-            *(rows, begin, end, np.int64(len(begin)), np.int64(count), np.int32(columns), np.int32(columns)),
-            *(low, high),
-        )
-
-    def fit_moments(self, rows: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Count, mean, and squares about the mean, NaN left out: ``host.fit_moments``."""
-        return self.moments_between(self.on_device(rows), offsets[:-1], offsets[1:])
-
-    def moments_between(
-        self, rows: DeviceArray, begin: np.ndarray, end: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same of rows begin[i]..end[i], ascending and apart, int64 [k]; three float64 [k, C]."""
-        device, (count, columns), segments = self.device, rows.shape, len(begin)
-        blocks = -(-count // MOMENT_ROWS)
-        slots = device.empty((blocks + segments, columns, 3), np.float64)
-        first, last = self._indices(begin), self._indices(end)
-        device.launch(
-            device.function("moments", "parts", rows.dtype),
-            blocks,
-            *(rows, first, last, np.int64(segments), np.int64(count), np.int32(columns), slots),
-        )
-        results = [device.empty((segments, columns), np.float64) for _ in range(3)]
-        device.launch(
-            device.function("moments", "join", rows.dtype),
-            -(-segments * columns // THREADS),
-            *(slots, first, last, np.int64(segments), np.int32(columns), *results),
-        )
-        counts, means, squares = (result.numpy() for result in results)
-        return counts, means, squares
-
-    # -- transform -------------------------------------------------------------------------------------
-
-    def transform(self, rows: Any, offsets: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> DeviceArray:
-        """rows * scale + shift of their symbol, float32 [n, C] on the device: ``host.transform``."""
-        return self._map("transform", rows, offsets, scale, shift)
-
-    def inverse(self, rows: Any, offsets: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> DeviceArray:
-        """(rows - shift) / scale of their symbol, float32 [n, C] on the device."""
-        return self._map("inverse", rows, offsets, scale, shift)
-
-    def _map(
-        self, kernel: str, rows: Any, offsets: np.ndarray, scale: np.ndarray, shift: np.ndarray
-    ) -> DeviceArray:
-        given = self.on_device(rows)
-        out = self.device.empty(given.shape, np.float32)
-        self.launch_map(
-            kernel,
-            given,
-            self._indices(offsets),
-            self.device.filled(np.asarray(scale, np.float64)),
-            self.device.filled(np.asarray(shift, np.float64)),
-            out,
-        )
-        return out
-
-    def launch_map(
-        self,
-        kernel: str,
-        rows: DeviceArray,
-        offsets: DeviceArray,
-        scale: DeviceArray,
-        shift: DeviceArray,
-        out: DeviceArray,
-    ) -> None:
-        """Scale rows ("transform") or undo it ("inverse") into ``out``; on the stream."""
-        count, columns = rows.shape
-        function = self.device.function("minmax", kernel, rows.dtype)
-        self.device.launch(
-            function,
-            self._row_blocks(function, count, 64),
-            *(rows, offsets, np.uint64(offsets.pointer + 8), np.int64(len(offsets) - 1), np.int64(count)),
-            *(np.int32(columns), np.int32(columns), scale, shift, out),
-        )
-
-    # -- errors ----------------------------------------------------------------------------------------
-
-    def errors(
-        self, forecast: Any, actual: Any, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Sums of squared and of absolute errors and counts, float64 [k]: ``host.errors``."""
-        device = self.device
-        given, wanted = self.on_device(forecast), self.on_device(actual)
-        total, segments = given.size, len(offsets) - 1
-        if given.dtype != wanted.dtype or total != wanted.size or offsets[0] != 0 or offsets[-1] != total:
-            raise ValueError(
-                f"errors of {given.dtype} [{total}] on {wanted.dtype} [{wanted.size}], {offsets[0]} to {offsets[-1]}"
-            )
-        results = device.zeros((3, segments), np.float64)
-        slots = device.empty((-(-total // CHUNK) + segments, 3), np.float64)
-        if self._arrived is None or len(self._arrived) < segments:
-            self._arrived = device.zeros((segments,), np.uint32)
-        self.launch_errors(given, wanted, self._indices(offsets), slots, self._arrived, results)
-        found = results.numpy()
-        return found[0], found[1], found[2].view(np.int64).astype(np.float64)
-
-    def launch_errors(
-        self,
-        forecast: DeviceArray,
-        actual: DeviceArray,
-        offsets: DeviceArray,
-        slots: DeviceArray,
-        arrived: DeviceArray,
-        results: DeviceArray,
-    ) -> None:
-        """The sums into ``results`` float64 [3, k], the counts' bits being int64; on the stream."""
-        segments, total = len(offsets) - 1, forecast.size
-        places = [np.uint64(results.pointer + 8 * segments * i) for i in range(3)]
-        self.device.launch(
-            self.device.function("mse", "errors", forecast.dtype),
-            -(-total // CHUNK),
-            *(forecast, actual, offsets, np.int64(segments), np.int64(total), slots, arrived, *places),
-        )
-
-    # -- windows ---------------------------------------------------------------------------------------
-
-    def permute(self, first: int, count: int, length: int, seed: int, stream: int = 0) -> np.ndarray:
-        """Window numbers at positions first..first+count of an endless order, int64 [count]."""
-        passes = range(first // length, (first + max(count, 1) - 1) // length + 1)
-        numbers = self.device.empty((count,), np.int64)
-        self.device.launch(
-            self.device.function("windows", "permute", np.float64),
-            -(-count // THREADS),
-            *(np.int64(first - passes[0] * length), np.int64(count), np.int64(length)),
-            *(self.keys(seed, stream, passes), numbers),
-        )
-        return numbers.numpy()
-
-    def keys(self, seed: int, stream: int, passes: range) -> DeviceArray:
-        """Round keys of some passes, uint32 [passes, ROUNDS] on the device."""
-        keys = [round_keys(seed, stream, number) for number in passes]
-        return self.device.filled(np.array(keys, np.uint32).reshape(len(keys), ROUNDS))
-
-    def launch_gather(
-        self,
-        resident: Resident,
-        numbers: DeviceArray | None,
-        order: tuple[int, int, DeviceArray] | None,
-        inputs: DeviceArray,
-        targets: DeviceArray,
-        *,
-        batch: int | None = None,
-        time_major: bool = False,
-    ) -> None:
-        """Windows into ``inputs`` [n, T, F] (or [T, n, F] within each ``batch``) and ``targets`` [n]; on the stream.
-
-        Args:
-            numbers: int64 [n], or None: those that ``order`` (first position, length, keys) gives.
-        """
-        count = targets.size
-        first, length, keys = order if order is not None else (0, 1, None)
-        self.device.launch(
-            self.device.function(
-                "windows", "gather_time_major" if time_major else "gather", resident.rows.dtype
-            ),
-            -(-count // WINDOWS),
-            *(resident.rows, np.int32(resident.rows.shape[1]), np.int32(resident.rows.shape[1] - 1)),
-            *(np.int32(resident.window), np.int32(resident.tail)),
-            *(resident.edges, np.int64(len(resident.edges) - 1), resident.scale, resident.shift),
-            *(numbers, np.int64(first), np.int64(length), keys),
-            *(np.int64(count), np.int64(batch or max(count, 1)), inputs, targets),
-        )
 
     def read(self, store: MarketStore, part: Slice, columns: ModelColumns, window: int, horizon: int) -> Rows:
         """The rows of a slice, brought to the device: ``host.read``."""
-        from hpc_lstm.preprocess.cuda_rows import Rows
-
         return Rows(self, store, part, columns, window, horizon, self._rows_share)
-
-    # -- arrays ----------------------------------------------------------------------------------------
-
-    def on_device(self, array: Any) -> DeviceArray:
-        """``array`` where kernels reach it: as it is if it is there, else a copy."""
-        if isinstance(array, DeviceArray):
-            return array
-        if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == dlpack.CUDA:
-            capsule = array.__dlpack__()  # keeps the memory
-            found = dlpack.look(capsule)
-            return DeviceArray(self.device, capsule, found.address, found.shape, found.dtype)
-        host = np.ascontiguousarray(array)
-        if host.dtype != np.float32:
-            host = host.astype(np.float64)
-        return self.device.filled(host)
-
-    def _indices(self, values: np.ndarray) -> DeviceArray:
-        return self.device.filled(np.ascontiguousarray(values, np.int64))
-
-    def _row_blocks(self, function: Any, rows: int, waves: int) -> int:
-        """Blocks to share out rows: ``waves`` times as many as run at once, but not more than there are rows for.
-
-        With more waves those under way together touch memory that lies together (measured: fit gains little
-        beyond 16, transform up to 64).
-        """
-        return min(waves * self.device.resident_blocks(function), -(-rows // 16))
-
-
-@dataclass
-class Resident:
-    """Rows that windows are cut from.
-
-    Attributes:
-        rows: [R, F+1], features then target, of all segments below each other.
-        edges: int64 [G+1], numbers of the windows of each segment.
-        scale, shift: float64 [G, F+1].
-        window: rows of a window.
-        tail: rows that a segment has more than windows.
-    """
-
-    rows: DeviceArray
-    edges: DeviceArray
-    scale: DeviceArray
-    shift: DeviceArray
-    window: int
-    tail: int

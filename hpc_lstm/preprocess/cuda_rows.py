@@ -12,7 +12,7 @@ import numpy as np
 from hpc_lstm.cuda.device import DeviceArray
 from hpc_lstm.errors import CudaError
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.cuda import Cuda, Resident
+from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident
 from hpc_lstm.preprocess.reading import read_values
 from hpc_lstm.preprocess.sampler import TrainOrder
 from hpc_lstm.preprocess.scaler import LocalFit, owned_rows
@@ -49,7 +49,7 @@ class Rows:
 
     def __init__(
         self,
-        cuda: Cuda,
+        cuda: CudaKernels,
         store: MarketStore,
         part: Slice,
         columns: ModelColumns,

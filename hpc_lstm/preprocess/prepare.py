@@ -12,6 +12,8 @@ from hpc_lstm.config import DataConfig, TrainConfig
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.features import columns as features
 from hpc_lstm.features.columns import ModelColumns
+from hpc_lstm.parallel import gpu as gpus
+from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.scaler import LocalFit, Scaler
 from hpc_lstm.preprocess.slices import Slice, WindowIndex
@@ -39,9 +41,7 @@ def backend(name: str, rows_share: float = 0.5) -> Any:
 
     if name == "host":
         return host
-    from hpc_lstm.parallel import gpu
-
-    problem = gpu.problem()
+    problem = gpus.problem()
     if problem is None:
         from hpc_lstm.preprocess.cuda import Cuda
 
@@ -55,24 +55,24 @@ def backend(name: str, rows_share: float = 0.5) -> Any:
     return host
 
 
-def training_backend(settings: TrainConfig, world: World) -> Any:
+def training_backend(settings: TrainConfig, gpu: Gpu | None) -> Any:
     """The backend for a run of training; the fused engine takes its batches on the host.
 
     Raises:
         CudaError: see ``backend``.
     """
     name = "host" if settings.engine == "fused" else settings.backend
-    return backend(name, rows_share(settings, world))
+    return backend(name, rows_share(settings, gpu))
 
 
-def backend_here(settings: TrainConfig, world: World) -> Any:
+def backend_here(settings: TrainConfig, gpu: Gpu | None) -> Any:
     """The backend for a trained run, which may have been trained where there was a GPU: "cuda" is then "auto"."""
-    return backend("host" if settings.backend == "host" else "auto", rows_share(settings, world))
+    return backend("host" if settings.backend == "host" else "auto", rows_share(settings, gpu))
 
 
-def rows_share(settings: TrainConfig, world: World) -> float:
+def rows_share(settings: TrainConfig, gpu: Gpu | None) -> float:
     """The share of a GPU's free memory for the rows of this rank, one of those on it."""
-    return settings.gpu_rows_share / (world.gpu.sharers if world.gpu else 1)
+    return settings.gpu_rows_share / (gpu.sharers if gpu else 1)
 
 
 @dataclass
@@ -121,7 +121,7 @@ class _Loader:
 
     def load(self, part: str, rows: Any = None) -> Windows:
         share = self.index.slice(part, self.world.rank, self.world.size)
-        return self.world.together(lambda: self._windows(share, rows))
+        return self.world.raise_on_all(lambda: self._windows(share, rows))
 
     def _windows(self, share: Slice, rows: Any) -> Windows:
         window, horizon = self.index.window, self.index.horizon
@@ -145,17 +145,17 @@ def prepare(
         InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
             scaler that lacks a symbol or has other columns.
     """
-    columns, index = world.together(lambda: _find(store, data))
+    columns, index = world.raise_on_all(lambda: _find(store, data))
     names = [store.symbols[symbol] for symbol in index.symbols]
     rows = None
     if scaler is None:
-        world.together(lambda: _enough(index.total("train"), world.size))
+        world.raise_on_all(lambda: _enough(index.total("train"), world.size))
         share = index.slice("train", world.rank, world.size)
         local = LocalFit(share, columns, len(names), data.scaling, backend)
-        rows = world.together(lambda: _fitted_rows(store, share, columns, data, backend, local))
+        rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, local))
         scaler = local.combine(names, data.feature_range, world)
     known = scaler
-    places = world.together(lambda: _places(known, columns, names))
+    places = world.raise_on_all(lambda: _places(known, columns, names))
     loader = _Loader(store, index, columns, known, places, world, backend)
     return Prepared(
         scaler=known,

@@ -233,8 +233,10 @@ class LocalFit:
         """The scaler of all ranks' rows; collective."""
         names = self._columns.names
         if self.kind == "minmax":
-            return minmax(symbols, names, world.min(self.low), world.max(self.high), feature_range)
-        count = world.sum(self.count.copy())
-        mean = world.sum(self.count * self.mean) / np.maximum(count, 1)
-        squares = world.sum(self.squares + self.count * (self.mean - mean) ** 2)
+            return minmax(
+                symbols, names, world.allreduce_min(self.low), world.allreduce_max(self.high), feature_range
+            )
+        count = world.allreduce_sum(self.count.copy())
+        mean = world.allreduce_sum(self.count * self.mean) / np.maximum(count, 1)
+        squares = world.allreduce_sum(self.squares + self.count * (self.mean - mean) ** 2)
         return standard(symbols, names, count, mean, squares)

@@ -156,7 +156,7 @@ def _closed(found: Found) -> Iterator[int]:
 def _open(storage: StorageConfig) -> ObjectStore:
     from pathlib import Path
 
-    from hpc_lstm.storage.objects import open_store
+    from hpc_lstm.storage.stores import open_store
 
     return open_store(storage, Path())
 

@@ -60,7 +60,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
                 f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
             )
         data = trained.config.data.model_copy(update={"symbols": [name]})
-        backend = prepare.backend_here(trained.config.train, World())
+        backend = prepare.backend_here(trained.config.train, None)
         prepared = prepare.prepare(store, data, World(), backend, scaler=scaler)
         if prepared.index.total(part) == 0:
             raise InputError(

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
 
@@ -16,6 +17,11 @@ from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, 
 _TEMPORARY = ".writing-"
 # Not there, or not any more: on NFS, a file that another machine deletes leaves a stale handle.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
+
+
+def open_url(config: StorageConfig) -> FolderStore:
+    """The store of ``file:///folder``; not yet checked."""
+    return FolderStore(Path(config.url.removeprefix("file://")))
 
 
 class FolderStore:

@@ -7,10 +7,8 @@ whose name says their content. What is listed can be read whole.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Protocol
 
-from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import HpcLstmError, StorageError
 
 _PART = re.compile(r"[^/\0]+")
@@ -70,24 +68,6 @@ class ObjectStore(Protocol):
 
     def discard_unfinished(self, prefix: str) -> None:
         """Remove what killed writers left under a prefix, never to be listed; who still writes there has to again."""
-
-
-def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
-    """The store that ``[storage]`` names, a folder if it names none; not yet checked.
-
-    Raises:
-        StorageError: its address is wrong, or what it needs is not installed.
-    """
-    if config.url.startswith("s3://"):
-        from hpc_lstm.storage.s3 import S3Store
-
-        bucket, _, prefix = config.url.removeprefix("s3://").partition("/")
-        return S3Store(
-            bucket, prefix, config.endpoint_url, config.sse, config.timeout_s, sse_kms_key=config.sse_kms_key
-        )
-    from hpc_lstm.storage.folder import FolderStore
-
-    return FolderStore(Path(config.url.removeprefix("file://")) if config.url else default_folder)
 
 
 def is_key(key: str) -> bool:

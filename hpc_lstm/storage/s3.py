@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix, is_key
 from hpc_lstm.storage.retry import retry
@@ -24,6 +25,18 @@ _CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
 # An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
 _PROBE = ".hpc-lstm-create-once"
+
+
+def open_url(config: StorageConfig) -> S3Store:
+    """The store of ``s3://bucket/prefix``; not yet checked.
+
+    Raises:
+        StorageError: its address is wrong, or boto3 is not installed.
+    """
+    bucket, _, prefix = config.url.removeprefix("s3://").partition("/")
+    return S3Store(
+        bucket, prefix, config.endpoint_url, config.sse, config.timeout_s, sse_kms_key=config.sse_kms_key
+    )
 
 
 class S3Store:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import __version__
+from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.world import World, library_text
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mpi4py", "h5py", "pycuda")
@@ -31,7 +32,7 @@ def describe(world: World, threads: int) -> dict[str, Any]:
     Args:
         threads: CPU threads of a rank.
     """
-    gpu = world.gpu
+    gpu = gpus.preview(world)
     here: dict[str, Any] = {
         "node": world.node,
         "processor": processor(),
@@ -41,7 +42,7 @@ def describe(world: World, threads: int) -> dict[str, Any]:
         "interfaces": interfaces(),
         "cores": physical_cores(),
     }
-    places = world.gather(here)
+    places = world.allgather(here)
     nodes = list(dict.fromkeys(place["node"] for place in places))
     first = {place["node"]: place for place in reversed(places)}
     return {
@@ -80,12 +81,12 @@ class OtherLoad:
         spent, own, at = self._begin
         took, passed = time.process_time() - own, max(time.monotonic() - at, 1e-9)
         here = (self._world.node, took, sorted(os.sched_getaffinity(0)))
-        ranks = [rank for rank in self._world.gather(here) if rank[0] == self._world.node]
+        ranks = [rank for rank in self._world.allgather(here) if rank[0] == self._world.node]
         now = _spent()
         cpus = set().union(*(usable for _, _, usable in ranks)) & set(now) & set(spent) or set(now)
         work = sum(now[cpu] - spent.get(cpu, now[cpu]) for cpu in cpus)
         found = (work - sum(took for _, took, _ in ranks)) / (len(cpus) * passed)
-        shares = self._world.gather(min(1.0, max(0.0, found)))
+        shares = self._world.allgather(min(1.0, max(0.0, found)))
         return sum(shares) / len(shares)
 
 

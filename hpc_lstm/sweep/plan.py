@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm import config as configuration
-from hpc_lstm.config import RunConfig
+from hpc_lstm.config import MEETING_STEPS, RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
 from hpc_lstm.sweep import universe
 from hpc_lstm.sweep.settings import SweepConfig
 from hpc_lstm.sweep.universe import Universe
-from hpc_lstm.training.schedule import MEETING_STEPS
 
 # What may change between two calls of the same sweep: it moves no measurement.
 FREE = ("repeats", "timeout_s", "config")

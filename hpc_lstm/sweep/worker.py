@@ -45,12 +45,12 @@ def work(world: World, tasks: dict[str, Any]) -> None:
         try:
             _measure(world, folder, task)
         except InputError as error:
-            if world.size > 1 and not error.agreed:
+            if world.size > 1 and not error.on_all_ranks:
                 raise
             refused.append(f"{task['name']}: {error}")
     if refused:
         others = f" (and {len(refused) - 1} more runs)" if len(refused) > 1 else ""
-        raise world.agreed(InputError(refused[0] + others))
+        raise world.on_all_ranks(InputError(refused[0] + others))
 
 
 def _skip(world: World, folder: records.SweepFolder, task: dict[str, Any], deadline: float | None) -> bool:
@@ -93,7 +93,7 @@ def _measure(world: World, folder: records.SweepFolder, task: dict[str, Any]) ->
             write_text(folder.record(task["name"]), json.dumps(record) + "\n")
             shutil.rmtree(run.path, ignore_errors=True)
 
-    world.together(keep)
+    world.raise_on_all(keep)
     gc.collect()  # the network and the data of this run, before the next ones come
 
 
@@ -107,8 +107,8 @@ def main() -> None:
     """The work of one rank; ends like ``hpc-lstm``: one line on stderr and an exit code."""
     world = connect()
     try:
-        with world.guard():
-            work(world, world.together(lambda: json.loads(Path(sys.argv[1]).read_text())))
+        with world.abort_on_error():
+            work(world, world.raise_on_all(lambda: json.loads(Path(sys.argv[1]).read_text())))
     except HpcLstmError as error:
         if not error.quiet:
             sys.stderr.write(f"hpc-lstm: error: {' '.join(str(error).split())}\n")

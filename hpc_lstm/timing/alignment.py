@@ -1,6 +1,6 @@
 """One time axis for the ranks of a run, and for the runs of several clusters.
 
-Inside a run it is rank 0's clock: each rank's times are moved by what ``hpc_lstm.timing.clocks`` measured at the start and at
+Inside a run it is rank 0's clock: each rank's times are moved by what ``clocks`` measured at the start and at
 the end of the run, in a straight line between the two. Runs of earlier versions stand by their nodes' wall clocks.
 
 Clusters cannot ask each other for the time. They stand by the wall clocks of their ranks 0, within what cause and

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpc_lstm.config import RunConfig
+from hpc_lstm.config import MEETING_STEPS, RunConfig
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.straggler import RUNNING, Arrivals, Straggler, running_seconds
 from hpc_lstm.timing.timeline import PHASES
-from hpc_lstm.training.schedule import MEETING_STEPS
 
 # A run whose start-up took more than this share of it says nothing of longer ones.
 TOO_SHORT = 0.5

@@ -68,7 +68,7 @@ def _serve(world: World, timeline: Timeline) -> None:
         _sleep_until_sent(world, rank)
         question[0] = _MORE
         while question[0] != _LAST:
-            world.receive(question, rank)
+            world.recv(question, rank)
             answer[0] = timeline.now()
             world.send(answer, rank)
     for rank in range(1, world.size):
@@ -79,7 +79,7 @@ def _ask(world: World, timeline: Timeline) -> Comparison:
     """Ask rank 0 for its time, some times, and keep the best answer."""
     question, answer = np.full(1, _MORE, np.int64), np.empty(2, np.int64)
     _sleep_until_sent(world, 0)
-    world.receive(answer, 0)
+    world.recv(answer, 0)
     best: Comparison | None = None
     end = timeline.now() + max(BUDGET_NS // (world.size - 1), LEAST_BUDGET_NS)
     exchanges = 0
@@ -90,7 +90,7 @@ def _ask(world: World, timeline: Timeline) -> Comparison:
             question[0] = _LAST
         asked = timeline.now()
         world.send(question, 0)
-        world.receive(answer, 0)
+        world.recv(answer, 0)
         answered = timeline.now()
         # The answer's clock stood at a whole number of ns, and so does the middle: 1 ns for both roundings.
         error = (answered - asked + 1) // 2 + 1
@@ -98,13 +98,13 @@ def _ask(world: World, timeline: Timeline) -> Comparison:
             middle = (asked + answered) // 2
             best = Comparison(middle, int(answer[0]) - middle, error, int(answer[1]))
     _sleep_until_sent(world, 0)
-    world.receive(answer, 0)
+    world.recv(answer, 0)
     assert best is not None
     return best
 
 
 def _sleep_until_sent(world: World, rank: int) -> None:
     pause = FIRST_LOOK_S
-    while not world.has_sent(rank):
+    while not world.probe(rank):
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_LOOK_S)

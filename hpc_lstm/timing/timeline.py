@@ -16,7 +16,7 @@ phases add up to the wall time by construction. Spans nest: the inner phase's ti
 Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one
 phase between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it. ``meeting`` counts the meetings
 of the ranks since this start, alike on all. A clock line says what to add to this rank's times to have rank 0's
-(``hpc_lstm.timing.clocks``); ``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A round line says
+(``clocks``); ``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A round line says
 since when this cluster's contribution may have been at the object store, and when it saw the round closed.
 """
 
@@ -60,6 +60,7 @@ class Timeline:
             phase: _Span(self, phase) for phase in PHASES
         }
         self._spans: list[tuple[str, int, int]] = []
+        self._met = 0  # meetings of all ranks so far
         self._meetings: list[tuple[int, int]] = []  # place in ``_spans``, number of the meeting
         self._merged: dict[str, list[int]] = {}
         self._written = 0
@@ -110,14 +111,15 @@ class Timeline:
             moved = self._merged.setdefault(phase, [start, middle, 0, 0])
             moved[1], moved[2], moved[3] = max(moved[1], middle), moved[2] + duration_ns, moved[3] + 1
 
-    def met(self, meeting: int) -> None:
+    def met(self) -> None:
         """Say that the last span, which has just ended, was this rank's part in a meeting of all ranks."""
         if self._spans and self._spans[-1] is self._previous:
-            self._meetings.append((len(self._spans) - 1, meeting))
+            self._meetings.append((len(self._spans) - 1, self._met))
             self._previous = None  # not to be reassigned: it begins when the rank arrived
+        self._met += 1
 
     def clock(self, at_ns: int, offset_ns: int, error_ns: int, start_unix_ns: int) -> None:
-        """Write down what to add to this rank's times to have rank 0's, see ``hpc_lstm.timing.clocks``."""
+        """Write down what to add to this rank's times to have rank 0's, see ``clocks``."""
         self._write(
             clock_at_ns=at_ns,
             clock_offset_ns=offset_ns,

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.errors import HpcLstmError, StopRequested
-from hpc_lstm.jobs import slurm
+from hpc_lstm.parallel import job
 
 if TYPE_CHECKING:
     from hpc_lstm.training.loop import Training
@@ -26,10 +26,10 @@ def describe(training: Training) -> None:
     )
     if str(training.store.path) != training.config.data.store:
         log.info(f"the market store is read from its copy, {training.store.path}")
-    if job := slurm.own_job():
-        log.info(job)
-    if world.gpu is not None:
-        log.info(f"GPU: {world.gpu.describe()}")
+    if batch_job := job.own_job():
+        log.info(batch_job)
+    if training.gpu is not None:
+        log.info(f"GPU: {training.gpu.describe()}")
     if training.backend_name == "cuda":
         log.info(f"rows to train on: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.place}")
     if data.skipped:
@@ -70,7 +70,7 @@ def facts(training: Training) -> dict[str, Any]:
 
 def diverged(training: Training) -> HpcLstmError:
     """What all ranks raise when their mean loss is no number any more."""
-    return training.world.agreed(
+    return training.world.on_all_ranks(
         HpcLstmError(
             f"the loss is not finite at step {training.position.step}: training has diverged; "
             "lower train.learning_rate, or set train.clip_norm = 1.0"
@@ -80,15 +80,15 @@ def diverged(training: Training) -> HpcLstmError:
 
 def interrupted(training: Training) -> StopRequested:
     """What all ranks raise when they are asked to stop before they have begun to train; collective."""
-    return training.world.agreed(
+    return training.world.on_all_ranks(
         StopRequested("stopped while waiting for other clusters: run the same command with --resume to go on")
     )
 
 
 def stopped(training: Training) -> StopRequested:
     """What all ranks raise once the state of a run that was asked to stop is safe; collective."""
-    signals = sorted({name for name in training.world.gather(training.world.stop_signal) if name})
-    return training.world.agreed(
+    signals = sorted({name for name in training.world.allgather(training.world.stop_signal) if name})
+    return training.world.on_all_ranks(
         StopRequested(
             f"stopped by {' and '.join(signals)} at step {training.position.step}; the state is in a checkpoint: "
             "run the same command with --resume to go on"

@@ -26,7 +26,7 @@ from hpc_lstm.evaluation import evaluate
 from hpc_lstm.files import write_text
 from hpc_lstm.market.staging import staged
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.model import engine as engines
+from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import device_sum
@@ -59,15 +59,15 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         InputError: settings, market store, run directory or storage are wrong, or the memory is not enough.
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
-    world.listen()
-    world.gpu = gpu.claim(world)
+    world.handle_signals()
+    own_gpu = gpu.claim(world)
     with ownership.claimed(run, config, world, resume):
         timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
         log = open_log(run, world)
         try:
             clocks.compare(world, timeline)
             with contextlib.ExitStack() as parts:
-                training = Training(config, run, world, timeline, log, parts)
+                training = Training(config, run, world, own_gpu, timeline, log, parts)
                 training.begin(resume)
                 if training.complete:
                     log.info("nothing to do: the run was completed; raise train.epochs to train further")
@@ -97,20 +97,22 @@ class Training:
         config: RunConfig,
         run: RunDirectory,
         world: World,
+        own_gpu: gpu.Gpu | None,
         timeline: Timeline,
         log: logging.Logger,
         parts: contextlib.ExitStack,
     ) -> None:
         self.config, self.files, self.world, self.timeline, self.log = config, run, world, timeline, log
+        self.gpu = own_gpu
         settings = config.train
         self.threads = settings.threads or world.threads
         self.parts = parts  # to be closed, the last one first
         self.objects, self.prefix = ownership.checkpoints_of(run, config, world)
         with timeline.span("load"):
             place = staged(config.data.store, world)
-            self.store = world.together(lambda: MarketStore(place))
+            self.store = world.raise_on_all(lambda: MarketStore(place))
             self.parts.callback(self.store.close)
-            backend = world.together(lambda: prepare.training_backend(settings, world))
+            backend = world.raise_on_all(lambda: prepare.training_backend(settings, own_gpu))
             self.data = prepare.prepare(self.store, config.data, world, backend)
             self.parts.callback(self.data.close)
         self.backend_name = backend.name
@@ -119,8 +121,10 @@ class Training:
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = schedule.plan(config, self.data.index.total("train"), world.size)
         on_gpu = bool(self.engine.device_vectors(moments=False))
-        on_device = device_sum(config.average.transport, world, on_gpu, getattr(backend, "device", None))
-        self.averager = Averager(world, timeline, config.average.what, on_device)
+        on_device = device_sum(
+            config.average.transport, world, on_gpu, getattr(backend, "device", None), own_gpu
+        )
+        self.averager = Averager(world, config.average.what, on_device)
         self.averager.warm_up(self.engine)
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = schedule.Position()
@@ -152,7 +156,7 @@ class Training:
                 self.engine.set_parameters(world.bcast_array(self.engine.parameters()))
         if self.clusters is not None and not self.complete:
             self.join(self.clusters, resumed)
-        world.together(lambda: ownership.sign(self.files, config) if world.rank == 0 else None)
+        world.raise_on_all(lambda: ownership.sign(self.files, config) if world.rank == 0 else None)
         self.checkpoints = CheckpointWriter(
             self.objects,
             self.prefix,
@@ -212,9 +216,13 @@ class Training:
     def meet(self) -> bool:
         """Agree with the other ranks on loss and stopping, average if it is due; returns whether to stop."""
         mine = self.since_meeting.samples
-        agreement = self.averager.meet(mine, self.since_meeting.loss_sum())
+        losses = self.since_meeting.loss_sum()
+        with self.timeline.span("wait"):  # the first to come waits here for the last
+            agreement = self.averager.agree(mine, losses)
+        self.timeline.met()
         if self.pace.averages(self.position):
-            self.averager.average(self.engine, mine, agreement.samples)
+            with self.timeline.span("average"):
+                self.averager.average(self.engine, mine, agreement.samples)
         self.since_meeting.set(0, 0.0)
         if not math.isfinite(agreement.loss):
             raise account.diverged(self)
@@ -281,7 +289,7 @@ class Training:
         for start in range(0, len(windows), VALIDATION_BATCH):
             inputs, targets = windows.batch(np.arange(start, min(start + VALIDATION_BATCH, len(windows))))
             error += windows.squared_error(self.engine.predict(inputs), targets)
-        return float(self.world.sum(np.array([error]))[0])
+        return float(self.world.allreduce_sum(np.array([error]))[0])
 
     def checkpoint(self, *, wait: bool) -> None:
         """Write the state of all ranks; with ``wait``, at the end of a run, return when it is safe."""

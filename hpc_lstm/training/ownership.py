@@ -13,7 +13,8 @@ from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.storage.objects import ObjectStore, open_store
+from hpc_lstm.storage.objects import ObjectStore
+from hpc_lstm.storage.stores import open_store
 
 
 @contextlib.contextmanager
@@ -23,11 +24,11 @@ def claimed(run: RunDirectory, config: RunConfig, world: World, resume: bool) ->
     Raises:
         InputError: see ``take_folder``; or the machine's memory is not enough.
     """
-    made = world.together(lambda: take_folder(run, config, resume) if world.rank == 0 else [])
+    made = world.raise_on_all(lambda: take_folder(run, config, resume) if world.rank == 0 else [])
     try:
         yield
     except InputError as error:
-        if error.agreed or world.size == 1:
+        if error.on_all_ranks or world.size == 1:
             world.barrier()  # every rank has closed its files
             if world.rank == 0:
                 give_up(run, made, world.size)
@@ -111,9 +112,9 @@ def checkpoints_of(run: RunDirectory, config: RunConfig, world: World) -> tuple[
         StorageError: the store cannot be used.
     """
     place = f"checkpoints/{config.sync.cluster or 'main'}"
-    store = world.together(lambda: open_store(config.storage, run.path))
+    store = world.raise_on_all(lambda: open_store(config.storage, run.path))
     # One rank looks for all: a thousand ranks that try it at once would be turned away.
-    world.together(lambda: store.check() if world.rank == 0 else None)
+    world.raise_on_all(lambda: store.check() if world.rank == 0 else None)
     return store, f"{shared_prefix(run, config)}{place}" if config.storage.url else place
 
 
@@ -136,7 +137,7 @@ def refuse_checkpoints(objects: ObjectStore, prefix: str, world: World) -> None:
                 "or choose another --run-dir or sync.run"
             )
 
-    world.together(look)
+    world.raise_on_all(look)
 
 
 def refuse_changes(old: RunConfig, new: RunConfig, where: str) -> None:

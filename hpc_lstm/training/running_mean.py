@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-
-class Loss(Protocol):
-    """A loss that may still be on the device."""
-
-    def __float__(self) -> float: ...
+from hpc_lstm.model.engine import Loss
 
 
 class LossSum:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hpc_lstm.config import RunConfig
-
-# Ranks that do not average this often still meet, to learn of a wish to stop.
-MEETING_STEPS = 64
+from hpc_lstm.config import MEETING_STEPS, RunConfig
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def go_on(training: Training) -> bool:
     if found is None:
         log.info("no whole checkpoint to go on from: starting afresh")
         return False
-    world.together(lambda: _refuse_another_run(training, found))
+    world.raise_on_all(lambda: _refuse_another_run(training, found))
     same_ranks = found.manifest.ranks == world.size
     give_back(training, found.state, same_ranks=same_ranks)
     log.info(

@@ -36,11 +36,11 @@ def test_sums_reach_what_tensorflow_holds(how: str) -> None:
     imports, world, made, factor = SUMS[how]
     code = f"""
 import numpy as np
-from hpc_lstm import gpu
+from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 world = {world}
-world.gpu = gpu.claim(world)
-from hpc_lstm.model import tensorflow_runtime
+own_gpu = gpu.claim(world)
+from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.device_vector import DeviceVector
 {imports}
 tf = tensorflow_runtime.start()

@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 import numpy as np
-from hpc_lstm import config as configuration, gpu
+from hpc_lstm import config as configuration
+from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 precision = sys.argv[1]
 world = World()
-world.gpu = gpu.claim(world)
+own_gpu = gpu.claim(world)
 config = configuration.parse(
     {
         "data": {"store": "none.h5", "window": 20, "features": ["open", "close", "volume"], "target": "close"},
@@ -26,7 +27,8 @@ config = configuration.parse(
     },
     "test",
 )
-from hpc_lstm.model import engine, network
+from hpc_lstm.model import network
+from hpc_lstm.model.engines import registry as engine
 import tensorflow as tf
 if precision == "float32":
     tf.config.experimental.enable_tensor_float_32_execution(False)

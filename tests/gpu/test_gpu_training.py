@@ -129,11 +129,12 @@ def test_phases_add_up_with_device_times_in_them(tmp_path: Path, store: Path) ->
 def test_tensorflow_reads_the_very_memory_that_the_kernel_wrote(tmp_path: Path, store: Path) -> None:
     code = """
 import numpy as np
-from hpc_lstm import dlpack, gpu
+from hpc_lstm.cuda import dlpack
+from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 gpu.claim(World())
 from hpc_lstm.preprocess.cuda import Cuda
-from hpc_lstm.model import tensorflow_runtime
+from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import tensor
 cuda = Cuda()
 tf = tensorflow_runtime.start()

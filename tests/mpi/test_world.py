@@ -64,8 +64,8 @@ class Last:
         kill(own, number)
         print("sent", flush=True)
 last, world = Last(), connect()
-with world.guard():
-    world.listen()
+with world.abort_on_error():
+    world.handle_signals()
     sys.exit(75)
 """
     done = launch(0, [sys.executable, "-c", script])

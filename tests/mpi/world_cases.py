@@ -43,7 +43,7 @@ def case_reductions(world: World) -> None:
     """On ranks that have cores of their own, and on ranks that share them."""
     mine = np.array([world.rank, -world.rank, 1.5])
     n = world.size
-    for one in (world, replace(world, crowded=not world.crowded)):
+    for one in (world, replace(world, oversubscribed=not world.oversubscribed)):
         one.barrier()
         assert one.sum(mine.copy()).tolist() == [n * (n - 1) / 2, -n * (n - 1) / 2, 1.5 * n]
         assert one.min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
@@ -55,7 +55,7 @@ def case_all_ranks_take_one_engine(world: World) -> None:
     """The last rank finds no C compiler, and nothing that another has compiled."""
     if world.size != 2:
         return  # TensorFlow's import is slow, and other numbers show no more
-    from hpc_lstm.model import engine
+    from hpc_lstm.model.engines import registry as engine
 
     config = parse({"data": {"store": "none"}}, "test")
     assert engine.choose(config, world=world) == "fused"
@@ -72,39 +72,39 @@ def case_all_ranks_take_one_engine(world: World) -> None:
 
 
 def case_who_waits_leaves_its_core_to_others_where_they_are_few(world: World) -> None:
-    assert world.crowded == (world.size > len(os.sched_getaffinity(0)))
+    assert world.oversubscribed == (world.size > len(os.sched_getaffinity(0)))
     before, begun = time.thread_time(), time.monotonic()
     if world.rank == 0:
         time.sleep(0.5)
-    replace(world, crowded=True).barrier()
+    replace(world, oversubscribed=True).barrier()
     took = time.thread_time() - before
     assert world.size == 1 or time.monotonic() - begun >= 0.49
     assert took < 0.25
 
 
 def case_objects(world: World) -> None:
-    assert world.gather(f"rank {world.rank}") == [f"rank {r}" for r in range(world.size)]
+    assert world.allgather(f"rank {world.rank}") == [f"rank {r}" for r in range(world.size)]
     assert world.bcast({"from": world.rank}, root=world.size - 1) == {"from": world.size - 1}
     array = np.full(1000, world.rank, np.float32)
     assert (world.bcast_array(array) == 0).all()
 
 
 def case_together(world: World) -> None:
-    assert world.together(lambda: world.rank) == world.rank
+    assert world.raise_on_all(lambda: world.rank) == world.rank
 
     def fail() -> None:
         if world.rank == world.size - 1:
             raise InputError("the last rank's store is missing")
 
     with pytest.raises(InputError, match="the last rank's store is missing") as caught:
-        world.together(fail)
-    assert caught.value.agreed
+        world.raise_on_all(fail)
+    assert caught.value.on_all_ranks
     assert caught.value.quiet == (world.rank != 0)
 
 
 def case_places_on_the_node(world: World) -> None:
     assert world.local_size == world.size
-    assert sorted(world.gather(world.local_rank)) == list(range(world.size))
+    assert sorted(world.allgather(world.local_rank)) == list(range(world.size))
     assert world.threads >= 1
 
 
@@ -113,15 +113,15 @@ def case_weighted_average(world: World) -> None:
     weights = generator.normal(size=(world.size, 1001)).astype(np.float32)
     samples = generator.integers(1, 50, world.size)
     engine = VectorEngine(weights[world.rank], weights[world.rank] * 2)
-    averager = Averager(world, Timeline(), "weights")
-    agreement = averager.meet(int(samples[world.rank]), float(world.rank))
+    averager = Averager(world, "weights")
+    agreement = averager.agree(int(samples[world.rank]), float(world.rank))
     assert agreement.samples == samples.sum()
     averager.average(engine, int(samples[world.rank]), agreement.samples)
     expected = np.average(weights.astype(np.float64), axis=0, weights=samples)
     np.testing.assert_allclose(engine.weights, expected, rtol=0, atol=1e-6)
-    assert len(set(world.gather(engine.weights.tobytes()))) == 1, "every rank holds the same bits"
+    assert len(set(world.allgather(engine.weights.tobytes()))) == 1, "every rank holds the same bits"
     assert np.array_equal(engine.second, weights[world.rank] * 2), "moments stay each rank's own"
-    Averager(world, Timeline(), "weights+moments").average(engine, 1, world.size)
+    Averager(world, "weights+moments").average(engine, 1, world.size)
     np.testing.assert_allclose(engine.second, 2 * weights.mean(axis=0, dtype=np.float64), rtol=0, atol=2e-6)
 
 
@@ -132,9 +132,9 @@ def case_letters_from_rank_to_rank(world: World) -> None:
     letter = np.array([world.rank, 7])
     if world.rank == 0:
         world.send(letter, following)
-    while not world.has_sent(before):
+    while not world.probe(before):
         pass
-    assert world.receive(np.zeros(2, int), before).tolist() == [before, 7]
+    assert world.recv(np.zeros(2, int), before).tolist() == [before, 7]
     if world.rank:
         world.send(letter, following)
 
@@ -145,9 +145,9 @@ def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> No
     began = time.perf_counter()
     found = compare(world, timeline)
     took = time.perf_counter() - began
-    starts = world.gather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
+    starts = world.allgather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
     assert abs(found.offset_ns - (starts[world.rank] - starts[0])) <= found.error_ns + 50_000  # of reading it
-    assert len(set(world.gather(found.start_unix_ns))) == 1
+    assert len(set(world.allgather(found.start_unix_ns))) == 1
     if world.rank == 0:
         print(f"compared clocks of {world.size} ranks in {took:.4f} s", flush=True)
 
@@ -155,28 +155,28 @@ def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> No
 def case_memory_given_by_address_is_added_up(world: World) -> None:
     """As a CUDA-aware MPI is given GPU memory; an address of the host's goes the same way."""
     values = np.full(1001, world.rank + 1, np.float32)
-    world.sum_device(values.__array_interface__["data"][0], len(values))
+    world.allreduce_device(values.__array_interface__["data"][0], len(values))
     assert (values == (world.size * (world.size + 1) / 2 if world.size > 1 else 1)).all()
 
 
 def case_loss_is_the_mean_over_samples(world: World) -> None:
-    averager = Averager(world, Timeline(), "weights")
-    agreement = averager.meet(world.rank + 1, 10.0 * (world.rank + 1))
+    averager = Averager(world, "weights")
+    agreement = averager.agree(world.rank + 1, 10.0 * (world.rank + 1))
     assert agreement.loss == 10.0
     assert not agreement.stop
-    assert np.isnan(averager.meet(0, 0.0).loss)
+    assert np.isnan(averager.agree(0, 0.0).loss)
 
 
 def case_stop_of_one_is_known_to_all(world: World) -> None:
     import os
     import signal
 
-    world.listen()
+    world.handle_signals()
     if world.rank == world.size - 1:
         os.kill(os.getpid(), signal.SIGUSR1)
     assert world.stop_requested == (world.rank == world.size - 1)
-    assert Averager(world, Timeline(), "weights").meet(1, 0.0).stop
-    assert [name for name in world.gather(world.stop_signal) if name] == ["SIGUSR1"]
+    assert Averager(world, "weights").agree(1, 0.0).stop
+    assert [name for name in world.allgather(world.stop_signal) if name] == ["SIGUSR1"]
 
 
 def case_slices_are_shared_out_and_scaled_alike(world: World) -> None:
@@ -190,7 +190,7 @@ def case_slices_are_shared_out_and_scaled_alike(world: World) -> None:
             np.testing.assert_allclose(mine.scaler.scale, alone.scaler.scale, rtol=1e-12)
             np.testing.assert_allclose(mine.scaler.shift, alone.scaler.shift, rtol=1e-12, atol=1e-12)
             for part in ("train", "validation", "test"):
-                pieces = world.gather(mine.load(part).batch(np.arange(len(mine.load(part)))))
+                pieces = world.allgather(mine.load(part).batch(np.arange(len(mine.load(part)))))
                 lengths = [len(inputs) for inputs, _ in pieces]
                 assert max(lengths) - min(lengths) <= 1
                 expected = alone.load(part).batch(np.arange(sum(lengths)))
@@ -210,12 +210,12 @@ def case_too_many_ranks_are_refused_by_all(world: World) -> None:
             return
         with pytest.raises(InputError, match=f"{windows} train windows") as caught:
             prepare.prepare(store, data, world, prepare.backend("host"))
-        assert caught.value.agreed
+        assert caught.value.on_all_ranks
 
 
 if __name__ == "__main__":
     joined = connect()
-    with joined.guard():
+    with joined.abort_on_error():
         for name, case in sorted(globals().items()):
             if name.startswith("case_"):
                 case(joined)

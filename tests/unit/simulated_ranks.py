@@ -52,17 +52,17 @@ class SimulatedWorld(World):
         array[...] = self._exchange(f"bcast array from {root}", array if self.rank == root else None)[root]
         return array
 
-    def gather(self, value: Any) -> list[Any]:
-        return self._exchange("gather", value)
+    def allgather(self, value: Any) -> list[Any]:
+        return self._exchange("allgather", value)
 
     def send(self, array: np.ndarray, to: int) -> None:
         self._meeting.letters[self.rank, to].put(array.copy())
 
-    def receive(self, array: np.ndarray, source: int) -> np.ndarray:
+    def recv(self, array: np.ndarray, source: int) -> np.ndarray:
         array[...] = self._meeting.letters[source, self.rank].get(timeout=PATIENCE_S)
         return array
 
-    def has_sent(self, source: int) -> bool:
+    def probe(self, source: int) -> bool:
         return not self._meeting.letters[source, self.rank].empty()
 
     def abort(self, code: int) -> None:
@@ -94,7 +94,7 @@ def outcomes(size: int, work: Callable[[World], Any]) -> list[Any]:
             found[rank] = work(SimulatedWorld(rank, size, meeting))
         except BaseException as error:
             found[rank] = error
-            if not getattr(error, "agreed", False):
+            if not getattr(error, "on_all_ranks", False):
                 meeting.barrier.abort()  # nobody waits for a rank that failed
 
     threads = [threading.Thread(target=run, args=(rank,), name=name_of(rank)) for rank in range(size)]

@@ -13,7 +13,7 @@ import tomli_w
 from hpc_lstm.config import DataConfig
 from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.market.store import MarketStore, StoreWriter
-from hpc_lstm.model import engine
+from hpc_lstm.model.engines import registry as engine
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model import network, optimizers
+from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras_forward import Forward
 from hpc_lstm.model.parameters import Schema, schema
-from hpc_lstm.training.running_mean import Loss
 
 # Steps a call, measured (benchmarks/engines.py): more gain nothing, and the batches of a call lie in memory
 # at once.

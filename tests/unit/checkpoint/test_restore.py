@@ -125,7 +125,7 @@ def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_
     def refused(world: World) -> None:
         with pytest.raises(StorageError, match="the newer program that wrote it") as caught:
             assert_restored(store, world, 1)
-        assert caught.value.agreed
+        assert caught.value.on_all_ranks
 
     on_ranks(2, refused)
     assert manifests.steps(store, PREFIX) == [1, 2]
@@ -161,7 +161,7 @@ def test_where_none_is_whole_all_ranks_refuse_and_nothing_is_deleted(tmp_path: P
     found = outcomes(3, lambda world: read(store, world))
     for rank, error in enumerate(found):
         assert isinstance(error, CheckpointError)
-        assert error.agreed
+        assert error.on_all_ranks
         assert error.quiet == (rank != 0)
         assert "none of the 2 checkpoints" in str(error)
     assert store.list("") == before
@@ -194,7 +194,7 @@ def test_a_store_that_refuses_is_no_damaged_checkpoint(tmp_path: Path, what: str
     for rank, error in enumerate(found):
         assert isinstance(error, StorageError), error
         assert str(error) == "access refused"
-        assert error.agreed
+        assert error.on_all_ranks
         assert error.quiet == (rank != 0)
     on_ranks(2, lambda world: assert_restored(whole, world, 2))
 

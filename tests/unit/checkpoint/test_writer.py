@@ -42,7 +42,7 @@ def agreed_errors(found: list[object]) -> set[str]:
     """The messages of a CheckpointError that every rank raises and rank 0 alone prints."""
     for rank, error in enumerate(found):
         assert isinstance(error, CheckpointError), error
-        assert error.agreed
+        assert error.on_all_ranks
         assert error.quiet == (rank != 0)
         assert "\n" not in str(error)
     return {str(error) for error in found}

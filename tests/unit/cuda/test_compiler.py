@@ -375,7 +375,7 @@ def test_two_processes_may_compile_the_same_at_once(source: Path, cache: Path, t
 def by_nvrtc(source: Path, architecture: str = "sm_90") -> bytes:
     """What NVRTC makes, kept elsewhere."""
     command = (
-        "import pathlib, sys; from hpc_lstm.preprocess.prepare import compiler; sys.stdout.buffer.write("
+        "import pathlib, sys; from hpc_lstm.cuda import compiler; sys.stdout.buffer.write("
         f"compiler.cubin_of(pathlib.Path({str(source)!r}), {DEFINES!r}, {architecture!r}))"
     )
     environment = {

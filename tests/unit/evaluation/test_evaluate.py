@@ -203,7 +203,7 @@ def test_incomplete_run_is_refused(run_dir: Path, missing: str) -> None:
 
 
 def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpc_lstm.model import engine
+    from hpc_lstm.model.engines import registry as engine
 
     other = SimpleNamespace(window=7, features=1, predict=last_input)
     monkeypatch.setattr(engine, "load", lambda path, *, threads=1: other)

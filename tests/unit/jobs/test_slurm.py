@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hpc_lstm import cli
 from hpc_lstm.errors import InputError
 from hpc_lstm.jobs import slurm
+from hpc_lstm.parallel import job
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = sorted((ROOT / "slurm").iterdir())
@@ -227,14 +228,14 @@ def test_bad_input_is_refused_before_anything_is_submitted(
 def test_a_process_says_which_job_it_belongs_to(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    assert slurm.own_job() == ""
+    assert job.own_job() == ""
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
-    assert slurm.own_job() == "Slurm job 12, on n[1-2], restart 0"
+    assert job.own_job() == "Slurm job 12, on n[1-2], restart 0"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
-    assert slurm.own_job() == "Slurm job 12, task 2 of array 10, on n[1-2], restart 3"
+    assert job.own_job() == "Slurm job 12, task 2 of array 10, on n[1-2], restart 3"
 
 
 def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(

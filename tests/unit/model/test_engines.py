@@ -15,10 +15,10 @@ from small_network import INPUTS, TARGETS, WINDOW, settings
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.model import engine as engines
 from hpc_lstm.model import network
 from hpc_lstm.model.engine import Engine
 from hpc_lstm.model.engines import keras as keras_engine
+from hpc_lstm.model.engines import registry as engines
 
 rng = np.random.default_rng(1)
 

@@ -14,8 +14,8 @@ import pytest
 from small_network import INPUTS, TARGETS, WINDOW, settings
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.model import engine as engines
 from hpc_lstm.model.engines import keras as keras_engine
+from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import KerasEngine
 
@@ -111,9 +111,9 @@ def test_a_missing_or_damaged_model_is_named(tmp_path: Path) -> None:
 def test_starts_quietly_and_only_when_used(tmp_path: Path) -> None:
     script = (
         "import sys\n"
-        "from hpc_lstm.model import engine, keras_engine, network, parameters, schedule\n"
+        "from hpc_lstm.model import engine, network, parameters\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
-        "from hpc_lstm.model import tensorflow_runtime\n"
+        "from hpc_lstm.model.engines import keras, tensorflow_runtime\n"
         "tf = tensorflow_runtime.start(2, deterministic=True)\n"
         "assert tf.config.threading.get_inter_op_parallelism_threads() == 2\n"
         "assert tensorflow_runtime.start(1) is tf\n"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import ConfigError, InputError
-from hpc_lstm.model import engine as engines
 from hpc_lstm.model.engines import native_kernels
+from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines.native import FusedEngine
 from hpc_lstm.model.parameters import Schema, schema
 from hpc_lstm.native import compiler

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from simulated_ranks import on_ranks
 
 from hpc_lstm.parallel.averaging import Agreement, Averager
 from hpc_lstm.parallel.world import World
-from hpc_lstm.timing.timeline import Timeline
 
 
 class Vectors:
@@ -37,7 +34,7 @@ class Vectors:
 
 
 def averager(world: World, what: str = "weights") -> Averager:
-    return Averager(world, Timeline(), what)
+    return Averager(world, what)
 
 
 def average(vectors: np.ndarray, samples: list[int], what: str) -> list[Vectors]:
@@ -101,7 +98,7 @@ def test_meeting(ranks: list[tuple[int, float, bool]]) -> None:
     def work(world: World) -> Agreement:
         samples, loss, stop = ranks[world.rank]
         world._stop.extend([15] * stop)
-        return averager(world).meet(samples, samples * loss)
+        return averager(world).agree(samples, samples * loss)
 
     total = sum(samples for samples, _, _ in ranks)
     for found in on_ranks(len(ranks), work):
@@ -111,18 +108,3 @@ def test_meeting(ranks: list[tuple[int, float, bool]]) -> None:
             assert found.loss == pytest.approx(sum(samples * loss for samples, loss, _ in ranks) / total)
         else:
             assert math.isnan(found.loss)
-
-
-def test_waiting_and_averaging_are_told_apart(tmp_path: Path) -> None:
-    def work(world: World) -> Any:
-        timeline = Timeline(tmp_path / f"{world.rank}.jsonl", world.rank, world.size, "node")
-        place = Averager(world, timeline, "weights")
-        agreement = place.meet(3, 1.0)
-        ones = np.ones(10, np.float32)
-        place.average(Vectors(ones, ones), 3, agreement.samples)  # type: ignore[arg-type]
-        timeline.close()
-        return timeline.seconds("wait"), timeline.seconds("average")
-
-    for wait, averaging in on_ranks(3, work):
-        assert wait > 0
-        assert averaging > 0

@@ -21,7 +21,6 @@ from hpc_lstm.parallel.device_allreduce import device_sum
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.pinned_allreduce import PinnedSum
 from hpc_lstm.parallel.world import World
-from hpc_lstm.timing.timeline import Timeline
 
 
 class Memory:
@@ -46,9 +45,9 @@ def chosen(
     transport: str, on_gpu: list[bool], aware: bool, sharers: int = 1, driven: list[bool] | None = None
 ) -> list[Any]:
     def work(world: World) -> Any:
-        world.gpu = Gpu("0", "Model", "GPU-1", 0, sharers)
+        gpu = Gpu("0", "Model", "GPU-1", 0, sharers)
         device: Any = Memory() if driven and driven[world.rank] else None
-        return device_sum(transport, world, on_gpu[world.rank], device)
+        return device_sum(transport, world, on_gpu[world.rank], device, gpu)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "mpi_takes_device_memory", lambda library: aware)
@@ -79,7 +78,7 @@ def test_pinned_sums_are_those_of_the_host() -> None:
         [np.random.default_rng([rank, n]).normal(size=n).astype(np.float32) for n in (5, 3, 9)]
         for rank in range(3)
     ]
-    wanted = on_ranks(3, lambda world: [world.sum(vector.copy()) for vector in vectors[world.rank]])
+    wanted = on_ranks(3, lambda world: [world.allreduce_sum(vector.copy()) for vector in vectors[world.rank]])
 
     def work(world: World) -> list[int]:
         device: Any = Memory(*vectors[world.rank])
@@ -158,10 +157,10 @@ def test_vectors_are_averaged_where_they_lie(what: str) -> None:
         def by_address(address: int, length: int) -> None:
             start = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
             memory = np.ctypeslib.as_array(start, (length,))
-            world.sum(memory)
+            world.allreduce_sum(memory)
 
         engine = OnDevice(vectors[world.rank])
-        averager = Averager(world, Timeline(), what, by_address)
+        averager = Averager(world, what, by_address)
         averager.average(engine, samples[world.rank], sum(samples))  # type: ignore[arg-type]
         return engine
 

@@ -36,7 +36,7 @@ def test_what_one_rank_lacks_is_refused_on_all(
     for rank, error in enumerate(found):
         assert type(error) is kind, error
         assert str(error) == f"{missing} finds nothing"
-        assert error.agreed
+        assert error.on_all_ranks
         assert error.quiet == (rank != 0)
 
 
@@ -62,11 +62,11 @@ from hpc_lstm.sync import nccl
 from hpc_lstm.parallel.world import connect
 nccl.load_driver = lambda: ctypes.CDLL(None)  # it is not come to
 world = connect()
-with world.guard():
+with world.abort_on_error():
     try:
         nccl.Nccl(world)
     except CudaError as error:
-        assert error.agreed and "ncclGetUniqueId: " in str(error), error
+        assert error.on_all_ranks and "ncclGetUniqueId: " in str(error), error
         print(f"refused on {world.rank};", flush=True)
 """
     beside = Path(sys.executable).with_name("mpiexec")

@@ -241,7 +241,7 @@ def test_a_value_that_cannot_be_scaled_is_named_on_every_rank(value: float, feat
     def failing(world: World) -> str:
         with pytest.raises(InputError) as caught:
             preprocess.prepare(store, config(features=[feature], target="open"), world, host)
-        assert caught.value.agreed
+        assert caught.value.on_all_ranks
         return str(caught.value)
 
     messages = set(on_ranks(3, failing))
@@ -296,7 +296,7 @@ def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
         preprocess.backend("cuda")
     trained_on_gpu = TrainConfig(backend="cuda")
-    assert preprocess.backend_here(trained_on_gpu, World()) is host
+    assert preprocess.backend_here(trained_on_gpu, None) is host
 
 
 def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
@@ -315,9 +315,9 @@ def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
 
 
 def test_ranks_on_one_gpu_share_its_memory() -> None:
-    shared = World(gpu=gpu.Gpu("0", "Model", "GPU-1", 0, sharers=4))
+    shared = gpu.Gpu("0", "Model", "GPU-1", 0, sharers=4)
     assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), shared) == 0.125
-    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), World()) == 0.5
+    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), None) == 0.5
 
 
 def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path) -> None:

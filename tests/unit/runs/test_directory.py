@@ -9,8 +9,8 @@ import pytest
 
 from hpc_lstm import config
 from hpc_lstm.errors import InputError
-from hpc_lstm.runs import directory
 from hpc_lstm.files import write_text
+from hpc_lstm.runs import directory
 
 
 def test_paths_are_absolute_and_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,9 @@ from s3_bucket import SECRET_KEY, Bucket
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import StorageError
 from hpc_lstm.storage.folder import FolderStore
-from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError, open_store
+from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 from hpc_lstm.storage.s3 import S3Store
+from hpc_lstm.storage.stores import open_store
 
 HOSTILE_KEYS = ["", "/", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a/.", "..", "a\0b"]
 

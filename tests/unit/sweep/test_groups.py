@@ -46,7 +46,7 @@ class OneNode(World):
         super().__init__()
         self.bound, self.monkeypatch = bound, monkeypatch
 
-    def gather(self, value: object) -> list:
+    def allgather(self, value: object) -> list:
         """What each rank would say: its value is asked for anew where it depends on the binding."""
         if isinstance(value, dict) and "cores" in value:
             return [value | {"cpus": sorted(cpus), "cores": self.cores(cpus)} for cpus in self.bound]

@@ -197,7 +197,7 @@ def test_a_meeting_is_told_of_the_span_that_was_it(tmp_path):
             pass
         with timeline.span("wait"):
             pass
-        timeline.met(number)
+        timeline.met()
         timeline.reassign(10, "compute")  # a meeting stays whole
         if number == 2:
             timeline.flush()
@@ -211,10 +211,10 @@ def test_a_meeting_is_told_of_the_span_that_was_it(tmp_path):
 def test_merged_spans_are_no_meetings(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "DETAILED_SPANS", 4)
     timeline = Timeline(tmp_path / "t.jsonl")
-    for number in range(9):
+    for _ in range(9):
         with timeline.span("wait"):
             pass
-        timeline.met(number)
+        timeline.met()
     timeline.close()
     numbers = [r.get("meeting") for r in records(tmp_path / "t.jsonl") if r.get("phase") == "wait"]
     assert numbers == [0, 1, None]
