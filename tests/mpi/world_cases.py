@@ -45,9 +45,9 @@ def case_reductions(world: World) -> None:
     n = world.size
     for one in (world, replace(world, oversubscribed=not world.oversubscribed)):
         one.barrier()
-        assert one.sum(mine.copy()).tolist() == [n * (n - 1) / 2, -n * (n - 1) / 2, 1.5 * n]
-        assert one.min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
-        assert one.max(mine.copy()).tolist() == [n - 1, 0, 1.5]
+        assert one.allreduce_sum(mine.copy()).tolist() == [n * (n - 1) / 2, -n * (n - 1) / 2, 1.5 * n]
+        assert one.allreduce_min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
+        assert one.allreduce_max(mine.copy()).tolist() == [n - 1, 0, 1.5]
         assert (one.bcast_array(np.full(1000, n - world.rank, np.float32)) == n).all()
 
 
