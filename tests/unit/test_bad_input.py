@@ -697,6 +697,22 @@ def test_memory_that_is_not_enough(
     assert line.startswith("hpc-lstm: error: out of memory; lower train.batch_size")
 
 
+def test_engine_backend_and_precision_may_change_on_resume_and_the_log_says_so(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--set", "train.epochs=2", "--set", "train.engine=keras", "--set", "train.backend=host")
+    assert run(*ON, *more) == 0
+    log = place.path("run/log/rank-00000.log").read_text()
+    assert "resuming from the checkpoint of step" in log
+    assert "train.engine 'auto' -> 'keras'" in log
+    assert "train.backend 'auto' -> 'host'" in log
+    assert "the checkpoint was computed by the engine fused, this start uses keras" in log
+    assert run(*ON, *more, "--set", "train.epochs=3", "--set", "train.precision=bfloat16") == 0
+    log = place.path("run/log/rank-00000.log").read_text()
+    assert "train.precision 'float32' -> 'bfloat16'" in log
+    assert not capfd.readouterr().err
+
+
 def test_refused_resumption_leaves_the_settings_of_the_run(place: Place) -> None:
     other_prices(place)
     before = place.path("run/config.toml").read_text()
