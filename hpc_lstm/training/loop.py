@@ -107,7 +107,7 @@ class Training:
         settings = config.train
         self.threads = settings.threads or world.threads
         self.parts = parts  # to be closed, the last one first
-        self.objects, self.prefix = ownership.checkpoints_of(run, config, world)
+        self.storage = ownership.open_run_storage(run, config, world)
         with timeline.span("load"):
             place = staged(config.data.store, world)
             self.store = world.raise_on_all(lambda: MarketStore(place))
@@ -139,8 +139,8 @@ class Training:
         with self.timeline.span("checkpoint"):
             if config.sync.cluster:
                 self.clusters = Clusters(
-                    self.objects,
-                    ownership.shared_prefix(self.files, config),
+                    self.storage.store,
+                    self.storage.run_prefix,
                     world,
                     config,
                     self.engine,
@@ -150,7 +150,7 @@ class Training:
                 self.parts.callback(self.clusters.close)
                 self.clusters.take_name()
             if not resume:
-                ownership.refuse_checkpoints(self.objects, self.prefix, world)
+                ownership.refuse_checkpoints(self.storage.store, self.storage.checkpoint_prefix, world)
             resumed = resume and state.go_on(self)
             if not resumed:
                 self.engine.set_parameters(world.bcast_array(self.engine.parameters()))
@@ -158,8 +158,8 @@ class Training:
             self.join(self.clusters, resumed)
         world.raise_on_all(lambda: ownership.sign(self.files, config) if world.rank == 0 else None)
         self.checkpoints = CheckpointWriter(
-            self.objects,
-            self.prefix,
+            self.storage.store,
+            self.storage.checkpoint_prefix,
             world,
             config.checkpoint,
             config.storage,

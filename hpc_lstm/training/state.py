@@ -73,7 +73,8 @@ def go_on(training: Training) -> bool:
         InputError: the checkpoint is of a run with other settings or other prices.
     """
     world, log = training.world, training.log
-    found = restore(world, training.objects, training.prefix, log, averaged=AVERAGED, weight=SAMPLES)
+    storage = training.storage
+    found = restore(world, storage.store, storage.checkpoint_prefix, log, averaged=AVERAGED, weight=SAMPLES)
     if found is None:
         log.info("no whole checkpoint to go on from: starting afresh")
         return False
