@@ -172,7 +172,9 @@ def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
 
 @cli.command()
 @click.argument("url")
-@click.option("--run", default="", help="Only the run of this name.")
+@click.option(
+    "--run", default="", help="Only the run of this name; that of clusters without sync.run is _shared."
+)
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
 @click.option("--gc", is_flag=True, help="Delete vectors of closed rounds that no cluster reads any more.")
 def rounds(url: str, run: str, endpoint_url: str, gc: bool) -> None:

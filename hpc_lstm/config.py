@@ -244,7 +244,8 @@ class StorageConfig(Section):
     url: str = Field(
         "",
         description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
-        "Checkpoints lie under `<url>/<name of the run directory>/checkpoints/`.",
+        "Checkpoints go to `<url>/<name of the run directory>/checkpoints/`, or those of clusters that share a run to "
+        "`<url>/_shared/checkpoints/`, with `sync.run` in place of either name where that is set.",
         json_schema_extra=FREE_ON_RESUME,
     )
     endpoint_url: str = Field(
@@ -310,7 +311,8 @@ class SyncConfig(Section):
     run: str = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
-        description="Name of the run that they share; empty: that of the run directory.",
+        description="Name of the run that they share, where several runs use one `storage.url`; empty: `_shared`, so "
+        "that clusters with the same URL find each other, whatever their run directories are called.",
     )
     expected: Positive = Field(1, description="Clusters that take part.", json_schema_extra=FREE_ON_RESUME)
     every: int = Field(

@@ -32,8 +32,8 @@ def open_outputs(run: Run, state: TrainState) -> Iterator[Outputs]:
     step = state.progress.step
     with ExitStack() as parts:
         checkpoints = CheckpointWriter(
-            run.checkpoint_store,
-            run.checkpoint_prefix,
+            run.storage.store,
+            run.storage.checkpoint_prefix,
             run.world,
             config.checkpoint,
             config.storage,

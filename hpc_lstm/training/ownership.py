@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint.writer import holds_checkpoints
+from hpc_lstm.clusters.location import run_name
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
 from hpc_lstm.files import write_text
@@ -111,24 +113,41 @@ def remove_unbegun(run: RunDirectory, created: list[Path], ranks: int) -> None:
             folder.rmdir()
 
 
-def checkpoints_of(run: RunDirectory, config: RunConfig, world: World) -> tuple[ObjectStore, str]:
-    """Where the run's checkpoints lie: an object store and the prefix of their keys; collective.
+@dataclass(frozen=True)
+class RunStorage:
+    """Where a run keeps its objects.
 
-    In its own folder they need no name; in a store that runs share, they lie under the run's and the cluster's.
+    Attributes:
+        store: the object store.
+        run_prefix: what the keys begin with that all clusters of the run share; "" in the run's own folder.
+        checkpoint_prefix: what the keys of its own checkpoints begin with, without a slash at the end.
+    """
+
+    store: ObjectStore
+    run_prefix: str
+    checkpoint_prefix: str
+
+
+def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunStorage:
+    """Open the object store of a run; collective.
+
+    In its own folder a run needs no name; in a store that runs may share, its keys begin with one.
 
     Raises:
         StorageError: the store cannot be used.
     """
-    place = f"checkpoints/{config.sync.cluster or 'main'}"
     store = world.raise_on_all(lambda: open_store(config.storage, run.path))
-    # One rank looks for all: a thousand ranks that try it at once would be turned away.
-    world.raise_on_all(lambda: store.check() if world.rank == 0 else None)
-    return store, f"{shared_prefix(run, config)}{place}" if config.storage.url else place
 
+    def look() -> str:
+        # One rank looks for all: a thousand ranks that try it at the same time would be throttled, and a listing that
+        # changes meanwhile must not let them disagree.
+        if world.rank:
+            return ""
+        store.check()
+        return f"{run_name(store, config.sync, run.name)}/" if config.storage.url else ""
 
-def shared_prefix(run: RunDirectory, config: RunConfig) -> str:
-    """What the run's keys begin with in a store that runs share."""
-    return f"{config.sync.run or run.name}/"
+    prefix = world.bcast(world.raise_on_all(look))
+    return RunStorage(store, prefix, f"{prefix}checkpoints/{config.sync.cluster or 'main'}")
 
 
 def refuse_existing_checkpoints(objects: ObjectStore, prefix: str, world: World) -> None:
@@ -141,8 +160,8 @@ def refuse_existing_checkpoints(objects: ObjectStore, prefix: str, world: World)
     def look() -> None:
         if world.rank == 0 and holds_checkpoints(objects, prefix):
             raise InputError(
-                f"the storage already holds checkpoints of this run, under {prefix}; continue it with --resume, "
-                "or choose another --run-dir or sync.run"
+                f"the storage already holds checkpoints under {prefix}; continue that run with --resume, or choose "
+                "another --run-dir for a run that trains alone, another sync.run or storage.url for clusters"
             )
 
     world.raise_on_all(look)

@@ -25,7 +25,7 @@ def start(run: Run, *, resume: bool) -> TrainState:
         if run.clusters is not None:
             run.clusters.take_name()
         if not resume:
-            ownership.refuse_existing_checkpoints(run.checkpoint_store, run.checkpoint_prefix, world)
+            ownership.refuse_existing_checkpoints(run.storage.store, run.storage.checkpoint_prefix, world)
         if not (resume and _load_newest(run, state)):
             run.engine.set_parameters(world.bcast_array(run.engine.parameters()))
     if run.clusters is not None and not is_complete(run, state):
@@ -50,7 +50,7 @@ def _load_newest(run: Run, state: TrainState) -> bool:
     """Load the newest complete checkpoint; collective. False if there is none."""
     world, log = run.world, run.log
     found = restore(
-        world, run.checkpoint_store, run.checkpoint_prefix, log, averaged=AVERAGED, weight=SAMPLES
+        world, run.storage.store, run.storage.checkpoint_prefix, log, averaged=AVERAGED, weight=SAMPLES
     )
     if found is None:
         log.info("no complete checkpoint: starting from the seed")

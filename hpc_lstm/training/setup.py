@@ -16,11 +16,10 @@ from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.storage.objects import ObjectStore
 from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training import log as messages
-from hpc_lstm.training import ownership
 from hpc_lstm.training.log_files import close_log, open_log
+from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
 from hpc_lstm.training.schedule import Schedule, make_schedule
 
@@ -32,7 +31,7 @@ class Run:
     Attributes:
         placement: GPU, threads, backend, engine and transport.
         data: this rank's windows, and the scaling of all ranks.
-        checkpoint_store, checkpoint_prefix: where the checkpoints are kept.
+        storage: where checkpoints, and the rounds of clusters, are kept.
         clusters: synchronizes with other clusters; None where this one trains alone.
     """
 
@@ -46,8 +45,7 @@ class Run:
     data: prepare.Prepared
     schedule: Schedule
     averager: Averager
-    checkpoint_store: ObjectStore
-    checkpoint_prefix: str
+    storage: RunStorage
     clusters: Clusters | None
 
     @property
@@ -78,7 +76,7 @@ def set_up(
         InputError: settings, market store or storage are wrong, or what they ask for is not available.
     """
     with ExitStack() as parts:
-        checkpoint_store, checkpoint_prefix = ownership.checkpoints_of(directory, config, world)
+        storage = open_run_storage(directory, config, world)
         with timeline.span("load"):
             path = staged(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
@@ -90,8 +88,9 @@ def set_up(
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:
-            prefix = ownership.shared_prefix(directory, config)
-            clusters = Clusters(checkpoint_store, prefix, world, config, placement.engine, log, timeline)
+            clusters = Clusters(
+                storage.store, storage.run_prefix, world, config, placement.engine, log, timeline
+            )
             parts.callback(clusters.close)
         run = Run(
             config=config,
@@ -104,8 +103,7 @@ def set_up(
             data=data,
             schedule=make_schedule(config, data.index.total("train"), world.size),
             averager=averager,
-            checkpoint_store=checkpoint_store,
-            checkpoint_prefix=checkpoint_prefix,
+            storage=storage,
             clusters=clusters,
         )
         messages.log_setup(log, config, world, placement, data, run.schedule, store_copy=str(store.path))

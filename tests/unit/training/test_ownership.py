@@ -97,24 +97,19 @@ def test_changed_keys_are_named_with_both_values(changed: set[str]) -> None:
         assert (f"{key} (was {was!r}, now 'other {name}')" in message) == (key in refused)
 
 
-def test_checkpoints_lie_under_the_runs_name_where_runs_share_a_store(tmp_path: Path) -> None:
+def test_keys_begin_with_a_name_where_runs_may_share_a_store(tmp_path: Path) -> None:
     run = directory.at(tmp_path / "night")
-    _, prefix = ownership.checkpoints_of(run, settings(), World())
-    assert prefix == "checkpoints/main"
-    storage = {"url": f"file://{tmp_path}/shared"}
-    tables: dict[str, Any] = {"data": {"store": "/m.h5"}, "storage": storage}
-    store, prefix = ownership.checkpoints_of(run, parse(tables, "test"), World())
-    assert prefix == "night/checkpoints/main"
-    _, theirs = ownership.checkpoints_of(
-        run, parse({**tables, "sync": {"cluster": "alpha"}}, "test"), World()
-    )
-    assert theirs == "night/checkpoints/alpha"
-    named = parse({**tables, "sync": {"cluster": "alpha", "run": "prices"}}, "test")
-    assert ownership.checkpoints_of(run, named, World())[1] == "prices/checkpoints/alpha"
-    store.put_new(f"{prefix}/000000001/x", b"data")
-    assert (
-        tmp_path / "shared" / "night" / "checkpoints" / "main" / "000000001" / "x"
-    ).read_bytes() == b"data"
+    tables: dict[str, Any] = {"data": {"store": "/m.h5"}, "storage": {"url": f"file://{tmp_path}/shared"}}
+
+    def prefixes(**sync: str) -> tuple[str, str]:
+        found = ownership.open_run_storage(run, parse({**tables, "sync": sync}, "test"), World())
+        return found.run_prefix, found.checkpoint_prefix
+
+    own = ownership.open_run_storage(run, settings(), World())
+    assert (own.run_prefix, own.checkpoint_prefix) == ("", "checkpoints/main")
+    assert prefixes() == ("night/", "night/checkpoints/main"), "runs that train alone stay apart"
+    assert prefixes(cluster="alpha") == ("_shared/", "_shared/checkpoints/alpha")
+    assert prefixes(cluster="alpha", run="prices") == ("prices/", "prices/checkpoints/alpha")
 
 
 def test_checkpoints_of_a_run_of_the_same_name_are_not_written_over(tmp_path: Path) -> None:
@@ -124,5 +119,5 @@ def test_checkpoints_of_a_run_of_the_same_name_are_not_written_over(tmp_path: Pa
     ownership.refuse_existing_checkpoints(store, "night/checkpoints/main", World())
     store.put_new("night/checkpoints/main/000000005/checkpoint.json", b"{}")
     ownership.refuse_existing_checkpoints(store, "other/checkpoints/main", World())
-    with pytest.raises(InputError, match=r"night/checkpoints/main.*--resume.*--run-dir"):
+    with pytest.raises(InputError, match=r"night/checkpoints/main.*--resume.*--run-dir.*sync\.run"):
         ownership.refuse_existing_checkpoints(store, "night/checkpoints/main", World())
