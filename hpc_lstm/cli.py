@@ -310,9 +310,9 @@ def slurm_path() -> None:
 @cli.command(hidden=True)
 def launcher() -> None:
     """Print the command that starts the ranks of a Slurm job here, one word per line, for the batch scripts."""
-    from hpc_lstm.jobs.launcher import find
+    from hpc_lstm.jobs.launcher import find_launcher
 
-    click.echo("\n".join(find(tried=True)))
+    click.echo("\n".join(find_launcher(verify=True)))
 
 
 @contextmanager

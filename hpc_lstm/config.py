@@ -10,11 +10,12 @@ import difflib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from hpc_lstm.errors import ConfigError
 
@@ -41,6 +42,9 @@ class Section(BaseModel):
     """A table of the TOML file: immutable, no unknown keys, no silent conversion of text into numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
 
 
 class DataConfig(Section):
@@ -407,16 +411,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: file missing, not TOML, unknown key, wrong type or range; one line that names it.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such config file; examples/quickstart.toml is one to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tables = read_toml(path, "config", "examples/quickstart.toml")
     for text in overrides:
         _override(tables, text)
     config = parse(tables, str(path))
@@ -435,15 +430,8 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
     Raises:
         ConfigError: one line on the first wrong key.
     """
-    for name, value in tables.items():
-        if name not in RunConfig.model_fields:
-            raise ConfigError(f"{where}: [{name}]: no such section{_nearest(name, RunConfig.model_fields)}")
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: {name}: must be a section, [{name}], got {value!r}")
-    try:
-        config = RunConfig.model_validate(_tolerant_numbers(tables))
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from None
+    check_sections(RunConfig, tables, where)
+    config = validate_sections(RunConfig, tables, where)
     if config.train.engine == "fused" and config.train.backend == "cuda":
         raise ConfigError(
             f'{where}: train.engine: "fused" trains on CPUs, but train.backend = "cuda" leaves the batches on the GPU; '
@@ -482,7 +470,11 @@ def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
 
 def keys() -> list[str]:
     """All keys, as ``section.name``, in their order."""
-    return [f"{section}.{name}" for section in RunConfig.model_fields for name in _keys(section)]
+    return [
+        f"{section}.{name}"
+        for section in RunConfig.model_fields
+        for name in section_fields(RunConfig, section)
+    ]
 
 
 def free_on_resume() -> frozenset[str]:
@@ -508,7 +500,7 @@ def _flagged(flag: str) -> frozenset[str]:
     return frozenset(
         f"{section}.{name}"
         for section in RunConfig.model_fields
-        for name, field in _keys(section).items()
+        for name, field in section_fields(RunConfig, section).items()
         if flag in (field.json_schema_extra or {})
     )
 
@@ -527,8 +519,66 @@ def _override(tables: dict[str, Any], text: str) -> None:
         table[name] = parsed
 
 
-def _tolerant_numbers(tables: dict[str, Any]) -> dict[str, Any]:
-    """TOML's ``1`` where a float is meant is right; strict checking alone would refuse it."""
+def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Args:
+        kind: what the file is, such as "config", and ``example``, one to start from: for the error.
+
+    Raises:
+        ConfigError: it is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such {kind} file; {example} is one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def check_sections(model: type[Section], tables: dict[str, Any], where: str) -> None:
+    """Refuse a table that is no section of ``model``, and a value in the place of one.
+
+    Raises:
+        ConfigError: it begins with ``where`` and names the section.
+    """
+    for name, value in tables.items():
+        if name not in model.model_fields:
+            raise ConfigError(f"{where}: [{name}]: no such section{nearest_name(name, model.model_fields)}")
+        repeated = get_origin(model.model_fields[name].annotation) is list
+        kind, written = (list, f"[[{name}]]") if repeated else (dict, f"[{name}]")
+        if not isinstance(value, kind):
+            raise ConfigError(f"{where}: {name}: must be a section, {written}, got {value!r}")
+
+
+def validate_sections(model: type[S], tables: dict[str, Any], where: str) -> S:
+    """The settings in ``tables``, checked by the fields of ``model``.
+
+    Raises:
+        ConfigError: one line on the first wrong key; it begins with ``where``.
+    """
+    try:
+        return model.model_validate(_integers_as_floats(model, tables))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The end of a message on an unknown name: the nearest known one, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+
+
+def section_fields(model: type[Section], section: str) -> dict[str, FieldInfo]:
+    """The fields of a section by name; none where it takes any key."""
+    return getattr(model.model_fields[section].annotation, "model_fields", {})
+
+
+def _integers_as_floats(model: type[Section], tables: dict[str, Any]) -> dict[str, Any]:
+    """Strict checking refuses TOML's ``1`` where a float is meant, which is right: made a float here."""
 
     def widen(value: Any, annotation: Any) -> Any:
         if isinstance(value, list) and "float" in str(annotation):
@@ -538,39 +588,32 @@ def _tolerant_numbers(tables: dict[str, Any]) -> dict[str, Any]:
             return float(value)
         return value
 
-    return {
-        section: {k: widen(v, keys[k].annotation) if k in keys else v for k, v in table.items()}
-        for section, table in tables.items()
-        for keys in [_keys(section)]
-    }
+    def widened(section: str, table: Any) -> Any:
+        fields = section_fields(model, section)
+        if not fields:
+            return table
+        return {k: widen(v, fields[k].annotation) if k in fields else v for k, v in table.items()}
+
+    return {section: widened(section, table) for section, table in tables.items()}
 
 
-def _explain(error: ValidationError) -> str:
+def _first_problem(model: type[Section], error: ValidationError) -> str:
     """The first problem of a pydantic report as one line that begins with its key."""
     problem = error.errors()[0]
-    section, *rest = map(str, problem["loc"])
-    if problem["type"] == "value_error":  # ours, and begins with the key
-        return f"{section}.{problem['msg'].removeprefix('Value error, ')}"
-    if not rest:
-        rest = [next(name for name, field in _keys(section).items() if field.is_required())]
-    key = f"{section}.{rest[0]}"
+    section, *rest = map(str, problem["loc"] or [""])
+    if problem["type"] == "value_error":  # from a validator of ours, and begins with the key
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{section}.{message}" if section else message
+    fields = section_fields(model, section)
+    if not rest and problem["type"] == "missing":
+        rest = [next(name for name, field in fields.items() if field.is_required())]
+    key = ".".join([section, *rest[:1]])
     if problem["type"] == "extra_forbidden":
-        return f"{key}: no such key{_nearest(rest[0], _keys(section))}"
+        return f"{key}: no such key{nearest_name(rest[0], fields)}"
     if problem["type"] == "missing":
         return f"{key}: is required but not set"
     # A key that takes several types has a problem for each; together they say what it takes.
-    wishes = [
+    expected = [
         p["msg"][0].lower() + p["msg"][1:] for p in error.errors() if p["loc"][:2] == problem["loc"][:2]
     ]
-    return f"{key}: {' or '.join(dict.fromkeys(wishes))}, got {problem['input']!r}"
-
-
-def _keys(section: str) -> dict[str, Any]:
-    """The fields of a section, by name."""
-    fields: dict[str, Any] = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
-    return fields
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+    return f"{key}: {' or '.join(dict.fromkeys(expected))}, got {problem['input']!r}"

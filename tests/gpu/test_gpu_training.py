@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_lstm.jobs.mpiexec import mpiexec_command
 from hpc_lstm.market.store import StoreWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def job(folder: Path, store: Path, backend: str, share: float = 0.5, dropout: fl
 def run(*arguments: str, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hpc_lstm", *arguments]
     if ranks:
-        command = ["mpiexec", "-n", str(ranks), *command]
+        command = [*mpiexec_command(), "-n", str(ranks), *command]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     if check:
