@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from hpc_lstm.errors import ConfigError
 
@@ -25,10 +25,16 @@ else:
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
 LARGEST = 2**31
-# Ranks that do not average this often still meet, to learn that one of them was asked to stop.
-MEETING_STEPS = 64
+# Steps after which ranks that average less often still agree on loss and stopping.
+AGREE_STEPS = 64
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+# Flags of a setting, on its own field. It may differ when a run is resumed, as it does not change what is learned:
+FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
+# All clusters that train one model must agree on it: weights mean the same, and rounds are merged alike.
+SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
 
 
 class Section(BaseModel):
@@ -40,19 +46,30 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which prices, and how they become windows."""
 
-    store: str = Field(description="Path of the market store (HDF5); relative to the config file.")
+    store: str = Field(
+        description="Path of the market store (HDF5); relative to the config file.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
         ["close"],
         description='Model inputs: store columns, or `"log-returns"` / `"log-returns(COLUMN)"`, day over day.',
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str = Field(
         "close",
         description='What is forecast: a store column, or `"log-returns"` / `"log-returns(COLUMN)"`, '
         "the log return over the horizon (its forecast is turned back into a price for the metrics).",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    horizon: Positive = Field(1, description="Rows (trading days) from the window's last row to the target.")
-    window: Positive = Field(60, description="Rows (trading days) in one input window.")
+    horizon: Positive = Field(
+        1,
+        description="Rows (trading days) from the window's last row to the target.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
+    )
+    window: Positive = Field(
+        60, description="Rows (trading days) in one input window.", json_schema_extra=SHARED_BY_CLUSTERS
+    )
     split: list[Fraction] = Field(
         [0.7, 0.15, 0.15],
         min_length=3,
@@ -62,12 +79,14 @@ class DataConfig(Section):
     scaling: Literal["minmax", "standard"] = Field(
         "minmax",
         description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
     feature_range: list[float] = Field(
         [0.0, 1.0],
         min_length=2,
         max_length=2,
         description="Range that min-max scaling maps the train rows to.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
 
     shard: str = Field(
@@ -103,8 +122,8 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network: stacked LSTM layers with dropout, one dense output."""
 
-    layers: Positive = Field(2, description="LSTM layers.")
-    units: Positive = Field(64, description="Units of each LSTM layer.")
+    layers: Positive = Field(2, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS)
+    units: Positive = Field(64, description="Units of each LSTM layer.", json_schema_extra=SHARED_BY_CLUSTERS)
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
 
 
@@ -116,12 +135,14 @@ class TrainConfig(Section):
         description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
         "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
         "`auto` takes `keras` on GPUs, and `fused` on CPUs where it can.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(
         "auto",
         description="What scales and cuts the windows: NumPy on the host, or CUDA kernels on this rank's GPU. "
         "`auto` takes `cuda` where there is a GPU, PyCUDA and a compiler for the kernels, else `host`; "
         "the batches are the same, to the bit with min-max scaling, to the last bits with standard scaling.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     gpu_rows_share: float = Field(
         0.5,
@@ -130,12 +151,18 @@ class TrainConfig(Section):
         description="Share of a GPU's free memory that a rank's rows may take in the `cuda` backend, once for "
         "training and once for validation; rows that do not fit stay in pinned host memory, from where the "
         "kernels read them.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Arithmetic of the network; weights stay float32. On GPUs bfloat16 goes without cuDNN.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    epochs: Positive = Field(10, description="Passes over all train windows of all ranks together.")
+    epochs: Positive = Field(
+        10,
+        description="Passes over all train windows of all ranks together.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     batch_size: Positive = Field(64, description="Windows a step on one rank.")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="Update rule.")
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
@@ -151,6 +178,7 @@ class TrainConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Epochs without a better validation loss after which training stops; 0 off.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     min_delta: float = Field(
         0.0, ge=0, description="Least fall of the validation loss that counts as better."
@@ -170,9 +198,13 @@ class TrainConfig(Section):
         lt=LARGEST,
         description="CPU threads of a rank; 0: what Slurm was asked for, else the "
         "node's cores over its ranks.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(
-        10.0, gt=0, description="Seconds between progress lines when the output is no terminal."
+        10.0,
+        gt=0,
+        description="Seconds between progress lines when the output is no terminal.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
@@ -189,15 +221,20 @@ class AverageConfig(Section):
         "auto",
         description="How weights on GPUs are averaged: through host memory, by an MPI that takes GPU memory, or by "
         "NCCL, which wants a GPU for each rank; `auto` takes `mpi` where the MPI says it can, else `host`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
 class CheckpointConfig(Section):
     """How often the state of all ranks is written, and how much of it is kept."""
 
-    every: Positive | Literal["epoch"] = Field(500, description='Steps between checkpoints, or "epoch".')
+    every: Positive | Literal["epoch"] = Field(
+        500, description='Steps between checkpoints, or "epoch".', json_schema_extra=FREE_ON_RESUME
+    )
     keep: Positive = Field(
-        3, description="Newest checkpoints kept, beside the one of the best validation loss."
+        3,
+        description="Newest checkpoints kept, beside the one of the best validation loss.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
@@ -208,22 +245,31 @@ class StorageConfig(Section):
         "",
         description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
         "Checkpoints lie under `<url>/<name of the run directory>/checkpoints/`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     endpoint_url: str = Field(
-        "", description="Address of an S3 server other than AWS, such as Ceph or MinIO."
+        "",
+        description="Address of an S3 server other than AWS, such as Ceph or MinIO.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    sse: Literal["", "AES256", "aws:kms"] = Field("", description="Server-side encryption asked of S3.")
+    sse: Literal["", "AES256", "aws:kms"] = Field(
+        "", description="Server-side encryption asked of S3.", json_schema_extra=FREE_ON_RESUME
+    )
     sse_kms_key: str = Field(
         "",
         description='Name, alias or ARN of the key of `sse = "aws:kms"`; empty: the one that AWS keeps for S3.',
+        json_schema_extra=FREE_ON_RESUME,
     )
     max_failures: Positive = Field(
-        3, description="Checkpoints in a row that may fail to upload before the run is stopped."
+        3,
+        description="Checkpoints in a row that may fail to upload before the run is stopped.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     timeout_s: float = Field(
         120.0,
         gt=0,
         description="Seconds that one object may take, retries included, before it counts as failed.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
     @model_validator(mode="after")
@@ -266,7 +312,7 @@ class SyncConfig(Section):
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
         description="Name of the run that they share; empty: that of the run directory.",
     )
-    expected: Positive = Field(1, description="Clusters that take part.")
+    expected: Positive = Field(1, description="Clusters that take part.", json_schema_extra=FREE_ON_RESUME)
     every: int = Field(
         4, ge=0, lt=LARGEST, description="Averages between two rounds; 0: only one, at the end."
     )
@@ -275,33 +321,55 @@ class SyncConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Clusters without which no round closes; 0: more than half of `expected`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     deadline_s: float = Field(
-        600.0, ge=0, description="Seconds that a cluster waits for the others before a quorum is enough."
+        600.0,
+        ge=0,
+        description="Seconds that a cluster waits for the others before a quorum is enough.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     late: Literal["fold", "drop"] = Field(
         "fold",
         description="What becomes of a change that comes after its round has closed: added to the next, or dropped.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     outer: Literal["average", "nesterov"] = Field(
         "average",
         description="How a round's changes become new weights: their mean by samples, or a step of SGD with "
         "Nesterov momentum along it (DiLoCo).",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    outer_lr: float = Field(0.7, gt=0, description='Learning rate of `outer = "nesterov"`.')
-    outer_momentum: float = Field(0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.')
-    overlap: bool = Field(False, description="Train on while a round closes, and add its outcome then.")
+    outer_lr: float = Field(
+        0.7, gt=0, description='Learning rate of `outer = "nesterov"`.', json_schema_extra=SHARED_BY_CLUSTERS
+    )
+    outer_momentum: float = Field(
+        0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.', json_schema_extra=SHARED_BY_CLUSTERS
+    )
+    overlap: bool = Field(
+        False,
+        description="Train on while a round closes, and add its outcome then.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     payload: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Numbers in what a cluster brings: bfloat16 has half the bytes; what rounding leaves over goes "
         "into the next round.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    keep: int = Field(4, ge=2, lt=LARGEST, description="Newest rounds whose vectors stay in the store.")
+    keep: int = Field(
+        4,
+        ge=2,
+        lt=LARGEST,
+        description="Newest rounds whose vectors stay in the store.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     lease_s: float = Field(
         60.0,
         ge=1,
         description="Seconds of silence after which the earlier owner of `cluster` is taken for dead, where it "
         "cannot be told otherwise.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
     @model_validator(mode="after")
@@ -321,37 +389,6 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     storage: StorageConfig = StorageConfig()
     sync: SyncConfig = SyncConfig()
-
-
-# Keys that may differ between a run and its resumption: they do not change what is computed.
-FREE_ON_RESUME = frozenset(
-    {
-        "data.store",
-        "train.epochs",
-        "train.patience",
-        "train.backend",
-        "train.gpu_rows_share",
-        "train.threads",
-        "average.transport",
-        "train.log_every_s",
-        "checkpoint.every",
-        "checkpoint.keep",
-        "storage.url",
-        "storage.endpoint_url",
-        "storage.sse",
-        "storage.sse_kms_key",
-        "storage.max_failures",
-        "storage.timeout_s",
-        "sync.expected",
-        "sync.quorum",
-        "sync.deadline_s",
-        "sync.late",
-        "sync.overlap",
-        "sync.payload",
-        "sync.keep",
-        "sync.lease_s",
-    }
-)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -436,19 +473,42 @@ def get(config: RunConfig, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys, as ``section.name``, in which two runs differ and that a resumption may not change."""
-    keys = [f"{section}.{name}" for section in RunConfig.model_fields for name in _keys(section)]
-    return [key for key in keys if key not in FREE_ON_RESUME and get(old, key) != get(new, key)]
+def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
+    """Keys, as ``section.name``, in which two runs differ, each with its old and new value."""
+    return [(key, get(old, key), get(new, key)) for key in keys() if get(old, key) != get(new, key)]
+
+
+def keys() -> list[str]:
+    """All keys, as ``section.name``, in their order."""
+    return [f"{section}.{name}" for section in RunConfig.model_fields for name in _keys(section)]
+
+
+def free_on_resume() -> frozenset[str]:
+    """Keys that may differ when a run is resumed."""
+    return _flagged("free_on_resume")
+
+
+def shared_by_clusters() -> frozenset[str]:
+    """Keys on which all clusters that train one model must agree."""
+    return _flagged("shared_by_clusters")
 
 
 def digest(config: RunConfig) -> str:
-    """SHA-256 of the settings that must agree between runs that share a state."""
+    """SHA-256 of the settings that a resumption may not change."""
     tables = config.model_dump()
-    for key in FREE_ON_RESUME:
+    for key in free_on_resume():
         section, name = key.split(".")
         del tables[section][name]
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def _flagged(flag: str) -> frozenset[str]:
+    return frozenset(
+        f"{section}.{name}"
+        for section in RunConfig.model_fields
+        for name, field in _keys(section).items()
+        if flag in (field.json_schema_extra or {})
+    )
 
 
 def _override(tables: dict[str, Any], text: str) -> None:

@@ -106,7 +106,7 @@ def test_ranks_share_a_gpu_resume_and_evaluate(tmp_path: Path, store: Path, rank
     first = json.loads((folder / "metrics.json").read_text())
     assert first["ranks"] == ranks
     more = run("train", config, "--set", "train.epochs=3", "--run-dir", str(folder), "--resume", ranks=ranks)
-    assert "going on from the checkpoint" in more.stdout + more.stderr + log(folder)
+    assert "resuming from the checkpoint" in more.stdout + more.stderr + log(folder)
     steps = [step for step, _ in losses(folder)]
     assert steps == sorted(set(steps)), "a gap or a double entry"
     run("evaluate", str(folder), ranks=ranks)
