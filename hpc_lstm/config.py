@@ -501,7 +501,7 @@ def _flagged(flag: str) -> frozenset[str]:
         f"{section}.{name}"
         for section in RunConfig.model_fields
         for name, field in section_fields(RunConfig, section).items()
-        if flag in (field.json_schema_extra or {})
+        if isinstance(field.json_schema_extra, dict) and flag in field.json_schema_extra
     )
 
 
