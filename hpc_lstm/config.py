@@ -57,12 +57,13 @@ class DataConfig(Section):
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
         ["close"],
-        description='Model inputs: store columns, or `"log-returns"` / `"log-returns(COLUMN)"`, day over day.',
+        description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
+        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. See [features](features.md).',
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str = Field(
         "close",
-        description='What is forecast: a store column, or `"log-returns"` / `"log-returns(COLUMN)"`, '
+        description='What is forecast: `"NAME"`, a store column, or `"log-returns(NAME)"` (`"log-returns"`: of close), '
         "the log return over the horizon (its forecast is turned back into a price for the metrics).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def plot_prices(
     """
     path = Path(path)
     figures.check_suffix(path)
-    from hpc_lstm.features import moving_averages
+    from hpc_lstm.features.ema import exponential_moving_average
+    from hpc_lstm.features.sma import simple_moving_average
     from hpc_lstm.market.store import MarketStore
 
     with figures.styled():
@@ -57,7 +59,10 @@ def plot_prices(
             prices = market.rows(start, stop)[:, market.column(column)]
             dates = market.dates(start, stop).astype(f"datetime64[{market.date_unit}]")
         averages: dict[str, np.ndarray] = {}
-        for kind, lengths, average in (("SMA", sma, moving_averages.sma), ("EMA", ema, moving_averages.ema)):
+        for kind, lengths, average in (
+            ("SMA", sma, partial(simple_moving_average, whole=True)),
+            ("EMA", ema, exponential_moving_average),
+        ):
             for length in lengths:
                 if length > len(prices):
                     raise InputError(

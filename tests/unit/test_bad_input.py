@@ -323,6 +323,24 @@ CASES = [
         ["data.features", '"clos"', '"close"'],
         data(STORE + '\nfeatures = ["clos"]'),
     ),
+    Case(
+        "feature of another kind",
+        TRAIN,
+        ["data.features", '"smma"', '"sma(NAME, length)"'],
+        data(STORE + '\nfeatures = ["smma(close, 5)"]'),
+    ),
+    Case(
+        "feature without its length",
+        TRAIN,
+        ["data.features", '"ema(close)"', '"ema(close, 20)"'],
+        data(STORE + '\nfeatures = ["ema(close)"]'),
+    ),
+    Case(
+        "target without a price",
+        TRAIN,
+        ["data.target", '"sma(close, 5)"', "log-returns(NAME)"],
+        data(STORE + '\ntarget = "sma(close, 5)"'),
+    ),
     Case("feature twice", TRAIN, ["data.features", "twice"], data(STORE + '\nfeatures = ["close", "close"]')),
     Case("target unknown", TRAIN, ["data.target", '"open"', "close"], data(STORE + '\ntarget = "open"')),
     Case(
