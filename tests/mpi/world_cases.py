@@ -58,15 +58,15 @@ def case_all_ranks_take_one_engine(world: World) -> None:
     from hpc_lstm.model.engines import registry as engine
 
     config = parse({"data": {"store": "none"}}, "test")
-    assert engine.choose(config, world=world) == "fused"
+    assert engine.choose_engine(config, world=world).name == "fused"
     kept = dict(os.environ)
     if world.rank == 1:
         os.environ |= {"PATH": "/nowhere", "HPC_LSTM_CACHE": "/nowhere"}
         os.environ.pop("CC", None)
-    assert engine.choose(config, world=world) == "keras"
+    assert engine.choose_engine(config, world=world).name == "keras"
     fused = parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
     with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found') as caught:
-        engine.choose(fused, world=world)
+        engine.choose_engine(fused, world=world)
     assert caught.value.quiet == (world.rank != 0)
     os.environ |= kept
 
