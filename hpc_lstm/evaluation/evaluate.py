@@ -69,7 +69,7 @@ def evaluate(
         if prepared.index.total(part) == 0:
             notes.append(f"There is no {part} part: its share in data.split gives it no window.")
             continue
-        windows = prepared.validation if part == "validation" else prepared.load(part)
+        windows = prepared.validation if part == "validation" else prepared.load_windows(part)
         errors = _part_errors(predict, windows, prepared, reference, batch_size).reduce(world)
         sums[part] = errors
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
@@ -106,7 +106,7 @@ def evaluate_run(
     from hpc_lstm.market.staging import staged
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.parallel import gpu
-    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess import backends, prepare
 
     own_gpu = gpu.claim(world)
     trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
@@ -119,7 +119,7 @@ def evaluate_run(
     with world.raise_on_all(lambda: MarketStore(place)) as store:
         symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})
-        backend = world.raise_on_all(lambda: prepare.backend_here(trained.config.train, own_gpu))
+        backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
         prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
     if store_path is None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.features.columns import ModelColumns
+from hpc_lstm.preprocess.backend import Batch, ResidentRows
 from hpc_lstm.preprocess.reading import read_column
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Windows:
     """The windows of a slice, numbered from 0.
 
     Args:
-        rows: the slice's rows, scaled, as a backend's ``read`` gave them.
+        rows: the slice's rows, scaled, as a backend read them.
         symbols: int64 [U], places of the index's symbols in ``Scaler.symbols``.
     """
 
@@ -52,7 +53,7 @@ class Windows:
         window: int,
         horizon: int,
         symbols: np.ndarray,
-        rows: Any,
+        rows: ResidentRows,
     ) -> None:
         self.part, self.window, self.horizon, self.features = part, window, horizon, len(columns.features)
         self._store, self._rows = store, rows
@@ -65,7 +66,7 @@ class Windows:
     def __len__(self) -> int:
         return self.part.windows
 
-    def batch(self, numbers: np.ndarray) -> tuple[Any, Any]:
+    def batch(self, numbers: np.ndarray) -> Batch:
         """Copy windows out.
 
         Args:
@@ -79,18 +80,18 @@ class Windows:
         self._check(numbers)
         return self._rows.batch(numbers)
 
-    def next_batch(self, order: TrainOrder, steps: int) -> tuple[Any, Any]:
-        """The next ``steps`` batches of ``order``: as ``batch(order.take(steps))``."""
-        return self._rows.next_batch(order, steps)
+    def next_batch(self, sampler: ShuffledSampler, steps: int) -> Batch:
+        """The next ``steps`` batches of ``sampler``: as ``batch(sampler.take(steps))``."""
+        return self._rows.next_batch(sampler, steps)
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""
         self._rows.used_by(result)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the rows lie, in words."""
-        return self._rows.place
+        return self._rows.location
 
     @property
     def waited_ns(self) -> int:
@@ -133,7 +134,7 @@ class Windows:
         return self._rows.nbytes + sum(array.nbytes for array in held if array is not None)
 
     def close(self) -> None:
-        """Let go of the rows and of what an engine may still hold of them."""
+        """Release the rows and what an engine may still hold of them."""
         self._rows.close()
 
     def _segment(self, numbers: np.ndarray) -> np.ndarray:

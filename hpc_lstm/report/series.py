@@ -49,7 +49,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
     """
     from hpc_lstm.evaluation.evaluate import price_forecast
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess import backends, prepare
 
     scaler = trained.scaler
     name = scaler.symbols[0] if symbol is None else symbol
@@ -60,13 +60,13 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
                 f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
             )
         data = trained.config.data.model_copy(update={"symbols": [name]})
-        backend = prepare.backend_here(trained.config.train, None)
+        backend = backends.backend_for_trained_run(trained.config.train, None)
         prepared = prepare.prepare(store, data, World(), backend, scaler=scaler)
         if prepared.index.total(part) == 0:
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
             )
-        windows = prepared.load(part)
+        windows = prepared.load_windows(part)
         dates, actual, model, last = [], [], [], []
         for start in range(0, len(windows), BATCH_SIZE):
             numbers = np.arange(start, min(start + BATCH_SIZE, len(windows)), dtype=np.int64)

@@ -31,7 +31,7 @@ def describe(training: Training) -> None:
     if training.gpu is not None:
         log.info(f"GPU: {training.gpu.describe()}")
     if training.backend_name == "cuda":
-        log.info(f"rows to train on: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.place}")
+        log.info(f"rows to train on: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.location}")
     if data.skipped:
         few = ", ".join(data.skipped[:5]) + (", ..." if len(data.skipped) > 5 else "")
         log.info(f"left out, too short for a train window: {len(data.skipped):,} symbols ({few})")

@@ -31,8 +31,8 @@ from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import device_sum
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import History
 from hpc_lstm.timing import clocks
@@ -112,13 +112,13 @@ class Training:
             place = staged(config.data.store, world)
             self.store = world.raise_on_all(lambda: MarketStore(place))
             self.parts.callback(self.store.close)
-            backend = world.raise_on_all(lambda: prepare.training_backend(settings, own_gpu))
+            backend = world.raise_on_all(lambda: backends.backend_for_training(settings, own_gpu))
             self.data = prepare.prepare(self.store, config.data, world, backend)
             self.parts.callback(self.data.close)
         self.backend_name = backend.name
         name = engines.choose(config, threads=self.threads, world=world)
         self.engine = engines.create(config, rank=world.rank, threads=self.threads, name=name)
-        self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
+        self.order = ShuffledSampler(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = schedule.plan(config, self.data.index.total("train"), world.size)
         on_gpu = bool(self.engine.device_vectors(moments=False))
         on_device = device_sum(

@@ -15,7 +15,7 @@ from hpc_lstm.evaluation.evaluate import comparison_table, evaluate, evaluate_ru
 from hpc_lstm.evaluation.metrics import METHODS
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess import backends, prepare
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def store_path(tmp_path: Path) -> Path:
 def measure(predict, path: Path, world: World | None = None, **more) -> dict:
     world = world or World()
     with MarketStore(path) as store:
-        prepared = prepare.prepare(store, settings(path, **more), world, prepare.backend("host"))
+        prepared = prepare.prepare(store, settings(path, **more), world, backends.create_backend("host"))
         return evaluate(predict, prepared, world, batch_size=64)
 
 
@@ -44,7 +44,7 @@ def test_log_return_of_zero_is_exactly_persistence(store_path: Path) -> None:
     world = World()
     data = settings(store_path, target="log-returns", scaling="standard")
     with MarketStore(store_path) as store:
-        prepared = prepare.prepare(store, data, world, prepare.backend("host"))
+        prepared = prepare.prepare(store, data, world, backends.create_backend("host"))
         prepared.scaler.shift[:, -1] = 0.0
         metrics = evaluate(lambda inputs: np.zeros(len(inputs), np.float32), prepared, world)
     assert metrics["test"]["model"] == metrics["test"]["persistence"]
@@ -81,7 +81,7 @@ def test_a_model_that_knows_the_target_is_perfect(store_path: Path) -> None:
     line = write_store(store_path.with_name("line.h5"), {"AAA": 50 + 0.25 * np.arange(200)})
     with MarketStore(line) as store:
         world = World()
-        prepared = prepare.prepare(store, settings(line), world, prepare.backend("host"))
+        prepared = prepare.prepare(store, settings(line), world, backends.create_backend("host"))
         step = np.float32(0.25 * prepared.scaler.scale[0, 0])
         metrics = evaluate(lambda inputs: inputs[:, -1, 0] + step, prepared, world)
     for method in ("model", "drift"):
