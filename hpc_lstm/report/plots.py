@@ -17,7 +17,7 @@ from hpc_lstm.report import figures
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
 from hpc_lstm.runs import directory
-from hpc_lstm.timing.spans import Timing, load_timing
+from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
@@ -105,18 +105,6 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
         )
     with figures.styled():
         figures.save(history_figure(entries), path)
-
-
-def plot_timing(run_dir: str | Path, path: str | Path) -> None:
-    """Write each rank's time by phase as stacked bars.
-
-    Raises:
-        InputError: the run has no timing, or as ``plot_prices``.
-    """
-    path = Path(path)
-    figures.check_suffix(path)
-    with figures.styled():
-        figures.save(timing_figure(load_timing(run_dir)), path)
 
 
 def prices_figure(
