@@ -47,7 +47,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
-    from hpc_lstm.evaluation.evaluate import price_forecast
+    from hpc_lstm.evaluation.prices import forecast_prices
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import backends, prepare
 
@@ -73,12 +73,10 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             inputs, _ = windows.batch(numbers)
             prices = windows.prices(numbers)
             output = trained.predict(inputs)
-            model.append(
-                price_forecast(output, prices.symbol, prices.anchor, scaler, prepared.columns.target)
-            )
+            model.append(forecast_prices(output, prices.symbol, prices.last, scaler, prepared.columns.target))
             dates.append(prices.date)
             actual.append(prices.actual)
-            last.append(prices.anchor)
+            last.append(prices.last)
         when = np.concatenate(dates).astype(f"datetime64[{store.date_unit}]")
     return ForecastSeries(
         name, part, data.horizon, when, np.concatenate(actual), np.concatenate(model), np.concatenate(last)

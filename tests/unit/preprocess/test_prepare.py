@@ -132,7 +132,7 @@ def check_part(store: MemoryStore, data: DataConfig, part: str, windows: list[An
     np.testing.assert_allclose(np.concatenate([f[1] for f in found]), targets, rtol=1e-6, atol=2e-6)
     assert all(f[0].dtype == f[1].dtype == np.float32 for f in found)
     facts = [w.prices(np.arange(len(w))) for w in windows]
-    together = [tuple(row) for p in facts for row in zip(p.symbol, p.anchor, p.actual, p.date, strict=True)]
+    together = [tuple(row) for p in facts for row in zip(p.symbol, p.last, p.actual, p.date, strict=True)]
     assert together == prices
 
 
@@ -318,6 +318,23 @@ def test_a_given_scaler_is_used_and_places_its_symbols() -> None:
     _, targets = again.validation.batch(numbers)
     actual = fitted.scaler.inverse_target(targets[:, 0], again.validation.prices(numbers).symbol)
     np.testing.assert_allclose(actual, again.validation.prices(numbers).actual, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("lookback", [0, 4, 60])
+def test_prices_before_a_window_do_not_depend_on_the_ranks(ranks: int, lookback: int) -> None:
+    store = MemoryStore([40, 9, 25])
+    everyone = prepare(store, config(window=2, horizon=3), ranks)
+    for part in ("train", "validation"):
+        windows = [getattr(prepared, part) for prepared in everyone]
+        found = [w.prices(np.arange(len(w)), lookback) for w in windows]
+        histories = np.concatenate([prices.history for prices in found])
+        rows = np.concatenate([prices.date for prices in found]) - 10_000 - 3  # of the windows' last rows
+        for history, row in zip(histories, rows, strict=True):
+            start = store.offsets[np.searchsorted(store.offsets, row, side="right") - 1]
+            known = store.values[max(start, row - lookback) : row + 1, COLUMNS.index("close")]
+            np.testing.assert_array_equal(history[-len(known) :], known)
+            assert np.isnan(history[: -len(known)]).all()
 
 
 def test_a_scaler_of_other_columns_or_symbols_is_refused() -> None:
