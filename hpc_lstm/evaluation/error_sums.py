@@ -92,7 +92,7 @@ class ErrorSums:
         """Add windows.
 
         Args:
-            symbol: int [B], below S; windows of a symbol stand together.
+            symbol: int [B], below S; windows of a symbol are adjacent.
             last, actual: float64 [B], prices of the window's last row and of its target row.
             dates: int64 [B], dates of the target rows.
             forecasts: float64 [B] of each method.
@@ -125,13 +125,13 @@ class ErrorSums:
     def reduce(self, world: World) -> PartErrors:
         """The sums over all ranks; collective."""
         counts, sums = world.allreduce_sum(self._counts.copy()), world.allreduce_sum(self._sums.copy())
-        # Dates differ among ranks: each adds its sums at the places of its own dates among all ranks' dates.
-        mine, place = np.unique(np.concatenate([np.empty(0, np.int64), *self._dates]), return_inverse=True)
+        # Ranks have different dates: each adds its sums where its own dates are among those of all ranks.
+        mine, index = np.unique(np.concatenate([np.empty(0, np.int64), *self._dates]), return_inverse=True)
         dates = np.unique(np.concatenate(world.allgather(mine)))
         by_date = np.zeros((2, dates.size))
         here = np.searchsorted(dates, mine)
-        by_date[0, here] = np.bincount(place, np.concatenate([np.empty(0), *self._differentials]), mine.size)
-        by_date[1, here] = np.bincount(place, minlength=mine.size)
+        by_date[0, here] = np.bincount(index, np.concatenate([np.empty(0), *self._differentials]), mine.size)
+        by_date[1, here] = np.bincount(index, minlength=mine.size)
         by_date = world.allreduce_sum(by_date)
         squared, absolute, relative, hits = sums
         windows, nonzero = counts

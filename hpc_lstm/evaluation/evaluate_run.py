@@ -47,10 +47,10 @@ def evaluate_run(
     before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
     if store_path is not None:
-        place = world.raise_on_all(lambda: expanded(store_path).absolute())
-        data = data.model_copy(update={"store": str(place)})
-    place = staged(data.store, world)
-    with world.raise_on_all(lambda: MarketStore(place)) as store:
+        given = world.raise_on_all(lambda: expanded(store_path).absolute())
+        data = data.model_copy(update={"store": str(given)})
+    path = staged(data.store, world)
+    with world.raise_on_all(lambda: MarketStore(path)) as store:
         symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})
         backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))

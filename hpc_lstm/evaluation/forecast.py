@@ -31,7 +31,7 @@ class Forecast:
         prices: float64 [N], in price units.
         persistence: float64 [N], the last price: what the forecast has to beat.
         errors: float64 [N], typical (root mean square) error in price units; NaN where it is not known.
-        notes: sentences that tell how to read the numbers.
+        notes: sentences on how to read the numbers.
     """
 
     symbol: str
@@ -80,7 +80,7 @@ def predict_symbol(
     data = trained.config.data
     with MarketStore(store or data.store) as market:
         number = market.symbol(symbol)
-        place = int(trained.scaler.select([symbol])[0])
+        scaler_index = int(trained.scaler.select([symbol])[0])
         columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
         first, stop = (int(row) for row in market.offsets[number : number + 2])
         needed = data.window + (data.horizon - 1 if steps > 1 else 0)
@@ -93,7 +93,9 @@ def predict_symbol(
         rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
-    prices = forecast_recursively(rows, price, _forecaster(trained, columns, place), data.horizon, steps)
+    prices = forecast_recursively(
+        rows, price, _forecaster(trained, columns, scaler_index), data.horizon, steps
+    )
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
     held = [column.name for column in columns.features if column.number != price]
     if steps > 1 and held:
@@ -152,11 +154,11 @@ def forecast_recursively(
 
 
 def _forecaster(
-    trained: TrainedRun, columns: ModelColumns, place: int
+    trained: TrainedRun, columns: ModelColumns, scaler_index: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The network as ``forecast_recursively`` calls it; ``place`` is the symbol's in the scaler."""
+    """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
     scaler, window = trained.scaler, trained.config.data.window
-    scale, shift = scaler.scale[place, :-1], scaler.shift[place, :-1]
+    scale, shift = scaler.scale[scaler_index, :-1], scaler.shift[scaler_index, :-1]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
         features = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :-1]
@@ -164,7 +166,7 @@ def _forecaster(
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
         return forecast_prices(
-            trained.predict(inputs), np.full(len(ends), place), last, scaler, columns.target
+            trained.predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
         )
 
     return forecast

@@ -24,7 +24,7 @@ class Metric:
         title, unit: what tables call it.
         form: how tables format it.
         width: of its column in text.
-        measure: (errors, mean absolute change in training float64 [S], place of the method) to the number; NaN where
+        measure: (errors, mean absolute change in training float64 [S], index of the method) to the number; NaN where
             it is not defined.
         factor: what tables multiply it by.
     """
@@ -87,9 +87,9 @@ def method_metrics(errors: PartErrors, scale: np.ndarray, method: str) -> dict[s
         scale: float64 [S], ``TrainChanges.mean_absolute`` of the same symbols.
         method: one of ``errors.methods``.
     """
-    place = errors.methods.index(method)
+    index = errors.methods.index(method)
     with np.errstate(over="ignore", invalid="ignore"):
-        return {metric.key: finite(metric.measure(errors, scale, place)) for metric in METRICS}
+        return {metric.key: finite(metric.measure(errors, scale, index)) for metric in METRICS}
 
 
 def part_metrics(errors: PartErrors, train: TrainChanges, horizon: int, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def forecast_prices(
 
     Args:
         scaled: float32 [B], the output.
-        symbol: int [B], places in ``scaler.symbols``.
+        symbol: int [B], indices into ``scaler.symbols``.
         last: float64 [B], prices of the windows' last rows.
         target: what was forecast.
     """

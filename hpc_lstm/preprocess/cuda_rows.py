@@ -77,12 +77,12 @@ class CudaRows:
         for pieces, offsets, values in read_values(store, part, columns):
             for piece, begin in zip(pieces, offsets[:-1], strict=True):
                 rows = values[begin : begin + piece.stop - piece.start]
-                place = int(self._base[piece.segment]) + piece.start - int(part.first[piece.segment])
+                at = int(self._base[piece.segment]) + piece.start - int(part.first[piece.segment])
                 if host is not None:
-                    host[place : place + len(rows)] = rows
+                    host[at : at + len(rows)] = rows
                 elif piece is pieces[0]:
-                    # Segments of a batch lie below each other there as here: one copy.
-                    self._device.stream_in(self._rows.pointer + 8 * shape[1] * place, values)
+                    # The pieces of a batch are adjacent on the device as they are here: one copy.
+                    self._device.stream_in(self._rows.pointer + 8 * shape[1] * at, values)
         self._device.drop_staging()
         self._resident: Resident | None = None
         self._slots: list[_Slot] = []
@@ -177,7 +177,7 @@ class CudaRows:
         return inputs, targets
 
     def _next_slot(self, windows: int) -> _Slot:
-        """Memory for ``windows`` windows that nobody reads any more."""
+        """Memory for ``windows`` windows, once the engine has read what is in it."""
         if len(self._slots) < SLOTS:
             self._slots.append(self._new_slot(windows))
             self._turn = len(self._slots) - 1

@@ -1,6 +1,6 @@
 """What a backend computes, in NumPy: the host backend's arithmetic, and the reference for the kernels.
 
-Rows of several symbols stand below each other; ``offsets`` int64 [k+1] say where each begins: rows
+Rows of several symbols are concatenated; ``offsets`` int64 [k+1] say where each begins: symbol i has rows
 offsets[i]..offsets[i+1], at least one.
 """
 

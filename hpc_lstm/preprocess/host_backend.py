@@ -74,10 +74,12 @@ class HostRows:
             for piece, begin in zip(pieces, offsets[:-1], strict=True):
                 rows = scaled[begin : begin + piece.stop - piece.start]
                 first, count = int(part.first[piece.segment]), int(part.count[piece.segment])
-                place, edge = piece.start - first, int(self._edges[piece.segment])
+                # Rows are numbered from the segment's first; in memory a segment of n windows has n + window - 1 rows,
+                # and its targets begin with the first window's.
+                start, edge = piece.start - first, int(self._edges[piece.segment])
                 base = edge + piece.segment * (window - 1)
-                _put(self._rows, base, count + window - 1, place, rows[:, :-1])
-                _put(self._targets, edge, count, place - window - self._horizon + 1, rows[:, -1:])
+                _copy_overlap(self._rows, base, count + window - 1, start, rows[:, :-1])
+                _copy_overlap(self._targets, edge, count, start - window - self._horizon + 1, rows[:, -1:])
 
     def batch(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Windows ``numbers`` [..., B]: inputs float32 [..., B, T, F] and targets float32 [..., B, 1]."""
@@ -111,8 +113,8 @@ class HostRows:
         """Nothing to release."""
 
 
-def _put(target: np.ndarray, base: int, length: int, place: int, rows: np.ndarray) -> None:
-    """Copy those of ``rows`` that fall into places 0..length, the first of them being ``place``."""
-    low, high = max(0, place), min(length, place + len(rows))
+def _copy_overlap(target: np.ndarray, base: int, length: int, start: int, rows: np.ndarray) -> None:
+    """Copy ``rows``, numbered from ``start``, to ``target[base:]`` as far as their numbers are in 0..length."""
+    low, high = max(0, start), min(length, start + len(rows))
     if low < high:
-        target[base + low : base + high] = rows[low - place : high - place]
+        target[base + low : base + high] = rows[low - start : high - start]

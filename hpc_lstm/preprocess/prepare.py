@@ -61,14 +61,14 @@ class _Loader:
     """What reads and scales this rank's windows of a part.
 
     Attributes:
-        places: int64 [U], places of the index's symbols in ``scaler.symbols``.
+        indices: int64 [U], of the index's symbols into ``scaler.symbols``.
     """
 
     store: MarketStore
     index: WindowIndex
     columns: ModelColumns
     scaler: Scaler
-    places: np.ndarray
+    indices: np.ndarray
     world: World
     backend: Backend
 
@@ -80,8 +80,8 @@ class _Loader:
         window, horizon = self.index.window, self.index.horizon
         if rows is None:
             rows = self.backend.read_rows(self.store, share, self.columns, window, horizon)
-        rows.scale(self.scaler.scale[self.places], self.scaler.shift[self.places])
-        return Windows(self.store, share, self.columns, window, horizon, self.places, rows)
+        rows.scale(self.scaler.scale[self.indices], self.scaler.shift[self.indices])
+        return Windows(self.store, share, self.columns, window, horizon, self.indices, rows)
 
 
 def prepare(
@@ -109,8 +109,8 @@ def prepare(
         rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, fit))
         scaler = fit.combine(names, data.feature_range, world)
     known = scaler
-    places = world.raise_on_all(lambda: _places_in_scaler(known, columns, names))
-    loader = _Loader(store, index, columns, known, places, world, backend)
+    indices = world.raise_on_all(lambda: _indices_into_scaler(known, columns, names))
+    loader = _Loader(store, index, columns, known, indices, world, backend)
     return Prepared(
         scaler=known,
         index=index,
@@ -160,7 +160,7 @@ def _fitted_rows(
     return rows
 
 
-def _places_in_scaler(known: Scaler, columns: ModelColumns, names: list[str]) -> np.ndarray:
+def _indices_into_scaler(known: Scaler, columns: ModelColumns, names: list[str]) -> np.ndarray:
     if known.columns != columns.names:
         raise InputError(
             f"the scaler has the columns {', '.join(known.columns)}, but data.features and data.target are "

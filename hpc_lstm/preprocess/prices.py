@@ -19,7 +19,7 @@ class Prices:
     """Prices around B windows, in the target's price column.
 
     Attributes:
-        symbol: int64 [B], places in ``Scaler.symbols``.
+        symbol: int64 [B], indices into ``Scaler.symbols``.
         history: float64 [B, lookback + 1], up to each window's last row, which comes last; NaN before a symbol's
             first row.
         actual: float64 [B], of the target row.
@@ -41,7 +41,7 @@ class SlicePrices:
     """The prices around all windows of a slice, read from the store.
 
     Args:
-        column: place of the price column among the store's.
+        column: index of the price column among the store's.
         lookback: rows before a window's last row that ``history`` holds.
     """
 
@@ -54,24 +54,24 @@ class SlicePrices:
         stop = last + part.count + horizon
         self._prices = read_column(store, start, stop, column)
         self._rows_before = last - start
-        # Segments stand below each other: where in them is the last row of each segment's first window?
+        # The segments are concatenated: index in ``_prices`` of the last row of each segment's first window.
         self._base = np.concatenate([[0], np.cumsum(stop - start)])[:-1] + self._rows_before
         targets = zip((last + horizon).tolist(), stop.tolist(), strict=True)
         self._dates = np.concatenate([np.empty(0, np.int64), *(store.dates(*rows) for rows in targets)])
 
     def around(
-        self, numbers: np.ndarray, segment: np.ndarray, place: np.ndarray, symbol: np.ndarray
+        self, numbers: np.ndarray, segment: np.ndarray, within: np.ndarray, symbol: np.ndarray
     ) -> Prices:
         """Prices around B windows.
 
         Args:
             numbers: int64 [B], windows of the slice.
-            segment, place: int64 [B], each one's segment and its place among the segment's windows.
-            symbol: int64 [B], places in ``Scaler.symbols``.
+            segment, within: int64 [B], each one's segment, and its number among the segment's windows.
+            symbol: int64 [B], indices into ``Scaler.symbols``.
         """
-        row = self._base[segment] + place
+        row = self._base[segment] + within
         age = np.arange(self.lookback, -1, -1)
-        known = age <= (self._rows_before[segment] + place)[:, None]
+        known = age <= (self._rows_before[segment] + within)[:, None]
         history = np.where(known, self._prices[np.maximum(row[:, None] - age, 0)], np.nan)
         return Prices(symbol, history, self._prices[row + self._horizon], self._dates[numbers])
 

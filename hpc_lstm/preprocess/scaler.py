@@ -51,7 +51,7 @@ class Scaler:
 
         Args:
             scaled: [...] scaled values.
-            symbol: place in ``symbols`` of each, or of all.
+            symbol: index into ``symbols`` of each value, or of all.
 
         Returns:
             float64 [...].
@@ -59,19 +59,19 @@ class Scaler:
         return (np.asarray(scaled, np.float64) - self.shift[symbol, -1]) / self.scale[symbol, -1]
 
     def select(self, names: Sequence[str]) -> np.ndarray:
-        """Places of ``names`` in ``symbols``, int64.
+        """Indices of ``names`` into ``symbols``, int64.
 
         Raises:
             InputError: a symbol that was not scaled.
         """
-        places = {name: place for place, name in enumerate(self.symbols)}
+        indices = {name: index for index, name in enumerate(self.symbols)}
         for name in names:
-            if name not in places:
+            if name not in indices:
                 raise InputError(
                     f"symbol {name}: the run was not trained on it, so its scaling is not known; "
                     f"name symbols of the run in data.symbols ({', '.join(self.symbols[:5])}, ...)"
                 )
-        return np.array([places[name] for name in names], np.int64)
+        return np.array([indices[name] for name in names], np.int64)
 
     def save(self, path: str | Path) -> None:
         """Write to a temporary name beside ``path``, then rename.

@@ -34,7 +34,7 @@ class ScalingFit:
     """Statistics of one rank's share of the train rows; every train row is counted by one rank.
 
     Where ranks share a symbol, each owns the rows from its first window's first row to the next rank's; a
-    target that looks ``lag`` rows back is owned by whoever owns the row it looks back on.
+    target that looks ``lag`` rows back is owned by the rank that owns the row it looks back to.
 
     Args:
         symbols: usable symbols, S.
@@ -53,9 +53,9 @@ class ScalingFit:
         for piece, begin in zip(pieces, offsets[:-1], strict=True):
             rows = values[begin : begin + piece.stop - piece.start]
             before = piece.start - int(self._part.first[piece.segment])
-            for owned, place in ((self._features, slice(None, -1)), (self._target, slice(-1, None))):
-                rows[: max(0, int(owned[0, piece.segment]) - before), place] = np.nan
-                rows[max(0, int(owned[1, piece.segment]) - before) :, place] = np.nan
+            for owned, columns in ((self._features, slice(None, -1)), (self._target, slice(-1, None))):
+                rows[: max(0, int(owned[0, piece.segment]) - before), columns] = np.nan
+                rows[max(0, int(owned[1, piece.segment]) - before) :, columns] = np.nan
         symbol = self._part.symbol[[piece.segment for piece in pieces]]
         fit = host.fit_minmax if self.kind == "minmax" else host.fit_moments
         self.merge(symbol, fit(values, offsets))

@@ -28,7 +28,7 @@ class Slice:
     Attributes:
         part: "train", "validation" or "test".
         start, stop: numbers of the windows among all of the part.
-        symbol: place in ``WindowIndex.symbols``, ascending, each at most once.
+        symbol: index into ``WindowIndex.symbols``, ascending, each at most once.
         symbol_start: store row of the symbol's first row.
         first: store row of the first window's first input row.
         count: windows.

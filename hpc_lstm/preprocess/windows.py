@@ -24,7 +24,7 @@ class Windows:
 
     Args:
         rows: the slice's rows, scaled, as a backend read them.
-        symbols: int64 [U], places of the index's symbols in ``Scaler.symbols``.
+        symbols: int64 [U], indices of the index's symbols into ``Scaler.symbols``.
     """
 
     def __init__(

@@ -35,6 +35,7 @@ CASES = [
     {},
     {"features": ["open", "close", "volume"], "target": "close", "horizon": 3},
     {"features": ["log-returns(close)", "volume"], "target": "log-returns(close)", "horizon": 2},
+    {"features": ["sma(close, 20)", "ema(volume, 5)"]},
     {"scaling": "standard", "features": ["close", "volume"]},
     {"scaling": "standard", "features": ["log-returns(close)"], "target": "log-returns(close)"},
 ]

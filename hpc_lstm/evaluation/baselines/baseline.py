@@ -16,7 +16,7 @@ class KnownPrices:
 
     Attributes:
         horizon: rows from a window's last row to its target.
-        symbol: int64 [B], places in ``Scaler.symbols``.
+        symbol: int64 [B], indices into ``Scaler.symbols``.
         history: float64 [B, H], prices up to each window's last row, which comes last; NaN before a symbol's first
             row. H is 1 + the largest ``lookback`` of all baselines.
         train: how prices changed over ``horizon`` rows in the train windows.

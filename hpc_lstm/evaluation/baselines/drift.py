@@ -12,7 +12,7 @@ from hpc_lstm.evaluation.baselines.baseline import KnownPrices
 
 
 class Drift:
-    """The price goes on changing as it did in the symbol's train windows."""
+    """The price keeps changing as it did in the symbol's train windows."""
 
     name = "drift"
 

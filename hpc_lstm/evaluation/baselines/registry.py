@@ -12,5 +12,5 @@ from hpc_lstm.evaluation.baselines.seasonal_naive import SeasonalNaive
 
 BASELINES: tuple[Baseline, ...] = (Persistence(), Drift(), SeasonalNaive())
 
-# What stands in a table of metrics: the model, then the baselines.
+# The rows of a table of metrics: the model, then the baselines.
 METHODS = ("model", *(baseline.name for baseline in BASELINES))

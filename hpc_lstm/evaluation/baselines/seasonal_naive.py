@@ -20,7 +20,7 @@ class SeasonalNaive:
     name = "seasonal-naive"
 
     def lookback(self, horizon: int) -> int:
-        """How many rows before the window's last row the forecast stands: 0 to m - 1."""
+        """Rows from the price that is taken to the window's last row: 0 to m - 1."""
         return SEASON * (1 + (horizon - 1) // SEASON) - horizon
 
     def forecast(self, known: KnownPrices) -> np.ndarray:
