@@ -23,7 +23,8 @@ from machine import describe, write_results
 
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import THREADS, DeviceArray
-from hpc_lstm.preprocess.cuda import CHUNK, Cuda, Resident
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
+from hpc_lstm.preprocess.cuda_kernels import CHUNK, Resident
 
 COLUMNS, WINDOW, FEATURES, BATCH = 8, 60, 5, 8192
 REPEATS, ROUNDS = 10, 15
@@ -35,7 +36,7 @@ Side = Callable[[], None]
 class Graphs:
     """CUDA graphs of PyCUDA launches, which PyCUDA itself does not offer, through the driver."""
 
-    def __init__(self, cuda: Cuda) -> None:
+    def __init__(self, cuda: CudaBackend) -> None:
         self._cuda = cuda
         self._driver = ctypes.CDLL("libcuda.so.1")
 
@@ -79,7 +80,7 @@ class Bench:
     """Everything that is timed on one GPU."""
 
     def __init__(self, rows: int, rounds: int) -> None:
-        self.cuda = Cuda()
+        self.cuda = CudaBackend()
         self.device = self.cuda.device
         self.graphs = Graphs(self.cuda)
         self.rows_count, self.rounds = rows, rounds
