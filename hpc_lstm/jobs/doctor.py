@@ -20,7 +20,7 @@ from hpc_lstm import __version__
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError, from_os_error
 from hpc_lstm.jobs import launcher
-from hpc_lstm.jobs.launcher import loaded_library
+from hpc_lstm.native.loaded_libraries import loaded_mpi_library
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import LAUNCHER_SIZES, World
 
@@ -37,7 +37,7 @@ PROBE_TIMEOUT_S = 120
 # How long a bucket may take to answer here, whatever the run allows it.
 STORAGE_TIMEOUT_S = 15.0
 _TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
-_BACKEND_PROBE = "from hpc_lstm.parallel import gpu; print(gpu.problem() or '')"
+_BACKEND_PROBE = "from hpc_lstm.cuda.availability import cuda_problem; print(cuda_problem() or '')"
 _PYCUDA_PROBE = "import pycuda.driver as d; d.init(); print(d.Device.count())"
 
 
@@ -87,7 +87,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     Nothing is an error except what was configured and does not work.
     """
     places = world.allgather((world.node, world.threads))
-    takes = world.allgather(gpu.preview(world))
+    takes = world.allgather(gpu.preview_gpu(world))
     checks: list[Check] = []
     if world.rank == 0:
         checks = [_python(), _mpi(world), _launcher(), *_slurm(), *_ranks(places), *_machine()]
@@ -122,7 +122,7 @@ def _mpi(world: World) -> Check:
         return Check("MPI", "missing", "mpi4py is not installed", advice)
     if world.library == "no MPI":
         return Check("MPI", "missing", f"mpi4py {binding}, but no MPI library can be loaded", advice)
-    path = loaded_library("libmpi")
+    path = loaded_mpi_library()
     origin = "" if path is None else f" from {path} ({'this environment' if _inside(path) else 'the system'})"
     return Check("MPI", "ok", f"{world.library}{origin}, mpi4py {binding}")
 
@@ -137,7 +137,7 @@ def _launcher() -> Check:
             "neither mpiexec nor srun",
             'pip install "hpc-lstm[mpich]", or load a system MPI',
         )
-    library = loaded_library("libmpi")
+    library = loaded_mpi_library()
     mpiexec = shutil.which("mpiexec")
     mixed = library is not None and mpiexec is not None and _inside(library) != _inside(Path(mpiexec))
     advice = (
@@ -283,9 +283,11 @@ def _compiler() -> Check:
     from hpc_lstm.cuda import compiler
 
     try:
-        return Check("kernel compiler", "ok", compiler.version())
+        ignored = compiler.ignored_setting()
+        found = compiler.compiler_version()
+        return Check("kernel compiler", "ok", f"{found}; {ignored}" if ignored else found)
     except CudaError as error:
-        return Check("kernel compiler", "missing", "neither nvcc nor NVRTC", f"to use CUDA kernels: {error}")
+        return Check("kernel compiler", "missing", "NVRTC not found", f"to use CUDA kernels: {error}")
 
 
 def _backend() -> Check:

@@ -22,8 +22,8 @@ _PROBE = """
 import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
-from hpc_lstm.jobs.launcher import loaded_library
-print(loaded_library("libmpi") or "")
+from hpc_lstm.native.loaded_libraries import loaded_mpi_library
+print(loaded_mpi_library() or "")
 print(MPI.Get_library_version().strip().splitlines()[0])
 """
 
@@ -157,14 +157,3 @@ def _starts(name: str) -> bool:
 def offers(listed: str) -> set[str]:
     """The names in what ``srun --mpi=list`` prints."""
     return set(re.findall(r"\b(?:none|openmpi|pmi2|pmix(?:_v\d+)?|cray_shasta)\b", listed))
-
-
-def loaded_library(name: str) -> Path | None:
-    """Path of a shared library that this process has loaded."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    mapped = (line.split(None, 5) for line in lines)  # address, rights, offset, device, inode, path
-    paths = (Path(fields[5]) for fields in mapped if len(fields) == 6)
-    return next((path for path in paths if path.name.startswith((f"{name}.", f"{name}_"))), None)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.config import DataConfig, TrainConfig
+from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.features import columns as features
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.scaler import LocalFit, Scaler
@@ -41,7 +41,7 @@ def backend(name: str, rows_share: float = 0.5) -> Any:
 
     if name == "host":
         return host
-    problem = gpus.problem()
+    problem = cuda_problem()
     if problem is None:
         from hpc_lstm.preprocess.cuda import Cuda
 

@@ -29,7 +29,7 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
-from hpc_lstm.parallel.device_allreduce import device_sum
+from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.sampler import TrainOrder
@@ -60,7 +60,7 @@ def train(config: RunConfig, run: RunDirectory, world: World, *, resume: bool = 
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.handle_signals()
-    own_gpu = gpu.claim(world)
+    own_gpu = gpu.assign_gpu(world)
     with ownership.claimed(run, config, world, resume):
         timeline = Timeline(run.rank_timing(world.rank), world.rank, world.size, world.node)
         log = open_log(run, world)
@@ -121,10 +121,10 @@ class Training:
         self.order = TrainOrder(len(self.data.train), settings.batch_size, settings.seed, world.rank)
         self.pace = schedule.plan(config, self.data.index.total("train"), world.size)
         on_gpu = bool(self.engine.device_vectors(moments=False))
-        on_device = device_sum(
+        on_device = create_device_allreduce(
             config.average.transport, world, on_gpu, getattr(backend, "device", None), own_gpu
         )
-        self.averager = Averager(world, config.average.what, on_device)
+        self.averager = parts.enter_context(Averager(world, config.average.what, on_device))
         self.averager.warm_up(self.engine)
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = schedule.Position()
@@ -218,7 +218,7 @@ class Training:
         mine = self.since_meeting.samples
         losses = self.since_meeting.loss_sum()
         with self.timeline.span("wait"):  # the first to come waits here for the last
-            agreement = self.averager.agree(mine, losses)
+            agreement = self.averager.allreduce_progress(mine, losses)
         self.timeline.met()
         if self.pace.averages(self.position):
             with self.timeline.span("average"):

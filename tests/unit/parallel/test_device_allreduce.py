@@ -17,7 +17,7 @@ from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.parallel import device_allreduce as module
 from hpc_lstm.parallel import nccl
 from hpc_lstm.parallel.averaging import Averager
-from hpc_lstm.parallel.device_allreduce import device_sum
+from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.pinned_allreduce import PinnedSum
 from hpc_lstm.parallel.world import World
@@ -47,7 +47,7 @@ def chosen(
     def work(world: World) -> Any:
         gpu = Gpu("0", "Model", "GPU-1", 0, sharers)
         device: Any = Memory() if driven and driven[world.rank] else None
-        return device_sum(transport, world, on_gpu[world.rank], device, gpu)
+        return create_device_allreduce(transport, world, on_gpu[world.rank], device, gpu)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "mpi_takes_device_memory", lambda library: aware)

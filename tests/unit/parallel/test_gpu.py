@@ -67,14 +67,14 @@ def test_an_entry_is_found_by_number_and_by_uuid() -> None:
 def test_ranks_of_a_node_share_out_its_gpus(
     monkeypatch: pytest.MonkeyPatch, ranks: int, sharers: int
 ) -> None:
-    monkeypatch.setattr(gpu, "installed", lambda: NODE)
+    monkeypatch.setattr(gpu, "installed_gpus", lambda: NODE)
     monkeypatch.setattr(os, "environ", {})
 
     def take(world: World) -> Gpu | None:
         world.local_rank, world.node = world.rank, "n1"
         # Threads share an environment; what is visible is read before it is written.
         os.environ.pop(gpu.VISIBLE, None)
-        return gpu.claim(world)
+        return gpu.assign_gpu(world)
 
     taken = on_ranks(ranks, take)
     assert Counter(one.uuid for one in taken) == Counter(NODE[rank % 4].uuid for rank in range(ranks))
@@ -83,20 +83,20 @@ def test_ranks_of_a_node_share_out_its_gpus(
 
 
 def test_a_gpu_that_the_launcher_has_bound_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "installed", lambda: NODE)
+    monkeypatch.setattr(gpu, "installed_gpus", lambda: NODE)
     monkeypatch.setenv(gpu.VISIBLE, "3")
     world = World(rank=1, local_rank=1, local_size=2, node="n1")
-    taken = gpu.claim(world)
+    taken = gpu.assign_gpu(world)
     assert taken is not None
     assert taken.uuid == NODE[3].uuid
     assert os.environ[gpu.VISIBLE] == "3"
 
 
 def test_the_choice_is_what_tensorflow_and_pycuda_will_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "installed", lambda: NODE)
+    monkeypatch.setattr(gpu, "installed_gpus", lambda: NODE)
     monkeypatch.delenv(gpu.VISIBLE, raising=False)
     monkeypatch.setenv(gpu.ORDER, "FASTEST_FIRST")
-    gpu.claim(World(local_rank=2, local_size=4, node="n1"))
+    gpu.assign_gpu(World(local_rank=2, local_size=4, node="n1"))
     assert os.environ[gpu.VISIBLE] == "2"
     assert os.environ[gpu.ORDER] == "PCI_BUS_ID"
 
@@ -173,7 +173,7 @@ def test_the_gpu_that_a_control_group_leaves_is_number_0(
     monkeypatch: pytest.MonkeyPatch, own: int, variable: str | None
 ) -> None:
     of_node(monkeypatch, ["H100" if number == own else None for number in range(4)], variable)
-    taken = gpu.claim(World(rank=own, local_rank=own, local_size=4, node="n1"))
+    taken = gpu.assign_gpu(World(rank=own, local_rank=own, local_size=4, node="n1"))
     assert taken is not None
     assert (taken.entry, taken.uuid) == ("0", f"GPU-{100 * (own + 1)}")
     assert os.environ[gpu.VISIBLE] == "0"
@@ -185,7 +185,7 @@ def test_mig_devices_are_shared_out_like_gpus(monkeypatch: pytest.MonkeyPatch) -
     assert visible_entries(None, gpu.installed()) == entries
     for rank, entry in enumerate([*entries, *entries]):
         os.environ.clear()
-        taken = gpu.claim(World(local_rank=rank, node="n1"))
+        taken = gpu.assign_gpu(World(local_rank=rank, node="n1"))
         assert taken is not None
         assert taken.entry == taken.uuid == os.environ[gpu.VISIBLE] == entry
 
@@ -195,7 +195,7 @@ def test_the_preview_tells_of_sharing_and_changes_nothing(monkeypatch: pytest.Mo
 
     def look(world: World) -> Gpu | None:
         world.local_rank, world.node = world.rank, "n1"
-        return gpu.preview(world)
+        return gpu.preview_gpu(world)
 
     assert [one.sharers for one in on_ranks(3, look)] == [2, 1, 2]
     assert not os.environ
@@ -213,7 +213,7 @@ def test_ranks_that_see_one_gpu_each_share_none(monkeypatch: pytest.MonkeyPatch)
     def take(world: World) -> Gpu | None:
         world.local_rank, world.node = world.rank, "n1"
         own.rank = world.rank
-        return gpu.claim(world)
+        return gpu.assign_gpu(world)
 
     assert [one.sharers for one in on_ranks(4, take)] == [1, 1, 1, 1]
 
@@ -223,7 +223,7 @@ def test_this_machine_says_quickly_if_it_has_no_driver() -> None:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         begin = time.perf_counter()
-        assert gpu.claim(World()) is None
+        assert gpu.assign_gpu(World()) is None
         assert "no NVIDIA driver" in str(gpu.problem())
         assert time.perf_counter() - begin < 0.5
     else:
@@ -236,6 +236,6 @@ def test_a_machine_without_a_driver_says_so_at_once(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(gpu.ctypes, "CDLL", missing)
     begin = time.perf_counter()
-    assert gpu.claim(World()) is None
+    assert gpu.assign_gpu(World()) is None
     assert gpu.problem() == "there is no NVIDIA driver (libcuda.so.1); use a node with a GPU"
     assert time.perf_counter() - begin < 0.5

@@ -291,7 +291,7 @@ def test_more_ranks_than_train_windows_are_refused() -> None:
 
 
 def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "problem", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(preprocess, "cuda_problem", lambda: "there is no NVIDIA driver")
     assert preprocess.backend("auto") is preprocess.backend("host") is host
     with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
         preprocess.backend("cuda")
@@ -305,7 +305,7 @@ def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
     def fail(share: float) -> None:
         raise CudaError("GPU kernels cannot be compiled: gcc is missing")
 
-    monkeypatch.setattr(gpu, "problem", lambda: None)
+    monkeypatch.setattr(preprocess, "cuda_problem", lambda: None)
     monkeypatch.setattr(cuda, "Cuda", fail)
     with caplog.at_level("INFO", "hpc_lstm"):
         assert preprocess.backend("auto") is host
