@@ -28,6 +28,8 @@ CARE = 4
 STAGGER_S = 1.0
 # What cannot be read is waited for as long as other clusters are, but not less.
 LEAST_PATIENCE_S = 60.0
+# After so many seconds of waiting for other clusters the log says, once, what else lies in the store.
+LONELY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,14 @@ class Say:
     text: str
 
 
-Operation = Put | Get | List | Delete | Discard | Pause | Say
+@dataclass(frozen=True)
+class LogStoredRuns:
+    """Write into the log which runs lie in the store, after ``text``; answered by nothing."""
+
+    text: str
+
+
+Operation = Put | Get | List | Delete | Discard | Pause | Say | LogStoredRuns
 Wanted = Generator[Operation, Any, Any]
 
 
@@ -197,6 +206,7 @@ class Rounds:
         self._brought: tuple[str, bytes] | None = None  # key and bytes of the contribution under way
         self._made: dict[str, np.ndarray] = {}  # by key, what this cluster has merged itself
         self._refused: set[str] = set()
+        self._told_runs = False
         self._too_old = 0  # the newest round that this cluster must thin out
         self._initial_key = ""  # of the weights that all begin with
 
@@ -440,6 +450,11 @@ class Rounds:
                 )
             if expired and following and not known:  # or what has come can be read nowhere
                 return None
+            if now - begun >= LONELY_S and len(here) < terms.expected and not self._told_runs:
+                self._told_runs = True
+                yield LogStoredRuns(
+                    f"round {number}: {len(here)} of {terms.expected} clusters after {now - begun:.0f} s"
+                )
             looks += 1
             now = yield Pause(looks)
 

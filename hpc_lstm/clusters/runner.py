@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from hpc_lstm.clusters.documents import PAYLOADS
-from hpc_lstm.clusters.rounds import Delete, Discard, Get, List, Operation, Pause, Put, Wanted
+from hpc_lstm.clusters.inventory import stored_runs, summarize_runs
+from hpc_lstm.clusters.rounds import Delete, Discard, Get, List, LogStoredRuns, Operation, Pause, Put, Wanted
 from hpc_lstm.errors import StorageError, from_os_error
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 
@@ -112,8 +113,19 @@ class Errand:
             return self._store.delete(self._prefix + operation.key)
         if isinstance(operation, Discard):
             return self._store.discard_unfinished(self._prefix + operation.prefix)
+        if isinstance(operation, LogStoredRuns):
+            return self._log_stored_runs(operation.text)
         self._log.info("%s", operation.text)
         return None
+
+    def _log_stored_runs(self, text: str) -> None:
+        try:
+            runs = summarize_runs(stored_runs(self._store), self._prefix.rstrip("/"))
+        except StorageError as error:  # only a hint for the user: no reason to end the run
+            runs = f"cannot be listed: {error}"
+        self._log.warning(
+            "%s; if a cluster waits elsewhere, compare storage.url and sync.run. Here: %s", text, runs
+        )
 
     def _put(self, operation: Put) -> bool:
         key = self._prefix + operation.key

@@ -1,4 +1,4 @@
-"""Whether CUDA kernels can run in this process: driver, GPU, PyCUDA and compiler, and what to do about what is missing."""
+"""Whether CUDA kernels can run in this process, which takes a driver, a GPU, PyCUDA and a compiler."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def _driver_problem() -> str | None:
         return None
     variable = os.environ.get("CUDA_VISIBLE_DEVICES")
     if variable is not None:
-        return f'CUDA_VISIBLE_DEVICES = "{variable}" leaves no GPU visible; unset it, or name a GPU of this node'
+        return (
+            f'CUDA_VISIBLE_DEVICES = "{variable}" leaves no GPU visible; unset it, or name a GPU of this node'
+        )
     return "the driver sees no GPU; ask the batch system for one, such as --gpus-per-node=1"
 
 

@@ -145,7 +145,7 @@ class Device:
             failed = False
         except self._cuda.Error as error:
             raise CudaError(
-                f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then run again with --resume"
+                f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then run with --resume"
             ) from error
         finally:
             with suppress(self._cuda.Error) if failed else nullcontext():
@@ -181,7 +181,9 @@ class Device:
                 ) from None
         return DeviceArray(self, memory, int(memory), shape, dtype)
 
-    def empty_pinned(self, shape: tuple[int, ...], dtype: Any, purpose: str) -> tuple[DeviceArray, np.ndarray]:
+    def empty_pinned(
+        self, shape: tuple[int, ...], dtype: Any, purpose: str
+    ) -> tuple[DeviceArray, np.ndarray]:
         """Uninitialised pinned host memory, as kernels address it over the bus, and as a NumPy array.
 
         Args:

@@ -24,7 +24,9 @@ def main() -> None:
         cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
         digits = uuid.raw.hex()
         parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-        devices.append([number, name.value.decode(), "" if unknown else "GPU-" + "-".join(parts), memory.value])
+        devices.append(
+            [number, name.value.decode(), "" if unknown else "GPU-" + "-".join(parts), memory.value]
+        )
     print(json.dumps(devices))
 
 

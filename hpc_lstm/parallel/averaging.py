@@ -31,11 +31,11 @@ class Averaged(Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The ranks' progress since they last synchronized; the same on every rank.
+class Agreement:
+    """What all ranks agree on; the same on every rank.
 
     Attributes:
-        samples: windows that all ranks together have trained on.
+        samples: windows that all ranks together have trained on since they last agreed.
         loss: their mean loss, weighted by samples; NaN if there were none.
         stop: some rank was asked to stop.
     """
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Averager:
-    """Averages weights (and moments) over all ranks, and sums up their progress.
+    """Averages weights (and moments) over all ranks, and lets them agree on loss and stopping.
 
     A context manager, which closes ``on_device`` at the end.
 
@@ -75,16 +75,16 @@ class Averager:
             copy = engine.device_vectors(moments=False)[0].scaled(1.0)
             self._on_device.allreduce_sum(copy.address, copy.length)
 
-    def allreduce_progress(self, samples: int, loss_sum: float) -> Progress:
-        """Sum up the ranks' progress; collective; averages nothing.
+    def agree(self, samples: int, loss_sum: float) -> Agreement:
+        """Agree with the other ranks on the mean loss and on stopping, by one all-reduce.
 
         Args:
-            samples: windows that this rank has trained on since the ranks last synchronized.
+            samples: windows that this rank has trained on since the ranks last agreed.
             loss_sum: sum of their losses.
         """
         local = np.array([samples, loss_sum, float(self._world.stop_requested)])
         total, loss, stop = self._world.allreduce_sum(local)
-        return Progress(int(total), loss / total if total else float("nan"), stop > 0)
+        return Agreement(int(total), loss / total if total else float("nan"), stop > 0)
 
     def average(self, engine: Averaged, samples: int, total: int) -> None:
         """Replace every rank's weights by their mean, weighted by ``samples`` out of ``total``; collective.

@@ -27,7 +27,7 @@ class DeviceAllreduce(Protocol):
 def create_device_allreduce(
     transport: str, world: World, on_gpu: bool, device: Device | None, gpu: Gpu | None = None
 ) -> DeviceAllreduce | None:
-    """The all-reduce of weights on GPUs that a transport stands for; None: weights are averaged in host memory. Collective.
+    """The all-reduce of weights on GPUs for a transport; None: weights are averaged in host memory. Collective.
 
     Args:
         transport: value of ``average.transport``.

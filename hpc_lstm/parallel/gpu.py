@@ -69,7 +69,7 @@ def visible_entries(variable: str | None, gpus: Sequence[Gpu]) -> list[str]:
 
 
 def gpu_by_entry(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
-    """The GPU that an entry names by its number, its UUID, or the unique beginning of its UUID; None if there is none."""
+    """The GPU that an entry names, by number, UUID, or the unique beginning of a UUID; None if there is none."""
     if entry.isascii() and entry.isdecimal():
         return next((replace(gpu, entry=entry) for gpu in gpus if gpu.entry == str(int(entry))), None)
     if not entry.startswith(("GPU-", "MIG-")):

@@ -96,7 +96,9 @@ def _describe(nvml: Any, device: Any, entry: str = "") -> Gpu:
     """What NVML reports of a device; its entry is its UUID unless it is given."""
     memory = _reported(None, nvml.nvmlDeviceGetMemoryInfo, device)
     uuid = _reported("", nvml.nvmlDeviceGetUUID, device)
-    return Gpu(entry or uuid, _reported("", nvml.nvmlDeviceGetName, device), uuid, memory.total if memory else 0)
+    return Gpu(
+        entry or uuid, _reported("", nvml.nvmlDeviceGetName, device), uuid, memory.total if memory else 0
+    )
 
 
 def _reported(default: Any, query: Callable[..., Any], *arguments: Any) -> Any:

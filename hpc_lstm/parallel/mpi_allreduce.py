@@ -6,7 +6,7 @@ import ctypes
 import os
 from collections.abc import Mapping
 
-from hpc_lstm.native.loaded_libraries import loaded_mpi_library
+from hpc_lstm.parallel.mpi_library import loaded_mpi_library
 from hpc_lstm.parallel.world import World
 
 # MPICH reads its switch under three names, and takes these words for off.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from contextlib import suppress
 from ctypes import POINTER, c_int, c_size_t, c_void_p
 from pathlib import Path
 from typing import ClassVar
@@ -62,7 +63,9 @@ class NcclAllreduce:
 
     def allreduce_sum(self, address: int, length: int) -> None:
         """Replace float32 [length] at a device address by its sum over all ranks, and wait for it; collective."""
-        self._call("ncclAllReduce", address, address, length, FLOAT32, SUM, self._communicator, DEFAULT_STREAM)
+        self._call(
+            "ncclAllReduce", address, address, length, FLOAT32, SUM, self._communicator, DEFAULT_STREAM
+        )
         try:
             self._driver.call("cuStreamSynchronize", DEFAULT_STREAM)
         except LibraryError as error:
@@ -74,10 +77,8 @@ class NcclAllreduce:
             return
         communicator, self._communicator = self._communicator, c_void_p()
         if failed:
-            try:
+            with suppress(LibraryError):  # the error that led here is the one to report
                 self._nccl.call("ncclCommAbort", communicator)
-            except LibraryError:
-                pass  # the error that led here is the one to report
         else:
             self._call("ncclCommDestroy", communicator)
 

@@ -114,7 +114,7 @@ def case_weighted_average(world: World) -> None:
     samples = generator.integers(1, 50, world.size)
     engine = VectorEngine(weights[world.rank], weights[world.rank] * 2)
     averager = Averager(world, "weights")
-    agreement = averager.allreduce_progress(int(samples[world.rank]), float(world.rank))
+    agreement = averager.agree(int(samples[world.rank]), float(world.rank))
     assert agreement.samples == samples.sum()
     averager.average(engine, int(samples[world.rank]), agreement.samples)
     expected = np.average(weights.astype(np.float64), axis=0, weights=samples)
@@ -161,10 +161,10 @@ def case_memory_given_by_address_is_added_up(world: World) -> None:
 
 def case_loss_is_the_mean_over_samples(world: World) -> None:
     averager = Averager(world, "weights")
-    agreement = averager.allreduce_progress(world.rank + 1, 10.0 * (world.rank + 1))
+    agreement = averager.agree(world.rank + 1, 10.0 * (world.rank + 1))
     assert agreement.loss == 10.0
     assert not agreement.stop
-    assert np.isnan(averager.allreduce_progress(0, 0.0).loss)
+    assert np.isnan(averager.agree(0, 0.0).loss)
 
 
 def case_stop_of_one_is_known_to_all(world: World) -> None:
@@ -175,7 +175,7 @@ def case_stop_of_one_is_known_to_all(world: World) -> None:
     if world.rank == world.size - 1:
         os.kill(os.getpid(), signal.SIGUSR1)
     assert world.stop_requested == (world.rank == world.size - 1)
-    assert Averager(world, "weights").allreduce_progress(1, 0.0).stop
+    assert Averager(world, "weights").agree(1, 0.0).stop
     assert [name for name in world.allgather(world.stop_signal) if name] == ["SIGUSR1"]
 
 

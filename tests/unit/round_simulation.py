@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.clusters import documents, outer_step
-from hpc_lstm.clusters.rounds import Delete, Get, List, Pause, Put, Rounds, Say, Standing, Terms
+from hpc_lstm.clusters.rounds import (
+    Delete,
+    Get,
+    List,
+    LogStoredRuns,
+    Pause,
+    Put,
+    Rounds,
+    Say,
+    Standing,
+    Terms,
+)
 from hpc_lstm.clusters.signing import Seal
 from hpc_lstm.errors import RoundLostError
 
@@ -147,6 +158,7 @@ class Cluster:
     ended_by: Exception | None = None
     standing: Standing = field(default_factory=Standing)
     said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         self.life, self.answer = self._live(), None
@@ -181,6 +193,8 @@ class Cluster:
             self.answer = self.world.now
         elif isinstance(wanted, Say):
             self.said.append(wanted.text)
+        elif isinstance(wanted, LogStoredRuns):
+            self.asked.append(wanted.text)
         return True
 
     def _live(self) -> Generator[Any, Any, None]:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Store, World, drive
 
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.rounds import Rounds, Standing, Terms
+from hpc_lstm.clusters.rounds import LONELY_S, Rounds, Standing, Terms
 from hpc_lstm.clusters.signing import Seal
 from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
 
@@ -186,6 +186,19 @@ def test_without_a_quorum_nothing_is_merged() -> None:
         run_all(world, world.clusters, limit=500)
     assert not any(key.endswith("merged.json") for key in world.store.objects)
     assert any("2 are needed (sync.quorum)" in text for text in world.clusters[0].said)
+
+
+def test_a_cluster_that_waits_alone_asks_once_what_else_lies_in_the_store() -> None:
+    world = World([terms("alpha", 2, quorum=2, deadline_s=1e9)], 2, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    run_for(alpha, 100)
+    assert world.now < LONELY_S
+    assert not alpha.asked
+    run_for(alpha, 400)
+    assert world.now > 2 * LONELY_S
+    (text,) = alpha.asked
+    assert text.startswith("round 1: 1 of 2 clusters after 6")
 
 
 def test_a_damaged_payload_is_refused_removed_and_put_again() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 
-from hpc_lstm.parallel.averaging import Progress, Averager
+from hpc_lstm.parallel.averaging import Agreement, Averager
 from hpc_lstm.parallel.world import World
 
 
@@ -95,10 +95,10 @@ def test_plain_mean_leaves_its_argument() -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 500), st.floats(0, 5), st.booleans()), min_size=1, max_size=4))
 def test_meeting(ranks: list[tuple[int, float, bool]]) -> None:
-    def work(world: World) -> Progress:
+    def work(world: World) -> Agreement:
         samples, loss, stop = ranks[world.rank]
         world._stop.extend([15] * stop)
-        return averager(world).allreduce_progress(samples, samples * loss)
+        return averager(world).agree(samples, samples * loss)
 
     total = sum(samples for samples, _, _ in ranks)
     for found in on_ranks(len(ranks), work):
