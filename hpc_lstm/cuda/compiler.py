@@ -108,11 +108,11 @@ def _compile_cached(compiler: Nvrtc, path: Path, target: str, defines: Defines) 
     options = [f"-D{name}={value}" for name, value in sorted(defines.items())]
     parts = [hashlib.sha256(source).hexdigest(), path.name, target, LANGUAGE, options, compiler.version]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    place = code_cache.place(f"{path.stem}-{target}-{key}")
-    code = code_cache.read(place)
+    cached = code_cache.cache_path(f"{path.stem}-{target}-{key}")
+    code = code_cache.read_code(cached)
     if code is None:
         code = compiler.compile(source, path.name, target, options).code
-        code_cache.keep(place, code)
+        code_cache.write_code(cached, code)
     return code
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engine import Engine
-from hpc_lstm.model.engines import registry as engines
+from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.device_allreduce import DeviceAllreduce, create_device_allreduce
 from hpc_lstm.parallel.gpu import Gpu
@@ -46,8 +46,7 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     gpu = gpus.assign_gpu(world)
     threads = config.train.threads or world.threads
     backend = world.raise_on_all(lambda: prepare.training_backend(config.train, gpu))
-    name = engines.choose(config, threads=threads, world=world)
-    engine = engines.create(config, rank=world.rank, threads=threads, name=name)
+    engine = choose_engine(config, threads=threads, world=world)(config, rank=world.rank, threads=threads)
     on_gpu = bool(engine.device_vectors(moments=False))
     device = getattr(backend, "device", None)
     allreduce = create_device_allreduce(config.average.transport, world, on_gpu, device, gpu)
