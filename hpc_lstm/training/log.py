@@ -55,7 +55,7 @@ def tell(training: Training, loss: float) -> None:
 def facts(training: Training) -> dict[str, Any]:
     """What ``metrics.json`` says about the run besides what the model is worth."""
     speed, best = training.speed.samples_per_second, training.selection
-    rounds = {"sync": training.clusters.facts()} if training.clusters is not None else {}
+    rounds = {"sync": training.clusters.metrics()} if training.clusters is not None else {}
     return rounds | {
         "samples_per_second": speed if math.isfinite(speed) else None,
         "ranks": training.world.size,

@@ -18,8 +18,8 @@ import math
 import numpy as np
 
 from hpc_lstm.checkpoint.writer import CheckpointWriter
-from hpc_lstm.clusters.cluster import Clusters, Interrupted
-from hpc_lstm.clusters.rounds import Standing
+from hpc_lstm.clusters.state import ClusterState
+from hpc_lstm.clusters.synchronizer import ClusterSynchronizer, Interrupted
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CheckpointError, RoundLostError
 from hpc_lstm.evaluation import evaluate
@@ -129,8 +129,8 @@ class Training:
         self.selection = Selection(settings.patience, settings.min_delta)
         self.position = schedule.Position()
         self.since_meeting = LossSum()
-        self.clusters: Clusters | None = None
-        self.standing: Standing | None = None  # among other clusters, by the checkpoint
+        self.clusters: ClusterSynchronizer | None = None
+        self.standing: ClusterState | None = None  # among other clusters, by the checkpoint
         account.describe(self)
 
     def begin(self, resume: bool) -> None:
@@ -138,7 +138,7 @@ class Training:
         config, world = self.config, self.world
         with self.timeline.span("checkpoint"):
             if config.sync.cluster:
-                self.clusters = Clusters(
+                self.clusters = ClusterSynchronizer(
                     self.storage.store,
                     self.storage.run_prefix,
                     world,
@@ -148,7 +148,7 @@ class Training:
                     self.timeline,
                 )
                 self.parts.callback(self.clusters.close)
-                self.clusters.take_name()
+                self.clusters.acquire_lease()
             if not resume:
                 ownership.refuse_checkpoints(self.storage.store, self.storage.checkpoint_prefix, world)
             resumed = resume and state.go_on(self)
@@ -176,18 +176,18 @@ class Training:
         self.parts.callback(self.display.close)
         self.speed = Speed(self.position.samples)
 
-    def join(self, clusters: Clusters, resumed: bool) -> None:
+    def join(self, clusters: ClusterSynchronizer, resumed: bool) -> None:
         """Meet the other clusters for the first time, or again, and begin with the weights that they are at."""
         with self.timeline.span("sync"):
             try:
-                clusters.begin(self.position.samples, self.standing, resumed)
+                clusters.join(self.position.samples, self.standing, resumed)
             except Interrupted:
                 raise account.interrupted(self) from None
 
     def run(self) -> None:
         """Train to the last epoch, or until the validation loss falls no more, or until asked to stop."""
         self.timeline.enter("compute")
-        departed = self.clusters is not None and self.clusters.complete
+        departed = self.clusters is not None and self.clusters.already_finished
         while not (self.trained or departed):
             self.take_steps()
             stop = self.pace.meets(self.position) and self.meet()
@@ -230,7 +230,7 @@ class Training:
         account.tell(self, agreement.loss)
         return agreement.stop
 
-    def exchange(self, clusters: Clusters) -> bool:
+    def exchange(self, clusters: ClusterSynchronizer) -> bool:
         """Take up what other clusters have come to, and meet them if it is due; returns whether to stop.
 
         Raises:
@@ -238,7 +238,7 @@ class Training:
         """
         try:
             with self.timeline.span("sync"):
-                clusters.exchange(self.position.samples, self.pace.syncs(self.position))
+                clusters.synchronize(self.position.samples, self.pace.syncs(self.position))
         except Interrupted:
             return True
         except RoundLostError:
@@ -246,7 +246,7 @@ class Training:
             raise
         return False
 
-    def depart(self, clusters: Clusters) -> None:
+    def depart(self, clusters: ClusterSynchronizer) -> None:
         """Meet the other clusters for the last time, and go on to the end of the run with them.
 
         Raises:
@@ -255,7 +255,7 @@ class Training:
         """
         try:
             with self.timeline.span("sync"):
-                clusters.depart(self.position.samples)
+                clusters.finish(self.position.samples)
             return
         except Interrupted:
             pass
@@ -339,7 +339,7 @@ class Training:
     def final_weights(self) -> np.ndarray:
         """The best weights by validation if they are wanted and known, else the last, of all ranks together.
 
-        Clusters that have met end with the weights of the last round, all of them.
+        ClusterSynchronizer that have met end with the weights of the last round, all of them.
         """
         if self.clusters is not None:
             return self.engine.parameters()

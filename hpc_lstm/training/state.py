@@ -10,7 +10,7 @@ Names and what stands under them:
     best/...                    the best validation loss; its weights on rank 0 alone
     threads                     CPU threads of this rank: the last bits of a sum depend on them
     computed_by                 name of the engine: masks of dropout and the last bits depend on it
-    sync/...                    where the cluster stands among others, on rank 0 alone: see ``sync.clusters``
+    sync/...                    where the cluster stands among others, on rank 0 alone: see ``clusters.state``
     data                        digest of the prices that the run is trained on
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.checkpoint.restore import Restored, restore
-from hpc_lstm.clusters import cluster
+from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.config import parse
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
@@ -62,7 +62,7 @@ def take(training: Training) -> dict[str, Any]:
     if training.world.rank == 0:
         state["best/weights"] = training.selection.weights
     if training.clusters is not None:
-        state |= {f"sync/{name}": value for name, value in training.clusters.state().items()}
+        state |= {f"sync/{name}": value for name, value in training.clusters.state_dict().items()}
     return state
 
 
@@ -131,7 +131,7 @@ def give_back(training: Training, state: dict[str, Any], *, same_ranks: bool) ->
     selection.stale, selection.last = int(state["best/stale"]), float(state["best/last"])
     selection.weights = np.asarray(state.get("best/weights", selection.weights))
     standing = {k.removeprefix("sync/"): v for k, v in state.items() if k.startswith("sync/")}
-    training.standing = cluster.unpack(standing) if standing else None
+    training.standing = ClusterState.from_state_dict(standing) if standing else None
     if same_ranks:
         training.order.set_state((int(state["order/pass"]), int(state["order/position"])))
         training.since_meeting.set(int(state[SAMPLES]), float(state["meeting/loss_sum"]))
