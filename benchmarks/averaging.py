@@ -20,6 +20,8 @@ from statistics import median
 
 from machine import describe, write_results
 
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
 INTERVALS = (1, 4, 16, 64)
 CONFIG = """
 [data]
@@ -57,7 +59,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     program = [sys.executable, "-m", "hpc_lstm"]
-    mpiexec = Path(sys.executable).with_name("mpiexec")
     measured: dict[int, list[dict[str, float]]] = {every: [] for every in INTERVALS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -70,7 +71,7 @@ def main() -> None:
             for every in INTERVALS:
                 run = folder / f"run-{every}-{repeat}"
                 command = [
-                    str(mpiexec),
+                    *mpiexec_command(),
                     "-n",
                     str(arguments.ranks),
                     *program,

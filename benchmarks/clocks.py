@@ -14,10 +14,11 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 from machine import describe, write_results
+
+from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 
 def compare_here(repeats: int) -> None:
@@ -48,10 +49,9 @@ def main() -> None:
     if arguments.compare:
         compare_here(arguments.repeats)
         return
-    mpiexec = Path(sys.executable).with_name("mpiexec")
     table = {}
     for ranks in arguments.ranks:
-        command = [str(mpiexec), "-n", str(ranks), sys.executable, __file__, "--compare"]
+        command = [*mpiexec_command(), "-n", str(ranks), sys.executable, __file__, "--compare"]
         done = subprocess.run(
             [*command, "--repeats", str(arguments.repeats)], check=True, capture_output=True, text=True
         )

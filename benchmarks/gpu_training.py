@@ -57,7 +57,7 @@ def write_store(path: Path) -> None:
 
 
 class Ours:
-    """This package's loop over steps, as ``training.Training.take_steps``."""
+    """This package's loop over steps, as ``training.loop.take_steps``."""
 
     def __init__(self, config: configuration.RunConfig, store: MarketStore, backend: Any) -> None:
         from hpc_lstm.model.engines import registry as engine

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from machine import describe, write_results
 
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
 CONFIG = """
 [data]
 store = "market.h5"
@@ -55,7 +57,6 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=2500)
     parser.add_argument("--batch-size", type=int, default=4096)
     arguments = parser.parse_args()
-    mpiexec = Path(sys.executable).with_name("mpiexec")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "job.toml").write_text(CONFIG.format(batch_size=arguments.batch_size))
@@ -63,7 +64,7 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "hpc_lstm", "synth", *size, "-o", str(folder / "market.h5")], check=True
         )
-        ranks = [str(mpiexec), "-n", str(arguments.ranks), sys.executable, "-c", RANK]
+        ranks = [*mpiexec_command(), "-n", str(arguments.ranks), sys.executable, "-c", RANK]
         done = subprocess.run(
             [*ranks, "train", str(folder / "job.toml"), "--run-dir", str(folder / "run")],
             check=True,

@@ -26,6 +26,9 @@ from typing import Any
 
 from machine import describe
 
+from hpc_lstm.errors import InputError
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import data
 import launch
@@ -161,7 +164,10 @@ class Measurement:
 
     def start(self, entries: list[Entry], ranks: int) -> list[Entry]:
         """Start what the entries need, together; returns those of which something runs."""
-        mpiexec = self.options.mpiexec or launch.find_mpiexec()
+        try:
+            mpiexec = mpiexec_command(self.options.mpiexec)
+        except InputError as error:
+            raise SystemExit(f"{error}, or name it by --mpiexec") from None
         for entry in entries:
             for name in dict.fromkeys(name for name, _ in entry.variants):
                 try:

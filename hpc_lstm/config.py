@@ -10,11 +10,12 @@ import difflib
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from hpc_lstm.errors import ConfigError
 
@@ -25,10 +26,16 @@ else:
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
 LARGEST = 2**31
-# Ranks that do not average this often still meet, to learn that one of them was asked to stop.
-MEETING_STEPS = 64
+# Steps after which ranks that average less often still agree on loss and stopping.
+AGREE_STEPS = 64
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+# Flags of a setting, on its own field. It may differ when a run is resumed, as it does not change what is learned:
+FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
+# All clusters that train one model must agree on it: weights mean the same, and rounds are merged alike.
+SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
 
 
 class Section(BaseModel):
@@ -37,22 +44,37 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+S = TypeVar("S", bound=Section)
+
+
 class DataConfig(Section):
     """Which prices, and how they become windows."""
 
-    store: str = Field(description="Path of the market store (HDF5); relative to the config file.")
+    store: str = Field(
+        description="Path of the market store (HDF5); relative to the config file.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
         ["close"],
-        description='Model inputs: store columns, or `"log-returns"` / `"log-returns(COLUMN)"`, day over day.',
+        description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
+        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. See [features](features.md).',
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str = Field(
         "close",
-        description='What is forecast: a store column, or `"log-returns"` / `"log-returns(COLUMN)"`, '
+        description='What is forecast: `"NAME"`, a store column, or `"log-returns(NAME)"` (`"log-returns"`: of close), '
         "the log return over the horizon (its forecast is turned back into a price for the metrics).",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    horizon: Positive = Field(1, description="Rows (trading days) from the window's last row to the target.")
-    window: Positive = Field(60, description="Rows (trading days) in one input window.")
+    horizon: Positive = Field(
+        1,
+        description="Rows (trading days) from the window's last row to the target.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
+    )
+    window: Positive = Field(
+        60, description="Rows (trading days) in one input window.", json_schema_extra=SHARED_BY_CLUSTERS
+    )
     split: list[Fraction] = Field(
         [0.7, 0.15, 0.15],
         min_length=3,
@@ -62,12 +84,14 @@ class DataConfig(Section):
     scaling: Literal["minmax", "standard"] = Field(
         "minmax",
         description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
     feature_range: list[float] = Field(
         [0.0, 1.0],
         min_length=2,
         max_length=2,
         description="Range that min-max scaling maps the train rows to.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
 
     shard: str = Field(
@@ -103,8 +127,8 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network: stacked LSTM layers with dropout, one dense output."""
 
-    layers: Positive = Field(2, description="LSTM layers.")
-    units: Positive = Field(64, description="Units of each LSTM layer.")
+    layers: Positive = Field(2, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS)
+    units: Positive = Field(64, description="Units of each LSTM layer.", json_schema_extra=SHARED_BY_CLUSTERS)
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
 
 
@@ -116,12 +140,14 @@ class TrainConfig(Section):
         description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
         "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
         "`auto` takes `keras` on GPUs, and `fused` on CPUs where it can.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(
         "auto",
         description="What scales and cuts the windows: NumPy on the host, or CUDA kernels on this rank's GPU. "
         "`auto` takes `cuda` where there is a GPU, PyCUDA and a compiler for the kernels, else `host`; "
         "the batches are the same, to the bit with min-max scaling, to the last bits with standard scaling.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     gpu_rows_share: float = Field(
         0.5,
@@ -130,12 +156,18 @@ class TrainConfig(Section):
         description="Share of a GPU's free memory that a rank's rows may take in the `cuda` backend, once for "
         "training and once for validation; rows that do not fit stay in pinned host memory, from where the "
         "kernels read them.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Arithmetic of the network; weights stay float32. On GPUs bfloat16 goes without cuDNN.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    epochs: Positive = Field(10, description="Passes over all train windows of all ranks together.")
+    epochs: Positive = Field(
+        10,
+        description="Passes over all train windows of all ranks together.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     batch_size: Positive = Field(64, description="Windows a step on one rank.")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="Update rule.")
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
@@ -151,6 +183,7 @@ class TrainConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Epochs without a better validation loss after which training stops; 0 off.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     min_delta: float = Field(
         0.0, ge=0, description="Least fall of the validation loss that counts as better."
@@ -170,9 +203,13 @@ class TrainConfig(Section):
         lt=LARGEST,
         description="CPU threads of a rank; 0: what Slurm was asked for, else the "
         "node's cores over its ranks.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(
-        10.0, gt=0, description="Seconds between progress lines when the output is no terminal."
+        10.0,
+        gt=0,
+        description="Seconds between progress lines when the output is no terminal.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
@@ -189,15 +226,20 @@ class AverageConfig(Section):
         "auto",
         description="How weights on GPUs are averaged: through host memory, by an MPI that takes GPU memory, or by "
         "NCCL, which wants a GPU for each rank; `auto` takes `mpi` where the MPI says it can, else `host`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
 class CheckpointConfig(Section):
     """How often the state of all ranks is written, and how much of it is kept."""
 
-    every: Positive | Literal["epoch"] = Field(500, description='Steps between checkpoints, or "epoch".')
+    every: Positive | Literal["epoch"] = Field(
+        500, description='Steps between checkpoints, or "epoch".', json_schema_extra=FREE_ON_RESUME
+    )
     keep: Positive = Field(
-        3, description="Newest checkpoints kept, beside the one of the best validation loss."
+        3,
+        description="Newest checkpoints kept, beside the one of the best validation loss.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
@@ -209,22 +251,31 @@ class StorageConfig(Section):
         description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
         "Checkpoints go to `<url>/<name of the run directory>/checkpoints/`, or those of clusters that share a run to "
         "`<url>/_shared/checkpoints/`, with `sync.run` in place of either name where that is set.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     endpoint_url: str = Field(
-        "", description="Address of an S3 server other than AWS, such as Ceph or MinIO."
+        "",
+        description="Address of an S3 server other than AWS, such as Ceph or MinIO.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    sse: Literal["", "AES256", "aws:kms"] = Field("", description="Server-side encryption asked of S3.")
+    sse: Literal["", "AES256", "aws:kms"] = Field(
+        "", description="Server-side encryption asked of S3.", json_schema_extra=FREE_ON_RESUME
+    )
     sse_kms_key: str = Field(
         "",
         description='Name, alias or ARN of the key of `sse = "aws:kms"`; empty: the one that AWS keeps for S3.',
+        json_schema_extra=FREE_ON_RESUME,
     )
     max_failures: Positive = Field(
-        3, description="Checkpoints in a row that may fail to upload before the run is stopped."
+        3,
+        description="Checkpoints in a row that may fail to upload before the run is stopped.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     timeout_s: float = Field(
         120.0,
         gt=0,
         description="Seconds that one object may take, retries included, before it counts as failed.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
     @model_validator(mode="after")
@@ -268,7 +319,7 @@ class SyncConfig(Section):
         description="Name of the run that they share, where several runs use one `storage.url`; empty: `_shared`, so "
         "that clusters with the same URL find each other, whatever their run directories are called.",
     )
-    expected: Positive = Field(1, description="Clusters that take part.")
+    expected: Positive = Field(1, description="Clusters that take part.", json_schema_extra=FREE_ON_RESUME)
     every: int = Field(
         4, ge=0, lt=LARGEST, description="Averages between two rounds; 0: only one, at the end."
     )
@@ -277,33 +328,55 @@ class SyncConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Clusters without which no round closes; 0: more than half of `expected`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     deadline_s: float = Field(
-        600.0, ge=0, description="Seconds that a cluster waits for the others before a quorum is enough."
+        600.0,
+        ge=0,
+        description="Seconds that a cluster waits for the others before a quorum is enough.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     late: Literal["fold", "drop"] = Field(
         "fold",
         description="What becomes of a change that comes after its round has closed: added to the next, or dropped.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     outer: Literal["average", "nesterov"] = Field(
         "average",
         description="How a round's changes become new weights: their mean by samples, or a step of SGD with "
         "Nesterov momentum along it (DiLoCo).",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    outer_lr: float = Field(0.7, gt=0, description='Learning rate of `outer = "nesterov"`.')
-    outer_momentum: float = Field(0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.')
-    overlap: bool = Field(False, description="Train on while a round closes, and add its outcome then.")
+    outer_lr: float = Field(
+        0.7, gt=0, description='Learning rate of `outer = "nesterov"`.', json_schema_extra=SHARED_BY_CLUSTERS
+    )
+    outer_momentum: float = Field(
+        0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.', json_schema_extra=SHARED_BY_CLUSTERS
+    )
+    overlap: bool = Field(
+        False,
+        description="Train on while a round closes, and add its outcome then.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     payload: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Numbers in what a cluster brings: bfloat16 has half the bytes; what rounding leaves over goes "
         "into the next round.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    keep: int = Field(4, ge=2, lt=LARGEST, description="Newest rounds whose vectors stay in the store.")
+    keep: int = Field(
+        4,
+        ge=2,
+        lt=LARGEST,
+        description="Newest rounds whose vectors stay in the store.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     lease_s: float = Field(
         60.0,
         ge=1,
         description="Seconds of silence after which the earlier owner of `cluster` is taken for dead, where it "
         "cannot be told otherwise.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
     @model_validator(mode="after")
@@ -325,37 +398,6 @@ class RunConfig(Section):
     sync: SyncConfig = SyncConfig()
 
 
-# Keys that may differ between a run and its resumption: they do not change what is computed.
-FREE_ON_RESUME = frozenset(
-    {
-        "data.store",
-        "train.epochs",
-        "train.patience",
-        "train.backend",
-        "train.gpu_rows_share",
-        "train.threads",
-        "average.transport",
-        "train.log_every_s",
-        "checkpoint.every",
-        "checkpoint.keep",
-        "storage.url",
-        "storage.endpoint_url",
-        "storage.sse",
-        "storage.sse_kms_key",
-        "storage.max_failures",
-        "storage.timeout_s",
-        "sync.expected",
-        "sync.quorum",
-        "sync.deadline_s",
-        "sync.late",
-        "sync.overlap",
-        "sync.payload",
-        "sync.keep",
-        "sync.lease_s",
-    }
-)
-
-
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file, apply ``section.key=value`` overrides, and check everything.
 
@@ -370,16 +412,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: file missing, not TOML, unknown key, wrong type or range; one line that names it.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such config file; examples/quickstart.toml is one to start from"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tables = read_toml(path, "config", "examples/quickstart.toml")
     for text in overrides:
         _override(tables, text)
     config = parse(tables, str(path))
@@ -398,15 +431,8 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
     Raises:
         ConfigError: one line on the first wrong key.
     """
-    for name, value in tables.items():
-        if name not in RunConfig.model_fields:
-            raise ConfigError(f"{where}: [{name}]: no such section{_nearest(name, RunConfig.model_fields)}")
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: {name}: must be a section, [{name}], got {value!r}")
-    try:
-        config = RunConfig.model_validate(_tolerant_numbers(tables))
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from None
+    check_sections(RunConfig, tables, where)
+    config = validate_sections(RunConfig, tables, where)
     if config.train.engine == "fused" and config.train.backend == "cuda":
         raise ConfigError(
             f'{where}: train.engine: "fused" trains on CPUs, but train.backend = "cuda" leaves the batches on the GPU; '
@@ -438,19 +464,46 @@ def get(config: RunConfig, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys, as ``section.name``, in which two runs differ and that a resumption may not change."""
-    keys = [f"{section}.{name}" for section in RunConfig.model_fields for name in _keys(section)]
-    return [key for key in keys if key not in FREE_ON_RESUME and get(old, key) != get(new, key)]
+def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
+    """Keys, as ``section.name``, in which two runs differ, each with its old and new value."""
+    return [(key, get(old, key), get(new, key)) for key in keys() if get(old, key) != get(new, key)]
+
+
+def keys() -> list[str]:
+    """All keys, as ``section.name``, in their order."""
+    return [
+        f"{section}.{name}"
+        for section in RunConfig.model_fields
+        for name in section_fields(RunConfig, section)
+    ]
+
+
+def free_on_resume() -> frozenset[str]:
+    """Keys that may differ when a run is resumed."""
+    return _flagged("free_on_resume")
+
+
+def shared_by_clusters() -> frozenset[str]:
+    """Keys on which all clusters that train one model must agree."""
+    return _flagged("shared_by_clusters")
 
 
 def digest(config: RunConfig) -> str:
-    """SHA-256 of the settings that must agree between runs that share a state."""
+    """SHA-256 of the settings that a resumption may not change."""
     tables = config.model_dump()
-    for key in FREE_ON_RESUME:
+    for key in free_on_resume():
         section, name = key.split(".")
         del tables[section][name]
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def _flagged(flag: str) -> frozenset[str]:
+    return frozenset(
+        f"{section}.{name}"
+        for section in RunConfig.model_fields
+        for name, field in section_fields(RunConfig, section).items()
+        if isinstance(field.json_schema_extra, dict) and flag in field.json_schema_extra
+    )
 
 
 def _override(tables: dict[str, Any], text: str) -> None:
@@ -467,8 +520,66 @@ def _override(tables: dict[str, Any], text: str) -> None:
         table[name] = parsed
 
 
-def _tolerant_numbers(tables: dict[str, Any]) -> dict[str, Any]:
-    """TOML's ``1`` where a float is meant is right; strict checking alone would refuse it."""
+def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Args:
+        kind: what the file is, such as "config", and ``example``, one to start from: for the error.
+
+    Raises:
+        ConfigError: it is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such {kind} file; {example} is one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def check_sections(model: type[Section], tables: dict[str, Any], where: str) -> None:
+    """Refuse a table that is no section of ``model``, and a value in the place of one.
+
+    Raises:
+        ConfigError: it begins with ``where`` and names the section.
+    """
+    for name, value in tables.items():
+        if name not in model.model_fields:
+            raise ConfigError(f"{where}: [{name}]: no such section{nearest_name(name, model.model_fields)}")
+        repeated = get_origin(model.model_fields[name].annotation) is list
+        kind, written = (list, f"[[{name}]]") if repeated else (dict, f"[{name}]")
+        if not isinstance(value, kind):
+            raise ConfigError(f"{where}: {name}: must be a section, {written}, got {value!r}")
+
+
+def validate_sections(model: type[S], tables: dict[str, Any], where: str) -> S:
+    """The settings in ``tables``, checked by the fields of ``model``.
+
+    Raises:
+        ConfigError: one line on the first wrong key; it begins with ``where``.
+    """
+    try:
+        return model.model_validate(_integers_as_floats(model, tables))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The end of a message on an unknown name: the nearest known one, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+
+
+def section_fields(model: type[Section], section: str) -> dict[str, FieldInfo]:
+    """The fields of a section by name; none where it takes any key."""
+    return getattr(model.model_fields[section].annotation, "model_fields", {})
+
+
+def _integers_as_floats(model: type[Section], tables: dict[str, Any]) -> dict[str, Any]:
+    """Strict checking refuses TOML's ``1`` where a float is meant, which is right: made a float here."""
 
     def widen(value: Any, annotation: Any) -> Any:
         if isinstance(value, list) and "float" in str(annotation):
@@ -478,39 +589,32 @@ def _tolerant_numbers(tables: dict[str, Any]) -> dict[str, Any]:
             return float(value)
         return value
 
-    return {
-        section: {k: widen(v, keys[k].annotation) if k in keys else v for k, v in table.items()}
-        for section, table in tables.items()
-        for keys in [_keys(section)]
-    }
+    def widened(section: str, table: Any) -> Any:
+        fields = section_fields(model, section)
+        if not fields:
+            return table
+        return {k: widen(v, fields[k].annotation) if k in fields else v for k, v in table.items()}
+
+    return {section: widened(section, table) for section, table in tables.items()}
 
 
-def _explain(error: ValidationError) -> str:
+def _first_problem(model: type[Section], error: ValidationError) -> str:
     """The first problem of a pydantic report as one line that begins with its key."""
     problem = error.errors()[0]
-    section, *rest = map(str, problem["loc"])
-    if problem["type"] == "value_error":  # ours, and begins with the key
-        return f"{section}.{problem['msg'].removeprefix('Value error, ')}"
-    if not rest:
-        rest = [next(name for name, field in _keys(section).items() if field.is_required())]
-    key = f"{section}.{rest[0]}"
+    section, *rest = map(str, problem["loc"] or [""])
+    if problem["type"] == "value_error":  # from a validator of ours, and begins with the key
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{section}.{message}" if section else message
+    fields = section_fields(model, section)
+    if not rest and problem["type"] == "missing":
+        rest = [next(name for name, field in fields.items() if field.is_required())]
+    key = ".".join([section, *rest[:1]])
     if problem["type"] == "extra_forbidden":
-        return f"{key}: no such key{_nearest(rest[0], _keys(section))}"
+        return f"{key}: no such key{nearest_name(rest[0], fields)}"
     if problem["type"] == "missing":
         return f"{key}: is required but not set"
     # A key that takes several types has a problem for each; together they say what it takes.
-    wishes = [
+    expected = [
         p["msg"][0].lower() + p["msg"][1:] for p in error.errors() if p["loc"][:2] == problem["loc"][:2]
     ]
-    return f"{key}: {' or '.join(dict.fromkeys(wishes))}, got {problem['input']!r}"
-
-
-def _keys(section: str) -> dict[str, Any]:
-    """The fields of a section, by name."""
-    fields: dict[str, Any] = RunConfig.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
-    return fields
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
+    return f"{key}: {' or '.join(dict.fromkeys(expected))}, got {problem['input']!r}"

@@ -22,7 +22,7 @@ from hpc_lstm.parallel.device_allreduce import device_sum
 from hpc_lstm.parallel.world import connect
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.sampler import TrainOrder
-from hpc_lstm.training.running_mean import LossSum
+from hpc_lstm.training.running_mean import RunningMean
 
 
 class HpcLstm:
@@ -76,7 +76,7 @@ class HpcLstm:
         self.world.barrier()
 
     def train(self, steps: int) -> None:
-        taken, since = 0, LossSum()
+        taken, since = 0, RunningMean()
         while taken < steps:
             count = min(self.engine.steps_per_call, self.every - taken % self.every, steps - taken)
             inputs, targets = self.data.train.next_batch(self.order, count)
@@ -87,7 +87,7 @@ class HpcLstm:
             if taken % self.every == 0 or taken == steps:
                 agreement = self.averager.agree(since.samples, since.loss_sum())
                 self.averager.average(self.engine, since.samples, agreement.samples)
-                since = LossSum()
+                since = RunningMean()
 
     def validation_loss(self) -> float:
         windows, error = self.data.validation, 0.0

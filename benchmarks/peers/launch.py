@@ -110,6 +110,7 @@ class Group:
 
     Args:
         peer: key of ``SCRIPTS``.
+        mpiexec: the command that starts ranks, without ``-n``.
         launch: what cannot be changed once a process runs, such as threads; the peer's script knows it.
         name: of the entry that it serves.
         folder: the job's; the group gets a folder of its own in it.
@@ -123,7 +124,7 @@ class Group:
         python: str,
         folder: Path,
         ranks: int,
-        mpiexec: str,
+        mpiexec: list[str],
         gpu: bool,
     ) -> None:
         self.ranks = 1 if peer == "keras_fit" else ranks
@@ -137,7 +138,7 @@ class Group:
         command = [python, str(HERE / SCRIPTS[peer]), str(self.folder), str(ranks), launch]
         self.begun = time.perf_counter()
         if peer == "hpc_lstm":
-            self._start([*launcher(mpiexec, ranks), *command], {})
+            self._start([*mpiexec, "-n", str(ranks), *command], {})
         else:
             port = free_port(self.ranks)
             for rank in range(self.ranks):
@@ -222,23 +223,6 @@ class Group:
                         process.wait(5)
         if not self._log.closed:
             self._log.close()
-
-
-def launcher(mpiexec: str, ranks: int) -> list[str]:
-    """The MPI launcher's command; Open MPI is told to run as root and not to bind a rank to one core."""
-    said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True).stdout
-    if "Open MPI" in said or "OpenRTE" in said:
-        return [mpiexec, "--allow-run-as-root", "--bind-to", "none", "-n", str(ranks)]
-    return [mpiexec, "-n", str(ranks)]
-
-
-def find_mpiexec() -> str:
-    """The launcher beside the interpreter, or on the path."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec") or shutil.which("mpirun")
-    if found is None:
-        raise SystemExit("no mpiexec; name it by --mpiexec")
-    return found
 
 
 def free_port(count: int) -> int:

@@ -30,7 +30,7 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import at
 
 if TYPE_CHECKING:
-    from hpc_lstm.features.columns import Column
+    from hpc_lstm.features.columns import TargetColumn
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess.prepare import Prepared
     from hpc_lstm.preprocess.scaler import Scaler
@@ -165,7 +165,7 @@ def comparison_table(metrics: dict[str, Any]) -> str:
 
 
 def price_forecast(
-    scaled: np.ndarray, symbol: np.ndarray, last: np.ndarray, scaler: Scaler, target: Column
+    scaled: np.ndarray, symbol: np.ndarray, last: np.ndarray, scaler: Scaler, target: TargetColumn
 ) -> np.ndarray:
     """The network's output in price units, float64 [B].
 
@@ -173,13 +173,9 @@ def price_forecast(
         scaled: float32 [B], the output.
         symbol: int [B], places in ``scaler.symbols``.
         last: float64 [B], prices of the windows' last rows.
-        target: what was forecast; of a log return, the last price times its exponential is the price.
+        target: what was forecast.
     """
-    value = scaler.inverse_target(scaled, symbol)
-    if not target.lag:
-        return value
-    with np.errstate(over="ignore"):
-        return last * np.exp(value)
+    return target.transform.price(scaler.inverse_target(scaled, symbol), last)
 
 
 def date_text(date: int, unit: str) -> str:

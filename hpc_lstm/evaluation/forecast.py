@@ -17,7 +17,7 @@ import numpy as np
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.evaluate import date_text, price_forecast
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run, read_metrics
-from hpc_lstm.features.columns import ModelColumns, compute, find
+from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def predict_symbol(
     with MarketStore(store or data.store) as market:
         number = market.symbol(symbol)
         place = int(trained.scaler.select([symbol])[0])
-        columns = find(data.features, data.target, data.horizon, market.columns, str(market.path))
+        columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
         first, stop = (int(row) for row in market.offsets[number : number + 2])
         needed = data.window + (data.horizon - 1 if steps > 1 else 0)
         if stop - first < needed:
@@ -95,7 +95,9 @@ def predict_symbol(
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
     held = [column.name for column in columns.features if column.number != price]
     if steps > 1 and held:
-        notes.append(f"After the first step these inputs stand still: {', '.join(held)}.")
+        notes.append(
+            f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
+        )
     ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
@@ -173,7 +175,7 @@ def _forecaster(
     scale, shift = scaler.scale[place, :-1], scaler.shift[place, :-1]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        features = compute(rows, np.array([0, len(rows)]), columns)[:, :-1]
+        features = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :-1]
         scaled = (features * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
@@ -186,7 +188,7 @@ def _forecaster(
 
 def _refuse_gaps(rows: np.ndarray, dates: np.ndarray, unit: str, symbol: str, columns: ModelColumns) -> None:
     for number in columns.numbers:
-        usable = np.isfinite(rows[:, number]) & ((rows[:, number] > 0) | (number not in columns.logarithmic))
+        usable = columns.usable(rows, number)
         if not usable.all():
             row = int(np.argmin(usable))
             raise InputError(

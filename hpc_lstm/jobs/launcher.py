@@ -1,7 +1,8 @@
-"""What starts the ranks of a Slurm job: it must speak to the MPI library of this environment.
+"""The launcher that starts the ranks of a Slurm job: one that is known to work with this environment's MPI library.
 
-A launcher and a library that do not understand each other leave every rank alone. So the library is asked what it
-is, Slurm what its srun offers, and only a pair that is known to fit is taken.
+A launcher and a library that support no common process management interface (PMI) start every rank as a job of one.
+Therefore the library is asked for its version, Slurm for the PMI types of its srun, and only a pair that is known to
+work is chosen; else the library's own mpiexec is.
 """
 
 from __future__ import annotations
@@ -15,76 +16,80 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.jobs.mpiexec import find_mpiexec
 
+# Seconds that a command may take to answer; MPI may load from a cold network file system.
 ANSWER_S = 60
 # Prints where the MPI library lies, then the first line of its version.
 _PROBE = """
 import mpi4py
 mpi4py.rc.initialize = False
 from mpi4py import MPI
-from hpc_lstm.jobs.launcher import loaded_library
-print(loaded_library("libmpi") or "")
+from hpc_lstm.parallel.mpi_library import loaded_mpi_library
+print(loaded_mpi_library() or "")
 print(MPI.Get_library_version().strip().splitlines()[0])
 """
 
 
-def find(*, tried: bool) -> list[str]:
-    """The launcher's words for this environment, such as ``["srun", "--mpi=pmi2"]``.
+def find_launcher(*, verify: bool) -> list[str]:
+    """The launcher's command for this environment, such as ``["srun", "--mpi=pmi2"]``.
 
     Args:
-        tried: within a job, take only what srun was seen to start.
+        verify: within a job, consider only PMI types with which srun can start a task here.
 
     Raises:
-        InputError: there is none that fits.
+        InputError: no launcher is known to work with this environment's MPI library.
     """
-    library, folder = mpi_library()
-    offered = srun_offers()
-    if tried and offered is not None and "SLURM_JOB_ID" in os.environ:
-        offered = {name for name in spoken(library, os.environ) if name in offered and _starts(name)}
-    return choose(library, offered, launcher_of(folder), os.environ)
+    version, folder = probe_mpi_library()
+    srun_types = srun_pmi_types()
+    if verify and srun_types is not None and "SLURM_JOB_ID" in os.environ:
+        supported = library_pmi_types(version, os.environ)
+        srun_types = {name for name in supported if name in srun_types and _srun_starts_tasks(name)}
+    own = () if folder is None else (folder.parent / "bin", folder.parents[1] / "bin")
+    return choose_launcher(version, srun_types, find_mpiexec(*own), os.environ)
 
 
-def choose(
-    library: str, offered: Collection[str] | None, mpiexec: str | None, environment: Collection[str] = ()
+def choose_launcher(
+    version: str, srun_types: Collection[str] | None, mpiexec: str | None, environment: Collection[str] = ()
 ) -> list[str]:
-    """Pick a launcher.
+    """The launcher for an MPI library: srun where both support a PMI type, else the library's own mpiexec.
 
     Args:
-        library: the MPI library's version text; empty: there is none.
-        offered: what ``srun --mpi`` takes; None: no srun.
-        mpiexec: the library's own launcher, None: not there.
-        environment: names of the variables that are set.
+        version: the MPI library's version text; empty: there is no library.
+        srun_types: PMI types of srun; None: there is no srun.
+        mpiexec: path of the library's own launcher; None: there is none.
+        environment: names of the environment variables that are set.
 
     Raises:
-        InputError: none fits.
+        InputError: none works with the library.
     """
-    if not library:
-        if offered is None:
+    if not version:
+        if srun_types is None:
             raise InputError("launcher: neither srun nor an MPI library; see `hpc-lstm doctor`")
         return ["srun", "--mpi=none"]
-    for name in spoken(library, environment) if offered is not None else ():
-        if name in (offered or ()):
+    for name in library_pmi_types(version, environment) if srun_types is not None else ():
+        if name in (srun_types or ()):
             return ["srun", f"--mpi={name}"]
     if mpiexec is None:
-        said = (
-            "there is no srun that answers"
-            if offered is None
-            else f"srun offers {', '.join(sorted(offered)) or 'nothing'}"
+        reason = (
+            "srun is missing or does not answer"
+            if srun_types is None
+            else f"srun supports {', '.join(sorted(srun_types)) or 'nothing'}"
         )
         raise InputError(
-            f"launcher: none fits {library}: {said}, and the library's own mpiexec is not on PATH; load the module "
-            "that it belongs to, or name a launcher by HPC_LSTM_LAUNCHER"
+            f"launcher: none works with {version}: {reason}, and the library's own mpiexec is not on PATH; load the "
+            "module that it belongs to, or name a launcher by HPC_LSTM_LAUNCHER"
         )
     return [mpiexec]
 
 
-def spoken(library: str, environment: Collection[str] = ()) -> tuple[str, ...]:
-    """What an MPI library speaks to srun for certain, in the order to prefer.
+def library_pmi_types(version: str, environment: Collection[str] = ()) -> tuple[str, ...]:
+    """PMI types that an MPI library is certain to support, in order of preference, as ``srun --mpi`` names them.
 
-    Open MPI of Debian and of most sites is built with PMIx; whether it has PMI-2 differs, so it is not counted on.
-    Intel MPI has it where its library is told where Slurm's lies.
+    Open MPI of Debian and of most sites is built with PMIx; whether it has PMI-2 differs, so it is not relied on.
+    Intel MPI has PMI-2 where I_MPI_PMI_LIBRARY names Slurm's library.
     """
-    name = library.lower()
+    name = version.lower()
     if "open mpi" in name:
         return ("pmix", "pmix_v5", "pmix_v4", "pmix_v3")
     if "intel" in name:
@@ -96,13 +101,13 @@ def spoken(library: str, environment: Collection[str] = ()) -> tuple[str, ...]:
     return ()
 
 
-def mpi_library() -> tuple[str, Path | None]:
-    """First line of the MPI library's version, and the folder that it lies in; ``("", None)`` without one.
+def probe_mpi_library() -> tuple[str, Path | None]:
+    """First line of the MPI library's version, and the folder that it lies in; ``("", None)`` without a library.
 
-    Asked in a process of its own: here, mpi4py would have to start MPI, or never could any more.
+    A process of its own loads it: here, mpi4py would have to initialize MPI now, or could never do so later.
 
     Raises:
-        InputError: it takes too long to load, so that nobody knows what it is.
+        InputError: it takes too long to load, so that its version stays unknown.
     """
     try:
         done = subprocess.run(
@@ -110,7 +115,7 @@ def mpi_library() -> tuple[str, Path | None]:
         )
     except subprocess.TimeoutExpired:
         raise InputError(
-            f"launcher: MPI did not load in {ANSWER_S} s, so none is known to fit; name one by HPC_LSTM_LAUNCHER"
+            f"launcher: MPI did not load in {ANSWER_S} s, so that none can be chosen; name one by HPC_LSTM_LAUNCHER"
         ) from None
     lines = done.stdout.replace("\0", "").splitlines()
     if done.returncode != 0 or len(lines) < 2:
@@ -118,22 +123,8 @@ def mpi_library() -> tuple[str, Path | None]:
     return " ".join(lines[-1].split()), Path(lines[0]).parent if lines[0] else None
 
 
-def launcher_of(folder: Path | None) -> str | None:
-    """The mpiexec or mpirun that belongs to a library in ``folder``: beside it, else the first on PATH."""
-    beside = [] if folder is None else [str(folder.parent / "bin"), str(folder.parents[1] / "bin")]
-    return next(
-        (
-            found
-            for path in (*beside, os.environ.get("PATH", ""))
-            for name in ("mpiexec", "mpirun")
-            if (found := shutil.which(name, path=path))
-        ),
-        None,
-    )
-
-
-def srun_offers() -> set[str] | None:
-    """What this site's ``srun --mpi`` takes; None where there is no srun that answers."""
+def srun_pmi_types() -> set[str] | None:
+    """PMI types of this site's srun; None where srun is missing or does not answer."""
     if shutil.which("srun") is None:
         return None
     try:
@@ -142,29 +133,18 @@ def srun_offers() -> set[str] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return offers(done.stdout + done.stderr) if done.returncode == 0 else None
+    return parse_pmi_types(done.stdout + done.stderr) if done.returncode == 0 else None
 
 
-def _starts(name: str) -> bool:
-    """True if this job's srun can use a protocol that it lists: what the plugin needs may not be installed."""
-    command = ["srun", f"--mpi={name}", "--overlap", "--nodes=1", "--ntasks=1", "true"]
+def parse_pmi_types(output: str) -> set[str]:
+    """The PMI types in the output of ``srun --mpi=list``."""
+    return set(re.findall(r"\b(?:none|openmpi|pmi2|pmix(?:_v\d+)?|cray_shasta)\b", output))
+
+
+def _srun_starts_tasks(pmi_type: str) -> bool:
+    """Whether this job's srun starts a task with a type that it lists: the plugin's own library may be missing."""
+    command = ["srun", f"--mpi={pmi_type}", "--overlap", "--nodes=1", "--ntasks=1", "true"]
     try:
         return subprocess.run(command, capture_output=True, timeout=ANSWER_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
-
-
-def offers(listed: str) -> set[str]:
-    """The names in what ``srun --mpi=list`` prints."""
-    return set(re.findall(r"\b(?:none|openmpi|pmi2|pmix(?:_v\d+)?|cray_shasta)\b", listed))
-
-
-def loaded_library(name: str) -> Path | None:
-    """Path of a shared library that this process has loaded."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    mapped = (line.split(None, 5) for line in lines)  # address, rights, offset, device, inode, path
-    paths = (Path(fields[5]) for fields in mapped if len(fields) == 6)
-    return next((path for path in paths if path.name.startswith((f"{name}.", f"{name}_"))), None)

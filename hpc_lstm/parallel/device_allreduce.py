@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.parallel.gpu import Gpu
+from hpc_lstm.parallel.mpi_library import loaded_mpi_library
 from hpc_lstm.parallel.pinned_allreduce import PinnedSum
 from hpc_lstm.parallel.world import World
 
@@ -18,8 +18,6 @@ KEY = "average.transport"
 # MPICH reads its switch under three names, and takes these words for off.
 MPICH_SWITCHES = ("MPIR_CVAR_ENABLE_GPU", "MPIR_PARAM_ENABLE_GPU", "MPICH_ENABLE_GPU")
 OFF = ("0", "no", "false", "off")
-# Cray MPICH has a library for each compiler, such as libmpi_gnu_123.so.12.
-CRAY_LIBRARIES = ("libmpi_cray", "libmpi_gnu", "libmpi_nvidia", "libmpi_intel", "libmpi_amd", "libmpi_aocc")
 # MPIX_GPU_SUPPORT_CUDA of MPICH's mpi.h.
 GPU_SUPPORT_CUDA = 0
 
@@ -89,7 +87,7 @@ def mpi_takes_device_memory(library: str) -> bool:
     """
     if not switched_on(library, os.environ):
         return False
-    path = _mpi_library()
+    path = loaded_mpi_library()  # opening it again gives the same
     if path is None:
         return False
     try:
@@ -122,15 +120,3 @@ def answers_of(mpi: ctypes.CDLL) -> dict[str, bool]:
         failed = mpi.MPIX_GPU_query_support(GPU_SUPPORT_CUDA, ctypes.byref(supported))
         answers["MPIX_GPU_query_support"] = not failed and bool(supported.value)
     return answers
-
-
-def _mpi_library() -> Path | None:
-    """The libmpi that is loaded; opening it again gives the same."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    paths = (Path(fields[5]) for line in lines if len(fields := line.split(None, 5)) == 6)
-    return next(
-        (path for path in paths if path.name.startswith(("libmpi.", "libmpich.", *CRAY_LIBRARIES))), None
-    )

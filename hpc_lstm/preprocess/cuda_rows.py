@@ -92,7 +92,7 @@ class Rows:
 
     def fit(self, local: LocalFit) -> None:
         """Give the statistics of this rank's own rows to ``local``."""
-        features, target = owned_rows(self._part, self._columns.target.lag)
+        features, target = owned_rows(self._part, self._columns.target.lookback)
         measure = self._cuda.minmax_between if local.kind == "minmax" else self._cuda.moments_between
         found = measure(self._rows, self._base[:-1] + features[0], self._base[:-1] + features[1])
         if not np.array_equal(features, target):

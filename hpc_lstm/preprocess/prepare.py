@@ -10,8 +10,7 @@ import numpy as np
 
 from hpc_lstm.config import DataConfig, TrainConfig
 from hpc_lstm.errors import CudaError, InputError
-from hpc_lstm.features import columns as features
-from hpc_lstm.features.columns import ModelColumns
+from hpc_lstm.features.columns import ModelColumns, find_columns
 from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
@@ -169,7 +168,7 @@ def prepare(
 
 
 def _find(store: MarketStore, data: DataConfig) -> tuple[ModelColumns, WindowIndex]:
-    columns = features.find(data.features, data.target, data.horizon, store.columns, str(store.path))
+    columns = find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
     everyone = range(len(store.symbols))
     chosen = everyone if data.symbols == "all" else sorted(store.symbol(name) for name in data.symbols)
     if data.shard:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.features.columns import ModelColumns, compute
+from hpc_lstm.features.columns import ModelColumns, compute_columns
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def read_values(
 
     Yields:
         Pieces, int64 [pieces+1] where each begins in the values, and float64 [rows, F+1], features then
-        target. The target's log return is NaN where it would look back beyond the segment.
+        target. The target is NaN where it would look back beyond the segment.
 
     Raises:
-        InputError: a value that is not finite, or one without a logarithm that needs it.
+        InputError: a value that is not finite, or not above 0 where a log return is taken.
     """
     for pieces in _batches(part, columns):
         raw = _read(store, pieces)
         offsets = _offsets([p.before + p.stop - p.start for p in pieces])
         _check(store, raw, offsets, pieces, columns)
-        values = compute(raw, offsets, columns)
+        values = compute_columns(raw, offsets, columns)
         if any(p.before for p in pieces):
             position = np.arange(len(raw)) - np.repeat(offsets[:-1], np.diff(offsets))
             values = values[position >= np.repeat([p.before for p in pieces], np.diff(offsets))]
@@ -83,7 +83,7 @@ def _batches(part: Slice, columns: ModelColumns) -> Iterator[list[Piece]]:
         while start < stop:
             end = min(stop, start + room)
             # What the segment's beginning looks back on besides its lookback belongs to nobody here.
-            before = first - row_start if start == first else min(columns.longest_lag, start - row_start)
+            before = first - row_start if start == first else min(columns.longest_lookback, start - row_start)
             pieces.append(Piece(segment, start, end, before))
             room -= end - start
             start = end
@@ -111,19 +111,17 @@ def _check(
 ) -> None:
     """Refuse values that cannot be scaled, naming the first."""
     for number in columns.numbers:
-        logarithmic = number in columns.logarithmic
-        wrong = ~np.isfinite(raw[:, number])
-        if logarithmic:
-            wrong |= raw[:, number] <= 0
-        if not wrong.any():
+        usable = columns.usable(raw, number)
+        if usable.all():
             continue
-        row = int(np.argmax(wrong))
+        row = int(np.argmin(usable))
         place = int(np.searchsorted(offsets, row, side="right")) - 1
         piece = pieces[place]
         store_row = piece.start - piece.before + row - int(offsets[place])
         symbol = store.symbols[int(np.searchsorted(store.offsets, store_row, side="right")) - 1]
         date = store.dates(store_row, store_row + 1).astype(f"datetime64[{store.date_unit}]")[0]
-        expected = "a number above 0, since its log returns are taken" if logarithmic else "a finite number"
+        user = columns.positive.get(number)
+        expected = f"a number above 0, which {user} needs" if user else "a finite number"
         raise InputError(
             f'{store.path}: symbol {symbol}, column "{columns.store_columns[number]}", {date}: '
             f"is {raw[row, number]}, must be {expected}; clean it and import again, "

@@ -189,7 +189,7 @@ class LocalFit:
 
     def __init__(self, part: Slice, columns: ModelColumns, symbols: int, kind: str, backend: Any) -> None:
         self._part, self._columns, self.kind, self._backend = part, columns, kind, backend
-        self._features, self._target = owned_rows(part, columns.target.lag)
+        self._features, self._target = owned_rows(part, columns.target.lookback)
         shape = (symbols, len(columns.features) + 1)
         # minmax: low, high; standard: count, mean, squares about the mean
         self.low, self.high = np.full(shape, np.inf), np.full(shape, -np.inf)

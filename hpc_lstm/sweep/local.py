@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 # Lines of a failed launch's log that the error shows.
 SHOWN = 3
@@ -31,27 +31,16 @@ class LaunchError(HpcLstmError):
     refused = False
 
 
-def launcher(given: Sequence[str]) -> list[str]:
-    """The command that starts ranks, less their number: as given, or the ``mpiexec`` of this Python or the machine.
-
-    Open MPI is told not to refuse more ranks than cores, and not to bind them: a run's threads share its node's cores.
+def local_launcher(given: Sequence[str]) -> list[str]:
+    """The command that starts ranks, without their number: ``local.launcher``, or the ``mpiexec`` that is found.
 
     Raises:
         InputError: there is none.
     """
-    if given:
-        return list(given)
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec") or shutil.which("mpirun")
-    if found is None:
-        raise InputError(
-            'a sweep over ranks needs mpiexec: pip install "hpc-lstm[mpich]", load a system MPI, or set local.launcher'
-        )
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60).stdout
-    if "Open MPI" not in said and "OpenRTE" not in said and "PRRTE" not in said:
-        return [found]
-    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    return [found, *root, "--oversubscribe", "--bind-to", "none"]
+    try:
+        return list(given) or mpiexec_command()
+    except InputError as error:
+        raise InputError(f"{error}, or set local.launcher") from None
 
 
 def run(command: Sequence[str], log: Path, timeout_s: float, tick: Callable[[], None] = lambda: None) -> None:

@@ -100,7 +100,7 @@ def _measure(
     budget_s: float | None,
     after: Callable[[], object],
 ) -> None:
-    start = local.launcher(planned.sweep.local.launcher)
+    start = local.local_launcher(planned.sweep.local.launcher)
     begin, total = time.time(), sum(map(len, missing.values()))
     left, failed = total, list[str]()
     for name, launch in missing.items():

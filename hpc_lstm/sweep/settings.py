@@ -9,16 +9,22 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from hpc_lstm import config as configuration
-from hpc_lstm.config import Positive, RunConfig, Section, tomllib
+from hpc_lstm.config import (
+    Positive,
+    RunConfig,
+    Section,
+    check_sections,
+    nearest_name,
+    read_toml,
+    section_fields,
+    validate_sections,
+)
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.files import expanded
 
@@ -121,7 +127,7 @@ class SweepConfig(Section):
             for key, values in rule.items():
                 known = {"ranks": self.sweep.ranks, **self.axes}
                 if key not in known:
-                    raise ValueError(f"skip.{key}: neither ranks nor an axis{nearest(key, known)}")
+                    raise ValueError(f"skip.{key}: neither ranks nor an axis{nearest_name(key, known)}")
                 if not isinstance(values, list) or any(value not in known[key] for value in values):
                     raise ValueError(
                         f"skip.{key}: must be a list of values out of {known[key]}, got {values!r}"
@@ -145,36 +151,18 @@ def load(path: str | Path) -> tuple[SweepConfig, dict[str, Any]]:
         ConfigError: a file is missing or not TOML, an unknown key, a wrong value; one line that names it.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such sweep file; examples/sweep.toml is one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    tables = read_toml(path, "sweep", "examples/sweep.toml")
     return parse(tables, str(path), path.parent)
 
 
 def parse(tables: dict[str, Any], where: str, folder: Path) -> tuple[SweepConfig, dict[str, Any]]:
     """As ``load``, of tables; ``where`` names their source in errors, ``folder`` is what paths are relative to."""
-    for name, value in tables.items():
-        if name not in SweepConfig.model_fields:
-            raise ConfigError(f"{where}: [{name}]: no such section{nearest(name, SweepConfig.model_fields)}")
-        kind, shape = (list, f"[[{name}]]") if name == "skip" else (dict, f"[{name}]")
-        if not isinstance(value, kind):
-            raise ConfigError(f"{where}: {name}: must be a section, {shape}, got {value!r}")
+    check_sections(SweepConfig, tables, where)
     tables = dict(tables)
     for name in ("settings", "axes"):
         tables[name] = _flat(tables.get(name, {}))
     tables["skip"] = [_flat(rule) if isinstance(rule, dict) else rule for rule in tables.get("skip", [])]
-    timeout = tables.get("sweep", {}).get("timeout_s")
-    if type(timeout) is int:
-        tables["sweep"] = tables["sweep"] | {"timeout_s": float(timeout)}
-    try:
-        sweep = SweepConfig.model_validate(tables)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from None
+    sweep = validate_sections(SweepConfig, tables, where)
     base: dict[str, Any] = {"data": {"store": ""}}
     if sweep.sweep.config:
         base = configuration.load(folder / sweep.sweep.config).model_dump()
@@ -189,19 +177,10 @@ def parse(tables: dict[str, Any], where: str, folder: Path) -> tuple[SweepConfig
     return sweep, base
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown name: the nearest known one, or all."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"
-
-
 def run_keys() -> list[str]:
     """Every ``section.key`` of a run's settings."""
     return [
-        f"{section}.{key}"
-        for section, field in RunConfig.model_fields.items()
-        for key in field.annotation.model_fields  # type: ignore[union-attr]
+        f"{section}.{key}" for section in RunConfig.model_fields for key in section_fields(RunConfig, section)
     ]
 
 
@@ -219,23 +198,9 @@ def _flat(table: dict[str, Any]) -> dict[str, Any]:
 def _check_key(table: str, key: str) -> None:
     known = run_keys()
     if key not in known:
-        raise ValueError(f"{table}.{key}: no such setting of a run{nearest(key, known)}")
+        raise ValueError(f"{table}.{key}: no such setting of a run{nearest_name(key, known)}")
     if key.startswith(OWNED):
         own = " (its own is sweep.threads)" if key == "train.threads" else ""
         raise ValueError(f"{table}.{key}: the sweep sets it for its runs{own}; remove it")
     if table == "axes" and key == "data.store":
         raise ValueError("axes.data.store: make a sweep for each store")
-
-
-def _explain(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    section, *rest = map(str, problem["loc"])
-    key = ".".join([section, *rest[:1]])
-    if problem["type"] == "extra_forbidden":
-        field = SweepConfig.model_fields[section]
-        return f"{key}: no such key{nearest(rest[0], field.annotation.model_fields)}"  # type: ignore[union-attr]
-    if isinstance(problem["input"], float) and math.isnan(problem["input"]):
-        return f"{key}: must be a number"
-    return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"

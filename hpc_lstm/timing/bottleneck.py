@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpc_lstm.config import MEETING_STEPS, RunConfig
+from hpc_lstm.config import AGREE_STEPS, RunConfig
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.straggler import RUNNING, Arrivals, Straggler, running_seconds
 from hpc_lstm.timing.timeline import PHASES
@@ -123,8 +123,8 @@ def _levers(
         proviso = " by averaging alone, if the model bears it"
         proviso += ", with rounds of clusters as much rarer" if clusters else ""
         levers.append(_rarer("average.every", average, share["average"], proviso, steps_per_epoch))
-    if straggler is None and isinstance(average, int) and 0 < average <= MEETING_STEPS // 2 and found.decided:
-        every = average * min(4, MEETING_STEPS // average)
+    if straggler is None and isinstance(average, int) and 0 < average <= AGREE_STEPS // 2 and found.decided:
+        every = average * min(4, AGREE_STEPS // average)
         # Delays that are independent add up as the square root of their number, meetings as their number.
         rarer = _times(every, steps_per_epoch) / _times(average, steps_per_epoch)
         gain = float(found.caused_s.sum() / running_seconds(timing).sum()) * (1 - math.sqrt(rarer))

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_lstm.jobs.mpiexec import mpiexec_command
 from hpc_lstm.market.store import StoreWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def job(folder: Path, store: Path, backend: str, share: float = 0.5, dropout: fl
 def run(*arguments: str, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hpc_lstm", *arguments]
     if ranks:
-        command = ["mpiexec", "-n", str(ranks), *command]
+        command = [*mpiexec_command(), "-n", str(ranks), *command]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     if check:
@@ -106,7 +107,7 @@ def test_ranks_share_a_gpu_resume_and_evaluate(tmp_path: Path, store: Path, rank
     first = json.loads((folder / "metrics.json").read_text())
     assert first["ranks"] == ranks
     more = run("train", config, "--set", "train.epochs=3", "--run-dir", str(folder), "--resume", ranks=ranks)
-    assert "going on from the checkpoint" in more.stdout + more.stderr + log(folder)
+    assert "resuming from the checkpoint" in more.stdout + more.stderr + log(folder)
     steps = [step for step, _ in losses(folder)]
     assert steps == sorted(set(steps)), "a gap or a double entry"
     run("evaluate", str(folder), ranks=ranks)

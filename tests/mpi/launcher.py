@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120
-
-
-def mpiexec() -> str:
-    """The mpiexec beside this Python, or the machine's."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    return str(beside) if beside.exists() else shutil.which("mpiexec") or "mpiexec"
 
 
 def program(*arguments: str) -> list[str]:
@@ -41,7 +36,7 @@ def launch(ranks: int, command: Sequence[str], timeout: float = LIMIT_S) -> subp
 
 def start(ranks: int, command: Sequence[str]) -> subprocess.Popen[str]:
     """Start a command in a process group of its own."""
-    started = [mpiexec(), "-n", str(ranks), *command] if ranks else list(command)
+    started = [*mpiexec_command(), "-n", str(ranks), *command] if ranks else list(command)
     return subprocess.Popen(
         started,
         stdin=subprocess.DEVNULL,

@@ -272,4 +272,4 @@ def test_a_round_that_is_lost_ends_all_ranks_in_one_line_with_a_checkpoint(tmp_p
     (shared / documents.result_key(2)).unlink()  # whoever cleans up so lets the round be made anew
     again = launch(2, [*train, "--resume"])
     assert again.returncode == 0, again.stderr
-    assert "going on from the checkpoint of step" in again.stdout
+    assert "resuming from the checkpoint of step" in again.stdout

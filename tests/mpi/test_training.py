@@ -118,7 +118,7 @@ def test_killed_runs_go_on_to_the_same_bits(whole: tuple[Path, Path]) -> None:
         kill(process)
         process.communicate()
     said = train(2, config, run, "--resume")
-    assert "going on from the checkpoint of step" in said
+    assert "resuming from the checkpoint of step" in said
     assert checkpoints(run)[-1] == checkpoints(reference)[-1]
     for mine, uninterrupted in zip(final_states(run), final_states(reference), strict=True):
         assert same(mine, uninterrupted)

@@ -253,7 +253,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     slurm.warn(job)
     slurm.restarted(job, 2)
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
-    assert f"going on from the checkpoint of step {stopped_at}" in log.read_text()
+    assert f"resuming from the checkpoint of step {stopped_at}" in log.read_text()
     assert log.read_text().count("stopped with a checkpoint; queued again") == 2
     assert whole(run)
     assert (run / "metrics.json").exists()
@@ -286,8 +286,8 @@ def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
         slurm.restarted(job, times + 1)
         if number == 2:
             slurm.node_returns(2)
-        slurm.wait(lambda n=times + 1: log.read_text().count("going on from the checkpoint") == n, job)
-        resumed = int(re.findall(r"going on from the checkpoint of step (\d+)", log.read_text())[-1])
+        slurm.wait(lambda n=times + 1: log.read_text().count("resuming from the checkpoint") == n, job)
+        resumed = int(re.findall(r"resuming from the checkpoint of step (\d+)", log.read_text())[-1])
         assert saved <= resumed <= reached
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
     slurm.node_returns(1)

@@ -65,7 +65,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
-    assert content(wheel) == modules | kernels | scripts | {"hpc_lstm/py.typed"}
+    data = {"hpc_lstm/py.typed", "hpc_lstm/report/templates/report.html"}
+    assert content(wheel) == modules | kernels | scripts | data
     assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 
 

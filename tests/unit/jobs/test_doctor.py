@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from hpc_lstm import config as configuration
-from hpc_lstm.jobs import doctor
-from hpc_lstm.jobs.doctor import Check, Diagnosis, diagnose
+from hpc_lstm.jobs.checks import computing, result
+from hpc_lstm.jobs.checks.result import Check, run_probe
+from hpc_lstm.jobs.doctor import Diagnosis, diagnose
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 
@@ -35,7 +36,7 @@ def bare(monkeypatch, tmp_path):
     def nothing(name):
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", nothing)
+    monkeypatch.setattr(result.metadata, "version", nothing)
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -78,7 +79,7 @@ def test_this_machine(tmp_path):
     checks = by_name(diagnose(None, World(node="here", threads=3)))
     assert sys.executable in checks["Python"].found
     assert metadata.version("tensorflow") in checks["TensorFlow"].found
-    assert "1 rank on 1 node (here), CPU threads a rank: 3" in checks["ranks"].found
+    assert "1 rank on 1 node (here), CPU threads per rank: 3" in checks["ranks"].found
 
 
 def test_it_does_not_import_tensorflow_where_there_is_no_gpu():
@@ -96,14 +97,14 @@ def test_it_does_not_import_tensorflow_where_there_is_no_gpu():
 def test_gpus_are_those_of_the_driver_and_each_library_says_what_it_sees(bare, monkeypatch):
     program(bare, "nvidia-smi", "echo 'NVIDIA H100, 80000 MiB, 550.1'; echo 'NVIDIA H100, 80000 MiB, 550.1'")
     versions = {"tensorflow": "2.20", "keras": "3.9", "pycuda": "2025.1"}
-    monkeypatch.setattr(doctor, "_version", versions.get)
-    monkeypatch.setattr(doctor, "_TENSORFLOW_PROBE", "print('noise'); print(2)")
-    monkeypatch.setattr(doctor, "_PYCUDA_PROBE", "raise ImportError('libcuda.so.1: no such file')")
+    monkeypatch.setattr(computing, "package_version", versions.get)
+    monkeypatch.setattr(computing, "_TENSORFLOW_PROBE", "print('noise'); print(2)")
+    monkeypatch.setattr(computing, "_PYCUDA_PROBE", "raise ImportError('libcuda.so.1: no such file')")
     checks = by_name(diagnose(None, World()))
     assert checks["GPU"].found.startswith("2: NVIDIA H100")
     assert checks["TensorFlow"] == Check("TensorFlow", "ok", "2.20, Keras 3.9; sees 2 GPUs")
     assert "libcuda.so.1: no such file" in checks["PyCUDA"].found
-    monkeypatch.setattr(doctor, "_TENSORFLOW_PROBE", "print(0)")
+    monkeypatch.setattr(computing, "_TENSORFLOW_PROBE", "print(0)")
     check = by_name(diagnose(None, World()))["TensorFlow"]
     assert "sees none of the 2 GPUs" in check.found
     assert "and-cuda" in check.advice
@@ -114,7 +115,7 @@ def test_a_program_that_hangs_or_fails_is_reported_not_waited_for(bare, monkeypa
     diagnosis = diagnose(None, World())
     assert "driver mismatch" in by_name(diagnosis)["GPU"].found
     assert not diagnosis.failed
-    assert doctor._run([sys.executable, "-c", "import time; time.sleep(9)"], 0.2) == (
+    assert run_probe([sys.executable, "-c", "import time; time.sleep(9)"], 0.2) == (
         "",
         "no answer in 0.2 s",
     )
@@ -157,8 +158,8 @@ def test_each_ranks_gpu_and_what_auto_takes(bare, monkeypatch):
     checks = by_name(diagnose(None, World(local_rank=1, local_size=2)))
     assert checks["GPU of a rank"].found == "rank 0: NVIDIA H100 (GPU-11)"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ, "looking must change nothing"
-    monkeypatch.setattr(doctor, "_BACKEND_PROBE", "print('PyCUDA is not installed')")
+    monkeypatch.setattr(computing, "_BACKEND_PROBE", "print('PyCUDA is not installed')")
     found = by_name(diagnose(None, World()))["backend"].found
     assert found == 'train.backend = "auto" takes host: PyCUDA is not installed'
-    monkeypatch.setattr(doctor, "_BACKEND_PROBE", "print('')")
+    monkeypatch.setattr(computing, "_BACKEND_PROBE", "print('')")
     assert by_name(diagnose(None, World()))["backend"].found == 'train.backend = "auto" takes cuda'

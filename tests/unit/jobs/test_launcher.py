@@ -20,13 +20,13 @@ OPEN_MPI = "Open MPI v4.1.4, package: Debian OpenMPI, ident: 4.1.4, repo rev: v4
 INTEL = "Intel(R) MPI Library 2021.14 for Linux* OS"
 
 
-def test_what_srun_offers_is_read_from_its_list() -> None:
-    assert launcher.offers(DEBIAN_SRUN) == {"pmix", "none", "cray_shasta", "pmi2", "pmix_v4"}
-    assert launcher.offers("srun: fatal: cannot contact anyone") == set()
+def test_the_pmi_types_of_srun_are_read_from_its_list() -> None:
+    assert launcher.parse_pmi_types(DEBIAN_SRUN) == {"pmix", "none", "cray_shasta", "pmi2", "pmix_v4"}
+    assert launcher.parse_pmi_types("srun: fatal: cannot contact anyone") == set()
 
 
 @pytest.mark.parametrize(
-    ("library", "offered", "mpiexec", "variables", "taken"),
+    ("version", "srun_types", "mpiexec", "variables", "taken"),
     [
         (MPICH, {"pmix", "pmi2"}, "/v/bin/mpiexec", [], "srun --mpi=pmi2"),
         (MPICH, {"pmix", "none"}, "/v/bin/mpiexec", [], "/v/bin/mpiexec"),
@@ -40,33 +40,33 @@ def test_what_srun_offers_is_read_from_its_list() -> None:
         ("", {"pmi2"}, None, [], "srun --mpi=none"),
     ],
 )
-def test_the_launcher_speaks_to_the_library(
-    library: str, offered: set[str] | None, mpiexec: str | None, variables: list[str], taken: str
+def test_the_launcher_supports_a_pmi_type_of_the_library(
+    version: str, srun_types: set[str] | None, mpiexec: str | None, variables: list[str], taken: str
 ) -> None:
-    assert " ".join(launcher.choose(library, offered, mpiexec, variables)) == taken
+    assert " ".join(launcher.choose_launcher(version, srun_types, mpiexec, variables)) == taken
 
 
 @pytest.mark.parametrize(
-    ("library", "offered", "message"),
+    ("version", "srun_types", "message"),
     [
-        (MPICH, {"none", "pmix"}, "none fits MPICH Version: 5.0.2: srun offers none, pmix, and"),
-        (OPEN_MPI, None, "there is no srun that answers, and the library's own mpiexec is not on PATH"),
+        (MPICH, {"none", "pmix"}, "none works with MPICH Version: 5.0.2: srun supports none, pmix, and"),
+        (OPEN_MPI, None, "srun is missing or does not answer, and the library's own mpiexec is not on PATH"),
         ("", None, "neither srun nor an MPI library"),
     ],
 )
-def test_that_none_fits_is_an_error(library: str, offered: set[str] | None, message: str) -> None:
+def test_that_no_launcher_works_is_an_error(version: str, srun_types: set[str] | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        launcher.choose(library, offered, None)
+        launcher.choose_launcher(version, srun_types, None)
 
 
 def test_a_library_that_takes_too_long_to_load_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "ANSWER_S", 0.01)
     with pytest.raises(InputError, match=r"MPI did not load in 0\.01 s, .* HPC_LSTM_LAUNCHER"):
-        launcher.find(tried=False)
+        launcher.find_launcher(verify=False)
 
 
 def test_the_library_of_this_environment_is_known() -> None:
-    library, folder = launcher.mpi_library()
-    assert library
+    version, folder = launcher.probe_mpi_library()
+    assert version
     assert folder is not None
-    assert launcher.launcher_of(folder) is not None
+    assert list(folder.glob("libmpi*"))

@@ -197,8 +197,9 @@ def test_the_mpi_of_this_environment_answers() -> None:
     code = (
         "import ctypes\n"
         "from mpi4py import MPI\n"
-        "from hpc_lstm.parallel.device_allreduce import _mpi_library, answers_of, mpi_takes_device_memory\n"
-        "answers = answers_of(ctypes.CDLL(str(_mpi_library())))\n"
+        "from hpc_lstm.parallel.device_allreduce import answers_of, mpi_takes_device_memory\n"
+        "from hpc_lstm.parallel.mpi_library import loaded_mpi_library\n"
+        "answers = answers_of(ctypes.CDLL(str(loaded_mpi_library())))\n"
         "assert 'MPIX_Query_cuda_support' in answers, answers\n"
         "assert len(set(answers.values())) == 1, answers\n"
         "assert mpi_takes_device_memory(MPI.Get_library_version()) in answers.values()\n"

@@ -13,6 +13,7 @@ import pytest
 from simulated_ranks import name_of, outcomes
 
 from hpc_lstm.errors import ConfigError, CudaError
+from hpc_lstm.jobs.mpiexec import mpiexec_command
 from hpc_lstm.parallel import nccl
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -69,11 +70,9 @@ with world.abort_on_error():
         assert error.on_all_ranks and "ncclGetUniqueId: " in str(error), error
         print(f"refused on {world.rank};", flush=True)
 """
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else "mpiexec"
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "NCCL_SOCKET_IFNAME": "=nosuch"}
-    command = [mpiexec, "-n", "2", sys.executable, "-c", code]
+    command = [*mpiexec_command(), "-n", "2", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.replace("\n", "").split(";")[:-1]) == ["refused on 0", "refused on 1"]

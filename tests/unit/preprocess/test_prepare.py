@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from hpc_lstm.config import DataConfig, TrainConfig
 from hpc_lstm.errors import CudaError, InputError
+from hpc_lstm.features.registry import FEATURES
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
@@ -61,15 +64,22 @@ def prepare(store: Any, data: DataConfig, ranks: int = 1, **more: Any) -> list[p
 
 
 def price_column(name: str) -> str:
-    return (name[12:-1] or "close") if name.startswith("log-returns") else name
+    if name.startswith("log-returns"):
+        return name[12:-1] or "close"
+    return name[4:].split(",")[0] if name[:4] in ("sma(", "ema(") else name
 
 
 def series(store: MemoryStore, symbol: int, name: str, lag: int) -> np.ndarray:
     """A model column of a whole symbol, by definition."""
     rows = store.values[store.offsets[symbol] : store.offsets[symbol + 1]]
-    if not name.startswith("log-returns"):
-        return rows[:, COLUMNS.index(name)]
     price = rows[:, COLUMNS.index(price_column(name))]
+    if name.startswith(("sma(", "ema(")):
+        length = int(name[:-1].split(",")[1])
+        averages = pd.Series(price)
+        rolling = averages.rolling(length, min_periods=1) if name[0] == "s" else averages.ewm(span=length)
+        return rolling.mean().to_numpy()
+    if not name.startswith("log-returns"):
+        return price
     found = np.full(len(price), np.nan)
     for row in range(lag, len(price)):
         found[row] = np.log(price[row]) - np.log(price[row - lag])
@@ -132,7 +142,14 @@ def check_part(store: MemoryStore, data: DataConfig, part: str, windows: list[An
     window=st.integers(1, 7),
     horizon=st.integers(1, 4),
     split=st.sampled_from([[0.7, 0.15, 0.15], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.3, 0.0, 0.7]]),
-    features=st.sampled_from([["close"], ["log-returns"], ["close", "log-returns(volume)", "open"]]),
+    features=st.sampled_from(
+        [
+            ["close"],
+            ["log-returns"],
+            ["close", "log-returns(volume)", "open"],
+            ["sma(close, 4)", "ema(volume, 2)", "log-returns", "sma(open, 9)"],
+        ]
+    ),
     target=st.sampled_from(["close", "open", "log-returns", "log-returns(volume)"]),
     scaling=st.sampled_from(["minmax", "standard"]),
     at_once=st.sampled_from([1, 3, 16, 10_000]),
@@ -202,7 +219,7 @@ def test_the_last_train_target_does_reach_the_scaler() -> None:
     assert prepare(store, config())[0].scaler.second[0, -1] > 10 * before.second[0, -1]
 
 
-@pytest.mark.parametrize("features", [["close"], ["log-returns"]])
+@pytest.mark.parametrize("features", [["close"], ["log-returns"], ["sma(open, 30)", "ema(close, 2)"]])
 def test_a_rank_reads_its_rows_alone(features: list[str]) -> None:
     lengths, ranks = [400, 300, 500, 350], 4
     data = config(features=features, split=[0.6, 0.2, 0.2])
@@ -211,7 +228,7 @@ def test_a_rank_reads_its_rows_alone(features: list[str]) -> None:
     for rank in range(ranks):
         stores = [MemoryStore(lengths) for _ in range(ranks)]
         everyone = on_ranks(ranks, lambda world: preprocess.prepare(stores[world.rank], data, world, host))  # noqa: B023
-        index = everyone[rank].index
+        index, lookback = everyone[rank].index, everyone[rank].columns.lookback
         needed = 2 * index.slice("train", rank, ranks).rows + index.slice("validation", rank, ranks).rows
         assert stores[rank].bytes_read == needed * row_bytes
         before = stores[rank].bytes_read
@@ -219,8 +236,34 @@ def test_a_rank_reads_its_rows_alone(features: list[str]) -> None:
         assert stores[rank].bytes_read - before == index.slice("test", rank, ranks).rows * row_bytes
         read.append(needed)
         part = index.slice("train", rank, ranks)
-        assert part.rows <= part.windows + len(part.symbol) * (data.window + data.horizon)
+        assert part.rows <= part.windows + len(part.symbol) * (data.window + data.horizon + lookback)
     assert max(read) < 0.6 * 2 * sum(lengths)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(20, 60), min_size=1, max_size=4),
+    ranks=st.integers(2, 5),
+    at_once=st.sampled_from([1, 3, 16, 10_000]),
+)
+def test_every_feature_has_the_same_bits_however_the_store_is_shared_out(
+    lengths: list[int], ranks: int, at_once: int
+) -> None:
+    store = MemoryStore(lengths)
+    kinds = [kind("close", *(3 for _ in fields(kind)[1:])) for kind in FEATURES]
+    names = [f"{k.kind}(close{', 3' * (len(fields(k)) - 1)})" for k in kinds[1:]]
+    data = config(features=["close", *names])
+    alone = prepare(store, data)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "ROWS_AT_ONCE", at_once)
+        everyone = prepare(store, data, ranks)
+    np.testing.assert_array_equal(everyone[0].scaler.scale, alone.scaler.scale)
+    for part in ("train", "validation"):
+        whole = getattr(alone, part).batch(np.arange(len(getattr(alone, part))))
+        shares = [getattr(p, part) for p in everyone]
+        found = [share.batch(np.arange(len(share))) for share in shares]
+        for place in (0, 1):
+            np.testing.assert_array_equal(np.concatenate([f[place] for f in found]), whole[place])
 
 
 def test_memory_is_the_scaled_slice_alone() -> None:

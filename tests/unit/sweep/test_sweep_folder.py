@@ -190,4 +190,4 @@ def test_a_launch_that_hangs_is_ended(tmp_path: Path) -> None:
 
 
 def test_the_launcher_that_is_given_is_taken() -> None:
-    assert local.launcher(["srun", "--mpi=pmi2"]) == ["srun", "--mpi=pmi2"]
+    assert local.local_launcher(["srun", "--mpi=pmi2"]) == ["srun", "--mpi=pmi2"]

@@ -53,11 +53,11 @@ def test_averages_after_each_epoch_stay(tmp_path, every, steps):
 
     def averages(every):
         config = configuration.parse({"data": {"store": "/m.h5"}, "average": {"every": every}}, "test")
-        calendar = schedule.plan(config, steps * 64, 1)
-        at, count, total = schedule.Position(), 0, min(steps * 64, 10**4)
+        calendar = schedule.make_schedule(config, steps * 64, 1)
+        at, count, total = schedule.Progress(), 0, min(steps * 64, 10**4)
         for _ in range(total):
             at = calendar.advance(at, 1, 1)
-            count += calendar.averages(at)
+            count += calendar.averages_at(at)
         return count / total
 
     folder = run(tmp_path, *[{"compute": 4, "average": 6}] * 2)

@@ -1,0 +1,129 @@
+"""What computes: GPUs, TensorFlow, PyCUDA, and the compilers of the C and CUDA kernels."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc_lstm.errors import CudaError
+from hpc_lstm.jobs.checks.result import Check, counted, last_number, package_version, run_probe
+from hpc_lstm.parallel.gpu import Gpu
+
+# Each runs in a process of its own: it initializes CUDA, which this process must not.
+_TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+_BACKEND_PROBE = "from hpc_lstm.parallel import gpu; print(gpu.problem() or '')"
+_PYCUDA_PROBE = "import pycuda.driver as d; d.init(); print(d.Device.count())"
+
+
+@dataclass(frozen=True)
+class DriverGpus:
+    """What the NVIDIA driver sees: how many GPUs, and the check that says so."""
+
+    number: int
+    check: Check
+
+
+def check_gpus() -> DriverGpus:
+    """The GPUs that the NVIDIA driver sees."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        driver = Path("/proc/driver/nvidia/version").exists()
+        found = "a driver, but no nvidia-smi" if driver else "no NVIDIA driver"
+        return DriverGpus(
+            int(driver), Check("GPU", "missing", found, "for training on GPUs: an NVIDIA GPU and its driver")
+        )
+    output, problem = run_probe(
+        [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"], 20
+    )
+    names = [line.strip() for line in output.splitlines() if line.strip()]
+    if problem or not names:
+        return DriverGpus(
+            0,
+            Check("GPU", "missing", f"nvidia-smi: {problem or 'no GPU'}", "is the driver loaded? see dmesg"),
+        )
+    return DriverGpus(len(names), Check("GPU", "ok", f"{len(names)}: {'; '.join(dict.fromkeys(names))}"))
+
+
+def check_tensorflow(gpus: DriverGpus) -> Check:
+    """TensorFlow, and how many of the GPUs it sees."""
+    version = package_version("tensorflow") or package_version("tensorflow-cpu")
+    if version is None:
+        return Check("TensorFlow", "missing", "not installed", "for training: pip install hpc-lstm")
+    found = f"{version}, Keras {package_version('keras') or 'not installed'}"
+    if gpus.number == 0:
+        return Check("TensorFlow", "ok", f"{found}; computes on the CPU")
+    output, problem = run_probe([sys.executable, "-c", _TENSORFLOW_PROBE])
+    seen = last_number(output)
+    if problem or seen is None:
+        return Check(
+            "TensorFlow",
+            "info",
+            f"{found}; cannot be started: {problem}",
+            "pip install --force-reinstall tensorflow",
+        )
+    if seen == 0:
+        advice = 'pip install "tensorflow[and-cuda]" brings the CUDA libraries it needs'
+        return Check("TensorFlow", "info", f"{found}; sees none of the {gpus.number} GPUs", advice)
+    return Check("TensorFlow", "ok", f"{found}; sees {counted(seen, 'GPU')}")
+
+
+def check_c_compiler() -> Check:
+    """What compiles the fused engine."""
+    from hpc_lstm.native import compiler as native
+
+    try:
+        return Check("C compiler", "ok", native.compiler().version)
+    except native.NoCompiler as error:
+        return Check("C compiler", "missing", str(error), 'for train.engine = "fused", the fastest on CPUs')
+
+
+def check_cuda(gpus: DriverGpus) -> list[Check]:
+    """PyCUDA, the compiler of the CUDA kernels, and the backend that follows from them."""
+    version, advice = package_version("pycuda"), 'for CUDA kernels: pip install "hpc-lstm[gpu]"'
+    if version is None:
+        pycuda = Check("PyCUDA", "missing", "not installed", advice)
+    elif gpus.number == 0:
+        pycuda = Check("PyCUDA", "info", f"{version}; no GPU to use it on")
+    else:
+        output, problem = run_probe([sys.executable, "-c", _PYCUDA_PROBE])
+        seen = last_number(output)
+        if problem or seen is None:
+            pycuda = Check(
+                "PyCUDA",
+                "info",
+                f"{version}; cannot be started: {problem}",
+                "pip install --force-reinstall pycuda",
+            )
+        else:
+            pycuda = Check("PyCUDA", "ok", f"{version}; sees {counted(seen, 'GPU')}")
+    return [pycuda, _kernel_compiler(), _backend()]
+
+
+def _kernel_compiler() -> Check:
+    """What compiles the CUDA kernels."""
+    from hpc_lstm.cuda import compiler
+
+    try:
+        return Check("kernel compiler", "ok", compiler.version())
+    except CudaError as error:
+        return Check("kernel compiler", "missing", "neither nvcc nor NVRTC", f"to use CUDA kernels: {error}")
+
+
+def _backend() -> Check:
+    """What ``train.backend = "auto"`` chooses here, asked of a process of its own, since it starts CUDA."""
+    output, problem = run_probe([sys.executable, "-c", _BACKEND_PROBE])
+    reason = problem or output.strip()
+    if not reason:
+        return Check("backend", "ok", 'train.backend = "auto" takes cuda')
+    return Check("backend", "info", f'train.backend = "auto" takes host: {reason}')
+
+
+def check_gpu_of_ranks(chosen: list[Gpu | None]) -> list[Check]:
+    """The GPU that each rank would use."""
+    if not any(chosen):
+        return []
+    each = [f"rank {rank}: {one.describe() if one else 'none'}" for rank, one in enumerate(chosen[:4])]
+    more = f"; {len(chosen) - 4} more" if len(chosen) > 4 else ""
+    return [Check("GPU of a rank", "ok", "; ".join(each) + more)]

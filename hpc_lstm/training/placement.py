@@ -1,0 +1,53 @@
+"""Where a rank computes and with what: its GPU, threads, backend, engine and how weights are averaged.
+
+Resolved once, by all ranks together, before anything depends on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hpc_lstm.config import RunConfig
+from hpc_lstm.model.engine import Engine
+from hpc_lstm.model.engines import registry as engines
+from hpc_lstm.parallel import gpu as gpus
+from hpc_lstm.parallel.device_allreduce import DeviceSum, device_sum
+from hpc_lstm.parallel.gpu import Gpu
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one rank computes.
+
+    Attributes:
+        gpu: this rank's GPU; None without one.
+        threads: CPU threads of this rank.
+        backend: what scales and cuts windows; of the same kind on every rank.
+        engine: what computes the steps; of the same kind on every rank.
+        allreduce: adds up vectors in GPU memory over the ranks; None: averages go through host memory.
+    """
+
+    gpu: Gpu | None
+    threads: int
+    backend: Any
+    engine: Engine
+    allreduce: DeviceSum | None
+
+
+def resolve_placement(config: RunConfig, world: World) -> Placement:
+    """Resolve ``train.engine``, ``train.backend``, ``train.threads`` and ``average.transport``; collective.
+
+    Raises:
+        InputError: what the settings ask for is not available, on some rank.
+    """
+    gpu = gpus.claim(world)
+    threads = config.train.threads or world.threads
+    backend = world.raise_on_all(lambda: prepare.training_backend(config.train, gpu))
+    name = engines.choose(config, threads=threads, world=world)
+    engine = engines.create(config, rank=world.rank, threads=threads, name=name)
+    on_gpu = bool(engine.device_vectors(moments=False))
+    allreduce = device_sum(config.average.transport, world, on_gpu, getattr(backend, "device", None), gpu)
+    return Placement(gpu, threads, backend, engine, allreduce)
