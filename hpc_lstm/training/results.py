@@ -65,7 +65,7 @@ def final_weights(run: Run, state: TrainState) -> np.ndarray:
 def run_facts(run: Run, state: TrainState, outputs: Outputs) -> dict[str, Any]:
     """What ``metrics.json`` says about the run itself."""
     speed, best = outputs.throughput.samples_per_second, state.early_stopping
-    rounds = {"sync": run.clusters.facts()} if run.clusters is not None else {}
+    rounds = {"sync": run.clusters.metrics()} if run.clusters is not None else {}
     return rounds | {
         "samples_per_second": speed if math.isfinite(speed) else None,
         "ranks": run.world.size,

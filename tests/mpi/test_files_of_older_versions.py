@@ -111,16 +111,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Answers:
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Pairs of clusters that were stopped go on together."""
     folder = copy(tmp_path_factory.mktemp("pairs") / "old")
-    runs = {"a": ["clusters/stopped/a", "clusters/a/team"], "b": ["clusters/stopped/b", "clusters/b/team"]}
-    keys = ("", KEY)
+    runs = {f"clusters/stopped/{name}": f"clusters/{name}/team" for name in "ab"}
     return answers(
         folder,
         *(
-            {
-                f"train {run}": (resumption(folder / run), key)
-                for run, key in zip(runs[name], keys, strict=True)
-            }
-            for name in runs
+            {f"train {one}": (resumption(folder / one), ""), f"train {two}": (resumption(folder / two), KEY)}
+            for one, two in runs.items()
         ),
     )
 
