@@ -64,7 +64,7 @@ class Ours:
         from hpc_lstm.preprocess.sampler import ShuffledSampler
 
         self.data = prepare.prepare(store, config.data, World(), backend)
-        self.engine = engine.create(config)
+        self.engine = engine.create_engine(config)
         self.order = ShuffledSampler(len(self.data.train), config.train.batch_size, 0)
         self.preprocess_s = 0.0
 
@@ -89,7 +89,7 @@ def loop(tf: Any, config: configuration.RunConfig, inputs: Any, targets: Any) ->
 
     from hpc_lstm.model import network
 
-    model = network.build(config.model, WINDOW, len(COLUMNS), seed=0)
+    model = network.build_network(config.model, WINDOW, len(COLUMNS), seed=0)
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
     batch = config.train.batch_size
@@ -121,7 +121,7 @@ def fit(
 
     from hpc_lstm.model import network
 
-    model = network.build(config.model, WINDOW, len(COLUMNS), seed=0)
+    model = network.build_network(config.model, WINDOW, len(COLUMNS), seed=0)
     model.compile(keras.optimizers.Adam(), "mse", steps_per_execution=together, jit_compile=False)
     batch = config.train.batch_size
 
@@ -149,7 +149,7 @@ def main() -> None:
         write_store(path)
         config, store = settings(path, options), MarketStore(path)
         ours = {name: Ours(config, store, backends.create_backend(name)) for name in ("cuda", "host")}
-        tf = tensorflow_runtime.start()
+        tf = tensorflow_runtime.start_tensorflow()
         inputs, targets = ours["host"].data.train.batch(np.arange(options.steps * options.batch))
         runs: dict[str, Callable[[int], float]] = {name: one.run for name, one in ours.items()}
         runs["loop"] = loop(tf, config, tf.constant(inputs), tf.constant(targets))

@@ -75,7 +75,7 @@ class Cluster:
             "benchmark",
         )
         self.data = prepare.prepare(MarketStore(store), config.data, World(), backends.create_backend("host"))
-        self.engine = engine.create(config, rank=number, threads=2)
+        self.engine = engine.create_engine(config, rank=number, threads=2)
         self.fresh = (self.engine.parameters(), self.engine.moments(), self.engine.state())
         self.restart()
 

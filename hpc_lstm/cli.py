@@ -158,7 +158,7 @@ def report(run_dir: str, output: str | None) -> None:
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
 def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
-    """Show where each rank's time went, what bounds the run, and who was waited for.
+    """Show where each rank's time went, the bottleneck, and the rank or node that others wait for.
 
     Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
     """

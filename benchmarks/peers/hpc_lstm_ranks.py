@@ -33,7 +33,7 @@ class HpcLstm:
             raise SystemExit(f"{self.world.size} ranks where {ranks} were started")
         self.rank = self.world.rank
         self.gpu = gpu.claim(self.world) if self.job.gpu else None
-        tensorflow_runtime.start(self.world.threads)  # its import belongs to start-up
+        tensorflow_runtime.start_tensorflow(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
         self.backend = backends.create_backend("cuda" if self.job.gpu else "host")
         self.data = prepare.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
@@ -56,7 +56,7 @@ class HpcLstm:
     def prepare(self, batch: int, options: dict[str, Any]) -> None:
         config = self._config(batch, options)
         self.batch, self.every = batch, options["every"]
-        self.engine = engines.create(config, rank=self.rank, threads=self.world.threads)
+        self.engine = engines.create_engine(config, rank=self.rank, threads=self.world.threads)
         on_gpu = bool(self.engine.device_vectors(moments=False))
         device = getattr(self.backend, "device", None)
         transport = device_sum(options.get("transport", "auto"), self.world, on_gpu, device)

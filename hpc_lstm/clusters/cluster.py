@@ -231,7 +231,7 @@ class Clusters:
         """Tell timeline and log of the round that is taken up; on rank 0."""
         if self._errand is not None:
             seen = self._timeline.at(self._errand.ended_ns)
-            self._timeline.round(outcome.number, self._begun if outcome.brought else -1, seen)
+            self._timeline.record_round(outcome.number, self._begun if outcome.brought else -1, seen)
         if not outcome.missing:
             took = "with this cluster" if outcome.counted else "without this cluster"
             self._say(f"round {outcome.number} has closed {took}")

@@ -192,11 +192,11 @@ def _build(
         return compiler.compile(source, file, target, options)
     parts = [hashlib.sha256(source).hexdigest(), file, target, options, compiler.identity]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    place = code_cache.place(f"{Path(file).stem}-{target}-{key}")
-    code = code_cache.read(place)
+    place = code_cache.cache_path(f"{Path(file).stem}-{target}-{key}")
+    code = code_cache.read_code(place)
     if code is None:
         code, said = compiler.compile(source, file, target, options)
-        code_cache.keep(place, code)
+        code_cache.write_code(place, code)
         return code, said
     return code, ""
 

@@ -41,14 +41,14 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
     Raises:
         InputError: no run directory, a run that was not completed, or a damaged file in it.
     """
-    from hpc_lstm.model.engines.registry import load
+    from hpc_lstm.model.engines.registry import load_forecaster
     from hpc_lstm.preprocess.scaler import Scaler
 
     files = at(run_dir)
     config = files.load_config()
     scaler = Scaler.load(files.require(files.scaler))
     path = files.require(files.model)
-    network = load(path, threads=threads)
+    network = load_forecaster(path, threads=threads)
     window, features = config.data.window, len(config.data.features)
     if (network.window, network.features) != (window, features):
         raise InputError(

@@ -22,8 +22,8 @@ from hpc_lstm.report.series import open_and_forecast
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read as read_history
-from hpc_lstm.timing.side_by_side import axis_notes, open_runs
-from hpc_lstm.timing.table import sentences, table_lines, title
+from hpc_lstm.timing.cluster_runs import axis_notes, open_cluster_runs
+from hpc_lstm.timing.table import table_lines, table_title, timing_notes
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "mpi4py", "mpich", "pycuda", "matplotlib")
 
@@ -146,13 +146,13 @@ def _losses(run: RunDirectory) -> dict[str, Any]:
 
 
 def _time(run: RunDirectory) -> dict[str, Any]:
-    (opened,) = open_runs([run.path])
-    bottleneck, *notes = [*sentences(opened), *axis_notes([opened])]
+    (opened,) = open_cluster_runs([run.path])
+    bottleneck, *notes = [*timing_notes(opened), *axis_notes([opened])]
     return {
         "svg": figures.inline_svg(plots.timing_figure(opened.timing), "timing"),
         "bottleneck": bottleneck,
         "notes": notes,
-        "table": "\n".join([title(opened), "", *table_lines(opened.timing)]),
+        "table": "\n".join([table_title(opened), "", *table_lines(opened.timing)]),
     }
 
 

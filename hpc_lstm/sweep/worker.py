@@ -98,9 +98,9 @@ def _measure(world: World, folder: records.SweepFolder, task: dict[str, Any]) ->
 
 
 def _parameters(config: configuration.RunConfig) -> int:
-    from hpc_lstm.model.parameters import schema
+    from hpc_lstm.model.parameters import network_schema
 
-    return schema(config.model, len(config.data.features)).length
+    return network_schema(config.model, len(config.data.features)).length
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engine import Engine
-from hpc_lstm.model.engines import registry as engines
+from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.device_allreduce import DeviceSum, device_sum
 from hpc_lstm.parallel.gpu import Gpu
@@ -46,8 +46,7 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     gpu = gpus.claim(world)
     threads = config.train.threads or world.threads
     backend = world.raise_on_all(lambda: backend_for_training(config.train, gpu))
-    name = engines.choose(config, threads=threads, world=world)
-    engine = engines.create(config, rank=world.rank, threads=threads, name=name)
+    engine = choose_engine(config, threads=threads, world=world)(config, rank=world.rank, threads=threads)
     on_gpu = bool(engine.device_vectors(moments=False))
     allreduce = device_sum(config.average.transport, world, on_gpu, backend.device, gpu)
     return Placement(gpu, threads, backend, engine, allreduce)

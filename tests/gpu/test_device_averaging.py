@@ -43,7 +43,7 @@ own_gpu = gpu.claim(world)
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.device_vector import DeviceVector
 {imports}
-tf = tensorflow_runtime.start()
+tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=1_000_003).astype(np.float32)
 with tf.device("GPU:0"):
     variable = tf.Variable(values)

@@ -138,7 +138,7 @@ from hpc_lstm.preprocess.cuda_backend import CudaBackend
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import tensor
 cuda = CudaBackend()
-tf = tensorflow_runtime.start()
+tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
 array = cuda.device.filled(values)
 there = tensor(tf, array)

@@ -16,7 +16,7 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World, connect
 from hpc_lstm.preprocess import backends, prepare
-from hpc_lstm.timing.clocks import compare
+from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.timeline import Timeline
 
 
@@ -58,15 +58,15 @@ def case_all_ranks_take_one_engine(world: World) -> None:
     from hpc_lstm.model.engines import registry as engine
 
     config = parse({"data": {"store": "none"}}, "test")
-    assert engine.choose(config, world=world) == "fused"
+    assert engine.choose_engine(config, world=world).name == "fused"
     kept = dict(os.environ)
     if world.rank == 1:
         os.environ |= {"PATH": "/nowhere", "HPC_LSTM_CACHE": "/nowhere"}
         os.environ.pop("CC", None)
-    assert engine.choose(config, world=world) == "keras"
+    assert engine.choose_engine(config, world=world).name == "keras"
     fused = parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
     with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found') as caught:
-        engine.choose(fused, world=world)
+        engine.choose_engine(fused, world=world)
     assert caught.value.quiet == (world.rank != 0)
     os.environ |= kept
 
@@ -143,7 +143,7 @@ def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> No
     """A timeline tells the time since its process started; all by one clock here, so the offset is known."""
     timeline = Timeline()
     began = time.perf_counter()
-    found = compare(world, timeline)
+    found = compare_clocks(world, timeline)
     took = time.perf_counter() - began
     starts = world.allgather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
     assert abs(found.offset_ns - (starts[world.rank] - starts[0])) <= found.error_ns + 50_000  # of reading it

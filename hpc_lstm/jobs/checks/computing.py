@@ -74,7 +74,7 @@ def check_c_compiler() -> Check:
     from hpc_lstm.native import compiler as native
 
     try:
-        return Check("C compiler", "ok", native.compiler().version)
+        return Check("C compiler", "ok", native.find_compiler().version)
     except native.NoCompiler as error:
         return Check("C compiler", "missing", str(error), 'for train.engine = "fused", the fastest on CPUs')
 
