@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     options = parser.parse_args()
     world = World()
-    own_gpu = gpu.claim(world)
+    own_gpu = gpu.assign_gpu(world)
     from hpc_lstm.model.engines import tensorflow_runtime
 
     with tempfile.TemporaryDirectory() as folder:

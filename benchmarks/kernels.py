@@ -93,7 +93,7 @@ class Bench:
             import pycuda.driver
 
             self.driver = pycuda.driver
-            code = compiler.cubin_of(
+            code = compiler.compile_kernels(
                 Path(__file__).with_name("simple_kernels.cu"), {}, self.device.architecture
             )
             self.simple = pycuda.driver.module_from_buffer(code)
@@ -188,10 +188,10 @@ class Bench:
 
     def fit(self, segments: int) -> dict[str, float]:
         cuda, offsets = self.cuda, self.segments(segments)
-        edges = self.device.filled(offsets)
-        begin, end = edges.first(segments), self.device.filled(offsets[1:])
+        edges = self.device.to_device(offsets)
+        begin, end = edges.view((segments,)), self.device.to_device(offsets[1:])
         low, high = (
-            self.device.filled(np.full((segments, COLUMNS), sign * np.inf, np.float32)) for sign in (1, -1)
+            self.device.to_device(np.full((segments, COLUMNS), sign * np.inf, np.float32)) for sign in (1, -1)
         )
         simple = self.simple.get_function("fit")
         sides: dict[str, Side] = {
@@ -214,14 +214,14 @@ class Bench:
 
     def transform(self, segments: int) -> dict[str, float]:
         cuda, offsets = self.cuda, self.segments(segments)
-        edges = self.device.filled(offsets)
+        edges = self.device.to_device(offsets)
         scale = self.rng.normal(size=(segments, COLUMNS))
         shift = self.rng.normal(size=(segments, COLUMNS))
-        by, plus = self.device.filled(scale), self.device.filled(shift)
+        by, plus = self.device.to_device(scale), self.device.to_device(shift)
         simple = self.simple.get_function("transform")
         total = self.rows_count * COLUMNS
         sides: dict[str, Side] = {
-            "ours": lambda: cuda.launch_map("transform", self.rows, edges, by, plus, self.out),
+            "ours": lambda: cuda.launch_transform(self.rows, edges, by, plus, self.out),
             "first version": lambda: self.device.launch(
                 simple,
                 -(-total // THREADS),
@@ -256,8 +256,8 @@ class Bench:
     def errors(self, segments: int) -> dict[str, float]:
         cuda = self.cuda
         total = self.rows_count * COLUMNS
-        offsets = self.device.filled(self.segments(segments) * COLUMNS)
-        forecast, actual = self.rows.reshaped((total,)), self.other.reshaped((total,))
+        offsets = self.device.to_device(self.segments(segments) * COLUMNS)
+        forecast, actual = self.rows.view((total,)), self.other.view((total,))
         slots = self.device.empty((-(-total // CHUNK) + segments, 3), np.float64)
         arrived = self.device.zeros((segments,), np.uint32)
         results = self.device.zeros((3, segments), np.float64)
@@ -298,18 +298,17 @@ class Bench:
         counts = np.maximum(1, lengths - WINDOW)
         counts[-1] = max(1, counts[-1] - max(0, int((counts + WINDOW).sum()) - count))
         windows = int(counts.sum())
-        rows = self.rows.reshaped((count, columns))
-        rows.dtype = np.dtype(dtype)
+        rows = self.rows.view((count, columns), dtype)
         made = Resident(
             rows,
-            self.device.filled(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
-            self.device.filled(self.rng.normal(size=(segments, columns))),
-            self.device.filled(self.rng.normal(size=(segments, columns))),
+            self.device.to_device(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
+            self.device.to_device(self.rng.normal(size=(segments, columns))),
+            self.device.to_device(self.rng.normal(size=(segments, columns))),
             WINDOW,
             WINDOW,
         )
         chosen = [self.rng.integers(0, windows, BATCH) for _ in range(REPEATS)]
-        on_device = [self.device.filled(numbers) for numbers in chosen]
+        on_device = [self.device.to_device(numbers) for numbers in chosen]
         keys = self.cuda.keys(0, 0, range(2))
         inputs = self.device.empty((BATCH, WINDOW, FEATURES), np.float32)
         targets = self.device.empty((BATCH,), np.float32)

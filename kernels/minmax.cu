@@ -1,11 +1,10 @@
-// Min-max scaling of the rows of many symbols: extremes, transform, inverse.
+// Min-max scaling of the rows of many symbols: extremes, transform.
 //
 // Rows [R, stride] of VALUE (float or double, -DVALUE=...) lie below each other, the first `columns` of each row
 // count. Segment s (a symbol) is rows begin[s]..end[s]; segments are in order, apart, of any length, also empty.
 //
 //   fit        smallest and largest value of every column of every segment, NaN left out
 //   transform  value * scale + shift of its segment and column in double, rounded once to float32
-//   inverse    (value - shift) / scale in double, rounded once to float32
 //
 // How. All are limited by memory: each value is read once (and written once), so the floor is bytes / bandwidth.
 // - Every block takes an equal range of *rows*, whatever the segments are, finds its first segment by bisection and
@@ -208,15 +207,12 @@ fit(const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int64
 __device__ __forceinline__ float scaled(VALUE v, double scale, double shift) {
     return __double2float_rn(__dadd_rn(__dmul_rn(double(v), scale), shift));
 }
-__device__ __forceinline__ float unscaled(VALUE v, double scale, double shift) {
-    return __double2float_rn(__ddiv_rn(__dsub_rn(double(v), shift), scale));
-}
 
-template <float apply(VALUE, double, double)>
-__device__ void map(const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int64* __restrict__ end,
-                    const int64 segments, const int64 row_count, const int stride, const int columns,
-                    const double* __restrict__ scale, const double* __restrict__ shift_by,
-                    float* __restrict__ out) {  // [row_count, columns]
+extern "C" __global__ void __launch_bounds__(THREADS)
+transform(const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int64* __restrict__ end,
+          const int64 segments, const int64 row_count, const int stride, const int columns,
+          const double* __restrict__ scale, const double* __restrict__ shift_by,
+          float* __restrict__ out) {  // [row_count, columns]
     const int64 from = share(row_count, blockIdx.x), to = share(row_count, blockIdx.x + 1);
     const int thread = threadIdx.x;
     const int shift = misaligned(rows);
@@ -232,7 +228,7 @@ __device__ void map(const VALUE* __restrict__ rows, const int64* __restrict__ be
         if (!dense) {
             for (int64 r = row + thread / 32; r < stop; r += THREADS / 32) {  // a warp a row
                 for (int c = thread % 32; c < columns; c += 32) {
-                    out[r * columns + c] = apply(rows[r * stride + c], scales[c], shifts[c]);
+                    out[r * columns + c] = scaled(rows[r * stride + c], scales[c], shifts[c]);
                 }
             }
             continue;
@@ -255,15 +251,15 @@ __device__ void map(const VALUE* __restrict__ rows, const int64* __restrict__ be
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
                     __stcs(reinterpret_cast<float4*>(aligned_out + p + i * step),
-                           make_float4(apply(v[i].at[0], by[0], plus[0]), apply(v[i].at[1], by[1], plus[1]),
-                                       apply(v[i].at[2], by[2], plus[2]), apply(v[i].at[3], by[3], plus[3])));
+                           make_float4(scaled(v[i].at[0], by[0], plus[0]), scaled(v[i].at[1], by[1], plus[1]),
+                                       scaled(v[i].at[2], by[2], plus[2]), scaled(v[i].at[3], by[3], plus[3])));
                 }
             }
             for (; p < run.tail; p += step) {
                 const Four v = load(aligned + p);
                 __stcs(reinterpret_cast<float4*>(aligned_out + p),
-                       make_float4(apply(v.at[0], by[0], plus[0]), apply(v.at[1], by[1], plus[1]),
-                                   apply(v.at[2], by[2], plus[2]), apply(v.at[3], by[3], plus[3])));
+                       make_float4(scaled(v.at[0], by[0], plus[0]), scaled(v.at[1], by[1], plus[1]),
+                                   scaled(v.at[2], by[2], plus[2]), scaled(v.at[3], by[3], plus[3])));
             }
         }
         if (thread < 2 * WIDE) {
@@ -271,21 +267,8 @@ __device__ void map(const VALUE* __restrict__ rows, const int64* __restrict__ be
             if (thread < WIDE ? p < run.body : p < run.last) {
                 const int c = thread < WIDE ? thread % columns
                                             : (columns - int(run.last - p) % columns) % columns;
-                aligned_out[p] = apply(aligned[p], scales[c], shifts[c]);
+                aligned_out[p] = scaled(aligned[p], scales[c], shifts[c]);
             }
         }
     }
-}
-
-#define MAP_ARGUMENTS                                                                                              \
-    const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int64* __restrict__ end,                \
-        const int64 segments, const int64 row_count, const int stride, const int columns,                          \
-        const double* __restrict__ scale, const double* __restrict__ shift, float* __restrict__ out
-
-extern "C" __global__ void __launch_bounds__(THREADS) transform(MAP_ARGUMENTS) {
-    map<scaled>(rows, begin, end, segments, row_count, stride, columns, scale, shift, out);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) inverse(MAP_ARGUMENTS) {
-    map<unscaled>(rows, begin, end, segments, row_count, stride, columns, scale, shift, out);
 }

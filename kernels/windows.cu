@@ -88,13 +88,6 @@ __device__ int64 find_segment(const int64* __restrict__ edges, int64 segments, i
     return low;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-permute(const int64 first, const int64 count, const int64 length, const uint32* __restrict__ keys,
-        int64* __restrict__ numbers) {  // [count]
-    const int64 at = int64(blockIdx.x) * THREADS + threadIdx.x;
-    if (at < count) numbers[at] = ordered(first + at, length, keys);
-}
-
 // One number scaled as the host does it: two roundings in double, one to float32; no fused multiply-add.
 __device__ __forceinline__ float scaled(VALUE value, double scale, double shift) {
     return __double2float_rn(__dadd_rn(__dmul_rn(double(value), scale), shift));

@@ -42,7 +42,7 @@ def evaluate_run(
     from hpc_lstm.parallel import gpu
     from hpc_lstm.preprocess import backends, prepare
 
-    own_gpu = gpu.claim(world)
+    own_gpu = gpu.assign_gpu(world)
     trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
     before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 
 from hpc_lstm.config import TrainConfig
+from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.errors import CudaError
-from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.preprocess.backend import Backend
 
@@ -24,7 +24,7 @@ def _host(rows_share: float) -> Backend:
 
 
 def _cuda(rows_share: float) -> Backend:
-    if problem := gpus.problem():
+    if problem := cuda_problem():
         raise CudaError(problem)
     from hpc_lstm.preprocess.cuda_backend import CudaBackend
 

@@ -72,7 +72,7 @@ class CudaRows:
         self.location = "GPU memory"
         if resident is None:
             self.location = "pinned host memory, read over the bus"
-            resident, host = self._device.pinned(shape, np.float64, purpose)
+            resident, host = self._device.empty_pinned(shape, np.float64, purpose)
         self._rows = resident
         for pieces, offsets, values in read_values(store, part, columns):
             for piece, begin in zip(pieces, offsets[:-1], strict=True):
@@ -82,8 +82,8 @@ class CudaRows:
                     host[at : at + len(rows)] = rows
                 elif piece is pieces[0]:
                     # The pieces of a batch are adjacent on the device as they are here: one copy.
-                    self._device.stream_in(self._rows.pointer + 8 * shape[1] * at, values)
-        self._device.drop_staging()
+                    self._device.upload_async(self._rows.pointer + 8 * shape[1] * at, values)
+        self._device.free_staging()
         self._resident: Resident | None = None
         self._slots: list[_Slot] = []
         self._turn = 0
@@ -107,12 +107,12 @@ class CudaRows:
     def scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
         """Scale from now on; float64 [U, F+1] of the index's symbols."""
         edges = np.concatenate([[0], np.cumsum(self._part.count)])
-        filled = self._device.filled
+        to_device = self._device.to_device
         self._resident = Resident(
             rows=self._rows,
-            edges=filled(edges.astype(np.int64)),
-            scale=filled(scale[self._part.symbol]),
-            shift=filled(shift[self._part.symbol]),
+            edges=to_device(edges.astype(np.int64)),
+            scale=to_device(scale[self._part.symbol]),
+            shift=to_device(shift[self._part.symbol]),
             window=self._window,
             tail=self._tail,
         )
@@ -123,7 +123,7 @@ class CudaRows:
         They are overwritten by the batch after the next.
         """
         numbers = np.ascontiguousarray(numbers, np.int64)
-        return self._gather(numbers.shape, self._device.filled(numbers.reshape(-1)), None)
+        return self._gather(numbers.shape, self._device.to_device(numbers.reshape(-1)), None)
 
     def next_batch(self, sampler: ShuffledSampler, steps: int) -> tuple[DeviceArray, DeviceArray]:
         """The next ``steps`` batches of ``sampler``, found on the device: [steps, B, T, F] and [steps, B, 1]."""
@@ -157,7 +157,7 @@ class CudaRows:
         """Release all memory; there are no batches afterwards."""
         self._slots.clear()
         self._resident = self._keys = None
-        self._rows = self._device.nothing()
+        self._rows = self._device.empty((0,), np.float32)
 
     def _gather(
         self,
@@ -169,8 +169,8 @@ class CudaRows:
         self.waited_ns = 0
         slot = self._next_slot(int(np.prod(shape)))
         asked = time.perf_counter_ns()
-        inputs = slot.inputs.reshaped((*shape, self._window, len(self._columns.features)))
-        targets = slot.targets.reshaped((*shape, 1))
+        inputs = slot.inputs.view((*shape, self._window, len(self._columns.features)))
+        targets = slot.targets.view((*shape, 1))
         with self._device.timed() as taken:
             self._cuda.launch_gather(self._resident, numbers, order, inputs, targets)
         self.waited_ns += max(0, time.perf_counter_ns() - asked - taken[0])
@@ -190,7 +190,7 @@ class CudaRows:
             self.waited_ns += time.perf_counter_ns() - asked
             slot.reader = None
         if slot.targets.size < windows:
-            slot.inputs = slot.targets = self._device.nothing()  # freed before more is taken
+            slot.inputs = slot.targets = self._device.empty((0,), np.float32)  # freed before more is taken
             slot = self._slots[self._turn] = self._new_slot(windows)
         return slot
 

@@ -84,7 +84,7 @@ def set_up(
         with timeline.span("load"):
             data = prepare.prepare(store, config.data, world, placement.backend)
             parts.callback(data.close)
-        averager = Averager(world, config.average.what, placement.allreduce)
+        averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:

@@ -47,7 +47,7 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
     (folder / "config.toml").write_text(tomli_w.dumps({"data": data.model_dump()}))
     (folder / "model.keras").write_bytes(b"stand-in")
     network = SimpleNamespace(window=data.window, features=len(data.features), predict=predict)
-    monkeypatch.setattr(engine, "load", lambda path, *, threads=1: network)
+    monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: network)
     with MarketStore(data.store) as store:
         prepared = prepare.prepare(store, data, World(), backends.create_backend("host"))
         prepared.scaler.save(folder / "scaler.h5")

@@ -17,7 +17,7 @@ def test_settings_name_every_backend() -> None:
 
 
 def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "problem", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(backends, "cuda_problem", lambda: "there is no NVIDIA driver")
     assert backends.create_backend("auto").name == backends.create_backend("host").name == "host"
     with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
         backends.create_backend("cuda")
@@ -31,7 +31,7 @@ def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
     def fail(share: float) -> None:
         raise CudaError("GPU kernels cannot be compiled: gcc is missing")
 
-    monkeypatch.setattr(gpu, "problem", lambda: None)
+    monkeypatch.setattr(backends, "cuda_problem", lambda: None)
     monkeypatch.setattr(cuda_backend, "CudaBackend", fail)
     with caplog.at_level("INFO", "hpc_lstm"):
         assert backends.create_backend("auto").name == "host"
