@@ -21,7 +21,7 @@ from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.history import read as read_history
+from hpc_lstm.runs.history import read_history
 from hpc_lstm.timing.cluster_runs import axis_notes, open_cluster_runs
 from hpc_lstm.timing.table import table_lines, table_title, timing_notes
 

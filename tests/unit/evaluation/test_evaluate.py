@@ -225,6 +225,6 @@ def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.Mo
     from hpc_lstm.model.engines import registry as engine
 
     other = SimpleNamespace(window=7, features=1, predict=last_input)
-    monkeypatch.setattr(engine, "load", lambda path, *, threads=1: other)
+    monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: other)
     with pytest.raises(InputError, match="windows of 7 rows"):
         evaluate_run(run_dir, None, World())
