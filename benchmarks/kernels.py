@@ -1,12 +1,13 @@
-"""How fast are the kernels, beside a copy, PyTorch, CuPy and their own first versions? On this machine's GPU.
+"""How fast are the kernels on this machine's GPU, compared with a copy, PyTorch, CuPy and their own first versions?
 
     python benchmarks/kernels.py [--rows 67108864] [--quick]
 
-Each side runs in its best settings, on the same memory (handed over by DLPack): PyTorch both eagerly and compiled,
-CuPy with fused kernels; the better of each counts. Times are those of the GPU: ``REPEATS`` launches are captured
-into a graph where the library allows it, the graph is replayed, and the median of ``ROUNDS`` replays is taken, the
-sides in turn. Bandwidth counts every byte that has to move once. Large inputs exceed the cache by far; windows are
-taken at random from all rows, other ones at each launch. PyTorch and CuPy are left out where they are not installed.
+Each implementation runs in its best configuration on the same memory (shared by DLPack): PyTorch both eager and
+compiled, CuPy with fused kernels; the better of each counts. Times are measured on the GPU: ``REPEATS`` launches are
+captured into a graph where the library supports it, and the median of ``ROUNDS`` replays is reported, the
+implementations in turn. Bandwidth counts every byte that has to be transferred once. Large inputs exceed the cache by
+far; windows are drawn at random from all rows, different ones at each launch. PyTorch and CuPy are skipped where they
+are not installed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from machine import describe, write_results
 
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import THREADS, DeviceArray
-from hpc_lstm.preprocess.cuda import CHUNK, Cuda, Resident
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
+from hpc_lstm.preprocess.cuda_kernels import CHUNK, Resident
 
 COLUMNS, WINDOW, FEATURES, BATCH = 8, 60, 5, 8192
 REPEATS, ROUNDS = 10, 15
@@ -35,7 +37,7 @@ Side = Callable[[], None]
 class Graphs:
     """CUDA graphs of PyCUDA launches, which PyCUDA itself does not offer, through the driver."""
 
-    def __init__(self, cuda: Cuda) -> None:
+    def __init__(self, cuda: CudaBackend) -> None:
         self._cuda = cuda
         self._driver = ctypes.CDLL("libcuda.so.1")
 
@@ -79,7 +81,7 @@ class Bench:
     """Everything that is timed on one GPU."""
 
     def __init__(self, rows: int, rounds: int) -> None:
-        self.cuda = Cuda()
+        self.cuda = CudaBackend()
         self.device = self.cuda.device
         self.graphs = Graphs(self.cuda)
         self.rows_count, self.rounds = rows, rounds

@@ -20,8 +20,8 @@ from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.world import connect
-from hpc_lstm.preprocess import prepare
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.running_mean import RunningMean
 
 
@@ -35,7 +35,7 @@ class HpcLstm:
         self.gpu = gpu.assign_gpu(self.world) if self.job.gpu else None
         tensorflow_runtime.start_tensorflow(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
-        self.backend = prepare.backend("cuda" if self.job.gpu else "host")
+        self.backend = backends.create_backend("cuda" if self.job.gpu else "host")
         self.data = prepare.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
 
     def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
@@ -70,7 +70,7 @@ class HpcLstm:
         self.engine.set_moments(self.untouched[0])
         self.engine.set_state(self.untouched[1])
         self.turns += 1  # dropout's masks are the same in every turn, so that windows come in another order
-        self.order = TrainOrder(len(self.data.train), self.batch, self.turns, self.rank)
+        self.order = ShuffledSampler(len(self.data.train), self.batch, self.turns, self.rank)
 
     def barrier(self) -> None:
         self.world.barrier()

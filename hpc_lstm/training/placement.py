@@ -6,7 +6,6 @@ Resolved once, by all ranks together, before anything depends on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engine import Engine
@@ -15,7 +14,8 @@ from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.device_allreduce import DeviceAllreduce, create_device_allreduce
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.backend import Backend
+from hpc_lstm.preprocess.backends import backend_for_training
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Placement:
 
     gpu: Gpu | None
     threads: int
-    backend: Any
+    backend: Backend
     engine: Engine
     allreduce: DeviceAllreduce | None
 
@@ -45,9 +45,8 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     """
     gpu = gpus.assign_gpu(world)
     threads = config.train.threads or world.threads
-    backend = world.raise_on_all(lambda: prepare.training_backend(config.train, gpu))
+    backend = world.raise_on_all(lambda: backend_for_training(config.train, gpu))
     engine = choose_engine(config, threads=threads, world=world)(config, rank=world.rank, threads=threads)
     on_gpu = bool(engine.device_vectors(moments=False))
-    device = getattr(backend, "device", None)
-    allreduce = create_device_allreduce(config.average.transport, world, on_gpu, device, gpu)
+    allreduce = create_device_allreduce(config.average.transport, world, on_gpu, backend.device, gpu)
     return Placement(gpu, threads, backend, engine, allreduce)

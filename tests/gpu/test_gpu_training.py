@@ -134,10 +134,10 @@ from hpc_lstm.cuda import dlpack
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 gpu.assign_gpu(World())
-from hpc_lstm.preprocess.cuda import Cuda
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import tensor
-cuda = Cuda()
+cuda = CudaBackend()
 tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
 array = cuda.device.to_device(values)

@@ -12,8 +12,9 @@ import pytest
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import THREADS, DeviceArray
 from hpc_lstm.preprocess import host
-from hpc_lstm.preprocess.cuda import Cuda, Resident
-from hpc_lstm.preprocess.sampler import TrainOrder, permute
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
+from hpc_lstm.preprocess.cuda_kernels import Resident
+from hpc_lstm.preprocess.sampler import ShuffledSampler, permute
 
 # Under compute-sanitizer everything takes a hundred times as long.
 SANITIZED = "GPU_SANITIZER" in os.environ
@@ -34,8 +35,8 @@ if SANITIZED:
 
 
 @pytest.fixture(scope="module")
-def cuda() -> Cuda:
-    return Cuda()
+def cuda() -> CudaBackend:
+    return CudaBackend()
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.
     return values
 
 
-def at_offset(cuda: Cuda, array: np.ndarray, elements: int) -> DeviceArray:
+def at_offset(cuda: CudaBackend, array: np.ndarray, elements: int) -> DeviceArray:
     """The array on the device, beginning some elements after an aligned address."""
     room = cuda.device.empty((array.size + elements,), array.dtype)
     moved = DeviceArray(
@@ -77,7 +78,7 @@ class Guarded:
 
     SIDE = 64
 
-    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
+    def __init__(self, cuda: CudaBackend, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
         size = int(np.prod(shape))
         self._all = cuda.device.to_device(np.full(size + 2 * self.SIDE, -123.25, dtype))
         pointer = self._all.pointer + self.SIDE * self._all.dtype.itemsize
@@ -101,7 +102,9 @@ def extremes(rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.n
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_fit_finds_the_extremes(cuda: Cuda, rng: np.random.Generator, columns: int, dtype: Any) -> None:
+def test_fit_finds_the_extremes(
+    cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any
+) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = numbers(rng, (int(offsets[-1]), columns), dtype)
@@ -114,7 +117,7 @@ def test_fit_finds_the_extremes(cuda: Cuda, rng: np.random.Generator, columns: i
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_fit_between_rows_that_leave_gaps(cuda: Cuda, rng: np.random.Generator, dtype: Any) -> None:
+def test_fit_between_rows_that_leave_gaps(cuda: CudaBackend, rng: np.random.Generator, dtype: Any) -> None:
     rows = numbers(rng, (50_000, 5), dtype)
     edges = np.sort(rng.integers(0, 50_001, 400))
     begin, end = edges[::2], edges[1::2]
@@ -126,7 +129,9 @@ def test_fit_between_rows_that_leave_gaps(cuda: Cuda, rng: np.random.Generator, 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_transform_to_the_bit(cuda: Cuda, rng: np.random.Generator, columns: int, dtype: Any) -> None:
+def test_transform_and_inverse_to_the_bit(
+    cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any, kernel: str
+) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = numbers(rng, (int(offsets[-1]), columns), dtype)
@@ -149,7 +154,7 @@ def test_transform_to_the_bit(cuda: Cuda, rng: np.random.Generator, columns: int
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", [1, 5, 6, 100, 255, 256, 257])
-def test_moments_beside_numpy(cuda: Cuda, rng: np.random.Generator, columns: int, dtype: Any) -> None:
+def test_moments_beside_numpy(cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = (rng.normal(size=(int(offsets[-1]), columns)) + 1e3).astype(dtype)
@@ -171,7 +176,7 @@ def test_moments_beside_numpy(cuda: Cuda, rng: np.random.Generator, columns: int
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("shifts", [(0, 0), (1, 1), (3, 0)])
 def test_errors_are_right_and_the_same_each_time(
-    cuda: Cuda, rng: np.random.Generator, shifts: tuple[int, int], dtype: Any
+    cuda: CudaBackend, rng: np.random.Generator, shifts: tuple[int, int], dtype: Any
 ) -> None:
     for lengths in ([1], [0, 5, 0], [100_003], [32_768, 32_768, 1], [3] * 5000, [70_000, 0, 1, 1_000_000, 5]):
         offsets = offsets_of(lengths)
@@ -189,7 +194,7 @@ def test_errors_are_right_and_the_same_each_time(
                 np.testing.assert_array_equal(first, second)
 
 
-def test_errors_of_infinities_are_infinite_or_no_number(cuda: Cuda) -> None:
+def test_errors_of_infinities_are_infinite_or_no_number(cuda: CudaBackend) -> None:
     forecast = np.array([np.inf, 1.0, np.inf, 2.0])
     actual = np.array([1.0, 1.0, np.inf, np.nan])
     squares, absolutes, counts = cuda.errors(forecast, actual, np.array([0, 2, 3, 4]))
@@ -211,7 +216,7 @@ Order = Callable[[int, int, int, int, int], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def device_order(cuda: Cuda, tmp_path_factory: pytest.TempPathFactory) -> Order:
+def device_order(cuda: CudaBackend, tmp_path_factory: pytest.TempPathFactory) -> Order:
     """Window numbers at positions first..first+count of a random order of ``length``, found on the device."""
     import pycuda.driver
 
@@ -236,9 +241,7 @@ def device_order(cuda: Cuda, tmp_path_factory: pytest.TempPathFactory) -> Order:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 1000, 2**20 + 7, 2**31 - 1, 2**31 + 5, 2**33 + 1, 2**40 + 3])
-def test_the_devices_random_order_is_the_hosts(
-    device_order: Order, rng: np.random.Generator, length: int
-) -> None:
+def test_permute_gives_the_hosts_order(cuda: CudaBackend, rng: np.random.Generator, length: int) -> None:
     seed, stream = (int(key) for key in rng.integers(0, 2**31, 2))
     first = max(0, length - 50)
     count = min(3 * length, 100) + 50
@@ -253,13 +256,19 @@ def test_the_devices_random_order_is_the_hosts(
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_the_devices_random_order_is_a_permutation(device_order: Order) -> None:
+def test_permute_is_a_permutation(cuda: CudaBackend) -> None:
     for length in (1, 6, 1023, 65_537):
         assert sorted(device_order(0, length, length, 3, 0).tolist()) == list(range(length))
 
 
 def resident(
-    cuda: Cuda, rng: np.random.Generator, counts: list[int], columns: int, window: int, tail: int, dtype: Any
+    cuda: CudaBackend,
+    rng: np.random.Generator,
+    counts: list[int],
+    columns: int,
+    window: int,
+    tail: int,
+    dtype: Any,
 ) -> tuple[Resident, np.ndarray, np.ndarray, np.ndarray]:
     lengths = [count + tail for count in counts]
     rows = numbers(rng, (sum(lengths), columns), dtype)
@@ -296,7 +305,7 @@ def cut(
     ("window", "features", "horizon"), [(1, 1, 1), (60, 5, 1), (7, 3, 4), (33, 40, 2), (2, 100, 1)]
 )
 def test_gather_cuts_and_scales_to_the_bit(
-    cuda: Cuda, rng: np.random.Generator, window: int, features: int, horizon: int, dtype: Any
+    cuda: CudaBackend, rng: np.random.Generator, window: int, features: int, horizon: int, dtype: Any
 ) -> None:
     for counts in ([1], [5, 1, 300], [2] * 2000, [40_000, 7]):
         tail = window + horizon - 1
@@ -311,10 +320,10 @@ def test_gather_cuts_and_scales_to_the_bit(
             np.testing.assert_array_equal(targets.read(), wanted[1])
 
 
-def test_gather_time_major_and_in_random_order(cuda: Cuda, rng: np.random.Generator) -> None:
+def test_gather_time_major_and_in_random_order(cuda: CudaBackend, rng: np.random.Generator) -> None:
     counts, window, features, batch, steps = [300, 5, 71], 9, 4, 50, 8
     made, rows, scale, shift = resident(cuda, rng, counts, features + 1, window, window, np.float64)
-    order = TrainOrder(sum(counts), batch, 11, 3)
+    order = ShuffledSampler(sum(counts), batch, 11, 3)
     order.take(5)
     number, position = order.state()
     keys = cuda.keys(11, 3, range(number, number + 3))
@@ -331,7 +340,7 @@ def test_gather_time_major_and_in_random_order(cuda: Cuda, rng: np.random.Genera
 
 
 @pytest.mark.skipif(SANITIZED, reason="would take hours under compute-sanitizer")
-def test_more_than_two_to_the_31_elements(cuda: Cuda, rng: np.random.Generator) -> None:
+def test_more_than_two_to_the_31_elements(cuda: CudaBackend, rng: np.random.Generator) -> None:
     columns, window = 8, 60
     count = 2**31 // columns + 5_000_003
     needed = count * columns * 8

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.cuda_kernels import CudaKernels
-from hpc_lstm.preprocess.cuda_rows import Rows
+from hpc_lstm.preprocess.cuda_rows import CudaRows
 from hpc_lstm.preprocess.slices import Slice
 
 
-class Cuda(CudaKernels):
-    """The functions of ``host`` on one GPU.
+class CudaBackend(CudaKernels):
+    """Kernels on one GPU: see ``Backend``; they do what the functions of ``host`` do.
 
     Args:
         rows_share: of the GPU's free memory that the rows of a slice may take.
@@ -25,6 +25,8 @@ class Cuda(CudaKernels):
         super().__init__()
         self._rows_share = rows_share
 
-    def read(self, store: MarketStore, part: Slice, columns: ModelColumns, window: int, horizon: int) -> Rows:
-        """The rows of a slice, brought to the device: ``host.read``."""
-        return Rows(self, store, part, columns, window, horizon, self._rows_share)
+    def read_rows(
+        self, store: MarketStore, part: Slice, columns: ModelColumns, window: int, horizon: int
+    ) -> CudaRows:
+        """The rows of a slice, brought to the device."""
+        return CudaRows(self, store, part, columns, window, horizon, self._rows_share)
