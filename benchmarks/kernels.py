@@ -1,12 +1,13 @@
-"""How fast are the kernels, beside a copy, PyTorch, CuPy and their own first versions? On this machine's GPU.
+"""How fast are the kernels on this machine's GPU, compared with a copy, PyTorch, CuPy and their own first versions?
 
     python benchmarks/kernels.py [--rows 67108864] [--quick]
 
-Each side runs in its best settings, on the same memory (handed over by DLPack): PyTorch both eagerly and compiled,
-CuPy with fused kernels; the better of each counts. Times are those of the GPU: ``REPEATS`` launches are captured
-into a graph where the library allows it, the graph is replayed, and the median of ``ROUNDS`` replays is taken, the
-sides in turn. Bandwidth counts every byte that has to move once. Large inputs exceed the cache by far; windows are
-taken at random from all rows, other ones at each launch. PyTorch and CuPy are left out where they are not installed.
+Each implementation runs in its best configuration on the same memory (shared by DLPack): PyTorch both eager and
+compiled, CuPy with fused kernels; the better of each counts. Times are measured on the GPU: ``REPEATS`` launches are
+captured into a graph where the library supports it, and the median of ``ROUNDS`` replays is reported, the
+implementations in turn. Bandwidth counts every byte that has to be transferred once. Large inputs exceed the cache by
+far; windows are drawn at random from all rows, different ones at each launch. PyTorch and CuPy are skipped where they
+are not installed.
 """
 
 from __future__ import annotations
