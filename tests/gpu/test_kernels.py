@@ -129,9 +129,7 @@ def test_fit_between_rows_that_leave_gaps(cuda: CudaBackend, rng: np.random.Gene
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_transform_and_inverse_to_the_bit(
-    cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any, kernel: str
-) -> None:
+def test_transform_to_the_bit(cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = numbers(rng, (int(offsets[-1]), columns), dtype)
