@@ -64,10 +64,10 @@ class EngineRunner:
 
     def run(self, steps: int) -> float:
         from hpc_lstm.preprocess import host
-        from hpc_lstm.preprocess.sampler import TrainOrder
+        from hpc_lstm.preprocess.sampler import ShuffledSampler
 
         rows, targets = data(self._batch, steps)
-        order = TrainOrder(len(targets), self._batch, seed=0)
+        order = ShuffledSampler(len(targets), self._batch, seed=0)
         begin = time.perf_counter()
         losses = []
         for first in range(0, steps, self._engine.steps_per_call):

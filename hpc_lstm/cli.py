@@ -99,9 +99,11 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def evaluate(run_dir: str, store: str | None) -> None:
-    """Measure a trained model against persistence and drift on validation and test."""
+    """Measure a trained model against simple forecasts on validation and test."""
     with connected_world() as world:
-        from hpc_lstm.evaluation.evaluate import comparison_table, evaluate_run, write_metrics
+        from hpc_lstm.evaluation.comparison_table import comparison_table
+        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.evaluation.metrics_file import write_metrics
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:

@@ -36,17 +36,12 @@ class StoredRun:
     @property
     def is_shared(self) -> bool:
         """True if clusters train it, rather than one job alone."""
-        return documents.run_key() in self.sizes
+        return documents.manifest_key() in self.sizes
 
     @property
     def closed_rounds(self) -> list[int]:
         """Numbers of its closed rounds, ascending."""
-        found = []
-        for key in self.sizes:
-            match = documents.MERGED.fullmatch(key)
-            if match and documents.merged_key(int(match[1])) == key:
-                found.append(int(match[1]))
-        return sorted(found)
+        return sorted(number for key in self.sizes if (number := documents.round_of_result(key)))
 
     @property
     def clusters(self) -> list[str]:

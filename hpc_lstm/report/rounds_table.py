@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters import signing as seal
-from hpc_lstm.clusters.documents import Contribution, Merged
+from hpc_lstm.clusters.documents import Contribution, RoundResult
 from hpc_lstm.clusters.inventory import StoredRun, printable, stored_runs
+from hpc_lstm.clusters.signing import Signer, signer_from_environment
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
@@ -71,15 +71,15 @@ def _checkpoint(store: ObjectStore, found: StoredRun, cluster: str, step: int) -
 
 
 def _of_run(store: ObjectStore, found: StoredRun, gc: bool) -> str:
-    signing = seal.from_environment(found.name)
+    signer = signer_from_environment(found.name)
     closed = found.closed_rounds
     lines = [f"run {found.name}: {len(closed)} rounds closed"]
-    newest: Merged | None = None
+    newest: RoundResult | None = None
     for number in closed[-LISTED:]:
-        key = documents.merged_key(number)
+        key = documents.result_key(number)
         try:
-            data = store.get(found.prefix + key, documents.LARGEST["merged"])
-            newest = documents.read(Merged, data, key, signing)
+            data = store.get(found.prefix + key, RoundResult.max_bytes)
+            newest = documents.decode_document(RoundResult, data, key, signer)
         except manifests.DAMAGED as error:
             lines.append(f"  round {number}: {error}")
             continue
@@ -91,23 +91,25 @@ def _of_run(store: ObjectStore, found: StoredRun, gc: bool) -> str:
         lines.append(
             f"  round {number}: windows of {members}; {newest.samples:,} so far; {_size(size)} in the store"
         )
-    lines += _waiting(store, found, newest, signing)
+    lines += _waiting(store, found, newest, signer)
     if gc:
         lines.append(_collected(store, found, closed))
     return "\n".join(lines)
 
 
 def _waiting(
-    store: ObjectStore, found: StoredRun, newest: Merged | None, signing: seal.Seal
+    store: ObjectStore, found: StoredRun, newest: RoundResult | None, signer: Signer
 ) -> Iterator[str]:
     """Who has come to the open round, who was in the last one and has not, and who has finished."""
     number = newest.round + 1 if newest else 1
     here = []
     for key in sorted(found.sizes):
-        if key.startswith(documents.contributions_prefix(number)) and documents.CONTRIBUTED.fullmatch(key):
+        if key.startswith(documents.contributions_prefix(number)) and documents.CONTRIBUTION_KEY.fullmatch(
+            key
+        ):
             try:
-                data = store.get(found.prefix + key, documents.LARGEST["contribution"])
-                here.append(documents.read(Contribution, data, key, signing).cluster)
+                data = store.get(found.prefix + key, Contribution.max_bytes)
+                here.append(documents.decode_document(Contribution, data, key, signer).cluster)
             except NotFoundError:  # its round has closed while we look
                 pass
             except manifests.DAMAGED as error:

@@ -10,7 +10,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.history import read as read_history
+from hpc_lstm.runs.history import read_history
 from hpc_lstm.timing.alignment import Alignment, align_run, alignment_note, clock_note
 from hpc_lstm.timing.spans import Timing, load_timing
 

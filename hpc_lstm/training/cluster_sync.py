@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_lstm.clusters.cluster import Clusters, Interrupted
+from hpc_lstm.clusters.synchronizer import ClusterSynchronizer, Interrupted
 from hpc_lstm.errors import RoundLostError
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
@@ -18,7 +18,7 @@ def join(run: Run, state: TrainState) -> None:
     """
     with run.timeline.span("sync"):
         try:
-            _clusters(run).begin(state.progress.samples, state.cluster, state.resumed)
+            _clusters(run).join(state.progress.samples, state.cluster, state.resumed)
         except Interrupted:
             raise messages.stopped_before_training(run.world) from None
 
@@ -32,7 +32,7 @@ def synchronize(run: Run, state: TrainState, outputs: Outputs) -> bool:
     due = run.schedule.synchronizes_at(state.progress)
     try:
         with run.timeline.span("sync"):
-            _clusters(run).exchange(state.progress.samples, due)
+            _clusters(run).synchronize(state.progress.samples, due)
     except Interrupted:
         return True
     except RoundLostError:
@@ -50,7 +50,7 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
     """
     try:
         with run.timeline.span("sync"):
-            _clusters(run).depart(state.progress.samples)
+            _clusters(run).finish(state.progress.samples)
         return
     except Interrupted:
         pass
@@ -61,6 +61,6 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
     raise messages.stopped(run.world, state.progress)
 
 
-def _clusters(run: Run) -> Clusters:
+def _clusters(run: Run) -> ClusterSynchronizer:
     assert run.clusters is not None
     return run.clusters

@@ -66,7 +66,7 @@ def train_epochs(run: Run, state: TrainState, outputs: Outputs) -> None:
     """
     run.timeline.enter("compute")
     # An earlier start may have made this cluster's final contribution after its last checkpoint.
-    contributed = run.clusters is not None and run.clusters.complete
+    contributed = run.clusters is not None and run.clusters.already_finished
     schedule = run.schedule
     while not (is_trained(run, state) or contributed):
         take_steps(run, state)

@@ -23,7 +23,7 @@ def start(run: Run, *, resume: bool) -> TrainState:
     state, world = TrainState.initial(run), run.world
     with run.timeline.span("checkpoint"):
         if run.clusters is not None:
-            run.clusters.take_name()
+            run.clusters.acquire_lease()
         if not resume:
             ownership.refuse_existing_checkpoints(run.storage.store, run.storage.checkpoint_prefix, world)
         if not (resume and _load_newest(run, state)):

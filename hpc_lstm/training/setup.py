@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from hpc_lstm.clusters.cluster import Clusters
+from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 from hpc_lstm.config import RunConfig
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
@@ -46,7 +46,7 @@ class Run:
     schedule: Schedule
     averager: Averager
     storage: RunStorage
-    clusters: Clusters | None
+    clusters: ClusterSynchronizer | None
 
     @property
     def engine(self) -> Engine:
@@ -84,11 +84,11 @@ def set_up(
         with timeline.span("load"):
             data = prepare.prepare(store, config.data, world, placement.backend)
             parts.callback(data.close)
-        averager = Averager(world, config.average.what, placement.allreduce)
+        averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:
-            clusters = Clusters(
+            clusters = ClusterSynchronizer(
                 storage.store, storage.run_prefix, world, config, placement.engine, log, timeline
             )
             parts.callback(clusters.close)

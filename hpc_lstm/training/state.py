@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.clusters import cluster
-from hpc_lstm.clusters.rounds import Standing
+from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.running_mean import RunningMean
 from hpc_lstm.training.schedule import Progress
@@ -48,11 +47,11 @@ class TrainState:
         resumed: the run continues from a checkpoint.
     """
 
-    sampler: TrainOrder
+    sampler: ShuffledSampler
     early_stopping: EarlyStopping
     progress: Progress = field(default_factory=Progress)
     losses: RunningMean = field(default_factory=RunningMean)
-    cluster: Standing | None = None
+    cluster: ClusterState | None = None
     resumed: bool = False
 
     @classmethod
@@ -60,7 +59,7 @@ class TrainState:
         """The state of a run before its first step."""
         settings = run.config.train
         return cls(
-            TrainOrder(len(run.data.train), settings.batch_size, settings.seed, run.world.rank),
+            ShuffledSampler(len(run.data.train), settings.batch_size, settings.seed, run.world.rank),
             EarlyStopping(settings.patience, settings.min_delta),
         )
 
@@ -85,7 +84,7 @@ class TrainState:
         if run.world.rank == 0:
             state["best/weights"] = self.early_stopping.weights
         if run.clusters is not None:
-            state |= _named("sync", run.clusters.state())
+            state |= _named("sync", run.clusters.state_dict())
         return state
 
     def load_state_dict(self, run: Run, state: Mapping[str, Any], *, same_ranks: bool) -> None:
@@ -101,7 +100,7 @@ class TrainState:
         weights = run.world.bcast(np.asarray(state.get("best/weights", self.early_stopping.weights)))
         self.early_stopping.load_state_dict(_below("best", state), weights)
         cluster_state = _below("sync", state)
-        self.cluster = cluster.unpack(cluster_state) if cluster_state else None
+        self.cluster = ClusterState.from_state_dict(cluster_state) if cluster_state else None
         progress = Progress(**{name: int(value) for name, value in _below("position", state).items()})
         if same_ranks:
             self.sampler.set_state((int(state["order/pass"]), int(state["order/position"])))

@@ -18,7 +18,7 @@ from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 precision = sys.argv[1]
 world = World()
-own_gpu = gpu.claim(world)
+own_gpu = gpu.assign_gpu(world)
 config = configuration.parse(
     {
         "data": {"store": "none.h5", "window": 20, "features": ["open", "close", "volume"], "target": "close"},

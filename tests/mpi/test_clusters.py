@@ -270,7 +270,7 @@ def test_a_round_that_is_lost_ends_all_ranks_in_one_line_with_a_checkpoint(tmp_p
     assert len(done.stderr.strip().splitlines()) == 1
     assert list((shared / "checkpoints" / "alpha").glob("*/checkpoint.json"))
     assert (shared / "leases" / "alpha" / "000001.released").exists()
-    (shared / documents.merged_key(2)).unlink()  # whoever cleans up so lets the round be made anew
+    (shared / documents.result_key(2)).unlink()  # whoever cleans up so lets the round be made anew
     again = launch(2, [*train, "--resume"])
     assert again.returncode == 0, again.stderr
     assert "resuming from the checkpoint of step" in again.stdout

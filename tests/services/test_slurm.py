@@ -84,12 +84,14 @@ def said(folder: Path) -> str:
 
 def steps(run: Path) -> list[int]:
     """Steps of a run's history of training."""
-    return [entry["step"] for entry in history.read(run / "history.jsonl") if entry["kind"] == "train"]
+    return [
+        entry["step"] for entry in history.read_history(run / "history.jsonl") if entry["kind"] == "train"
+    ]
 
 
 def whole(run: Path) -> bool:
     """True of a history with an entry for every meeting of the ranks and every epoch, each once."""
-    found = history.read(run / "history.jsonl")
+    found = history.read_history(run / "history.jsonl")
     trained = steps(run)
     epochs = [entry["epoch"] for entry in found if entry["kind"] == "validation"]
     ends = {entry["step"] for entry in found if entry["kind"] == "validation"}
@@ -109,7 +111,7 @@ def config(folder: Path, epochs: int, **settings: object) -> Path:
 
 def end_soon(path: Path, run: Path) -> None:
     """Let the run end a few epochs after where it is, when it is started next: jobs read their config each time."""
-    epochs = history.read(run / "history.jsonl")[-1]["epoch"]
+    epochs = history.read_history(run / "history.jsonl")[-1]["epoch"]
     text, found = re.subn(r"epochs = \d+", f"epochs = {int(epochs) + 5}", path.read_text())
     assert found == 1
     path.write_text(text)

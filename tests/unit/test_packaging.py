@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
 DOCUMENTS = ("README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md")
 # Distribution names of modules whose names differ from them; modules that a declared dependency brings along.
-DISTRIBUTIONS = {"tomllib": "tomli", "tomli_w": "tomli-w", "botocore": "boto3", "keras": "tensorflow"}
+DISTRIBUTIONS = {
+    "tomllib": "tomli",
+    "tomli_w": "tomli-w",
+    "botocore": "boto3",
+    "keras": "tensorflow",
+    "ml_dtypes": "ml-dtypes",
+}
 
 
 @pytest.fixture(scope="module")
