@@ -1,1 +1,1 @@
-"""What a person looks at: plots, the HTML report, the trace."""
+"""What people look at: plots, the HTML report, tables of rounds and checkpoints."""

@@ -1,4 +1,4 @@
-"""How every picture looks and is written: colours, axes, file formats."""
+"""The style of all figures, and how they are written: colours, axes, file formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpc_lstm.files import whole_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with any common colour vision.
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with any common type of colour vision.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#000000",
     "#E69F00",
@@ -41,7 +41,7 @@ _STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.3,
-    "svg.fonttype": "none",  # text stays text: smaller, and a reader's search finds it
+    "svg.fonttype": "none",  # keep text as text: smaller, and searchable
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial", "sans-serif"],
 }
@@ -49,7 +49,7 @@ _STYLE = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style of all figures, for as long as the block runs; figures are made and written inside it.
+    """Apply the style of all figures during the block, in which figures are created and written.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -63,14 +63,14 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
-    """An empty figure, sizes in inches, that no other state knows of."""
+    """An empty figure, sizes in inches; not registered with pyplot, so that it is freed with its last reference."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file name whose format is not known, before any work is done.
+    """Refuse a file name of an unknown format before any work is done.
 
     Raises:
         InputError: the suffix is not one of ``SUFFIXES``.
@@ -81,7 +81,7 @@ def check_suffix(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all; PNG at 150 dots an inch.
+    """Write a figure, completely or not at all; PNG with 150 dots per inch.
 
     Raises:
         InputError: as ``check_suffix``; or the file cannot be written.
@@ -93,9 +93,9 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """A figure as an ``<svg>`` element for a page; ``name`` keeps the ids of several apart.
+    """A figure as an ``<svg>`` element for a page; ``name`` makes its ids unique among several.
 
-    The same figure gives the same text.
+    The same figure yields the same text.
     """
     import matplotlib
 
@@ -104,7 +104,7 @@ def inline_svg(figure: Figure, name: str) -> str:
         figure.savefig(text, format="svg", metadata=_no_date("svg"))
     svg = text.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    # matplotlib numbers its groups alike in every figure; ids must be unique in a page.
+    # matplotlib numbers the groups of every figure from 1; ids must be unique in a page.
     return re.sub(r'\bid="([A-Za-z0-9.]+_\d+)"', rf'id="{name}-\1"', svg)
 
 

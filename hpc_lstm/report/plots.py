@@ -1,6 +1,6 @@
-"""Pictures: prices with moving averages, forecasts, losses, where the time went.
+"""Figures: prices with moving averages, forecasts, losses, where the time went.
 
-``*_figure`` draw data, ``plot_*`` read a store or a run and write a file: .png, .svg or .pdf.
+``*_figure`` draws data; ``plot_*`` reads a store or a run and writes a file, .png, .svg or .pdf.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
-# The column that is plotted as "the price", first found.
+# The column that is plotted as the price: the first of these that the store has.
 PRICE_COLUMNS = ("close", "adj_close")
-# More points than a picture has dots say nothing more.
+# A curve with more points than this is averaged: the figure has no more pixels.
 MAX_POINTS = 2000
-# Days of forecasts that can be told apart when drawn beside the whole part.
+# Targets of the detail beside the whole part, in which single forecasts are visible.
 ZOOM = 60
 
 
@@ -100,9 +100,7 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     run = directory.at(run_dir)
     entries = read_history(run.history)
     if not entries:
-        raise InputError(
-            f"{run.history}: no losses there; train for longer, or give the folder of another run"
-        )
+        raise InputError(f"{run.history}: has no losses; train for longer, or give the folder of another run")
     with figures.styled():
         figures.save(history_figure(entries), path)
 
@@ -110,7 +108,7 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
 def prices_figure(
     symbol: str, column: str, dates: np.ndarray, prices: np.ndarray, averages: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Prices float64 [N] on datetime64 [N], and averages [N] by their names, NaN before they begin."""
+    """Prices float64 [N] by dates datetime64 [N], and averages [N] by name, NaN before they begin."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
     axes.plot(dates, prices, color=BLACK, linewidth=0.9, label=column.replace("_", " "))
@@ -131,7 +129,7 @@ def prices_figure(
 
 
 def forecast_figure(series: ForecastSeries) -> Figure:
-    """The whole part on the left with the forecasts' errors below, the last ``ZOOM`` targets on the right."""
+    """The whole part on the left with the forecast errors below, and the last ``ZOOM`` targets on the right."""
     figure = figures.new_figure(11, 5.5)
     grid = figure.add_gridspec(2, 2, height_ratios=(2.2, 1), width_ratios=(1.6, 1))
     whole, zoom = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[:, 1])
@@ -160,7 +158,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
 
 
 def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Losses and learning rate from the entries of ``history.jsonl``; None is left out."""
+    """Losses and learning rate from the entries of ``history.jsonl``; missing values are left out."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
     train = _points(entries, "train", "loss")
@@ -202,7 +200,7 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def timing_figure(timing: Timing) -> Figure:
-    """A stacked bar per rank: seconds by phase, phases that took no time left out of the legend."""
+    """A stacked bar per rank: seconds by phase; phases that took no time are left out."""
     seconds, ranks = timing.rank_seconds(), timing.ranks
     few = len(ranks) <= 32
     figure = figures.new_figure(9, max(2.2, 1.2 + 0.35 * len(ranks)) if few else 8)
@@ -224,7 +222,7 @@ def timing_figure(timing: Timing) -> Figure:
         )
         left += seconds[:, number]
     axes.set_title("Where each rank's time went")
-    axes.set_xlabel("seconds in each phase" + ("" if timing.starts == 1 else ", all starts together"))
+    axes.set_xlabel("seconds in each phase" + ("" if timing.starts == 1 else ", sum over all starts"))
     axes.set_ylabel("rank")
     if few:
         axes.set_yticks(np.arange(len(ranks)), [str(rank) for rank in ranks])

@@ -26,6 +26,8 @@ DISTRIBUTIONS = {
     "botocore": "boto3",
     "keras": "tensorflow",
     "ml_dtypes": "ml-dtypes",
+    "pydantic_core": "pydantic",
+    "pynvml": "nvidia-ml-py",
 }
 
 

@@ -124,7 +124,7 @@ def test_bars_are_as_long_as_the_phases(run_dir):
 
 
 def test_no_history_is_one_clear_line(tmp_path):
-    with pytest.raises(InputError, match="no losses"):
+    with pytest.raises(InputError, match="has no losses"):
         plots.plot_history(tmp_path, tmp_path / "p.png")
 
 
