@@ -87,9 +87,11 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
+        from hpc_lstm.storage.stores import check_storage_config
         from hpc_lstm.training.loop import train as train_model
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
+        world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         train_model(settings, run, world, resume=resume)
@@ -219,8 +221,12 @@ def doctor(config: str | None) -> None:
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.jobs.doctor import diagnose
+        from hpc_lstm.storage.stores import check_storage_config
 
-        settings = world.raise_on_all(lambda: configuration.load(config)) if config else None
+        settings = None
+        if config:
+            settings = world.raise_on_all(lambda: configuration.load(config))
+            world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
             click.echo(diagnosis.text())

@@ -357,22 +357,6 @@ class StorageConfig(Section):
                 raise ValueError(
                     f"{name}: must hold no credentials; boto3 reads them from the environment or ~/.aws"
                 )
-        if self.url and not self.url.startswith(("file://", "s3://")):
-            raise ValueError(f'url: must start with "file://" or "s3://", got "{self.url}"')
-        if self.url.startswith("s3://") and not self.url[len("s3://") :].strip("/"):
-            raise ValueError('url: names no bucket; write "s3://bucket/prefix"')
-        if self.url.startswith("file://") and not self.url[len("file://") :].startswith("/"):
-            raise ValueError('url: a folder must be absolute; write "file:///folder"')
-        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
-            raise ValueError(
-                f'endpoint_url: must start with "https://" or "http://", got "{self.endpoint_url}"'
-            )
-        if not self.url.startswith("s3://"):
-            for name in ("endpoint_url", "sse", "sse_kms_key"):
-                if getattr(self, name):
-                    raise ValueError(f'{name}: is for S3 only; set url = "s3://bucket/prefix" or remove it')
-        if self.sse_kms_key and self.sse != "aws:kms":
-            raise ValueError('sse_kms_key: is for sse = "aws:kms"; set that or remove it')
         return self
 
 
