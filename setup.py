@@ -5,5 +5,10 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["hpc_lstm", "hpc_lstm.*"]), "hpc_lstm.kernels", "hpc_lstm.slurm"],
     package_dir={"hpc_lstm.kernels": "kernels", "hpc_lstm.slurm": "slurm"},
-    package_data={"hpc_lstm": ["py.typed"], "hpc_lstm.kernels": ["*.cu", "*.c"], "hpc_lstm.slurm": ["*"]},
+    package_data={
+        "hpc_lstm": ["py.typed"],
+        "hpc_lstm.report": ["templates/*"],
+        "hpc_lstm.kernels": ["*.cu", "*.c"],
+        "hpc_lstm.slurm": ["*"],
+    },
 )

@@ -2,7 +2,7 @@
 
     python benchmarks/sync.py [--quick] [--only loss|time|cost] [--url s3://bucket/prefix [--endpoint-url URL]]
 
-Three questions, answered with the protocol's own code (``sync.rounds``):
+Three questions, answered with the protocol's own code (``clusters.rounds``):
 
 - Loss after the same number of windows for 1, 2, 4 and 8 clusters, mean and DiLoCo's outer step, vectors of float32
   and bfloat16, a round every 1 to 1024 steps, on a made universe whose best possible error is known. The clusters are
@@ -34,15 +34,16 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm import config as configuration
-from hpc_lstm.clusters.rounds import Outcome, Rounds, Terms
-from hpc_lstm.clusters.runner import Errand
-from hpc_lstm.clusters.signing import Seal
+from hpc_lstm.clusters.options import SyncOptions
+from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.runner import Runner
+from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
 from hpc_lstm.storage.stores import open_store
@@ -74,8 +75,8 @@ class Cluster:
             },
             "benchmark",
         )
-        self.data = prepare.prepare(MarketStore(store), config.data, World(), prepare.backend("host"))
-        self.engine = engine.create(config, rank=number, threads=2)
+        self.data = prepare.prepare(MarketStore(store), config.data, World(), backends.create_backend("host"))
+        self.engine = engine.create_engine(config, rank=number, threads=2)
         self.fresh = (self.engine.parameters(), self.engine.moments(), self.engine.state())
         self.restart()
 
@@ -83,7 +84,7 @@ class Cluster:
         self.engine.set_parameters(self.fresh[0])
         self.engine.set_moments(self.fresh[1])
         self.engine.set_state(self.fresh[2])
-        self.order = TrainOrder(len(self.data.train), BATCH, 0)
+        self.order = ShuffledSampler(len(self.data.train), BATCH, 0)
 
     def train(self, steps: int) -> None:
         while steps:
@@ -101,24 +102,24 @@ class Cluster:
 
 @contextmanager
 def members(
-    store: ObjectStore, count: int, initial: np.ndarray, prefix: str = "run/", **terms: Any
+    store: ObjectStore, count: int, initial: np.ndarray, prefix: str = "run/", **options: Any
 ) -> Iterator[Any]:
-    """As many sides of one run, joined, and how to let all of them meet at once."""
+    """As many sides of one run, joined, and how to synchronize them all."""
     sides = [
-        Rounds(Terms(cluster=f"c{number:03d}", expected=count, keep=2, **terms), Seal())
+        Rounds(SyncOptions(cluster=f"c{number:03d}", expected=count, keep=2, **options), Signer())
         for number in range(count)
     ]
     for side in sides:
-        Errand(side.join(initial, {}, "0" * 64), store, prefix, LOG, 1).result()
+        Runner(side.join(initial, {}, "0" * 64), store, prefix, LOG, 1).result()
 
-    def meet(weights: list[np.ndarray], samples: int) -> list[Outcome]:
-        errands = [
-            Errand(side.meet(vector, samples), store, prefix, LOG, 1)
+    def synchronize(weights: list[np.ndarray], samples: int) -> list[RoundUpdate]:
+        runners = [
+            Runner(side.synchronize(vector, samples), store, prefix, LOG, 1)
             for side, vector in zip(sides, weights, strict=True)
         ]
-        return [errand.result() for errand in errands]
+        return [runner.result() for runner in runners]
 
-    yield sides, meet
+    yield sides, synchronize
 
 
 def loss(clusters: list[Cluster], outer: str, every: int, windows: int, payload: str) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def loss(clusters: list[Cluster], outer: str, every: int, windows: int, payload:
         tempfile.TemporaryDirectory() as folder,
         members(FolderStore(Path(folder)), len(clusters), initial, outer=outer, payload=payload) as (
             sides,
-            meet,
+            synchronize,
         ),
     ):
         done = 0
@@ -141,8 +142,10 @@ def loss(clusters: list[Cluster], outer: str, every: int, windows: int, payload:
                 one.train(count)
             done += count
             weights = [one.engine.parameters() for one in clusters]
-            for one, vector, outcome in zip(clusters, weights, meet(weights, done * BATCH), strict=True):
-                one.engine.set_parameters(outcome.applied(vector))
+            for one, vector, update in zip(
+                clusters, weights, synchronize(weights, done * BATCH), strict=True
+            ):
+                one.engine.set_parameters(update.apply(vector))
         sums = [one.error() for one in clusters]
         moved = [side.bytes_put + side.bytes_got for side in sides]
     mean = sum(total for total, _ in sums) / sum(count for _, count in sums)
@@ -181,17 +184,17 @@ def cost() -> dict[str, Any]:
     turns, length = 20, 1000
     with tempfile.TemporaryDirectory() as folder:
         stores = [Counting(Path(folder)) for _ in range(2)]
-        sides = [Rounds(Terms(cluster=f"c{n}", expected=2, keep=2), Seal()) for n in range(2)]
+        sides = [Rounds(SyncOptions(cluster=f"c{n}", expected=2, keep=2), Signer()) for n in range(2)]
         for side, store in zip(sides, stores, strict=True):
-            Errand(side.join(np.zeros(length, np.float32), {}, "0" * 64), store, "run/", LOG, 1).result()
+            Runner(side.join(np.zeros(length, np.float32), {}, "0" * 64), store, "run/", LOG, 1).result()
             store.counts.clear()
         for turn in range(turns):
-            errands = [
-                Errand(side.meet(np.full(length, turn, np.float32), turn + 1), store, "run/", LOG, 1)
+            runners = [
+                Runner(side.synchronize(np.full(length, turn, np.float32), turn + 1), store, "run/", LOG, 1)
                 for side, store in zip(sides, stores, strict=True)
             ]
-            for errand in errands:
-                errand.result()
+            for runner in runners:
+                runner.result()
     mean = {
         name: sum(store.counts[name] for store in stores) / 2 / turns
         for name in ("put_new", "put", "get", "list", "delete")
@@ -214,11 +217,11 @@ def round_time(place: ObjectStore | None, count: int, length: int, turns: int) -
     with tempfile.TemporaryDirectory() as folder:
         store = place or FolderStore(Path(folder))
         try:
-            with members(store, count, np.zeros(length, np.float32), prefix) as (_, meet):
+            with members(store, count, np.zeros(length, np.float32), prefix) as (_, synchronize):
                 for turn in range(turns):
                     weights = [generator.normal(size=length).astype(np.float32) for _ in range(count)]
                     begun = time.perf_counter()
-                    meet(weights, turn + 1)
+                    synchronize(weights, turn + 1)
                     taken.append(time.perf_counter() - begun)
         finally:
             for key, _ in store.list(prefix):
@@ -284,7 +287,7 @@ def losses(quick: bool) -> dict[str, Any]:
         for count in counts:
             clusters = [Cluster(store, number, count) for number in range(count)]
             results.setdefault("best_rmse_scaled", best_rmse_scaled(MarketStore(store), clusters[0]))
-            # One cluster alone has nobody to meet, and less than two rounds are none to speak of.
+            # One cluster alone has nobody to synchronize, and less than two rounds are none to speak of.
             fit = [every for every in intervals if 2 * every * BATCH * count <= windows]
             for every in fit if count > 1 else fit[-1:]:
                 for outer, payload in (

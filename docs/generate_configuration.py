@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hpc_lstm.config import FREE_ON_RESUME, RunConfig
+from hpc_lstm.config import RunConfig, free_on_resume
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -37,7 +37,7 @@ def render() -> str:
         page.append(f"\n## [{section}]\n\n{schema['description']}\n\n{TABLE_HEAD}")
         for key, value in schema["properties"].items():
             default = f"`{json.dumps(value['default'])}`" if "default" in value else "required"
-            resume = "yes" if f"{section}.{key}" in FREE_ON_RESUME else "no"
+            resume = "yes" if f"{section}.{key}" in free_on_resume() else "no"
             page.append(f"| `{key}` | {takes(value)} | {default} | {resume} | {value['description']} |\n")
     return "".join(page)
 

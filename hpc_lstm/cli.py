@@ -62,7 +62,7 @@ def import_(files: tuple[str, ...], output: str) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def synth(symbols: int, days: int, seed: int, output: str) -> None:
     """Make a universe of prices with known structure, and its best possible forecast error."""
-    with joined() as world:
+    with connected_world() as world:
 
         def work() -> None:
             if world.rank == 0:
@@ -80,11 +80,11 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
     "--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>."
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on from the newest whole checkpoint, or start if there is none."
+    "--resume", is_flag=True, help="Resume from the newest complete checkpoint, or start if there is none."
 )
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
     """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
-    with joined() as world:
+    with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.training.loop import train as train_model
@@ -99,9 +99,11 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def evaluate(run_dir: str, store: str | None) -> None:
-    """Measure a trained model against persistence and drift on validation and test."""
-    with joined() as world:
-        from hpc_lstm.evaluation.evaluate import comparison_table, evaluate_run, write_metrics
+    """Measure a trained model against simple forecasts on validation and test."""
+    with connected_world() as world:
+        from hpc_lstm.evaluation.comparison_table import comparison_table
+        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.evaluation.metrics_file import write_metrics
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:
@@ -156,7 +158,7 @@ def report(run_dir: str, output: str | None) -> None:
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
 def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
-    """Show where each rank's time went, what bounds the run, and who was waited for.
+    """Show where each rank's time went, the bottleneck, and the rank or node that others wait for.
 
     Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
     """
@@ -172,7 +174,9 @@ def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
 
 @cli.command()
 @click.argument("url")
-@click.option("--run", default="", help="Only the run of this name.")
+@click.option(
+    "--run", default="", help="Only the run of this name; that of clusters without sync.run is _shared."
+)
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
 @click.option("--gc", is_flag=True, help="Delete vectors of closed rounds that no cluster reads any more.")
 def rounds(url: str, run: str, endpoint_url: str, gc: bool) -> None:
@@ -201,7 +205,7 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
 @click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
 @click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
 def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
-    """Measure how training scales, as the file SWEEP says; a repeated call goes on with what is missing."""
+    """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing."""
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
@@ -211,8 +215,8 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
 @cli.command()
 @click.argument("config", required=False, type=click.Path())
 def doctor(config: str | None) -> None:
-    """Say what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
-    with joined() as world:
+    """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
+    with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.jobs.doctor import diagnose
 
@@ -249,7 +253,7 @@ def doctor(config: str | None) -> None:
     default=120,
     show_default=True,
     type=click.IntRange(0),
-    help="Seconds before the time limit at which the run is told to write a checkpoint; 0: never.",
+    help="Seconds before the time limit at which the run is signalled to write a checkpoint; 0: never.",
 )
 @click.option(
     "--max-requeues",
@@ -275,7 +279,7 @@ def submit(
     max_requeues: int,
     dry_run: bool,
 ) -> None:
-    """Submit the training that CONFIG says to Slurm, as a job that queues itself again until the run is done."""
+    """Submit training as CONFIG says to Slurm, as a job that requeues itself until the run is done."""
     from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]
@@ -299,7 +303,7 @@ def submit(
 
 @cli.command("slurm-path", hidden=True)
 def slurm_path() -> None:
-    """Print where the batch scripts' common part lies: for them to read."""
+    """Print the path of the part that all batch scripts source."""
     from hpc_lstm.jobs.slurm import scripts_folder
 
     click.echo(scripts_folder() / "run.sh")
@@ -307,15 +311,15 @@ def slurm_path() -> None:
 
 @cli.command(hidden=True)
 def launcher() -> None:
-    """Print what starts the ranks of a Slurm job here, a word a line: for the batch scripts."""
+    """Print the command that starts the ranks of a Slurm job here, one word per line, for the batch scripts."""
     from hpc_lstm.jobs.launcher import find_launcher
 
     click.echo("\n".join(find_launcher(verify=True)))
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """The MPI world around a command's body; an exception on one rank ends all of them."""
+def connected_world() -> Iterator[World]:
+    """The MPI world around a command's body; an exception on one rank ends all ranks."""
     from hpc_lstm.parallel.world import connect
 
     world = connect()
@@ -328,7 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _run(arguments)
     finally:
-        _let_go_of_stdout()
+        _release_stdout()
 
 
 def _run(arguments: list[str] | None) -> None:
@@ -341,7 +345,7 @@ def _run(arguments: list[str] | None) -> None:
         _fail("hpc-lstm: interrupted", 130)
     except HpcLstmError as error:
         _end(error, arguments)
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         sys.exit(1)
     except OSError as error:
         known = from_os_error(error)
@@ -352,7 +356,7 @@ def _run(arguments: list[str] | None) -> None:
 
 
 def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
-    # The command's context, which knows the option, is gone by now.
+    # Click has discarded the command's context, which knows the option.
     if "--debug" in (sys.argv if arguments is None else arguments) and error.exit_code != 75:
         raise error
     _fail(
@@ -368,8 +372,8 @@ def _fail(text: str, code: int, quiet: bool = False) -> None:
     sys.exit(code)
 
 
-def _let_go_of_stdout() -> None:
-    """Write what is left, or forget it: else Python complains of a closed pipe or a full disk as it ends."""
+def _release_stdout() -> None:
+    """Flush stdout, or discard what is left: otherwise Python reports a closed pipe or a full disk at exit."""
     try:
         sys.stdout.flush()
     except OSError:

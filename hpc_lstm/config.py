@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from hpc_lstm.errors import ConfigError
 
@@ -26,10 +39,56 @@ else:
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
 LARGEST = 2**31
-# Ranks that do not average this often still meet, to learn that one of them was asked to stop.
-MEETING_STEPS = 64
+# Steps after which ranks that average less often still agree on loss and stopping.
+AGREE_STEPS = 64
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+# Flags of a setting, on its own field. It may differ when a run is resumed, as it does not change what is learned:
+FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
+# All clusters that train one model must agree on it: weights mean the same, and rounds are merged alike.
+SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
+
+
+# Registries whose names settings take.
+ENGINES = "hpc_lstm.model.engines.registry"
+OPTIMIZERS = "hpc_lstm.model.optimizers.registry"
+
+
+class NameIn:
+    """Marks a setting whose value is a name in a registry, so that an entry there is all that a new name takes.
+
+    Registries belong to later layers, which settings know nothing of: like a plug-in, one is imported when a value is
+    checked.
+
+    Args:
+        registry: the module, which has ``names()`` and imports nothing heavy.
+    """
+
+    def __init__(self, registry: str) -> None:
+        self.registry = registry
+
+    def names(self) -> tuple[str, ...]:
+        """All that the setting may be."""
+        known: tuple[str, ...] = importlib.import_module(self.registry).names()
+        return known
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": list(self.names())}
+
+    def _check(self, value: str, info: ValidationInfo) -> str:
+        known = self.names()
+        if value not in known:
+            close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise ValueError(
+                f"{info.field_name}: input should be {' or '.join(map(repr, known))}, got {value!r}{hint}"
+            )
+        return value
 
 
 class Section(BaseModel):
@@ -44,19 +103,31 @@ S = TypeVar("S", bound=Section)
 class DataConfig(Section):
     """Which prices, and how they become windows."""
 
-    store: str = Field(description="Path of the market store (HDF5); relative to the config file.")
+    store: str = Field(
+        description="Path of the market store (HDF5); relative to the config file.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
         ["close"],
-        description='Model inputs: store columns, or `"log-returns"` / `"log-returns(COLUMN)"`, day over day.',
+        description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
+        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. See [features](features.md).',
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str = Field(
         "close",
-        description='What is forecast: a store column, or `"log-returns"` / `"log-returns(COLUMN)"`, '
+        description='What is forecast: `"NAME"`, a store column, or `"log-returns(NAME)"` (`"log-returns"`: of close), '
         "the log return over the horizon (its forecast is turned back into a price for the metrics).",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    horizon: Positive = Field(1, description="Rows (trading days) from the window's last row to the target.")
-    window: Positive = Field(60, description="Rows (trading days) in one input window.")
+    horizon: Positive = Field(
+        1,
+        description="Rows (trading days) from the window's last row to the target.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
+    )
+    window: Positive = Field(
+        60, description="Rows (trading days) in one input window.", json_schema_extra=SHARED_BY_CLUSTERS
+    )
     split: list[Fraction] = Field(
         [0.7, 0.15, 0.15],
         min_length=3,
@@ -66,12 +137,14 @@ class DataConfig(Section):
     scaling: Literal["minmax", "standard"] = Field(
         "minmax",
         description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
     feature_range: list[float] = Field(
         [0.0, 1.0],
         min_length=2,
         max_length=2,
         description="Range that min-max scaling maps the train rows to.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
 
     shard: str = Field(
@@ -107,25 +180,27 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network: stacked LSTM layers with dropout, one dense output."""
 
-    layers: Positive = Field(2, description="LSTM layers.")
-    units: Positive = Field(64, description="Units of each LSTM layer.")
+    layers: Positive = Field(2, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS)
+    units: Positive = Field(64, description="Units of each LSTM layer.", json_schema_extra=SHARED_BY_CLUSTERS)
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
 
 
 class TrainConfig(Section):
     """How the network is trained."""
 
-    engine: Literal["auto", "keras", "fused"] = Field(
+    engine: Annotated[str, NameIn(ENGINES)] = Field(
         "auto",
         description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
         "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
         "`auto` takes `keras` on GPUs, and `fused` on CPUs where it can.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(
         "auto",
         description="What scales and cuts the windows: NumPy on the host, or CUDA kernels on this rank's GPU. "
         "`auto` takes `cuda` where there is a GPU, PyCUDA and a compiler for the kernels, else `host`; "
         "the batches are the same, to the bit with min-max scaling, to the last bits with standard scaling.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     gpu_rows_share: float = Field(
         0.5,
@@ -134,14 +209,28 @@ class TrainConfig(Section):
         description="Share of a GPU's free memory that a rank's rows may take in the `cuda` backend, once for "
         "training and once for validation; rows that do not fit stay in pinned host memory, from where the "
         "kernels read them.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Arithmetic of the network; weights stay float32. On GPUs bfloat16 goes without cuDNN.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    epochs: Positive = Field(10, description="Passes over all train windows of all ranks together.")
+    epochs: Positive = Field(
+        10,
+        description="Passes over all train windows of all ranks together.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     batch_size: Positive = Field(64, description="Windows a step on one rank.")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="Update rule.")
+    optimizer: Annotated[str, NameIn(OPTIMIZERS)] = Field(
+        "adam", description="Update rule: the formulas and constants of the Keras optimizer of the same name."
+    )
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        description="Decoupled weight decay of `adamw`: each step subtracts this times the learning rate times the "
+        "weight. Other optimizers have none.",
+    )
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="Learning rate over the run; `cosine` falls to 0 at the last step."
@@ -155,6 +244,7 @@ class TrainConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Epochs without a better validation loss after which training stops; 0 off.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     min_delta: float = Field(
         0.0, ge=0, description="Least fall of the validation loss that counts as better."
@@ -174,10 +264,24 @@ class TrainConfig(Section):
         lt=LARGEST,
         description="CPU threads of a rank; 0: what Slurm was asked for, else the "
         "node's cores over its ranks.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(
-        10.0, gt=0, description="Seconds between progress lines when the output is no terminal."
+        10.0,
+        gt=0,
+        description="Seconds between progress lines when the output is no terminal.",
+        json_schema_extra=FREE_ON_RESUME,
     )
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _belongs_to_optimizer(cls, value: float, info: ValidationInfo) -> float:
+        """Refuse a setting that the chosen optimizer does not take; its default stands in every config.toml."""
+        key, chosen = str(info.field_name), info.data.get("optimizer")
+        takers = importlib.import_module(OPTIMIZERS).names_that_take(key)
+        if chosen and chosen not in takers and value != cls.model_fields[key].default:
+            raise ValueError(f'{key}: "{chosen}" takes none; set optimizer = "{takers[0]}" or remove it')
+        return value
 
 
 class AverageConfig(Section):
@@ -193,15 +297,20 @@ class AverageConfig(Section):
         "auto",
         description="How weights on GPUs are averaged: through host memory, by an MPI that takes GPU memory, or by "
         "NCCL, which wants a GPU for each rank; `auto` takes `mpi` where the MPI says it can, else `host`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
 class CheckpointConfig(Section):
     """How often the state of all ranks is written, and how much of it is kept."""
 
-    every: Positive | Literal["epoch"] = Field(500, description='Steps between checkpoints, or "epoch".')
+    every: Positive | Literal["epoch"] = Field(
+        500, description='Steps between checkpoints, or "epoch".', json_schema_extra=FREE_ON_RESUME
+    )
     keep: Positive = Field(
-        3, description="Newest checkpoints kept, beside the one of the best validation loss."
+        3,
+        description="Newest checkpoints kept, beside the one of the best validation loss.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
 
@@ -211,23 +320,33 @@ class StorageConfig(Section):
     url: str = Field(
         "",
         description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
-        "Checkpoints lie under `<url>/<name of the run directory>/checkpoints/`.",
+        "Checkpoints go to `<url>/<name of the run directory>/checkpoints/`, or those of clusters that share a run to "
+        "`<url>/_shared/checkpoints/`, with `sync.run` in place of either name where that is set.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     endpoint_url: str = Field(
-        "", description="Address of an S3 server other than AWS, such as Ceph or MinIO."
+        "",
+        description="Address of an S3 server other than AWS, such as Ceph or MinIO.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    sse: Literal["", "AES256", "aws:kms"] = Field("", description="Server-side encryption asked of S3.")
+    sse: Literal["", "AES256", "aws:kms"] = Field(
+        "", description="Server-side encryption asked of S3.", json_schema_extra=FREE_ON_RESUME
+    )
     sse_kms_key: str = Field(
         "",
         description='Name, alias or ARN of the key of `sse = "aws:kms"`; empty: the one that AWS keeps for S3.',
+        json_schema_extra=FREE_ON_RESUME,
     )
     max_failures: Positive = Field(
-        3, description="Checkpoints in a row that may fail to upload before the run is stopped."
+        3,
+        description="Checkpoints in a row that may fail to upload before the run is stopped.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     timeout_s: float = Field(
         120.0,
         gt=0,
         description="Seconds that one object may take, retries included, before it counts as failed.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
     @model_validator(mode="after")
@@ -268,9 +387,10 @@ class SyncConfig(Section):
     run: str = Field(
         "",
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
-        description="Name of the run that they share; empty: that of the run directory.",
+        description="Name of the run that they share, where several runs use one `storage.url`; empty: `_shared`, so "
+        "that clusters with the same URL find each other, whatever their run directories are called.",
     )
-    expected: Positive = Field(1, description="Clusters that take part.")
+    expected: Positive = Field(1, description="Clusters that take part.", json_schema_extra=FREE_ON_RESUME)
     every: int = Field(
         4, ge=0, lt=LARGEST, description="Averages between two rounds; 0: only one, at the end."
     )
@@ -279,33 +399,55 @@ class SyncConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Clusters without which no round closes; 0: more than half of `expected`.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     deadline_s: float = Field(
-        600.0, ge=0, description="Seconds that a cluster waits for the others before a quorum is enough."
+        600.0,
+        ge=0,
+        description="Seconds that a cluster waits for the others before a quorum is enough.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     late: Literal["fold", "drop"] = Field(
         "fold",
         description="What becomes of a change that comes after its round has closed: added to the next, or dropped.",
+        json_schema_extra=FREE_ON_RESUME,
     )
     outer: Literal["average", "nesterov"] = Field(
         "average",
         description="How a round's changes become new weights: their mean by samples, or a step of SGD with "
         "Nesterov momentum along it (DiLoCo).",
+        json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    outer_lr: float = Field(0.7, gt=0, description='Learning rate of `outer = "nesterov"`.')
-    outer_momentum: float = Field(0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.')
-    overlap: bool = Field(False, description="Train on while a round closes, and add its outcome then.")
+    outer_lr: float = Field(
+        0.7, gt=0, description='Learning rate of `outer = "nesterov"`.', json_schema_extra=SHARED_BY_CLUSTERS
+    )
+    outer_momentum: float = Field(
+        0.9, ge=0, lt=1, description='Momentum of `outer = "nesterov"`.', json_schema_extra=SHARED_BY_CLUSTERS
+    )
+    overlap: bool = Field(
+        False,
+        description="Train on while a round closes, and add its outcome then.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     payload: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Numbers in what a cluster brings: bfloat16 has half the bytes; what rounding leaves over goes "
         "into the next round.",
+        json_schema_extra=FREE_ON_RESUME,
     )
-    keep: int = Field(4, ge=2, lt=LARGEST, description="Newest rounds whose vectors stay in the store.")
+    keep: int = Field(
+        4,
+        ge=2,
+        lt=LARGEST,
+        description="Newest rounds whose vectors stay in the store.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
     lease_s: float = Field(
         60.0,
         ge=1,
         description="Seconds of silence after which the earlier owner of `cluster` is taken for dead, where it "
         "cannot be told otherwise.",
+        json_schema_extra=FREE_ON_RESUME,
     )
 
     @model_validator(mode="after")
@@ -325,37 +467,6 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     storage: StorageConfig = StorageConfig()
     sync: SyncConfig = SyncConfig()
-
-
-# Keys that may differ between a run and its resumption: they do not change what is computed.
-FREE_ON_RESUME = frozenset(
-    {
-        "data.store",
-        "train.epochs",
-        "train.patience",
-        "train.backend",
-        "train.gpu_rows_share",
-        "train.threads",
-        "average.transport",
-        "train.log_every_s",
-        "checkpoint.every",
-        "checkpoint.keep",
-        "storage.url",
-        "storage.endpoint_url",
-        "storage.sse",
-        "storage.sse_kms_key",
-        "storage.max_failures",
-        "storage.timeout_s",
-        "sync.expected",
-        "sync.quorum",
-        "sync.deadline_s",
-        "sync.late",
-        "sync.overlap",
-        "sync.payload",
-        "sync.keep",
-        "sync.lease_s",
-    }
-)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -424,23 +535,46 @@ def get(config: RunConfig, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys, as ``section.name``, in which two runs differ and that a resumption may not change."""
-    keys = [
+def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
+    """Keys, as ``section.name``, in which two runs differ, each with its old and new value."""
+    return [(key, get(old, key), get(new, key)) for key in keys() if get(old, key) != get(new, key)]
+
+
+def keys() -> list[str]:
+    """All keys, as ``section.name``, in their order."""
+    return [
         f"{section}.{name}"
         for section in RunConfig.model_fields
         for name in section_fields(RunConfig, section)
     ]
-    return [key for key in keys if key not in FREE_ON_RESUME and get(old, key) != get(new, key)]
+
+
+def free_on_resume() -> frozenset[str]:
+    """Keys that may differ when a run is resumed."""
+    return _flagged("free_on_resume")
+
+
+def shared_by_clusters() -> frozenset[str]:
+    """Keys on which all clusters that train one model must agree."""
+    return _flagged("shared_by_clusters")
 
 
 def digest(config: RunConfig) -> str:
-    """SHA-256 of the settings that must agree between runs that share a state."""
+    """SHA-256 of the settings that a resumption may not change."""
     tables = config.model_dump()
-    for key in FREE_ON_RESUME:
+    for key in free_on_resume():
         section, name = key.split(".")
         del tables[section][name]
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+
+
+def _flagged(flag: str) -> frozenset[str]:
+    return frozenset(
+        f"{section}.{name}"
+        for section in RunConfig.model_fields
+        for name, field in section_fields(RunConfig, section).items()
+        if isinstance(field.json_schema_extra, dict) and flag in field.json_schema_extra
+    )
 
 
 def _override(tables: dict[str, Any], text: str) -> None:

@@ -535,7 +535,7 @@ void lstm_pack(const struct network *net, const float *flat, float *packed) {
 }
 
 /* Adds up the gradients of several threads: flat[i] = scale * sum. */
-void lstm_collect(const struct network *net, const float *const *gradients, int32_t count, float scale, float *flat) {
+void lstm_sum_gradients(const struct network *net, const float *const *gradients, int32_t count, float scale, float *flat) {
     const int64_t units = net->units;
     for (int l = 0; l <= net->layers; l++) {
         const int64_t offset = panels_offset(net, l), rows = l < net->layers ? panel_rows(net, l) : 0;
@@ -560,7 +560,7 @@ void lstm_collect(const struct network *net, const float *const *gradients, int3
  *
  * windows: [count, rows, features], the first of which is number `first` of the batch; targets: [count];
  * at_once: windows of a block, for which there is a workspace; keys: of the dropout masks. */
-double lstm_error(const struct network *net, const float *packed, const float *windows, const float *targets,
+double lstm_squared_error(const struct network *net, const float *packed, const float *windows, const float *targets,
                   int64_t count, int64_t first, int64_t at_once, const uint32_t *keys, float *workspace,
                   float *gradient) {
     const int64_t width = padded(net->units), features = net->features;
@@ -611,13 +611,20 @@ void lstm_forecast(const struct network *net, const float *packed, const float *
     with_denormals(mode);
 }
 
-/* One step of Adam on n weights. `rate` holds the corrections of both means, of which `take` is what a step adds. */
-void lstm_adam(int64_t n, float *weights, float *means, float *squares, const float *gradient, float rate, float take_1,
-               float take_2, float epsilon) {
+/* One step of Adam, or of AdamW, on n weights; hpc_lstm/model/optimizers/adam.py has the formulas.
+ *
+ * moments: [2n], the running means of the gradients, then of their squares; constants: the bias-corrected rate,
+ * 1 - b1, 1 - b2, epsilon, and the share of each weight that decays before the step, 0 without weight decay. */
+void lstm_adam(int64_t n, float *weights, float *moments, const float *gradient, const float *constants) {
+    const float rate = constants[0], one_minus_b1 = constants[1], one_minus_b2 = constants[2];
+    const float epsilon = constants[3], decay = constants[4];
+    float *means = moments, *squares = moments + n;
+    if (decay > 0)
+        for (int64_t i = 0; i < n; i++) weights[i] -= decay * weights[i];
     for (int64_t i = 0; i < n; i++) {
         const float g = gradient[i];
-        means[i] += (g - means[i]) * take_1;
-        squares[i] += (g * g - squares[i]) * take_2;
+        means[i] += (g - means[i]) * one_minus_b1;
+        squares[i] += (g * g - squares[i]) * one_minus_b2;
         weights[i] -= rate * means[i] / (sqrtf(squares[i]) + epsilon);
     }
 }

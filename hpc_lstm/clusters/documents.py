@@ -1,11 +1,12 @@
-"""What clusters write down when they meet, and where: the JSON objects of a run that several clusters share.
+"""The JSON documents of a run that several clusters share, and their keys in the object store.
 
-    run.json                                  what all must agree on, and the weights that all begin with
-    payloads/<round>/<sha256>                 vectors, named by the round that they are for and by their content
-    rounds/<round>/contributions/<cluster>.json
-    rounds/<round>/merged.json                what the round came to
+    run.json                                     RunManifest: what all must agree on, and the initial weights
+    payloads/<round>/<sha256>                    vectors, named by their round and the hash of their bytes
+    rounds/<round>/contributions/<cluster>.json  Contribution: what a cluster adds to a round
+    rounds/<round>/merged.json                   RoundResult: who took part, and the new weights
 
-Each is put once and never changed. Nothing is trusted that none of them names, or whose bytes have another hash.
+Each is put once and never changed. No vector is used that none of them names, or whose bytes have another hash. Keys
+here are below the run's own prefix.
 """
 
 from __future__ import annotations
@@ -13,28 +14,33 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hpc_lstm.clusters.outer_step import BYTES, Encoding
-from hpc_lstm.clusters.signing import Seal
+from hpc_lstm.clusters.encoding import BYTES_PER_NUMBER, Encoding
+from hpc_lstm.clusters.signing import Signer
 
 D = TypeVar("D", bound="Document")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _HASH = r"^[0-9a-f]{64}$"
-# A round's sum of as many contributions as a merge may name stays within what a merge may say.
-_MOST, _MOST_OF_ALL = 1 << 44, 1 << 62
-# Beyond these a document is not read: 10,000 members have 3 MB.
-LARGEST = {"run": 1 << 20, "contribution": 1 << 14, "merged": 1 << 23}
+# The sum over as many contributions as a result may name stays within what a result may say.
+_MAX_COUNT, _MAX_TOTAL = 1 << 44, 1 << 62
 PAYLOADS = "payloads/"
-MERGED = re.compile(r"rounds/([0-9]{6,})/merged\.json")
-_VECTOR = re.compile(r"payloads/([0-9]{6,})/[0-9a-f]{64}")
-CONTRIBUTED = re.compile(r"rounds/[0-9]{6,}/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
+ROUNDS = "rounds/"
+RESULT_KEY = re.compile(r"rounds/([0-9]{6,})/merged\.json")
+CONTRIBUTION_KEY = re.compile(r"rounds/[0-9]{6,}/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
+_PAYLOAD_KEY = re.compile(r"payloads/([0-9]{6,})/[0-9a-f]{64}")
 
 
 class Payload(BaseModel):
-    """A vector that lies in the store: its hash, how its numbers are written, and what they are."""
+    """A vector in the store.
+
+    Attributes:
+        sha256: of its bytes.
+        encoding: how its numbers are written.
+        what: the weights themselves, or their change against the round before.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     sha256: str = Field(pattern=_HASH)
@@ -43,64 +49,79 @@ class Payload(BaseModel):
 
 
 class Document(BaseModel):
-    """Base of what is put as JSON."""
+    """Base of what is put as JSON.
+
+    Attributes:
+        max_bytes: a larger object is not read.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    max_bytes: ClassVar[int]
 
 
-class RunCard(Document):
-    """run.json: ``settings`` that every cluster must share, by key; the vector's schema; weights to begin with."""
+class RunManifest(Document):
+    """run.json.
 
+    Attributes:
+        settings: what every cluster must share, by key of the configuration.
+        schema_digest: of the parameter vector; ``length`` is its number of parameters.
+        initial: the weights that all clusters start from.
+    """
+
+    max_bytes = 1 << 20
     format: Literal["hpc_lstm run"] = "hpc_lstm run"
     version: Literal[1] = 1
     settings: dict[str, Any]
     schema_digest: str = Field(pattern=_HASH)
-    length: int = Field(gt=0, le=_MOST)
+    length: int = Field(gt=0, le=_MAX_COUNT)
     initial: Payload
 
 
 class Contribution(Document):
-    """What one cluster brings to one round.
+    """What one cluster adds to one round.
 
     Attributes:
         samples: windows that it has trained on for this change.
-        staleness: rounds that passed without it and whose weights this change is now added to.
-        lease: number of the cluster's start that wrote it.
-        final: it is the cluster's last.
+        staleness: rounds that closed without it, to whose weights its change now adds.
+        lease: number of the lease of the start that wrote it.
+        final: the cluster contributes no more.
     """
 
-    round: int = Field(gt=0, le=_MOST)
+    max_bytes = 1 << 14
+    round: int = Field(gt=0, le=_MAX_COUNT)
     cluster: str = Field(pattern=NAME)
-    samples: int = Field(ge=0, le=_MOST)
-    staleness: int = Field(ge=0, le=_MOST)
-    lease: int = Field(ge=0, le=_MOST)
+    samples: int = Field(ge=0, le=_MAX_COUNT)
+    staleness: int = Field(ge=0, le=_MAX_COUNT)
+    lease: int = Field(ge=0, le=_MAX_COUNT)
     final: bool
     payload: Payload
 
 
 class Member(Document):
-    """A contribution as its round has counted it."""
+    """A contribution as its round has counted it; ``payload`` is the SHA-256 of its vector."""
 
     cluster: str = Field(pattern=NAME)
-    samples: int = Field(ge=0, le=_MOST)
-    staleness: int = Field(ge=0, le=_MOST)
+    samples: int = Field(ge=0, le=_MAX_COUNT)
+    staleness: int = Field(ge=0, le=_MAX_COUNT)
     payload: str = Field(pattern=_HASH)
 
 
-class Merged(Document):
-    """merged.json: who took part in a round, and the weights that it came to.
+class RoundResult(Document):
+    """merged.json: who took part in a round, and the new weights.
 
     Attributes:
-        members: in order of name.
-        departed: clusters whose last contribution has been counted, in order of name.
+        members: sorted by name.
+        departed: clusters whose final contribution has been counted, sorted.
         samples: windows of all rounds so far.
-        momentum: of the outer optimiser, None where it has none.
+        payload: the new weights.
+        momentum: of the outer optimizer; None if it has none.
     """
 
-    round: int = Field(gt=0, le=_MOST)
+    max_bytes = 1 << 23  # 10,000 members have 3 MB
+    round: int = Field(gt=0, le=_MAX_COUNT)
     members: list[Member] = Field(min_length=1)
     departed: list[Annotated[str, Field(pattern=NAME)]]
-    samples: int = Field(ge=0, le=_MOST_OF_ALL)
+    samples: int = Field(ge=0, le=_MAX_TOTAL)
     payload: Payload
     momentum: Payload | None
 
@@ -109,63 +130,79 @@ class Merged(Document):
         return next((member for member in self.members if member.cluster == cluster), None)
 
 
-def run_key() -> str:
-    """Where the run's card lies, below the run's own prefix, as all keys here."""
+def manifest_key() -> str:
+    """Key of the run's manifest."""
     return "run.json"
 
 
+def payloads_prefix(number: int) -> str:
+    """What the keys of a round's vectors begin with; round 0 has the initial weights."""
+    return f"{PAYLOADS}{number:06d}/"
+
+
 def payload_key(number: int, sha256: str) -> str:
-    """Where a vector lies; round 0 is that of the weights to begin with."""
-    return f"{PAYLOADS}{number:06d}/{sha256}"
+    """Key of a vector."""
+    return f"{payloads_prefix(number)}{sha256}"
+
+
+def round_prefix(number: int) -> str:
+    """What the keys of a round's documents begin with."""
+    return f"{ROUNDS}{number:06d}/"
 
 
 def contributions_prefix(number: int) -> str:
-    """Where the contributions to a round lie."""
-    return f"rounds/{number:06d}/contributions/"
+    """What the keys of the contributions to a round begin with."""
+    return f"{round_prefix(number)}contributions/"
 
 
 def contribution_key(number: int, cluster: str) -> str:
-    """Where a cluster's contribution to a round lies."""
+    """Key of a cluster's contribution to a round."""
     return f"{contributions_prefix(number)}{cluster}.json"
 
 
-def merged_key(number: int) -> str:
-    """Where it lies what a round came to."""
-    return f"rounds/{number:06d}/merged.json"
+def result_key(number: int) -> str:
+    """Key of a round's result."""
+    return f"{round_prefix(number)}merged.json"
 
 
-def round_of(key: str) -> int:
-    """The round that a vector's key belongs to; 0 for any other key."""
-    match = _VECTOR.fullmatch(key)
+def round_of_result(key: str) -> int:
+    """The round whose result has this key; 0 for any other key."""
+    match = RESULT_KEY.fullmatch(key)
+    number = int(match[1]) if match else 0
+    return number if result_key(number) == key else 0
+
+
+def round_of_payload(key: str) -> int:
+    """The round whose vector has this key; 0 for any other key."""
+    match = _PAYLOAD_KEY.fullmatch(key)
     return int(match[1]) if match else 0
 
 
-def digest(data: bytes) -> str:
+def payload_hash(data: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
-def nbytes(payload: Payload, length: int) -> int:
-    """Bytes of a vector of ``length`` numbers."""
-    return length * BYTES[payload.encoding]
+def payload_bytes(payload: Payload, length: int) -> int:
+    """Size in bytes of a vector of ``length`` numbers."""
+    return length * BYTES_PER_NUMBER[payload.encoding]
 
 
-def write(document: Document, place: str, seal: Seal) -> bytes:
-    """A document as bytes, signed for its place if there is a key."""
-    return json.dumps(seal.sign(place, document.model_dump()), sort_keys=True, indent=1).encode()
+def encode_document(document: Document, key: str, signer: Signer) -> bytes:
+    """A document as bytes, signed for its key in the store if there is a shared secret."""
+    return json.dumps(signer.sign(key, document.model_dump()), sort_keys=True, indent=1).encode()
 
 
-def read(kind: type[D], data: bytes, place: str, seal: Seal) -> D:
-    """A document from bytes.
+def decode_document(kind: type[D], data: bytes, key: str, signer: Signer) -> D:
+    """The document that ``encode_document`` was given.
 
     Raises:
-        ValueError: they are damaged, of another kind, or not signed as they must be.
+        ValueError: the bytes are damaged, of another kind, or not signed as they must be.
     """
     try:
         content = json.loads(data)
         if not isinstance(content, dict):
             raise ValueError("is no JSON object")
-        content = seal.open(place, content)
-        return kind.model_validate(content)
+        return kind.model_validate(signer.verify(key, content))
     except (ValidationError, UnicodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("is damaged") from None

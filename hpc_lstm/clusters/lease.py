@@ -1,9 +1,10 @@
-"""One job a cluster name: a lease in the object store, with an owner and a counter that goes on while the owner lives.
+"""One job for each cluster name: a lease in the object store, renewed by a counter that advances while its owner lives.
 
-    leases/<cluster>/<number>.<beat>    put once; beat 0 says who the owner is and stays, later ones come and go
+    leases/<cluster>/<number>.<beat>    put once; beat 0 names the owner and stays, later ones replace each other
     leases/<cluster>/<number>.released  the owner has ended
 
-Clocks of machines are never compared: whoever wants the name watches whether the counter moves, by its own clock.
+Clocks of different machines are never compared: whoever wants the name watches, by its own clock, whether the counter
+advances.
 """
 
 from __future__ import annotations
@@ -22,28 +23,29 @@ from hpc_lstm.errors import InputError, StopRequested, StorageError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
-LARGEST = 4096
-LOOK_S = 0.5
-# What an owner may ask others to wait at most.
-LONGEST_SILENCE_S = 3600.0
-# How long a beat under way may hold up the end.
+MAX_BYTES = 4096
+POLL_S = 0.5
+# The longest timeout that an owner may demand of others.
+MAX_TIMEOUT_S = 3600.0
+# How long a renewal under way may delay the end of the process.
 RELEASE_S = 3.0
 
 
 class Lease:
-    """The right to a cluster's name in a run, taken when it is made, and kept by a thread.
+    """The exclusive right to a cluster's name in a run, acquired by the constructor and renewed by a thread.
 
     Args:
         prefix: of the run's keys.
-        silence_s: seconds without a beat after which an owner is taken for dead.
-        stop_requested: asked while it waits for an earlier owner.
+        timeout_s: seconds without a renewal after which an owner is considered dead.
+        stop_requested: asked while it waits for an earlier owner's lease to expire.
 
     Attributes:
         number: of this lease among all of the name, from 1.
+        lost: another job has taken the name over.
 
     Raises:
-        InputError: another job that lives has the name.
-        StopRequested: a wish to stop came first.
+        InputError: another job that is alive has the name.
+        StopRequested: the process was asked to stop first.
     """
 
     def __init__(
@@ -51,77 +53,81 @@ class Lease:
         store: ObjectStore,
         prefix: str,
         cluster: str,
-        silence_s: float,
+        timeout_s: float,
         log: logging.Logger,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._store, self._cluster, self._silence_s, self._log = store, cluster, silence_s, log
+        self._store, self._cluster, self._timeout_s, self._log = store, cluster, timeout_s, log
         self._prefix, self._stop_requested = f"{prefix}leases/{cluster}/", stop_requested
         self._ended = threading.Event()
         self.lost = False
-        self.number = self._take()
+        self.number = self._acquire()
         self._beat = 0
-        # A daemon: a process that dies stops beating.
-        self._thread = threading.Thread(target=self._live, daemon=True, name="lease")
+        # A daemon: a process that dies stops renewing.
+        self._thread = threading.Thread(target=self._renew_until_released, daemon=True, name="lease")
         self._thread.start()
 
     def check(self) -> None:
-        """Make sure that the name is still this job's.
+        """Raise if another job has taken the name over, because this one did not renew its lease in time.
 
         Raises:
-            InputError: another job has taken it over, having heard nothing of this one for too long.
+            InputError: it has.
         """
         if self.lost:
             raise InputError(
-                f'sync.cluster = "{self._cluster}": another job has taken this name over; stop one of the two, and go '
-                "on with the other by --resume"
+                f'sync.cluster = "{self._cluster}": another job has taken this name over; stop one of the two, and '
+                "continue the other with --resume"
             )
 
     def release(self) -> None:
-        """Let the name go, if the store takes that soon; idempotent."""
+        """Release the name, if the store accepts that within a few seconds; idempotent."""
         if not self._ended.is_set():
             self._ended.set()
-            last = threading.Thread(target=self._let_go, daemon=True, name="release")
+            last = threading.Thread(target=self._put_released, daemon=True, name="release")
             last.start()
             last.join(RELEASE_S)
 
-    def _let_go(self) -> None:
+    def _put_released(self) -> None:
         self._thread.join(RELEASE_S)
         try:
             self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
-        except Exception as error:  # whoever comes next waits a little longer
+        except Exception as error:  # the next owner waits for the timeout instead
             self._log.warning("the cluster's name could not be released: %s", error)
 
-    def _take(self) -> int:
-        newest, beat, released = self._look()
+    def _acquire(self) -> int:
+        newest, beat, released = self._newest_lease()
         if newest and not released and not self._is_dead(newest):
-            begun, silence_s = time.monotonic(), max(self._silence_s, self._silence_of(newest))
-            self._log.info(
-                "waiting %g s whether the earlier owner of cluster name %s still lives",
-                silence_s,
-                self._cluster,
-            )
-            while time.monotonic() - begun < silence_s:
-                time.sleep(min(LOOK_S, silence_s / 4))
-                if self._stop_requested():
-                    raise StopRequested(
-                        "stopped while waiting for the cluster's name: run the same command with --resume to go on"
-                    )
-                now = self._look()
-                if now[2]:
-                    break
-                if now[:2] != (newest, beat):
-                    raise self._taken(now[0])
-        mine = {**identity(), "token": secrets.token_hex(8), "silence_s": self._silence_s}
-        data = json.dumps(mine).encode()
+            self._await_expiry(newest, beat)
+        owner = {**identity(), "token": secrets.token_hex(8), "silence_s": self._timeout_s}
+        data = json.dumps(owner).encode()
         if not self._store.put_new(f"{self._prefix}{newest + 1:06d}.{0:09d}", data):
             raise self._taken(newest + 1)
-        # Somebody whose listing was older may have got here later than we.
-        if self._look()[0] > newest + 1:
+        # Another job, whose listing was older, may have put a lease after this one's.
+        if self._newest_lease()[0] > newest + 1:
             raise self._taken(newest + 2)
         return newest + 1
 
-    def _look(self) -> tuple[int, int, bool]:
+    def _await_expiry(self, number: int, beat: int) -> None:
+        """Return when an earlier lease is released, or was not renewed for the longer of both owners' timeouts."""
+        since, timeout_s = time.monotonic(), max(self._timeout_s, self._timeout_of(number))
+        self._log.info(
+            "waiting %g s to see whether the previous owner of cluster name %s is alive",
+            timeout_s,
+            self._cluster,
+        )
+        while time.monotonic() - since < timeout_s:
+            time.sleep(min(POLL_S, timeout_s / 4))
+            if self._stop_requested():
+                raise StopRequested(
+                    "stopped while waiting for the cluster's name: run the same command with --resume to continue"
+                )
+            newest, newest_beat, released = self._newest_lease()
+            if released:
+                return
+            if (newest, newest_beat) != (number, beat):
+                raise self._taken(newest)
+
+    def _newest_lease(self) -> tuple[int, int, bool]:
         """Number of the newest lease, its beat, and whether it was released; 0 if there is none."""
         beats: dict[int, int] = {}
         released = set()
@@ -136,22 +142,22 @@ class Lease:
 
     def _owner(self, number: int) -> dict[str, Any]:
         try:
-            found = json.loads(self._store.get(f"{self._prefix}{number:06d}.{0:09d}", LARGEST))
+            found = json.loads(self._store.get(f"{self._prefix}{number:06d}.{0:09d}", MAX_BYTES))
         except (NotFoundError, StorageError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _silence_of(self, number: int) -> float:
-        """How long an owner may be silent, by its own setting; its beats are a quarter of that apart."""
-        told = self._owner(number).get("silence_s")
-        return float(min(told, LONGEST_SILENCE_S)) if isinstance(told, (int, float)) else 0.0
+    def _timeout_of(self, number: int) -> float:
+        """An owner's own timeout; it renews its lease four times as often."""
+        timeout_s = self._owner(number).get("silence_s")
+        return float(min(timeout_s, MAX_TIMEOUT_S)) if isinstance(timeout_s, (int, float)) else 0.0
 
     def _is_dead(self, number: int) -> bool:
         """True if the owner is known to be dead: an earlier start of this batch job, or a process of this machine."""
-        owner, mine = self._owner(number), identity()
-        if mine["job"] and owner.get("job") == mine["job"] and owner.get("start") != mine["start"]:
+        owner, own = self._owner(number), identity()
+        if own["job"] and owner.get("job") == own["job"] and owner.get("start") != own["start"]:
             return True
-        if not mine["machine"] or owner.get("machine") != mine["machine"]:
+        if not own["machine"] or owner.get("machine") != own["machine"]:
             return False
         return _started(owner.get("pid")) != owner.get("started")
 
@@ -162,17 +168,17 @@ class Lease:
             "name of its own, or stop that job"
         )
 
-    def _live(self) -> None:
-        while not self._ended.wait(self._silence_s / 4):
+    def _renew_until_released(self) -> None:
+        while not self._ended.wait(self._timeout_s / 4):
             try:
-                if self._look()[0] > self.number:
+                if self._newest_lease()[0] > self.number:
                     self.lost = True
                     return
                 self._beat += 1
                 self._store.put_new(f"{self._prefix}{self.number:06d}.{self._beat:09d}", b"{}")
                 if self._beat > 1:
                     self._store.delete(f"{self._prefix}{self.number:06d}.{self._beat - 1:09d}")
-            except Exception as error:  # a name that lapses unnoticed is worse than any of them
+            except Exception as error:  # to go on without a lease unnoticed is worse than any of them
                 self._log.warning("the cluster's lease could not be renewed: %s", error)
 
 
@@ -191,7 +197,7 @@ def identity() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """This start of this machine, and the process numbers that are seen from here; "" if they cannot be told."""
+    """This boot of this machine and its PID namespace, in which process numbers are unique; "" if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"

@@ -1,72 +1,87 @@
-"""Running the rounds' logic against a real object store, on a thread of its own."""
+"""Runs the generators of the protocol against a real object store, on a thread of its own."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hpc_lstm.clusters.documents import PAYLOADS
-from hpc_lstm.clusters.rounds import Delete, Discard, Get, List, Operation, Pause, Put, Wanted
+from hpc_lstm.clusters.inventory import stored_runs, summarize_runs
+from hpc_lstm.clusters.steps import (
+    Delete,
+    DiscardUnfinished,
+    Get,
+    List,
+    Log,
+    LogStoredRuns,
+    Put,
+    Step,
+    Steps,
+    Wait,
+)
 from hpc_lstm.errors import StorageError, from_os_error
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 
-# How a cluster looks whether the others have come: often at first, then less.
-FIRST_LOOK_S, LONGEST_LOOK_S, GROWTH = 0.05, 2.0, 1.3
-JOIN_S = 3.0
-AGAIN_S = 1.0
+T = TypeVar("T")
+# Polling for other clusters: often at first, then less.
+FIRST_POLL_S, MAX_POLL_S, POLL_GROWTH = 0.05, 2.0, 1.3
+# How long ``cancel`` waits for the step under way.
+CANCEL_S = 3.0
+RETRY_S = 1.0
 
 
-class Abandoned(Exception):
-    """The errand was given up."""
+class Cancelled(Exception):
+    """The runner was cancelled."""
 
 
-class Errand:
-    """A generator of operations that a thread carries out; see ``rounds``.
+class Runner(Generic[T]):
+    """Executes the steps of a generator, from its construction on.
 
     Args:
+        steps: the generator; see ``steps``.
         prefix: of all keys.
-        attempts: times that an operation which the store refuses is tried, each with the store's own retries.
+        attempts: times that a step which the store refuses is tried, each with the store's own retries.
 
     Attributes:
-        ended_ns: when it had come to its end, by ``time.perf_counter_ns``.
+        ended_ns: when the generator ended, by ``time.perf_counter_ns``.
     """
 
     def __init__(
-        self, wanted: Wanted, store: ObjectStore, prefix: str, log: logging.Logger, attempts: int
+        self, steps: Steps[T], store: ObjectStore, prefix: str, log: logging.Logger, attempts: int
     ) -> None:
         self._store, self._prefix, self._log, self._attempts = store, prefix, log, attempts
-        self._given_up = threading.Event()
-        self._result: Any = None
+        self._cancelled = threading.Event()
+        self._result: T
         self._error: BaseException | None = None
         self.ended_ns = 0
-        # A daemon: after a crash nothing must keep the process from ending.
-        self._thread = threading.Thread(target=self._run, args=(wanted,), daemon=True, name="rounds")
+        # A daemon: after a crash nothing must keep the process alive.
+        self._thread = threading.Thread(target=self._run, args=(steps,), daemon=True, name="rounds")
         self._thread.start()
 
     @property
     def done(self) -> bool:
-        """True when ``result`` is there."""
+        """True when ``result`` does not block."""
         return not self._thread.is_alive()
 
-    def result(self) -> Any:
-        """What the generator has returned, or raised; waits for it."""
+    def result(self) -> T:
+        """What the generator returned, or raise what it raised; blocks until then."""
         self._thread.join()
         if self._error is not None:
             raise self._error
         return self._result
 
-    def give_up(self) -> None:
-        """End between two operations, and wait for that a little."""
-        self._given_up.set()
-        self._thread.join(JOIN_S)
+    def cancel(self) -> None:
+        """Stop between two steps, and wait a little for that."""
+        self._cancelled.set()
+        self._thread.join(CANCEL_S)
 
-    def _run(self, wanted: Wanted) -> None:
+    def _run(self, steps: Steps[T]) -> None:
         answer: Any = None
         try:
             while True:
-                answer = self._try(wanted.send(answer))
+                answer = self._execute_with_retries(steps.send(answer))
         except StopIteration as end:
             self._result = end.value
         except BaseException as error:  # raised on the thread that asks for the result
@@ -74,54 +89,69 @@ class Errand:
         finally:
             self.ended_ns = time.perf_counter_ns()
 
-    def _try(self, operation: Operation) -> Any:
+    def _execute_with_retries(self, step: Step[Any]) -> Any:
         for left in reversed(range(self._attempts)):
             try:
-                return self._do(operation)
+                return self._execute(step)
             except StorageError as error:
                 if not left:
                     raise
                 self._log.warning("%s; trying again", error)
-                # A folder on a network answers with an error at once where a bucket has been tried for long.
-                self._given_up.wait(AGAIN_S * (self._attempts - left))
+                # Where a bucket has been retried for long already, a network folder answers with an error immediately.
+                self._cancelled.wait(RETRY_S * (self._attempts - left))
         return None
 
-    def _do(self, operation: Operation) -> Any:
-        if self._given_up.is_set():
-            raise Abandoned
-        if isinstance(operation, Pause):
-            if operation.looks:
-                self._given_up.wait(
-                    min(FIRST_LOOK_S * GROWTH ** min(operation.looks - 1, 50), LONGEST_LOOK_S)
-                )
-            return time.monotonic()
-        if isinstance(operation, Put):
-            return self._put(operation)
-        if isinstance(operation, Get):
-            try:
-                return self._store.get(self._prefix + operation.key, operation.limit)
-            except NotFoundError:
-                return None
-            except TooLargeError:
-                return b""
-        if isinstance(operation, List):
-            return [
-                key.removeprefix(self._prefix) for key, _ in self._store.list(self._prefix + operation.prefix)
-            ]
-        if isinstance(operation, Delete):
-            return self._store.delete(self._prefix + operation.key)
-        if isinstance(operation, Discard):
-            return self._store.discard_unfinished(self._prefix + operation.prefix)
-        self._log.info("%s", operation.text)
-        return None
+    def _execute(self, step: Step[Any]) -> Any:
+        if self._cancelled.is_set():
+            raise Cancelled
+        if isinstance(step, Wait):
+            return self._wait(step.attempt)
+        if isinstance(step, Put):
+            return self._put(step)
+        if isinstance(step, Get):
+            return self._get(step)
+        if isinstance(step, List):
+            keys = self._store.list(self._prefix + step.prefix)
+            return [key.removeprefix(self._prefix) for key, _ in keys]
+        if isinstance(step, Delete):
+            return self._store.delete(self._prefix + step.key)
+        if isinstance(step, DiscardUnfinished):
+            return self._store.discard_unfinished(self._prefix + step.prefix)
+        if isinstance(step, LogStoredRuns):
+            return self._log_stored_runs(step.text)
+        assert isinstance(step, Log), step
+        return self._log.info("%s", step.text)
 
-    def _put(self, operation: Put) -> bool:
-        key = self._prefix + operation.key
+    def _wait(self, attempt: int) -> float:
+        if attempt:
+            pause = FIRST_POLL_S * POLL_GROWTH ** min(attempt - 1, 50)
+            self._cancelled.wait(min(pause, MAX_POLL_S))
+        return time.monotonic()
+
+    def _put(self, step: Put) -> bool:
+        key = self._prefix + step.key
         try:
-            if operation.key.startswith(PAYLOADS):
-                self._store.put(key, operation.data)
+            if step.key.startswith(PAYLOADS):
+                self._store.put(key, step.data)
                 return True
-            return self._store.put_new(key, operation.data)
+            return self._store.put_new(key, step.data)
         except OSError as error:
             known = from_os_error(error)
             raise StorageError(f"{key}: {known or error}") from None
+
+    def _get(self, step: Get) -> bytes | None:
+        try:
+            return self._store.get(self._prefix + step.key, step.limit)
+        except NotFoundError:
+            return None
+        except TooLargeError:
+            return b""
+
+    def _log_stored_runs(self, text: str) -> None:
+        try:
+            runs = summarize_runs(stored_runs(self._store), self._prefix.rstrip("/"))
+        except StorageError as error:  # a hint for the user is no reason to end the run
+            runs = f"cannot be listed: {error}"
+        self._log.warning(
+            "%s; if others wait elsewhere, compare storage.url and sync.run. In this store: %s", text, runs
+        )

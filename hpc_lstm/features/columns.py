@@ -1,38 +1,53 @@
-"""What the network sees and forecasts: columns of the store, or log returns of one.
-
-NAME                   the store's column
-log-returns(NAME)      log of a row's value over an earlier one's: one row earlier as a feature,
-                       ``horizon`` rows earlier as the target
-log-returns            the same of ``close``
-"""
+"""The features and the target of a model, found among a store's columns and computed for rows of it."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hpc_lstm.errors import ConfigError
-
-LOG_RETURNS = re.compile(r"log-returns(?:\((.*)\))?")
+from hpc_lstm.features.feature import Feature, Target
+from hpc_lstm.features.registry import FEATURES, parse_feature, unknown_feature, usages
 
 
 @dataclass(frozen=True)
-class Column:
-    """One model column.
+class FeatureColumn:
+    """One feature.
 
     Attributes:
-        name: as the settings say it.
-        number: place of the price column among the store's.
-        lag: rows that a log return looks back; 0: the price column itself.
+        name: as in the settings.
+        number: index of its price column among the store's.
+        feature: how it is computed.
     """
 
     name: str
     number: int
-    lag: int = 0
+    feature: Feature
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """What is forecast.
+
+    Attributes:
+        name: as in the settings.
+        number: index of its price column among the store's.
+        transform: how it is computed from prices and turned back into a price.
+        positive: whether prices must be above 0.
+    """
+
+    name: str
+    number: int
+    transform: Target
+    positive: bool
+
+    @property
+    def lookback(self) -> int:
+        """Rows before its own that a value depends on."""
+        return self.transform.lookback
 
 
 @dataclass(frozen=True)
@@ -45,37 +60,45 @@ class ModelColumns:
         store_columns: the store's names.
     """
 
-    features: tuple[Column, ...]
-    target: Column
+    features: tuple[FeatureColumn, ...]
+    target: TargetColumn
     store_columns: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
         """Features, then the target."""
-        return [column.name for column in (*self.features, self.target)]
+        return [*(column.name for column in self.features), self.target.name]
 
     @property
     def lookback(self) -> int:
         """Rows before a window's first that its features need."""
-        return max(column.lag for column in self.features)
+        return max(column.feature.lookback for column in self.features)
 
     @property
-    def longest_lag(self) -> int:
+    def longest_lookback(self) -> int:
         """Rows before a row that its features and its target value need."""
-        return max(self.lookback, self.target.lag)
+        return max(self.lookback, self.target.lookback)
 
     @property
     def numbers(self) -> list[int]:
         """Store columns that are used, ascending."""
-        return sorted({column.number for column in (*self.features, self.target)})
+        return sorted({*(column.number for column in self.features), self.target.number})
 
     @property
-    def logarithmic(self) -> list[int]:
-        """Store columns whose logarithm is taken, ascending."""
-        return sorted({column.number for column in (*self.features, self.target) if column.lag})
+    def positive(self) -> dict[int, str]:
+        """Store columns whose values must be above 0, and the name of a model column that needs it."""
+        needing = [column for column in self.features if column.feature.positive]
+        found = {self.target.number: self.target.name} if self.target.positive else {}
+        return found | {column.number: column.name for column in reversed(needing)}
+
+    def usable(self, rows: np.ndarray, number: int) -> np.ndarray:
+        """Which values of a store column can be computed with: bool [n] of ``rows`` float64 [n, store columns]."""
+        values = rows[:, number]
+        finite = np.isfinite(values)
+        return finite & (values > 0) if number in self.positive else finite
 
 
-def find(
+def find_columns(
     features: Sequence[str], target: str, horizon: int, store_columns: Sequence[str], where: str
 ) -> ModelColumns:
     """Find the settings' features and target among a store's columns.
@@ -84,51 +107,63 @@ def find(
         where: the store's path, for messages.
 
     Raises:
-        ConfigError: a column that the store lacks (the nearest is named), or a feature given twice.
+        ConfigError: a column that the store lacks or a feature that does not exist (the nearest is named), wrong
+            arguments, a feature given twice, or a target from which no price follows.
     """
-    found = tuple(_column("data.features", name, 1, store_columns, where) for name in features)
-    meanings = [(column.number, column.lag) for column in found]
-    for place, meaning in enumerate(meanings):
-        if meaning in meanings[:place]:
-            raise ConfigError(f'data.features: "{features[place]}" is given twice; remove one')
-    forecast = _column("data.target", target, horizon, store_columns, where)
-    return ModelColumns(found, forecast, tuple(store_columns))
+    found: list[FeatureColumn] = []
+    for name in features:
+        feature = _known_feature("data.features", name, store_columns, where)
+        if any(feature == column.feature for column in found):
+            raise ConfigError(f'data.features: "{name}" is given twice; remove one')
+        found.append(FeatureColumn(name, list(store_columns).index(feature.column), feature))
+    source = _known_feature("data.target", target, store_columns, where)
+    forecast = source.as_target(horizon)
+    if forecast is None:
+        able = [kind.usage() for kind in FEATURES if kind.as_target is not Feature.as_target]
+        raise ConfigError(
+            f'data.target: "{target}" cannot be a target, because no price follows from it; '
+            f"take {' or '.join(able)}"
+        )
+    number = list(store_columns).index(source.column)
+    return ModelColumns(
+        tuple(found), TargetColumn(target, number, forecast, source.positive), tuple(store_columns)
+    )
 
 
-def compute(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns) -> np.ndarray:
+def compute_columns(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns) -> np.ndarray:
     """Model columns of rows of the store.
 
     Args:
-        raw: float64 [n, store columns]; pieces of consecutive rows below each other.
+        raw: float64 [n, store columns]; pieces of consecutive rows of one symbol, below each other.
         offsets: int64 [k+1], rows of piece i are offsets[i]..offsets[i+1].
 
     Returns:
-        float64 [n, F+1], features then target. Where a log return looks back beyond its piece, a
-        feature is 0 and the target NaN.
+        float64 [n, F+1], features then target. Where a piece is not the beginning of its symbol, its first
+        ``columns.lookback`` rows have other features than they have in the symbol. Where the target looks back
+        beyond its piece, it is NaN.
     """
     values = np.empty((len(raw), len(columns.features) + 1))
-    position: np.ndarray | None = None
-    for place, column in enumerate((*columns.features, columns.target)):
-        if column.lag == 0:
-            values[:, place] = raw[:, column.number]
-            continue
-        if position is None:
-            position = np.arange(len(raw)) - np.repeat(offsets[:-1], np.diff(offsets))
-        price = raw[:, column.number]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values[column.lag :, place] = np.log(price[column.lag :] / price[: -column.lag])
-        values[position < column.lag, place] = np.nan if column is columns.target else 0.0
+    for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        prices = {number: np.ascontiguousarray(raw[begin:end, number]) for number in columns.numbers}
+        for index, column in enumerate(columns.features):
+            values[begin:end, index] = column.feature.compute(prices[column.number])
+        values[begin:end, -1] = columns.target.transform.compute(prices[columns.target.number])
     return values
 
 
-def _column(key: str, name: str, lag: int, store_columns: Sequence[str], where: str) -> Column:
-    match = LOG_RETURNS.fullmatch(name)
-    source = (match[1] or "close") if match else name
-    if source not in store_columns:
-        near = difflib.get_close_matches(name, [*store_columns, "log-returns"], n=1, cutoff=0.5)
-        hint = f'did you mean "{near[0]}"? ' if near and near[0] != name else ""
-        raise ConfigError(
-            f'{key}: {where} has no column "{source}"; {hint}it has {", ".join(store_columns)}, '
-            'and "log-returns" of each'
-        )
-    return Column(name, list(store_columns).index(source), lag if match else 0)
+def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str) -> Feature:
+    try:
+        feature = parse_feature(name)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+    if feature.column in store_columns:
+        return feature
+    if problem := unknown_feature(name) if feature.column == name else "":
+        raise ConfigError(f"{key}: {problem}")
+    kinds = [kind.kind for kind in FEATURES] if feature.column == name else []
+    near = difflib.get_close_matches(feature.column, [*store_columns, *kinds], n=1, cutoff=0.5)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    raise ConfigError(
+        f'{key}: {where} has no column "{feature.column}"; {hint}it has {", ".join(store_columns)}, '
+        f"and features may be {usages()}"
+    )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from hpc_lstm.report import figures
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
 from hpc_lstm.runs import directory
-from hpc_lstm.timing.spans import Timing, load_timing
+from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def plot_prices(
     """
     path = Path(path)
     figures.check_suffix(path)
-    from hpc_lstm.features import moving_averages
+    from hpc_lstm.features.ema import exponential_moving_average
+    from hpc_lstm.features.sma import simple_moving_average
     from hpc_lstm.market.store import MarketStore
 
     with figures.styled():
@@ -57,7 +59,10 @@ def plot_prices(
             prices = market.rows(start, stop)[:, market.column(column)]
             dates = market.dates(start, stop).astype(f"datetime64[{market.date_unit}]")
         averages: dict[str, np.ndarray] = {}
-        for kind, lengths, average in (("SMA", sma, moving_averages.sma), ("EMA", ema, moving_averages.ema)):
+        for kind, lengths, average in (
+            ("SMA", sma, partial(simple_moving_average, whole=True)),
+            ("EMA", ema, exponential_moving_average),
+        ):
             for length in lengths:
                 if length > len(prices):
                     raise InputError(
@@ -88,30 +93,18 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     Raises:
         InputError: the run has no history yet, or as ``plot_prices``.
     """
-    from hpc_lstm.runs.history import read
+    from hpc_lstm.runs.history import read_history
 
     path = Path(path)
     figures.check_suffix(path)
     run = directory.at(run_dir)
-    entries = read(run.history)
+    entries = read_history(run.history)
     if not entries:
         raise InputError(
             f"{run.history}: no losses there; train for longer, or give the folder of another run"
         )
     with figures.styled():
         figures.save(history_figure(entries), path)
-
-
-def plot_timing(run_dir: str | Path, path: str | Path) -> None:
-    """Write each rank's time by phase as stacked bars.
-
-    Raises:
-        InputError: the run has no timing, or as ``plot_prices``.
-    """
-    path = Path(path)
-    figures.check_suffix(path)
-    with figures.styled():
-        figures.save(timing_figure(load_timing(run_dir)), path)
 
 
 def prices_figure(

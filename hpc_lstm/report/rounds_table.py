@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters import signing as seal
-from hpc_lstm.clusters.documents import Contribution, Merged
+from hpc_lstm.clusters.documents import Contribution, RoundResult
+from hpc_lstm.clusters.inventory import StoredRun, printable, stored_runs
+from hpc_lstm.clusters.signing import Signer, signer_from_environment
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 # Rounds that are listed; all are counted.
 LISTED = 20
-
-
-@dataclass(frozen=True)
-class Found:
-    """One run's objects by key below its prefix, with their sizes."""
-
-    name: str
-    prefix: str
-    sizes: dict[str, int]
 
 
 def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> str:
@@ -37,19 +28,19 @@ def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> 
         InputError: the store cannot be read, or has no such run.
     """
     store = _open(storage)
-    runs = [found for found in _runs(store, run) if "run.json" in found.sizes]
+    runs = [found for found in stored_runs(store, run) if found.is_shared]
     if not runs:
         raise InputError(
             f"{storage.url}: no run that clusters share" + (f' of the name "{run}"' if run else "")
         )
-    return _printable("\n\n".join(_of_run(store, found, gc) for found in runs))
+    return printable("\n\n".join(_of_run(store, found, gc) for found in runs))
 
 
 def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
     """The whole checkpoints of every run and cluster, or of one run, as text; raises as ``rounds_table``."""
     store = _open(storage)
     lines = []
-    for found in _runs(store, run):
+    for found in stored_runs(store, run):
         pattern = re.compile(r"checkpoints/([^/]+)/([0-9]{9,})/" + re.escape(manifests.NAME))
         for key in sorted(found.sizes):
             match = pattern.fullmatch(key)
@@ -58,12 +49,12 @@ def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
     if not lines:
         raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
     widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
-    return _printable(
+    return printable(
         "\n".join(f"{name:<{widths[0]}}  {cluster:<{widths[1]}}  {text}" for name, cluster, text in lines)
     )
 
 
-def _checkpoint(store: ObjectStore, found: Found, cluster: str, step: int) -> str:
+def _checkpoint(store: ObjectStore, found: StoredRun, cluster: str, step: int) -> str:
     prefix = f"{found.prefix}checkpoints/{cluster}"
     try:
         whole = manifests.read(store, prefix, step)
@@ -79,16 +70,16 @@ def _checkpoint(store: ObjectStore, found: Found, cluster: str, step: int) -> st
     )
 
 
-def _of_run(store: ObjectStore, found: Found, gc: bool) -> str:
-    signing = seal.from_environment(found.name)
-    closed = sorted(_closed(found))
+def _of_run(store: ObjectStore, found: StoredRun, gc: bool) -> str:
+    signer = signer_from_environment(found.name)
+    closed = found.closed_rounds
     lines = [f"run {found.name}: {len(closed)} rounds closed"]
-    newest: Merged | None = None
+    newest: RoundResult | None = None
     for number in closed[-LISTED:]:
-        key = documents.merged_key(number)
+        key = documents.result_key(number)
         try:
-            data = store.get(found.prefix + key, documents.LARGEST["merged"])
-            newest = documents.read(Merged, data, key, signing)
+            data = store.get(found.prefix + key, RoundResult.max_bytes)
+            newest = documents.decode_document(RoundResult, data, key, signer)
         except manifests.DAMAGED as error:
             lines.append(f"  round {number}: {error}")
             continue
@@ -100,21 +91,25 @@ def _of_run(store: ObjectStore, found: Found, gc: bool) -> str:
         lines.append(
             f"  round {number}: windows of {members}; {newest.samples:,} so far; {_size(size)} in the store"
         )
-    lines += _waiting(store, found, newest, signing)
+    lines += _waiting(store, found, newest, signer)
     if gc:
         lines.append(_collected(store, found, closed))
     return "\n".join(lines)
 
 
-def _waiting(store: ObjectStore, found: Found, newest: Merged | None, signing: seal.Seal) -> Iterator[str]:
+def _waiting(
+    store: ObjectStore, found: StoredRun, newest: RoundResult | None, signer: Signer
+) -> Iterator[str]:
     """Who has come to the open round, who was in the last one and has not, and who has finished."""
     number = newest.round + 1 if newest else 1
     here = []
     for key in sorted(found.sizes):
-        if key.startswith(documents.contributions_prefix(number)) and documents.CONTRIBUTED.fullmatch(key):
+        if key.startswith(documents.contributions_prefix(number)) and documents.CONTRIBUTION_KEY.fullmatch(
+            key
+        ):
             try:
-                data = store.get(found.prefix + key, documents.LARGEST["contribution"])
-                here.append(documents.read(Contribution, data, key, signing).cluster)
+                data = store.get(found.prefix + key, Contribution.max_bytes)
+                here.append(documents.decode_document(Contribution, data, key, signer).cluster)
             except NotFoundError:  # its round has closed while we look
                 pass
             except manifests.DAMAGED as error:
@@ -132,7 +127,7 @@ def _waiting(store: ObjectStore, found: Found, newest: Merged | None, signing: s
         yield f"  finished: {', '.join(sorted(departed))}"
 
 
-def _collected(store: ObjectStore, found: Found, closed: list[int]) -> str:
+def _collected(store: ObjectStore, found: StoredRun, closed: list[int]) -> str:
     """Delete the vectors of rounds older than the newest; those of the newest and the open one may still be read."""
     newest = closed[-1] if closed else 0
     freed = 0
@@ -146,34 +141,12 @@ def _collected(store: ObjectStore, found: Found, closed: list[int]) -> str:
     return f"  deleted {_size(freed)} of rounds before {newest}"
 
 
-def _closed(found: Found) -> Iterator[int]:
-    for key in found.sizes:
-        match = documents.MERGED.fullmatch(key)
-        if match and documents.merged_key(int(match[1])) == key:
-            yield int(match[1])
-
-
 def _open(storage: StorageConfig) -> ObjectStore:
     from pathlib import Path
 
     from hpc_lstm.storage.stores import open_store
 
     return open_store(storage, Path())
-
-
-def _runs(store: ObjectStore, run: str) -> list[Found]:
-    """All runs in a store, or the one of a name."""
-    runs: dict[str, dict[str, int]] = {}
-    for key, size in store.list(f"{run}/" if run else ""):
-        name, slash, rest = key.partition("/")
-        if slash:
-            runs.setdefault(name, {})[rest] = size
-    return [Found(name, f"{name}/", sizes) for name, sizes in sorted(runs.items())]
-
-
-def _printable(text: str) -> str:
-    """Without what would do something to a terminal: names and texts of a store are whatever somebody put there."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _size(count: float) -> str:

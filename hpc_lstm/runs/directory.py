@@ -1,4 +1,4 @@
-"""Where the files of one run lie, and whether a folder holds a run.
+"""The files of a run directory, and whether a folder holds a run.
 
 config.toml  metrics.json  history.jsonl  model.keras  scaler.h5  timing/rank-00000.jsonl ...  timing.h5
 log/rank-00000.log  checkpoints/  tensorboard/  report.html
@@ -22,22 +22,22 @@ class RunDirectory:
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder. Checkpoints in an object store lie under it."""
+        """The run's name: that of its folder. In an object store, its checkpoints are stored under this name."""
         return self.path.name
 
     @property
     def config(self) -> Path:
-        """The resolved settings; written once the input was found good: if there, the folder holds a run."""
+        """The resolved settings; written once the input is known to be good. A folder that has it holds a run."""
         return self.path / "config.toml"
 
     @property
     def metrics(self) -> Path:
-        """What the model is worth; written last, so its presence says that the run was completed."""
+        """What the model is worth; written last, so its presence says that the run is complete."""
         return self.path / "metrics.json"
 
     @property
     def history(self) -> Path:
-        """One JSON object a line: losses, learning rate and speed over the run."""
+        """One JSON object per line: losses, learning rate and throughput over the run."""
         return self.path / "history.jsonl"
 
     @property
@@ -75,7 +75,7 @@ class RunDirectory:
 
     @property
     def holds_run(self) -> bool:
-        """True if a run was begun here."""
+        """True if a run has started here."""
         return self.config.exists()
 
     def load_config(self) -> configuration.RunConfig:
@@ -86,7 +86,7 @@ class RunDirectory:
         """
         if not self.path.is_dir():
             raise InputError(
-                f"{self.path}: no such run directory; `hpc-lstm train CONFIG.toml --run-dir DIR` makes one"
+                f"{self.path}: no such run directory; `hpc-lstm train CONFIG.toml --run-dir DIR` creates one"
             )
         if not self.holds_run:
             raise InputError(f"{self.path}: not a run directory: it has no config.toml")
@@ -96,11 +96,11 @@ class RunDirectory:
         """``path``, one of this run's files, if it exists.
 
         Raises:
-            InputError: it does not, because the run has not got that far.
+            InputError: it does not exist, because the run is not complete.
         """
         if not path.exists():
             raise InputError(
-                f"{path}: not there: the run has not been completed; continue it with "
+                f"{path}: missing: the run is not complete; continue it with "
                 f"`hpc-lstm train {self.config} --run-dir {self.path} --resume`"
             )
         return path

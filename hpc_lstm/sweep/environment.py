@@ -32,7 +32,7 @@ def describe_environment(world: World, threads: int) -> dict[str, Any]:
     Args:
         threads: CPU threads of a rank.
     """
-    gpu = gpus.preview(world)
+    gpu = gpus.preview_gpu(world)
     here: dict[str, Any] = {
         "node": world.node,
         "processor": processor(),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm import config as configuration
-from hpc_lstm.config import MEETING_STEPS, RunConfig
+from hpc_lstm.config import AGREE_STEPS, RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
 from hpc_lstm.sweep import stores
 from hpc_lstm.sweep.settings import SweepConfig
@@ -147,9 +147,9 @@ def _point(
     tables["checkpoint"] = {"every": "epoch", "keep": 1}
     config = configuration.parse(tables, where)
     interval = averaging_interval(config)
-    if interval > MEETING_STEPS:
+    if interval > AGREE_STEPS:
         raise ConfigError(
-            f"{where}: average.every: a sweep takes at most {MEETING_STEPS}, got {interval}: ranks meet that often "
+            f"{where}: average.every: a sweep takes at most {AGREE_STEPS}, got {interval}: ranks meet that often "
             'anyway, and all stretches between meetings must be alike; choose less, "epoch" or 0'
         )
     warmup = _whole(section.warmup, interval)
@@ -180,7 +180,7 @@ def _point(
 def averaging_interval(config: RunConfig) -> int:
     """Steps between two meetings of all ranks."""
     every = config.average.every
-    return every if isinstance(every, int) and every > 0 else MEETING_STEPS
+    return every if isinstance(every, int) and every > 0 else AGREE_STEPS
 
 
 def averages_every_cycle(config: RunConfig) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import write_text
+from hpc_lstm.model.optimizers.registry import optimizer_class
 from hpc_lstm.sweep.environment import processors_used
 from hpc_lstm.sweep.measure import Measurement
 from hpc_lstm.timing.timeline import PHASES
@@ -187,9 +188,9 @@ def busy_summary(busy: np.ndarray) -> dict[str, Any]:
 
 
 def averaged_bytes(config: dict[str, Any], parameters: int) -> int:
-    """Bytes of what one average adds up over the ranks: float32 weights, and Adam's two moments where asked for."""
-    moments = config["average"]["what"] == "weights+moments" and config["train"]["optimizer"] == "adam"
-    return 4 * parameters * (3 if moments else 1)
+    """Bytes that one average adds up over the ranks: float32 weights, and the optimizer's slots where asked for."""
+    slots = len(optimizer_class(config["train"]["optimizer"]).slots)
+    return 4 * parameters * (1 + (slots if config["average"]["what"] == "weights+moments" else 0))
 
 
 def phases(records: list[dict[str, Any]]) -> list[str]:

@@ -101,9 +101,9 @@ def _measure_run(world: World, folder: records.SweepFolder, task: dict[str, Any]
 
 
 def _parameter_count(config: configuration.RunConfig) -> int:
-    from hpc_lstm.model.parameters import schema
+    from hpc_lstm.model.parameters import network_schema
 
-    return schema(config.model, len(config.data.features)).length
+    return network_schema(config.model, len(config.data.features)).length
 
 
 def main() -> None:

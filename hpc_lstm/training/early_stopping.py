@@ -1,23 +1,25 @@
-"""Which weights of a run are kept as its best, and when it has stopped getting better."""
+"""Early stopping: the weights of the best validation loss, and when the loss has stopped falling."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 
 @dataclass
-class Selection:
+class EarlyStopping:
     """The best validation loss so far and its weights.
 
-    All ranks offer the same losses and weights, so all decide alike.
+    All ranks pass the same losses and weights, so all decide alike.
 
     Attributes:
-        patience: epochs without a better loss after which the run is exhausted; 0 never.
-        min_delta: least fall that counts as better.
-        loss, step: the best validation loss and the step it was seen at; infinity and 0 before the first.
-        weights: flat float32 vector of that step, empty before the first.
+        patience: epochs without a better loss after which training stops; 0: never.
+        min_delta: least fall of the loss that counts as better.
+        loss, step: the best validation loss and its step; infinity and 0 before the first.
+        weights: float32 [P] of that step; empty before the first.
         stale: validations since then.
         last: the newest validation loss; NaN before the first.
     """
@@ -30,8 +32,8 @@ class Selection:
     last: float = float("nan")
     weights: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
-    def offer(self, loss: float, step: int, weights: np.ndarray) -> bool:
-        """Take ``weights`` if ``loss`` is better; NaN never is. Returns whether they were taken."""
+    def update(self, loss: float, step: int, weights: np.ndarray) -> bool:
+        """Keep a copy of ``weights`` if ``loss`` is better, which NaN never is; returns whether it was."""
         self.last = loss
         if loss < self.loss - self.min_delta:
             self.loss, self.step, self.stale = loss, step, 0
@@ -41,6 +43,16 @@ class Selection:
         return False
 
     @property
-    def exhausted(self) -> bool:
-        """True when training should stop early."""
+    def should_stop(self) -> bool:
+        """True when the loss has not fallen for ``patience`` epochs."""
         return 0 < self.patience <= self.stale
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds, without the weights."""
+        return {"loss": self.loss, "step": self.step, "stale": self.stale, "last": self.last}
+
+    def load_state_dict(self, state: Mapping[str, Any], weights: np.ndarray) -> None:
+        """Continue from what ``state_dict`` returned, and the best weights."""
+        self.loss, self.step = float(state["loss"]), int(state["step"])
+        self.stale, self.last = int(state["stale"]), float(state["last"])
+        self.weights = weights

@@ -1,96 +1,134 @@
-"""What a run says of itself: as it begins, while it goes, when it stops, and in ``metrics.json``."""
+"""What a run logs, and the errors that it ends with on all ranks."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Mapping
+from typing import Any
 
+from hpc_lstm import config as configuration
+from hpc_lstm.checkpoint.restore import Restored
+from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess.prepare import Prepared
+from hpc_lstm.training.placement import Placement
+from hpc_lstm.training.schedule import Progress, Schedule
 
-if TYPE_CHECKING:
-    from hpc_lstm.training.loop import Training
+SYMBOLS_NAMED = 5
 
 
-def describe(training: Training) -> None:
-    """Log what this rank is about to do."""
-    world, data, log = training.world, training.data, training.log
+def log_setup(
+    log: logging.Logger,
+    config: RunConfig,
+    world: World,
+    placement: Placement,
+    data: Prepared,
+    schedule: Schedule,
+    *,
+    store_copy: str,
+) -> None:
+    """Log what this rank is about to do, and where."""
+    engine, backend = placement.engine, placement.backend
     log.info(
-        f"rank {world.rank} of {world.size} on {world.node}, where {world.local_size} ranks are; {world.library}; "
-        f"{training.threads} threads; engine {training.engine.name}, backend {training.backend_name}"
+        f"rank {world.rank} of {world.size} on {world.node} ({counted(world.local_size, 'rank')} on this node); "
+        f"{world.library}; {counted(placement.threads, 'thread')}; engine {engine.name}, backend {backend.name}"
     )
     log.info(
-        f"{len(data.scaler.symbols):,} symbols, {data.index.total('train'):,} train windows, {len(data.train):,} of "
-        f"them on this rank; {training.pace.steps_per_epoch:,} steps an epoch; {training.engine.schema.length:,} "
-        "parameters"
+        f"{counted(len(data.scaler.symbols), 'symbol')}, {data.index.total('train'):,} train windows, "
+        f"{len(data.train):,} of them on this rank; {counted(schedule.steps_per_epoch, 'step')} per epoch; "
+        f"{engine.schema.length:,} parameters"
     )
-    if str(training.store.path) != training.config.data.store:
-        log.info(f"the market store is read from its copy, {training.store.path}")
+    if store_copy != config.data.store:
+        log.info(f"reading the market store from its copy on this node, {store_copy}")
     if batch_job := job.own_job():
         log.info(batch_job)
-    if training.gpu is not None:
-        log.info(f"GPU: {training.gpu.describe()}")
-    if training.backend_name == "cuda":
-        log.info(f"rows to train on: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.place}")
+    if placement.gpu is not None:
+        log.info(f"GPU: {placement.gpu.describe()}")
+    if backend.name == "cuda":
+        log.info(f"train rows: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.location}")
     if data.skipped:
-        few = ", ".join(data.skipped[:5]) + (", ..." if len(data.skipped) > 5 else "")
-        log.info(f"left out, too short for a train window: {len(data.skipped):,} symbols ({few})")
+        names = ", ".join(data.skipped[:SYMBOLS_NAMED]) + (
+            ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""
+        )
+        log.info(f"skipped, too short for a train window: {counted(len(data.skipped), 'symbol')} ({names})")
 
 
-def tell(training: Training, loss: float) -> None:
-    """Put the state of the run, and the mean loss since the ranks last met, into its history and on the screen."""
-    at, epoch = training.position, training.pace.progress(training.position)
-    speed = training.speed.samples_per_second
-    training.history.train(
-        step=at.step,
-        epoch=epoch,
-        loss=loss,
-        learning_rate=float(training.learning_rates(1)[0]),
-        samples_per_second=speed,
-        elapsed_s=training.timeline.wall_s,
-    )
-    training.display.update(at.step, epoch, loss, speed)
+def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, ranks: int) -> None:
+    """Log which checkpoint the run continues from."""
+    log.info("resuming from the checkpoint of step %d (epoch %d)", progress.step, progress.epoch)
+    if found.manifest.ranks != ranks:
+        log.info(
+            "it was written by %s, now there %s: weights and moments are averaged over the old ranks, the data is "
+            "divided anew, and each rank starts a new order of its windows",
+            counted(found.manifest.ranks, "rank"),
+            "is 1" if ranks == 1 else f"are {ranks}",
+        )
 
 
-def facts(training: Training) -> dict[str, Any]:
-    """What ``metrics.json`` says about the run besides what the model is worth."""
-    speed, best = training.speed.samples_per_second, training.selection
-    rounds = {"sync": training.clusters.facts()} if training.clusters is not None else {}
-    return rounds | {
-        "samples_per_second": speed if math.isfinite(speed) else None,
-        "ranks": training.world.size,
-        "backend": training.backend_name,
-        "engine": training.engine.name,
-        "steps": training.position.step,
-        "epochs": training.pace.progress(training.position),
-        "best_step": best.step or None,
-        "best_validation_loss": best.loss if best.step else None,
-    }
+def log_changed_settings(log: logging.Logger, old: RunConfig, new: RunConfig) -> None:
+    """Log the settings in which a resumed run differs from its checkpoint."""
+    changes = configuration.differences(old, new)
+    if changes:
+        log.info("changed settings: %s", ", ".join(f"{key} {was!r} -> {now!r}" for key, was, now in changes))
 
 
-def diverged(training: Training) -> HpcLstmError:
-    """What all ranks raise when their mean loss is no number any more."""
-    return training.world.on_all_ranks(
+def log_changed_arithmetic(
+    log: logging.Logger, state: Mapping[str, Any], placement: Placement, deterministic: bool
+) -> None:
+    """Log where a resumed run computes differently: results then differ in their last bits, dropout in its masks.
+
+    Args:
+        state: of the checkpoint.
+        deterministic: the run promises bit-identical results, so that the user is warned.
+    """
+    level = logging.WARNING if deterministic else logging.INFO
+    engine, threads = str(state.get("computed_by", placement.engine.name)), int(state["threads"])
+    if engine != placement.engine.name:
+        log.log(
+            level,
+            "the checkpoint was computed by the engine %s, this start uses %s: results will not be bit-identical",
+            *(engine, placement.engine.name),
+        )
+    if deterministic and threads != placement.threads:
+        log.warning(
+            "the checkpoint was computed with %s per rank, this start uses %d: results will not be bit-identical; "
+            "set train.threads",
+            *(counted(threads, "thread"), placement.threads),
+        )
+
+
+def diverged(world: World, progress: Progress) -> HpcLstmError:
+    """What all ranks raise when their mean loss is not finite."""
+    return world.on_all_ranks(
         HpcLstmError(
-            f"the loss is not finite at step {training.position.step}: training has diverged; "
+            f"the loss is not finite at step {progress.step}: training has diverged; "
             "lower train.learning_rate, or set train.clip_norm = 1.0"
         )
     )
 
 
-def interrupted(training: Training) -> StopRequested:
-    """What all ranks raise when they are asked to stop before they have begun to train; collective."""
-    return training.world.on_all_ranks(
-        StopRequested("stopped while waiting for other clusters: run the same command with --resume to go on")
-    )
-
-
-def stopped(training: Training) -> StopRequested:
-    """What all ranks raise once the state of a run that was asked to stop is safe; collective."""
-    signals = sorted({name for name in training.world.allgather(training.world.stop_signal) if name})
-    return training.world.on_all_ranks(
+def stopped_before_training(world: World) -> StopRequested:
+    """What all ranks raise when they are asked to stop before they have started to train."""
+    return world.on_all_ranks(
         StopRequested(
-            f"stopped by {' and '.join(signals)} at step {training.position.step}; the state is in a checkpoint: "
-            "run the same command with --resume to go on"
+            "stopped while waiting for other clusters; run the same command with --resume to continue"
         )
     )
+
+
+def stopped(world: World, progress: Progress) -> StopRequested:
+    """What all ranks raise once the state of a run that was asked to stop is in a checkpoint; collective."""
+    signals = sorted({name for name in world.allgather(world.stop_signal) if name})
+    return world.on_all_ranks(
+        StopRequested(
+            f"stopped by {' and '.join(signals)} at step {progress.step} with a checkpoint; "
+            "run the same command with --resume to continue"
+        )
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 rank``, ``2,000 ranks``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

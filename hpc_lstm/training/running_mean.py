@@ -1,12 +1,16 @@
-"""The losses of the steps since the ranks last met, read back from the device only when asked for."""
+"""The mean loss of the steps since the ranks last agreed, read from the device only when asked for."""
 
 from __future__ import annotations
 
 from hpc_lstm.model.engine import Loss
 
 
-class LossSum:
-    """Windows trained on since the ranks last met, and the sum of their losses."""
+class RunningMean:
+    """Windows trained on since the ranks last agreed, and the sum of their losses.
+
+    Attributes:
+        samples: the windows.
+    """
 
     def __init__(self) -> None:
         self.samples = 0
@@ -14,18 +18,18 @@ class LossSum:
         self._pending: list[tuple[Loss, int]] = []
 
     def add(self, loss: Loss, samples: int) -> None:
-        """Count ``samples`` windows whose mean loss is ``loss``."""
+        """Add ``samples`` windows whose mean loss is ``loss``, which may still be on the device."""
         self.samples += samples
         self._pending.append((loss, samples))
 
     def loss_sum(self) -> float:
-        """The sum of the losses, waiting for the device."""
+        """The sum of the losses; waits for the device."""
         for loss, samples in self._pending:
             self._sum += float(loss) * samples
         self._pending.clear()
         return self._sum
 
-    def set(self, samples: int, loss_sum: float) -> None:
-        """Start from a stored state; ``set(0, 0.0)`` from nothing."""
+    def reset(self, samples: int = 0, loss_sum: float = 0.0) -> None:
+        """Start anew, from nothing or from a checkpoint's numbers."""
         self.samples, self._sum = samples, loss_sum
         self._pending.clear()

@@ -1,4 +1,4 @@
-"""When things are due: averages, checkpoints, meetings, the ends of epochs.
+"""When things are due: averages, checkpoints, rounds of clusters, the ends of epochs.
 
 Pure arithmetic on step counts, the same on every rank, so that every collective is reached by all.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hpc_lstm.config import MEETING_STEPS, RunConfig
+from hpc_lstm.config import AGREE_STEPS, RunConfig
 
 
 @dataclass(frozen=True)
-class Position:
-    """How far a run has come.
+class Progress:
+    """How far a run has come; the same on every rank.
 
     Attributes:
         step: optimizer steps that every rank has taken since the run began.
         epoch: completed epochs.
-        step_in_epoch: steps taken in the present epoch.
+        step_in_epoch: steps taken in the current epoch.
         samples: windows that all ranks together have trained on.
     """
 
@@ -28,15 +28,15 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Pace:
-    """The run's calendar in steps.
+class Schedule:
+    """The schedule of a run in steps.
 
     Attributes:
         steps_per_epoch: steps in which all ranks together take each train window once, rounded up.
         epochs: epochs of the run.
-        average_every, checkpoint_every: steps between them; 0 never but at the ends of epochs, see ``averages``.
-        meeting_every: steps between the meetings of all ranks.
-        sync_every: averages between the rounds of clusters; 0 none before the end.
+        average_every, checkpoint_every: steps between them; 0: never, except at the ends of epochs.
+        agree_every: steps between two agreements of all ranks on loss and stopping, beside those at averages.
+        sync_every: averages between the rounds of clusters; 0: none before the end.
     """
 
     steps_per_epoch: int
@@ -45,69 +45,74 @@ class Pace:
     averages_at_epoch_end: bool
     checkpoint_every: int
     checkpoints_at_epoch_end: bool
-    meeting_every: int
+    agree_every: int
     sync_every: int = 0
 
-    def done(self, at: Position) -> bool:
+    def is_done(self, at: Progress) -> bool:
         """True after the last epoch."""
         return at.epoch >= self.epochs
 
-    def averages(self, at: Position) -> bool:
+    def averages_at(self, at: Progress) -> bool:
         """True where the ranks average their weights."""
-        return _due(at.step, self.average_every) or (self.averages_at_epoch_end and self.ends_epoch(at))
+        return _due(at.step, self.average_every) or (self.averages_at_epoch_end and self.ends_epoch_at(at))
 
-    def syncs(self, at: Position) -> bool:
-        """True where this cluster meets others; the ranks have averaged then. Not at the end, which has its own."""
-        if self.sync_every == 0 or self.done(at):
+    def synchronizes_at(self, at: Progress) -> bool:
+        """True where this cluster contributes to a round; its ranks have just averaged.
+
+        Not at the end of the run, which has a round of its own.
+        """
+        if self.sync_every == 0 or self.is_done(at):
             return False
         if self.average_every:
             return _due(at.step, self.average_every * self.sync_every)
-        return self.ends_epoch(at) and at.epoch % self.sync_every == 0
+        return self.ends_epoch_at(at) and at.epoch % self.sync_every == 0
 
-    def meets(self, at: Position) -> bool:
-        """True where the ranks agree on the state of the run; wherever they average, and more often if need be."""
-        return self.averages(at) or self.ends_epoch(at) or _due(at.step, self.meeting_every)
+    def agrees_at(self, at: Progress) -> bool:
+        """True where the ranks agree on loss and stopping: wherever they average, and more often if need be."""
+        return self.averages_at(at) or self.ends_epoch_at(at) or _due(at.step, self.agree_every)
 
-    def checkpoints(self, at: Position) -> bool:
+    def checkpoints_at(self, at: Progress) -> bool:
         """True where the state of all ranks is written."""
-        return _due(at.step, self.checkpoint_every) or (self.checkpoints_at_epoch_end and self.ends_epoch(at))
+        return _due(at.step, self.checkpoint_every) or (
+            self.checkpoints_at_epoch_end and self.ends_epoch_at(at)
+        )
 
-    def ends_epoch(self, at: Position) -> bool:
-        """True on the first step position after an epoch's last step."""
+    def ends_epoch_at(self, at: Progress) -> bool:
+        """True right after an epoch's last step."""
         return at.step_in_epoch == 0 and at.step > 0
 
-    def steps_to_boundary(self, at: Position) -> int:
-        """Steps that may be taken at once before anything is due."""
+    def steps_until_due(self, at: Progress) -> int:
+        """Steps that may be taken in one call before anything is due."""
         ahead = [self.steps_per_epoch - at.step_in_epoch]
-        for every in (self.average_every, self.checkpoint_every, self.meeting_every):
+        for every in (self.average_every, self.checkpoint_every, self.agree_every):
             if every:
                 ahead.append(every - at.step % every)
         return min(ahead)
 
-    def steps_left(self, at: Position) -> int:
+    def steps_left(self, at: Progress) -> int:
         """Steps to the end of the last epoch."""
         return max(0, (self.epochs - at.epoch) * self.steps_per_epoch - at.step_in_epoch)
 
-    def advance(self, at: Position, steps: int, samples: int) -> Position:
-        """The position ``steps`` later, ``samples`` windows having been seen by all ranks together."""
+    def advance(self, at: Progress, steps: int, samples: int) -> Progress:
+        """The progress ``steps`` later, in which all ranks together have trained on ``samples`` windows."""
         in_epoch = at.step_in_epoch + steps
         epoch = at.epoch
         if in_epoch >= self.steps_per_epoch:
             epoch, in_epoch = epoch + 1, 0
-        return Position(at.step + steps, epoch, in_epoch, at.samples + samples)
+        return Progress(at.step + steps, epoch, in_epoch, at.samples + samples)
 
-    def progress(self, at: Position) -> float:
-        """Epochs done, with their fraction: what learning-rate schedules go by."""
+    def epochs_done(self, at: Progress) -> float:
+        """Completed epochs with the fraction of the current one, which learning-rate schedules follow."""
         return at.epoch + at.step_in_epoch / self.steps_per_epoch
 
-    def refit(self, at: Position, old_steps_per_epoch: int) -> Position:
+    def rescaled(self, at: Progress, old_steps_per_epoch: int) -> Progress:
         """The same progress on another number of ranks, whose epochs have another number of steps."""
         in_epoch = at.step_in_epoch * self.steps_per_epoch // old_steps_per_epoch
         return replace(at, step_in_epoch=in_epoch)
 
 
-def plan(config: RunConfig, train_windows: int, ranks: int) -> Pace:
-    """The calendar of a run.
+def make_schedule(config: RunConfig, train_windows: int, ranks: int) -> Schedule:
+    """The schedule of a run.
 
     Args:
         train_windows: train windows of all ranks together.
@@ -115,14 +120,14 @@ def plan(config: RunConfig, train_windows: int, ranks: int) -> Pace:
     """
     every, checkpoint = config.average.every, config.checkpoint.every
     average_every = 0 if every == "epoch" else every
-    return Pace(
+    return Schedule(
         steps_per_epoch=-(-train_windows // (ranks * config.train.batch_size)),
         epochs=config.train.epochs,
         average_every=average_every,
         averages_at_epoch_end=every != 0,
         checkpoint_every=0 if checkpoint == "epoch" else checkpoint,
         checkpoints_at_epoch_end=checkpoint == "epoch",
-        meeting_every=MEETING_STEPS if not 0 < average_every <= MEETING_STEPS else 0,
+        agree_every=AGREE_STEPS if not 0 < average_every <= AGREE_STEPS else 0,
         sync_every=config.sync.every if config.sync.cluster else 0,
     )
 

@@ -107,7 +107,7 @@ def test_ranks_share_a_gpu_resume_and_evaluate(tmp_path: Path, store: Path, rank
     first = json.loads((folder / "metrics.json").read_text())
     assert first["ranks"] == ranks
     more = run("train", config, "--set", "train.epochs=3", "--run-dir", str(folder), "--resume", ranks=ranks)
-    assert "going on from the checkpoint" in more.stdout + more.stderr + log(folder)
+    assert "resuming from the checkpoint" in more.stdout + more.stderr + log(folder)
     steps = [step for step, _ in losses(folder)]
     assert steps == sorted(set(steps)), "a gap or a double entry"
     run("evaluate", str(folder), ranks=ranks)
@@ -133,20 +133,20 @@ import numpy as np
 from hpc_lstm.cuda import dlpack
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
-gpu.claim(World())
-from hpc_lstm.preprocess.cuda import Cuda
+gpu.assign_gpu(World())
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import tensor
-cuda = Cuda()
-tf = tensorflow_runtime.start()
+cuda = CudaBackend()
+tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-array = cuda.device.filled(values)
+array = cuda.device.to_device(values)
 there = tensor(tf, array)
 assert "GPU" in there.device, there.device
-assert dlpack.address(tf.experimental.dlpack.to_dlpack(there)) == array.pointer
+assert dlpack.inspect_capsule(tf.experimental.dlpack.to_dlpack(there)).address == array.pointer
 np.testing.assert_array_equal(there.numpy(), values)
 back = there * 2
-assert cuda.on_device(back).pointer == dlpack.address(tf.experimental.dlpack.to_dlpack(back))
+assert cuda.on_device(back).pointer == dlpack.inspect_capsule(tf.experimental.dlpack.to_dlpack(back)).address
 np.testing.assert_array_equal(cuda.on_device(back).numpy(), values * 2)
 squares, _, _ = cuda.errors(tf.reshape(there, [-1]), tf.reshape(back, [-1]), np.array([0, 60]))
 np.testing.assert_allclose(squares[0], np.square(values, dtype=np.float64).sum())

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from hpc_lstm import cli
 from hpc_lstm.timing import timeline as timing
-from hpc_lstm.training import loop
+from hpc_lstm.training import setup
 
 PHASE, CONFIG, RUN_DIR = sys.argv[1:]
 entered = timing.Timeline.span
@@ -42,5 +42,5 @@ def remember_rank(timeline: timing.Timeline, path: object = None, rank: int = 0,
 
 timing.Timeline.__init__ = remember_rank
 timing.Timeline.span = span
-assert loop.Timeline is timing.Timeline
+assert setup.Timeline is timing.Timeline
 cli.main(["train", CONFIG, "--run-dir", RUN_DIR])

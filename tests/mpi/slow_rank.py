@@ -7,19 +7,20 @@ import time
 from typing import Any
 
 from hpc_lstm import cli
-from hpc_lstm.training.loop import Training
+from hpc_lstm.training import loop
+from hpc_lstm.training.setup import Run
 
 SLOW, SECONDS = int(sys.argv[1]), float(sys.argv[2])
-take_steps = Training.take_steps
+take_steps = loop.take_steps
 
 
-def slowly(training: Training, *arguments: Any) -> None:
+def slowly(run: Run, *arguments: Any) -> None:
     """The real steps; on one rank their computing takes longer."""
-    take_steps(training, *arguments)
-    if training.world.rank == SLOW:
-        with training.timeline.span("compute"):
+    take_steps(run, *arguments)
+    if run.world.rank == SLOW:
+        with run.timeline.span("compute"):
             time.sleep(SECONDS)
 
 
-Training.take_steps = slowly  # type: ignore[method-assign]
+loop.take_steps = slowly
 cli.main(["train", sys.argv[3], "--run-dir", sys.argv[4]])

@@ -21,6 +21,7 @@ from small_job import write_config, write_store
 
 from hpc_lstm.clusters import documents
 
+SHARDS = (("alpha", "1/2"), ("beta", "2/2"))
 SIGNING_KEY = "planted-signing-key-0123456789abcdef"
 
 
@@ -33,10 +34,16 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def cluster(
-    folder: Path, name: str, storage: str, shard: str = "", sync: str = "", **settings: Any
+    folder: Path,
+    name: str,
+    storage: str,
+    shard: str = "",
+    sync: str = "",
+    run: str = 'run = "prices"',
+    **settings: Any,
 ) -> list[str]:
     """The command of one cluster, with a run directory of its own."""
-    more = f'[storage]\n{storage}\n[sync]\ncluster = "{name}"\nrun = "prices"\nexpected = 2\n{sync}'
+    more = f'[storage]\n{storage}\n[sync]\ncluster = "{name}"\n{run}\nexpected = 2\n{sync}'
     store = folder / "market.h5"
     if not store.exists():
         write_store(store, [150, 90, 120, 100])
@@ -89,9 +96,7 @@ def same_model(folder: Path) -> bool:
     ids=["average", "nesterov, bfloat16", "overlap"],
 )
 def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str) -> None:
-    commands = [
-        cluster(tmp_path, name, storage, shard, sync) for name, shard in (("alpha", "1/2"), ("beta", "2/2"))
-    ]
+    commands = [cluster(tmp_path, name, storage, shard, sync) for name, shard in SHARDS]
     ended = finish(*(start(2, command) for command in commands))
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert same_model(tmp_path)
@@ -101,13 +106,56 @@ def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str
     runs = [str(tmp_path / f"run-{name}") for name in ("alpha", "beta")]
     timing = launch(0, program("timing", *runs, "--trace", str(tmp_path / "trace.json")))
     assert timing.returncode == 0, timing.stderr
-    # One machine, one clock: what the rounds leave possible must not move it.
+    # One machine, one clock: the limits set by the rounds must not shift it.
     assert re.search(
-        r"beta stands beside alpha by their wall clocks and \d+ rounds? that both", timing.stdout
+        r"beta is aligned with alpha by their wall clocks; according to \d+ rounds? in which both",
+        timing.stdout,
     )
     trace = json.loads((tmp_path / "trace.json").read_text())
     names = {e["args"]["name"].split(" (")[0] for e in trace["traceEvents"] if e["name"] == "process_name"}
     assert names == {f"{name}: rank {rank}" for name in ("alpha", "beta") for rank in range(2)}
+
+
+def test_clusters_with_nothing_but_the_url_in_common_end_with_one_model(tmp_path: Path) -> None:
+    storage = f'url = "file://{tmp_path}/shared"'
+    commands = [cluster(tmp_path, name, storage, shard, run="") for name, shard in SHARDS]
+    ended = finish(*(start(2, command) for command in commands))
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert same_model(tmp_path)
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["_shared"]
+    checkpoints = launch(0, program("checkpoints", f"file://{tmp_path}/shared"))
+    assert [line.split()[:2] for line in checkpoints.stdout.splitlines()][-1] == ["_shared", "beta"]
+    rounds = launch(0, program("rounds", f"file://{tmp_path}/shared", "--run", "_shared"))
+    assert "finished: alpha, beta" in rounds.stdout
+    (tmp_path / "run-alpha").rename(tmp_path / "kept")
+    again = launch(1, commands[0])
+    assert again.returncode == 2, "another run at the same URL must not follow on the first one"
+    assert "_shared/checkpoints/alpha" in again.stderr
+    assert "another sync.run or storage.url" in again.stderr
+
+
+def test_clusters_that_met_under_the_name_of_their_directories_resume_there(tmp_path: Path) -> None:
+    """As those of version 0.1 did, if all had run directories of the same name."""
+    storage = f'url = "file://{tmp_path}/shared"'
+    commands = []
+    for name, shard in SHARDS:
+        command = cluster(tmp_path, name, storage, shard, run="", epochs=8)
+        commands.append([*command[:-1], str(tmp_path / name / "team")])
+        (tmp_path / f"run-{name}").symlink_to(tmp_path / name / "team")
+    both = [start(2, command) for command in commands]
+    log = tmp_path / "beta" / "team" / "log" / "rank-00000.log"
+    wait_until(lambda: log.exists() and "round 2 has closed" in log.read_text(), both[1])
+    for process in both:
+        for pid in ranks_of(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+    assert [code for code, _, _ in finish(*both)] == [75, 75]
+    (tmp_path / "shared" / "_shared").rename(tmp_path / "shared" / "team")
+    resumed = finish(*(start(2, [*command, "--resume"]) for command in commands))
+    assert [code for code, _, _ in resumed] == [0, 0], resumed
+    assert all("from the checkpoint of step" in out for _, out, _ in resumed)
+    assert same_model(tmp_path)
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["team"]
 
 
 def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path, storage: str) -> None:
@@ -222,7 +270,7 @@ def test_a_round_that_is_lost_ends_all_ranks_in_one_line_with_a_checkpoint(tmp_p
     assert len(done.stderr.strip().splitlines()) == 1
     assert list((shared / "checkpoints" / "alpha").glob("*/checkpoint.json"))
     assert (shared / "leases" / "alpha" / "000001.released").exists()
-    (shared / documents.merged_key(2)).unlink()  # whoever cleans up so lets the round be made anew
+    (shared / documents.result_key(2)).unlink()  # whoever cleans up so lets the round be made anew
     again = launch(2, [*train, "--resume"])
     assert again.returncode == 0, again.stderr
-    assert "going on from the checkpoint of step" in again.stdout
+    assert "resuming from the checkpoint of step" in again.stdout

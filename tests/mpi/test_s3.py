@@ -26,7 +26,7 @@ def test_a_run_goes_on_from_the_bucket_alone(tmp_path: Path, bucket: Any) -> Non
     assert "already holds checkpoints" in again.stderr
     done = launch(2, [*command, "--resume"])
     assert done.returncode == 0, done.stderr
-    assert "going on from the checkpoint of step" in done.stdout
+    assert "resuming from the checkpoint of step" in done.stdout
     reference = launch(2, program("train", str(plain), "--run-dir", str(tmp_path / "plain-run")))
     assert reference.returncode == 0, reference.stderr
 

@@ -97,7 +97,7 @@ def test_a_run_goes_on_from_the_bucket_alone(tmp_path: Path, ceph: Ceph, ceph_bu
     shutil.rmtree(tmp_path / "run")
     done = launch(2, [*command, "--resume"])
     assert done.returncode == 0, done.stderr
-    assert "going on from the checkpoint of step" in done.stdout
+    assert "resuming from the checkpoint of step" in done.stdout
 
 
 @pytest.mark.parametrize("sync", ["", 'outer = "nesterov"\npayload = "bfloat16"'])

@@ -84,12 +84,14 @@ def said(folder: Path) -> str:
 
 def steps(run: Path) -> list[int]:
     """Steps of a run's history of training."""
-    return [entry["step"] for entry in history.read(run / "history.jsonl") if entry["kind"] == "train"]
+    return [
+        entry["step"] for entry in history.read_history(run / "history.jsonl") if entry["kind"] == "train"
+    ]
 
 
 def whole(run: Path) -> bool:
     """True of a history with an entry for every meeting of the ranks and every epoch, each once."""
-    found = history.read(run / "history.jsonl")
+    found = history.read_history(run / "history.jsonl")
     trained = steps(run)
     epochs = [entry["epoch"] for entry in found if entry["kind"] == "validation"]
     ends = {entry["step"] for entry in found if entry["kind"] == "validation"}
@@ -109,7 +111,7 @@ def config(folder: Path, epochs: int, **settings: object) -> Path:
 
 def end_soon(path: Path, run: Path) -> None:
     """Let the run end a few epochs after where it is, when it is started next: jobs read their config each time."""
-    epochs = history.read(run / "history.jsonl")[-1]["epoch"]
+    epochs = history.read_history(run / "history.jsonl")[-1]["epoch"]
     text, found = re.subn(r"epochs = \d+", f"epochs = {int(epochs) + 5}", path.read_text())
     assert found == 1
     path.write_text(text)
@@ -253,7 +255,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     slurm.warn(job)
     slurm.restarted(job, 2)
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
-    assert f"going on from the checkpoint of step {stopped_at}" in log.read_text()
+    assert f"resuming from the checkpoint of step {stopped_at}" in log.read_text()
     assert log.read_text().count("stopped with a checkpoint; queued again") == 2
     assert whole(run)
     assert (run / "metrics.json").exists()
@@ -286,8 +288,8 @@ def test_a_run_outlives_its_nodes(slurm: Slurm, tmp_path: Path) -> None:
         slurm.restarted(job, times + 1)
         if number == 2:
             slurm.node_returns(2)
-        slurm.wait(lambda n=times + 1: log.read_text().count("going on from the checkpoint") == n, job)
-        resumed = int(re.findall(r"going on from the checkpoint of step (\d+)", log.read_text())[-1])
+        slurm.wait(lambda n=times + 1: log.read_text().count("resuming from the checkpoint") == n, job)
+        resumed = int(re.findall(r"resuming from the checkpoint of step (\d+)", log.read_text())[-1])
         assert saved <= resumed <= reached
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
     slurm.node_returns(1)

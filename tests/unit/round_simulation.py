@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.clusters import documents, outer_step
-from hpc_lstm.clusters.rounds import Delete, Get, List, Pause, Put, Rounds, Say, Standing, Terms
-from hpc_lstm.clusters.signing import Seal
+from hpc_lstm.clusters import documents
+from hpc_lstm.clusters.encoding import decode_vector
+from hpc_lstm.clusters.options import SyncOptions
+from hpc_lstm.clusters.rounds import Rounds
+from hpc_lstm.clusters.signing import Signer
+from hpc_lstm.clusters.state import ClusterState
+from hpc_lstm.clusters.steps import Delete, Get, List, Log, LogStoredRuns, Put, Steps, Wait
 from hpc_lstm.errors import RoundLostError
 
+T = TypeVar("T")
 LENGTH = 512
 SETTINGS = {"model.units": 3}
 SCHEMA = "0" * 64
-KEY = Seal(b"a key that all clusters share")
+KEY = Signer(b"a key that all clusters share")
 
 
 class Broken(AssertionError):
@@ -58,16 +63,16 @@ class Store:
         whole = self.objects[key]
         self.objects[key] = whole[:-1] + bytes([whole[-1] ^ 1])
 
-    def answer(self, wanted: Any, lag: int = 0) -> Any:
+    def answer(self, step: Any, lag: int = 0) -> Any:
         """Do an operation on objects."""
-        if isinstance(wanted, Put):
-            return self.put(wanted)
-        if isinstance(wanted, Get):
-            return self.objects.get(wanted.key)
-        if isinstance(wanted, List):
-            return self.list(wanted.prefix, lag)
-        if isinstance(wanted, Delete):
-            self.delete(wanted.key)
+        if isinstance(step, Put):
+            return self.put(step)
+        if isinstance(step, Get):
+            return self.objects.get(step.key)
+        if isinstance(step, List):
+            return self.list(step.prefix, lag)
+        if isinstance(step, Delete):
+            self.delete(step.key)
         return None
 
     def delete(self, key: str) -> None:
@@ -83,7 +88,7 @@ class Store:
             key = documents.contribution_key(number, member["cluster"])
             said = json.loads(self.put_first[key])
             data = self.put_first[documents.payload_key(number, member["payload"])]
-            vector = outer_step.decode(data, said["payload"]["encoding"], LENGTH).astype(np.float64)
+            vector = decode_vector(data, said["payload"]["encoding"], LENGTH).astype(np.float64)
             change = vector - (base if said["payload"]["what"] == "weights" else 0)
             windows = set(np.flatnonzero(np.abs(change) > 1e-3).tolist())
             if not np.allclose(change[sorted(windows)], 1, atol=1e-3):
@@ -95,12 +100,12 @@ class Store:
             self.counted |= windows
             changes.append((change, member["samples"]))
         data = self.put_first[documents.payload_key(number, merged["payload"]["sha256"])]
-        self.round_weights[number] = outer_step.decode(data, "float32", LENGTH)
+        self.round_weights[number] = decode_vector(data, "float32", LENGTH)
         if merged["momentum"] is None:
             total = sum(samples for _, samples in changes)
             added = sum(change * samples for change, samples in changes) / max(total, 1)
-            wanted = (base + added).astype(np.float32)
-            if not np.array_equal(wanted, self.round_weights[number]):
+            mean = (base + added).astype(np.float32)
+            if not np.array_equal(mean, self.round_weights[number]):
                 raise Broken(f"round {number}: not the mean of its members")
         if len(self.counted) != merged["samples"]:
             raise Broken(f"round {number}: {merged['samples']} windows said, {len(self.counted)} counted")
@@ -109,9 +114,9 @@ class Store:
 class World:
     """All clusters and what they share."""
 
-    def __init__(self, terms: list[Terms], periods: int, overlap: bool) -> None:
+    def __init__(self, options: list[SyncOptions], periods: int, overlap: bool) -> None:
         self.store, self.now, self.next_window = Store(), 0.0, 0
-        self.clusters = [Cluster(self, one, periods, overlap) for one in terms]
+        self.clusters = [Cluster(self, one, periods, overlap) for one in options]
 
     def new_window(self) -> int:
         self.next_window += 1
@@ -127,7 +132,7 @@ class Saved:
     weights: np.ndarray
     samples: int
     period: int
-    standing: Standing
+    state: ClusterState
 
 
 @dataclass
@@ -135,18 +140,19 @@ class Cluster:
     """One cluster: what runs now, and what outlives it."""
 
     world: World
-    terms: Terms
+    options: SyncOptions
     periods: int
     overlap: bool
     saved: Saved | None = None
-    life: Generator[Any, Any, None] | None = None
+    life: Steps[None] | None = None
     answer: Any = None
     result: np.ndarray | None = None
     missing: int = 0
-    brought: bool = False
+    contributed: bool = False
     ended_by: Exception | None = None
-    standing: Standing = field(default_factory=Standing)
-    said: list[str] = field(default_factory=list)
+    state: ClusterState = field(default_factory=ClusterState)
+    logged: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         self.life, self.answer = self._live(), None
@@ -165,29 +171,31 @@ class Cluster:
         if self.life is None or self.result is not None:
             return False
         try:
-            wanted = self.life.send(self.answer)
+            step = self.life.send(self.answer)
         except StopIteration:
             return False
         except RoundLostError as error:
             self.ended_by, self.life = error, None
             return False
-        if isinstance(wanted, Put) and lose(wanted):
-            self.world.store.late_puts.append(wanted)
+        if isinstance(step, Put) and lose(step):
+            self.world.store.late_puts.append(step)
             self.crash()
             return True
-        self.answer = self.world.store.answer(wanted, lag)
-        if isinstance(wanted, Pause):
-            self.world.now += 1.0 if wanted.looks else 0.0
+        self.answer = self.world.store.answer(step, lag)
+        if isinstance(step, Wait):
+            self.world.now += 1.0 if step.attempt else 0.0
             self.answer = self.world.now
-        elif isinstance(wanted, Say):
-            self.said.append(wanted.text)
+        elif isinstance(step, Log):
+            self.logged.append(step.text)
+        elif isinstance(step, LogStoredRuns):
+            self.asked.append(step.text)
         return True
 
-    def _live(self) -> Generator[Any, Any, None]:
+    def _live(self) -> Steps[None]:
         """From the start, or from the checkpoint, to the end."""
         saved = copy.deepcopy(self.saved)
-        rounds = Rounds(self.terms, KEY, saved.standing if saved else None)
-        self.standing = rounds.standing
+        rounds = Rounds(self.options, KEY, saved.state if saved else None)
+        self.state = rounds.state
         zeros = np.zeros(LENGTH, np.float32)
         if saved is None:
             weights = yield from rounds.join(zeros, SETTINGS, SCHEMA)
@@ -196,44 +204,43 @@ class Cluster:
             samples, period = saved.samples, saved.period
             weights = yield from rounds.rejoin(saved.weights, samples, SETTINGS, SCHEMA)
         self._check(rounds)
-        while period < self.periods and not rounds.complete:
+        while period < self.periods and not rounds.already_finished:
             weights, samples = self._train(weights, samples)
-            yield Say("trained")
-            self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(rounds.standing))
-            yield Say("checkpoint")
+            yield from Log("trained")
+            self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(rounds.state))
+            yield from Log("checkpoint")
             period += 1
             if self.overlap:
-                weights, samples, outcome = yield from self._while_training(rounds, period, weights, samples)
+                weights, samples, update = yield from self._while_training(rounds, period, weights, samples)
             else:
-                outcome = yield from rounds.meet(weights, samples)
-            weights = outcome.applied(weights)
+                update = yield from rounds.synchronize(weights, samples)
+            weights = update.apply(weights)
             self._check(rounds)
-        if not rounds.complete:
-            self.brought = (yield from rounds.meet(weights, samples, final=True)).brought
+        if not rounds.already_finished:
+            self.contributed = (yield from rounds.synchronize(weights, samples, final=True)).contributed
             self._check(rounds)
-            self.saved = Saved(rounds.standing.base, samples, self.periods, copy.deepcopy(rounds.standing))
-            yield Say("checkpoint")
-        outcome = yield from rounds.follow()
+            self.saved = Saved(rounds.state.base, samples, self.periods, copy.deepcopy(rounds.state))
+            yield from Log("checkpoint")
+        update = yield from rounds.finish()
         self._check(rounds)
-        self.result, self.missing = outcome.weights, outcome.missing
+        self.result, self.missing = update.weights, update.missing
 
-    def _while_training(
-        self, rounds: Rounds, period: int, weights: np.ndarray, samples: int
-    ) -> Generator[Any, Any, Any]:
-        """Meet, and train and save on as ``sync.overlap`` does."""
-        standing, meeting = rounds.standing.meeting(weights, samples), rounds.meet(weights, samples)
+    def _while_training(self, rounds: Rounds, period: int, weights: np.ndarray, samples: int) -> Steps[Any]:
+        """Synchronize, and train and save meanwhile as ``sync.overlap`` does."""
+        state = rounds.state.while_contributing(weights, samples)
+        synchronizing = rounds.synchronize(weights, samples)
         answer, count = None, 0
         while True:
             try:
-                wanted = meeting.send(answer)
+                step = synchronizing.send(answer)
             except StopIteration as stop:
                 return weights, samples, stop.value
             count += 1
             if count in (3, 9):
                 weights, samples = self._train(weights, samples)
             if count in (6, 12):
-                self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(standing))
-            answer = yield wanted
+                self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(state))
+            answer = yield step
 
     def _train(self, weights: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
         weights = weights.copy()
@@ -241,18 +248,18 @@ class Cluster:
         return weights, samples + 1
 
     def _check(self, rounds: Rounds) -> None:
-        number, base = rounds.standing.number, rounds.standing.base
+        number, base = rounds.state.round, rounds.state.base
         if base.tobytes() != self.world.store.round_weights[number].tobytes():
-            raise Broken(f"{self.terms.cluster} holds other weights of round {number} than the others")
+            raise Broken(f"{self.options.cluster} holds other weights of round {number} than the others")
 
 
-def drive(store: Store, wanted: Generator[Any, Any, Any]) -> Any:
+def drive(store: Store, steps: Steps[T]) -> T:
     """One generator alone, to its end."""
     answer, now = None, 0.0
     while True:
         try:
-            operation = wanted.send(answer)
+            operation = steps.send(answer)
         except StopIteration as end:
             return end.value
         now += 1
-        answer = now if isinstance(operation, Pause) else store.answer(operation)
+        answer = now if isinstance(operation, Wait) else store.answer(operation)

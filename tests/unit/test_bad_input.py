@@ -21,7 +21,7 @@ import pytest
 
 from hpc_lstm import cli
 from hpc_lstm.market.store import MarketStore, StoreWriter
-from hpc_lstm.training import loop
+from hpc_lstm.training import loop, setup
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,8 +89,8 @@ def more(lines: str) -> Setup:
 
 def both(*setups: Setup) -> Setup:
     def all_of_them(place: Place) -> None:
-        for setup in setups:
-            setup(place)
+        for one in setups:
+            one(place)
 
     return all_of_them
 
@@ -323,6 +323,24 @@ CASES = [
         ["data.features", '"clos"', '"close"'],
         data(STORE + '\nfeatures = ["clos"]'),
     ),
+    Case(
+        "feature of another kind",
+        TRAIN,
+        ["data.features", '"smma"', '"sma(NAME, length)"'],
+        data(STORE + '\nfeatures = ["smma(close, 5)"]'),
+    ),
+    Case(
+        "feature without its length",
+        TRAIN,
+        ["data.features", '"ema(close)"', '"ema(close, 20)"'],
+        data(STORE + '\nfeatures = ["ema(close)"]'),
+    ),
+    Case(
+        "target without a price",
+        TRAIN,
+        ["data.target", '"sma(close, 5)"', "log-returns(NAME)"],
+        data(STORE + '\ntarget = "sma(close, 5)"'),
+    ),
     Case("feature twice", TRAIN, ["data.features", "twice"], data(STORE + '\nfeatures = ["close", "close"]')),
     Case("target unknown", TRAIN, ["data.target", '"open"', "close"], data(STORE + '\ntarget = "open"')),
     Case(
@@ -453,7 +471,7 @@ CASES = [
         Case(
             f"{command[0]}: not completed",
             command,
-            ["run/scaler.h5", "not been completed", "--resume"],
+            ["run/scaler.h5", "not complete", "--resume"],
             remove("run/scaler.h5"),
         )
         for command in (("evaluate", "run"), ("predict", "run", "--symbol", "AAA"))
@@ -679,7 +697,7 @@ def test_a_run_that_cannot_begin_lets_go_of_its_store(place: Place, monkeypatch:
             super().__init__(path)
             opened.append(self)
 
-    monkeypatch.setattr(loop, "MarketStore", Kept)
+    monkeypatch.setattr(setup, "MarketStore", Kept)
     assert run(*TRAIN, "--set", "data.window=1000") == 2
     (store,) = opened
     assert not store._file, "HDF5 files are false once they are closed"
@@ -688,13 +706,29 @@ def test_a_run_that_cannot_begin_lets_go_of_its_store(place: Place, monkeypatch:
 def test_memory_that_is_not_enough(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhaust(self: loop.Training) -> None:
+    def exhaust(*parts: object) -> None:
         np.empty(1 << 50)
 
-    monkeypatch.setattr(loop.Training, "run", exhaust)
+    monkeypatch.setattr(loop, "train_epochs", exhaust)
     assert run(*TRAIN) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("hpc-lstm: error: out of memory; lower train.batch_size")
+
+
+def test_engine_backend_and_precision_may_change_on_resume_and_the_log_says_so(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--set", "train.epochs=2", "--set", "train.engine=keras", "--set", "train.backend=host")
+    assert run(*ON, *more) == 0
+    log = place.path("run/log/rank-00000.log").read_text()
+    assert "resuming from the checkpoint of step" in log
+    assert "train.engine 'auto' -> 'keras'" in log
+    assert "train.backend 'auto' -> 'host'" in log
+    assert "the checkpoint was computed by the engine fused, this start uses keras" in log
+    assert run(*ON, *more, "--set", "train.epochs=3", "--set", "train.precision=bfloat16") == 0
+    log = place.path("run/log/rank-00000.log").read_text()
+    assert "train.precision 'float32' -> 'bfloat16'" in log
+    assert not capfd.readouterr().err
 
 
 def test_refused_resumption_leaves_the_settings_of_the_run(place: Place) -> None:

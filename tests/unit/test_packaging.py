@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
 DOCUMENTS = ("README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md")
 # Distribution names of modules whose names differ from them; modules that a declared dependency brings along.
-DISTRIBUTIONS = {"tomllib": "tomli", "tomli_w": "tomli-w", "botocore": "boto3", "keras": "tensorflow"}
+DISTRIBUTIONS = {
+    "tomllib": "tomli",
+    "tomli_w": "tomli-w",
+    "botocore": "boto3",
+    "keras": "tensorflow",
+    "ml_dtypes": "ml-dtypes",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
-    assert content(wheel) == modules | kernels | scripts | {"hpc_lstm/py.typed"}
+    data = {"hpc_lstm/py.typed", "hpc_lstm/report/templates/report.html"}
+    assert content(wheel) == modules | kernels | scripts | data
     assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.documents import Contribution, Merged, RunCard
-from hpc_lstm.clusters.signing import Seal
+from hpc_lstm.clusters.documents import Contribution, RoundResult, RunManifest
+from hpc_lstm.clusters.signing import Signer
 
 HASH = "0" * 64
 PLACE = documents.contribution_key(1, "beta")
@@ -31,13 +31,18 @@ MERGED = {
     "payload": CONTRIBUTION["payload"],
     "momentum": None,
 }
-KEY = Seal(b"a key that all clusters share", "prices")
+KEY = Signer(b"a key that all clusters share", "prices")
 
 
 def test_what_is_written_is_read() -> None:
     one = Contribution.model_validate(CONTRIBUTION)
-    for seal in (Seal(), KEY):
-        assert documents.read(Contribution, documents.write(one, PLACE, seal), PLACE, seal) == one
+    for signer in (Signer(), KEY):
+        assert (
+            documents.decode_document(
+                Contribution, documents.encode_document(one, PLACE, signer), PLACE, signer
+            )
+            == one
+        )
 
 
 @given(
@@ -47,11 +52,11 @@ def test_what_is_written_is_read() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*CONTRIBUTION, "signature"]), inner),
     ).map(lambda value: json.dumps(value).encode())
 )
-@pytest.mark.parametrize("seal", [Seal(), KEY], ids=["unsigned", "signed"])
-@pytest.mark.parametrize("kind", [Contribution, Merged, RunCard])
-def test_whatever_lies_there_is_refused_by_a_value_error(kind, seal: Seal, data: bytes) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("signer", [Signer(), KEY], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("kind", [Contribution, RoundResult, RunManifest])
+def test_whatever_lies_there_is_refused_by_a_value_error(kind, signer: Signer, data: bytes) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError):  # noqa: PT011
-        documents.read(kind, data, PLACE, seal)
+        documents.decode_document(kind, data, PLACE, signer)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +73,10 @@ def test_whatever_lies_there_is_refused_by_a_value_error(kind, seal: Seal, data:
         "",
     ],
 )
-@pytest.mark.parametrize("seal", [Seal(), KEY], ids=["unsigned", "signed"])
-def test_hostile_json_is_refused(text: str, seal: Seal) -> None:
+@pytest.mark.parametrize("signer", [Signer(), KEY], ids=["unsigned", "signed"])
+def test_hostile_json_is_refused(text: str, signer: Signer) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        documents.read(Contribution, text.encode("utf-8", "surrogatepass"), PLACE, seal)
+        documents.decode_document(Contribution, text.encode("utf-8", "surrogatepass"), PLACE, signer)
 
 
 @pytest.mark.parametrize(
@@ -87,28 +92,28 @@ def test_hostile_json_is_refused(text: str, seal: Seal) -> None:
         (Contribution, CONTRIBUTION, {"more": 1}),
         (Contribution, CONTRIBUTION, {"payload": {"sha256": "../../run.json"}}),
         (Contribution, CONTRIBUTION, {"payload": {"sha256": HASH, "encoding": "float64"}}),
-        (Merged, MERGED, {"departed": ["\x1b]0;gone\x07"]}),
-        (Merged, MERGED, {"departed": ["../x"]}),
-        (Merged, MERGED, {"members": []}),
-        (Merged, MERGED, {"samples": 10**30}),
+        (RoundResult, MERGED, {"departed": ["\x1b]0;gone\x07"]}),
+        (RoundResult, MERGED, {"departed": ["../x"]}),
+        (RoundResult, MERGED, {"members": []}),
+        (RoundResult, MERGED, {"samples": 10**30}),
     ],
 )
 def test_values_out_of_range_are_refused(kind, document, change) -> None:  # type: ignore[no-untyped-def]
-    documents.read(kind, json.dumps(document).encode(), PLACE, Seal())
+    documents.decode_document(kind, json.dumps(document).encode(), PLACE, Signer())
     with pytest.raises(ValueError, match="damaged"):
-        documents.read(kind, json.dumps({**document, **change}).encode(), PLACE, Seal())
+        documents.decode_document(kind, json.dumps({**document, **change}).encode(), PLACE, Signer())
 
 
 def test_a_signature_is_of_no_use_anywhere_else() -> None:
-    data = documents.write(Contribution.model_validate(CONTRIBUTION), PLACE, KEY)
+    data = documents.encode_document(Contribution.model_validate(CONTRIBUTION), PLACE, KEY)
     elsewhere = [
         (documents.contribution_key(2, "beta"), KEY),
-        (PLACE, Seal(b"another key of some length", "prices")),
-        (PLACE, Seal(b"a key that all clusters share", "rates")),
+        (PLACE, Signer(b"another key of some length", "prices")),
+        (PLACE, Signer(b"a key that all clusters share", "rates")),
     ]
-    for place, seal in elsewhere:
+    for place, signer in elsewhere:
         with pytest.raises(ValueError, match="not signed"):
-            documents.read(Contribution, data, place, seal)
+            documents.decode_document(Contribution, data, place, signer)
     altered = json.dumps({**json.loads(data), "samples": 6}).encode()
     with pytest.raises(ValueError, match="not signed"):
-        documents.read(Contribution, altered, PLACE, KEY)
+        documents.decode_document(Contribution, altered, PLACE, KEY)

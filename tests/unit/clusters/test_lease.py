@@ -18,11 +18,11 @@ from hpc_lstm.errors import InputError, StopRequested
 from hpc_lstm.storage.folder import FolderStore
 
 LOG = logging.getLogger("test")
-SILENCE_S = 1.0
+TIMEOUT_S = 1.0
 
 
-def take(folder: Path, cluster: str = "alpha", silence_s: float = SILENCE_S) -> Lease:
-    return Lease(FolderStore(folder), "run/", cluster, silence_s, LOG)
+def take(folder: Path, cluster: str = "alpha", timeout_s: float = TIMEOUT_S) -> Lease:
+    return Lease(FolderStore(folder), "run/", cluster, timeout_s, LOG)
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, host: str = "far") -> None:
@@ -35,10 +35,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, host: str = "far") -> None:
 
 
 def test_a_released_name_is_free_at_once(tmp_path: Path) -> None:
-    first = take(tmp_path, silence_s=30)
+    first = take(tmp_path, timeout_s=30)
     first.release()
     begun = time.monotonic()
-    second = take(tmp_path, silence_s=30)
+    second = take(tmp_path, timeout_s=30)
     assert second.number == first.number + 1
     assert time.monotonic() - begun < 5
     second.release()
@@ -60,16 +60,16 @@ def test_a_silent_owner_on_another_machine_is_replaced_and_learns_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere(monkeypatch, "near")
-    owner = take(tmp_path, silence_s=2)
+    owner = take(tmp_path, timeout_s=2)
     owner._ended.set()  # it hangs
     elsewhere(monkeypatch)
     begun = time.monotonic()
-    second = take(tmp_path, silence_s=1)
+    second = take(tmp_path, timeout_s=1)
     assert time.monotonic() - begun >= 2, "the owner's own setting counts, if it is longer"
     assert second.number == owner.number + 1
-    owner._silence_s = 0.1
+    owner._timeout_s = 0.1
     owner._ended.clear()
-    watcher = threading.Thread(target=owner._live, daemon=True)
+    watcher = threading.Thread(target=owner._renew_until_released, daemon=True)
     watcher.start()
     watcher.join(10)
     with pytest.raises(InputError, match="another job has taken this name over"):
@@ -88,7 +88,7 @@ def test_an_owner_of_this_machine_that_has_died_is_not_waited_for(tmp_path: Path
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[3], check=False)
     begun = time.monotonic()
-    second = take(tmp_path, silence_s=300)
+    second = take(tmp_path, timeout_s=300)
     assert second.number == 2
     assert time.monotonic() - begun < 30
     second.release()
@@ -97,9 +97,9 @@ def test_an_owner_of_this_machine_that_has_died_is_not_waited_for(tmp_path: Path
 def test_a_requeued_job_takes_its_name_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_machine", lambda: "")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    first = take(tmp_path, silence_s=300)
+    first = take(tmp_path, timeout_s=300)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    second = take(tmp_path, silence_s=300)
+    second = take(tmp_path, timeout_s=300)
     assert second.number == first.number + 1
     for one in (first, second):
         one.release()
@@ -142,10 +142,10 @@ def test_whatever_a_lease_says_its_reader_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
 ) -> None:
     monkeypatch.setattr(module, "_machine", lambda: "this")
-    monkeypatch.setattr(module, "LONGEST_SILENCE_S", 0.5)
+    monkeypatch.setattr(module, "MAX_TIMEOUT_S", 0.5)
     store = FolderStore(tmp_path)
     store.put_new("run/leases/alpha/000001.000000000", owner.encode())
-    lease = take(tmp_path, silence_s=0.2)
+    lease = take(tmp_path, timeout_s=0.2)
     assert lease.number == 2
     lease.release()
     said = str(lease._taken(1))
@@ -157,18 +157,18 @@ def test_a_step_of_the_same_batch_job_that_has_died_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    first = take(tmp_path, silence_s=300)
+    first = take(tmp_path, timeout_s=300)
     first._ended.set()  # it is killed
     monkeypatch.setattr(module, "_started", lambda pid: "later")
     begun = time.monotonic()
-    second = take(tmp_path, silence_s=300)
+    second = take(tmp_path, timeout_s=300)
     assert time.monotonic() - begun < 30
     second.release()
 
 
 def test_a_wish_to_stop_ends_the_waiting_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch, "near")
-    owner = take(tmp_path, silence_s=300)
+    owner = take(tmp_path, timeout_s=300)
     owner._ended.set()  # it hangs
     elsewhere(monkeypatch)
     asked = iter([False, False, True])
@@ -212,7 +212,7 @@ def test_no_error_of_the_store_ends_the_beats(tmp_path: Path) -> None:
 
 
 def test_beats_do_not_pile_up(tmp_path: Path) -> None:
-    lease = take(tmp_path, silence_s=0.2)
+    lease = take(tmp_path, timeout_s=0.2)
     time.sleep(1)
     lease.release()
     names = sorted(path.name for path in (tmp_path / "run" / "leases" / "alpha").iterdir())

@@ -21,8 +21,10 @@ from hypothesis.stateful import (
 from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Store, World, drive
 
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.rounds import Rounds, Standing, Terms
-from hpc_lstm.clusters.signing import Seal
+from hpc_lstm.clusters.options import SyncOptions
+from hpc_lstm.clusters.rounds import ALONE_S, Rounds
+from hpc_lstm.clusters.signing import Signer
+from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
 
 # `make soak` sets it.
@@ -30,8 +32,10 @@ SCHEDULES = int(os.environ.get("HPC_LSTM_SCHEDULES", "1000"))
 NAMES = ["alpha", "beta", "gamma", "delta"]
 
 
-def terms(name: str, expected: int, **more: object) -> Terms:
-    return Terms(cluster=name, expected=expected, **{"quorum": 1, "deadline_s": 20.0, "keep": 2, **more})  # type: ignore[arg-type]
+def options(name: str, expected: int, **more: object) -> SyncOptions:
+    return SyncOptions(
+        cluster=name, expected=expected, **{"quorum": 1, "deadline_s": 20.0, "keep": 2, **more}
+    )  # type: ignore[arg-type]
 
 
 def run_all(world: World, alive: list[Cluster], limit: int = 20_000) -> None:
@@ -39,7 +43,7 @@ def run_all(world: World, alive: list[Cluster], limit: int = 20_000) -> None:
     for _ in range(limit):
         if sum(cluster.step() for cluster in alive) == 0:
             return
-    raise Broken(f"no end: {[(c.terms.cluster, c.said[-3:]) for c in alive]}")
+    raise Broken(f"no end: {[(c.options.cluster, c.logged[-3:]) for c in alive]}")
 
 
 class Clusters(RuleBasedStateMachine):
@@ -59,7 +63,7 @@ class Clusters(RuleBasedStateMachine):
         expected = count + absent
         quorum = data.draw(st.integers(1, count))
         one = [
-            terms(name, expected, late=late, payload=payload, outer=outer, quorum=quorum)
+            options(name, expected, late=late, payload=payload, outer=outer, quorum=quorum)
             for name in NAMES[:count]
         ]
         self.world = World(one, periods, overlap)
@@ -150,7 +154,7 @@ def test_rounds_are_safe_and_go_on_under_random_schedules() -> None:
 @pytest.mark.parametrize("outer", ["average", "nesterov"])
 @pytest.mark.parametrize("payload", ["float32", "bfloat16"])
 def test_clusters_without_faults_count_every_window_once(outer: str, payload: str) -> None:
-    world = World([terms(name, 3, outer=outer, payload=payload) for name in NAMES[:3]], 4, overlap=False)
+    world = World([options(name, 3, outer=outer, payload=payload) for name in NAMES[:3]], 4, overlap=False)
     for cluster in world.clusters:
         cluster.start()
     run_all(world, world.clusters)
@@ -166,7 +170,7 @@ def test_clusters_without_faults_count_every_window_once(outer: str, payload: st
 
 
 def test_a_cluster_that_never_returns_holds_the_others_up_only_to_the_deadline() -> None:
-    world = World([terms(name, 3, quorum=2) for name in NAMES[:3]], 2, overlap=False)
+    world = World([options(name, 3, quorum=2) for name in NAMES[:3]], 2, overlap=False)
     alpha, beta, gamma = world.clusters
     for cluster in world.clusters:
         cluster.start()
@@ -180,16 +184,29 @@ def test_a_cluster_that_never_returns_holds_the_others_up_only_to_the_deadline()
 
 
 def test_without_a_quorum_nothing_is_merged() -> None:
-    world = World([terms(name, 3, quorum=2) for name in NAMES[:1]], 2, overlap=False)
+    world = World([options(name, 3, quorum=2) for name in NAMES[:1]], 2, overlap=False)
     world.clusters[0].start()
     with pytest.raises(Broken, match="no end"):
         run_all(world, world.clusters, limit=500)
     assert not any(key.endswith("merged.json") for key in world.store.objects)
-    assert any("2 are needed (sync.quorum)" in text for text in world.clusters[0].said)
+    assert any("2 are needed (sync.quorum)" in text for text in world.clusters[0].logged)
+
+
+def test_a_cluster_that_waits_alone_asks_once_what_else_lies_in_the_store() -> None:
+    world = World([options("alpha", 2, quorum=2, deadline_s=1e9)], 2, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    run_for(alpha, 100)
+    assert world.now < ALONE_S
+    assert not alpha.asked
+    run_for(alpha, 400)
+    assert world.now > 2 * ALONE_S
+    (text,) = alpha.asked
+    assert text.startswith("round 1: 1 of 2 clusters have contributed or finished after 6")
 
 
 def test_a_damaged_payload_is_refused_removed_and_put_again() -> None:
-    world = World([terms(name, 2) for name in NAMES[:2]], 2, overlap=False)
+    world = World([options(name, 2) for name in NAMES[:2]], 2, overlap=False)
     alpha, beta = world.clusters
     beta.start()
     while not any("rounds/000001/contributions/beta" in key for key in world.store.objects):
@@ -201,20 +218,20 @@ def test_a_damaged_payload_is_refused_removed_and_put_again() -> None:
         alpha.step()
     assert key not in world.store.objects
     run_all(world, [alpha, beta])
-    assert any("its bytes are not what its name says" in text for text in alpha.said)
+    assert any("its bytes do not have the hash" in text for text in alpha.logged)
     assert np.array_equal(alpha.result, beta.result)
     assert len(world.store.counted) == 4, "what beta brought is counted all the same"
 
 
 def closed_round(outer: str = "average") -> World:
     """Alpha has merged round 1 and is killed before its next checkpoint; beta waits for round 1."""
-    world = World([terms(name, 2, outer=outer, deadline_s=5.0) for name in NAMES[:2]], 3, overlap=False)
+    world = World([options(name, 2, outer=outer, deadline_s=5.0) for name in NAMES[:2]], 3, overlap=False)
     alpha, beta = world.clusters
     for cluster in world.clusters:
         cluster.start()
     while not any("rounds/000001/contributions/beta" in key for key in world.store.objects):
         beta.step()
-    while documents.merged_key(1) not in world.store.objects:
+    while documents.result_key(1) not in world.store.objects:
         alpha.step()
     alpha.crash()
     return world
@@ -243,7 +260,7 @@ def test_weights_that_can_be_had_nowhere_end_the_run_in_one_line() -> None:
     run_all(world, [beta])
     assert isinstance(beta.ended_by, RoundLostError)
     assert str(beta.ended_by).startswith(f"{key}: the weights of round 1, which is closed, cannot be read")
-    assert any("waiting for them" in text for text in beta.said)
+    assert any("waiting for them" in text for text in beta.logged)
 
 
 @pytest.mark.parametrize("holder", ["lives", "is dead"])
@@ -253,7 +270,7 @@ def test_a_lost_momentum_is_put_again_or_begins_anew(holder: str) -> None:
     momentum = merged(world, 1)[1]
     if holder == "lives":
         alpha.start()  # it has forgotten what it merged, but not beta
-        run_until(beta, lambda: "round 2" in "".join(beta.said) or "contributions/beta" in listed(world, 2))
+        run_until(beta, lambda: "round 2" in "".join(beta.logged) or "contributions/beta" in listed(world, 2))
     world.store.damage(momentum)
     for cluster in world.clusters:
         cluster.life or cluster.start()
@@ -265,31 +282,31 @@ def test_a_lost_momentum_is_put_again_or_begins_anew(holder: str) -> None:
 @pytest.mark.parametrize("outer", ["average", "nesterov"])
 def test_a_finished_cluster_that_comes_back_moves_nothing(outer: str) -> None:
     """It was killed between its last checkpoint and its results."""
-    world = World([terms(name, 2, outer=outer) for name in NAMES[:2]], 2, overlap=False)
+    world = World([options(name, 2, outer=outer) for name in NAMES[:2]], 2, overlap=False)
     alpha, beta = world.clusters
     for cluster in world.clusters:
         cluster.start()
-    while alpha.saved is None or not alpha.saved.standing.departed:
+    while alpha.saved is None or not alpha.saved.state.finished:
         for cluster in world.clusters:
             cluster.step()
     alpha.crash()
     run_all(world, [beta])
-    assert alpha.brought
+    assert alpha.contributed
     rounds = len(world.store.round_weights)
     alpha.start()
     run_all(world, [alpha])
     assert alpha.result is not None
     assert alpha.result.tobytes() == beta.result.tobytes()
     assert len(world.store.round_weights) == rounds
-    assert not alpha.brought, "nor does it say that it has brought anything now"
+    assert not alpha.contributed, "nor does it say that it has brought anything now"
 
 
 def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender() -> None:
-    world = World([terms(name, 2) for name in NAMES[:2]], 1, overlap=False)
+    world = World([options(name, 2) for name in NAMES[:2]], 1, overlap=False)
     alpha, beta = world.clusters
     for cluster in world.clusters:
         cluster.start()
-    while alpha.saved is None or not alpha.saved.standing.departed:
+    while alpha.saved is None or not alpha.saved.state.finished:
         for cluster in world.clusters:
             cluster.step()
         if "contributions/alpha" in listed(world, 2):
@@ -303,8 +320,8 @@ def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender
     assert alpha.missing == 1
 
 
-def test_a_contribution_whose_vector_died_with_its_sender_is_taken_back() -> None:
-    world = World([terms(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
+def test_a_contribution_whose_vector_died_with_its_sender_is_withdrawn() -> None:
+    world = World([options(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
     alpha, beta = world.clusters
     alpha.start()
     run_until(alpha, lambda: "contributions/alpha" in listed(world, 1))
@@ -315,7 +332,7 @@ def test_a_contribution_whose_vector_died_with_its_sender_is_taken_back() -> Non
     run_for(beta, 60)
     alpha.start()
     run_all(world, [alpha, beta])
-    assert any("is taken back" in text for text in alpha.said)
+    assert any("is withdrawn" in text for text in alpha.logged)
     assert alpha.result is not None
     assert alpha.result.tobytes() == beta.result.tobytes()
     assert len(world.store.counted) == world.next_window
@@ -325,20 +342,20 @@ def test_what_rounding_left_over_survives_a_kill_while_a_round_closes() -> None:
     base = np.zeros(LENGTH, np.float32)
     weights, residual = base.copy(), base.copy()
     weights[:8], residual[:8] = 1.0003, 0.0001
-    standing = Standing(base=base, residual=residual)
-    rounds = Rounds(terms("alpha", 1, payload="bfloat16"), KEY, standing)
+    state = ClusterState(base=base, residual=residual)
+    rounds = Rounds(options("alpha", 1, payload="bfloat16"), KEY, state)
     store = Store()
-    drive(store, rounds._agree(base, SETTINGS, SCHEMA))
-    saved = standing.meeting(weights, 8)
-    drive(store, rounds.meet(weights, 8))
-    again = Rounds(terms("alpha", 1, payload="bfloat16"), KEY, saved)
+    drive(store, rounds._agree_on_manifest(base, SETTINGS, SCHEMA))
+    saved = state.while_contributing(weights, 8)
+    drive(store, rounds.synchronize(weights, 8))
+    again = Rounds(options("alpha", 1, payload="bfloat16"), KEY, saved)
     drive(store, again.rejoin(weights, 8, SETTINGS, SCHEMA))
-    assert np.abs(rounds.standing.residual).max() > 0
-    assert again.standing.residual.tobytes() == rounds.standing.residual.tobytes()
+    assert np.abs(rounds.state.residual).max() > 0
+    assert again.state.residual.tobytes() == rounds.state.residual.tobytes()
 
 
 def test_an_earlier_starts_contribution_that_arrives_late_is_not_taken_for_this_ones() -> None:
-    world = World([terms("alpha", 1, deadline_s=5.0)], 2, overlap=False)
+    world = World([options("alpha", 1, deadline_s=5.0)], 2, overlap=False)
     (alpha,) = world.clusters
     alpha.start()
     key = documents.contribution_key(1, "alpha")
@@ -348,38 +365,38 @@ def test_an_earlier_starts_contribution_that_arrives_late_is_not_taken_for_this_
     run_until(alpha, lambda: alpha.saved is not None and alpha.saved.samples == 2)
     world.store.put(world.store.late_puts.pop())
     run_all(world, [alpha])
-    assert alpha.standing.lost == 2, "the second start cannot know what of its own is in there"
+    assert alpha.state.dropped == 2, "the second start cannot know what of its own is in there"
     assert world.store.counted == {1, 3}
 
 
 def test_what_run_json_says_is_told_in_one_short_line() -> None:
     store, zeros = Store(), np.zeros(LENGTH, np.float32)
     hostile = {"\x1b[2J": "y" * 10_000, "model.units": ["\n\x07"] * 10_000}
-    drive(store, Rounds(terms("alpha", 1), KEY).join(zeros, hostile, SCHEMA))
+    drive(store, Rounds(options("alpha", 1), KEY).join(zeros, hostile, SCHEMA))
     with pytest.raises(ConfigError) as caught:
-        drive(store, Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, SCHEMA))
+        drive(store, Rounds(options("beta", 1), KEY).join(zeros, SETTINGS, SCHEMA))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 2000
 
 
 def test_names_that_no_cluster_can_have_are_not_even_read() -> None:
-    world = World([terms("alpha", 2, deadline_s=5.0)], 1, overlap=False)
+    world = World([options("alpha", 2, deadline_s=5.0)], 1, overlap=False)
     (alpha,) = world.clusters
     for name in ("../../beta", "\x1b[2J", "be ta", ".beta", "b/c"):
         world.store.objects[documents.contribution_key(1, name)] = b"{}"
     world.store.listings.append(sorted(world.store.objects))
     alpha.start()
     run_all(world, [alpha])
-    assert not any("refused" in text for text in alpha.said)
+    assert not any("refused" in text for text in alpha.logged)
 
 
 def test_a_newcomer_needs_only_the_newest_round() -> None:
-    world = World([terms("alpha", 1)], 2, overlap=False)
+    world = World([options("alpha", 1)], 2, overlap=False)
     world.clusters[0].start()
     run_all(world, world.clusters)
     for key in world.store.list("payloads/000000/"):
         world.store.damage(key)
-    late = Cluster(world, terms("beta", 1), 1, False)
+    late = Cluster(world, options("beta", 1), 1, False)
     late.start()
     run_all(world, [late])
     assert late.result is not None
@@ -387,7 +404,7 @@ def test_a_newcomer_needs_only_the_newest_round() -> None:
 
 def merged(world: World, number: int) -> list[str]:
     """Keys of what a round has come to."""
-    found = json.loads(world.store.objects[documents.merged_key(number)])
+    found = json.loads(world.store.objects[documents.result_key(number)])
     return [
         documents.payload_key(number, payload["sha256"])
         for payload in (found["payload"], found["momentum"])
@@ -409,14 +426,14 @@ def run_until(cluster: Cluster, condition: Callable[[], bool]) -> None:
         if condition():
             return
         cluster.step()
-    raise AssertionError(cluster.said)
+    raise AssertionError(cluster.logged)
 
 
 def test_a_contribution_without_the_key_does_not_move_the_weights() -> None:
-    world = World([terms("alpha", 2, deadline_s=5.0)], 1, overlap=False)
+    world = World([options("alpha", 2, deadline_s=5.0)], 1, overlap=False)
     (alpha,) = world.clusters
     vector = np.full(LENGTH, 1e6, np.float32).tobytes()
-    name = documents.digest(vector)
+    name = documents.payload_hash(vector)
     forged = documents.Contribution(
         round=1,
         cluster="beta",
@@ -428,31 +445,31 @@ def test_a_contribution_without_the_key_does_not_move_the_weights() -> None:
     )
     key = documents.contribution_key(1, "beta")
     world.store.objects[documents.payload_key(1, name)] = vector
-    world.store.objects[key] = documents.write(forged, key, Seal(b"not the key of the others"))
+    world.store.objects[key] = documents.encode_document(forged, key, Signer(b"not the key of the others"))
     world.store.listings.append(sorted(world.store.objects))
     alpha.start()
     run_all(world, [alpha])
-    assert any(f"{key}: refused: is not signed" in text for text in alpha.said)
+    assert any(f"{key}: refused: is not signed" in text for text in alpha.logged)
     assert alpha.result is not None
     assert abs(alpha.result).max() <= 1
 
 
 def test_a_forged_merge_ends_the_run_rather_than_being_adopted() -> None:
-    world = World([terms("alpha", 1)], 1, overlap=False)
+    world = World([options("alpha", 1)], 1, overlap=False)
     (alpha,) = world.clusters
-    world.store.objects[documents.merged_key(1)] = b'{"round": 1}'
+    world.store.objects[documents.result_key(1)] = b'{"round": 1}'
     alpha.start()
     with pytest.raises(StorageError, match="is not signed"):
         run_all(world, [alpha])
 
 
 def test_clusters_that_train_something_else_are_refused_by_the_key_that_differs() -> None:
-    world = World([terms("alpha", 1)], 1, overlap=False)
+    world = World([options("alpha", 1)], 1, overlap=False)
     (alpha,) = world.clusters
     alpha.start()
     run_all(world, [alpha])
     zeros = np.zeros(LENGTH, np.float32)
     with pytest.raises(ConfigError, match=r"model\.units: is 4 here and 3 in the run"):
-        drive(world.store, Rounds(terms("beta", 1), KEY).join(zeros, {"model.units": 4}, SCHEMA))
-    with pytest.raises(ConfigError, match="a network of other parameters"):
-        drive(world.store, Rounds(terms("beta", 1), KEY).join(zeros, SETTINGS, "1" * 64))
+        drive(world.store, Rounds(options("beta", 1), KEY).join(zeros, {"model.units": 4}, SCHEMA))
+    with pytest.raises(ConfigError, match="a network with other parameters"):
+        drive(world.store, Rounds(options("beta", 1), KEY).join(zeros, SETTINGS, "1" * 64))

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from small_runs import last_input, make_run, settings, walk, write_store
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.evaluation.forecast import extend, future_dates, predict_symbol
+from hpc_lstm.evaluation.dates import future_dates
+from hpc_lstm.evaluation.forecast import forecast_recursively, predict_symbol
+from hpc_lstm.preprocess.scaler import Scaler
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def test_forecasts_are_fed_back(store_path: Path, tmp_path: Path, monkeypatch: p
 def test_log_return_network_with_other_features(
     store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The forecast is the last log return, so its growth goes on; "open" stands still.
+    # The forecast is the last log return, so its growth goes on; "open" keeps its value.
     returns = np.random.default_rng(6).uniform(-0.02, 0.02, 200)
     returns[-1] = 0.01
     grown = write_store(tmp_path / "grown.h5", {"AAA": 50 * np.exp(np.cumsum(returns))})
@@ -69,7 +72,23 @@ def test_log_return_network_with_other_features(
     run = make_run(tmp_path / "grown", data, monkeypatch, lambda x: x[:, -1, 0])
     forecast = predict_symbol(run, "AAA", 3)
     assert forecast.prices / forecast.last_price == pytest.approx(np.exp(0.01 * np.arange(1, 4)), rel=1e-5)
-    assert "these inputs stand still: open" in forecast.table()
+    assert "the columns of these inputs keep their last value: open" in forecast.table()
+
+
+def test_moving_averages_of_forecast_rows_are_those_of_the_longer_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The network forecasts the mean of its last two averages; by hand on the prices that it makes.
+    store = write_store(tmp_path / "market.h5", {"AAA": walk(1), "BBB": walk(2, 200)})
+    data = settings(store, features=["sma(close, 4)", "ema(close, 3)"], scaling="standard")
+    run = make_run(tmp_path / "run", data, monkeypatch, lambda x: x[:, -1].mean(axis=1))
+    scaler = Scaler.load(run / "scaler.h5")
+    prices = walk(1).tolist()
+    for _ in range(6):
+        averages = [np.mean(prices[-4:]), pd.Series(prices).ewm(span=3).mean().iloc[-1]]
+        scaled = np.mean(np.array(averages) * scaler.scale[0, :2] + scaler.shift[0, :2])
+        prices.append((scaled - scaler.shift[0, 2]) / scaler.scale[0, 2])
+    assert predict_symbol(run, "AAA", 6).prices == pytest.approx(prices[-6:], rel=1e-6)
 
 
 def test_rows_between_horizons_are_forecast_from_the_window_a_horizon_before() -> None:
@@ -80,13 +99,13 @@ def test_rows_between_horizons_are_forecast_from_the_window_a_horizon_before() -
         asked.append(ends.tolist())
         return rows[ends, 0] + 3  # the line goes on: right for every row 3 ahead
 
-    assert extend(rows, 0, forecast, horizon=3, steps=3).tolist() == [12.0, 15.0, 18.0]
+    assert forecast_recursively(rows, 0, forecast, horizon=3, steps=3).tolist() == [12.0, 15.0, 18.0]
     assert asked == [[7, 8, 9], [10, 11, 12], [15]]
 
 
 def test_forecast_that_is_not_finite_stops() -> None:
     with pytest.raises(HpcLstmError, match="step 1 is not a finite number"):
-        extend(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
+        forecast_recursively(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
 
 
 def test_weekdays_follow_weekdays() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -73,7 +74,8 @@ def complete(path):
         "last_date": "2011-01-04",
         "verdict": f"Verdict {EVIL}",
     }
-    part |= dict.fromkeys(("model", "persistence", "drift"), numbers)
+    part |= dict.fromkeys(("model", "persistence", "a new <baseline>"), numbers)
+    part["against_persistence"] = {"p_value": 0.5}
     metrics = {"format": "hpc_lstm metrics", "version": 1, "validation": part, "test": part, "notes": [EVIL]}
     (path / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 1e4, "ranks": 2}))
 
@@ -95,9 +97,10 @@ def test_a_completed_run(run_dir, monkeypatch):
     assert "script" not in page.tags
     assert f"Verdict {EVIL}" in page.text
     assert "1,234 windows, 2010-01-04 to 2011-01-04" in page.text
-    assert "1.25" in page.text
+    rows = re.findall(r"<tr><td>(.*?)</td><td>1\.25</td>", text)
+    assert rows == ["model", "persistence", "a new &lt;baseline&gt;"] * 2
     assert "all phases" in page.text
-    assert "Compute (the training itself) bounds the run, 100% of the time after start-up" in page.text
+    assert "The bottleneck is compute (the training itself): 100% of the time after start-up" in page.text
     assert "Missing" not in page.text
     assert all(link.startswith("#") for link in page.links)
     assert not re.search(r"@import|url\((?!#)", text)
@@ -126,6 +129,13 @@ def test_damaged_metrics_leave_the_other_sections(run_dir):
     page = Page(write_report(run_dir).read_text())
     assert "cannot be read as JSON" in page.text
     assert page.tags.count("svg") == 2
+
+
+def test_without_jinja2_the_extra_is_named(run_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(InputError, match=r'pip install "hpc-lstm\[report\]"'):
+        write_report(run_dir)
+    assert not (run_dir / "report.html").exists()
 
 
 def test_not_a_run_is_refused(tmp_path):

@@ -43,30 +43,29 @@ def run_dir(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
 def test_the_suffix_says_the_format(run_dir, suffix):
-    for plot in (plots.plot_timing, plots.plot_history):
-        path = run_dir / f"picture{suffix}"
-        plot(run_dir, path)
-        assert path.read_bytes().startswith(MAGIC[suffix.lower()])
+    path = run_dir / f"picture{suffix}"
+    plots.plot_history(run_dir, path)
+    assert path.read_bytes().startswith(MAGIC[suffix.lower()])
 
 
 @pytest.mark.parametrize("name", ["picture.jpg", "picture", "picture.txt"])
 def test_another_suffix_is_refused_before_anything_is_read(tmp_path, name):
     with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
-        plots.plot_timing(tmp_path / "no such run", tmp_path / name)
+        plots.plot_history(tmp_path / "no such run", tmp_path / name)
     with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
         plots.plot_prices(tmp_path / "no such store", "A", tmp_path / name)
 
 
 def test_an_unwritable_picture_is_one_line_and_leaves_nothing(run_dir):
     with pytest.raises(InputError, match="cannot be written"):
-        plots.plot_timing(run_dir, run_dir / "none" / "p.png")
+        plots.plot_history(run_dir, run_dir / "none" / "p.png")
     assert not (run_dir / "none").exists()
 
 
 def test_without_matplotlib_the_extra_is_named(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r'pip install "hpc-lstm\[report\]"'):
-        plots.plot_timing(run_dir, run_dir / "p.png")
+        plots.plot_history(run_dir, run_dir / "p.png")
 
 
 def test_prices_and_averages_are_drawn_as_given():

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from hpc_lstm.clusters import documents, signing
-from hpc_lstm.clusters.rounds import Rounds, Terms, Wanted
-from hpc_lstm.clusters.runner import Errand
+from hpc_lstm.clusters.options import SyncOptions
+from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.runner import Runner
+from hpc_lstm.clusters.steps import Steps
 from hpc_lstm.errors import InputError
 from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table, storage_at
 from hpc_lstm.storage.folder import FolderStore
 
 LOG = logging.getLogger("test")
 LENGTH = 100
+T = TypeVar("T")
 
 
 class Member:
@@ -25,55 +29,55 @@ class Member:
     def __init__(self, folder: Path, name: str) -> None:
         self.store = FolderStore(folder)
         self.store.put_new(f"prices/leases/{name}/000001.000000000", b"{}")
-        self.rounds = Rounds(Terms(cluster=name, expected=2, keep=10), signing.Seal())
+        self.rounds = Rounds(SyncOptions(cluster=name, expected=2, keep=10), signing.Signer())
         self.samples = 0
-        self.do(self.rounds.join(np.zeros(LENGTH, np.float32), {}, "0" * 64)).result()
+        self.start(self.rounds.join(np.zeros(LENGTH, np.float32), {}, "0" * 64)).result()
 
-    def do(self, wanted: Wanted) -> Errand:
-        return Errand(wanted, self.store, "prices/", LOG, 1)
+    def start(self, steps: Steps[T]) -> Runner[T]:
+        return Runner(steps, self.store, "prices/", LOG, 1)
 
-    def meet(self, final: bool = False) -> Errand:
+    def synchronize(self, final: bool = False) -> Runner[RoundUpdate]:
         self.samples += 50
-        weights = self.rounds.standing.base + np.float32(1)
-        return self.do(self.rounds.meet(weights, self.samples, final))
+        weights = self.rounds.state.base + np.float32(1)
+        return self.start(self.rounds.synchronize(weights, self.samples, final))
 
 
 def test_rounds_are_told_and_collected_without_harm(tmp_path: Path) -> None:
     alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
     for _ in range(3):
-        for errand in (alpha.meet(), beta.meet()):
-            errand.result()
+        for runner in (alpha.synchronize(), beta.synchronize()):
+            runner.result()
     storage = storage_at(f"file://{tmp_path}", "")
     told = rounds_table(storage)
     assert "run prices: 3 rounds closed" in told
     assert "round 3: windows of alpha 50, beta 50; 300 so far" in told
     assert "round 4: alpha, beta training" in told
-    waiting = alpha.meet(final=True)
+    waiting = alpha.synchronize(final=True)
     while not any(key.endswith("alpha.json") for key, _ in alpha.store.list("prices/rounds/000004/")):
         pass
     assert "round 4: alpha waiting for beta" in rounds_table(storage, "prices", gc=True)
     kept = {key.split("/")[2] for key, _ in alpha.store.list("prices/payloads/")}
     assert kept == {"000000", "000003", "000004"}, "what is still read stays"
-    beta.meet(final=True).result()
+    beta.synchronize(final=True).result()
     waiting.result()
     assert "finished: alpha, beta" in rounds_table(storage)
     newcomer = Member(tmp_path, "gamma")
-    assert newcomer.rounds.standing.base.tobytes() == alpha.rounds.standing.base.tobytes()
+    assert newcomer.rounds.state.base.tobytes() == alpha.rounds.state.base.tobytes()
 
 
 def test_a_round_that_was_tampered_with_is_told(tmp_path: Path) -> None:
     alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
-    for errand in (alpha.meet(), beta.meet()):
-        errand.result()
-    path = tmp_path / "prices" / documents.merged_key(1)
+    for runner in (alpha.synchronize(), beta.synchronize()):
+        runner.result()
+    path = tmp_path / "prices" / documents.result_key(1)
     path.write_text("{}")
     assert "round 1: is damaged" in rounds_table(storage_at(f"file://{tmp_path}", ""))
 
 
 def test_whatever_lies_there_is_told_as_plain_text(tmp_path: Path) -> None:
     alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
-    for errand in (alpha.meet(), beta.meet()):
-        errand.result()
+    for runner in (alpha.synchronize(), beta.synchronize()):
+        runner.result()
     alpha.store.put_new("prices/leases/\x1b[2J/000001.000000000", b"{}")
     alpha.store.put_new(f"prices/{documents.contribution_key(2, 'gamma')}", bytes(1 << 15))
     alpha.store.put_new("prices/rounds/0000001/merged.json", b"{}")
@@ -89,8 +93,8 @@ def test_whatever_lies_there_is_told_as_plain_text(tmp_path: Path) -> None:
 def test_what_killed_clusters_left_unfinished_is_collected(tmp_path: Path) -> None:
     alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
     for _ in range(2):
-        for errand in (alpha.meet(), beta.meet()):
-            errand.result()
+        for runner in (alpha.synchronize(), beta.synchronize()):
+            runner.result()
     left = [tmp_path / "prices" / "payloads" / number / ".writing-x" for number in ("000001", "000002")]
     for path in left:
         path.write_bytes(b"half a vector")

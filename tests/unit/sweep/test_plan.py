@@ -17,7 +17,7 @@ from hpc_lstm.preprocess.slices import WindowIndex
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings, stores
 from hpc_lstm.sweep.plan import Plan
-from hpc_lstm.training.schedule import plan as calendar
+from hpc_lstm.training.schedule import make_schedule as calendar
 
 SWEEP = """
 [sweep]
@@ -225,7 +225,7 @@ def test_a_given_store_is_passed_over_as_often_as_it_takes(tmp_path: Path) -> No
     plan = planned(tmp_path, more=f'[settings]\n"data.store" = "{made.name}"\n')
     for point in plan.points:
         windows = stores.count_train_windows(point.config.data)
-        pace = calendar(point.config, windows, point.ranks)
+        schedule = calendar(point.config, windows, point.ranks)
         assert point.made is None
-        assert pace.epochs * pace.steps_per_epoch >= point.warmup + point.steps
+        assert schedule.epochs * schedule.steps_per_epoch >= point.warmup + point.steps
         assert point.config.data.store == str(made)

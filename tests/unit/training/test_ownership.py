@@ -1,4 +1,4 @@
-"""Taking a folder for a run, and giving it up again."""
+"""Ownership of a run directory: taken for a run, and left as it was by a failed start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.config import FREE_ON_RESUME, RunConfig, parse
+from hpc_lstm.config import RunConfig, free_on_resume, parse
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
@@ -25,48 +25,48 @@ def everything(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def test_folder_holds_a_run_once_it_is_signed(tmp_path: Path) -> None:
+def test_folder_holds_a_run_once_its_settings_are_written(tmp_path: Path) -> None:
     run = directory.at(tmp_path / "a" / "run")
-    ownership.take_folder(run, settings(), resume=False)
+    ownership.create_folders(run, settings(), resume=False)
     assert run.rank_log(0).parent.is_dir()
     assert run.rank_timing(0).parent.is_dir()
-    ownership.take_folder(run, settings(), resume=False)  # a start that was killed before it signed
-    ownership.sign(run, settings(epochs=3))
-    with pytest.raises(InputError, match=r"already holds a run; go on with it by --resume"):
-        ownership.take_folder(run, settings(), resume=False)
-    ownership.take_folder(run, settings(epochs=9), resume=True)
-    assert run.load_config().train.epochs == 3, "the settings change when the run goes on, not before"
+    ownership.create_folders(run, settings(), resume=False)  # a start that was killed before it wrote them
+    ownership.write_settings(run, settings(epochs=3))
+    with pytest.raises(InputError, match=r"already holds a run; continue it with --resume"):
+        ownership.create_folders(run, settings(), resume=False)
+    ownership.create_folders(run, settings(epochs=9), resume=True)
+    assert run.load_config().train.epochs == 3, "the settings change when the run resumes, not before"
 
 
-def test_given_up_folder_is_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_start_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "user" / "log").mkdir(parents=True)
     (tmp_path / "user" / "notes.txt").write_text("mine")
     before = everything(tmp_path)
     for name in ("new", "a/b/new", "user"):
         run = directory.at(tmp_path / name)
-        made = ownership.take_folder(run, settings(), resume=False)
+        made = ownership.create_folders(run, settings(), resume=False)
         for rank in range(3):
             run.rank_log(rank).write_text("begun")
             run.rank_timing(rank).write_text("begun")
         assert everything(tmp_path) != before
-        ownership.give_up(run, made, 3)
+        ownership.remove_unbegun(run, made, 3)
         assert everything(tmp_path) == before
 
 
-def test_signed_folder_is_not_given_up(tmp_path: Path) -> None:
+def test_a_folder_that_holds_a_run_is_not_removed(tmp_path: Path) -> None:
     run = directory.at(tmp_path / "run")
-    made = ownership.take_folder(run, settings(), resume=False)
+    made = ownership.create_folders(run, settings(), resume=False)
     run.rank_log(0).write_text("log")
-    ownership.sign(run, settings())
+    ownership.write_settings(run, settings())
     before = everything(tmp_path)
-    ownership.give_up(run, made, 1)
+    ownership.remove_unbegun(run, made, 1)
     assert everything(tmp_path) == before
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/run: cannot be made: .*--run-dir"):
-        ownership.take_folder(directory.at(tmp_path / "file" / "run"), settings(), resume=False)
+    with pytest.raises(InputError, match=r"file/run: cannot be created: .*--run-dir"):
+        ownership.create_folders(directory.at(tmp_path / "file" / "run"), settings(), resume=False)
     assert everything(tmp_path) == ["file"]
 
 
@@ -83,12 +83,12 @@ def test_changed_keys_are_named_with_both_values(changed: set[str]) -> None:
     new = RunConfig.model_construct(
         **{s: type(getattr(old, s)).model_construct(**table) for s, table in tables.items()}
     )
-    refused = sorted(changed - FREE_ON_RESUME)
+    refused = sorted(changed - free_on_resume())
     if not refused:
-        ownership.refuse_changes(old, new, "run/config.toml")
+        ownership.refuse_changed_settings(old, new, "run/config.toml")
         return
     with pytest.raises(ConfigError) as caught:
-        ownership.refuse_changes(old, new, "run/config.toml")
+        ownership.refuse_changed_settings(old, new, "run/config.toml")
     message = str(caught.value)
     assert message.startswith("run/config.toml: ")
     for key in KEYS:
@@ -97,32 +97,27 @@ def test_changed_keys_are_named_with_both_values(changed: set[str]) -> None:
         assert (f"{key} (was {was!r}, now 'other {name}')" in message) == (key in refused)
 
 
-def test_checkpoints_lie_under_the_runs_name_where_runs_share_a_store(tmp_path: Path) -> None:
+def test_keys_begin_with_a_name_where_runs_may_share_a_store(tmp_path: Path) -> None:
     run = directory.at(tmp_path / "night")
-    _, prefix = ownership.checkpoints_of(run, settings(), World())
-    assert prefix == "checkpoints/main"
-    storage = {"url": f"file://{tmp_path}/shared"}
-    tables: dict[str, Any] = {"data": {"store": "/m.h5"}, "storage": storage}
-    store, prefix = ownership.checkpoints_of(run, parse(tables, "test"), World())
-    assert prefix == "night/checkpoints/main"
-    _, theirs = ownership.checkpoints_of(
-        run, parse({**tables, "sync": {"cluster": "alpha"}}, "test"), World()
-    )
-    assert theirs == "night/checkpoints/alpha"
-    named = parse({**tables, "sync": {"cluster": "alpha", "run": "prices"}}, "test")
-    assert ownership.checkpoints_of(run, named, World())[1] == "prices/checkpoints/alpha"
-    store.put_new(f"{prefix}/000000001/x", b"data")
-    assert (
-        tmp_path / "shared" / "night" / "checkpoints" / "main" / "000000001" / "x"
-    ).read_bytes() == b"data"
+    tables: dict[str, Any] = {"data": {"store": "/m.h5"}, "storage": {"url": f"file://{tmp_path}/shared"}}
+
+    def prefixes(**sync: str) -> tuple[str, str]:
+        found = ownership.open_run_storage(run, parse({**tables, "sync": sync}, "test"), World())
+        return found.run_prefix, found.checkpoint_prefix
+
+    own = ownership.open_run_storage(run, settings(), World())
+    assert (own.run_prefix, own.checkpoint_prefix) == ("", "checkpoints/main")
+    assert prefixes() == ("night/", "night/checkpoints/main"), "runs that train alone stay apart"
+    assert prefixes(cluster="alpha") == ("_shared/", "_shared/checkpoints/alpha")
+    assert prefixes(cluster="alpha", run="prices") == ("prices/", "prices/checkpoints/alpha")
 
 
 def test_checkpoints_of_a_run_of_the_same_name_are_not_written_over(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "shared")
-    ownership.refuse_checkpoints(store, "night/checkpoints/main", World())
+    ownership.refuse_existing_checkpoints(store, "night/checkpoints/main", World())
     store.put_new("night/checkpoints/main/000000005/rank-00000.00000000.h5", b"half a checkpoint")
-    ownership.refuse_checkpoints(store, "night/checkpoints/main", World())
+    ownership.refuse_existing_checkpoints(store, "night/checkpoints/main", World())
     store.put_new("night/checkpoints/main/000000005/checkpoint.json", b"{}")
-    ownership.refuse_checkpoints(store, "other/checkpoints/main", World())
-    with pytest.raises(InputError, match=r"night/checkpoints/main.*--resume.*--run-dir"):
-        ownership.refuse_checkpoints(store, "night/checkpoints/main", World())
+    ownership.refuse_existing_checkpoints(store, "other/checkpoints/main", World())
+    with pytest.raises(InputError, match=r"night/checkpoints/main.*--resume.*--run-dir.*sync\.run"):
+        ownership.refuse_existing_checkpoints(store, "night/checkpoints/main", World())

@@ -1,4 +1,4 @@
-"""Losses between two meetings."""
+"""The mean loss between two agreements of the ranks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.training.running_mean import LossSum
+from hpc_lstm.training.running_mean import RunningMean
 
 
 class OnDevice:
@@ -22,7 +22,7 @@ class OnDevice:
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.integers(1, 64), st.booleans())))
 def test_sum_is_weighted_by_windows_whenever_it_is_read(steps: list[tuple[float, int, bool]]) -> None:
-    losses = LossSum()
+    losses = RunningMean()
     for loss, samples, read in steps:
         losses.add(loss, samples)
         if read:
@@ -32,7 +32,7 @@ def test_sum_is_weighted_by_windows_whenever_it_is_read(steps: list[tuple[float,
 
 
 def test_the_device_is_waited_for_once_and_only_when_asked() -> None:
-    losses, handle = LossSum(), OnDevice(0.5)
+    losses, handle = RunningMean(), OnDevice(0.5)
     losses.add(handle, 4)
     assert handle.read == 0
     assert losses.loss_sum() == losses.loss_sum() == 2.0
@@ -40,10 +40,10 @@ def test_the_device_is_waited_for_once_and_only_when_asked() -> None:
 
 
 def test_a_stored_state_replaces_everything() -> None:
-    losses = LossSum()
+    losses = RunningMean()
     losses.add(3.0, 8)
-    losses.set(10, 5.0)
+    losses.reset(10, 5.0)
     losses.add(1.0, 2)
     assert (losses.samples, losses.loss_sum()) == (12, 7.0)
-    losses.set(0, 0.0)
+    losses.reset()
     assert (losses.samples, losses.loss_sum()) == (0, 0.0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_lstm.config import parse
-from hpc_lstm.training.schedule import MEETING_STEPS, Pace, Position, plan
+from hpc_lstm.training.schedule import AGREE_STEPS, Progress, Schedule, make_schedule
 
 
 def config(every: Any = 16, checkpoint: Any = 500, epochs: int = 2, batch_size: int = 4) -> Any:
@@ -36,13 +36,13 @@ RUNS = st.fixed_dictionaries(
 WINDOWS, RANKS = st.integers(1, 600), st.integers(1, 5)
 
 
-def walk(pace: Pace, chunks: Any, samples: int = 1) -> list[Position]:
+def walk(schedule: Schedule, chunks: Any, samples: int = 1) -> list[Progress]:
     """Every position where something may be due, taking at most so many steps at once as ``chunks`` says."""
-    at, seen = Position(), []
-    while not pace.done(at):
-        steps = min(chunks(), pace.steps_to_boundary(at))
+    at, seen = Progress(), []
+    while not schedule.is_done(at):
+        steps = min(chunks(), schedule.steps_until_due(at))
         assert steps >= 1
-        at = pace.advance(at, steps, steps * samples)
+        at = schedule.advance(at, steps, steps * samples)
         seen.append(at)
     return seen
 
@@ -51,36 +51,38 @@ def walk(pace: Pace, chunks: Any, samples: int = 1) -> list[Position]:
 def test_nothing_due_is_skipped_however_many_steps_are_taken_at_once(
     run: dict[str, Any], windows: int, ranks: int, data: st.DataObject
 ) -> None:
-    pace = plan(config(**run), windows, ranks)
-    singly = walk(pace, lambda: 1)
+    schedule = make_schedule(config(**run), windows, ranks)
+    singly = walk(schedule, lambda: 1)
     largest = data.draw(st.integers(1, 200))
-    at_once = walk(pace, lambda: largest)
-    for due in (pace.averages, pace.meets, pace.checkpoints, pace.ends_epoch):
+    at_once = walk(schedule, lambda: largest)
+    for due in (schedule.averages_at, schedule.agrees_at, schedule.checkpoints_at, schedule.ends_epoch_at):
         assert [at for at in at_once if due(at)] == [at for at in singly if due(at)]
     assert at_once[-1] == singly[-1]
 
 
 @given(RUNS, WINDOWS, RANKS)
 def test_calendar_is_what_the_settings_say(run: dict[str, Any], windows: int, ranks: int) -> None:
-    pace = plan(config(**run), windows, ranks)
+    schedule = make_schedule(config(**run), windows, ranks)
     taken = ranks * run["batch_size"]
-    walked = walk(pace, lambda: 1, taken)
+    walked = walk(schedule, lambda: 1, taken)
     epoch = -(-windows // taken)
-    assert pace.steps_per_epoch == epoch
+    assert schedule.steps_per_epoch == epoch
     assert [at.step for at in walked] == list(range(1, run["epochs"] * epoch + 1)), "each step once"
     assert windows <= walked[epoch - 1].samples < windows + taken, "an epoch is every window once, rounded up"
     for at in walked:
         end = at.step % epoch == 0
         every, checkpoint = run["every"], run["checkpoint"]
         averages = end if every == "epoch" else bool(every) and (at.step % every == 0 or end)
-        assert pace.averages(at) == averages
-        assert pace.checkpoints(at) == (end if checkpoint == "epoch" else at.step % checkpoint == 0)
-        assert pace.ends_epoch(at) == end
-        assert pace.meets(at) or not (averages or end), "loss and stopping are agreed on wherever ranks meet"
-        assert pace.progress(at) == pytest.approx(at.step / epoch)
-        assert pace.steps_left(at) == len(walked) - at.step
-    meetings = [0, *(at.step for at in walked if pace.meets(at))]
-    assert max(b - a for a, b in pairwise(meetings)) <= MEETING_STEPS
+        assert schedule.averages_at(at) == averages
+        assert schedule.checkpoints_at(at) == (end if checkpoint == "epoch" else at.step % checkpoint == 0)
+        assert schedule.ends_epoch_at(at) == end
+        assert schedule.agrees_at(at) or not (averages or end), (
+            "loss and stopping are agreed on wherever ranks meet"
+        )
+        assert schedule.epochs_done(at) == pytest.approx(at.step / epoch)
+        assert schedule.steps_left(at) == len(walked) - at.step
+    meetings = [0, *(at.step for at in walked if schedule.agrees_at(at))]
+    assert max(b - a for a, b in pairwise(meetings)) <= AGREE_STEPS
     assert meetings[-1] == len(walked)
 
 
@@ -89,30 +91,36 @@ def test_refit_keeps_progress(
     run: dict[str, Any], windows: int, ranks: int, others: int, data: st.DataObject
 ) -> None:
     settings = config(**run)
-    before, after = plan(settings, windows, ranks), plan(settings, windows, others)
-    at = data.draw(st.sampled_from([Position(), *walk(before, lambda: 1)]))
-    found = after.refit(at, before.steps_per_epoch)
+    before, after = make_schedule(settings, windows, ranks), make_schedule(settings, windows, others)
+    at = data.draw(st.sampled_from([Progress(), *walk(before, lambda: 1)]))
+    found = after.rescaled(at, before.steps_per_epoch)
     assert (found.step, found.epoch, found.samples) == (at.step, at.epoch, at.samples)
     assert 0 <= found.step_in_epoch < after.steps_per_epoch
-    lost = before.progress(at) - after.progress(found)
+    lost = before.epochs_done(at) - after.epochs_done(found)
     assert -1e-9 <= lost < 1 / after.steps_per_epoch, "no more than a step is taken again, none is left out"
     if ranks == others:
         assert found == at
     remaining = 0
-    while not after.done(found):
-        steps = after.steps_to_boundary(found)
+    while not after.is_done(found):
+        steps = after.steps_until_due(found)
         found, remaining = after.advance(found, steps, 0), remaining + steps
     assert found.epoch == settings.train.epochs
 
 
 def test_no_average_but_at_the_end() -> None:
-    pace = plan(config(every=0), 400, 2)
-    assert not any(pace.averages(at) for at in walk(pace, lambda: 10**6))
-    assert not pace.averages_at_epoch_end
+    schedule = make_schedule(config(every=0), 400, 2)
+    assert not any(schedule.averages_at(at) for at in walk(schedule, lambda: 10**6))
+    assert not schedule.averages_at_epoch_end
 
 
 def test_nothing_is_due_before_the_first_step() -> None:
-    pace = plan(config(every=1, checkpoint=1), 8, 2)
-    for due in (pace.averages, pace.meets, pace.checkpoints, pace.ends_epoch, pace.done):
-        assert not due(Position())
-    assert pace.steps_left(Position(epoch=5)) == 0
+    schedule = make_schedule(config(every=1, checkpoint=1), 8, 2)
+    for due in (
+        schedule.averages_at,
+        schedule.agrees_at,
+        schedule.checkpoints_at,
+        schedule.ends_epoch_at,
+        schedule.is_done,
+    ):
+        assert not due(Progress())
+    assert schedule.steps_left(Progress(epoch=5)) == 0

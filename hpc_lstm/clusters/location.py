@@ -1,0 +1,40 @@
+"""Where in an object store a run keeps its objects: the name that all of its keys begin with.
+
+Clusters that are given the same ``storage.url`` share one run, whatever their run directories are called; ``sync.run``
+tells several runs at one URL apart. A run that trains alone has its directory's name.
+"""
+
+from __future__ import annotations
+
+from hpc_lstm.clusters.inventory import stored_runs
+from hpc_lstm.config import SyncConfig
+from hpc_lstm.storage.objects import ObjectStore
+
+# Not a name that ``sync.run`` takes, and hardly one of a run directory.
+SHARED_RUN = "_shared"
+
+
+def run_name(store: ObjectStore, sync: SyncConfig, directory: str) -> str:
+    """The run's name in a store that several runs may share.
+
+    Args:
+        directory: name of the run directory.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
+    if sync.run or not sync.cluster:
+        return sync.run or directory
+    return directory if _met_under(store, directory) else SHARED_RUN
+
+
+def _met_under(store: ObjectStore, directory: str) -> bool:
+    """True if clusters met under the run directory's name, as they did up to version 0.1.
+
+    One cluster that waited there alone met nobody: the others, whose directories had other names, waited elsewhere.
+    All clusters of a run see the same here, whether they have taken part so far or not.
+    """
+    return any(
+        run.is_shared and (run.closed_rounds or len(run.clusters) > 1)
+        for run in stored_runs(store, directory)
+    )

@@ -1,0 +1,153 @@
+"""The objects of a run that clusters share: documents and vectors, checked as they are read.
+
+A document counts if it has the form that its kind prescribes and, with a signing key, the signature of its place. A
+vector counts if its bytes have the hash that a document names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from hpc_lstm.clusters import documents
+from hpc_lstm.clusters.documents import Contribution, Document, Payload
+from hpc_lstm.clusters.encoding import Encoding, decode_vector, encode_vector
+from hpc_lstm.clusters.signing import Signer
+from hpc_lstm.clusters.steps import Delete, DiscardUnfinished, Get, List, Log, Put, Steps
+from hpc_lstm.errors import StorageError
+
+D = TypeVar("D", bound=Document)
+
+
+class Repository:
+    """Reads and writes a run's objects.
+
+    Attributes:
+        merged_here: vectors of the last result that this cluster has merged itself, by key: not to be fetched.
+        bytes_put, bytes_got: of vectors, so far.
+    """
+
+    def __init__(self, signer: Signer) -> None:
+        self.merged_here: dict[str, np.ndarray] = {}
+        self.bytes_put = self.bytes_got = 0
+        self._signer = signer
+        self._refused: set[str] = set()
+
+    # -- documents -------------------------------------------------------------------------------------
+
+    def put_document(self, key: str, document: Document) -> Steps[bool]:
+        """Create a document; returns whether it is new."""
+        return (yield from Put(key, documents.encode_document(document, key, self._signer)))
+
+    def find_document(self, kind: type[D], key: str) -> Steps[D | None]:
+        """A document, None if it is missing or not valid, which is logged once."""
+        data = yield from Get(key, kind.max_bytes)
+        if data is None:
+            return None
+        try:
+            return documents.decode_document(kind, data, key, self._signer)
+        except ValueError as error:
+            yield from self._refuse(key, str(error))
+            return None
+
+    def require_valid(self, kind: type[D], key: str) -> Steps[D | None]:
+        """A document that a cluster cannot do without, None if it is missing.
+
+        Raises:
+            StorageError: it is there and not valid.
+        """
+        data = yield from Get(key, kind.max_bytes)
+        if data is None:
+            return None
+        try:
+            return documents.decode_document(kind, data, key, self._signer)
+        except ValueError as error:
+            raise StorageError(
+                f"{key}: {error}; give this run another sync.run, or remove what does not belong to it"
+            ) from None
+
+    def read_contributions(
+        self, number: int, keys: Iterable[str], known: dict[str, Contribution]
+    ) -> Steps[None]:
+        """Add to ``known``, by key, the valid contributions to a round among ``keys`` that it lacks."""
+        prefix = documents.contributions_prefix(number)
+        named = {key for key in keys if key.startswith(prefix) and documents.CONTRIBUTION_KEY.fullmatch(key)}
+        for key in sorted(named - known.keys() - self._refused):
+            one = yield from self.find_document(Contribution, key)
+            if one is not None and documents.contribution_key(one.round, one.cluster) == key:
+                known[key] = one
+
+    def newest_closed_round(self) -> Steps[int]:
+        """Number of the newest closed round, 0 if there is none; a lower bound, since a listing may lag behind."""
+        keys = yield from List(documents.ROUNDS)
+        return max((documents.round_of_result(key) for key in keys), default=0)
+
+    def newest_closed_after(self, number: int) -> Steps[int]:
+        """The same where round ``number`` is known to be closed, by a single read if no other is."""
+        if (yield from Get(documents.result_key(number + 1), documents.RoundResult.max_bytes)) is None:
+            return number
+        return max(number + 1, (yield from self.newest_closed_round()))
+
+    # -- vectors ---------------------------------------------------------------------------------------
+
+    def put_vector(
+        self, number: int, vector: np.ndarray, encoding: Encoding, what: Literal["weights", "change"]
+    ) -> Steps[tuple[Payload, bytes]]:
+        """Put a vector, float32 [P], of a round; returns how a document names it, and its bytes.
+
+        Raises:
+            StorageError: a number in it cannot be encoded.
+        """
+        try:
+            data = encode_vector(vector, encoding)
+        except ValueError as error:
+            raise StorageError(f"round {number}: the weights cannot be published: {error}") from None
+        sha256 = documents.payload_hash(data)
+        self.bytes_put += len(data)
+        yield from Put(documents.payload_key(number, sha256), data)
+        return Payload(sha256=sha256, encoding=encoding, what=what), data
+
+    def get_vector(self, number: int, payload: Payload, length: int) -> Steps[np.ndarray | None]:
+        """A vector of a round, float32 [length], or None if it is missing or damaged.
+
+        A damaged one is deleted: whoever holds it puts it again.
+        """
+        key = documents.payload_key(number, payload.sha256)
+        if key in self.merged_here:
+            return self.merged_here[key]
+        data = yield from Get(key, documents.payload_bytes(payload, length))
+        if data is None:
+            return None
+        self.bytes_got += len(data)
+        if documents.payload_hash(data) == payload.sha256:
+            try:
+                return decode_vector(data, payload.encoding, length)
+            except ValueError as error:
+                yield from self._refuse(key, str(error))
+                return None
+        yield from Log(f"{key}: its bytes do not have the hash that it is named by; deleted, to be put again")
+        yield from Delete(key)
+        return None
+
+    def payload_keys(self, number: int) -> Steps[set[str]]:
+        """Keys of a round's vectors."""
+        return set((yield from List(documents.payloads_prefix(number))))
+
+    def delete_rounds(self, newest: int) -> Steps[None]:
+        """Delete the vectors of and contributions to rounds 1 to ``newest``; their results stay."""
+        keys = yield from List(documents.PAYLOADS)
+        for number in sorted({documents.round_of_payload(key) for key in keys} | {newest}):
+            if 0 < number <= newest:
+                for key in (yield from List(documents.contributions_prefix(number))):
+                    yield from Delete(key)
+                for key in keys:
+                    if documents.round_of_payload(key) == number:
+                        yield from Delete(key)
+                yield from DiscardUnfinished(documents.payloads_prefix(number))
+
+    def _refuse(self, key: str, why: str) -> Steps[None]:
+        if key not in self._refused:
+            self._refused.add(key)
+            yield from Log(f"{key}: refused: {why}")

@@ -1,0 +1,258 @@
+"""Synchronizing the ranks of this cluster with the other clusters of a run.
+
+Rank 0 alone talks to the object store, on a thread, and broadcasts the outcome. Every method is collective unless it
+says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm import config as configuration
+from hpc_lstm.clusters.lease import Lease
+from hpc_lstm.clusters.options import sync_options
+from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.runner import Runner
+from hpc_lstm.clusters.signing import signer_from_environment
+from hpc_lstm.clusters.state import ClusterState
+from hpc_lstm.clusters.steps import Steps
+from hpc_lstm.config import RunConfig
+from hpc_lstm.model.engine import Engine
+from hpc_lstm.parallel.world import World
+from hpc_lstm.storage.objects import ObjectStore
+from hpc_lstm.timing.timeline import Timeline
+
+# How often waiting ranks ask whether the runner is done, or whether one of them was asked to stop.
+FIRST_POLL_S, MAX_POLL_S = 0.005, 0.1
+
+
+class Interrupted(Exception):
+    """Some rank was asked to stop while all were waiting for other clusters."""
+
+
+class ClusterSynchronizer:
+    """One cluster's side of the rounds.
+
+    Args:
+        prefix: of the run's keys in the store, with the slash.
+        engine: whose weights are synchronized.
+
+    Attributes:
+        missing: clusters that had not finished when this one stopped waiting for them.
+        already_finished: an earlier start of this cluster, unknown to the checkpoint, has made its final contribution.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        world: World,
+        config: RunConfig,
+        engine: Engine,
+        log: logging.Logger,
+        timeline: Timeline,
+    ) -> None:
+        self._store, self._prefix, self._world, self._log = store, prefix, world, log
+        self._config, self._timeline, self.engine = config, timeline, engine
+        self.missing, self.already_finished = 0, False
+        self._lease: Lease | None = None  # on rank 0, as the three that follow
+        self._rounds: Rounds | None = None
+        self._runner: Runner[Any] | None = None
+        self._saved_state: ClusterState | None = (
+            None  # for checkpoints, while the runner changes the real one
+        )
+        self._running, self._started_ns = False, 0  # the same on every rank; when the runner was started
+
+    def acquire_lease(self) -> None:
+        """Make sure that no other job trains under this cluster's name.
+
+        Raises:
+            InputError: one does; or the signing key is not valid.
+            StopRequested: rank 0 was asked to stop while it waited for an earlier owner's lease to expire.
+        """
+
+        def acquire() -> None:
+            if self._world.rank == 0:
+                self._signer = signer_from_environment(self._prefix.rstrip("/"))
+                sync = self._config.sync
+                self._lease = Lease(
+                    *(self._store, self._prefix, sync.cluster, sync.lease_s, self._log),
+                    lambda: self._world.stop_requested,
+                )
+
+        self._world.raise_on_all(acquire)
+
+    def join(self, samples: int, state: ClusterState | None, resumed: bool) -> None:
+        """Join the run, for the first time or again, and set the engine's weights to where it stands.
+
+        Args:
+            samples: windows that the cluster has trained on in all.
+            state: of the checkpoint, on rank 0; None at a fresh start.
+            resumed: the engine's weights come from a checkpoint.
+
+        Raises:
+            Interrupted: a rank was asked to stop.
+            InputError: the clusters of the run train something else, or the store refuses.
+        """
+        config, world = self._config, self._world
+        if self._lease is not None:
+            options = sync_options(config.sync, self._lease.number)
+            self._rounds = Rounds(options, self._signer, state)
+        weights = self.engine.parameters()
+        settings = {key: configuration.get(config, key) for key in sorted(configuration.shared_by_clusters())}
+        digest = self.engine.schema.digest()
+        # A checkpoint without a state is of a start that had not joined yet.
+        if world.bcast(state is not None) and resumed:
+            self._start(lambda rounds: rounds.rejoin(weights, samples, settings, digest))
+        else:
+            self._start(lambda rounds: rounds.join(weights, settings, digest))
+        found = self._wait()
+        self._set_weights(found if world.rank == 0 else weights)
+        self._end()
+        self.already_finished = world.bcast(self._rounds is not None and self._rounds.already_finished)
+        self._log_on_first(f"cluster {config.sync.cluster}: joined at round {world.bcast(self.round)}")
+
+    def synchronize(self, samples: int, due: bool) -> None:
+        """Apply the result of a round that has closed, and contribute to the next one if it is due.
+
+        Every rank holds the same weights. With ``sync.overlap`` it returns while the next round is open.
+
+        Raises:
+            Interrupted: a rank was asked to stop; nothing is lost.
+            InputError: another job has taken over this cluster's name, or the store refuses.
+        """
+        self._check_lease()
+        if self._running and self._world.bcast(self._runner is not None and self._runner.done):
+            self._apply_update()
+        if due and not self._running:
+            weights = self.engine.parameters()
+            self._start(lambda rounds: rounds.synchronize(weights, samples), (weights, samples))
+            if not self._config.sync.overlap:
+                self._apply_update()
+
+    def finish(self, samples: int) -> None:
+        """Make the final contribution, and adopt rounds until all clusters have; raises as ``synchronize``."""
+        self._check_lease()
+        if self._running:
+            self._apply_update()
+        if not self.already_finished:
+            weights = self.engine.parameters()
+            self._start(lambda rounds: rounds.synchronize(weights, samples, final=True), (weights, samples))
+            self._apply_update()
+        self._start(lambda rounds: rounds.finish())
+        self.missing = self._apply_update()
+        if self.missing:
+            self._log_on_first(
+                f"{self.missing} of {self._config.sync.expected} clusters had not finished "
+                f"{self._config.sync.deadline_s:g} s after the last round (sync.deadline_s): the model is that of "
+                f"round {self._world.bcast(self.round)}"
+            )
+
+    @property
+    def round(self) -> int:
+        """The newest round that is adopted, on rank 0; 0 on others. Not collective."""
+        return self._state.round if self._rounds is not None else 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold, on rank 0; empty on others. Not collective."""
+        return self._state.state_dict() if self._rounds is not None else {}
+
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` says about the rounds, on rank 0; empty on others. Not collective."""
+        if self._rounds is None:
+            return {}
+        return {
+            "cluster": self._config.sync.cluster,
+            "round": self._state.round,
+            "samples_dropped": self._state.dropped,
+            "bytes_put": self._rounds.bytes_put,
+            "bytes_got": self._rounds.bytes_got,
+            "clusters_missing": self.missing,
+        }
+
+    def close(self) -> None:
+        """Cancel the runner, and release the cluster's name; idempotent, and not collective."""
+        if self._runner is not None:
+            self._runner.cancel()
+        if self._lease is not None:
+            self._lease.release()
+
+    # -- the runner ------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> ClusterState:
+        assert self._rounds is not None
+        return self._rounds.state if self._saved_state is None else self._saved_state
+
+    def _start(
+        self, steps: Callable[[Rounds], Steps[Any]], contribution: tuple[np.ndarray, int] | None = None
+    ) -> None:
+        """Start a method of the protocol on rank 0.
+
+        Args:
+            contribution: the weights and samples that it contributes, if it does.
+        """
+        self._running, self._started_ns = True, self._timeline.now()
+        if self._rounds is not None:
+            # A copy: the runner changes the state on its own thread, while checkpoints are being made.
+            state = self._rounds.state
+            self._saved_state = state.while_contributing(*contribution) if contribution else replace(state)
+            attempts = self._config.storage.max_failures
+            self._runner = Runner(steps(self._rounds), self._store, self._prefix, self._log, attempts)
+
+    def _wait(self) -> Any:
+        """The runner's result, on rank 0; None on others."""
+        world, pause = self._world, FIRST_POLL_S
+        while True:
+            done = self._runner is not None and self._runner.done
+            finished, stop = world.allreduce_sum(np.array([done, world.stop_requested], np.float64))
+            if finished:
+                return world.raise_on_all(lambda: self._runner.result() if self._runner is not None else None)
+            if stop:
+                if self._runner is not None:
+                    self._runner.cancel()
+                raise Interrupted
+            self._check_lease()
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_POLL_S)
+
+    def _apply_update(self) -> int:
+        """Wait for the runner's ``RoundUpdate`` and apply it to the weights of all ranks; returns its ``missing``."""
+        update: RoundUpdate | None = self._wait()
+        weights = self.engine.parameters()
+        self._set_weights(update.apply(weights) if update is not None else weights)
+        if update is not None:
+            self._record(update)
+        self._end()
+        missing: int = self._world.bcast(update.missing if update is not None else 0)
+        return missing
+
+    def _record(self, update: RoundUpdate) -> None:
+        """Write an update into the timeline and the log; on rank 0."""
+        if self._runner is not None:
+            seen = self._timeline.at(self._runner.ended_ns)
+            self._timeline.record_round(update.round, self._started_ns if update.contributed else -1, seen)
+        if not update.missing:
+            self._log.info(
+                "round %d has closed %s this cluster", update.round, "with" if update.counted else "without"
+            )
+
+    def _set_weights(self, weights: np.ndarray) -> None:
+        weights = np.ascontiguousarray(weights, np.float32).copy()
+        self.engine.set_parameters(self._world.bcast_array(weights))
+
+    def _end(self) -> None:
+        self._runner, self._saved_state, self._running = None, None, False
+
+    def _check_lease(self) -> None:
+        self._world.raise_on_all(lambda: self._lease.check() if self._lease is not None else None)
+
+    def _log_on_first(self, text: str) -> None:
+        if self._world.rank == 0:
+            self._log.info("%s", text)

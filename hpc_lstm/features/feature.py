@@ -1,0 +1,74 @@
+"""What a feature is: a causal function of one store column, symbol by symbol."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+
+class Target(Protocol):
+    """What the network forecasts ``horizon`` rows ahead, and the price that follows from it."""
+
+    @property
+    def lookback(self) -> int:
+        """Rows before its own that a value depends on."""
+
+    def compute(self, prices: np.ndarray) -> np.ndarray:
+        """Target values of consecutive rows of one symbol, float64 [n]; NaN for the first ``lookback``."""
+
+    def price(self, value: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Prices, float64 [B], of target values [B], given the last known prices [B]."""
+
+
+@dataclass(frozen=True)
+class Feature(ABC):
+    """One column that a model sees, computed from one column of the store.
+
+    The value of row t depends on rows ``t - lookback`` .. t of its symbol and on nothing else: on fewer where the
+    symbol begins, where a value must exist, too. A slice that is read with ``lookback`` rows before it therefore
+    has the same values, to the bit, as the whole symbol. tests/unit/features/test_registry.py checks it for every
+    kind in the registry.
+
+    A subclass is a frozen dataclass whose further fields are whole numbers from 1, in the order in which settings
+    give them: ``sma(close, 20)``.
+
+    Attributes:
+        kind: its name in settings.
+        positive: whether prices must be above 0.
+        column: name of the store column.
+    """
+
+    kind: ClassVar[str]
+    positive: ClassVar[bool] = False
+
+    column: str
+
+    @property
+    def lookback(self) -> int:
+        """Rows before its own that a value depends on."""
+        return 0
+
+    @abstractmethod
+    def compute(self, prices: np.ndarray) -> np.ndarray:
+        """Values of consecutive rows of one symbol.
+
+        Args:
+            prices: float64 [n], contiguous; finite in training, and above 0 where ``positive``. Not to be changed.
+
+        Returns:
+            float64 [n]. The first row counts as the symbol's first: where it is not, the first ``lookback`` values
+            are not the symbol's, and the caller drops them.
+        """
+
+    def as_target(self, horizon: int) -> Target | None:
+        """The same as a target ``horizon`` rows ahead; None if no price follows from its value."""
+        return None
+
+    @classmethod
+    def usage(cls) -> str:
+        """How settings write it, such as ``sma(NAME, length)``."""
+        numbers = [field.name for field in fields(cls)[1:]]
+        return f"{cls.kind}({', '.join(['NAME', *numbers])})"

@@ -1,0 +1,80 @@
+"""The kinds of features there are, and how settings name them.
+
+To add one: a file with a subclass of ``Feature``, a line here, and a line in docs/features.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import MISSING, fields
+
+from hpc_lstm.errors import ConfigError
+from hpc_lstm.features.ema import ExponentialMovingAverage
+from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.log_returns import LogReturns
+from hpc_lstm.features.sma import SimpleMovingAverage
+from hpc_lstm.features.store_column import StoreColumn
+
+FEATURES: tuple[type[Feature], ...] = (
+    StoreColumn,
+    LogReturns,
+    SimpleMovingAverage,
+    ExponentialMovingAverage,
+)
+
+# Of any use far below this, and safe in the integer arithmetic of arrays.
+LARGEST_NUMBER = 10**6
+_CALL = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)\s*(?:\((.*)\)\s*)?", re.DOTALL)
+
+
+def parse_feature(name: str) -> Feature:
+    """The feature that settings name: ``close``, ``log-returns``, ``sma(close, 20)``.
+
+    A name that is no call of a known kind is that of a store column.
+
+    Raises:
+        ConfigError: wrong arguments of a known kind; the message begins with ``name`` and lacks the key.
+    """
+    kinds = {kind.kind: kind for kind in FEATURES if kind is not StoreColumn}
+    match = _CALL.fullmatch(name)
+    if match is None or match[1] not in kinds:
+        return StoreColumn(name)
+    return _parse_arguments(kinds[match[1]], match[2] or "", name)
+
+
+def unknown_feature(name: str) -> str:
+    """Why ``name`` is no feature, if it looks like a call of one; else an empty text."""
+    match = _CALL.fullmatch(name)
+    if match is None or match[2] is None:
+        return ""
+    known = {kind.kind: kind for kind in FEATURES if kind is not StoreColumn}
+    near = difflib.get_close_matches(match[1].lower(), known, n=1, cutoff=0.5)
+    hint = f'did you mean "{known[near[0]].usage()}"? ' if near else ""
+    return f'there is no feature "{match[1]}"; {hint}there are {usages()}'
+
+
+def usages() -> str:
+    """All kinds, as settings write them."""
+    return ", ".join(kind.usage() for kind in FEATURES)
+
+
+def _parse_arguments(kind: type[Feature], text: str, name: str) -> Feature:
+    column, *numbers = fields(kind)
+    # The column comes first, and may have commas in its own name.
+    column_text, *number_texts = text.rsplit(",", len(numbers))
+    if len(number_texts) < len(numbers) or not (column_text.strip() or column.default is not MISSING):
+        raise ConfigError(f'"{name}": must be written {kind.usage()}, such as "{_example(kind)}"')
+    values = {}
+    for number, value in zip(numbers, map(str.strip, number_texts), strict=True):
+        if not re.fullmatch(r"[0-9]{1,7}", value) or not 1 <= int(value) <= LARGEST_NUMBER:
+            raise ConfigError(
+                f'"{name}": {number.name} must be a whole number from 1 to {LARGEST_NUMBER:,}, got "{value}"; '
+                f'write it such as "{_example(kind)}"'
+            )
+        values[number.name] = int(value)
+    return kind(column_text.strip() or str(column.default), **values)
+
+
+def _example(kind: type[Feature]) -> str:
+    return f"{kind.kind}({', '.join(['close', *('20' for _ in fields(kind)[1:])])})"

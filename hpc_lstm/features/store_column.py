@@ -1,0 +1,33 @@
+"""``NAME``: a column of the store as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpc_lstm.features.feature import Feature, Target
+
+
+@dataclass(frozen=True)
+class StoreColumn(Feature):
+    """The column itself, as a feature and as a target."""
+
+    kind = "NAME"
+
+    def compute(self, prices: np.ndarray) -> np.ndarray:
+        """The prices; NaN stays NaN."""
+        return prices
+
+    def as_target(self, horizon: int) -> Target | None:
+        """Itself: the forecast is a price."""
+        return self
+
+    def price(self, value: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """The target value."""
+        return value
+
+    @classmethod
+    def usage(cls) -> str:
+        """The bare name."""
+        return cls.kind

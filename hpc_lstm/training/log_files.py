@@ -1,0 +1,63 @@
+"""A log file for each rank; rank 0's lines go to stdout as well."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+from hpc_lstm.parallel.world import World
+from hpc_lstm.runs.directory import RunDirectory
+
+LOGGER = "hpc_lstm"
+
+
+def open_log(run: RunDirectory, world: World) -> logging.Logger:
+    """This rank's log: its file, and on rank 0 stdout as well."""
+    logger = logging.getLogger(LOGGER)
+    close_log()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    path = run.rank_log(world.rank)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = _LogFile(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(to_file)
+    if world.rank == 0:
+        to_stdout = _Stdout()
+        to_stdout.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(to_stdout)
+    return logger
+
+
+def close_log() -> None:
+    """Close this rank's log; idempotent."""
+    logger = logging.getLogger(LOGGER)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    # Without a handler, what a cancelled thread still logs would go to stderr.
+    logger.addHandler(logging.NullHandler())
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that loses lines when the disk is full: whatever needs the disk reports that itself, in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class _Stdout(logging.Handler):
+    """Prints to the current stdout: while a progress bar is shown, that is above the bar.
+
+    A run continues when nobody reads its output any more.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            print(self.format(record), flush=True)

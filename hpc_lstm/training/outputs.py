@@ -1,0 +1,105 @@
+"""What a run writes while it trains: checkpoints, history, and progress on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from hpc_lstm.checkpoint.writer import CheckpointWriter
+from hpc_lstm.runs.history import History
+from hpc_lstm.timing.clocks import compare_clocks
+from hpc_lstm.training.progress_bar import ProgressBar, Throughput
+from hpc_lstm.training.schedule import Progress
+from hpc_lstm.training.setup import Run
+from hpc_lstm.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run writes to, opened where it starts or resumes."""
+
+    checkpoints: CheckpointWriter
+    history: History
+    progress_bar: ProgressBar
+    throughput: Throughput
+
+
+@contextmanager
+def open_outputs(run: Run, state: TrainState) -> Iterator[Outputs]:
+    """Open a run's outputs at the step that ``state`` starts from."""
+    config, first = run.config, run.world.rank == 0
+    step = state.progress.step
+    with ExitStack() as parts:
+        checkpoints = CheckpointWriter(
+            run.storage.store,
+            run.storage.checkpoint_prefix,
+            run.world,
+            config.checkpoint,
+            config.storage,
+            run.log,
+            config=config,
+            schema_digest=run.engine.schema.digest(),
+            present=step if state.resumed else None,
+        )
+        parts.callback(checkpoints.close)
+        history = History(run.directory, first, step)
+        parts.callback(history.close)
+        total = step + run.schedule.steps_left(state.progress)
+        progress_bar = ProgressBar(first, total, config.train.log_every_s, run.log)
+        parts.callback(progress_bar.close)
+        yield Outputs(checkpoints, history, progress_bar, Throughput(state.progress.samples))
+
+
+def report_progress(
+    outputs: Outputs,
+    progress: Progress,
+    *,
+    epochs: float,
+    loss: float,
+    learning_rate: float,
+    elapsed_s: float,
+) -> None:
+    """Put the state of the run into its history and on the screen.
+
+    Args:
+        epochs: epochs done, with their fraction.
+        loss: mean loss of all ranks since they last agreed.
+        learning_rate: of the next step.
+        elapsed_s: since the program started.
+    """
+    speed = outputs.throughput.samples_per_second
+    outputs.history.train(
+        step=progress.step,
+        epoch=epochs,
+        loss=loss,
+        learning_rate=learning_rate,
+        samples_per_second=speed,
+        elapsed_s=elapsed_s,
+    )
+    outputs.progress_bar.update(progress.step, epochs, loss, speed)
+
+
+def save_checkpoint(run: Run, state: TrainState, outputs: Outputs, *, wait: bool) -> None:
+    """Write the state of all ranks; collective.
+
+    Args:
+        wait: return when the checkpoint is complete: the run ends after it.
+
+    Raises:
+        CheckpointError: on all ranks: checkpoints cannot be written.
+    """
+    if wait:
+        with run.timeline.span("wait"):
+            compare_clocks(run.world, run.timeline)
+    with run.timeline.span("checkpoint"):
+        outputs.history.flush()
+        run.timeline.flush()
+        outputs.checkpoints.save(
+            state.state_dict(run),
+            step=state.progress.step,
+            epoch=state.progress.epoch,
+            samples=state.progress.samples,
+            validation=state.early_stopping.last,
+            wait=wait,
+        )

@@ -1,0 +1,78 @@
+"""The end of a run: its last checkpoint, the model that it ends with, and what that model is worth."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.errors import CheckpointError
+from hpc_lstm.evaluation.comparison_table import comparison_table
+from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.files import write_text
+from hpc_lstm.training import cluster_sync
+from hpc_lstm.training.outputs import Outputs, save_checkpoint
+from hpc_lstm.training.setup import Run
+from hpc_lstm.training.state import TrainState
+
+
+def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
+    """Write the last checkpoint, then the model, its scaling and its metrics; collective.
+
+    Raises:
+        StopRequested: a signal came while waiting for other clusters.
+        CheckpointError: the checkpoint could not be written; the results are written all the same.
+    """
+    if run.clusters is not None:
+        cluster_sync.finish(run, state, outputs)
+    unsaved: CheckpointError | None = None
+    try:
+        save_checkpoint(run, state, outputs, wait=True)
+    except CheckpointError as error:
+        unsaved = error
+    with run.timeline.span("evaluate"):
+        run.data.train.close()
+        run.engine.set_parameters(final_weights(run, state))
+        metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
+    if run.world.rank == 0:
+        run.engine.save(run.directory.model)
+        run.data.scaler.save(run.directory.scaler)
+        # The metrics come last: their presence says that the run is complete.
+        metrics |= run_facts(run, state, outputs)
+        write_text(run.directory.metrics, json.dumps(metrics, indent=2) + "\n")
+        run.log.info("%s", comparison_table(metrics))
+        run.log.info("results in %s", run.directory.path)
+    if unsaved is not None:
+        raise unsaved
+
+
+def final_weights(run: Run, state: TrainState) -> np.ndarray:
+    """The weights that a run ends with, float32 [P]; collective.
+
+    Those of the best validation loss if ``train.restore_best`` asks for them and there are any, otherwise the last
+    ones, averaged over the ranks. Clusters all end with the weights of their last round.
+    """
+    if run.clusters is not None:
+        return run.engine.parameters()
+    if run.config.train.restore_best and len(state.early_stopping.weights):
+        return state.early_stopping.weights
+    weights = run.engine.parameters()
+    return weights if run.schedule.averages_at_epoch_end else run.averager.mean_of(weights)
+
+
+def run_facts(run: Run, state: TrainState, outputs: Outputs) -> dict[str, Any]:
+    """What ``metrics.json`` says about the run itself."""
+    speed, best = outputs.throughput.samples_per_second, state.early_stopping
+    rounds = {"sync": run.clusters.metrics()} if run.clusters is not None else {}
+    return rounds | {
+        "samples_per_second": speed if math.isfinite(speed) else None,
+        "ranks": run.world.size,
+        "backend": run.placement.backend.name,
+        "engine": run.engine.name,
+        "steps": state.progress.step,
+        "epochs": run.schedule.epochs_done(state.progress),
+        "best_step": best.step or None,
+        "best_validation_loss": best.loss if best.step else None,
+    }

@@ -1,0 +1,110 @@
+"""The parts of a run that stay the same while it trains, opened in order and closed in reverse."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
+from hpc_lstm.config import RunConfig
+from hpc_lstm.market.staging import staged
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.model.engine import Engine
+from hpc_lstm.parallel.averaging import Averager
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.timing.timeline import Timeline
+from hpc_lstm.training import log as messages
+from hpc_lstm.training.log_files import close_log, open_log
+from hpc_lstm.training.ownership import RunStorage, open_run_storage
+from hpc_lstm.training.placement import Placement, resolve_placement
+from hpc_lstm.training.schedule import Schedule, make_schedule
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of one rank's run. What changes while it trains is ``state.TrainState``.
+
+    Attributes:
+        placement: GPU, threads, backend, engine and transport.
+        data: this rank's windows, and the scaling of all ranks.
+        storage: where checkpoints, and the rounds of clusters, are kept.
+        clusters: synchronizes with other clusters; None where this one trains alone.
+    """
+
+    config: RunConfig
+    directory: RunDirectory
+    world: World
+    timeline: Timeline
+    log: logging.Logger
+    placement: Placement
+    store: MarketStore
+    data: prepare.Prepared
+    schedule: Schedule
+    averager: Averager
+    storage: RunStorage
+    clusters: ClusterSynchronizer | None
+
+    @property
+    def engine(self) -> Engine:
+        """Trains this rank's copy of the network."""
+        return self.placement.engine
+
+
+@contextmanager
+def recorded(directory: RunDirectory, world: World) -> Iterator[tuple[Timeline, logging.Logger]]:
+    """This rank's timeline and log around a run."""
+    timeline = Timeline(directory.rank_timing(world.rank), world.rank, world.size, world.node)
+    log = open_log(directory, world)
+    try:
+        yield timeline, log
+    finally:
+        timeline.close()
+        close_log()
+
+
+@contextmanager
+def set_up(
+    config: RunConfig, directory: RunDirectory, world: World, timeline: Timeline, log: logging.Logger
+) -> Iterator[Run]:
+    """Open the data and everything that trains on it; collective.
+
+    Raises:
+        InputError: settings, market store or storage are wrong, or what they ask for is not available.
+    """
+    with ExitStack() as parts:
+        storage = open_run_storage(directory, config, world)
+        with timeline.span("load"):
+            path = staged(config.data.store, world)
+            store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
+        placement = resolve_placement(config, world)
+        with timeline.span("load"):
+            data = prepare.prepare(store, config.data, world, placement.backend)
+            parts.callback(data.close)
+        averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
+        averager.warm_up(placement.engine)
+        clusters = None
+        if config.sync.cluster:
+            clusters = ClusterSynchronizer(
+                storage.store, storage.run_prefix, world, config, placement.engine, log, timeline
+            )
+            parts.callback(clusters.close)
+        run = Run(
+            config=config,
+            directory=directory,
+            world=world,
+            timeline=timeline,
+            log=log,
+            placement=placement,
+            store=store,
+            data=data,
+            schedule=make_schedule(config, data.index.total("train"), world.size),
+            averager=averager,
+            storage=storage,
+            clusters=clusters,
+        )
+        messages.log_setup(log, config, world, placement, data, run.schedule, store_copy=str(store.path))
+        yield run

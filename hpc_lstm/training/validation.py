@@ -1,0 +1,40 @@
+"""Validation after an epoch: the model of all ranks on all validation windows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpc_lstm.training.outputs import Outputs
+from hpc_lstm.training.setup import Run
+from hpc_lstm.training.state import TrainState
+
+# Windows that are forecast in one call.
+BATCH_SIZE = 1024
+
+
+def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
+    """Measure the mean of all ranks' weights on the validation windows, and keep it if it is the best; collective."""
+    total = run.data.index.total("validation")
+    if not total:
+        return
+    with run.timeline.span("evaluate"):
+        own = run.engine.parameters()
+        # Ranks that never average hold different weights: what they would end with is measured.
+        weights = own if run.schedule.averages_at_epoch_end else run.averager.mean_of(own)
+        run.engine.set_parameters(weights)
+        loss = _squared_error(run) / total
+        run.engine.set_parameters(own)
+    progress = state.progress
+    best = state.early_stopping.update(loss, progress.step, weights)
+    outputs.history.validation(step=progress.step, epoch=progress.epoch, loss=loss, best=best)
+    run.log.info("epoch %d  validation loss %.6g%s", progress.epoch, loss, "  best so far" if best else "")
+
+
+def _squared_error(run: Run) -> float:
+    """The sum of squared errors on all ranks' validation windows, in scaled units."""
+    windows = run.data.validation
+    error = 0.0
+    for start in range(0, len(windows), BATCH_SIZE):
+        inputs, targets = windows.batch(np.arange(start, min(start + BATCH_SIZE, len(windows))))
+        error += windows.squared_error(run.engine.predict(inputs), targets)
+    return float(run.world.allreduce_sum(np.array([error]))[0])

@@ -1,0 +1,82 @@
+"""A log file for each rank, and rank 0's lines on stdout."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpc_lstm.parallel.world import World
+from hpc_lstm.runs import directory
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.training.log_files import close_log, open_log
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
+    yield directory.at(tmp_path)
+    close_log()
+
+
+def test_rank_0_says_it_too_and_the_others_write(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank in (0, 1):
+        open_log(run, World(rank=rank, size=2)).info("rank %d speaks", rank)
+    close_log()
+    assert capsys.readouterr().out == "rank 0 speaks\n"
+    for rank in (0, 1):
+        (line,) = run.rank_log(rank).read_text().splitlines()
+        assert line.endswith(f"INFO rank {rank} speaks")
+
+
+def test_a_restart_appends(run: RunDirectory) -> None:
+    for word in ("first", "second"):
+        open_log(run, World()).info(word)
+    close_log()
+    assert [line.split()[-1] for line in run.rank_log(0).read_text().splitlines()] == ["first", "second"]
+
+
+def test_closed_log_is_closed(run: RunDirectory) -> None:
+    log = open_log(run, World())
+    handlers = list(log.handlers)
+    close_log()
+    close_log()
+    assert not set(handlers) & set(log.handlers)
+
+
+def test_full_disk_under_the_log_stops_nothing(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    run.rank_log(1).parent.mkdir()
+    run.rank_log(1).symlink_to("/dev/full")
+    open_log(run, World(rank=1, size=2)).warning("lost")
+    close_log()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_reader_that_has_gone_stops_nothing(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    open_log(run, World()).info("unheard")
+    close_log()
+    assert "unheard" in run.rank_log(0).read_text()
+
+
+def test_faults_in_a_message_are_not_hidden(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    log = open_log(run, World(rank=1, size=2))
+    log.info("%d", "no number")
+    assert "not all arguments" in (said := capsys.readouterr().err) or "TypeError" in said
+
+
+def test_what_a_thread_says_after_the_end_is_not_on_stderr(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = open_log(run, World())
+    close_log()
+    log.warning("the cluster's lease could not be renewed")
+    assert capsys.readouterr() == ("", "")
