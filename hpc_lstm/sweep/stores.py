@@ -16,7 +16,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Universe:
+class SyntheticStore:
     """A made market store: ``symbols`` of ``days`` rows each."""
 
     symbols: int
@@ -38,12 +38,12 @@ class Universe:
         return path
 
 
-def least_days(data: DataConfig) -> int:
+def min_days(data: DataConfig) -> int:
     """Rows with which a symbol has a train window, split as ``SPLIT``."""
     return data.window + data.horizon - 1 + int(np.ceil(1 / TRAIN_SHARE))
 
 
-def universe_of(windows: int, data: DataConfig, most_days: int) -> Universe:
+def smallest_store(windows: int, data: DataConfig, most_days: int) -> SyntheticStore:
     """The smallest universe with at least ``windows`` train windows, split as ``SPLIT``.
 
     Args:
@@ -55,10 +55,10 @@ def universe_of(windows: int, data: DataConfig, most_days: int) -> Universe:
     symbols = -(-windows // most)
     train = -(-windows // symbols)
     total = int(np.ceil(train / TRAIN_SHARE))
-    return Universe(symbols, total + lost)
+    return SyntheticStore(symbols, total + lost)
 
 
-def train_windows(data: DataConfig) -> int:
+def count_train_windows(data: DataConfig) -> int:
     """Train windows, of all ranks together, in a given store.
 
     Raises:
