@@ -38,7 +38,7 @@ def cli(debug: bool) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) -> None:
     """Fetch daily prices of SYMBOLS from Yahoo into a market store; a repeated call resumes."""
-    from hpc_lstm.market.yahoo import fetch as fetch_prices
+    from hpc_lstm.market.yahoo import fetch_prices
 
     click.echo(fetch_prices(list(symbols), start, end, output).table())
 
@@ -48,9 +48,9 @@ def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) ->
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def import_(files: tuple[str, ...], output: str) -> None:
     """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
-    from hpc_lstm.market.csv_files import import_csv
+    from hpc_lstm.market.importing import import_prices
 
-    click.echo(import_csv(list(files), output).table())
+    click.echo(import_prices(list(files), output).table())
 
 
 @cli.command()
