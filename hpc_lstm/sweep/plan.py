@@ -16,11 +16,8 @@ import numpy as np
 from hpc_lstm import config as configuration
 from hpc_lstm.config import AGREE_STEPS, RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
-<<<<<<< HEAD
 from hpc_lstm.storage.stores import check_storage_config
-=======
 from hpc_lstm.sweep import stores
->>>>>>> h-sweep
 from hpc_lstm.sweep.settings import SweepConfig
 from hpc_lstm.sweep.stores import SyntheticStore
 
