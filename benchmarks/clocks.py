@@ -1,9 +1,9 @@
-"""What does comparing the ranks' clocks cost, and how small is the error?
+"""How long does comparing the ranks' clocks take, and how small is the error?
 
     python benchmarks/clocks.py [--ranks 2 4 8] [--repeats R]
 
-Starts ranks with ``mpiexec``, as many as told, also more than the machine has cores, and compares their clocks
-``repeats`` times. The time is the slowest rank's from a barrier on, the error the largest that any rank states.
+Starts ranks with ``mpiexec``, possibly more than the machine has cores, and compares their clocks ``repeats`` times.
+The time is the slowest rank's, measured from a barrier; the error is the largest that any rank states.
 Results go to ``results/clocks.json``.
 """
 
@@ -22,19 +22,21 @@ from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 
 def compare_here(repeats: int) -> None:
-    """On every rank: compare, and let rank 0 print seconds and errors in ns."""
+    """On every rank: compare clocks; rank 0 prints the seconds and the error in ns."""
     from hpc_lstm.parallel.world import connect
-    from hpc_lstm.timing.clocks import compare
+    from hpc_lstm.timing.clocks import compare_clocks
     from hpc_lstm.timing.timeline import Timeline
 
     world, timeline = connect(), Timeline()
     for _ in range(repeats):
         world.barrier()
         began = time.perf_counter()
-        error = compare(world, timeline).error_ns
-        told = world.allgather((time.perf_counter() - began, error))
+        error = compare_clocks(world, timeline).error_ns
+        results = world.allgather((time.perf_counter() - began, error))
         if world.rank == 0:
-            print(json.dumps([max(took for took, _ in told), max(error for _, error in told)]), flush=True)
+            print(
+                json.dumps([max(took for took, _ in results), max(error for _, error in results)]), flush=True
+            )
 
 
 def main() -> None:

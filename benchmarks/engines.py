@@ -60,14 +60,14 @@ class EngineRunner:
         from hpc_lstm.model.engines import registry as engine
 
         self._batch = batch
-        self._engine = engine.create(settings(units, batch, self._name), threads=self._threads)
+        self._engine = engine.create_engine(settings(units, batch, self._name), threads=self._threads)
 
     def run(self, steps: int) -> float:
         from hpc_lstm.preprocess import host
-        from hpc_lstm.preprocess.sampler import TrainOrder
+        from hpc_lstm.preprocess.sampler import ShuffledSampler
 
         rows, targets = data(self._batch, steps)
-        order = TrainOrder(len(targets), self._batch, seed=0)
+        order = ShuffledSampler(len(targets), self._batch, seed=0)
         begin = time.perf_counter()
         losses = []
         for first in range(0, steps, self._engine.steps_per_call):
@@ -83,7 +83,7 @@ class FitRunner:
     def __init__(self, threads: int, variant: str) -> None:
         from hpc_lstm.model.engines import tensorflow_runtime
 
-        tensorflow_runtime.start(threads if variant == "engine" else 0)
+        tensorflow_runtime.start_tensorflow(threads if variant == "engine" else 0)
 
     def prepare(self, units: int, batch: int, option: int) -> None:
         import keras
@@ -91,7 +91,7 @@ class FitRunner:
         from hpc_lstm.model import network
 
         self._batch = batch
-        self._model = network.build(settings(units, batch).model, WINDOW, FEATURES, seed=0)
+        self._model = network.build_network(settings(units, batch).model, WINDOW, FEATURES, seed=0)
         self._model.compile(keras.optimizers.Adam(), "mse", jit_compile=False, steps_per_execution=option)
 
     def run(self, steps: int) -> float:

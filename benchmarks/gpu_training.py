@@ -30,7 +30,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess import backends, prepare
 
 WINDOW = 60
 COLUMNS = ["open", "high", "low", "close", "volume"]
@@ -61,11 +61,11 @@ class Ours:
 
     def __init__(self, config: configuration.RunConfig, store: MarketStore, backend: Any) -> None:
         from hpc_lstm.model.engines import registry as engine
-        from hpc_lstm.preprocess.sampler import TrainOrder
+        from hpc_lstm.preprocess.sampler import ShuffledSampler
 
         self.data = prepare.prepare(store, config.data, World(), backend)
-        self.engine = engine.create(config)
-        self.order = TrainOrder(len(self.data.train), config.train.batch_size, 0)
+        self.engine = engine.create_engine(config)
+        self.order = ShuffledSampler(len(self.data.train), config.train.batch_size, 0)
         self.preprocess_s = 0.0
 
     def run(self, steps: int) -> float:
@@ -89,7 +89,7 @@ def loop(tf: Any, config: configuration.RunConfig, inputs: Any, targets: Any) ->
 
     from hpc_lstm.model import network
 
-    model = network.build(config.model, WINDOW, len(COLUMNS), seed=0)
+    model = network.build_network(config.model, WINDOW, len(COLUMNS), seed=0)
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
     batch = config.train.batch_size
@@ -121,7 +121,7 @@ def fit(
 
     from hpc_lstm.model import network
 
-    model = network.build(config.model, WINDOW, len(COLUMNS), seed=0)
+    model = network.build_network(config.model, WINDOW, len(COLUMNS), seed=0)
     model.compile(keras.optimizers.Adam(), "mse", steps_per_execution=together, jit_compile=False)
     batch = config.train.batch_size
 
@@ -141,15 +141,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     options = parser.parse_args()
     world = World()
-    own_gpu = gpu.claim(world)
+    own_gpu = gpu.assign_gpu(world)
     from hpc_lstm.model.engines import tensorflow_runtime
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "market.h5"
         write_store(path)
         config, store = settings(path, options), MarketStore(path)
-        ours = {name: Ours(config, store, prepare.backend(name)) for name in ("cuda", "host")}
-        tf = tensorflow_runtime.start()
+        ours = {name: Ours(config, store, backends.create_backend(name)) for name in ("cuda", "host")}
+        tf = tensorflow_runtime.start_tensorflow()
         inputs, targets = ours["host"].data.train.batch(np.arange(options.steps * options.batch))
         runs: dict[str, Callable[[int], float]] = {name: one.run for name, one in ours.items()}
         runs["loop"] = loop(tf, config, tf.constant(inputs), tf.constant(targets))

@@ -1,12 +1,13 @@
-"""How fast are the kernels, beside a copy, PyTorch, CuPy and their own first versions? On this machine's GPU.
+"""How fast are the kernels on this machine's GPU, compared with a copy, PyTorch, CuPy and their own first versions?
 
     python benchmarks/kernels.py [--rows 67108864] [--quick]
 
-Each side runs in its best settings, on the same memory (handed over by DLPack): PyTorch both eagerly and compiled,
-CuPy with fused kernels; the better of each counts. Times are those of the GPU: ``REPEATS`` launches are captured
-into a graph where the library allows it, the graph is replayed, and the median of ``ROUNDS`` replays is taken, the
-sides in turn. Bandwidth counts every byte that has to move once. Large inputs exceed the cache by far; windows are
-taken at random from all rows, other ones at each launch. PyTorch and CuPy are left out where they are not installed.
+Each implementation runs in its best configuration on the same memory (shared by DLPack): PyTorch both eager and
+compiled, CuPy with fused kernels; the better of each counts. Times are measured on the GPU: ``REPEATS`` launches are
+captured into a graph where the library supports it, and the median of ``ROUNDS`` replays is reported, the
+implementations in turn. Bandwidth counts every byte that has to be transferred once. Large inputs exceed the cache by
+far; windows are drawn at random from all rows, different ones at each launch. PyTorch and CuPy are skipped where they
+are not installed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from machine import describe, write_results
 
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import THREADS, DeviceArray
-from hpc_lstm.preprocess.cuda import CHUNK, Cuda, Resident
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
+from hpc_lstm.preprocess.cuda_kernels import CHUNK, Resident
 
 COLUMNS, WINDOW, FEATURES, BATCH = 8, 60, 5, 8192
 REPEATS, ROUNDS = 10, 15
@@ -35,7 +37,7 @@ Side = Callable[[], None]
 class Graphs:
     """CUDA graphs of PyCUDA launches, which PyCUDA itself does not offer, through the driver."""
 
-    def __init__(self, cuda: Cuda) -> None:
+    def __init__(self, cuda: CudaBackend) -> None:
         self._cuda = cuda
         self._driver = ctypes.CDLL("libcuda.so.1")
 
@@ -79,7 +81,7 @@ class Bench:
     """Everything that is timed on one GPU."""
 
     def __init__(self, rows: int, rounds: int) -> None:
-        self.cuda = Cuda()
+        self.cuda = CudaBackend()
         self.device = self.cuda.device
         self.graphs = Graphs(self.cuda)
         self.rows_count, self.rounds = rows, rounds
@@ -92,7 +94,7 @@ class Bench:
             import pycuda.driver
 
             self.driver = pycuda.driver
-            code = compiler.cubin_of(
+            code = compiler.compile_kernels(
                 Path(__file__).with_name("simple_kernels.cu"), {}, self.device.architecture
             )
             self.simple = pycuda.driver.module_from_buffer(code)
@@ -187,10 +189,10 @@ class Bench:
 
     def fit(self, segments: int) -> dict[str, float]:
         cuda, offsets = self.cuda, self.segments(segments)
-        edges = self.device.filled(offsets)
-        begin, end = edges.first(segments), self.device.filled(offsets[1:])
+        edges = self.device.to_device(offsets)
+        begin, end = edges.view((segments,)), self.device.to_device(offsets[1:])
         low, high = (
-            self.device.filled(np.full((segments, COLUMNS), sign * np.inf, np.float32)) for sign in (1, -1)
+            self.device.to_device(np.full((segments, COLUMNS), sign * np.inf, np.float32)) for sign in (1, -1)
         )
         simple = self.simple.get_function("fit")
         sides: dict[str, Side] = {
@@ -213,14 +215,14 @@ class Bench:
 
     def transform(self, segments: int) -> dict[str, float]:
         cuda, offsets = self.cuda, self.segments(segments)
-        edges = self.device.filled(offsets)
+        edges = self.device.to_device(offsets)
         scale = self.rng.normal(size=(segments, COLUMNS))
         shift = self.rng.normal(size=(segments, COLUMNS))
-        by, plus = self.device.filled(scale), self.device.filled(shift)
+        by, plus = self.device.to_device(scale), self.device.to_device(shift)
         simple = self.simple.get_function("transform")
         total = self.rows_count * COLUMNS
         sides: dict[str, Side] = {
-            "ours": lambda: cuda.launch_map("transform", self.rows, edges, by, plus, self.out),
+            "ours": lambda: cuda.launch_transform(self.rows, edges, by, plus, self.out),
             "first version": lambda: self.device.launch(
                 simple,
                 -(-total // THREADS),
@@ -255,8 +257,8 @@ class Bench:
     def errors(self, segments: int) -> dict[str, float]:
         cuda = self.cuda
         total = self.rows_count * COLUMNS
-        offsets = self.device.filled(self.segments(segments) * COLUMNS)
-        forecast, actual = self.rows.reshaped((total,)), self.other.reshaped((total,))
+        offsets = self.device.to_device(self.segments(segments) * COLUMNS)
+        forecast, actual = self.rows.view((total,)), self.other.view((total,))
         slots = self.device.empty((-(-total // CHUNK) + segments, 3), np.float64)
         arrived = self.device.zeros((segments,), np.uint32)
         results = self.device.zeros((3, segments), np.float64)
@@ -297,18 +299,17 @@ class Bench:
         counts = np.maximum(1, lengths - WINDOW)
         counts[-1] = max(1, counts[-1] - max(0, int((counts + WINDOW).sum()) - count))
         windows = int(counts.sum())
-        rows = self.rows.reshaped((count, columns))
-        rows.dtype = np.dtype(dtype)
+        rows = self.rows.view((count, columns), dtype)
         made = Resident(
             rows,
-            self.device.filled(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
-            self.device.filled(self.rng.normal(size=(segments, columns))),
-            self.device.filled(self.rng.normal(size=(segments, columns))),
+            self.device.to_device(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
+            self.device.to_device(self.rng.normal(size=(segments, columns))),
+            self.device.to_device(self.rng.normal(size=(segments, columns))),
             WINDOW,
             WINDOW,
         )
         chosen = [self.rng.integers(0, windows, BATCH) for _ in range(REPEATS)]
-        on_device = [self.device.filled(numbers) for numbers in chosen]
+        on_device = [self.device.to_device(numbers) for numbers in chosen]
         keys = self.cuda.keys(0, 0, range(2))
         inputs = self.device.empty((BATCH, WINDOW, FEATURES), np.float32)
         targets = self.device.empty((BATCH,), np.float32)

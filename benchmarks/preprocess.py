@@ -25,6 +25,7 @@ from sklearn.preprocessing import MinMaxScaler
 from hpc_lstm.config import DataConfig
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import host, prepare, scaler
+from hpc_lstm.preprocess.host_backend import HostBackend
 
 BATCH = 256
 
@@ -76,7 +77,7 @@ def one_rank(ranks: int) -> dict[str, Any]:
     share = World(rank=0, size=ranks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.perf_counter()
-    prepared = prepare.prepare(store, data, share, host)
+    prepared = prepare.prepare(store, data, share, HostBackend())
     seconds = time.perf_counter() - begin
     return {
         "ranks": ranks,

@@ -42,8 +42,8 @@ from hpc_lstm.config import StorageConfig
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
 from hpc_lstm.storage.stores import open_store
@@ -75,8 +75,8 @@ class Cluster:
             },
             "benchmark",
         )
-        self.data = prepare.prepare(MarketStore(store), config.data, World(), prepare.backend("host"))
-        self.engine = engine.create(config, rank=number, threads=2)
+        self.data = prepare.prepare(MarketStore(store), config.data, World(), backends.create_backend("host"))
+        self.engine = engine.create_engine(config, rank=number, threads=2)
         self.fresh = (self.engine.parameters(), self.engine.moments(), self.engine.state())
         self.restart()
 
@@ -84,7 +84,7 @@ class Cluster:
         self.engine.set_parameters(self.fresh[0])
         self.engine.set_moments(self.fresh[1])
         self.engine.set_state(self.fresh[2])
-        self.order = TrainOrder(len(self.data.train), BATCH, 0)
+        self.order = ShuffledSampler(len(self.data.train), BATCH, 0)
 
     def train(self, steps: int) -> None:
         while steps:

@@ -2,10 +2,10 @@
 
     python benchmarks/timing.py [--repeats 5]
 
-Writes benchmarks/results/timing.json: the time of one span (recorded, and merged beyond the detailed ones),
-and the share of wall that the timeline takes in a loop like training: steps of 1 ms, 4 spans a step, a flush
-every second. The share is CPU time of the spans and flushes alone, less that of reading the CPU clock, over
-the wall time of the loop, so that the noise of other programs does not enter. Goal: below 1%.
+Writes benchmarks/results/timing.json: the time per span (recorded one by one, and merged after the first ones), and
+the share of wall time that the timeline takes in a loop like training: steps of 1 ms, 4 spans per step, a flush every
+second. The share is the CPU time of spans and flushes alone, minus that of reading the CPU clock, divided by the loop's
+wall time, so that the noise of other programs is excluded. Goal: below 1%.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def share_of_wall(folder: Path) -> float:
             with timeline.span(phase):
                 pass
             if phase == "wait":
-                timeline.met()
+                timeline.record_barrier()
         if step % int(1 / STEP_S) == 0:
             timeline.flush()
         cost += time.thread_time_ns() - start

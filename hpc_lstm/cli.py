@@ -38,7 +38,7 @@ def cli(debug: bool) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) -> None:
     """Fetch daily prices of SYMBOLS from Yahoo into a market store; a repeated call resumes."""
-    from hpc_lstm.market.yahoo import fetch as fetch_prices
+    from hpc_lstm.market.yahoo import fetch_prices
 
     click.echo(fetch_prices(list(symbols), start, end, output).table())
 
@@ -48,9 +48,9 @@ def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) ->
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def import_(files: tuple[str, ...], output: str) -> None:
     """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
-    from hpc_lstm.market.csv_files import import_csv
+    from hpc_lstm.market.importing import import_prices
 
-    click.echo(import_csv(list(files), output).table())
+    click.echo(import_prices(list(files), output).table())
 
 
 @cli.command()
@@ -101,9 +101,11 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def evaluate(run_dir: str, store: str | None) -> None:
-    """Measure a trained model against persistence and drift on validation and test."""
+    """Measure a trained model against simple forecasts on validation and test."""
     with connected_world() as world:
-        from hpc_lstm.evaluation.evaluate import comparison_table, evaluate_run, write_metrics
+        from hpc_lstm.evaluation.comparison_table import comparison_table
+        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.evaluation.metrics_file import write_metrics
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:
@@ -158,7 +160,7 @@ def report(run_dir: str, output: str | None) -> None:
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
 def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
-    """Show where each rank's time went, what bounds the run, and who was waited for.
+    """Show where each rank's time went, the bottleneck, and the rank or node that others wait for.
 
     Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
     """
@@ -206,10 +208,10 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
 def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
     """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing."""
-    from hpc_lstm.sweep.command import run
+    from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+    run_command(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
 
 
 @cli.command()
@@ -287,9 +289,9 @@ def submit(
     from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]
-    script = slurm.render(
+    script = slurm.batch_script(
         slurm.Job(
-            slurm.training(config, run_dir or os.path.join("runs", title), overrides),
+            slurm.train_command(config, run_dir or os.path.join("runs", title), overrides),
             nodes=nodes,
             ranks_per_node=ranks_per_node or gpus_per_node or 1,
             gpus_per_node=gpus_per_node,
@@ -302,15 +304,15 @@ def submit(
             max_requeues=max_requeues,
         )
     )
-    click.echo(script if dry_run else slurm.submit(script), nl=not dry_run)
+    click.echo(script if dry_run else slurm.submit_job(script), nl=not dry_run)
 
 
 @cli.command("slurm-path", hidden=True)
 def slurm_path() -> None:
     """Print the path of the part that all batch scripts source."""
-    from hpc_lstm.jobs.slurm import folder
+    from hpc_lstm.jobs.slurm import scripts_folder
 
-    click.echo(folder() / "run.sh")
+    click.echo(scripts_folder() / "run.sh")
 
 
 @cli.command(hidden=True)

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from hpc_lstm.errors import ConfigError
 
@@ -36,6 +49,46 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
 # All clusters that train one model must agree on it: weights mean the same, and rounds are merged alike.
 SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
+
+
+# Registries whose names settings take.
+ENGINES = "hpc_lstm.model.engines.registry"
+OPTIMIZERS = "hpc_lstm.model.optimizers.registry"
+
+
+class NameIn:
+    """Marks a setting whose value is a name in a registry, so that an entry there is all that a new name takes.
+
+    Registries belong to later layers, which settings know nothing of: like a plug-in, one is imported when a value is
+    checked.
+
+    Args:
+        registry: the module, which has ``names()`` and imports nothing heavy.
+    """
+
+    def __init__(self, registry: str) -> None:
+        self.registry = registry
+
+    def names(self) -> tuple[str, ...]:
+        """All that the setting may be."""
+        known: tuple[str, ...] = importlib.import_module(self.registry).names()
+        return known
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": list(self.names())}
+
+    def _check(self, value: str, info: ValidationInfo) -> str:
+        known = self.names()
+        if value not in known:
+            close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise ValueError(
+                f"{info.field_name}: input should be {' or '.join(map(repr, known))}, got {value!r}{hint}"
+            )
+        return value
 
 
 class Section(BaseModel):
@@ -135,7 +188,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How the network is trained."""
 
-    engine: Literal["auto", "keras", "fused"] = Field(
+    engine: Annotated[str, NameIn(ENGINES)] = Field(
         "auto",
         description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
         "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
@@ -169,7 +222,15 @@ class TrainConfig(Section):
         json_schema_extra=FREE_ON_RESUME,
     )
     batch_size: Positive = Field(64, description="Windows a step on one rank.")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="Update rule.")
+    optimizer: Annotated[str, NameIn(OPTIMIZERS)] = Field(
+        "adam", description="Update rule: the formulas and constants of the Keras optimizer of the same name."
+    )
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        description="Decoupled weight decay of `adamw`: each step subtracts this times the learning rate times the "
+        "weight. Other optimizers have none.",
+    )
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="Learning rate over the run; `cosine` falls to 0 at the last step."
@@ -211,6 +272,16 @@ class TrainConfig(Section):
         description="Seconds between progress lines when the output is no terminal.",
         json_schema_extra=FREE_ON_RESUME,
     )
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _belongs_to_optimizer(cls, value: float, info: ValidationInfo) -> float:
+        """Refuse a setting that the chosen optimizer does not take; its default stands in every config.toml."""
+        key, chosen = str(info.field_name), info.data.get("optimizer")
+        takers = importlib.import_module(OPTIMIZERS).names_that_take(key)
+        if chosen and chosen not in takers and value != cls.model_fields[key].default:
+            raise ValueError(f'{key}: "{chosen}" takes none; set optimizer = "{takers[0]}" or remove it')
+        return value
 
 
 class AverageConfig(Section):

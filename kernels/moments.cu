@@ -1,28 +1,28 @@
-// Standard scaling: count, mean and sum of squares about the mean of every column of every symbol, NaN left out.
+// Standard scaling: count, mean and sum of squared deviations of every column of every symbol, ignoring NaN.
 //
 // Rows [R, columns] of VALUE (float or double, -DVALUE=...); segment s (a symbol) is rows begin[s]..end[s]; segments
-// are in order, apart, of any length, also empty. All sums are in double.
+// are ascending, disjoint, and may be empty. All sums are in double.
 //
-//   parts  the moments of each segment's share in a block of ROWS rows, into slot block + segment
-//   join   the moments of each segment from its parts
+//   parts  the moments of the part of each segment in a block of ROWS rows, written to slot block + segment
+//   join   the moments of each segment, combined from its parts
 //
-// How. A block reads its rows twice, the second time out of the cache: first the mean, then the squares about it, less
-// what the mean's own rounding adds (Chan, Golub and LeVeque 1983, corrected two-pass). Parts are joined in order
-// (Chan et al. 1979). The order of all sums is fixed by ROWS and THREADS: the same bits on every run and GPU.
-// A sum of squares less a squared sum, in one pass, would lose all digits where the mean is large beside the spread,
-// as it is with prices.
+// How. A block reads its rows twice, the second time from the cache: first for the mean, then for the squared
+// deviations, corrected for the rounding of the mean (Chan, Golub and LeVeque 1983, corrected two-pass). Parts are
+// combined in order (Chan et al. 1979). The order of all sums is fixed by ROWS and THREADS: the same bits on every run
+// and GPU. The one-pass formula, the sum of squares minus the squared sum, would lose all digits where the mean is
+// large compared with the spread, as it is with prices.
 //
-// Versions: this is the first; scaling is fitted once a run, and takes milliseconds.
+// Versions: this is the first; scaling is fitted once per run, and takes milliseconds.
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k moments     (make gpu-test runs all)
 
 typedef long long int64;
 #define THREADS 256
-#define ROWS 8192  // rows a block; part of the result's definition
+#define ROWS 8192  // rows per block; the bits of the result depend on it
 
 struct Moments { double count, mean, squares; };
 
-// The sum over threads of the same column, valid in threads 0..width-1.
+// The sum over all threads of the same column, valid in threads 0..width-1.
 __device__ double over_threads(double value, double* shared, int width, int used) {
     __syncthreads();
     shared[threadIdx.x] = threadIdx.x < used ? value : 0.0;
@@ -39,8 +39,9 @@ parts(const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int
       Moments* __restrict__ slots) {  // [blocks + segments, columns]
     __shared__ double values[THREADS], means[THREADS];
     const int64 block = blockIdx.x, from = block * ROWS, to = min(row_count, from + ROWS);
+    // A block processes `width` columns of `together` rows at a time.
     const int width = min(columns, THREADS), together = THREADS / width, used = together * width;
-    int64 low = 0, high = segments;
+    int64 low = 0, high = segments;  // the first segment that ends after `from`, by binary search
     while (low < high) {
         const int64 middle = (low + high) / 2;
         if (end[middle] > from) high = middle; else low = middle + 1;
@@ -52,6 +53,7 @@ parts(const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int
             const int column = base + threadIdx.x % width;
             const bool mine = threadIdx.x < used && column < columns;
             const int64 start = mine ? first + threadIdx.x / width : stop;
+            // First pass: the mean.
             double sum = 0.0, count = 0.0;
             for (int64 r = start; r < stop; r += together) {
                 const double v = double(rows[r * columns + column]);
@@ -63,6 +65,7 @@ parts(const VALUE* __restrict__ rows, const int64* __restrict__ begin, const int
             if (threadIdx.x < width) means[threadIdx.x] = sum / some;
             __syncthreads();
             const double mean = means[threadIdx.x % width];
+            // Second pass: squared deviations, and their sum, which is 0 but for the rounding of the mean.
             double squares = 0.0, rest = 0.0;
             for (int64 r = start; r < stop; r += together) {
                 const double v = double(rows[r * columns + column]) - mean;

@@ -1,26 +1,26 @@
-// Sums of squared errors, of absolute errors, and how many: of each segment (a batch, a symbol), in one pass.
+// Sums of squared errors and of absolute errors, and counts, of each segment (a batch, a symbol), in one pass.
 //
-// Forecasts and actual values [N] of VALUE (float or double, -DVALUE=...); segment s is offsets[s]..offsets[s+1], of
-// any length, also empty. Differences are taken in VALUE, squares and sums in double. A pair with a NaN is left out
-// and not counted; infinities are not.
+// Forecasts and actual values [N] of VALUE (float or double, -DVALUE=...); segment s is offsets[s]..offsets[s+1], and
+// may be empty. Differences are taken in VALUE, squares and sums in double. A pair with a NaN is ignored and not
+// counted; pairs with infinities are counted.
 //
-// How. Each pair is read once: the floor is 2 * sizeof(VALUE) bytes a pair over the bandwidth.
-// - Every block takes CHUNK pairs, whatever the segments are, and walks through those it touches; 16-byte loads where
-//   both arrays are aligned alike, four pairs of them in flight.
-// - Deterministic: a segment's share in a block is added up in a fixed tree and laid into slot block + segment, which
-//   no other (block, segment) has, since going on to the next pair of them raises one or the other. The last block of
-//   a segment to finish, found by counting, adds up the slots in a fixed order. The same input gives the same bits on
-//   every run and every GPU, in one launch, without a sum by atomics.
+// How. Each pair is read once: the lower bound is 2 * sizeof(VALUE) bytes per pair over the bandwidth.
+// - Every block takes CHUNK pairs, whatever the segments are, and loops over the segments that overlap them; 16-byte
+//   loads where both arrays have the same alignment, four of each in flight.
+// - Deterministic: the part of a segment in a block is summed in a fixed tree and written to slot block + segment. No
+//   two parts share a slot, since from one part to the next either the block or the segment increases. The last block
+//   of a segment to finish, found by a counter, sums the slots in a fixed order. The same input gives the same bits on
+//   every run and every GPU, in one launch, without atomic sums.
 //
-// Versions: (1) a thread a pair, sums by atomics: bound by them, and other last digits each time; it is kept in
-// benchmarks/simple_kernels.cu to be timed beside this. (2) this. Times: docs/kernels.md.
+// Versions: (1) one thread per pair, atomic sums: bound by them, and different last digits each time; it is kept in
+// benchmarks/simple_kernels.cu for comparison. (2) this. Times: docs/kernels.md.
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k errors     (make gpu-test runs all)
 
 typedef long long int64;
 #define THREADS 256
 #define WIDE 4
-#define CHUNK 32768  // pairs a block; part of the result's definition, as is THREADS
+#define CHUNK 32768  // pairs per block; the bits of the result depend on it and on THREADS
 
 struct Sums {
     double squares, absolutes;
@@ -29,7 +29,7 @@ struct Sums {
 
 __device__ __forceinline__ void add(Sums& sums, VALUE forecast, VALUE actual) {
     const VALUE error = forecast - actual;
-    if (error == error || (forecast == forecast && actual == actual)) {  // inf - inf is an error, NaN is none
+    if (error == error || (forecast == forecast && actual == actual)) {  // inf - inf is counted, NaN is not
         const double e = double(error);
         sums.squares += e * e;
         sums.absolutes += fabs(e);
@@ -54,7 +54,7 @@ __device__ __forceinline__ Four load(const double* from) {
     return four;
 }
 
-// The block's sums, in thread 0, by a fixed tree.
+// The sums over all threads of the block, valid in thread 0, by a fixed tree.
 __device__ Sums over_block(Sums sums) {
     __shared__ Sums of_warp[THREADS / 32];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -82,11 +82,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 errors(const VALUE* __restrict__ forecast, const VALUE* __restrict__ actual, const int64* __restrict__ offsets,
        const int64 segments, const int64 total,
        Sums* slots,                 // [blocks + segments]
-       unsigned* arrived,           // [segments], zero; zero again afterwards
+       unsigned* arrived,           // [segments], zero before and after
        double* __restrict__ squares, double* __restrict__ absolutes, int64* __restrict__ counts) {  // [segments]
     __shared__ bool last;
     const int64 block = blockIdx.x, from = block * CHUNK, to = min(total, from + CHUNK);
-    int64 low = 0, high = segments;  // the first segment that ends after `from`
+    int64 low = 0, high = segments;  // the first segment that ends after `from`, by binary search
     while (low < high) {
         const int64 middle = (low + high) / 2;
         if (offsets[middle + 1] > from) high = middle; else low = middle + 1;
@@ -98,7 +98,7 @@ errors(const VALUE* __restrict__ forecast, const VALUE* __restrict__ actual, con
         const int64 first = max(begin, from), stop = min(end, to);
         if (first >= stop) continue;
         Sums sums = {0.0, 0.0, 0};
-        // Whole fours lie in [body, tail).
+        // Aligned groups of four are [body, tail); threads take the pairs before and after them one by one.
         const int64 body = alike ? min(stop, (first + shift + WIDE - 1) / WIDE * WIDE - shift) : stop;
         const int64 tail = max(body, (stop + shift) / WIDE * WIDE - shift);
         for (int64 i = first + threadIdx.x; i < body; i += THREADS) add(sums, forecast[i], actual[i]);
@@ -123,6 +123,7 @@ errors(const VALUE* __restrict__ forecast, const VALUE* __restrict__ actual, con
         }
         for (int64 k = tail + threadIdx.x; k < stop; k += THREADS) add(sums, forecast[k], actual[k]);
         sums = over_block(sums);
+        // A segment within one block is done; otherwise the last of its blocks to get here sums up all slots.
         const int64 first_block = begin / CHUNK, last_block = (end - 1) / CHUNK;
         if (first_block == last_block) {
             if (threadIdx.x == 0) {
@@ -157,4 +158,4 @@ errors(const VALUE* __restrict__ forecast, const VALUE* __restrict__ actual, con
     }
 }
 
-// Empty segments are nobody's: the caller sets squares, absolutes and counts to zero.
+// No block processes an empty segment: the caller sets squares, absolutes and counts to zero.

@@ -1,37 +1,37 @@
-// Batches of windows, gathered from resident rows and scaled on the way, in one launch.
+// Batches of windows, gathered from rows on the device and scaled in the same launch.
 //
-// Rows [R, columns] of VALUE (float or double, -DVALUE=...) hold `segments` symbols below each other, each with
-// `tail` = window + horizon - 1 rows more than it has windows. Window n of segment s begins at row n + s * tail, and
-// its target is column columns-1 of the row window+horizon-1 further on. edges [segments+1] number the windows.
+// Rows [R, columns] of VALUE (float or double, -DVALUE=...) hold `segments` symbols one after another, each with `tail`
+// = window + horizon - 1 more rows than windows. Window n, of segment s, starts at row n + s * tail, and its target is
+// column columns-1 of the row `tail` rows further. Segment s has the windows edges[s]..edges[s+1].
 //
-//   gather    windows of any numbers, or of positions of a random order that is computed on the way: scaled inputs
-//             [B, window, features] (or [window, B, features]) and scaled targets [B], float32
-//   permute   the random order alone
+//   gather              the windows of given numbers, or at given positions of a random order that the kernel computes:
+//                       scaled inputs [B, window, features] and scaled targets [B], float32
+//   gather_time_major   the same with inputs [window, B, features]
 //
-// How. B * (window + 1) rows are read and B * window * features numbers are written; nothing else moves. A block takes
-// WINDOWS windows. One warp finds out which: a lane a window runs the keyed bijection. Then a warp a window looks for
-// its segment, 32 edges a probe, so that 10^5 symbols take four dependent loads rather than 17, and copies: the rows
-// of a window are one run of numbers, read and written side by side. Values are scaled in double, as on the host:
-// what is read is the bound, not the arithmetic.
+// How. B * (window + 1) rows are read and B * window * features values are written; nothing else is transferred. A
+// block takes WINDOWS windows. One warp computes their numbers: each lane runs the keyed bijection for one window. Then
+// one warp per window searches its segment, 32 edges per probe, so that 10^5 symbols take four dependent loads rather
+// than 17, and copies: the rows of a window are one contiguous run of values, so reads and writes are coalesced. Values
+// are scaled in double, as on the host: the memory is the bound, not the arithmetic.
 //
 // The order is that of hpc_lstm/preprocess/sampler.py, number for number: a Feistel network (Philox-like rounds on a
-// counter; Salmon et al. 2011) on just enough bits, with cycle walking. It takes no memory, and so no shuffled index.
+// counter; Salmon et al. 2011) on just enough bits, with cycle walking. It needs no memory for a shuffled index.
 //
-// Versions: (1) a thread a number, which finds window, row and column by division and its segment by bisection; it is
-// kept in benchmarks/simple_kernels.cu to be timed beside this. (2) a warp a window, loads and stores in turn, a barrier
-// before each: 19.1 us for a batch of 8192 x 60 x 5 on an H100. (3) this, loads ahead of stores, all windows of such a
-// batch under way at once: 10.3 us. Times: docs/kernels.md.
+// Versions: (1) one thread per value, which finds window, row and column by division and its segment by binary search;
+// it is kept in benchmarks/simple_kernels.cu for comparison. (2) one warp per window, loads and stores in turn, a
+// barrier before each: 19.1 us for a batch of 8192 x 60 x 5 on an H100. (3) this, loads ahead of stores, all windows of
+// such a batch resident at the same time: 10.3 us. Times: docs/kernels.md.
 //
-// Check: python -m pytest tests/gpu/test_kernels.py -k "gather or permute"     (make gpu-test runs all)
+// Check: python -m pytest tests/gpu/test_kernels.py -k "gather or order"     (make gpu-test runs all)
 
 typedef long long int64;
 typedef unsigned long long uint64;
 typedef unsigned uint32;
 #define THREADS 256
-#define WINDOWS 8  // a warp a window
+#define WINDOWS 8  // per block, one warp each
 #define ROUNDS 16
-#define TOGETHER 5  // numbers that a lane loads before it uses the first
-// Blocks on a multiprocessor: with 8, where it holds 2,048 threads, all windows of a batch of 8,192 are under way.
+#define TOGETHER 5  // values that a lane loads before it uses the first
+// Blocks per multiprocessor: with 8, where it holds 2,048 threads, all windows of a batch of 8,192 are resident.
 #if __CUDA_ARCH__ == 750
 #define BLOCKS 4
 #elif __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
@@ -50,11 +50,12 @@ __device__ __forceinline__ uint32 mix(uint32 value, uint32 key) {
     return value;
 }
 
-// Number at `position` of the order of [0, length) that 16 round keys name.
+// The number at `position` of the random order of [0, length) that 16 round keys define.
 __device__ int64 permuted(int64 position, int64 length, const uint32* __restrict__ keys) {
     const int bits = length > 1 ? 64 - __clzll(length - 1) : 0;
     const int low_bits = (bits + 1) / 2;
     const uint32 low_mask = uint32((1ULL << low_bits) - 1), high_mask = uint32((1ULL << (bits - low_bits)) - 1);
+    // A bijection on [0, 2^bits), applied until the value falls into [0, length): a bijection there, too.
     uint64 value = uint64(position);
     do {
         uint32 low = uint32(value) & low_mask, high = uint32(value >> low_bits);
@@ -68,12 +69,12 @@ __device__ int64 permuted(int64 position, int64 length, const uint32* __restrict
     return int64(value);
 }
 
-// Position p of an endless order: pass p / length, whose keys are keys[pass].
+// The number at a position of an endless order: pass position / length, with round keys keys[pass].
 __device__ __forceinline__ int64 ordered(int64 position, int64 length, const uint32* __restrict__ keys) {
     return permuted(position % length, length, keys + position / length * ROUNDS);
 }
 
-// The segment s with edges[s] <= number < edges[s + 1], by all lanes of a warp together.
+// The segment s with edges[s] <= number < edges[s + 1], searched by all lanes of a warp together.
 __device__ int64 find_segment(const int64* __restrict__ edges, int64 segments, int64 number) {
     const int lane = threadIdx.x % 32;
     int64 low = 0, high = segments;  // edges[low] <= number < edges[high]
@@ -88,14 +89,7 @@ __device__ int64 find_segment(const int64* __restrict__ edges, int64 segments, i
     return low;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-permute(const int64 first, const int64 count, const int64 length, const uint32* __restrict__ keys,
-        int64* __restrict__ numbers) {  // [count]
-    const int64 at = int64(blockIdx.x) * THREADS + threadIdx.x;
-    if (at < count) numbers[at] = ordered(first + at, length, keys);
-}
-
-// One number scaled as the host does it: two roundings in double, one to float32; no fused multiply-add.
+// Scales as the host does: two roundings in double, one to float32; no fused multiply-add.
 __device__ __forceinline__ float scaled(VALUE value, double scale, double shift) {
     return __double2float_rn(__dadd_rn(__dmul_rn(double(value), scale), shift));
 }
@@ -107,6 +101,7 @@ cut(const VALUE* __restrict__ rows, const int columns, const int features, const
     const double* __restrict__ scale, const double* __restrict__ shift,
     const int64* __restrict__ numbers, const int64 first, const int64 length, const uint32* __restrict__ keys,
     const int64 count, const int64 batch, float* __restrict__ inputs, float* __restrict__ targets) {
+    // The number of this warp's window.
     __shared__ int64 chosen[WINDOWS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int64 at = int64(blockIdx.x) * WINDOWS + warp;
@@ -121,6 +116,7 @@ cut(const VALUE* __restrict__ rows, const int columns, const int features, const
         if (at >= count) return;
         number = chosen[warp];
     }
+    // Where the window starts, and how its segment is scaled.
     const int64 segment = segments > 1 ? find_segment(edges, segments, number) : 0;
     const VALUE* const from = rows + (number + segment * tail) * columns;
     const double* const scales = scale + segment * columns;
@@ -130,11 +126,11 @@ cut(const VALUE* __restrict__ rows, const int columns, const int features, const
         targets[at] = scaled(from[int64(tail) * columns + c], scales[c], shifts[c]);
     }
     const int total = window * features;
-    // Time-major, a row of this window is followed by the same row of the others of its batch.
+    // In time-major order a row of this window is followed by the same row of the other windows of its batch.
     const int64 group = time_major ? at / batch : 0;
     const int64 row_on = time_major ? min(batch, count - group * batch) * features : features;
     float* const out = inputs + (time_major ? (group * batch * window + at % batch) * features : at * total);
-    // A lane's numbers lie 32 apart: place and column move on without a division.
+    // A lane's values lie 32 apart: place and column advance without a division.
     const int columns_on = 32 % features, on = 32 / features * columns + columns_on;
     int place = lane / features * columns + lane % features, column = lane % features;
     for (int base = lane; base < total; base += 32 * TOGETHER) {

@@ -12,7 +12,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import host
+from hpc_lstm.preprocess.host_backend import HostBackend
 from hpc_lstm.preprocess.prepare import prepare
 
 WINDOW = 60
@@ -40,7 +40,7 @@ def write(folder: Path, job: dict[str, Any]) -> int:
         "model": {"layers": 2, "units": job["units"], "dropout": job["dropout"]},
     }
     config = configuration.parse(tables, "benchmark")
-    data = prepare(MarketStore(folder / "market.h5"), config.data, World(), host)
+    data = prepare(MarketStore(folder / "market.h5"), config.data, World(), HostBackend())
     shuffled = np.random.default_rng(0).permutation(len(data.train))
     for name, part, numbers in (
         ("train", data.train, shuffled),

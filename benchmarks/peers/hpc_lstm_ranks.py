@@ -18,10 +18,10 @@ from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
-from hpc_lstm.parallel.device_allreduce import device_sum
+from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.world import connect
-from hpc_lstm.preprocess import prepare
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.running_mean import RunningMean
 
 
@@ -32,10 +32,10 @@ class HpcLstm:
         if self.world.size != ranks:
             raise SystemExit(f"{self.world.size} ranks where {ranks} were started")
         self.rank = self.world.rank
-        self.gpu = gpu.claim(self.world) if self.job.gpu else None
-        tensorflow_runtime.start(self.world.threads)  # its import belongs to start-up
+        self.gpu = gpu.assign_gpu(self.world) if self.job.gpu else None
+        tensorflow_runtime.start_tensorflow(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
-        self.backend = prepare.backend("cuda" if self.job.gpu else "host")
+        self.backend = backends.create_backend("cuda" if self.job.gpu else "host")
         self.data = prepare.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
 
     def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
@@ -56,10 +56,10 @@ class HpcLstm:
     def prepare(self, batch: int, options: dict[str, Any]) -> None:
         config = self._config(batch, options)
         self.batch, self.every = batch, options["every"]
-        self.engine = engines.create(config, rank=self.rank, threads=self.world.threads)
+        self.engine = engines.create_engine(config, rank=self.rank, threads=self.world.threads)
         on_gpu = bool(self.engine.device_vectors(moments=False))
         device = getattr(self.backend, "device", None)
-        transport = device_sum(options.get("transport", "auto"), self.world, on_gpu, device)
+        transport = create_device_allreduce(options.get("transport", "auto"), self.world, on_gpu, device)
         self.averager = Averager(self.world, "weights", transport)
         self.initial = self.engine.schema.flatten(self.job.weights())
         self.untouched = self.engine.moments(), self.engine.state()
@@ -70,7 +70,7 @@ class HpcLstm:
         self.engine.set_moments(self.untouched[0])
         self.engine.set_state(self.untouched[1])
         self.turns += 1  # dropout's masks are the same in every turn, so that windows come in another order
-        self.order = TrainOrder(len(self.data.train), self.batch, self.turns, self.rank)
+        self.order = ShuffledSampler(len(self.data.train), self.batch, self.turns, self.rank)
 
     def barrier(self) -> None:
         self.world.barrier()

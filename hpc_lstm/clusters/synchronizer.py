@@ -30,11 +30,6 @@ from hpc_lstm.timing.timeline import Timeline
 
 # How often waiting ranks ask whether the runner is done, or whether one of them was asked to stop.
 FIRST_POLL_S, MAX_POLL_S = 0.005, 0.1
-# What all clusters of a run must share, so that weights mean the same and are merged alike.
-SHARED_KEYS = (
-    *("data.features", "data.target", "data.horizon", "data.window", "data.scaling", "data.feature_range"),
-    *("model.layers", "model.units", "sync.outer", "sync.outer_lr", "sync.outer_momentum"),
-)
 
 
 class Interrupted(Exception):
@@ -110,7 +105,7 @@ class ClusterSynchronizer:
             options = sync_options(config.sync, self._lease.number)
             self._rounds = Rounds(options, self._signer, state)
         weights = self.engine.parameters()
-        settings = {key: configuration.get(config, key) for key in SHARED_KEYS}
+        settings = {key: configuration.get(config, key) for key in sorted(configuration.shared_by_clusters())}
         digest = self.engine.schema.digest()
         # A checkpoint without a state is of a start that had not joined yet.
         if world.bcast(state is not None) and resumed:
@@ -242,7 +237,7 @@ class ClusterSynchronizer:
         """Write an update into the timeline and the log; on rank 0."""
         if self._runner is not None:
             seen = self._timeline.at(self._runner.ended_ns)
-            self._timeline.round(update.round, self._started_ns if update.contributed else -1, seen)
+            self._timeline.record_round(update.round, self._started_ns if update.contributed else -1, seen)
         if not update.missing:
             self._log.info(
                 "round %d has closed %s this cluster", update.round, "with" if update.counted else "without"

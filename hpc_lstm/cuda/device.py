@@ -1,13 +1,14 @@
-"""The GPU of this process as PyCUDA drives it: context, memory, kernels, and the time they take.
+"""The GPU of this process, driven by PyCUDA: its context, memory, kernel launches and device times.
 
-PyCUDA uses the device's primary context, the one that TensorFlow uses, too, so that addresses of either are good
-in both. Work of this module runs on one stream of its own. TensorFlow's stream is not to be had, so the two are
-ordered by waiting: ``finish`` before TensorFlow reads, and a result that TensorFlow returned before its input is
-written again.
+PyCUDA uses the device's primary context, which TensorFlow uses as well, so that device addresses of one are valid in
+the other. Work of this module runs on a stream of its own. TensorFlow does not expose its stream, so the two are
+ordered by waiting: ``synchronize`` before TensorFlow reads a batch, and for a result that TensorFlow computed from a
+batch before the batch is overwritten.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -19,14 +20,16 @@ import numpy as np
 from hpc_lstm.cuda import compiler, dlpack
 from hpc_lstm.errors import CudaError
 
-THREADS = 256
+log = logging.getLogger(__name__)
+
+THREADS = 256  # of every block
 
 
 class DeviceArray:
-    """Dense memory that kernels reach: on the device, or pinned on the host and mapped.
+    """A dense array that kernels can address: in device memory, or in pinned host memory mapped to the device.
 
     Attributes:
-        pointer: device address.
+        pointer: device address; 0 where there are no elements.
         shape, dtype: as of a NumPy array.
     """
 
@@ -39,22 +42,22 @@ class DeviceArray:
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.size * self.dtype.itemsize
 
     def set(self, array: np.ndarray) -> None:
-        """Copy in an array of the same size; returns when it is there."""
+        """Copy a host array of the same size to the device, and wait for the copy."""
         if np.size(array) != self.size:
-            raise ValueError(f"{np.size(array)} numbers do not fill {self.size}")
+            raise ValueError(f"an array of {np.size(array)} elements does not fit one of {self.size}")
         self._device.upload(self.pointer, np.ascontiguousarray(array, self.dtype))
 
     def numpy(self) -> np.ndarray:
-        """A copy in host memory, after all work that was launched before."""
+        """A copy in host memory, made after all work launched before."""
         host = np.empty(self.shape, self.dtype)
         self._device.download(host, self.pointer)
         return host
@@ -62,31 +65,30 @@ class DeviceArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.numpy() if dtype is None else self.numpy().astype(dtype)
 
-    def first(self, length: int) -> DeviceArray:
-        """The same memory, of the first ``length`` items alone."""
-        return DeviceArray(self._device, self._memory, self.pointer, (length, *self.shape[1:]), self.dtype)
-
-    def reshaped(self, shape: tuple[int, ...]) -> DeviceArray:
-        """The same memory in another shape of at most as many elements."""
-        return DeviceArray(self._device, self._memory, self.pointer, shape, self.dtype)
+    def view(self, shape: tuple[int, ...], dtype: Any = None) -> DeviceArray:
+        """The same memory in another shape and type, of at most as many bytes."""
+        return DeviceArray(
+            self._device, self._memory, self.pointer, shape, self.dtype if dtype is None else dtype
+        )
 
     def __dlpack__(self, *, stream: Any = None, **options: Any) -> Any:
-        self._device.finish()
-        return dlpack.capsule(self, self.pointer, self.shape, self.dtype)
+        self._device.synchronize()
+        return dlpack.make_capsule(self, self.pointer, self.shape, self.dtype)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (dlpack.CUDA, 0)
 
 
 class Device:
-    """This process's GPU: the first that CUDA_VISIBLE_DEVICES leaves (``hpc_lstm.parallel.gpu`` sees to that).
+    """This process's GPU: the only one that CUDA_VISIBLE_DEVICES, as ``parallel.gpu`` sets it, leaves visible.
 
     Attributes:
-        multiprocessors: of the GPU.
+        multiprocessors: number of streaming multiprocessors.
         architecture: such as "sm_90".
+        stream: the stream of all copies and launches.
 
     Raises:
-        CudaError: no GPU that can be used.
+        CudaError: there is no usable GPU.
     """
 
     def __init__(self) -> None:
@@ -95,7 +97,7 @@ class Device:
         self._cuda = cuda
         try:
             cuda.init()
-            device = self._the_one()
+            device = self._visible_device()
             self._context = device.retain_primary_context()
         except cuda.Error as error:
             raise CudaError(
@@ -112,11 +114,14 @@ class Device:
             self.stream = cuda.Stream()
             self._begin, self._end = cuda.Event(), cuda.Event()
             self._copied = [cuda.Event(), cuda.Event()]
+        # Two pinned buffers for copies to the device: while one is being copied, the other is filled.
         self._staging: list[Any] = [None, None]
         self._next_staging = 0
+        if ignored := compiler.ignored_setting():
+            log.warning(ignored)
 
-    def _the_one(self) -> Any:
-        """The GPU that this rank has claimed, which must be the only one that CUDA shows."""
+    def _visible_device(self) -> Any:
+        """The GPU assigned to this rank, which must be the only one that CUDA enumerates."""
         entry = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         count = self._cuda.Device.count()
         if entry and "," not in entry and count > 1:
@@ -128,7 +133,11 @@ class Device:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the GPU's context this thread's inside the block."""
+        """Make the GPU's context current on this thread inside the block.
+
+        Raises:
+            CudaError: a CUDA call inside the block failed.
+        """
         self._context.push()
         failed = True
         try:
@@ -136,7 +145,7 @@ class Device:
             failed = False
         except self._cuda.Error as error:
             raise CudaError(
-                f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then go on with --resume"
+                f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then run with --resume"
             ) from error
         finally:
             with suppress(self._cuda.Error) if failed else nullcontext():
@@ -145,17 +154,22 @@ class Device:
     # -- memory ----------------------------------------------------------------------------------------
 
     def free_bytes(self) -> int:
-        """Device memory that nobody has taken."""
+        """Free device memory."""
         with self.current():
             return int(self._cuda.mem_get_info()[0])
 
     def empty(self, shape: tuple[int, ...], dtype: Any, purpose: str = "a working array") -> DeviceArray:
-        """Device memory, uninitialised.
+        """Uninitialised device memory; none is allocated for an array without elements.
+
+        Args:
+            purpose: what needs it, for the error message.
 
         Raises:
-            CudaError: there is not enough; ``purpose`` says for what.
+            CudaError: there is not enough memory.
         """
-        nbytes = max(1, math.prod(shape) * np.dtype(dtype).itemsize)
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if nbytes == 0:
+            return DeviceArray(self, None, 0, shape, dtype)
         with self.current():
             try:
                 memory = self._cuda.mem_alloc(nbytes)
@@ -167,15 +181,16 @@ class Device:
                 ) from None
         return DeviceArray(self, memory, int(memory), shape, dtype)
 
-    def nothing(self) -> DeviceArray:
-        """An array without elements or memory."""
-        return DeviceArray(self, None, 0, (0,), np.float32)
+    def empty_pinned(
+        self, shape: tuple[int, ...], dtype: Any, purpose: str
+    ) -> tuple[DeviceArray, np.ndarray]:
+        """Uninitialised pinned host memory, as kernels address it over the bus, and as a NumPy array.
 
-    def pinned(self, shape: tuple[int, ...], dtype: Any, purpose: str) -> tuple[DeviceArray, np.ndarray]:
-        """Host memory that kernels read over the bus, and the same as a NumPy array.
+        Args:
+            purpose: what needs it, for the error message.
 
         Raises:
-            CudaError: the host has not enough.
+            CudaError: the host cannot pin that much.
         """
         flags = self._cuda.host_alloc_flags.DEVICEMAP | self._cuda.host_alloc_flags.PORTABLE
         with self.current():
@@ -184,43 +199,44 @@ class Device:
             except self._cuda.Error:
                 nbytes = math.prod(shape) * np.dtype(dtype).itemsize
                 raise CudaError(
-                    f"host memory: {purpose} needs {_gib(nbytes)} of pinned memory, which could not be had; "
-                    "raise train.gpu_rows_share, start fewer ranks on this node, or see `ulimit -l`"
+                    f"host memory: {purpose} needs {_gib(nbytes)} of pinned memory, which the system does not "
+                    "provide; raise train.gpu_rows_share, start fewer ranks on this node, or see `ulimit -l`"
                 ) from None
             pointer = int(host.base.get_device_pointer())
         return DeviceArray(self, host, pointer, shape, dtype), host
 
-    def filled(self, array: np.ndarray, purpose: str = "a working array") -> DeviceArray:
-        """A copy of ``array`` on the device."""
-        made = self.empty(array.shape, array.dtype, purpose)
-        made.set(array)
-        return made
+    def to_device(self, array: np.ndarray, purpose: str = "a working array") -> DeviceArray:
+        """A copy of ``array`` in device memory."""
+        copy = self.empty(array.shape, array.dtype, purpose)
+        copy.set(array)
+        return copy
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Zeroed device memory."""
-        made = self.empty(shape, dtype)
-        if made.nbytes:
+        array = self.empty(shape, dtype)
+        if array.nbytes:
             with self.current():
-                self._cuda.memset_d8_async(made.pointer, 0, made.nbytes, self.stream)
-        return made
+                self._cuda.memset_d8_async(array.pointer, 0, array.nbytes, self.stream)
+        return array
 
     def upload(self, pointer: int, array: np.ndarray) -> None:
-        """Copy a dense host array to ``pointer``, after earlier work, and wait for it."""
+        """Copy a dense host array to ``pointer`` after earlier work, and wait for the copy."""
         if array.nbytes:
             with self.current():
                 self._cuda.memcpy_htod_async(pointer, array, self.stream)
                 self.stream.synchronize()
 
-    def stream_in(self, pointer: int, array: np.ndarray) -> None:
-        """Copy a dense host array to ``pointer`` through one of two pinned buffers, without waiting for it.
+    def upload_async(self, pointer: int, array: np.ndarray) -> None:
+        """Copy a dense host array to ``pointer`` through one of two pinned buffers, without waiting for the copy.
 
-        While one buffer is on its way the caller reads the next rows and fills the other.
+        The caller may reuse ``array`` at once, and prepare the next one while this one is being transferred.
         """
         if not array.nbytes:
             return
         which = self._next_staging
         self._next_staging = 1 - which
         with self.current():
+            # The buffer may still hold rows that are being transferred.
             self._copied[which].synchronize()
             buffer = self._staging[which]
             if buffer is None or buffer.nbytes < array.nbytes:
@@ -230,13 +246,13 @@ class Device:
             self._cuda.memcpy_htod_async(pointer, part, self.stream)
             self._copied[which].record(self.stream)
 
-    def drop_staging(self) -> None:
-        """Free the buffers of ``stream_in``, when all copies are done."""
-        self.finish()
+    def free_staging(self) -> None:
+        """Free the pinned buffers of ``upload_async`` once all copies are done."""
+        self.synchronize()
         self._staging = [None, None]
 
     def download(self, array: np.ndarray, pointer: int) -> None:
-        """Copy from ``pointer`` into a dense host array, after earlier work, and wait for it."""
+        """Copy from ``pointer`` into a dense host array after earlier work, and wait for the copy."""
         if array.nbytes:
             with self.current():
                 self._cuda.memcpy_dtoh_async(array, pointer, self.stream)
@@ -245,15 +261,18 @@ class Device:
     # -- kernels ---------------------------------------------------------------------------------------
 
     def function(self, file: str, kernel: str, value: Any) -> Any:
-        """The kernel of kernels/``file``.cu for values of a floating ``value`` type, compiled on first use.
+        """A kernel of kernels/``file``.cu for values of type ``value``, compiled on first use.
+
+        Args:
+            value: float32 or float64.
 
         Raises:
-            CudaError: there is no compiler, or the kernel cannot be loaded.
+            CudaError: there is no compiler, or the driver cannot load the kernel.
         """
         name = {"float32": "float", "float64": "double"}[np.dtype(value).name]
         key = (file, kernel, name)
         if key not in self._functions:
-            code = compiler.cubin(file, {"VALUE": name}, self.architecture)
+            code = compiler.compile_kernels(compiler.kernel_source(file), {"VALUE": name}, self.architecture)
             with self.current():
                 try:
                     module = self._cuda.module_from_buffer(code)
@@ -266,41 +285,42 @@ class Device:
         return self._functions[key]
 
     def launch(self, function: Any, blocks: int, *arguments: Any) -> None:
-        """Put a kernel of ``THREADS`` threads a block on the stream; none if there are no blocks.
+        """Launch a kernel on the stream with ``THREADS`` threads a block; nothing if there are no blocks.
 
         Args:
             arguments: ``DeviceArray``, NumPy scalars, or None for a null pointer.
         """
         if blocks < 1:
             return
-        given = [_argument(argument) for argument in arguments]
+        parameters = [_kernel_parameter(argument) for argument in arguments]
         with self.current():
-            function(*given, block=(THREADS, 1, 1), grid=(int(blocks), 1), stream=self.stream)
+            function(*parameters, block=(THREADS, 1, 1), grid=(int(blocks), 1), stream=self.stream)
 
     def resident_blocks(self, function: Any) -> int:
-        """Blocks of a kernel that the GPU runs at once."""
+        """Blocks of a kernel that the whole GPU runs at the same time, limited by threads and registers."""
+        # The hardware allocates registers in units of 8 a thread.
         registers = -(-max(function.num_regs, 1) // 8) * 8
         return self.multiprocessors * max(1, min(self._threads, self._registers // registers) // THREADS)
 
-    def finish(self) -> None:
-        """Return when everything launched here is done."""
+    def synchronize(self) -> None:
+        """Wait until all work launched on the stream is done."""
         with self.current():
             self.stream.synchronize()
 
     @contextmanager
     def timed(self) -> Iterator[list[int]]:
-        """Wait for the work launched inside, and put its nanoseconds on the device into the list."""
-        taken: list[int] = []
+        """Wait for the work launched inside, and append the nanoseconds that it took on the device to the list."""
+        elapsed_ns: list[int] = []
         with self.current():
             self._begin.record(self.stream)
-        yield taken
+        yield elapsed_ns
         with self.current():
             self._end.record(self.stream)
             self._end.synchronize()
-            taken.append(int(self._end.time_since(self._begin) * 1e6))
+            elapsed_ns.append(int(self._end.time_since(self._begin) * 1e6))
 
 
-def _argument(value: Any) -> Any:
+def _kernel_parameter(value: Any) -> Any:
     if isinstance(value, DeviceArray):
         return np.uint64(value.pointer)
     return np.uint64(0) if value is None else value

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.evaluation.evaluate import date_text, price_forecast
-from hpc_lstm.evaluation.trained_run import TrainedRun, open_run, read_metrics
+from hpc_lstm.evaluation.dates import date_text, future_dates
+from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.prices import forecast_prices
+from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
 
 
@@ -29,7 +31,7 @@ class Forecast:
         prices: float64 [N], in price units.
         persistence: float64 [N], the last price: what the forecast has to beat.
         errors: float64 [N], typical (root mean square) error in price units; NaN where it is not known.
-        notes: sentences that tell how to read the numbers.
+        notes: sentences on how to read the numbers.
     """
 
     symbol: str
@@ -78,7 +80,7 @@ def predict_symbol(
     data = trained.config.data
     with MarketStore(store or data.store) as market:
         number = market.symbol(symbol)
-        place = int(trained.scaler.select([symbol])[0])
+        scaler_index = int(trained.scaler.select([symbol])[0])
         columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
         first, stop = (int(row) for row in market.offsets[number : number + 2])
         needed = data.window + (data.horizon - 1 if steps > 1 else 0)
@@ -91,7 +93,9 @@ def predict_symbol(
         rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
-    prices = extend(rows, price, _forecaster(trained, columns, place), data.horizon, steps)
+    prices = forecast_recursively(
+        rows, price, _forecaster(trained, columns, scaler_index), data.horizon, steps
+    )
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
     held = [column.name for column in columns.features if column.number != price]
     if steps > 1 and held:
@@ -112,7 +116,7 @@ def predict_symbol(
     )
 
 
-def extend(
+def forecast_recursively(
     rows: np.ndarray,
     price: int,
     forecast: Callable[[np.ndarray, np.ndarray], np.ndarray],
@@ -149,38 +153,20 @@ def extend(
     return found
 
 
-def future_dates(dates: np.ndarray, unit: str, rows: np.ndarray) -> tuple[np.ndarray, str]:
-    """Dates of rows after the last known one, and a sentence on how they were found.
-
-    Args:
-        dates: int64 [n], the last known dates, ascending.
-        unit: "D" or "ns".
-        rows: int64 [N], how many rows after the last.
-    """
-    spacing = int(np.median(np.diff(dates))) if len(dates) > 1 else 1
-    weekday = (dates + 3) % 7 < 5  # 1970-01-01 was a Thursday
-    if unit == "D" and spacing <= 1 and weekday.all():
-        last = np.array(dates[-1], "datetime64[D]")
-        return np.busday_offset(last, rows, roll="forward").astype(
-            np.int64
-        ), "Dates: weekdays; holidays unknown."
-    return dates[-1] + rows * max(spacing, 1), "Dates: at the spacing of the last rows."
-
-
 def _forecaster(
-    trained: TrainedRun, columns: ModelColumns, place: int
+    trained: TrainedRun, columns: ModelColumns, scaler_index: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The network as ``extend`` asks for it; ``place`` is the symbol's in the scaler."""
+    """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
     scaler, window = trained.scaler, trained.config.data.window
-    scale, shift = scaler.scale[place, :-1], scaler.shift[place, :-1]
+    scale, shift = scaler.scale[scaler_index, :-1], scaler.shift[scaler_index, :-1]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
         features = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :-1]
         scaled = (features * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
-        return price_forecast(
-            trained.predict(inputs), np.full(len(ends), place), last, scaler, columns.target
+        return forecast_prices(
+            trained.predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
         )
 
     return forecast

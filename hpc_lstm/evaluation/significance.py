@@ -28,7 +28,7 @@ class Comparison:
     dates: int
 
 
-def compare(differential: np.ndarray, windows: np.ndarray, horizon: int) -> Comparison:
+def diebold_mariano(differential: np.ndarray, windows: np.ndarray, horizon: int) -> Comparison:
     """Test of equal accuracy on squared errors, for many symbols at once.
 
     Symbols move together, so the windows of one date are one observation: the errors are summed by date, and
@@ -46,6 +46,7 @@ def compare(differential: np.ndarray, windows: np.ndarray, horizon: int) -> Comp
     difference = float(differential.sum()) / total if total else math.nan
     if dates < FEWEST_DATES or not math.isfinite(difference):
         return Comparison(difference, None, None, dates)
+    # Newey and West: autocovariances of the dates' sums up to ``lags``, with weights that fall to 0.
     around = differential - difference * windows
     lags = min(dates - 1, max(horizon - 1, math.floor(4 * (dates / 100) ** (2 / 9))))
     variance = float(around @ around)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,14 +41,14 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
     Raises:
         InputError: no run directory, a run that was not completed, or a damaged file in it.
     """
-    from hpc_lstm.model.engines.registry import load
+    from hpc_lstm.model.engines.registry import load_forecaster
     from hpc_lstm.preprocess.scaler import Scaler
 
     files = at(run_dir)
     config = files.load_config()
     scaler = Scaler.load(files.require(files.scaler))
     path = files.require(files.model)
-    network = load(path, threads=threads)
+    network = load_forecaster(path, threads=threads)
     window, features = config.data.window, len(config.data.features)
     if (network.window, network.features) != (window, features):
         raise InputError(
@@ -57,21 +56,3 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
             f"config.toml says {window} and {features}: the files belong to different runs"
         )
     return TrainedRun(files, config, scaler, network.predict)
-
-
-def read_metrics(files: RunDirectory) -> dict[str, Any]:
-    """The run's ``metrics.json``.
-
-    Raises:
-        InputError: the run was not completed, or the file is damaged.
-    """
-    path = files.require(files.metrics)
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as JSON: {error}; `hpc-lstm evaluate` computes it anew"
-        ) from None
-    if not isinstance(metrics, dict) or metrics.get("format") != "hpc_lstm metrics":
-        raise InputError(f'{path}: not a metrics file: it has no "format": "hpc_lstm metrics"')
-    return metrics

@@ -18,8 +18,8 @@ class FeatureColumn:
     """One feature.
 
     Attributes:
-        name: as the settings say it.
-        number: place of its price column among the store's.
+        name: as in the settings.
+        number: index of its price column among the store's.
         feature: how it is computed.
     """
 
@@ -33,8 +33,8 @@ class TargetColumn:
     """What is forecast.
 
     Attributes:
-        name: as the settings say it.
-        number: place of its price column among the store's.
+        name: as in the settings.
+        number: index of its price column among the store's.
         transform: how it is computed from prices and turned back into a price.
         positive: whether prices must be above 0.
     """
@@ -145,8 +145,8 @@ def compute_columns(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns)
     values = np.empty((len(raw), len(columns.features) + 1))
     for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         prices = {number: np.ascontiguousarray(raw[begin:end, number]) for number in columns.numbers}
-        for place, column in enumerate(columns.features):
-            values[begin:end, place] = column.feature.compute(prices[column.number])
+        for index, column in enumerate(columns.features):
+            values[begin:end, index] = column.feature.compute(prices[column.number])
         values[begin:end, -1] = columns.target.transform.compute(prices[columns.target.number])
     return values
 

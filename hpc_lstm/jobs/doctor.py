@@ -46,7 +46,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
     Only what was configured and does not work counts as failed.
     """
     ranks = world.allgather((world.node, world.threads))
-    gpu_of_each = world.allgather(gpu.preview(world))
+    gpu_of_each = world.allgather(gpu.preview_gpu(world))
     checks: list[Check] = []
     if world.rank == 0:
         gpus = computing.check_gpus()

@@ -1,13 +1,14 @@
-"""What the training loop asks of a model, whichever engine computes it."""
+"""What training and forecasting ask of a network, whichever engine computes it."""
 
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
 
@@ -21,25 +22,42 @@ class Loss(Protocol):
 class Engine(Protocol):
     """Trains one rank's copy of the network.
 
-    Vectors are flat float32 in the order of ``schema``. Parameters, moments and state together are all that a
-    run needs to go on to the bit.
+    Vectors are flat float32 in the order of ``schema``. Parameters, moments and state together are all that a run
+    needs to be resumed bit-identically.
+
+    Args:
+        config: its ``data``, ``model`` and ``train`` sections count.
+        rank: of this process; moves the dropout masks.
+        threads: CPU threads; 0: all that this process may use.
 
     Attributes:
         name: as in ``train.engine``.
         schema: what lies where in the parameter vector.
-        steps_per_call: steps that ``step`` likes to take at once; fewer are right, and as exact.
+        steps_per_call: the number of steps a call of ``step`` is most efficient with; fewer give the same bits.
     """
 
-    name: str
+    name: ClassVar[str]
     schema: Schema
     steps_per_call: int
+
+    def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None: ...
+
+    @staticmethod
+    def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
+        """Why this engine cannot train what ``config`` describes on this machine, or "".
+
+        Args:
+            threads: CPU threads of this rank.
+            auto: nobody asked for this engine by name, so it is also a problem if one of less preference is better
+                here.
+        """
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
         """Take K optimizer steps on the mean squared error.
 
         Args:
-            inputs: float32 [K, B, T, F], B being ``train.batch_size``; K may differ from call to call. Of NumPy,
-                or in GPU memory (speaks DLPack), which must stay as it is until the loss is known.
+            inputs: float32 [K, B, T, F], B being ``train.batch_size``; K may differ from call to call. NumPy arrays,
+                or arrays in GPU memory that support DLPack and must not change until the loss is known.
             targets: float32 [K, B, 1], scaled.
             learning_rate: one for all steps, or [K].
 
@@ -54,22 +72,22 @@ class Engine(Protocol):
         """Copy in weights [P]."""
 
     def moments(self) -> np.ndarray:
-        """The optimizer's moments: float32 [2P] for Adam (means, then mean squares), [0] for SGD."""
+        """The optimizer's slots one after the other, float32 [slots * P]: [2P] for Adam, [0] for SGD."""
 
     def set_moments(self, flat: np.ndarray) -> None:
-        """Copy in what ``moments`` gave."""
+        """Copy in what ``moments`` returned."""
 
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
-        """The weights, and with ``moments`` the optimizer's, where they lie on a GPU; empty if they do not."""
+        """The weights, and with ``moments`` the optimizer's slots, in GPU memory; empty for an engine on CPUs."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything else that going on to the bit needs."""
+        """What else a bit-identical resumption needs, by name."""
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Put back what ``state`` gave."""
+        """Restore what ``state`` returned."""
 
     def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie; without dropout."""
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device; without dropout."""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network with its present weights as a Keras file, whole or not at all.
@@ -82,6 +100,10 @@ class Engine(Protocol):
 class Forecaster(Protocol):
     """A trained network read back from a file.
 
+    Args:
+        path: a file that ``Engine.save`` wrote.
+        threads: CPU threads; 0: all that this process may use.
+
     Attributes:
         window, features: rows and columns of a window.
     """
@@ -89,5 +111,7 @@ class Forecaster(Protocol):
     window: int
     features: int
 
+    def __init__(self, path: str | PathLike[str], *, threads: int = 0) -> None: ...
+
     def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""

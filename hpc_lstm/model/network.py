@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.config import ModelConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.files import whole_file
 
 if TYPE_CHECKING:
     import keras
 
 
-def build(
+def build_network(
     config: ModelConfig, window: int, features: int, seed: int, precision: str = "float32"
 ) -> keras.Model:
-    """A plain Keras model of windows [B, window, features] that gives the scaled target [B, 1].
+    """A plain Keras model from windows [B, window, features] to the scaled target [B, 1].
 
     Its layers are Keras's own, so that a saved model opens where this package is not installed. Initial
     weights depend on ``seed`` alone.
@@ -59,7 +57,7 @@ def build(
     return keras.Sequential(layers, name="hpc_lstm")
 
 
-def save(model: keras.Model, arrays: Sequence[np.ndarray], path: str | PathLike[str]) -> None:
+def save_network(model: keras.Model, arrays: Sequence[np.ndarray], path: str | PathLike[str]) -> None:
     """Write a network with these weights as a Keras file, whole or not at all.
 
     Args:
@@ -68,20 +66,7 @@ def save(model: keras.Model, arrays: Sequence[np.ndarray], path: str | PathLike[
     Raises:
         InputError: it cannot be written.
     """
-    path = Path(path)
     for variable, array in zip(model.trainable_variables, arrays, strict=True):
         variable.assign(array)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".keras")
-        os.close(handle)
-        try:
-            model.save(temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; make room or choose another run directory"
-        ) from None
+    with whole_file(Path(path)) as temporary:
+        model.save(temporary)

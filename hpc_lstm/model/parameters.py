@@ -84,7 +84,7 @@ class Schema:
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def schema(config: ModelConfig, features: int) -> Schema:
+def network_schema(config: ModelConfig, features: int) -> Schema:
     """The vector of the network that ``config`` describes.
 
     Args:

@@ -1,7 +1,7 @@
-"""Where machine code that was compiled on this machine is kept, so that it need not be compiled again.
+"""A cache of machine code that was compiled on this machine.
 
-In $HPC_LSTM_CACHE, else $XDG_CACHE_HOME/hpc_lstm, else ~/.cache/hpc_lstm. Many processes of one user may read and
-write it at once; what others have put there is not taken.
+It is the folder $HPC_LSTM_CACHE, else $XDG_CACHE_HOME/hpc_lstm, else ~/.cache/hpc_lstm. Many processes of one user may
+read and write it concurrently; files that another user may have written are ignored.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 _DIGEST = hashlib.sha256().digest_size
 
 
-def place(name: str) -> Path | None:
-    """The file that keeps the code of this name; None if there is no folder for it."""
+def cache_path(name: str) -> Path | None:
+    """The file for the code of this name; None if there is no folder for it."""
     for variable, below in (("HPC_LSTM_CACHE", ""), ("XDG_CACHE_HOME", "hpc_lstm")):
         if folder := os.environ.get(variable):
             return Path(folder, below, name)
@@ -26,28 +26,29 @@ def place(name: str) -> Path | None:
         return None
 
 
-def read(file: Path | None) -> bytes | None:
-    """Code that was kept; None if there is none, or not what was written, or if another user may have written it."""
+def read_code(file: Path | None) -> bytes | None:
+    """Code from the cache; None if there is none, it is damaged, or another user may have written it."""
     if file is None:
         return None
     try:
         with file.open("rb") as stream:
-            about = os.fstat(stream.fileno())
-            if about.st_uid not in (0, os.geteuid()) or about.st_mode & 0o022:
+            status = os.fstat(stream.fileno())
+            if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
                 return None
-            kept = stream.read()
+            content = stream.read()
     except OSError:
         return None
-    digest, code = kept[:_DIGEST], kept[_DIGEST:]
+    digest, code = content[:_DIGEST], content[_DIGEST:]
     return code if digest == hashlib.sha256(code).digest() else None
 
 
-def keep(file: Path | None, code: bytes) -> None:
-    """Write a digest, then the code; other processes see all of it or nothing. Not being able to is no error."""
+def write_code(file: Path | None, code: bytes) -> None:
+    """Write a digest, then the code, whole or not at all. A cache that cannot be written is no error."""
     if file is None:
         return
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
+        # Not by files.whole_file: under a umask that lets a group write, the file would not be read again.
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name[:40]}.tmp-")
         try:
             with os.fdopen(handle, "wb") as stream:

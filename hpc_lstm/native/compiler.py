@@ -1,8 +1,8 @@
-"""C to machine code of this machine's processor: compiled on first use by its C compiler, kept, and loaded.
+"""C kernels compiled for this machine's processor on first use, cached, and loaded.
 
-The compiler is $CC, else the first of cc, gcc and clang that works. What is compiled stays in the cache
-(``code_cache``), named by the source, the options, $CC and the processor: nodes of several kinds may share a cache, and
-those without a compiler take what another has compiled.
+The compiler is $CC, else the first of cc, gcc and clang that works. The cache (``code_cache``) is keyed by the source,
+the options, $CC and the processor: nodes of several kinds may share it, and nodes without a compiler load what another
+node has compiled.
 """
 
 from __future__ import annotations
@@ -26,30 +26,38 @@ from hpc_lstm.files import data_folder
 from hpc_lstm.native import code_cache
 
 COMPILERS = ("cc", "gcc", "clang")
-# How compilers are told to take all of this processor's instructions, by architecture; the first that is understood.
+# Options for all instructions of this processor, by architecture; the first that the compiler accepts is used.
 NATIVE = ("-march=native", "-mcpu=native")
-# The order of additions, rounding and NaN are as written, whatever the compiler's default; products and sums may be
-# fused.
+# Order of additions, rounding and NaN as in the source, whatever the compiler's default; multiply-adds may be fused.
 EXACT = ("-fno-fast-math", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 OPTIONS = ("-O3", "-std=gnu11", "-fPIC", "-shared", *EXACT, "-Wno-psabi")
-# Compilers may wait for a licence.
-COMPILE_S = 120
-# What /proc/cpuinfo says of a processor's instructions, on x86, ARM and POWER.
-INSTRUCTIONS = {"vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features", "cpu"}
+# A commercial compiler may wait for a licence.
+COMPILE_TIMEOUT_S = 120
+# Fields of /proc/cpuinfo that identify a processor's instruction set, on x86, ARM and POWER.
+CPUINFO_FIELDS = {
+    "vendor_id",
+    "cpu family",
+    "model",
+    "flags",
+    "CPU implementer",
+    "CPU part",
+    "Features",
+    "cpu",
+}
 
 
 class NoCompiler(InputError):
-    """Nothing can be compiled here: the message says what was tried."""
+    """No C compiler works on this machine: the message says what was tried."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C compiler that knows this processor.
+    """A C compiler that can target this processor.
 
     Attributes:
-        command: how it is called.
-        native: the option that names the processor.
-        version: in one line.
+        command: the program and its first arguments.
+        native: the option for this processor's instructions.
+        version: its first line on ``--version``.
     """
 
     command: tuple[str, ...]
@@ -57,10 +65,10 @@ class Compiler:
     version: str
 
     def compile(self, source: bytes, name: str) -> bytes:
-        """A shared library.
+        """The bytes of a shared library.
 
         Raises:
-            NoCompiler: the compiler cannot make one.
+            NoCompiler: the compiler failed.
         """
         with tempfile.TemporaryDirectory(prefix="hpc_lstm-") as folder:
             file, target = Path(folder, f"{name}.c"), Path(folder, f"{name}.so")
@@ -69,11 +77,11 @@ class Compiler:
             return target.read_bytes()
 
 
-def compiler() -> Compiler:
+def find_compiler() -> Compiler:
     """The first C compiler that works.
 
     Raises:
-        NoCompiler: there is none: why the first one does not work.
+        NoCompiler: none works; the message is about the first one.
     """
     problems: list[NoCompiler] = []
     for command in _commands():
@@ -92,38 +100,44 @@ def compiler() -> Compiler:
     raise problems[0]
 
 
-def library(name: str) -> ctypes.CDLL:
-    """The functions of kernels/``name``.c, compiled for this processor.
+def load_library(name: str) -> ctypes.CDLL:
+    """kernels/``name``.c as a shared library for this processor.
 
     Raises:
-        NoCompiler: they cannot be compiled here, or not loaded.
-        HpcLstmError: they are not installed.
+        NoCompiler: it cannot be compiled or loaded here.
+        HpcLstmError: the source is not installed.
     """
     path = data_folder("kernels") / f"{name}.c"
     if not path.is_file():
         raise HpcLstmError(f"{path}: no such kernel; the installation is incomplete, reinstall hpc-lstm")
     source = path.read_bytes()
-    parts = [hashlib.sha256(source).hexdigest(), NATIVE, OPTIONS, os.environ.get("CC", ""), processor()]
+    parts = [
+        hashlib.sha256(source).hexdigest(),
+        NATIVE,
+        OPTIONS,
+        os.environ.get("CC", ""),
+        identify_processor(),
+    ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    place = code_cache.place(f"{name}-{platform.machine()}-{key}")
-    code = code_cache.read(place)
+    cached = code_cache.cache_path(f"{name}-{platform.machine()}-{key}")
+    code = code_cache.read_code(cached)
     try:
         if code is None:
-            code = compiler().compile(source, name)
-            code_cache.keep(place, code)
+            code = find_compiler().compile(source, name)
+            code_cache.write_code(cached, code)
         return _load(code, name)
     except OSError as error:
         raise NoCompiler(f"{path.name} cannot be compiled and loaded: {error.strerror or error}") from None
 
 
-def processor() -> list[str]:
-    """What tells this processor's instructions from another's."""
+def identify_processor() -> list[str]:
+    """System, architecture and instruction set: equal where the same machine code runs."""
     found = [platform.system(), platform.machine(), platform.processor(), *platform.libc_ver()]
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
             if not line.strip() and len(found) > 5:
-                break  # the first of many alike
-            if line.partition(":")[0].strip() in INSTRUCTIONS:
+                break  # the other cores are the same
+            if line.partition(":")[0].strip() in CPUINFO_FIELDS:
                 found.append(" ".join(line.split()))
     return found
 
@@ -151,11 +165,13 @@ def _run(command: list[str]) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMPILE_S,
+            timeout=COMPILE_TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NoCompiler(f"{command[0]}: no answer in {COMPILE_S} s; name another C compiler in CC") from None
+        raise NoCompiler(
+            f"{command[0]}: no answer in {COMPILE_TIMEOUT_S} s; name another C compiler in CC"
+        ) from None
     except OSError as error:
         raise NoCompiler(f"{command[0]}: {error.strerror}") from None
     if done.returncode == 0:
@@ -167,12 +183,13 @@ def _run(command: list[str]) -> str:
 
 @functools.cache
 def _load(code: bytes, name: str) -> ctypes.CDLL:
-    """Load code that need not lie in a folder from which programs may be run: clusters mount many without.
+    """Load a library from memory: clusters mount many folders such that no program in them can be executed.
 
-    Once a process: the loader never lets go of a library.
+    Once a process: the dynamic loader never unloads a library.
     """
-    with suppress(AttributeError, OSError):  # only Linux has it, and may refuse it
-        # It stays open: the loader knows libraries by their names, and would take this one for the next of the same.
+    with suppress(AttributeError, OSError):  # only Linux has memfd_create, and may refuse it
+        # The handle stays open: the loader identifies libraries by path, and would take the next memfd with the same
+        # number for this one.
         handle = os.memfd_create(name)
         try:
             with os.fdopen(os.dup(handle), "wb") as file:

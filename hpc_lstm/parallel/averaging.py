@@ -1,4 +1,4 @@
-"""Averaging over the ranks of one cluster: one flat vector, weighted by the samples each rank has seen.
+"""Averaging over the ranks of one cluster: one flat vector, weighted by the samples that each rank has trained on.
 
 Full-batch gradient descent on N ranks that average every step is then exactly gradient descent on one.
 (Periodic averaging with more local steps: McMahan et al. 2017, arXiv 1602.05629; Stich 2018, arXiv 1805.09767.)
@@ -7,16 +7,17 @@ Full-batch gradient descent on N ranks that average every step is then exactly g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
-from hpc_lstm.parallel.device_allreduce import DeviceSum
+from hpc_lstm.parallel.device_allreduce import DeviceAllreduce
 from hpc_lstm.parallel.world import World
 
 
 class Averaged(Protocol):
-    """What holds the weights that are averaged: an engine, see ``model.engine``."""
+    """What holds the weights that are averaged: an engine."""
 
     def parameters(self) -> np.ndarray: ...
 
@@ -31,10 +32,10 @@ class Averaged(Protocol):
 
 @dataclass(frozen=True)
 class Agreement:
-    """What all ranks know after they have met.
+    """What all ranks agree on; the same on every rank.
 
     Attributes:
-        samples: windows that all ranks have trained on since they last met.
+        samples: windows that all ranks together have trained on since they last agreed.
         loss: their mean loss, weighted by samples; NaN if there were none.
         stop: some rank was asked to stop.
     """
@@ -45,39 +46,50 @@ class Agreement:
 
 
 class Averager:
-    """Agrees with the other ranks on the state of the run, and averages weights (and moments) with them.
+    """Averages weights (and moments) over all ranks, and lets them agree on loss and stopping.
+
+    A context manager, which closes ``on_device`` at the end.
 
     Args:
         what: ``"weights"`` or ``"weights+moments"``.
-        on_device: adds up vectors in GPU memory; None: they go through host memory.
+        on_device: sums vectors in GPU memory; None: vectors are averaged in host memory.
     """
 
-    def __init__(self, world: World, what: str, on_device: DeviceSum | None = None) -> None:
+    def __init__(self, world: World, what: str, on_device: DeviceAllreduce | None = None) -> None:
         self._world = world
         self._moments = what == "weights+moments"
         self._on_device = on_device
 
+    def __enter__(self) -> Averager:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._on_device is not None:
+            self._on_device.close(failed=error is not None)
+
     def warm_up(self, engine: Averaged) -> None:
-        """Add up once for nothing: NCCL joins the GPUs at its first sum, which takes as long as many averages."""
+        """Run one all-reduce whose result is not used: NCCL's first connects the GPUs, and takes as long as many."""
         if self._on_device is not None and self._world.size > 1:
             copy = engine.device_vectors(moments=False)[0].scaled(1.0)
-            self._on_device(copy.address, copy.length)
+            self._on_device.allreduce_sum(copy.address, copy.length)
 
     def agree(self, samples: int, loss_sum: float) -> Agreement:
-        """Agree on the state of the run, without averaging.
+        """Agree with the other ranks on the mean loss and on stopping, by one all-reduce.
 
         Args:
-            samples: windows that this rank has trained on since the last meeting.
+            samples: windows that this rank has trained on since the ranks last agreed.
             loss_sum: sum of their losses.
         """
-        mine = np.array([samples, loss_sum, float(self._world.stop_requested)])
-        total, loss, stop = self._world.allreduce_sum(mine)
+        local = np.array([samples, loss_sum, float(self._world.stop_requested)])
+        total, loss, stop = self._world.allreduce_sum(local)
         return Agreement(int(total), loss / total if total else float("nan"), stop > 0)
 
     def average(self, engine: Averaged, samples: int, total: int) -> None:
-        """Replace every rank's weights by their mean, weighted by ``samples`` out of ``total``.
+        """Replace every rank's weights by their mean, weighted by ``samples`` out of ``total``; collective.
 
-        Where nobody has trained since the last average (``total`` 0), the ranks weigh the same.
+        Where no rank has trained since the last average (``total`` 0), all ranks have the same weight.
         """
         if self._world.size == 1:
             return
@@ -85,7 +97,7 @@ class Averager:
         if self._on_device is not None:
             for vector in engine.device_vectors(moments=self._moments):
                 copy = vector.scaled(share)
-                self._on_device(copy.address, copy.length)
+                self._on_device.allreduce_sum(copy.address, copy.length)
                 vector.assign(copy)
             return
         engine.set_parameters(self._mean(engine.parameters(), share))
@@ -93,7 +105,7 @@ class Averager:
             engine.set_moments(self._mean(engine.moments(), share))
 
     def mean_of(self, vector: np.ndarray) -> np.ndarray:
-        """The plain mean of ``vector`` over the ranks, as a new float32 array."""
+        """The unweighted mean of ``vector`` over the ranks, as a new float32 array; collective."""
         return self._mean(vector.copy(), 1 / self._world.size)
 
     def _mean(self, vector: np.ndarray, share: float) -> np.ndarray:

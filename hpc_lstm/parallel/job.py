@@ -1,4 +1,4 @@
-"""The batch job that this process belongs to, as Slurm tells it by environment variables."""
+"""The Slurm job that this process belongs to, from its environment variables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def own_job() -> str:
-    """The Slurm job that this process belongs to, and how often it was started; "" if it belongs to none."""
+    """The Slurm job of this process and its number of restarts, in one line; "" outside of one."""
     here = os.environ
     if "SLURM_JOB_ID" not in here:
         return ""

@@ -1,102 +1,132 @@
-"""NCCL's all-reduce, called by its C interface: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api.html."""
+"""All-reduce of vectors in GPU memory by NCCL: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/api.html."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+from contextlib import suppress
+from ctypes import POINTER, c_int, c_size_t, c_void_p
 from pathlib import Path
+from typing import ClassVar
 
-from hpc_lstm.errors import ConfigError, CudaError, HpcLstmError
+from hpc_lstm.cuda.availability import NO_DRIVER
+from hpc_lstm.cuda.driver import CudaDriver
+from hpc_lstm.errors import ConfigError, CudaError
+from hpc_lstm.native.shared_library import LibraryError, SharedLibrary
 from hpc_lstm.parallel.world import World
 
-FLOAT32, SUM = 7, 0
+LIBRARY = "libnccl.so.2"
+FLOAT32, SUM = 7, 0  # ncclDataType_t, ncclRedOp_t
+DEFAULT_STREAM = None  # CUDA's; the vectors are complete when the engine hands them over
 
 
-class _UniqueId(ctypes.Structure):
-    _fields_ = [("bytes", ctypes.c_byte * 128)]
+class UniqueId(ctypes.Structure):
+    """ncclUniqueId, which names a communicator before it is made."""
+
+    _fields_ = [("internal", ctypes.c_byte * 128)]
 
 
-class Nccl:
-    """Adds up float32 vectors in GPU memory over all ranks; collective, as is making it.
+class Nccl(SharedLibrary):
+    """NCCL's functions.
+
+    Raises:
+        OSError: there is no such library.
+    """
+
+    functions: ClassVar = {
+        "ncclGetUniqueId": (POINTER(UniqueId),),
+        "ncclCommInitRank": (POINTER(c_void_p), c_int, UniqueId, c_int),
+        "ncclAllReduce": (c_void_p, c_void_p, c_size_t, c_int, c_int, c_void_p, c_void_p),
+        "ncclCommDestroy": (c_void_p,),
+        "ncclCommAbort": (c_void_p,),
+    }
+    error_string = "ncclGetErrorString"
+
+
+class NcclAllreduce:
+    """Sums float32 vectors in GPU memory over all ranks by NCCL; creating it is collective.
 
     Raises:
         ConfigError: NCCL is not installed, on some rank.
-        CudaError: there is no driver on some rank, or the ranks' GPUs cannot be joined. Where joining fails, the
-            ranks do not agree on it: see below.
+        CudaError: there is no driver on some rank, or NCCL cannot connect the ranks' GPUs. The latter is raised on the
+            rank that fails alone.
     """
 
     def __init__(self, world: World) -> None:
-        # What can go wrong alone goes wrong before any rank waits for the others inside NCCL.
-        self._library, self._driver = world.raise_on_all(lambda: (load(), load_driver()))
-        unique = world.raise_on_all(lambda: self._unique_id() if world.rank == 0 else _UniqueId())
-        unique = _UniqueId.from_buffer_copy(world.bcast(bytes(unique)))
-        self._communicator = ctypes.c_void_p()
-        self._library.ncclCommInitRank.argtypes = [ctypes.c_void_p, ctypes.c_int, _UniqueId, ctypes.c_int]
-        made = self._library.ncclCommInitRank(
-            ctypes.byref(self._communicator), world.size, unique, world.rank
+        # What one rank alone may lack is settled before any rank waits for the others inside NCCL.
+        self._nccl, self._driver = world.raise_on_all(lambda: (load_nccl(), load_driver()))
+        root_id = world.raise_on_all(lambda: self._unique_id() if world.rank == 0 else UniqueId())
+        unique_id = UniqueId.from_buffer_copy(world.bcast(bytes(root_id)))
+        self._communicator = c_void_p()
+        # Not by raise_on_all: the other ranks may be waiting inside NCCL for this one, and only an abort frees them.
+        self._call("ncclCommInitRank", self._communicator, world.size, unique_id, world.rank)
+
+    def allreduce_sum(self, address: int, length: int) -> None:
+        """Replace float32 [length] at a device address by its sum over all ranks, and wait for it; collective."""
+        self._call(
+            "ncclAllReduce", address, address, length, FLOAT32, SUM, self._communicator, DEFAULT_STREAM
         )
-        # Not together: the others may be waiting inside NCCL for this rank, and only an end of all frees them.
-        self._check(made, "ncclCommInitRank")
+        try:
+            self._driver.call("cuStreamSynchronize", DEFAULT_STREAM)
+        except LibraryError as error:
+            raise CudaError(f"NCCL: waiting for the sum failed: {error}") from None
 
-    def __call__(self, address: int, length: int) -> None:
-        """The sum of float32 [length] at ``address`` over all ranks, in place; there when it returns."""
-        where, stream = ctypes.c_void_p(address), ctypes.c_void_p(None)
-        code = self._library.ncclAllReduce(
-            where, where, ctypes.c_size_t(length), FLOAT32, SUM, self._communicator, stream
-        )
-        self._check(code, "ncclAllReduce")
-        if code := self._driver.cuStreamSynchronize(stream):
-            raise HpcLstmError(f"NCCL: waiting for the sum failed with CUDA error {code}")
+    def close(self, *, failed: bool) -> None:
+        """Destroy the communicator; collective unless ``failed``: then it is aborted, which waits for no other rank."""
+        if not self._communicator:
+            return
+        communicator, self._communicator = self._communicator, c_void_p()
+        if failed:
+            with suppress(LibraryError):  # the error that led here is the one to report
+                self._nccl.call("ncclCommAbort", communicator)
+        else:
+            self._call("ncclCommDestroy", communicator)
 
-    def _unique_id(self) -> _UniqueId:
-        unique = _UniqueId()
-        self._check(self._library.ncclGetUniqueId(ctypes.byref(unique)), "ncclGetUniqueId")
-        return unique
+    def _unique_id(self) -> UniqueId:
+        unique_id = UniqueId()
+        self._call("ncclGetUniqueId", unique_id)
+        return unique_id
 
-    def _check(self, code: int, call: str) -> None:
-        if code:
-            self._library.ncclGetErrorString.restype = ctypes.c_char_p
-            said = self._library.ncclGetErrorString(code).decode()
+    def _call(self, name: str, *arguments: object) -> None:
+        try:
+            self._nccl.call(name, *arguments)
+        except LibraryError as error:
             raise CudaError(
-                f'NCCL: {call}: {said}; set NCCL_DEBUG=WARN to see why, or average.transport = "host"'
-            )
+                f'NCCL: {error}; set NCCL_DEBUG=WARN to see why, or average.transport = "host"'
+            ) from None
 
 
-def load_driver() -> ctypes.CDLL:
-    """NVIDIA's driver, by its C interface.
+def load_driver() -> CudaDriver:
+    """NVIDIA's driver.
 
     Raises:
         CudaError: there is none.
     """
     try:
-        return ctypes.CDLL("libcuda.so.1")
+        return CudaDriver()
     except OSError:
-        raise CudaError(
-            'average.transport = "nccl": there is no NVIDIA driver (libcuda.so.1); use a node with a GPU, or "host"'
-        ) from None
+        raise CudaError(f'average.transport = "nccl": {NO_DRIVER}, or "host"') from None
 
 
-def load() -> ctypes.CDLL:
+def load_nccl() -> Nccl:
     """NCCL's library, from the system or from the wheel nvidia-nccl-cu12.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none that works.
     """
-    places = ["libnccl.so.2"]
+    paths = [LIBRARY]
     try:
         wheel = importlib.util.find_spec("nvidia.nccl")
     except ModuleNotFoundError:
         wheel = None
     if wheel is not None:
-        places += [
-            str(Path(folder) / "lib" / "libnccl.so.2") for folder in wheel.submodule_search_locations or []
-        ]
-    for place in places:
+        paths += [str(Path(folder) / "lib" / LIBRARY) for folder in wheel.submodule_search_locations or []]
+    for path in paths:
         try:
-            return ctypes.CDLL(place)
-        except OSError:
+            return Nccl(path)
+        except (OSError, LibraryError):
             continue
     raise ConfigError(
-        'average.transport = "nccl": libnccl.so.2 is not installed; pip install nvidia-nccl-cu12, load your '
+        f'average.transport = "nccl": {LIBRARY} is not installed; pip install nvidia-nccl-cu12, load your '
         'site\'s NCCL module, or use "auto"'
     )

@@ -1,11 +1,11 @@
 """The MPI world: ranks, this rank's share of its node, abort on error, stop on signal.
 
-The only module that imports mpi4py. Without MPI, or started alone, the world has one rank and every
-collective returns its input. The rules:
+The only module that imports mpi4py. Without MPI, or when started alone, the world has one rank and every collective
+returns its input. The rules:
 
-- An error that every rank can reach together (bad input) is settled by ``raise_on_all``: one line, one exit code.
-- Any other exception on one rank ends all ranks at once through ``MPI.Abort`` (``abort_on_error``).
-- A signal only sets a flag; the training loop reads it where all ranks can agree.
+- An error that all ranks can raise together (bad input) goes through ``raise_on_all``: one line, one exit code.
+- Any other exception on one rank ends all ranks through ``MPI.Abort`` (``abort_on_error``).
+- A signal only sets a flag; the training loop acts on it where all ranks agree.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# Where launchers say how many ranks they started.
+# Environment variables in which launchers pass the number of ranks.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-# How long a failing rank other than 0 holds its message back: an error that all ranks meet is said once.
-FIRST_WORD_S = 0.5
-# Launchers pass on what a rank wrote a moment later, and drop what they have not passed on when it aborts.
-FORWARDED_S = 0.3
-# How long a rank sleeps between looks at a collective, where ranks share cores: this share of what it has waited.
-POLL_SHARE, LEAST_POLL_S, MOST_POLL_S = 1 / 16, 50e-6, 5e-3
+# How long a failing rank other than 0 delays its message: if all ranks fail alike, rank 0 aborts before they print.
+RANK_0_FIRST_S = 0.5
+# Launchers forward a rank's output with a delay, and drop what is left when it aborts.
+FORWARDING_S = 0.3
+# Where ranks share cores, a rank sleeps between polls of a collective: this share of the time waited so far, in bounds.
+POLL_SHARE, MIN_POLL_S, MAX_POLL_S = 1 / 16, 50e-6, 5e-3
 
 
 @dataclass
 class World:
-    """This rank's place among all ranks.
+    """The communicator of all ranks, as this rank sees it.
 
     Attributes:
         rank, size: number of this rank, number of ranks.
         local_rank, local_size: the same among the ranks on this node.
         node: host name.
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
-        library: the MPI library's first line of version, or "no MPI".
-        oversubscribed: ranks share cores on some node, so that those who wait must not spin; the same on every rank.
+        library: first line of the MPI library's version, or "no MPI".
+        oversubscribed: ranks share cores on some node, so that waiting ranks must not spin; the same on every rank.
     """
 
     rank: int = 0
@@ -67,7 +67,7 @@ class World:
     # -- collectives: every rank must call them, in the same order ------------------------------------
 
     def barrier(self) -> None:
-        """Return when every rank has come here."""
+        """Wait until every rank has called this."""
         if self._comm is not None:
             self._wait(self._comm.Ibarrier()) if self.oversubscribed else self._comm.Barrier()
 
@@ -84,11 +84,11 @@ class World:
         return self._reduce(array, "MAX")
 
     def allreduce_device(self, address: int, length: int) -> None:
-        """Sum of float32 [length] at an address that a CUDA-aware MPI can reach over ranks, in place."""
+        """Sum over ranks of float32 [length] at a device address, in place; needs a CUDA-aware MPI."""
         if self._comm is not None:
             from mpi4py import MPI
 
-            self._comm.Allreduce(MPI.IN_PLACE, [_Memory(address, length), MPI.FLOAT], op=MPI.SUM)
+            self._comm.Allreduce(MPI.IN_PLACE, [_DeviceBuffer(address, length), MPI.FLOAT], op=MPI.SUM)
 
     def bcast(self, value: T, root: int = 0) -> T:
         """The root's object, on every rank."""
@@ -104,7 +104,7 @@ class World:
         return array
 
     def allgather(self, value: T) -> list[T]:
-        """Every rank's object in order of rank, on every rank."""
+        """Every rank's object, in the order of ranks, on every rank."""
         return [value] if self._comm is None else self._comm.allgather(value)
 
     def _reduce(self, array: np.ndarray, operation: str) -> np.ndarray:
@@ -119,34 +119,37 @@ class World:
         return array
 
     def _wait(self, request: Any) -> None:
-        """Wait without taking the core from the ranks that are waited for: MPI libraries spin."""
-        begun = time.perf_counter()
+        """Wait without occupying the core: MPI libraries spin, which slows down the ranks that are waited for."""
+        start = time.perf_counter()
         while not request.Test():
-            waited = time.perf_counter() - begun
-            time.sleep(min(max(waited * POLL_SHARE, LEAST_POLL_S), MOST_POLL_S))
+            waited = time.perf_counter() - start
+            time.sleep(min(max(waited * POLL_SHARE, MIN_POLL_S), MAX_POLL_S))
 
-    # -- from one rank to another ----------------------------------------------------------------------
+    # -- point to point ---------------------------------------------------------------------------------
 
     def send(self, array: np.ndarray, to: int) -> None:
-        """Give an array to a rank that receives it from this one."""
+        """Send an array to a rank, which receives it by ``recv``."""
         self._comm.Send(array, dest=to)
 
     def recv(self, array: np.ndarray, source: int) -> np.ndarray:
-        """The array that a rank sends to this one, in place; waits for it at full speed."""
+        """Receive an array from a rank, in place; spins until it is there."""
         self._comm.Recv(array, source=source)
         return array
 
     def probe(self, source: int) -> bool:
-        """True if ``recv`` from that rank would not have to wait."""
+        """True if a message from that rank has arrived, so that ``recv`` would not wait."""
         return bool(self._comm.Iprobe(source=source))
 
     # -- errors ----------------------------------------------------------------------------------------
 
     def raise_on_all(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on every rank; a user's error on any is raised on all, and said by rank 0.
+        """Run ``work`` on every rank; a user's error on any is raised on all, and printed by rank 0. Collective.
 
-        The lowest failing rank's error is raised everywhere, so that the job ends with one message and
-        one exit code, without an abort. ``work`` must not contain a collective that a failing rank skips.
+        The lowest failing rank's error is raised everywhere, so that the job ends with one message and one exit code,
+        without an abort. ``work`` must not contain a collective that a failing rank would skip.
+
+        Returns:
+            This rank's result of ``work``.
         """
         error: HpcLstmError | None = None
         result: Any = None
@@ -167,62 +170,62 @@ class World:
         return result
 
     def on_all_ranks(self, error: E) -> E:
-        """``error``, which every rank is about to raise at the same place: rank 0 alone prints it."""
+        """Mark an error that every rank raises at the same point, so that rank 0 alone prints it."""
         error.on_all_ranks, error.quiet = True, self.rank != 0
         return error
 
     def abort(self, code: int) -> None:
-        """End every rank at once with ``code``; does not return where there is more than one."""
+        """End all ranks with exit code ``code``; does not return."""
         sys.stdout.flush()
         sys.stderr.flush()
         if self._comm is not None:
-            time.sleep(FORWARDED_S)
+            time.sleep(FORWARDING_S)
             self._comm.Abort(code)
         os._exit(code)
 
     @contextmanager
     def abort_on_error(self, debug: bool = False) -> Iterator[None]:
-        """Around everything a rank does after ``connect``: no exception leaves another rank waiting.
+        """Encloses everything that a rank does after ``connect``, so that no exception leaves other ranks waiting.
 
-        A ``HpcLstmError`` that all ranks raise (``raise_on_all``) passes through. Any other exception is printed
-        by this rank and ends all ranks.
+        An ``HpcLstmError`` that all ranks raise (``raise_on_all``) passes through. Any other exception is printed by
+        this rank, and ends all ranks.
         """
         try:
             yield
         except HpcLstmError as error:
             if self.size == 1 or error.on_all_ranks:
                 raise
-            self._say_and_abort(error, debug)
+            self._print_and_abort(error, debug)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             if self.size == 1:
                 raise
             known = from_os_error(error) if isinstance(error, OSError) else None
-            self._say_and_abort(known or error, debug)
+            self._print_and_abort(known or error, debug)
         finally:
             self._end_handling_signals()
 
     # -- stopping --------------------------------------------------------------------------------------
 
     def handle_signals(self) -> None:
-        """Take SIGTERM, SIGUSR1 and SIGINT as a wish to stop; a second SIGINT ends the process at once."""
+        """Let SIGTERM, SIGUSR1 and SIGINT request a stop; a second SIGINT ends the process immediately."""
         self._handling_signals = True
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
 
     @property
     def stop_requested(self) -> bool:
-        """True once this rank was sent a stop signal. Ranks may differ: agree before acting on it."""
+        """True once this rank has received a stop signal. Ranks may differ: agree before acting on it."""
         return bool(self._stop)
 
     @property
     def stop_signal(self) -> str:
-        """Name of the signal that asked this rank to stop, or ''."""
+        """Name of the signal that requested the stop, or ''."""
         return signal.Signals(self._stop[0]).name if self._stop else ""
 
     def _end_handling_signals(self) -> None:
-        """Ignore SIGUSR1 from here on: Python lets go of its handlers as it ends, and a repeated one would kill it."""
+        """Ignore SIGUSR1 from now on: Python drops its handlers as it exits, and another SIGUSR1 would then kill it."""
         if self._handling_signals:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
@@ -231,20 +234,20 @@ class World:
             os._exit(130)
         self._stop.append(number)
 
-    def _say_and_abort(self, error: BaseException, debug: bool) -> None:
+    def _print_and_abort(self, error: BaseException, debug: bool) -> None:
         if self.rank != 0:
-            time.sleep(FIRST_WORD_S)
-        place = f"rank {self.rank} on {self.node}"
+            time.sleep(RANK_0_FIRST_S)
+        location = f"rank {self.rank} on {self.node}"
         if isinstance(error, HpcLstmError) and not debug:
-            text = f"hpc-lstm: error: {place}: {error}\n"
+            text = f"hpc-lstm: error: {location}: {error}\n"
         else:
-            text = f"hpc-lstm: {place} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
+            text = f"hpc-lstm: {location} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
         sys.stderr.write(text)
         self.abort(error.exit_code if isinstance(error, HpcLstmError) else 1)
 
 
-class _Memory:
-    """GPU memory as mpi4py takes it: an object of the CUDA array interface, version 3."""
+class _DeviceBuffer:
+    """A float32 vector in GPU memory for mpi4py, by the CUDA array interface, version 3."""
 
     def __init__(self, address: int, length: int) -> None:
         self.__cuda_array_interface__ = {
@@ -256,11 +259,11 @@ class _Memory:
 
 
 def connect(threads: int = 0) -> World:
-    """Join the world that ``mpiexec``, ``mpirun`` or ``srun`` started, or be alone.
+    """Join the ranks that ``mpiexec``, ``mpirun`` or ``srun`` started; a world of one rank if nothing did.
 
     Args:
-        threads: CPU threads of this rank; 0: as many cores as Slurm was asked to give it (``SLURM_CPUS_PER_TASK``),
-            else the usable cores of the node over its ranks.
+        threads: CPU threads of this rank; 0: the cores that Slurm gives to each rank (``SLURM_CPUS_PER_TASK``), else
+            the usable cores of the node divided by its ranks.
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
@@ -273,7 +276,7 @@ def connect(threads: int = 0) -> World:
 
         mpi4py.rc.thread_level = "funneled"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what mpi4py suspects of the environment is checked below
+            warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if expected > 1:
@@ -282,7 +285,7 @@ def connect(threads: int = 0) -> World:
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
         own = len(os.sched_getaffinity(0))
-        return World(node=node, threads=threads or min(own, _allotted() or own))
+        return World(node=node, threads=threads or min(own, _slurm_cores() or own))
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
@@ -300,7 +303,7 @@ def connect(threads: int = 0) -> World:
         local_rank=local.rank,
         local_size=local.size,
         node=node,
-        threads=threads or max(1, min(own, _allotted() or len(cores) // local.size)),
+        threads=threads or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
         oversubscribed=oversubscribed,
         _comm=comm if comm.size > 1 else None,
@@ -310,7 +313,7 @@ def connect(threads: int = 0) -> World:
 
 
 def library_text() -> str:
-    """All that the MPI library says of its version and how it was built, lines joined by "; "; "no MPI" without one."""
+    """The MPI library's version and build, all lines joined by "; "; "no MPI" without one."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):
@@ -325,15 +328,15 @@ def launched() -> bool:
 
 
 def _launched_size() -> int:
-    """Ranks that the launcher says it started, 1 if there is none."""
+    """Number of ranks that the launcher started; 1 without a launcher."""
     for name in LAUNCHER_SIZES:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 1
 
 
-def _allotted() -> int:
-    """Cores that Slurm gives to each rank, 0 if nobody asked for a number."""
+def _slurm_cores() -> int:
+    """Cores that Slurm gives to each rank; 0 if the job does not set a number."""
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return int(asked) if asked.isdigit() else 0
 

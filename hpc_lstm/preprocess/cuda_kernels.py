@@ -51,8 +51,8 @@ class CudaKernels:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same of rows begin[i]..end[i], ascending and apart, int64 [k]; two float64 [k, C]."""
         columns = rows.shape[1]
-        low = self.device.filled(np.full((len(begin), columns), np.inf, rows.dtype))
-        high = self.device.filled(np.full((len(begin), columns), -np.inf, rows.dtype))
+        low = self.device.to_device(np.full((len(begin), columns), np.inf, rows.dtype))
+        high = self.device.to_device(np.full((len(begin), columns), -np.inf, rows.dtype))
         self.launch_fit(rows, self._indices(begin), self._indices(end), low, high)
         return low.numpy().astype(np.float64), high.numpy().astype(np.float64)
 
@@ -99,39 +99,28 @@ class CudaKernels:
 
     def transform(self, rows: Any, offsets: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> DeviceArray:
         """rows * scale + shift of their symbol, float32 [n, C] on the device: ``host.transform``."""
-        return self._map("transform", rows, offsets, scale, shift)
-
-    def inverse(self, rows: Any, offsets: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> DeviceArray:
-        """(rows - shift) / scale of their symbol, float32 [n, C] on the device."""
-        return self._map("inverse", rows, offsets, scale, shift)
-
-    def _map(
-        self, kernel: str, rows: Any, offsets: np.ndarray, scale: np.ndarray, shift: np.ndarray
-    ) -> DeviceArray:
         given = self.on_device(rows)
         out = self.device.empty(given.shape, np.float32)
-        self.launch_map(
-            kernel,
+        self.launch_transform(
             given,
             self._indices(offsets),
-            self.device.filled(np.asarray(scale, np.float64)),
-            self.device.filled(np.asarray(shift, np.float64)),
+            self.device.to_device(np.asarray(scale, np.float64)),
+            self.device.to_device(np.asarray(shift, np.float64)),
             out,
         )
         return out
 
-    def launch_map(
+    def launch_transform(
         self,
-        kernel: str,
         rows: DeviceArray,
         offsets: DeviceArray,
         scale: DeviceArray,
         shift: DeviceArray,
         out: DeviceArray,
     ) -> None:
-        """Scale rows ("transform") or undo it ("inverse") into ``out``; on the stream."""
+        """Scaled rows into ``out``; on the stream."""
         count, columns = rows.shape
-        function = self.device.function("minmax", kernel, rows.dtype)
+        function = self.device.function("minmax", "transform", rows.dtype)
         self.device.launch(
             function,
             self._row_blocks(function, count, 64),
@@ -180,22 +169,10 @@ class CudaKernels:
 
     # -- windows ---------------------------------------------------------------------------------------
 
-    def permute(self, first: int, count: int, length: int, seed: int, stream: int = 0) -> np.ndarray:
-        """Window numbers at positions first..first+count of an endless order, int64 [count]."""
-        passes = range(first // length, (first + max(count, 1) - 1) // length + 1)
-        numbers = self.device.empty((count,), np.int64)
-        self.device.launch(
-            self.device.function("windows", "permute", np.float64),
-            -(-count // THREADS),
-            *(np.int64(first - passes[0] * length), np.int64(count), np.int64(length)),
-            *(self.keys(seed, stream, passes), numbers),
-        )
-        return numbers.numpy()
-
     def keys(self, seed: int, stream: int, passes: range) -> DeviceArray:
         """Round keys of some passes, uint32 [passes, ROUNDS] on the device."""
         keys = [round_keys(seed, stream, number) for number in passes]
-        return self.device.filled(np.array(keys, np.uint32).reshape(len(keys), ROUNDS))
+        return self.device.to_device(np.array(keys, np.uint32).reshape(len(keys), ROUNDS))
 
     def launch_gather(
         self,
@@ -235,15 +212,15 @@ class CudaKernels:
             return array
         if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == dlpack.CUDA:
             capsule = array.__dlpack__()  # keeps the memory
-            found = dlpack.look(capsule)
+            found = dlpack.inspect_capsule(capsule)
             return DeviceArray(self.device, capsule, found.address, found.shape, found.dtype)
         host = np.ascontiguousarray(array)
         if host.dtype != np.float32:
             host = host.astype(np.float64)
-        return self.device.filled(host)
+        return self.device.to_device(host)
 
     def _indices(self, values: np.ndarray) -> DeviceArray:
-        return self.device.filled(np.ascontiguousarray(values, np.int64))
+        return self.device.to_device(np.ascontiguousarray(values, np.int64))
 
     def _row_blocks(self, function: Any, rows: int, waves: int) -> int:
         """Blocks to share out rows: ``waves`` times as many as run at once, but not more than there are rows for.

@@ -1,4 +1,4 @@
-"""The rows of a slice on a GPU, and the batches that are cut from them: what the CUDA backend's ``read`` gives."""
+"""The rows of a slice on a GPU, and the batches that are cut from them: the ``ResidentRows`` of the CUDA backend."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hpc_lstm.errors import CudaError
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident
 from hpc_lstm.preprocess.reading import read_values
-from hpc_lstm.preprocess.sampler import TrainOrder
-from hpc_lstm.preprocess.scaler import LocalFit, owned_rows
+from hpc_lstm.preprocess.sampler import ShuffledSampler
+from hpc_lstm.preprocess.scaling_fit import ScalingFit, owned_rows
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ class _Slot:
     reader: Any = None
 
 
-class Rows:
-    """The unscaled rows of a slice where kernels reach them, each brought there once.
+class CudaRows:
+    """The unscaled rows of a slice where kernels reach them, each brought there once: see ``ResidentRows``.
 
     They lie in device memory; if they would take more than ``share`` of what is free, in pinned host memory, from
     where kernels read what they need over the bus.
 
     Attributes:
         nbytes: bytes that stay in memory.
-        place: where the rows lie, in words.
+        location: where the rows lie, in words.
         waited_ns: host time of the last batch that went by until the GPU had read the slot's old batch and begun
             with this one.
     """
@@ -69,31 +69,31 @@ class Rows:
         if self.nbytes <= share * self._device.free_bytes():
             with suppress(CudaError):  # another rank or TensorFlow may just have taken what was free
                 resident = self._device.empty(shape, np.float64, purpose)
-        self.place = "GPU memory"
+        self.location = "GPU memory"
         if resident is None:
-            self.place = "pinned host memory, read over the bus"
-            resident, host = self._device.pinned(shape, np.float64, purpose)
+            self.location = "pinned host memory, read over the bus"
+            resident, host = self._device.empty_pinned(shape, np.float64, purpose)
         self._rows = resident
         for pieces, offsets, values in read_values(store, part, columns):
             for piece, begin in zip(pieces, offsets[:-1], strict=True):
                 rows = values[begin : begin + piece.stop - piece.start]
-                place = int(self._base[piece.segment]) + piece.start - int(part.first[piece.segment])
+                at = int(self._base[piece.segment]) + piece.start - int(part.first[piece.segment])
                 if host is not None:
-                    host[place : place + len(rows)] = rows
+                    host[at : at + len(rows)] = rows
                 elif piece is pieces[0]:
-                    # Segments of a batch lie below each other there as here: one copy.
-                    self._device.stream_in(self._rows.pointer + 8 * shape[1] * place, values)
-        self._device.drop_staging()
+                    # The pieces of a batch are adjacent on the device as they are here: one copy.
+                    self._device.upload_async(self._rows.pointer + 8 * shape[1] * at, values)
+        self._device.free_staging()
         self._resident: Resident | None = None
         self._slots: list[_Slot] = []
         self._turn = 0
         self._keys: tuple[tuple[int, int, int, int], DeviceArray] | None = None
         self.waited_ns = 0
 
-    def fit(self, local: LocalFit) -> None:
-        """Give the statistics of this rank's own rows to ``local``."""
+    def fit(self, fit: ScalingFit) -> None:
+        """Add the statistics of the rows that this rank counts to ``fit``."""
         features, target = owned_rows(self._part, self._columns.target.lookback)
-        measure = self._cuda.minmax_between if local.kind == "minmax" else self._cuda.moments_between
+        measure = self._cuda.minmax_between if fit.kind == "minmax" else self._cuda.moments_between
         found = measure(self._rows, self._base[:-1] + features[0], self._base[:-1] + features[1])
         if not np.array_equal(features, target):
             for all_columns, last in zip(
@@ -102,17 +102,17 @@ class Rows:
                 strict=True,
             ):
                 all_columns[:, -1] = last[:, -1]
-        local.merge(self._part.symbol, found)
+        fit.merge(self._part.symbol, found)
 
     def scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
         """Scale from now on; float64 [U, F+1] of the index's symbols."""
         edges = np.concatenate([[0], np.cumsum(self._part.count)])
-        filled = self._device.filled
+        to_device = self._device.to_device
         self._resident = Resident(
             rows=self._rows,
-            edges=filled(edges.astype(np.int64)),
-            scale=filled(scale[self._part.symbol]),
-            shift=filled(shift[self._part.symbol]),
+            edges=to_device(edges.astype(np.int64)),
+            scale=to_device(scale[self._part.symbol]),
+            shift=to_device(shift[self._part.symbol]),
             window=self._window,
             tail=self._tail,
         )
@@ -123,18 +123,19 @@ class Rows:
         They are overwritten by the batch after the next.
         """
         numbers = np.ascontiguousarray(numbers, np.int64)
-        return self._gather(numbers.shape, self._device.filled(numbers.reshape(-1)), None)
+        return self._gather(numbers.shape, self._device.to_device(numbers.reshape(-1)), None)
 
-    def next_batch(self, order: TrainOrder, steps: int) -> tuple[DeviceArray, DeviceArray]:
-        """The next ``steps`` batches of ``order``, found on the device: [steps, B, T, F] and [steps, B, 1]."""
-        number, position = order.state()
-        count = steps * order.batch_size
-        order.advance(steps)
-        passes = (position + count - 1) // order.length + 1
-        wanted = (order.seed, order.rank, number, passes)
-        if self._keys is None or self._keys[0] != wanted:
-            self._keys = wanted, self._cuda.keys(order.seed, order.rank, range(number, number + passes))
-        return self._gather((steps, order.batch_size), None, (position, order.length, self._keys[1]))
+    def next_batch(self, sampler: ShuffledSampler, steps: int) -> tuple[DeviceArray, DeviceArray]:
+        """The next ``steps`` batches of ``sampler``, found on the device: [steps, B, T, F] and [steps, B, 1]."""
+        first_pass, position = sampler.state()
+        count = steps * sampler.batch_size
+        sampler.advance(steps)
+        passes = (position + count - 1) // sampler.length + 1
+        needed = (sampler.seed, sampler.rank, first_pass, passes)
+        if self._keys is None or self._keys[0] != needed:
+            keys = self._cuda.keys(sampler.seed, sampler.rank, range(first_pass, first_pass + passes))
+            self._keys = needed, keys
+        return self._gather((steps, sampler.batch_size), None, (position, sampler.length, self._keys[1]))
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""
@@ -143,7 +144,7 @@ class Rows:
     def errors(
         self, forecast: Any, actual: Any, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``Cuda.errors``."""
+        """Sums of errors of segments: ``CudaKernels.errors``."""
         return self._cuda.errors(forecast, actual, offsets)
 
     def squared_error(self, forecast: Any, targets: Any) -> float:
@@ -153,10 +154,10 @@ class Rows:
         return float(squares[0]) if counted[0] == count else float("nan")
 
     def close(self) -> None:
-        """Let go of all memory; there are no batches any more."""
+        """Release all memory; there are no batches afterwards."""
         self._slots.clear()
         self._resident = self._keys = None
-        self._rows = self._device.nothing()
+        self._rows = self._device.empty((0,), np.float32)
 
     def _gather(
         self,
@@ -168,15 +169,15 @@ class Rows:
         self.waited_ns = 0
         slot = self._next_slot(int(np.prod(shape)))
         asked = time.perf_counter_ns()
-        inputs = slot.inputs.reshaped((*shape, self._window, len(self._columns.features)))
-        targets = slot.targets.reshaped((*shape, 1))
+        inputs = slot.inputs.view((*shape, self._window, len(self._columns.features)))
+        targets = slot.targets.view((*shape, 1))
         with self._device.timed() as taken:
             self._cuda.launch_gather(self._resident, numbers, order, inputs, targets)
         self.waited_ns += max(0, time.perf_counter_ns() - asked - taken[0])
         return inputs, targets
 
     def _next_slot(self, windows: int) -> _Slot:
-        """Memory for ``windows`` windows that nobody reads any more."""
+        """Memory for ``windows`` windows, once the engine has read what is in it."""
         if len(self._slots) < SLOTS:
             self._slots.append(self._new_slot(windows))
             self._turn = len(self._slots) - 1
@@ -189,7 +190,7 @@ class Rows:
             self.waited_ns += time.perf_counter_ns() - asked
             slot.reader = None
         if slot.targets.size < windows:
-            slot.inputs = slot.targets = self._device.nothing()  # freed before more is taken
+            slot.inputs = slot.targets = self._device.empty((0,), np.float32)  # freed before more is taken
             slot = self._slots[self._turn] = self._new_slot(windows)
         return slot
 

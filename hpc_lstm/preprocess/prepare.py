@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpc_lstm.config import DataConfig, TrainConfig
-from hpc_lstm.errors import CudaError, InputError
+from hpc_lstm.config import DataConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, find_columns
-from hpc_lstm.parallel import gpu as gpus
-from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess.scaler import LocalFit, Scaler
+from hpc_lstm.preprocess.backend import Backend, ResidentRows
+from hpc_lstm.preprocess.scaler import Scaler
+from hpc_lstm.preprocess.scaling_fit import ScalingFit
 from hpc_lstm.preprocess.slices import Slice, WindowIndex
 from hpc_lstm.preprocess.windows import Windows
 
-log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
-
-
-def backend(name: str, rows_share: float = 0.5) -> Any:
-    """What scales and cuts windows: ``host``, or ``cuda.Cuda`` on this process's GPU.
-
-    Every kernel is compiled and loaded here, so that what can go wrong goes wrong before the run begins.
-
-    Args:
-        name: ``train.backend``; "auto" is cuda where it can be used, and the log says why if it is not.
-        rows_share: of the GPU's free memory that the rows of a slice may take.
-
-    Raises:
-        CudaError: "cuda" cannot be used here.
-    """
-    from hpc_lstm.preprocess import host
-
-    if name == "host":
-        return host
-    problem = gpus.problem()
-    if problem is None:
-        from hpc_lstm.preprocess.cuda import Cuda
-
-        try:
-            return Cuda(rows_share)
-        except CudaError as error:
-            problem = str(error)
-    if name == "cuda":
-        raise CudaError(f'train.backend = "cuda": {problem}; or set train.backend = "host"')
-    log.info("backend host, not cuda: %s", problem)
-    return host
-
-
-def training_backend(settings: TrainConfig, gpu: Gpu | None) -> Any:
-    """The backend for a run of training; the fused engine takes its batches on the host.
-
-    Raises:
-        CudaError: see ``backend``.
-    """
-    name = "host" if settings.engine == "fused" else settings.backend
-    return backend(name, rows_share(settings, gpu))
-
-
-def backend_here(settings: TrainConfig, gpu: Gpu | None) -> Any:
-    """The backend for a trained run, which may have been trained where there was a GPU: "cuda" is then "auto"."""
-    return backend("host" if settings.backend == "host" else "auto", rows_share(settings, gpu))
-
-
-def rows_share(settings: TrainConfig, gpu: Gpu | None) -> float:
-    """The share of a GPU's free memory for the rows of this rank, one of those on it."""
-    return settings.gpu_rows_share / (gpu.sharers if gpu else 1)
 
 
 @dataclass
@@ -95,11 +43,11 @@ class Prepared:
     _loader: _Loader
 
     def close(self) -> None:
-        """Let go of the memory of all windows."""
+        """Release the memory of all windows."""
         self.train.close()
         self.validation.close()
 
-    def load(self, part: str) -> Windows:
+    def load_windows(self, part: str) -> Windows:
         """This rank's windows of "train", "validation" or "test", read anew; collective.
 
         Raises:
@@ -110,52 +58,59 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Loader:
+    """What reads and scales this rank's windows of a part.
+
+    Attributes:
+        indices: int64 [U], of the index's symbols into ``scaler.symbols``.
+    """
+
     store: MarketStore
     index: WindowIndex
     columns: ModelColumns
     scaler: Scaler
-    places: np.ndarray
+    indices: np.ndarray
     world: World
-    backend: Any
+    backend: Backend
 
-    def load(self, part: str, rows: Any = None) -> Windows:
+    def load(self, part: str, rows: ResidentRows | None = None) -> Windows:
         share = self.index.slice(part, self.world.rank, self.world.size)
-        return self.world.raise_on_all(lambda: self._windows(share, rows))
+        return self.world.raise_on_all(lambda: self._scaled_windows(share, rows))
 
-    def _windows(self, share: Slice, rows: Any) -> Windows:
+    def _scaled_windows(self, share: Slice, rows: ResidentRows | None) -> Windows:
         window, horizon = self.index.window, self.index.horizon
         if rows is None:
-            rows = self.backend.read(self.store, share, self.columns, window, horizon)
-        rows.scale(self.scaler.scale[self.places], self.scaler.shift[self.places])
-        return Windows(self.store, share, self.columns, window, horizon, self.places, rows)
+            rows = self.backend.read_rows(self.store, share, self.columns, window, horizon)
+        rows.scale(self.scaler.scale[self.indices], self.scaler.shift[self.indices])
+        return Windows(self.store, share, self.columns, window, horizon, self.indices, rows)
 
 
 def prepare(
-    store: MarketStore, data: DataConfig, world: World, backend: Any, scaler: Scaler | None = None
+    store: MarketStore, data: DataConfig, world: World, backend: Backend, scaler: Scaler | None = None
 ) -> Prepared:
     """Read this rank's slices of the store, fit the scaling on all ranks' train rows, and scale; collective.
 
     Args:
         data: symbols, columns, windows, split and scaling.
-        backend: what ``backend()`` returned.
+        backend: where rows are scaled and windows cut.
         scaler: take this scaling instead of fitting one.
 
     Raises:
         InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
             scaler that lacks a symbol or has other columns.
     """
-    columns, index = world.raise_on_all(lambda: _find(store, data))
+    columns, index = world.raise_on_all(lambda: _columns_and_index(store, data))
     names = [store.symbols[symbol] for symbol in index.symbols]
+    # Rows that the scaling was fitted on are cut into windows afterwards: they are read to the backend once.
     rows = None
     if scaler is None:
-        world.raise_on_all(lambda: _enough(index.total("train"), world.size))
+        world.raise_on_all(lambda: _check_windows(index.total("train"), world.size))
         share = index.slice("train", world.rank, world.size)
-        local = LocalFit(share, columns, len(names), data.scaling, backend)
-        rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, local))
-        scaler = local.combine(names, data.feature_range, world)
+        fit = ScalingFit(share, columns, len(names), data.scaling)
+        rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, fit))
+        scaler = fit.combine(names, data.feature_range, world)
     known = scaler
-    places = world.raise_on_all(lambda: _places(known, columns, names))
-    loader = _Loader(store, index, columns, known, places, world, backend)
+    indices = world.raise_on_all(lambda: _indices_into_scaler(known, columns, names))
+    loader = _Loader(store, index, columns, known, indices, world, backend)
     return Prepared(
         scaler=known,
         index=index,
@@ -167,10 +122,11 @@ def prepare(
     )
 
 
-def _find(store: MarketStore, data: DataConfig) -> tuple[ModelColumns, WindowIndex]:
+def _columns_and_index(store: MarketStore, data: DataConfig) -> tuple[ModelColumns, WindowIndex]:
     columns = find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
-    everyone = range(len(store.symbols))
-    chosen = everyone if data.symbols == "all" else sorted(store.symbol(name) for name in data.symbols)
+    chosen: Sequence[int] = range(len(store.symbols))
+    if data.symbols != "all":
+        chosen = sorted(store.symbol(name) for name in data.symbols)
     if data.shard:
         part, parts = map(int, data.shard.split("/"))
         if len(chosen) < parts:
@@ -183,7 +139,7 @@ def _find(store: MarketStore, data: DataConfig) -> tuple[ModelColumns, WindowInd
     )
 
 
-def _enough(windows: int, ranks: int) -> None:
+def _check_windows(windows: int, ranks: int) -> None:
     if windows < ranks:
         raise InputError(
             f"{windows} train windows are fewer than {ranks} ranks; start at most {windows}, or use more "
@@ -192,14 +148,19 @@ def _enough(windows: int, ranks: int) -> None:
 
 
 def _fitted_rows(
-    store: MarketStore, share: Slice, columns: ModelColumns, data: DataConfig, backend: Any, local: LocalFit
-) -> Any:
-    rows = backend.read(store, share, columns, data.window, data.horizon)
-    rows.fit(local)
+    store: MarketStore,
+    share: Slice,
+    columns: ModelColumns,
+    data: DataConfig,
+    backend: Backend,
+    fit: ScalingFit,
+) -> ResidentRows:
+    rows = backend.read_rows(store, share, columns, data.window, data.horizon)
+    rows.fit(fit)
     return rows
 
 
-def _places(known: Scaler, columns: ModelColumns, names: list[str]) -> np.ndarray:
+def _indices_into_scaler(known: Scaler, columns: ModelColumns, names: list[str]) -> np.ndarray:
     if known.columns != columns.names:
         raise InputError(
             f"the scaler has the columns {', '.join(known.columns)}, but data.features and data.target are "

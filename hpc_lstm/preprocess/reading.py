@@ -24,7 +24,7 @@ class Piece:
     """Consecutive store rows of one segment.
 
     Attributes:
-        segment: place in the slice.
+        segment: its number in the slice.
         start, stop: store rows.
         before: rows before ``start`` that are read too.
     """
@@ -38,7 +38,7 @@ class Piece:
 def read_values(
     store: MarketStore, part: Slice, columns: ModelColumns
 ) -> Iterator[tuple[list[Piece], np.ndarray, np.ndarray]]:
-    """Model columns of a slice's rows, from each segment's first window on.
+    """Model columns of a slice's rows, from each segment's first window onwards.
 
     A batch holds at most ``ROWS_AT_ONCE`` rows besides lookbacks, and at most one piece of a segment.
 
@@ -49,10 +49,10 @@ def read_values(
     Raises:
         InputError: a value that is not finite, or not above 0 where a log return is taken.
     """
-    for pieces in _batches(part, columns):
-        raw = _read(store, pieces)
+    for pieces in _piece_batches(part, columns):
+        raw = _read_pieces(store, pieces)
         offsets = _offsets([p.before + p.stop - p.start for p in pieces])
-        _check(store, raw, offsets, pieces, columns)
+        _check_values(store, raw, offsets, pieces, columns)
         values = compute_columns(raw, offsets, columns)
         if any(p.before for p in pieces):
             position = np.arange(len(raw)) - np.repeat(offsets[:-1], np.diff(offsets))
@@ -64,16 +64,16 @@ def read_values(
 def read_column(store: MarketStore, starts: np.ndarray, stops: np.ndarray, number: int) -> np.ndarray:
     """One column of the store's row ranges, below each other, float64."""
     found = np.empty(int((stops - starts).sum()))
-    place = 0
+    filled = 0
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         for low in range(start, stop, ROWS_AT_ONCE):
             high = min(low + ROWS_AT_ONCE, stop)
-            found[place : place + high - low] = store.rows(low, high)[:, number]
-            place += high - low
+            found[filled : filled + high - low] = store.rows(low, high)[:, number]
+            filled += high - low
     return found
 
 
-def _batches(part: Slice, columns: ModelColumns) -> Iterator[list[Piece]]:
+def _piece_batches(part: Slice, columns: ModelColumns) -> Iterator[list[Piece]]:
     pieces: list[Piece] = []
     room = ROWS_AT_ONCE
     for segment in range(len(part.symbol)):
@@ -82,7 +82,8 @@ def _batches(part: Slice, columns: ModelColumns) -> Iterator[list[Piece]]:
         start = first
         while start < stop:
             end = min(stop, start + room)
-            # What the segment's beginning looks back on besides its lookback belongs to nobody here.
+            # The segment's first piece is preceded by the features' lookback alone: a target that looks back further
+            # is that of no window here.
             before = first - row_start if start == first else min(columns.longest_lookback, start - row_start)
             pieces.append(Piece(segment, start, end, before))
             room -= end - start
@@ -94,7 +95,7 @@ def _batches(part: Slice, columns: ModelColumns) -> Iterator[list[Piece]]:
         yield pieces
 
 
-def _read(store: MarketStore, pieces: list[Piece]) -> np.ndarray:
+def _read_pieces(store: MarketStore, pieces: list[Piece]) -> np.ndarray:
     """Raw rows of the pieces, lookbacks first; pieces that touch in the store are read at once."""
     ranges: list[list[int]] = []
     for piece in pieces:
@@ -106,7 +107,7 @@ def _read(store: MarketStore, pieces: list[Piece]) -> np.ndarray:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _check(
+def _check_values(
     store: MarketStore, raw: np.ndarray, offsets: np.ndarray, pieces: list[Piece], columns: ModelColumns
 ) -> None:
     """Refuse values that cannot be scaled, naming the first."""
@@ -115,9 +116,9 @@ def _check(
         if usable.all():
             continue
         row = int(np.argmin(usable))
-        place = int(np.searchsorted(offsets, row, side="right")) - 1
-        piece = pieces[place]
-        store_row = piece.start - piece.before + row - int(offsets[place])
+        number_of_piece = int(np.searchsorted(offsets, row, side="right")) - 1
+        piece = pieces[number_of_piece]
+        store_row = piece.start - piece.before + row - int(offsets[number_of_piece])
         symbol = store.symbols[int(np.searchsorted(store.offsets, store_row, side="right")) - 1]
         date = store.dates(store_row, store_row + 1).astype(f"datetime64[{store.date_unit}]")[0]
         user = columns.positive.get(number)

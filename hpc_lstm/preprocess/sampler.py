@@ -20,7 +20,7 @@ POSITIONS_AT_ONCE = 16_384
 _MASK64 = 2**64 - 1
 
 
-class TrainOrder:
+class ShuffledSampler:
     """Endless order of a rank's train windows: each pass takes every window once, in another random order.
 
     The order depends on the seed, the rank and the number of windows alone, not on how it is asked for.
@@ -33,7 +33,7 @@ class TrainOrder:
 
     def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0) -> None:
         if length < 1:
-            raise ValueError("an order needs at least one window")
+            raise ValueError("a sampler needs at least one window")
         self.length, self.batch_size, self.seed, self.rank = length, batch_size, seed, rank
         self._pass, self._position = 0, 0
         self._block = (-1, -1)  # pass and number of the block of positions that is held
@@ -41,17 +41,17 @@ class TrainOrder:
 
     def take(self, steps: int) -> np.ndarray:
         """Window numbers of the next ``steps`` batches, int64 [steps, batch_size]."""
-        wanted = steps * self.batch_size
-        numbers = np.empty(wanted, np.int64)
+        count = steps * self.batch_size
+        numbers = np.empty(count, np.int64)
         done = 0
-        while done < wanted:
+        while done < count:
             block, inside = divmod(self._position, POSITIONS_AT_ONCE)
             if self._block != (self._pass, block):
                 start = block * POSITIONS_AT_ONCE
                 positions = np.arange(start, min(start + POSITIONS_AT_ONCE, self.length))
                 self._held = permute(positions, self.length, self.seed, self.rank, self._pass)
                 self._block = (self._pass, block)
-            found = self._held[inside : inside + wanted - done]
+            found = self._held[inside : inside + count - done]
             numbers[done : done + len(found)] = found
             done += len(found)
             self._position += len(found)
@@ -60,7 +60,7 @@ class TrainOrder:
         return numbers.reshape(steps, self.batch_size)
 
     def advance(self, steps: int) -> None:
-        """Pass over the next ``steps`` batches, which somebody else finds out."""
+        """Skip the next ``steps`` batches, whose windows were found elsewhere, such as on a GPU."""
         passes, self._position = divmod(self._position + steps * self.batch_size, self.length)
         self._pass += passes
 
@@ -69,9 +69,9 @@ class TrainOrder:
         return self._pass, self._position
 
     def set_state(self, state: tuple[int, int]) -> None:
-        """Go on from a ``state``."""
+        """Continue from a ``state``."""
         if state[0] < 0 or not 0 <= state[1] < self.length:
-            raise ValueError(f"no such place in an order of {self.length} windows: {state}")
+            raise ValueError(f"no such position in an order of {self.length} windows: {state}")
         self._pass, self._position = state
 
 

@@ -28,7 +28,8 @@ class Slice:
     Attributes:
         part: "train", "validation" or "test".
         start, stop: numbers of the windows among all of the part.
-        symbol: place in ``WindowIndex.symbols``, ascending, each at most once.
+        symbol: index into ``WindowIndex.symbols``, ascending, each at most once.
+        symbol_start: store row of the symbol's first row.
         first: store row of the first window's first input row.
         count: windows.
         row_start, row_stop: store rows that are needed: those before ``first`` are the lookback.
@@ -39,6 +40,7 @@ class Slice:
     start: int
     stop: int
     symbol: np.ndarray
+    symbol_start: np.ndarray
     first: np.ndarray
     count: np.ndarray
     row_start: np.ndarray
@@ -128,6 +130,7 @@ class WindowIndex:
             start=start,
             stop=stop,
             symbol=symbol,
+            symbol_start=self._row[symbol],
             first=first,
             count=count,
             row_start=np.maximum(self._row[symbol], first - self.lookback),

@@ -6,7 +6,6 @@ about 200 kB, where an interactive plotting library alone takes 4.5 MB.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,25 +14,17 @@ from typing import Any
 
 from hpc_lstm import __version__
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.trained_run import read_metrics
+from hpc_lstm.evaluation.metrics import METRICS
+from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
 from hpc_lstm.files import write_text
 from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.history import read as read_history
-from hpc_lstm.timing.side_by_side import axis_notes, open_runs
-from hpc_lstm.timing.table import sentences, table_lines, title
+from hpc_lstm.runs.history import read_history
+from hpc_lstm.timing.cluster_runs import axis_notes, open_cluster_runs
+from hpc_lstm.timing.table import table_lines, table_title, timing_notes
 
-PARTS = ("validation", "test")
-# Key, heading, unit and format of each metric, in the order of the table.
-METRICS = (
-    ("rmse", "RMSE", "price", ".5g"),
-    ("mae", "MAE", "price", ".5g"),
-    ("mape", "MAPE", "%", ".3f"),
-    ("mase", "MASE", "", ".3f"),
-    ("directional_accuracy", "directional accuracy", "share", ".3f"),
-)
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "mpi4py", "mpich", "pycuda", "matplotlib")
 
 
@@ -130,10 +121,10 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         "about": ", ".join(text for text in (windows, dates) if text),
         "header": [
             "method",
-            *(f"{heading} ({unit})" if unit else heading for _, heading, unit, _ in METRICS),
+            *(f"{metric.title} ({metric.unit})" if metric.unit else metric.title for metric in METRICS),
         ],
         "rows": [
-            [method, *(_number(values.get(key), form) for key, _, _, form in METRICS)]
+            [method, *(metric.text(values.get(metric.key)) for metric in METRICS)]
             for method, values in methods.items()
         ],
     }
@@ -155,13 +146,13 @@ def _losses(run: RunDirectory) -> dict[str, Any]:
 
 
 def _time(run: RunDirectory) -> dict[str, Any]:
-    (opened,) = open_runs([run.path])
-    bottleneck, *notes = [*sentences(opened), *axis_notes([opened])]
+    (opened,) = open_cluster_runs([run.path])
+    bottleneck, *notes = [*timing_notes(opened), *axis_notes([opened])]
     return {
         "svg": figures.inline_svg(plots.timing_figure(opened.timing), "timing"),
         "bottleneck": bottleneck,
         "notes": notes,
-        "table": "\n".join([title(opened), "", *table_lines(opened.timing)]),
+        "table": "\n".join([table_title(opened), "", *table_lines(opened.timing)]),
     }
 
 
@@ -181,7 +172,3 @@ def _environment(_: RunDirectory) -> dict[str, Any]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _number(value: object, form: str) -> str:
-    return format(value, form) if isinstance(value, (int, float)) and math.isfinite(value) else "-"

@@ -93,12 +93,12 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     Raises:
         InputError: the run has no history yet, or as ``plot_prices``.
     """
-    from hpc_lstm.runs.history import read
+    from hpc_lstm.runs.history import read_history
 
     path = Path(path)
     figures.check_suffix(path)
     run = directory.at(run_dir)
-    entries = read(run.history)
+    entries = read_history(run.history)
     if not entries:
         raise InputError(
             f"{run.history}: no losses there; train for longer, or give the folder of another run"

@@ -47,9 +47,9 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
-    from hpc_lstm.evaluation.evaluate import price_forecast
+    from hpc_lstm.evaluation.prices import forecast_prices
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess import backends, prepare
 
     scaler = trained.scaler
     name = scaler.symbols[0] if symbol is None else symbol
@@ -60,25 +60,23 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
                 f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
             )
         data = trained.config.data.model_copy(update={"symbols": [name]})
-        backend = prepare.backend_here(trained.config.train, None)
+        backend = backends.backend_for_trained_run(trained.config.train, None)
         prepared = prepare.prepare(store, data, World(), backend, scaler=scaler)
         if prepared.index.total(part) == 0:
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
             )
-        windows = prepared.load(part)
+        windows = prepared.load_windows(part)
         dates, actual, model, last = [], [], [], []
         for start in range(0, len(windows), BATCH_SIZE):
             numbers = np.arange(start, min(start + BATCH_SIZE, len(windows)), dtype=np.int64)
             inputs, _ = windows.batch(numbers)
             prices = windows.prices(numbers)
             output = trained.predict(inputs)
-            model.append(
-                price_forecast(output, prices.symbol, prices.anchor, scaler, prepared.columns.target)
-            )
+            model.append(forecast_prices(output, prices.symbol, prices.last, scaler, prepared.columns.target))
             dates.append(prices.date)
             actual.append(prices.actual)
-            last.append(prices.anchor)
+            last.append(prices.last)
         when = np.concatenate(dates).astype(f"datetime64[{store.date_unit}]")
     return ForecastSeries(
         name, part, data.horizon, when, np.concatenate(actual), np.concatenate(model), np.concatenate(last)

@@ -6,7 +6,7 @@ Lines are of two kinds:
     {"kind": "validation", "step", "epoch", "loss", "best"}
 
 ``epoch`` is a fraction; losses are mean squared errors in scaled units. A resumed run first drops the entries
-after its checkpoint, so that no step is told twice and none is missing.
+after its checkpoint, so that every step appears once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any
 
 from hpc_lstm.files import write_text
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.event_file import EventFile
 
-# Least time between TensorBoard's points of training.
+# Seconds between TensorBoard's points of training, at least.
 EVENTS_EVERY_S = 0.5
 
 
@@ -28,7 +29,7 @@ class History:
     """Appends to a run's history; on ranks other than 0 it does nothing.
 
     Args:
-        resumed_at: step of the checkpoint that the run goes on from; later entries are dropped.
+        resumed_at: step of the checkpoint that the run resumes from; later entries are dropped.
     """
 
     def __init__(self, run: RunDirectory, active: bool, resumed_at: int) -> None:
@@ -38,14 +39,12 @@ class History:
         if not active:
             return
         write_text(
-            run.history, "".join(json.dumps(e) + "\n" for e in read(run.history) if e["step"] <= resumed_at)
+            run.history,
+            "".join(json.dumps(e) + "\n" for e in read_history(run.history) if e["step"] <= resumed_at),
         )
         self._file = run.history.open("a", encoding="utf-8")
-        import tensorflow as tf
-
-        self._tf = tf
-        # Event files are appended by TensorBoard in order of step; it hides what a restart makes obsolete.
-        self._events = tf.summary.create_file_writer(str(run.tensorboard))
+        # A resumed run adds a file; TensorBoard hides the points of others from its first step on.
+        self._events = EventFile(run.tensorboard)
 
     def train(self, **entry: Any) -> None:
         """Add a ``train`` entry."""
@@ -56,7 +55,7 @@ class History:
         self._add("validation", entry, ("loss",))
 
     def flush(self) -> None:
-        """Bring the entries to the disk: called before a checkpoint that stands for them."""
+        """Bring the entries to the disk; called before a checkpoint that includes them."""
         if self._file is not None and self._events is not None:
             self._file.flush()
             self._events.flush()
@@ -75,15 +74,14 @@ class History:
         self._file.write(json.dumps({"kind": kind, **finite}) + "\n")
         now = time.monotonic()
         if kind == "train" and now < self._due:
-            return  # an event costs more than a step of a small model, and a curve needs no more points
+            return  # a curve needs no more points
         self._due = now + EVENTS_EVERY_S
-        with self._events.as_default(step=entry["step"]):
-            for name in scalars:
-                self._tf.summary.scalar(f"{kind}/{name}", entry[name])
+        for name in scalars:
+            self._events.scalar(f"{kind}/{name}", entry[name], entry["step"])
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The entries of a history file, none if there is no file; up to a line cut off by a crash or damaged."""
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The entries of a history file up to its first damaged line; none if there is no file."""
     if not path.exists():
         return []
     entries = []

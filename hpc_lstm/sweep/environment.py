@@ -26,13 +26,13 @@ BOOKKEEPING = (
 )
 
 
-def describe(world: World, threads: int) -> dict[str, Any]:
+def describe_environment(world: World, threads: int) -> dict[str, Any]:
     """The machine and software of all ranks, the same on every rank; collective.
 
     Args:
         threads: CPU threads of a rank.
     """
-    gpu = gpus.preview(world)
+    gpu = gpus.preview_gpu(world)
     here: dict[str, Any] = {
         "node": world.node,
         "processor": processor(),
@@ -177,7 +177,7 @@ def transport(nodes: int, ranks: int) -> str:
     return ", ".join([place, *([f"MPI device {device}"] if device else []), *chosen])
 
 
-def placement(environment: dict[str, Any]) -> dict[str, Any]:
+def processors_used(environment: dict[str, Any]) -> dict[str, Any]:
     """What the ranks computed on and whether they shared it.
 
     ``kind`` is "cores", or "gpus" where every rank had one; ``used``, how many; ``shared``, whether there were fewer

@@ -11,7 +11,7 @@ import numpy as np
 
 Record = dict[str, Any]
 # Share of the cores that other programs may take from the ranks before a point shows them and not the program.
-CROWDED = 0.25
+OVERSUBSCRIBED = 0.25
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Group:
         return ", ".join(f"{key.partition('.')[2]} {value}" for key, value in self.axes.items()) or "all runs"
 
     @property
-    def alone(self) -> dict[int, list[Record]]:
+    def unshared(self) -> dict[int, list[Record]]:
         """``by_ranks`` where ranks shared no core or GPU, neither with one another nor, much, with other programs."""
         return {ranks: records for ranks, records in self.by_ranks.items() if not self.mark(ranks)}
 
@@ -47,7 +47,7 @@ class Group:
         records = self.by_ranks[ranks]
         if any(record["place"]["shared"] for record in records):
             return "*"
-        return "!" if np.median([lacking(record) for record in records]) > CROWDED else ""
+        return "!" if np.median([oversubscription(record) for record in records]) > OVERSUBSCRIBED else ""
 
     def efficiency(self, record: Record) -> float | None:
         """Samples a second per core (or GPU), over those of the fewest ranks in the same repeat.
@@ -55,14 +55,14 @@ class Group:
         None where ranks shared cores, for what they lose is the machine's and not the program's, and where the
         fewest ranks did, or were not measured in that repeat.
         """
-        alone = self.alone
-        if record["ranks"] not in alone:
+        unshared = self.unshared
+        if record["ranks"] not in unshared:
             return None
-        base = next((one for one in alone.get(self.fewest, []) if one["repeat"] == record["repeat"]), None)
+        base = next((one for one in unshared.get(self.fewest, []) if one["repeat"] == record["repeat"]), None)
         return None if base is None else per_processor(record) / per_processor(base)
 
 
-def lacking(record: Record) -> float:
+def oversubscription(record: Record) -> float:
     """Share of the cores that the ranks might use by which they and other programs together exceeded them."""
     if record["place"]["kind"] == "gpus":
         return 0.0
@@ -75,7 +75,7 @@ def per_processor(record: Record) -> float:
     return float(record["samples_per_second"] / record["place"]["used"])
 
 
-def group(records: Sequence[Record]) -> list[Group]:
+def group_records(records: Sequence[Record]) -> list[Group]:
     """The groups, in the order in which the plan has them."""
     found: dict[str, Group] = {}
     for record in sorted(records, key=lambda r: (r["point"], r["repeat"])):
@@ -86,6 +86,6 @@ def group(records: Sequence[Record]) -> list[Group]:
     return [Group(one.axes, dict(sorted(one.by_ranks.items())), fewest) for one in found.values()]
 
 
-def middle(values: Sequence[float]) -> tuple[float, float, float]:
+def median_range(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, least and most."""
     return float(np.median(values)), float(min(values)), float(max(values))

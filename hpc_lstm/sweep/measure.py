@@ -94,7 +94,7 @@ def measure(
     timing = load_timing(run_dir)
     if timing.starts > 1 or not timing.complete.all():
         raise InputError(f"{run.path}: was killed or resumed; a sweep measures runs in one piece")
-    meetings = [entry["step"] for entry in history.read(run.history) if entry["kind"] == "train"]
+    meetings = [entry["step"] for entry in history.read_history(run.history) if entry["kind"] == "train"]
     inside = [i for i, step in enumerate(meetings) if warmup <= step <= warmup + steps]
     if len(inside) < 2:
         raise InputError(

@@ -17,13 +17,13 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import AGREE_STEPS, RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
 from hpc_lstm.storage.stores import check_storage_config
-from hpc_lstm.sweep import universe
+from hpc_lstm.sweep import stores
 from hpc_lstm.sweep.settings import SweepConfig
-from hpc_lstm.sweep.universe import Universe
+from hpc_lstm.sweep.stores import SyntheticStore
 
-# What may change between two calls of the same sweep: it moves no measurement.
-FREE = ("repeats", "timeout_s", "config")
-# What decides where ranks are; the rest of [slurm] is how one gets there.
+# Keys of [sweep] that may change between two calls of the same sweep: they affect no measurement.
+CHANGEABLE = ("repeats", "timeout_s", "config")
+# Keys of [slurm] that decide on which hardware ranks run, and so must not change; the others may.
 PLACEMENT = ("ranks_per_node", "gpus_per_node", "cpus_per_task", "partition", "exclusive")
 
 
@@ -46,7 +46,7 @@ class Point:
     config: RunConfig
     warmup: int
     steps: int
-    made: Universe | None
+    made: SyntheticStore | None
 
     @property
     def process(self) -> tuple[int, bool]:
@@ -81,7 +81,7 @@ class Plan:
         return [run for launch in self.launches for run in launch]
 
 
-def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
+def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
     """The runs of a sweep.
 
     Args:
@@ -102,9 +102,11 @@ def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
     return Plan(sweep, points, _launches(points, sweep))
 
 
-def digest_tables(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
+def fixed_settings(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
     """The settings that must not change while a sweep is under way, as ``section.key``: value."""
-    found = {f"sweep.{key}": value for key, value in sweep.sweep.model_dump().items() if key not in FREE}
+    found = {
+        f"sweep.{key}": value for key, value in sweep.sweep.model_dump().items() if key not in CHANGEABLE
+    }
     found["local.launcher"] = sweep.local.launcher
     if sweep.sweep.runner == "slurm":
         found |= {f"slurm.{key}": getattr(sweep.slurm, key) for key in PLACEMENT}
@@ -117,8 +119,8 @@ def digest_tables(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def digest(tables: dict[str, Any]) -> str:
-    """SHA-256 of ``digest_tables``."""
+def settings_digest(tables: dict[str, Any]) -> str:
+    """SHA-256 of ``fixed_settings``."""
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 
 
@@ -127,14 +129,14 @@ def _point(
 ) -> Point:
     tables: dict[str, Any] = {section: dict(table) for section, table in base.items()}
     for key, value in axes.items():
-        section, _, name = key.partition(".")
-        tables.setdefault(section, {})[name] = value
+        table, _, name = key.partition(".")
+        tables.setdefault(table, {})[name] = value
     given = bool(tables["data"].get("store"))
-    wanted = sweep.sweep
+    section = sweep.sweep
     if not given:
-        tables["data"] |= {"store": "made by the sweep", "split": universe.SPLIT}
+        tables["data"] |= {"store": "made by the sweep", "split": stores.SPLIT}
     train = tables.setdefault("train", {})
-    if wanted.batch == "all":
+    if section.batch == "all":
         batch = configuration.parse(tables, where).train.batch_size
         if batch % ranks:
             raise ConfigError(
@@ -142,7 +144,7 @@ def _point(
                 "choose a multiple of every number of ranks"
             )
         train["batch_size"] = batch // ranks
-    train |= {"threads": wanted.threads, "patience": 0, "epochs": 1}
+    train |= {"threads": section.threads, "patience": 0, "epochs": 1}
     tables["checkpoint"] = {"every": "epoch", "keep": 1}
     config = configuration.parse(tables, where)
     check_storage_config(config.storage, where)
@@ -152,13 +154,13 @@ def _point(
             f"{where}: average.every: a sweep takes at most {AGREE_STEPS}, got {interval}: ranks meet that often "
             'anyway, and all stretches between meetings must be alike; choose less, "epoch" or 0'
         )
-    warmup = _whole(wanted.warmup, interval)
+    warmup = _whole(section.warmup, interval)
     # Strong scaling: as many windows of all ranks together as the fewest ranks take, in full batches.
-    share = min(wanted.ranks) / ranks if wanted.scaling == "strong" and wanted.batch == "rank" else 1.0
-    steps = _whole(math.ceil(wanted.steps * share), interval)
+    share = min(section.ranks) / ranks if section.scaling == "strong" and section.batch == "rank" else 1.0
+    steps = _whole(math.ceil(section.steps * share), interval)
     windows = ranks * config.train.batch_size * (warmup + steps)
     if given:
-        held = universe.train_windows(config.data)
+        held = stores.count_train_windows(config.data)
         passes, epoch = windows / held, -(-held // (ranks * config.train.batch_size))
         if epoch < interval:
             raise ConfigError(
@@ -167,13 +169,13 @@ def _point(
             )
         longer = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})
         return Point(number, ranks, axes, config.model_copy(update={"train": longer}), warmup, steps, None)
-    least = universe.least_days(config.data)
-    if wanted.days < least:
+    least = stores.min_days(config.data)
+    if section.days < least:
         raise ConfigError(
-            f"{where}: sweep.days: {wanted.days} rows of a symbol are too few for data.window = {config.data.window} "
+            f"{where}: sweep.days: {section.days} rows of a symbol are too few for data.window = {config.data.window} "
             f"and data.horizon = {config.data.horizon}; choose {least} or more"
         )
-    made = universe.universe_of(windows, config.data, wanted.days)
+    made = stores.smallest_store(windows, config.data, section.days)
     return Point(number, ranks, axes, config, warmup, steps, made)
 
 
@@ -183,7 +185,7 @@ def averaging_interval(config: RunConfig) -> int:
     return every if isinstance(every, int) and every > 0 else AGREE_STEPS
 
 
-def averages_throughout(config: RunConfig) -> bool:
+def averages_every_cycle(config: RunConfig) -> bool:
     """True if the ranks average at each of their meetings, and not at the ends of epochs alone or never."""
     every = config.average.every
     return isinstance(every, int) and every > 0
@@ -229,7 +231,7 @@ def check_slurm(sweep: SweepConfig) -> None:
             )
     if sweep.slurm.time:
         try:
-            length = slurm.seconds(sweep.slurm.time)
+            length = slurm.time_limit_seconds(sweep.slurm.time)
         except InputError as error:
             raise ConfigError(f"slurm.{error}") from None
         if length <= slurm.SIGNAL_BEFORE_S:
@@ -239,7 +241,7 @@ def check_slurm(sweep: SweepConfig) -> None:
             )
 
 
-def nodes_of(ranks: int, per_node: int) -> tuple[int, int]:
+def nodes_for(ranks: int, per_node: int) -> tuple[int, int]:
     """Nodes, and ranks on each."""
     if ranks <= per_node:
         return 1, ranks

@@ -17,7 +17,7 @@ from hpc_lstm.sweep.measure import STEADY
 FORMAT, VERSION = "hpc_lstm sweep", 1
 
 
-def rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """One row a run; the same columns in each, an efficiency that cannot be told is None.
 
     ``seconds`` and the phases are of the steady state, means over ranks. ``processors`` are cores, or GPUs where each
@@ -53,7 +53,7 @@ def write_hdf5(table: Sequence[dict[str, Any]], records: Sequence[Record], path:
     """
     import h5py
 
-    environments, numbers = distinct([record["environment"] for record in records])
+    environments, numbers = deduplicate([record["environment"] for record in records])
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"format": FORMAT, "version": VERSION})
         for name in table[0]:
@@ -64,7 +64,7 @@ def write_hdf5(table: Sequence[dict[str, Any]], records: Sequence[Record], path:
         file.create_dataset("environments", data=texts, dtype=h5py.string_dtype())
 
 
-def distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
+def deduplicate(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
     """The different ones among values that JSON can write, and the place of each value among them."""
     found: dict[str, int] = {}
     places = [found.setdefault(json.dumps(value, sort_keys=True), len(found)) for value in values]

@@ -1,24 +1,24 @@
-"""The spans of all ranks of a run, gathered into one file: ``timing.h5``.
+"""The spans of all ranks of a run, gathered in one file, ``timing.h5``.
 
     attributes           format "hpc_lstm timing", version 1, phases [P] (names, in the order of ``PHASES``)
-    /parts/rank          int32 [K]     one part is one start of one rank's process; a resumed run has several
-    /parts/size          int32 [K]     ranks of that start
+    /parts/rank          int32 [K]     a part is one start of one rank's process; a resumed run has several per rank
+    /parts/size          int32 [K]     number of ranks of that start
     /parts/node          text [K]      host name
-    /parts/origin_unix_ns int64 [K]    when the process started, ns since 1970-01-01 UTC
-    /parts/wall_ns       int64 [K]     how long it ran; up to its last span on disk where it was killed
-    /parts/complete      bool [K]      False where the process was killed
+    /parts/origin_unix_ns int64 [K]    start of the process, ns since 1970-01-01 UTC
+    /parts/wall_ns       int64 [K]     how long it ran; if it was killed, until its last span on disk
+    /parts/complete      bool [K]      False if the process was killed
     /parts/phases_ns     int64 [K, P]  time in each phase
     /parts/offsets       int64 [K+1]   spans of part k: offsets[k]..offsets[k+1]
-    /parts/start_unix_ns int64 [K]     rank 0's origin, the same for all parts of one start; 0 where not known
-    /parts/clock_ns      int64 [K, 2, 3]   the first and the last comparison with rank 0's clock: when, offset,
-                                       error (``hpc_lstm.timing.clocks``); error -1 where there was none
+    /parts/start_unix_ns int64 [K]     rank 0's origin, the same for all parts of one start; 0 if not known
+    /parts/clock_ns      int64 [K, 2, 3]   the first and the last comparison with rank 0's clock: time, offset,
+                                       error (``hpc_lstm.timing.clocks``); error -1 if there was none
     /spans/phase         uint8 [N]     number of the phase
     /spans/start_ns, end_ns, busy_ns, count   int64 [N]   as in the JSON lines (``hpc_lstm.timing.timeline``)
-    /spans/meeting       int64 [N]     number of the meeting, -1 where it was none
-    /rounds/part         int64 [M]     the part that saw a round of clusters
+    /spans/meeting       int64 [N]     number of the barrier that the span was part of, -1 if of none
+    /rounds/part         int64 [M]     the part that recorded a round of clusters
     /rounds/number, brought_ns, seen_ns   int64 [M]   as in the JSON lines
 
-Parts stand in order of rank, then of start. A file of an earlier version lacks ``start_unix_ns``, ``clock_ns``,
+Parts are ordered by rank, then by start. A file of an earlier version lacks ``start_unix_ns``, ``clock_ns``,
 ``meeting`` and ``/rounds``.
 """
 
@@ -48,10 +48,10 @@ _NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
 
 @dataclass(frozen=True)
 class Timing:
-    """What ``timing.h5`` says; spans are read from the file when asked for.
+    """The content of ``timing.h5``; spans are read from the file on demand.
 
-    Attributes: as the datasets under ``/parts``; K parts, P phases; and ``rounds``, int64 [4, M] as
-    ``ROUND_FIELDS``. What a file of an earlier version lacks says that nothing is known.
+    Attributes: the datasets under ``/parts``, K parts, P phases; and ``rounds``, int64 [4, M] as
+    ``ROUND_FIELDS``. What a file of an earlier version lacks has the values that stand for "not known".
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Timing:
 
     @property
     def starts(self) -> int:
-        """How often the run was started: 1, and 1 more for each time it was resumed."""
+        """How often the run was started: once, and once more for each time it was resumed."""
         return int(np.bincount(self.rank).max())
 
     def rank_seconds(self) -> np.ndarray:
@@ -86,7 +86,7 @@ class Timing:
         return self._per_rank(self.wall_ns)
 
     def spans(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The spans of a part, a chunk at a time: phase uint8 [n], and int64 [5, n] as ``SPAN_FIELDS``."""
+        """The spans of a part, one chunk at a time: phase uint8 [n], and int64 [5, n] as ``SPAN_FIELDS``."""
         with h5py.File(self.path, "r") as file:
             for start in range(int(self.offsets[part]), int(self.offsets[part + 1]), CHUNK):
                 here = slice(start, min(start + CHUNK, int(self.offsets[part + 1])))
@@ -102,7 +102,7 @@ class Timing:
 
 
 def gather_timing(run_dir: str | Path) -> Path:
-    """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; one cut off by a crash is read up to there.
+    """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; lines cut off by a crash are skipped.
 
     Memory is bounded, whatever the number of ranks and spans.
 
@@ -113,14 +113,12 @@ def gather_timing(run_dir: str | Path) -> Path:
         InputError: the run has no timing files, one is of another format or version, or the disk is full.
     """
     run = directory.at(run_dir)
-    sources = _sources(run)
+    sources = _rank_files(run)
     if not sources:
-        raise InputError(
-            f"{run.path}: no timing/rank-*.jsonl there; give the folder of a run that was started"
-        )
+        raise InputError(f"{run.path}: has no timing/rank-*.jsonl; give the folder of a run that was started")
     with whole_file(run.timing) as temporary, h5py.File(temporary, "w") as file:
-        writer = _Writer(file)
-        parts = [part for source in sources for part in _read(source, writer)]
+        writer = _SpanWriter(file)
+        parts = [part for source in sources for part in _read_rank_file(source, writer)]
         if not parts:
             raise InputError(
                 f"{run.path / 'timing'}: no rank has written a span yet; wait until the run is under way"
@@ -130,31 +128,31 @@ def gather_timing(run_dir: str | Path) -> Path:
 
 
 def load_timing(run_dir: str | Path) -> Timing:
-    """The timing of a run, gathered anew where ``timing.h5`` is absent, damaged or older than a rank's file.
+    """The timing of a run, gathered again if ``timing.h5`` is missing, damaged or older than a rank's file.
 
     Raises:
         InputError: as ``gather_timing``.
     """
     run = directory.at(run_dir)
-    sources = _sources(run)
+    sources = _rank_files(run)
     if run.timing.exists():
         written = run.timing.stat().st_mtime_ns
         if all(source.stat().st_mtime_ns <= written for source in sources):
             try:
-                return _load(run.timing)
+                return _load_timing_file(run.timing)
             except (OSError, KeyError, ValueError) as error:
                 if not sources:
                     raise InputError(
-                        f"{run.timing}: damaged ({error}), and timing/rank-*.jsonl are gone"
+                        f"{run.timing}: damaged ({error}), and timing/rank-*.jsonl are missing"
                     ) from None
-    return _load(gather_timing(run_dir))
+    return _load_timing_file(gather_timing(run_dir))
 
 
-def _sources(run: directory.RunDirectory) -> list[Path]:
+def _rank_files(run: directory.RunDirectory) -> list[Path]:
     return sorted((run.path / "timing").glob("rank-*.jsonl"))
 
 
-def _load(path: Path) -> Timing:
+def _load_timing_file(path: Path) -> Timing:
     with h5py.File(path, "r") as file:
         if file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
             raise ValueError("another format or version")
@@ -193,7 +191,7 @@ class _Part:
     rounds: list[list[int]] = field(default_factory=list)
 
 
-class _Writer:
+class _SpanWriter:
     """Appends spans to the datasets of a file, ``CHUNK`` at a time."""
 
     def __init__(self, file: h5py.File) -> None:
@@ -245,8 +243,8 @@ class _Writer:
             self._spans.clear()
 
 
-def _read(path: Path, writer: _Writer) -> list[_Part]:
-    """The parts of one rank's file; its spans go to ``writer``. An unreadable line was cut off by a crash."""
+def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
+    """The parts of one rank's file; its spans go to ``writer``. A line that a crash cut off is skipped."""
     parts: list[_Part] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):

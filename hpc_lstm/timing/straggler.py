@@ -1,4 +1,4 @@
-"""Which rank, or which node, the others wait for, and whether that is more than chance."""
+"""The straggler: the rank or node that the others wait for more often than chance explains."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.timing.barriers import Meetings
+from hpc_lstm.timing.barriers import Barriers
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
 
-# Phases after start-up: they grow with the length of a run.
+# Phases after start-up, which grow with the length of a run.
 RUNNING = tuple(phase for phase in PHASES if phase not in ("startup", "load"))
-# A rank is named if it is last this many standard deviations more often than by chance, ...
+# A rank is a straggler if it arrives last this many standard deviations more often than by chance, ...
 DEVIATIONS = 4.0
 # ... this many times as often, ...
 TIMES = 1.5
 # ... and the others wait for it this share of all ranks' time after start-up.
 SHARE = 0.01
-# A node is named instead of a rank of it that has less than this share of the node's last arrivals.
+# A node is named instead of one of its ranks that has less than this share of the node's last arrivals.
 WITHIN_NODE = 0.6
-# What a rank does by itself between two meetings.
+# Phases in which a rank works by itself between two barriers.
 _OWN = ("preprocess", "compute", "average", "sync", "checkpoint", "evaluate")
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Who came last; R ranks.
+    """Who arrived last at the barriers of a run; R ranks.
 
     Attributes:
-        meetings: those that every rank has recorded.
-        later: those that came afterwards, which were merged.
-        decided: those of them in which it can be told who came last.
+        barriers: number that every rank has recorded.
+        merged: number of later ones, whose spans were merged.
+        decided: number of ``barriers`` at which it is certain who arrived last.
         last: int64 [R], how often each rank did.
-        caused_s: float64 [R], how long the others waited for it then, all together.
-        lead_s: float64 [R], by how much it was later than the last but one, in all.
-        error_ns: a meeting whose last two arrivals lay closer is not decided.
+        caused_s: float64 [R], how long the others waited for it then, summed over them.
+        lead_s: float64 [R], by how much it was later than the last but one, summed over barriers.
+        error_ns: a barrier whose last two arrivals are closer than this is not decided.
     """
 
-    meetings: int
-    later: int
+    barriers: int
+    merged: int
     decided: int
     last: np.ndarray
     caused_s: np.ndarray
@@ -55,7 +55,7 @@ class Straggler:
 
     Attributes:
         name: such as ``rank 3 (node n2)``.
-        places: int64 [n], of its ranks among all.
+        places: int64 [n], its ranks' places among all ranks.
         last: how often it arrived last.
     """
 
@@ -64,8 +64,8 @@ class Straggler:
     last: int
 
 
-def arrivals(timing: Timing, starts: Sequence[Meetings]) -> Arrivals:
-    """Add up the meetings of all starts of a run."""
+def count_arrivals(timing: Timing, starts: Sequence[Barriers]) -> Arrivals:
+    """Add up who arrived last over the barriers of all starts of a run."""
     ranks = len(timing.ranks)
     last, caused, lead = np.zeros(ranks, np.int64), np.zeros(ranks), np.zeros(ranks)
     for each in starts:
@@ -75,8 +75,8 @@ def arrivals(timing: Timing, starts: Sequence[Meetings]) -> Arrivals:
         np.add.at(caused, place, each.caused_ns[chosen] / 1e9)
         np.add.at(lead, place, each.lead_ns[chosen] / 1e9)
     return Arrivals(
-        meetings=sum(int(each.whole.sum()) for each in starts),
-        later=sum(each.later for each in starts),
+        barriers=sum(int(each.complete.sum()) for each in starts),
+        merged=sum(each.merged for each in starts),
         decided=int(last.sum()),
         last=last,
         caused_s=caused,
@@ -94,10 +94,12 @@ def running_seconds(timing: Timing) -> np.ndarray:
 
 
 def find_straggler(timing: Timing, found: Arrivals) -> Straggler | None:
-    """The rank or node that holds the others up, if that is more than chance and worth a word."""
+    """The rank or node that delays the others, if that is more than chance and costs enough to mention."""
     ranks = len(timing.ranks)
     if not found.decided:
         return None
+
+    # Candidates: the node that was last most often, if its ranks take turns at it; then the rank.
     nodes = np.array([timing.node[np.flatnonzero(timing.rank == rank)[-1]] for rank in timing.ranks])
     rank = int(np.argmax(found.last))
     candidates = [(f"rank {timing.ranks[rank]} (node {nodes[rank]})", np.array([rank]))]
@@ -107,6 +109,8 @@ def find_straggler(timing: Timing, found: Arrivals) -> Straggler | None:
         places = np.flatnonzero(nodes == node)
         if len(places) > 1 and found.last[rank] < WITHIN_NODE * found.last[places].sum():
             candidates.insert(0, (f"node {node} (ranks {_listed(timing.ranks[places])})", places))
+
+    # By chance, the count of last arrivals is binomial.
     total = running_seconds(timing).sum()
     for name, places in candidates:
         count, chance = int(found.last[places].sum()), len(places) / ranks
@@ -119,35 +123,37 @@ def find_straggler(timing: Timing, found: Arrivals) -> Straggler | None:
 
 
 def arrivals_note(timing: Timing, found: Arrivals, straggler: Straggler | None) -> str:
-    """Who came last and what that cost, in one sentence; empty where ranks did not meet."""
-    if not found.meetings:
+    """One sentence on who arrived last and what that cost; empty if the ranks passed no barriers."""
+    if not found.barriers:
         return ""
-    met = f"{found.meetings:,} meeting{'s' * (found.meetings > 1)}"
-    if found.later:
-        met = f"the first {found.meetings:,} of {found.meetings + found.later:,} meetings"
+    barriers = f"{found.barriers:,} barrier{'s' * (found.barriers > 1)}"
+    if found.merged:
+        barriers = f"the first {found.barriers:,} of {found.barriers + found.merged:,} barriers"
     if not found.decided:
-        return f"At none of {met} can it be told which rank arrived last: they came closer than the clocks' error."
-    told = (
-        met if found.decided == found.meetings else f"the {found.decided:,} where that can be told of {met}"
-    )
+        return (
+            f"Which rank arrived last is uncertain at all of {barriers}: the arrivals are closer together than the "
+            "clocks' error."
+        )
+    if found.decided < found.barriers:
+        barriers = f"the {found.decided:,} of {barriers} with a certain last arrival"
     total = running_seconds(timing).sum()
     if straggler is None:
         most = int(np.argmax(found.last))
         return (
-            f"No rank stands out as the one that others wait for: rank {timing.ranks[most]} arrived last most often, "
-            f"at {found.last[most]:,} of {told} ({1 / len(timing.ranks):.0%} by chance), and the others waited for it "
+            f"No rank stands out as a straggler: rank {timing.ranks[most]} arrived last most often, at "
+            f"{found.last[most]:,} of {barriers} ({1 / len(timing.ranks):.0%} by chance), and the others waited for it "
             f"{found.caused_s[most] / total:.1%} of all ranks' time after start-up."
         )
     caused = found.caused_s[straggler.places].sum()
     return (
         f"{straggler.name[0].upper()}{straggler.name[1:]} arrived last at {straggler.last / found.decided:.0%} of "
-        f"{told} and caused {_duration(caused)} of waiting, {caused / total:.0%} of all ranks' time after start-up; "
-        f"{_why(timing, straggler)}."
+        f"{barriers} and caused {_duration(caused)} of waiting, {caused / total:.0%} of all ranks' time after "
+        f"start-up; {_cause(timing, straggler)}."
     )
 
 
-def _why(timing: Timing, straggler: Straggler) -> str:
-    """In which phase it takes longer than the others, who take as many steps."""
+def _cause(timing: Timing, straggler: Straggler) -> str:
+    """The phase in which it takes longer than the others, which take as many steps."""
     seconds = running_seconds(timing)
     others = np.delete(seconds, straggler.places, axis=0)
     more = seconds[straggler.places].mean(axis=0) - np.median(others, axis=0)
@@ -155,22 +161,19 @@ def _why(timing: Timing, straggler: Straggler) -> str:
     usual = float(np.median(others[:, PHASES.index(phase)]))
     extra = float(more[PHASES.index(phase)])
     if extra <= 0.05 * usual:
-        return "it takes no longer than the others in any phase, so look at when it is late in the trace"
+        return "it takes no longer than the others in any phase; the trace shows when it is late"
     if usual == 0:
-        return f"it alone spends time in {phase}, {_duration(extra)}"
+        return f"it spends {_duration(extra)} in {phase}, where the others spend none"
     step = "compute per step" if phase == "compute" else phase
     return f"its {step} is {1 + extra / usual:.2g} times the others' median"
 
 
 def _listed(ranks: np.ndarray) -> str:
     few = ", ".join(str(rank) for rank in ranks[:4])
-    return (
-        few
-        if len(ranks) <= 4
-        else f"{ranks[0]} to {ranks[-1]}"
-        if np.ptp(ranks) == len(ranks) - 1
-        else f"{few}, ..."
-    )
+    if len(ranks) <= 4:
+        return few
+    consecutive = np.ptp(ranks) == len(ranks) - 1
+    return f"{ranks[0]} to {ranks[-1]}" if consecutive else f"{few}, ..."
 
 
 def _duration(seconds: float) -> str:

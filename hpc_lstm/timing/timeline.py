@@ -1,9 +1,9 @@
-"""Spans of one rank: what it did, when, for how long.
+"""The timeline of one rank: what it did, when, and for how long.
 
-A ``Timeline`` is in exactly one phase at any moment, from the start of the process to ``close``, so the
-phases add up to the wall time by construction. Spans nest: the inner phase's time is not the outer one's.
+A ``Timeline`` is in exactly one phase at any moment, from the start of the process to ``close``, so that the phases add
+up to the wall time by construction. Spans nest: an inner phase's time is not counted for the outer one.
 
-``rank-00000.jsonl``, one JSON object a line:
+``rank-00000.jsonl`` has one JSON object per line:
 
     {"format": "hpc_lstm timing", "version": 1, "rank": 0, "size": 2, "node": "n1", "origin_unix_ns": ...}
     {"clock_at_ns": 500, "clock_offset_ns": -20, "clock_error_ns": 3, "start_unix_ns": ...}
@@ -13,11 +13,11 @@ phases add up to the wall time by construction. Spans nest: the inner phase's ti
     ...
     {"wall_ns": 123, "phases_ns": {"compute": 100, ...}}
 
-Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one
-phase between ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it. ``meeting`` counts the meetings
-of the ranks since this start, alike on all. A clock line says what to add to this rank's times to have rank 0's
-(``clocks``); ``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A round line says
-since when this cluster's contribution may have been at the object store, and when it saw the round closed.
+Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one phase between
+``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it. ``meeting`` numbers the barriers of all ranks since
+this start, alike on all ranks. A clock line says what to add to this rank's times to get rank 0's (``clocks``);
+``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A round line says since when this cluster's
+contribution may have been in the object store, and when the cluster saw the round closed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import IO
 PHASES = ("startup", "load", "preprocess", "compute", "average", "wait", "sync", "checkpoint", "evaluate")
 FORMAT = "hpc_lstm timing"
 VERSION = 1
-# Spans kept one by one; later ones are merged per phase between flushes, so that the file stays small.
+# Spans recorded one by one; later ones are merged per phase between flushes, so that the file stays small.
 DETAILED_SPANS = 100_000
 
 
@@ -40,19 +40,19 @@ class Timeline:
     """Attributes every moment of this rank to one phase.
 
     Args:
-        path: file to append to on ``flush``; None keeps nothing (commands other than ``train``). A resumed
-            run's file has several parts, each with its header line; a part that was killed has no totals.
-        rank, size, node: said in the header line.
+        path: file to append to on ``flush``; None records nothing (commands other than ``train``). A resumed
+            run's file has several parts, each with a header line; a part that was killed has no totals.
+        rank, size, node: written to the header line.
 
     Attributes:
-        origin_unix_ns: when the process started, by the node's wall clock, ns since 1970-01-01 UTC.
+        origin_unix_ns: start of the process by the node's wall clock, ns since 1970-01-01 UTC.
     """
 
     def __init__(self, path: Path | None = None, rank: int = 0, size: int = 1, node: str = "") -> None:
         age_ns = _process_age_ns()
         self._origin = time.perf_counter_ns() - age_ns
         self.origin_unix_ns = time.time_ns() - age_ns
-        self._last = 0  # ns since the origin, at which the present phase began or went on
+        self._last = 0  # when the current phase began or continued, ns since the origin
         self._stack = ["startup"]
         self._totals = dict.fromkeys(PHASES, 0)
         self._previous: tuple[str, int, int] | None = None  # the last span that ended
@@ -60,8 +60,8 @@ class Timeline:
             phase: _Span(self, phase) for phase in PHASES
         }
         self._spans: list[tuple[str, int, int]] = []
-        self._met = 0  # meetings of all ranks so far
-        self._meetings: list[tuple[int, int]] = []  # place in ``_spans``, number of the meeting
+        self._passed = 0  # barriers of all ranks so far
+        self._barriers: list[tuple[int, int]] = []  # index in ``_spans``, number of the barrier
         self._merged: dict[str, list[int]] = {}
         self._written = 0
         self._file: IO[str] | None = None
@@ -81,18 +81,18 @@ class Timeline:
             self._file.write(json.dumps(header) + "\n")
 
     def span(self, phase: str) -> AbstractContextManager[None]:
-        """Be in ``phase`` (one of ``PHASES``) inside the block."""
+        """Spend the block in ``phase``, one of ``PHASES``."""
         return self._spans_of[phase]
 
     def enter(self, phase: str) -> None:
-        """Be in ``phase`` from now on, wherever no span is open."""
+        """Make ``phase`` the one that time is counted for while no span is open."""
         self._switch()
         self._stack[0] = phase
 
     def reassign(self, duration_ns: int, phase: str) -> None:
-        """Count the first ``duration_ns`` of the last span, which has just ended, as ``phase`` instead.
+        """Count the first ``duration_ns`` of the last span, which has just ended, for ``phase`` instead.
 
-        For work on a GPU: a span in which the host waited until the GPU had finished something else.
+        For work on a GPU: during a span the host may have waited for the GPU to finish something else.
         """
         if self._previous is None or duration_ns <= 0:
             return
@@ -111,37 +111,37 @@ class Timeline:
             moved = self._merged.setdefault(phase, [start, middle, 0, 0])
             moved[1], moved[2], moved[3] = max(moved[1], middle), moved[2] + duration_ns, moved[3] + 1
 
-    def met(self) -> None:
-        """Say that the last span, which has just ended, was this rank's part in a meeting of all ranks."""
+    def record_barrier(self) -> None:
+        """Record that the last span, which has just ended, was this rank's wait at a barrier of all ranks."""
         if self._spans and self._spans[-1] is self._previous:
-            self._meetings.append((len(self._spans) - 1, self._met))
-            self._previous = None  # not to be reassigned: it begins when the rank arrived
-        self._met += 1
+            self._barriers.append((len(self._spans) - 1, self._passed))
+            self._previous = None  # not to be reassigned: its start is when the rank arrived
+        self._passed += 1
 
-    def clock(self, at_ns: int, offset_ns: int, error_ns: int, start_unix_ns: int) -> None:
-        """Write down what to add to this rank's times to have rank 0's, see ``clocks``."""
-        self._write(
+    def record_clock(self, at_ns: int, offset_ns: int, error_ns: int, start_unix_ns: int) -> None:
+        """Record what to add to this rank's times to get rank 0's, see ``clocks``."""
+        self._write_record(
             clock_at_ns=at_ns,
             clock_offset_ns=offset_ns,
             clock_error_ns=error_ns,
             start_unix_ns=start_unix_ns,
         )
 
-    def round(self, number: int, brought_ns: int, seen_ns: int) -> None:
-        """Write down that this cluster saw a round of clusters closed.
+    def record_round(self, number: int, brought_ns: int, seen_ns: int) -> None:
+        """Record that this cluster has seen a round of clusters closed.
 
         Args:
-            brought_ns: its own contribution, which was counted, was at the object store no earlier; -1: none was.
-            seen_ns: the round had been closed no later. Both in this timeline's time, see ``now``.
+            brought_ns: its own contribution was in the object store no earlier; -1: it had none that was counted.
+            seen_ns: the round was closed no later. Both in this timeline's time, see ``now``.
         """
-        self._write(round=number, brought_ns=brought_ns, seen_ns=seen_ns)
+        self._write_record(round=number, brought_ns=brought_ns, seen_ns=seen_ns)
 
     def now(self) -> int:
         """Nanoseconds since the origin."""
         return self.at(time.perf_counter_ns())
 
     def at(self, perf_counter_ns: int) -> int:
-        """The time of a ``time.perf_counter_ns``, in nanoseconds since the origin."""
+        """A time of ``time.perf_counter_ns`` as nanoseconds since the origin."""
         return perf_counter_ns - self._origin
 
     def seconds(self, phase: str) -> float:
@@ -161,8 +161,8 @@ class Timeline:
                 f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {end - start}, "count": 1}}\n'
                 for phase, start, end in self._spans
             ]
-            for place, meeting in self._meetings:
-                lines[place] = f'{lines[place][:-2]}, "meeting": {meeting}}}\n'
+            for index, barrier in self._barriers:
+                lines[index] = f'{lines[index][:-2]}, "meeting": {barrier}}}\n'
             lines += [
                 f'{{"phase": "{phase}", "start_ns": {start}, "end_ns": {end}, "busy_ns": {busy}, "count": {count}}}\n'
                 for phase, (start, end, busy, count) in self._merged.items()
@@ -170,7 +170,7 @@ class Timeline:
             self._file.write("".join(lines))
             self._file.flush()
         self._spans.clear()
-        self._meetings.clear()
+        self._barriers.clear()
         self._merged.clear()
 
     def close(self) -> None:
@@ -182,11 +182,11 @@ class Timeline:
             self._switch()
             self.flush()
             file.write(json.dumps({"wall_ns": self._last, "phases_ns": self._totals}) + "\n")
-        finally:  # on a full disk too, so that it is not tried, and told, again when Python ends
+        finally:  # on a full disk, too: otherwise Python would try to write, and fail, again on exit
             self._file = None
             file.close()
 
-    def _write(self, **record: int) -> None:
+    def _write_record(self, **record: int) -> None:
         if self._file is not None:
             self._file.write(json.dumps(record) + "\n")
 
@@ -209,9 +209,9 @@ class Timeline:
 
 
 class _Span:
-    """A block in one phase of a timeline: no state, so entered as often as one likes, also within itself.
+    """A block in one phase of a timeline; stateless, so that it can be entered repeatedly and nested in itself.
 
-    A class, and one object a phase: ``contextlib.contextmanager`` takes longer than the recording itself.
+    A class with one object per phase: ``contextlib.contextmanager`` takes longer than the recording itself.
     """
 
     __slots__ = ("_phase", "_timeline")
@@ -232,20 +232,19 @@ class _Span:
 def _process_age_ns() -> int:
     """How long ago this process was started, within a clock tick (10 ms).
 
-    Not psutil's ``create_time``: it counts from the boot time in whole seconds: up to a second off.
+    Not psutil's ``create_time``: it counts from the boot time in whole seconds, up to a second off.
     """
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        started = int(fields[19]) / os.sysconf(
-            "SC_CLK_TCK"
-        )  # field 22 of proc(5): starttime, in ticks since boot
+        ticks = int(fields[19])  # field 22 of proc(5): starttime, in clock ticks since boot
+        started = ticks / os.sysconf("SC_CLK_TCK")
         return max(0, int((time.clock_gettime(time.CLOCK_BOOTTIME) - started) * 1e9))
     except (OSError, AttributeError):  # not Linux: the time before this module was loaded is not known
         return 0
 
 
 def _ends_a_line(path: Path) -> bool:
-    """True of an empty file and of one whose last line is whole."""
+    """True if the file is empty or its last line is complete."""
     with path.open("rb") as file:
         if file.seek(0, os.SEEK_END) == 0:
             return True

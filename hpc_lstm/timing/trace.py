@@ -1,18 +1,16 @@
-"""The spans of all ranks as a trace that https://ui.perfetto.dev and chrome://tracing open.
+"""The spans of all ranks as a trace for https://ui.perfetto.dev and chrome://tracing.
 
-Two formats, by the file's suffix:
+The format is Chrome's Trace Event Format in its JSON object form, gzipped if the file is named ``.json.gz``
+(https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU).
 
-- ``.json``, ``.json.gz``: the Trace Event Format of Chrome, JSON object form.
-- ``.pftrace``, ``.perfetto-trace``: Perfetto's own protobuf (``perfetto/trace/trace.proto``), smaller.
+There is one process per rank and start. Its thread ``spans`` has the spans that were recorded one by one. In long runs
+there is also one thread per phase for merged spans: their length runs from the first start to the last end, and their
+argument ``busy_ms`` is the time spent in the phase. All ranks of all clusters share one axis that begins at the first
+start (``hpc_lstm.timing.alignment``).
 
-Both show one process per rank and start, with a thread ``spans`` of single spans and, in long runs, one
-thread per phase for stretches in which spans were merged: their length is first start to last end, their
-argument ``busy_ms`` (``busy_ns``) the time spent in the phase. All ranks of all clusters share one axis, from
-the first start (``hpc_lstm.timing.alignment``).
-
-Where ranks met, an arrow leads from the span of the rank that arrived last into each span that verifiably waited
-for it: to an inner span, ``rank 3 arrived``, that begins then. Perfetto turns an arrow round that would lead to a
-span which began earlier, as the wait itself did.
+Where ranks waited at a barrier, an arrow leads from the span of the rank that arrived last to each span that verifiably
+waited for it. It ends at an inner span, ``rank 3 arrived``, that begins at that moment: Perfetto reverses an arrow to
+a span that began earlier than the arrow, as the wait itself did.
 """
 
 from __future__ import annotations
@@ -30,21 +28,24 @@ import numpy as np
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import whole_file
 from hpc_lstm.timing.alignment import clock_error_ns, unix_ns
-from hpc_lstm.timing.barriers import Meetings, meetings
-from hpc_lstm.timing.side_by_side import ClusterRun, axis_notes, open_runs
+from hpc_lstm.timing.barriers import Barriers, collect_barriers
+from hpc_lstm.timing.cluster_runs import ClusterRun, axis_notes, open_cluster_runs
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
 
-SUFFIXES = (".json", ".json.gz", ".pftrace", ".perfetto-trace")
+SUFFIXES = (".json", ".json.gz")
+# Lines held in memory before they are written.
+_LINES = 4096
 
 
 @dataclass(frozen=True)
 class Arrow:
-    """From the last arrival at a meeting into a wait that it caused.
+    """From the last arrival at a barrier to a wait that it caused.
 
     Attributes:
-        pid: the process that arrived last; the arrow begins in its single spans.
-        at_ns: 1 ns after it arrived, as times of ``Event``.
+        number: unique in the trace.
+        pid: the process that arrived last; the arrow begins in its thread of single spans.
+        at_ns: 1 ns after its arrival, in the time of ``Event``.
     """
 
     number: int
@@ -54,11 +55,11 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Event:
-    """A stretch of time on a thread; times in ns since the first rank's start; ``tid`` 0 are single spans.
+    """A stretch of time on a thread; times in ns since the first start; ``tid`` 0 has the single spans.
 
     Attributes:
-        last: the rank that arrived last at the meeting that the span was part of, -1 where it was of none.
-        causes: numbers of the arrows that begin here.
+        barrier: the number of the barrier that the span was part of, -1 if of none.
+        last: the rank that arrived last at that barrier, -1 if of none.
         caused_by: the arrow that ends here.
     """
 
@@ -69,9 +70,8 @@ class Event:
     end_ns: int
     count: int
     busy_ns: int
-    meeting: int = -1
+    barrier: int = -1
     last: int = -1
-    causes: tuple[int, ...] = ()
     caused_by: Arrow | None = None
 
 
@@ -80,10 +80,10 @@ class Process:
     """One start of one rank: a part of a run's timing.
 
     Attributes:
-        pid: its number in the trace; those of a run follow each other in order of its parts.
-        shift_ns: added to its unix times to have times of the trace.
-        met: the meetings of its start, None where there were none.
-        first_arrow: what the numbers of its start's arrows begin with.
+        pid: its number in the trace; a run's processes are numbered consecutively in the order of its parts.
+        shift_ns: added to its unix times to get times of the trace.
+        barriers: those of its start, None if there were none.
+        first_arrow: the first number for arrows of its start.
     """
 
     pid: int
@@ -91,38 +91,33 @@ class Process:
     timing: Timing
     part: int
     shift_ns: int
-    met: Meetings | None
+    barriers: Barriers | None
     first_arrow: int
 
     def events(self) -> Iterator[Event]:
-        """In order of writing: on each thread in order of time and not overlapping."""
+        """The events in order of writing: on each thread by time and without overlap."""
         for phases, numbers in self.timing.spans(self.part):
             starts, ends = (unix_ns(self.timing, self.part, column) + self.shift_ns for column in numbers[:2])
             rows = zip(phases.tolist(), starts.tolist(), ends.tolist(), *numbers[2:].tolist(), strict=True)
-            for phase, start, end, busy, count, meeting in rows:
+            for phase, start, end, busy, count, barrier in rows:
                 tid = 0 if count == 1 else phase + 1
-                event = Event(self.pid, tid, PHASES[phase], start, end, count, busy)
-                yield (
-                    event if meeting < 0 or self.met is None else self._with_meeting(event, meeting, self.met)
-                )
+                last, arrow = self._barrier_of_span(barrier)
+                number = barrier if last >= 0 else -1
+                yield Event(self.pid, tid, PHASES[phase], start, end, count, busy, number, last, arrow)
 
-    def _with_meeting(self, event: Event, meeting: int, met: Meetings) -> Event:
-        if not met.whole[meeting]:
-            return event
-        last = int(met.last[meeting])
-        row = int(np.searchsorted(met.parts, self.part))
-        causes: tuple[int, ...] = ()
-        caused_by = None
-        number = self.first_arrow + meeting * len(met.parts)
-        if last == self.part:
-            causes = tuple((number + met.waiters(meeting)).tolist())
-        elif met.arrows[row, meeting >> 3] >> (7 - (meeting & 7)) & 1:
-            arrival = int(met.arrival_ns[meeting]) + self.shift_ns
-            caused_by = Arrow(number + row, self.pid + last - self.part, arrival + 1)
-        rank = int(self.timing.rank[last])
-        return Event(
-            **{**event.__dict__, "meeting": meeting, "last": rank, "causes": causes, "caused_by": caused_by}
-        )
+    def _barrier_of_span(self, number: int) -> tuple[int, Arrow | None]:
+        """The rank that was last at a barrier, -1 if that is not known, and the arrow from it to this process."""
+        if number < 0 or self.barriers is None or not self.barriers.complete[number]:
+            return -1, None
+        barriers = self.barriers
+        last = int(barriers.last[number])
+        place = int(np.searchsorted(barriers.parts, self.part))
+        arrow = None
+        if barriers.was_delayed(place, number):
+            arrival = int(barriers.arrival_ns[number]) + self.shift_ns
+            arrow_number = self.first_arrow + number * len(barriers.parts) + place
+            arrow = Arrow(arrow_number, self.pid + last - self.part, arrival + 1)
+        return int(self.timing.rank[last]), arrow
 
 
 def write_trace(run_dirs: Sequence[str | Path], path: str | Path) -> None:
@@ -133,30 +128,25 @@ def write_trace(run_dirs: Sequence[str | Path], path: str | Path) -> None:
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
-        raise InputError(f"{path}: a trace is written as {', '.join(SUFFIXES)}; choose one of these suffixes")
-    runs = open_runs(run_dirs)
-    with whole_file(path) as temporary:
-        if path.name.endswith((".json", ".json.gz")):
-            with _text(temporary, compressed=path.name.endswith(".gz")) as file:
-                _write_json(runs, file)
-        else:
-            with temporary.open("wb") as binary:
-                _write_perfetto(runs, binary)
+        raise InputError(f"{path}: a trace is JSON; name it .json or .json.gz (gzipped)")
+    runs = open_cluster_runs(run_dirs)
+    with whole_file(path) as temporary, _open_text(temporary, path.name.endswith(".gz")) as file:
+        _write_events(runs, file)
 
 
-def processes(runs: Sequence[ClusterRun]) -> Iterator[Process]:
+def trace_processes(runs: Sequence[ClusterRun]) -> Iterator[Process]:
     """The starts of all ranks of all runs."""
-    zero, pid, arrow = origin_unix_ns(runs), 1, 1
+    origin, pid, arrow = origin_unix_ns(runs), 1, 1
     for run in runs:
         timing = run.timing
-        met: dict[int, tuple[Meetings, int]] = {}
-        for each in meetings(timing):
-            met |= dict.fromkeys(each.parts.tolist(), (each, arrow))
-            arrow += len(each.parts) * len(each.whole)
+        barriers_of: dict[int, tuple[Barriers, int]] = {}
+        for barriers in collect_barriers(timing):
+            barriers_of |= dict.fromkeys(barriers.parts.tolist(), (barriers, arrow))
+            arrow += len(barriers.parts) * len(barriers.complete)
         for part in range(len(timing.rank)):
-            found, first = met.get(part, (None, 0))
-            shift = run.alignment.shift_ns - zero
-            yield Process(pid, process_name(run, part), timing, part, shift, found, first)
+            found, first_arrow = barriers_of.get(part, (None, 0))
+            shift = run.alignment.shift_ns - origin
+            yield Process(pid, process_name(run, part), timing, part, shift, found, first_arrow)
             pid += 1
 
 
@@ -171,7 +161,7 @@ def origin_unix_ns(runs: Sequence[ClusterRun]) -> int:
 
 
 def process_name(run: ClusterRun, part: int) -> str:
-    """``alpha: rank 3 (node), start 2``: the cluster and the start are said where there may be several."""
+    """``alpha: rank 3 (node), start 2``; cluster and start only where there may be several."""
     timing = run.timing
     name = f"rank {timing.rank[part]} ({timing.node[part]})"
     if run.name:
@@ -181,12 +171,12 @@ def process_name(run: ClusterRun, part: int) -> str:
 
 
 def thread_name(tid: int) -> str:
-    """The single spans' thread, or that of a phase's merged ones."""
+    """The thread of single spans, or that of a phase's merged ones."""
     return "spans" if tid == 0 else f"{PHASES[tid - 1]}, merged"
 
 
-def metadata(runs: Sequence[ClusterRun]) -> dict[str, object]:
-    """What a reader of the trace must know of its axis."""
+def trace_metadata(runs: Sequence[ClusterRun]) -> dict[str, object]:
+    """What a reader of the trace must know about its axis."""
     errors = [clock_error_ns(run.timing) for run in runs]
     return {
         "ranks": sum(len(run.timing.ranks) for run in runs),
@@ -196,26 +186,26 @@ def metadata(runs: Sequence[ClusterRun]) -> dict[str, object]:
     }
 
 
-def _write_json(runs: Sequence[ClusterRun], file: IO[str]) -> None:
-    file.write(f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(metadata(runs))}, "traceEvents": [\n')
+def _write_events(runs: Sequence[ClusterRun], file: IO[str]) -> None:
+    """Write the JSON object piece by piece: a trace may be larger than memory."""
+    file.write(
+        f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(trace_metadata(runs))}, "traceEvents": [\n'
+    )
     separator = ""
-    for process in processes(runs):
+    for process in trace_processes(runs):
         threads: set[int] = set()
-        lines = [_metadata("process_name", process.pid, 0, {"name": process.name})]
-        lines.append(_metadata("process_sort_index", process.pid, 0, {"sort_index": process.pid}))
+        lines = [
+            _name_line("process_name", process.pid, 0, {"name": process.name}),
+            _name_line("process_sort_index", process.pid, 0, {"sort_index": process.pid}),
+        ]
         for event in process.events():
             if event.tid not in threads:
                 threads.add(event.tid)
-                lines.append(_metadata("thread_name", event.pid, event.tid, {"name": thread_name(event.tid)}))
-            arguments = _arguments(event)
-            lines.append(
-                f'{{"ph": "X", "pid": {event.pid}, "tid": {event.tid}, "name": "{event.phase}", '
-                '"cat": "phase", '
-                f'"ts": {_us(event.start_ns)}, "dur": {_us(event.end_ns - event.start_ns)}{arguments}}}'
-            )
-            if event.caused_by is not None:
-                lines += _release(event, event.caused_by)
-            if len(lines) > 4096:
+                lines.append(
+                    _name_line("thread_name", event.pid, event.tid, {"name": thread_name(event.tid)})
+                )
+            lines += _event_lines(event)
+            if len(lines) > _LINES:
                 file.write(separator + ",\n".join(lines))
                 separator = ",\n"
                 lines.clear()
@@ -225,124 +215,42 @@ def _write_json(runs: Sequence[ClusterRun], file: IO[str]) -> None:
     file.write("\n]}\n")
 
 
-def _metadata(kind: str, pid: int, tid: int, arguments: dict[str, object]) -> str:
+def _name_line(kind: str, pid: int, tid: int, arguments: dict[str, object]) -> str:
     return json.dumps({"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": arguments})
 
 
-def _arguments(event: Event) -> str:
+def _event_lines(event: Event) -> list[str]:
+    """A span; if another rank caused it, also its inner span and the arrow to that one.
+
+    By hand, as ``json`` takes several times as long. An arrow's ends belong to the spans that are open at their times.
+    """
+    arguments = ""
     if event.tid:
-        return f', "args": {json.dumps({"count": event.count, "busy_ms": event.busy_ns / 1e6})}'
-    if event.meeting >= 0:
-        return f', "args": {{"meeting": {event.meeting}, "last_rank": {event.last}}}'
-    return ""
-
-
-def _release(event: Event, arrow: Arrow) -> list[str]:
-    """The inner span of a wait, and the arrow to it; its ends belong to the spans that are open at their times."""
-    flow = f'"tid": 0, "cat": "meeting", "name": "last arrival", "id": {arrow.number}'
-    return [
-        f'{{"ph": "X", "pid": {event.pid}, "tid": 0, "name": "{_arrived(event)}", "cat": "meeting", '
-        f'"ts": {_us(arrow.at_ns)}, "dur": {_us(event.end_ns - arrow.at_ns)}}}',
-        f'{{"ph": "s", "pid": {arrow.pid}, "ts": {_us(arrow.at_ns)}, {flow}}}',
-        f'{{"ph": "f", "bp": "e", "pid": {event.pid}, "ts": {_us(arrow.at_ns + 1)}, {flow}}}',
+        arguments = f', "args": {{"count": {event.count}, "busy_ms": {event.busy_ns / 1e6}}}'
+    elif event.barrier >= 0:
+        arguments = f', "args": {{"barrier": {event.barrier}, "last_rank": {event.last}}}'
+    lines = [
+        f'{{"ph": "X", "pid": {event.pid}, "tid": {event.tid}, "name": "{event.phase}", "cat": "phase", '
+        f'"ts": {_us(event.start_ns)}, "dur": {_us(event.end_ns - event.start_ns)}{arguments}}}'
     ]
-
-
-def _arrived(event: Event) -> str:
-    return f"rank {event.last} arrived"
+    if event.caused_by is not None:
+        arrow = event.caused_by
+        flow = f'"tid": 0, "cat": "barrier", "name": "last arrival", "id": {arrow.number}'
+        lines += [
+            f'{{"ph": "X", "pid": {event.pid}, "tid": 0, "name": "rank {event.last} arrived", "cat": "barrier", '
+            f'"ts": {_us(arrow.at_ns)}, "dur": {_us(event.end_ns - arrow.at_ns)}}}',
+            f'{{"ph": "s", "pid": {arrow.pid}, "ts": {_us(arrow.at_ns)}, {flow}}}',
+            f'{{"ph": "f", "bp": "e", "pid": {event.pid}, "ts": {_us(arrow.at_ns + 1)}, {flow}}}',
+        ]
+    return lines
 
 
 def _us(ns: int) -> str:
-    """Microseconds with all three digits of the nanoseconds, so that neighbours meet without overlap."""
+    """Microseconds with all three digits of the nanoseconds, so that neighbours touch without overlapping."""
     return f"{ns // 1000}.{ns % 1000:03d}"
 
 
 @contextmanager
-def _text(path: Path, compressed: bool) -> Iterator[IO[str]]:
+def _open_text(path: Path, compressed: bool) -> Iterator[IO[str]]:
     with gzip.open(path, "wt", encoding="utf-8") if compressed else path.open("w", encoding="utf-8") as file:
         yield file
-
-
-# -- Perfetto's protobuf: numbers of fields as in perfetto/trace/**.proto --------------------------
-
-_SLICE_BEGIN, _SLICE_END = 1, 2
-_INCREMENTAL_STATE_CLEARED = 1
-# A sequence of packets has a writer of its own, and nothing interned; any number that is not 0 does.
-_SEQUENCE = 1
-
-
-def _write_perfetto(runs: Sequence[ClusterRun], file: IO[bytes]) -> None:
-    file.write(_packet(_number(13, _INCREMENTAL_STATE_CLEARED)))
-    said = [
-        _text_field(1, name) + _text_field(2, json.dumps(value)) for name, value in metadata(runs).items()
-    ]
-    file.write(_packet(_bytes(5, b"".join(_bytes(2, pair) for pair in said))))
-    for process in processes(runs):
-        pid, threads = process.pid, set[int]()
-        described = _number(1, pid) + _text_field(6, process.name)
-        file.write(_packet(_bytes(60, _number(1, _track(pid, -1)) + _bytes(3, described))))
-        for event in process.events():
-            track = _track(pid, event.tid)
-            if event.tid not in threads:
-                threads.add(event.tid)
-                thread = (
-                    _number(1, pid)
-                    + _number(2, _track(pid, event.tid))
-                    + _text_field(5, thread_name(event.tid))
-                )
-                descriptor = _number(1, track) + _number(5, _track(pid, -1)) + _bytes(4, thread)
-                file.write(_packet(_bytes(60, descriptor)))
-            begin = _number(9, _SLICE_BEGIN) + _number(11, track)
-            begin += _text_field(22, "phase") + _text_field(23, event.phase)
-            if event.tid:
-                begin += _annotation("count", event.count) + _annotation("busy_ns", event.busy_ns)
-            elif event.meeting >= 0:
-                begin += _annotation("meeting", event.meeting) + _annotation("last_rank", event.last)
-            begin += b"".join(_fixed64(47, number) for number in event.causes)
-            file.write(_packet(_number(8, event.start_ns) + _bytes(11, begin)))
-            end = _packet(_number(8, event.end_ns) + _bytes(11, _number(9, _SLICE_END) + _number(11, track)))
-            if event.caused_by is not None:
-                inner = _number(9, _SLICE_BEGIN) + _number(11, track)
-                inner += _text_field(22, "meeting") + _text_field(23, _arrived(event))
-                inner += _fixed64(48, event.caused_by.number)
-                file.write(_packet(_number(8, event.caused_by.at_ns) + _bytes(11, inner)) + end)
-            file.write(end)
-
-
-def _annotation(name: str, value: int) -> bytes:
-    return _bytes(4, _text_field(10, name) + _number(4, value))
-
-
-def _track(pid: int, tid: int) -> int:
-    """A number above 0 for each process (``tid`` -1) and thread."""
-    return pid * (len(PHASES) + 2) + tid + 1
-
-
-def _packet(content: bytes) -> bytes:
-    return _bytes(1, content + _number(10, _SEQUENCE))
-
-
-def _bytes(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _text_field(field: int, text: str) -> bytes:
-    return _bytes(field, text.encode())
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _fixed64(field: int, value: int) -> bytes:
-    return _varint(field << 3 | 1) + value.to_bytes(8, "little")
-
-
-def _varint(value: int) -> bytes:
-    """A number of 0 or more, 7 bits a byte, least first."""
-    content = bytearray()
-    while value > 127:
-        content.append(value & 127 | 128)
-        value >>= 7
-    content.append(value)
-    return bytes(content)

@@ -47,7 +47,7 @@ def log_setup(
     if placement.gpu is not None:
         log.info(f"GPU: {placement.gpu.describe()}")
     if backend.name == "cuda":
-        log.info(f"train rows: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.place}")
+        log.info(f"train rows: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.location}")
     if data.skipped:
         names = ", ".join(data.skipped[:SYMBOLS_NAMED]) + (
             ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""

@@ -17,7 +17,7 @@ import numpy as np
 from hpc_lstm.config import RunConfig
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.timing import clocks
+from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.spans import gather_timing
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
@@ -44,7 +44,7 @@ def train(config: RunConfig, directory: RunDirectory, world: World, *, resume: b
     world.handle_signals()
     with owned(directory, config, world, resume=resume):
         with recorded(directory, world) as (timeline, log):
-            clocks.compare(world, timeline)
+            compare_clocks(world, timeline)
             with set_up(config, directory, world, timeline, log) as run:
                 state = start(run, resume=resume)
                 with open_outputs(run, state) as outputs:
@@ -102,7 +102,7 @@ def agree_and_average(run: Run, state: TrainState, outputs: Outputs) -> bool:
     samples, loss_sum = state.losses.samples, state.losses.loss_sum()
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
         agreement = run.averager.agree(samples, loss_sum)
-    run.timeline.met()
+    run.timeline.record_barrier()
     if run.schedule.averages_at(state.progress):
         with run.timeline.span("average"):
             run.averager.average(run.engine, samples, agreement.samples)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpc_lstm.checkpoint.writer import CheckpointWriter
 from hpc_lstm.runs.history import History
-from hpc_lstm.timing import clocks
+from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.training.progress_bar import ProgressBar, Throughput
 from hpc_lstm.training.schedule import Progress
 from hpc_lstm.training.setup import Run
@@ -91,7 +91,7 @@ def save_checkpoint(run: Run, state: TrainState, outputs: Outputs, *, wait: bool
     """
     if wait:
         with run.timeline.span("wait"):
-            clocks.compare(run.world, run.timeline)
+            compare_clocks(run.world, run.timeline)
     with run.timeline.span("checkpoint"):
         outputs.history.flush()
         run.timeline.flush()

@@ -6,16 +6,16 @@ Resolved once, by all ranks together, before anything depends on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engine import Engine
-from hpc_lstm.model.engines import registry as engines
+from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu as gpus
-from hpc_lstm.parallel.device_allreduce import DeviceSum, device_sum
+from hpc_lstm.parallel.device_allreduce import DeviceAllreduce, create_device_allreduce
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.backend import Backend
+from hpc_lstm.preprocess.backends import backend_for_training
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Placement:
         threads: CPU threads of this rank.
         backend: what scales and cuts windows; of the same kind on every rank.
         engine: what computes the steps; of the same kind on every rank.
-        allreduce: adds up vectors in GPU memory over the ranks; None: averages go through host memory.
+        allreduce: sums vectors in GPU memory over the ranks; None: averages go through host memory.
     """
 
     gpu: Gpu | None
     threads: int
-    backend: Any
+    backend: Backend
     engine: Engine
-    allreduce: DeviceSum | None
+    allreduce: DeviceAllreduce | None
 
 
 def resolve_placement(config: RunConfig, world: World) -> Placement:
@@ -43,11 +43,10 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     Raises:
         InputError: what the settings ask for is not available, on some rank.
     """
-    gpu = gpus.claim(world)
+    gpu = gpus.assign_gpu(world)
     threads = config.train.threads or world.threads
-    backend = world.raise_on_all(lambda: prepare.training_backend(config.train, gpu))
-    name = engines.choose(config, threads=threads, world=world)
-    engine = engines.create(config, rank=world.rank, threads=threads, name=name)
+    backend = world.raise_on_all(lambda: backend_for_training(config.train, gpu))
+    engine = choose_engine(config, threads=threads, world=world)(config, rank=world.rank, threads=threads)
     on_gpu = bool(engine.device_vectors(moments=False))
-    allreduce = device_sum(config.average.transport, world, on_gpu, getattr(backend, "device", None), gpu)
+    allreduce = create_device_allreduce(config.average.transport, world, on_gpu, backend.device, gpu)
     return Placement(gpu, threads, backend, engine, allreduce)

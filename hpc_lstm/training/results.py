@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import CheckpointError
-from hpc_lstm.evaluation import evaluate
+from hpc_lstm.evaluation.comparison_table import comparison_table
+from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.files import write_text
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
@@ -34,14 +35,14 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
     with run.timeline.span("evaluate"):
         run.data.train.close()
         run.engine.set_parameters(final_weights(run, state))
-        metrics = evaluate.evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
+        metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
     if run.world.rank == 0:
         run.engine.save(run.directory.model)
         run.data.scaler.save(run.directory.scaler)
         # The metrics come last: their presence says that the run is complete.
         metrics |= run_facts(run, state, outputs)
         write_text(run.directory.metrics, json.dumps(metrics, indent=2) + "\n")
-        run.log.info("%s", evaluate.comparison_table(metrics))
+        run.log.info("%s", comparison_table(metrics))
         run.log.info("results in %s", run.directory.path)
     if unsaved is not None:
         raise unsaved

@@ -23,7 +23,7 @@ import numpy as np
 
 from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.running_mean import RunningMean
 from hpc_lstm.training.schedule import Progress
@@ -47,7 +47,7 @@ class TrainState:
         resumed: the run continues from a checkpoint.
     """
 
-    sampler: TrainOrder
+    sampler: ShuffledSampler
     early_stopping: EarlyStopping
     progress: Progress = field(default_factory=Progress)
     losses: RunningMean = field(default_factory=RunningMean)
@@ -59,7 +59,7 @@ class TrainState:
         """The state of a run before its first step."""
         settings = run.config.train
         return cls(
-            TrainOrder(len(run.data.train), settings.batch_size, settings.seed, run.world.rank),
+            ShuffledSampler(len(run.data.train), settings.batch_size, settings.seed, run.world.rank),
             EarlyStopping(settings.patience, settings.min_delta),
         )
 

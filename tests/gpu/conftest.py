@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from hpc_lstm.parallel import gpu
+    from hpc_lstm.cuda.availability import cuda_problem
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    problem = gpu.problem()
+    problem = cuda_problem()
     if problem is not None:
         raise pytest.UsageError(f"the GPU tests cannot run here: {problem}")

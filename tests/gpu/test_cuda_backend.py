@@ -13,9 +13,10 @@ from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import CudaError
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import host, prepare
-from hpc_lstm.preprocess.cuda import Cuda
-from hpc_lstm.preprocess.sampler import TrainOrder
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
+from hpc_lstm.preprocess.host_backend import HostBackend
+from hpc_lstm.preprocess.sampler import ShuffledSampler
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,7 @@ CASES = [
     {},
     {"features": ["open", "close", "volume"], "target": "close", "horizon": 3},
     {"features": ["log-returns(close)", "volume"], "target": "log-returns(close)", "horizon": 2},
+    {"features": ["sma(close, 20)", "ema(volume, 5)"]},
     {"scaling": "standard", "features": ["close", "volume"]},
     {"scaling": "standard", "features": ["log-returns(close)"], "target": "log-returns(close)"},
 ]
@@ -44,9 +46,9 @@ CASES = [
 def test_scaler_and_batches_are_the_hosts(store_path: Path, case: dict[str, Any], share: float) -> None:
     data = DataConfig(store=str(store_path), window=20, **case)
     with MarketStore(store_path) as store:
-        ours = prepare.prepare(store, data, World(), Cuda(share))
-        theirs = prepare.prepare(store, data, World(), host)
-        assert ours.train.place == ("GPU memory" if share else "pinned host memory, read over the bus")
+        ours = prepare.prepare(store, data, World(), CudaBackend(share))
+        theirs = prepare.prepare(store, data, World(), HostBackend())
+        assert ours.train.location == ("GPU memory" if share else "pinned host memory, read over the bus")
         if data.scaling == "minmax":
             np.testing.assert_array_equal(ours.scaler.scale, theirs.scaler.scale)
             np.testing.assert_array_equal(ours.scaler.shift, theirs.scaler.shift)
@@ -60,7 +62,7 @@ def test_scaler_and_batches_are_the_hosts(store_path: Path, case: dict[str, Any]
             for found, wanted in zip(mine.batch(numbers), other.batch(numbers), strict=True):
                 assert found.shape == wanted.shape
                 np.testing.assert_array_max_ulp(found.numpy(), wanted, ulps)
-        first, second = (TrainOrder(len(ours.train), 700, 5, 2) for _ in range(2))
+        first, second = (ShuffledSampler(len(ours.train), 700, 5, 2) for _ in range(2))
         for steps in (1, 3, 400, 2):  # 400 * 700 windows are more than two passes
             for found, wanted in zip(
                 ours.train.next_batch(first, steps), theirs.train.next_batch(second, steps), strict=True
@@ -73,8 +75,8 @@ def test_scaler_and_batches_are_the_hosts(store_path: Path, case: dict[str, Any]
 def test_validation_errors_are_the_hosts(store_path: Path) -> None:
     data = DataConfig(store=str(store_path), window=20)
     with MarketStore(store_path) as store:
-        ours = prepare.prepare(store, data, World(), Cuda())
-        theirs = prepare.prepare(store, data, World(), host)
+        ours = prepare.prepare(store, data, World(), CudaBackend())
+        theirs = prepare.prepare(store, data, World(), HostBackend())
     forecast = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     numbers = np.arange(1000)
     mine = ours.validation.squared_error(forecast, ours.validation.batch(numbers)[1])
@@ -88,8 +90,8 @@ def test_a_batch_stays_until_its_reader_is_done(store_path: Path) -> None:
     """A slot that is still being read is not written before the reader's result is there."""
     data = DataConfig(store=str(store_path), window=20)
     with MarketStore(store_path) as store:
-        windows = prepare.prepare(store, data, World(), Cuda()).train
-    order = TrainOrder(len(windows), 64, 0)
+        windows = prepare.prepare(store, data, World(), CudaBackend()).train
+    order = ShuffledSampler(len(windows), 64, 0)
     first, _ = windows.next_batch(order, 2)
     before = first.numpy()
     asked = threading.Event()
@@ -110,6 +112,6 @@ def test_a_batch_stays_until_its_reader_is_done(store_path: Path) -> None:
 
 
 def test_too_little_memory_says_what_was_asked_and_what_is_free() -> None:
-    cuda = Cuda()
+    cuda = CudaBackend()
     with pytest.raises(CudaError, match=r"the test's array needs 1024\.00 GiB, .* are free; lower train"):
         cuda.device.empty((2**40,), np.uint8, "the test's array")

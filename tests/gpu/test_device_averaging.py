@@ -17,15 +17,15 @@ __all__ = ["store"]
 
 SUMS = {
     "NCCL, whose sum over one rank is the vector itself": (
-        "from hpc_lstm.parallel.nccl import Nccl",
+        "from hpc_lstm.parallel.nccl import NcclAllreduce",
         "World()",
-        "Nccl(world)",
+        "NcclAllreduce(world)",
         0.5,
     ),
     "pinned memory, in a world that doubles": (
-        "from hpc_lstm.cuda.device import Device\nfrom hpc_lstm.parallel.pinned_allreduce import PinnedSum",
-        "type('Doubling', (World,), {'sum': lambda self, v: np.multiply(v, 2, out=v)})()",
-        "PinnedSum(Device(), world)",
+        "from hpc_lstm.cuda.device import Device\nfrom hpc_lstm.parallel.pinned_allreduce import PinnedAllreduce",
+        "type('Doubling', (World,), {'allreduce_sum': lambda self, v: np.multiply(v, 2, out=v)})()",
+        "PinnedAllreduce(Device(), world)",
         1.0,
     ),
 }
@@ -39,20 +39,22 @@ import numpy as np
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 world = {world}
-own_gpu = gpu.claim(world)
+own_gpu = gpu.assign_gpu(world)
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.device_vector import DeviceVector
 {imports}
-tf = tensorflow_runtime.start()
+tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=1_000_003).astype(np.float32)
 with tf.device("GPU:0"):
     variable = tf.Variable(values)
 vector = DeviceVector(variable)
 copy = vector.scaled(0.5)
-{made}(copy.address, copy.length)
+transport = {made}
+transport.allreduce_sum(copy.address, copy.length)
 assert variable.numpy().tobytes() == values.tobytes()
 vector.assign(copy)
 np.testing.assert_array_equal(variable.numpy(), values * np.float32({factor}))
+transport.close(failed=False)
 print("added up")
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}

@@ -18,7 +18,7 @@ from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 precision = sys.argv[1]
 world = World()
-own_gpu = gpu.claim(world)
+own_gpu = gpu.assign_gpu(world)
 config = configuration.parse(
     {
         "data": {"store": "none.h5", "window": 20, "features": ["open", "close", "volume"], "target": "close"},
@@ -32,12 +32,12 @@ from hpc_lstm.model.engines import registry as engine
 import tensorflow as tf
 if precision == "float32":
     tf.config.experimental.enable_tensor_float_32_execution(False)
-ours = engine.create(config)
+ours = engine.create_engine(config)
 flat = ours.parameters()
 generator = np.random.default_rng(0)
 x = generator.normal(size=(64, 20, 3)).astype(np.float32)
 y = x[:, -3:, 0].sum(1, keepdims=True)
-keras_model = network.build(config.model, 20, 3, 0)
+keras_model = network.build_network(config.model, 20, 3, 0)
 arrays = ours.schema.unflatten(flat)
 with tf.device("CPU:0"):
     for variable, array in zip(keras_model.trainable_variables, arrays):

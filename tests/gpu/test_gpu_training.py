@@ -133,20 +133,20 @@ import numpy as np
 from hpc_lstm.cuda import dlpack
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
-gpu.claim(World())
-from hpc_lstm.preprocess.cuda import Cuda
+gpu.assign_gpu(World())
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import tensor
-cuda = Cuda()
-tf = tensorflow_runtime.start()
+cuda = CudaBackend()
+tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-array = cuda.device.filled(values)
+array = cuda.device.to_device(values)
 there = tensor(tf, array)
 assert "GPU" in there.device, there.device
-assert dlpack.address(tf.experimental.dlpack.to_dlpack(there)) == array.pointer
+assert dlpack.inspect_capsule(tf.experimental.dlpack.to_dlpack(there)).address == array.pointer
 np.testing.assert_array_equal(there.numpy(), values)
 back = there * 2
-assert cuda.on_device(back).pointer == dlpack.address(tf.experimental.dlpack.to_dlpack(back))
+assert cuda.on_device(back).pointer == dlpack.inspect_capsule(tf.experimental.dlpack.to_dlpack(back)).address
 np.testing.assert_array_equal(cuda.on_device(back).numpy(), values * 2)
 squares, _, _ = cuda.errors(tf.reshape(there, [-1]), tf.reshape(back, [-1]), np.array([0, 60]))
 np.testing.assert_allclose(squares[0], np.square(values, dtype=np.float64).sum())

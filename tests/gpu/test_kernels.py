@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpc_lstm.cuda.device import DeviceArray
+from hpc_lstm.cuda import compiler
+from hpc_lstm.cuda.device import THREADS, DeviceArray
 from hpc_lstm.preprocess import host
-from hpc_lstm.preprocess.cuda import Cuda, Resident
-from hpc_lstm.preprocess.sampler import TrainOrder, permute
+from hpc_lstm.preprocess.cuda_backend import CudaBackend
+from hpc_lstm.preprocess.cuda_kernels import Resident
+from hpc_lstm.preprocess.sampler import ShuffledSampler, permute
 
 # Under compute-sanitizer everything takes a hundred times as long.
 SANITIZED = "GPU_SANITIZER" in os.environ
@@ -32,8 +35,8 @@ if SANITIZED:
 
 
 @pytest.fixture(scope="module")
-def cuda() -> Cuda:
-    return Cuda()
+def cuda() -> CudaBackend:
+    return CudaBackend()
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.
     return values
 
 
-def at_offset(cuda: Cuda, array: np.ndarray, elements: int) -> DeviceArray:
+def at_offset(cuda: CudaBackend, array: np.ndarray, elements: int) -> DeviceArray:
     """The array on the device, beginning some elements after an aligned address."""
     room = cuda.device.empty((array.size + elements,), array.dtype)
     moved = DeviceArray(
@@ -75,9 +78,9 @@ class Guarded:
 
     SIDE = 64
 
-    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
+    def __init__(self, cuda: CudaBackend, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
         size = int(np.prod(shape))
-        self._all = cuda.device.filled(np.full(size + 2 * self.SIDE, -123.25, dtype))
+        self._all = cuda.device.to_device(np.full(size + 2 * self.SIDE, -123.25, dtype))
         pointer = self._all.pointer + self.SIDE * self._all.dtype.itemsize
         self.array = DeviceArray(cuda.device, self._all, pointer, shape, dtype)
 
@@ -99,7 +102,9 @@ def extremes(rows: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.n
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_fit_finds_the_extremes(cuda: Cuda, rng: np.random.Generator, columns: int, dtype: Any) -> None:
+def test_fit_finds_the_extremes(
+    cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any
+) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = numbers(rng, (int(offsets[-1]), columns), dtype)
@@ -112,7 +117,7 @@ def test_fit_finds_the_extremes(cuda: Cuda, rng: np.random.Generator, columns: i
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_fit_between_rows_that_leave_gaps(cuda: Cuda, rng: np.random.Generator, dtype: Any) -> None:
+def test_fit_between_rows_that_leave_gaps(cuda: CudaBackend, rng: np.random.Generator, dtype: Any) -> None:
     rows = numbers(rng, (50_000, 5), dtype)
     edges = np.sort(rng.integers(0, 50_001, 400))
     begin, end = edges[::2], edges[1::2]
@@ -122,12 +127,9 @@ def test_fit_between_rows_that_leave_gaps(cuda: Cuda, rng: np.random.Generator, 
     np.testing.assert_array_equal(high, wanted[1])
 
 
-@pytest.mark.parametrize("kernel", ["transform", "inverse"])
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", COLUMNS)
-def test_transform_and_inverse_to_the_bit(
-    cuda: Cuda, rng: np.random.Generator, columns: int, dtype: Any, kernel: str
-) -> None:
+def test_transform_to_the_bit(cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = numbers(rng, (int(offsets[-1]), columns), dtype)
@@ -135,18 +137,14 @@ def test_transform_and_inverse_to_the_bit(
         shift = rng.normal(size=(len(lengths), columns))
         of_row = np.repeat(np.arange(len(lengths)), lengths)
         with np.errstate(all="ignore"):
-            if kernel == "transform":
-                wanted = (rows.astype(np.float64) * scale[of_row] + shift[of_row]).astype(np.float32)
-            else:
-                wanted = ((rows.astype(np.float64) - shift[of_row]) / scale[of_row]).astype(np.float32)
+            wanted = (rows.astype(np.float64) * scale[of_row] + shift[of_row]).astype(np.float32)
         for moved in (0, 2, 3):
             out = Guarded(cuda, rows.shape)
-            cuda.launch_map(
-                kernel,
+            cuda.launch_transform(
                 at_offset(cuda, rows, moved),
-                cuda.device.filled(offsets),
-                cuda.device.filled(scale),
-                cuda.device.filled(shift),
+                cuda.device.to_device(offsets),
+                cuda.device.to_device(scale),
+                cuda.device.to_device(shift),
                 out.array,
             )
             np.testing.assert_array_equal(out.read(), wanted)
@@ -154,7 +152,7 @@ def test_transform_and_inverse_to_the_bit(
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("columns", [1, 5, 6, 100, 255, 256, 257])
-def test_moments_beside_numpy(cuda: Cuda, rng: np.random.Generator, columns: int, dtype: Any) -> None:
+def test_moments_beside_numpy(cuda: CudaBackend, rng: np.random.Generator, columns: int, dtype: Any) -> None:
     for lengths in LENGTHS:
         offsets = offsets_of(lengths)
         rows = (rng.normal(size=(int(offsets[-1]), columns)) + 1e3).astype(dtype)
@@ -176,7 +174,7 @@ def test_moments_beside_numpy(cuda: Cuda, rng: np.random.Generator, columns: int
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("shifts", [(0, 0), (1, 1), (3, 0)])
 def test_errors_are_right_and_the_same_each_time(
-    cuda: Cuda, rng: np.random.Generator, shifts: tuple[int, int], dtype: Any
+    cuda: CudaBackend, rng: np.random.Generator, shifts: tuple[int, int], dtype: Any
 ) -> None:
     for lengths in ([1], [0, 5, 0], [100_003], [32_768, 32_768, 1], [3] * 5000, [70_000, 0, 1, 1_000_000, 5]):
         offsets = offsets_of(lengths)
@@ -194,7 +192,7 @@ def test_errors_are_right_and_the_same_each_time(
                 np.testing.assert_array_equal(first, second)
 
 
-def test_errors_of_infinities_are_infinite_or_no_number(cuda: Cuda) -> None:
+def test_errors_of_infinities_are_infinite_or_no_number(cuda: CudaBackend) -> None:
     forecast = np.array([np.inf, 1.0, np.inf, 2.0])
     actual = np.array([1.0, 1.0, np.inf, np.nan])
     squares, absolutes, counts = cuda.errors(forecast, actual, np.array([0, 2, 3, 4]))
@@ -204,12 +202,48 @@ def test_errors_of_infinities_are_infinite_or_no_number(cuda: Cuda) -> None:
     assert counts.tolist() == [2, 1, 0]
 
 
+# The order that gather computes on the way, alone: a kernel around a device function of kernels/windows.cu.
+ORDER_KERNEL = """
+extern "C" __global__ void order(const int64 first, const int64 count, const int64 length, const uint32* keys,
+                                 int64* numbers) {
+    const int64 at = int64(blockIdx.x) * THREADS + threadIdx.x;
+    if (at < count) numbers[at] = ordered(first + at, length, keys);
+}
+"""
+Order = Callable[[int, int, int, int, int], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def device_order(cuda: CudaBackend, tmp_path_factory: pytest.TempPathFactory) -> Order:
+    """Window numbers at positions first..first+count of a random order of ``length``, found on the device."""
+    import pycuda.driver
+
+    path = tmp_path_factory.mktemp("order") / "order.cu"
+    path.write_text(compiler.kernel_source("windows").read_text() + ORDER_KERNEL)
+    code = compiler.compile_kernels(path, {"VALUE": "double"}, cuda.device.architecture)
+    with cuda.device.current():
+        kernel = pycuda.driver.module_from_buffer(code).get_function("order")
+
+    def order(first: int, count: int, length: int, seed: int, stream: int) -> np.ndarray:
+        passes = range(first // length, (first + count - 1) // length + 1)
+        numbers = cuda.device.empty((count,), np.int64)
+        start = first - passes[0] * length
+        cuda.device.launch(
+            kernel,
+            -(-count // THREADS),
+            *(np.int64(start), np.int64(count), np.int64(length), cuda.keys(seed, stream, passes), numbers),
+        )
+        return numbers.numpy()
+
+    return order
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 1000, 2**20 + 7, 2**31 - 1, 2**31 + 5, 2**33 + 1, 2**40 + 3])
-def test_permute_gives_the_hosts_order(cuda: Cuda, rng: np.random.Generator, length: int) -> None:
+def test_permute_gives_the_hosts_order(device_order: Order, rng: np.random.Generator, length: int) -> None:
     seed, stream = (int(key) for key in rng.integers(0, 2**31, 2))
     first = max(0, length - 50)
     count = min(3 * length, 100) + 50
-    found = cuda.permute(first, count, length, seed, stream)
+    found = device_order(first, count, length, seed, stream)
     positions = first + np.arange(count)
     wanted = np.concatenate(
         [
@@ -220,19 +254,27 @@ def test_permute_gives_the_hosts_order(cuda: Cuda, rng: np.random.Generator, len
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_permute_is_a_permutation(cuda: Cuda) -> None:
+def test_permute_is_a_permutation(device_order: Order) -> None:
     for length in (1, 6, 1023, 65_537):
-        assert sorted(cuda.permute(0, length, length, 3).tolist()) == list(range(length))
+        assert sorted(device_order(0, length, length, 3, 0).tolist()) == list(range(length))
 
 
 def resident(
-    cuda: Cuda, rng: np.random.Generator, counts: list[int], columns: int, window: int, tail: int, dtype: Any
+    cuda: CudaBackend,
+    rng: np.random.Generator,
+    counts: list[int],
+    columns: int,
+    window: int,
+    tail: int,
+    dtype: Any,
 ) -> tuple[Resident, np.ndarray, np.ndarray, np.ndarray]:
     lengths = [count + tail for count in counts]
     rows = numbers(rng, (sum(lengths), columns), dtype)
     scale, shift = rng.normal(size=(2, len(counts), columns))
-    filled = cuda.device.filled
-    made = Resident(filled(rows), filled(offsets_of(counts)), filled(scale), filled(shift), window, tail)
+    to_device = cuda.device.to_device
+    made = Resident(
+        to_device(rows), to_device(offsets_of(counts)), to_device(scale), to_device(shift), window, tail
+    )
     return made, rows, scale, shift
 
 
@@ -261,7 +303,7 @@ def cut(
     ("window", "features", "horizon"), [(1, 1, 1), (60, 5, 1), (7, 3, 4), (33, 40, 2), (2, 100, 1)]
 )
 def test_gather_cuts_and_scales_to_the_bit(
-    cuda: Cuda, rng: np.random.Generator, window: int, features: int, horizon: int, dtype: Any
+    cuda: CudaBackend, rng: np.random.Generator, window: int, features: int, horizon: int, dtype: Any
 ) -> None:
     for counts in ([1], [5, 1, 300], [2] * 2000, [40_000, 7]):
         tail = window + horizon - 1
@@ -271,15 +313,15 @@ def test_gather_cuts_and_scales_to_the_bit(
             wanted = cut(rows, scale, shift, counts, which, made)
             inputs = Guarded(cuda, (size, window, features))
             targets = Guarded(cuda, (size,))
-            cuda.launch_gather(made, cuda.device.filled(which), None, inputs.array, targets.array)
+            cuda.launch_gather(made, cuda.device.to_device(which), None, inputs.array, targets.array)
             np.testing.assert_array_equal(inputs.read(), wanted[0])
             np.testing.assert_array_equal(targets.read(), wanted[1])
 
 
-def test_gather_time_major_and_in_random_order(cuda: Cuda, rng: np.random.Generator) -> None:
+def test_gather_time_major_and_in_random_order(cuda: CudaBackend, rng: np.random.Generator) -> None:
     counts, window, features, batch, steps = [300, 5, 71], 9, 4, 50, 8
     made, rows, scale, shift = resident(cuda, rng, counts, features + 1, window, window, np.float64)
-    order = TrainOrder(sum(counts), batch, 11, 3)
+    order = ShuffledSampler(sum(counts), batch, 11, 3)
     order.take(5)
     number, position = order.state()
     keys = cuda.keys(11, 3, range(number, number + 3))
@@ -296,7 +338,7 @@ def test_gather_time_major_and_in_random_order(cuda: Cuda, rng: np.random.Genera
 
 
 @pytest.mark.skipif(SANITIZED, reason="would take hours under compute-sanitizer")
-def test_more_than_two_to_the_31_elements(cuda: Cuda, rng: np.random.Generator) -> None:
+def test_more_than_two_to_the_31_elements(cuda: CudaBackend, rng: np.random.Generator) -> None:
     columns, window = 8, 60
     count = 2**31 // columns + 5_000_003
     needed = count * columns * 8
@@ -325,14 +367,14 @@ def test_more_than_two_to_the_31_elements(cuda: Cuda, rng: np.random.Generator) 
     assert counts[0] == count * columns
     made = Resident(
         rows,
-        cuda.device.filled(np.array([0, count - window], np.int64)),
-        cuda.device.filled(np.ones((1, columns))),
-        cuda.device.filled(np.zeros((1, columns))),
+        cuda.device.to_device(np.array([0, count - window], np.int64)),
+        cuda.device.to_device(np.ones((1, columns))),
+        cuda.device.to_device(np.zeros((1, columns))),
         window,
         window,
     )
     inputs = cuda.device.empty((1, window, columns - 1), np.float32)
     targets = cuda.device.empty((1,), np.float32)
-    cuda.launch_gather(made, cuda.device.filled(np.array([count - window - 1])), None, inputs, targets)
+    cuda.launch_gather(made, cuda.device.to_device(np.array([count - window - 1])), None, inputs, targets)
     np.testing.assert_array_equal(inputs.numpy()[0], ends[-window - 1 : -1, :-1])
     assert targets.numpy()[0] == ends[-1, -1]

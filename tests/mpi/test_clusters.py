@@ -106,9 +106,10 @@ def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str
     runs = [str(tmp_path / f"run-{name}") for name in ("alpha", "beta")]
     timing = launch(0, program("timing", *runs, "--trace", str(tmp_path / "trace.json")))
     assert timing.returncode == 0, timing.stderr
-    # One machine, one clock: what the rounds leave possible must not move it.
+    # One machine, one clock: the limits set by the rounds must not shift it.
     assert re.search(
-        r"beta stands beside alpha by their wall clocks and \d+ rounds? that both", timing.stdout
+        r"beta is aligned with alpha by their wall clocks; according to \d+ rounds? in which both",
+        timing.stdout,
     )
     trace = json.loads((tmp_path / "trace.json").read_text())
     names = {e["args"]["name"].split(" (")[0] for e in trace["traceEvents"] if e["name"] == "process_name"}

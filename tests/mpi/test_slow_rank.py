@@ -36,7 +36,7 @@ def test_a_slow_rank_is_named_and_the_arrows_begin_there(tmp_path: Path) -> None
     )
     assert named, done.stdout
     assert int(named[1]) >= 80
-    assert re.search(r"compared over MPI: they stand on rank 0's axis within [0-9.]+ [um]s", done.stdout)
+    assert re.search(r"compared over MPI: all times are by rank 0's clock, within [0-9.]+ [um]s", done.stdout)
 
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     ranks = {e["pid"]: e["args"]["name"].split(" (")[0] for e in events if e["name"] == "process_name"}

@@ -15,8 +15,8 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World, connect
-from hpc_lstm.preprocess import prepare
-from hpc_lstm.timing.clocks import compare
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.timeline import Timeline
 
 
@@ -58,15 +58,15 @@ def case_all_ranks_take_one_engine(world: World) -> None:
     from hpc_lstm.model.engines import registry as engine
 
     config = parse({"data": {"store": "none"}}, "test")
-    assert engine.choose(config, world=world) == "fused"
+    assert engine.choose_engine(config, world=world).name == "fused"
     kept = dict(os.environ)
     if world.rank == 1:
         os.environ |= {"PATH": "/nowhere", "HPC_LSTM_CACHE": "/nowhere"}
         os.environ.pop("CC", None)
-    assert engine.choose(config, world=world) == "keras"
+    assert engine.choose_engine(config, world=world).name == "keras"
     fused = parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
     with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found') as caught:
-        engine.choose(fused, world=world)
+        engine.choose_engine(fused, world=world)
     assert caught.value.quiet == (world.rank != 0)
     os.environ |= kept
 
@@ -143,7 +143,7 @@ def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> No
     """A timeline tells the time since its process started; all by one clock here, so the offset is known."""
     timeline = Timeline()
     began = time.perf_counter()
-    found = compare(world, timeline)
+    found = compare_clocks(world, timeline)
     took = time.perf_counter() - began
     starts = world.allgather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
     assert abs(found.offset_ns - (starts[world.rank] - starts[0])) <= found.error_ns + 50_000  # of reading it
@@ -185,15 +185,17 @@ def case_slices_are_shared_out_and_scaled_alike(world: World) -> None:
     for scaling in ("minmax", "standard"):
         chosen = data.model_copy(update={"scaling": scaling})
         with MarketStore(sys.argv[1]) as store, MarketStore(sys.argv[1]) as whole:
-            mine = prepare.prepare(store, chosen, world, prepare.backend("host"))
-            alone = prepare.prepare(whole, chosen, alone_world, prepare.backend("host"))
+            mine = prepare.prepare(store, chosen, world, backends.create_backend("host"))
+            alone = prepare.prepare(whole, chosen, alone_world, backends.create_backend("host"))
             np.testing.assert_allclose(mine.scaler.scale, alone.scaler.scale, rtol=1e-12)
             np.testing.assert_allclose(mine.scaler.shift, alone.scaler.shift, rtol=1e-12, atol=1e-12)
             for part in ("train", "validation", "test"):
-                pieces = world.allgather(mine.load(part).batch(np.arange(len(mine.load(part)))))
+                pieces = world.allgather(
+                    mine.load_windows(part).batch(np.arange(len(mine.load_windows(part))))
+                )
                 lengths = [len(inputs) for inputs, _ in pieces]
                 assert max(lengths) - min(lengths) <= 1
-                expected = alone.load(part).batch(np.arange(sum(lengths)))
+                expected = alone.load_windows(part).batch(np.arange(sum(lengths)))
                 for place in (0, 1):
                     joined = np.concatenate([piece[place] for piece in pieces])
                     np.testing.assert_allclose(joined, expected[place], rtol=2e-6, atol=2e-6)
@@ -205,11 +207,12 @@ def case_too_many_ranks_are_refused_by_all(world: World) -> None:
     with MarketStore(sys.argv[1]) as store:
         if windows >= world.size:
             assert (
-                prepare.prepare(store, data, world, prepare.backend("host")).index.total("train") == windows
+                prepare.prepare(store, data, world, backends.create_backend("host")).index.total("train")
+                == windows
             )
             return
         with pytest.raises(InputError, match=f"{windows} train windows") as caught:
-            prepare.prepare(store, data, world, prepare.backend("host"))
+            prepare.prepare(store, data, world, backends.create_backend("host"))
         assert caught.value.on_all_ranks
 
 

@@ -84,12 +84,14 @@ def said(folder: Path) -> str:
 
 def steps(run: Path) -> list[int]:
     """Steps of a run's history of training."""
-    return [entry["step"] for entry in history.read(run / "history.jsonl") if entry["kind"] == "train"]
+    return [
+        entry["step"] for entry in history.read_history(run / "history.jsonl") if entry["kind"] == "train"
+    ]
 
 
 def whole(run: Path) -> bool:
     """True of a history with an entry for every meeting of the ranks and every epoch, each once."""
-    found = history.read(run / "history.jsonl")
+    found = history.read_history(run / "history.jsonl")
     trained = steps(run)
     epochs = [entry["epoch"] for entry in found if entry["kind"] == "validation"]
     ends = {entry["step"] for entry in found if entry["kind"] == "validation"}
@@ -109,7 +111,7 @@ def config(folder: Path, epochs: int, **settings: object) -> Path:
 
 def end_soon(path: Path, run: Path) -> None:
     """Let the run end a few epochs after where it is, when it is started next: jobs read their config each time."""
-    epochs = history.read(run / "history.jsonl")[-1]["epoch"]
+    epochs = history.read_history(run / "history.jsonl")[-1]["epoch"]
     text, found = re.subn(r"epochs = \d+", f"epochs = {int(epochs) + 5}", path.read_text())
     assert found == 1
     path.write_text(text)
@@ -127,15 +129,15 @@ def test_each_rank_has_a_gpu_of_its_own(
     output = tmp_path / "a folder" / "said.log"
     output.parent.mkdir()
     job = batch.Job(command, 2, 2, gpus_per_node=2, cpus_per_task=1, time="5", output=str(output))
-    number = batch.submit(batch.render(job))
+    number = batch.submit_job(batch.batch_script(job))
     assert slurm.ended(number) == "COMPLETED", slurm.account(number)
-    assert batch.state(number) == "COMPLETED"
+    assert batch.job_state(number) == "COMPLETED"
     places = re.findall(r"^of it's \$HOME: (.*)$", output.read_text(), re.MULTILINE)
     assert sorted(places) == ["alpha-n1 0 1", "alpha-n1 1 1", "alpha-n2 0 1", "alpha-n2 1 1"]
 
 
 def test_a_job_that_slurm_does_not_know_has_no_state(here: None) -> None:
-    assert batch.state("4000000") == ""
+    assert batch.job_state("4000000") == ""
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
 
 Span = (
     tuple[str, int, int, int, int] | tuple[str, int, int, int, int, int]
-)  # phase, start, end, busy, count, meeting
+)  # phase, start, end, busy, count, barrier
 
 
 def one_by_one(*durations: tuple[str, int]) -> list[Span]:
@@ -22,8 +22,8 @@ def one_by_one(*durations: tuple[str, int]) -> list[Span]:
     return spans
 
 
-def meeting_ranks(*arrivals: Sequence[int], release: int = 10) -> list[list[Span]]:
-    """The spans of each rank from when it arrived at each meeting; all go on ``release`` ns after the last has."""
+def ranks_at_barriers(*arrivals: Sequence[int], release: int = 10) -> list[list[Span]]:
+    """The spans of each rank from its arrival at each barrier; all leave ``release`` ns after the last arrival."""
     ranks: list[list[Span]] = []
     for rank in range(len(arrivals[0])):
         spans: list[Span] = []

@@ -15,7 +15,7 @@ from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.model.engines import registry as engine
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess import backends, prepare
 
 WINDOW = 5
 
@@ -47,9 +47,9 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
     (folder / "config.toml").write_text(tomli_w.dumps({"data": data.model_dump()}))
     (folder / "model.keras").write_bytes(b"stand-in")
     network = SimpleNamespace(window=data.window, features=len(data.features), predict=predict)
-    monkeypatch.setattr(engine, "load", lambda path, *, threads=1: network)
+    monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: network)
     with MarketStore(data.store) as store:
-        prepared = prepare.prepare(store, data, World(), prepare.backend("host"))
+        prepared = prepare.prepare(store, data, World(), backends.create_backend("host"))
         prepared.scaler.save(folder / "scaler.h5")
         metrics = evaluate(predict, prepared, World())
     (folder / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 123.0}))

@@ -471,7 +471,7 @@ CASES = [
         Case(
             f"{command[0]}: not completed",
             command,
-            ["run/scaler.h5", "not been completed", "--resume"],
+            ["run/scaler.h5", "not complete", "--resume"],
             remove("run/scaler.h5"),
         )
         for command in (("evaluate", "run"), ("predict", "run", "--symbol", "AAA"))

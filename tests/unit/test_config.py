@@ -119,7 +119,7 @@ REFUSED = [
     ("[train]\nlearning_rate = inf", "train.learning_rate: input should be a finite number"),
     ("[train]\nlearning_rate = 1" + "0" * 400, "train.learning_rate: "),
     ("[train]\nseed = 2147483648", "train.seed: input should be less than 2147483648"),
-    ("[train]\noptimizer = 'adamw'", "train.optimizer: input should be 'adam' or 'sgd', got 'adamw'"),
+    ("[train]\nschedule = 'linear'", "train.schedule: input should be 'constant' or 'cosine', got 'linear'"),
     ("[train]\ndeterministic = 1", "train.deterministic: input should be a valid boolean, got 1"),
     ("[train]\nbatch = 64", 'train.batch: no such key; did you mean "batch_size"?'),
     ("[train]\nepochs = {a = 1}", "train.epochs: input should be a valid integer, got {'a': 1}"),

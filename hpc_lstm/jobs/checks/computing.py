@@ -13,7 +13,7 @@ from hpc_lstm.parallel.gpu import Gpu
 
 # Each runs in a process of its own: it initializes CUDA, which this process must not.
 _TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
-_BACKEND_PROBE = "from hpc_lstm.parallel import gpu; print(gpu.problem() or '')"
+_BACKEND_PROBE = "from hpc_lstm.cuda.availability import cuda_problem; print(cuda_problem() or '')"
 _PYCUDA_PROBE = "import pycuda.driver as d; d.init(); print(d.Device.count())"
 
 
@@ -74,7 +74,7 @@ def check_c_compiler() -> Check:
     from hpc_lstm.native import compiler as native
 
     try:
-        return Check("C compiler", "ok", native.compiler().version)
+        return Check("C compiler", "ok", native.find_compiler().version)
     except native.NoCompiler as error:
         return Check("C compiler", "missing", str(error), 'for train.engine = "fused", the fastest on CPUs')
 
@@ -106,9 +106,10 @@ def _kernel_compiler() -> Check:
     from hpc_lstm.cuda import compiler
 
     try:
-        return Check("kernel compiler", "ok", compiler.version())
+        found, ignored = compiler.compiler_version(), compiler.ignored_setting()
+        return Check("kernel compiler", "ok", f"{found}; {ignored}" if ignored else found)
     except CudaError as error:
-        return Check("kernel compiler", "missing", "neither nvcc nor NVRTC", f"to use CUDA kernels: {error}")
+        return Check("kernel compiler", "missing", "NVRTC not found", f"to use CUDA kernels: {error}")
 
 
 def _backend() -> Check:

@@ -22,7 +22,7 @@ class ScaledCopy:
         # Asking for the capsule waits until TensorFlow has written the tensor; the capsule keeps it in place.
         # By the function: a tensor has no ``__dlpack__`` of its own before TensorFlow 2.20.
         self._capsule = tf.experimental.dlpack.to_dlpack(tensor)
-        self.address, self.length = dlpack.address(self._capsule), int(tensor.shape[0])
+        self.address, self.length = dlpack.inspect_capsule(self._capsule).address, int(tensor.shape[0])
 
 
 class DeviceVector:

@@ -4,57 +4,54 @@ from __future__ import annotations
 
 import os
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.model import network, optimizers
+from hpc_lstm.model import network
 from hpc_lstm.model.engine import Loss
-from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras_forward import Forward
-from hpc_lstm.model.parameters import Schema, schema
+from hpc_lstm.model.engines.keras_optimizer import VariableOptimizer
+from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow, threads_in_force
+from hpc_lstm.model.optimizers.registry import create_optimizer
+from hpc_lstm.model.parameters import Schema, network_schema
 
-# Steps a call, measured (benchmarks/engines.py): more gain nothing, and the batches of a call lie in memory
-# at once.
+# Steps a call, measured (benchmarks/engines.py): more gain nothing, and all batches of a call are in memory together.
 STEPS_PER_CALL = 16
 CALL_BYTES = 64 * 2**20
-# Windows that are forecast at once.
+# Windows forecast together.
 PREDICT_BATCH, PREDICT_BATCH_GPU = 256, 1024
 
 
 class KerasEngine:
-    """Trains a Keras model; see ``engine.Engine`` for what each method gives.
+    """Trains a Keras model; see ``engine.Engine`` for its arguments and methods.
 
-    The weights live in one flat variable, and one compiled function takes any number of steps on it without
-    giving the interpreter back control. ``keras.Model`` itself is used to make initial weights and to save.
+    The weights are one flat variable, and one compiled function takes any number of steps on it without returning to
+    the interpreter. ``keras.Model`` itself makes the initial weights and saves the network.
 
-    TensorFlow is configured by the first engine of a process; see ``tensorflow_runtime.start``.
+    TensorFlow is configured by the first engine of a process; see ``start_tensorflow``.
 
-    Bits are the same for the same number of threads: another number cuts the batch into other parts, whose
-    gradients are then added up in another order.
-
-    Args:
-        config: its ``data``, ``model`` and ``train`` sections count.
-        rank: of this process; moves the dropout masks.
-        threads: CPU threads; 0: all that this process may use.
+    Results are bit-identical for the same number of threads: another number splits the batch into other parts, whose
+    gradients are then added in another order.
     """
 
-    name = "keras"
+    name: ClassVar[str] = "keras"
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
-        tf = tensorflow_runtime.start(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
+        tf = start_tensorflow(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
         train, window, features = config.train, config.data.window, len(config.data.features)
         self._tf, self._clip_norm = tf, train.clip_norm
-        self._model = network.build(config.model, window, features, train.seed, train.precision)
-        self.schema = schema(config.model, features)
+        self._model = network.build_network(config.model, window, features, train.seed, train.precision)
+        self.schema = network_schema(config.model, features)
         self._flat = tf.Variable(_weights(self._model, self.schema))
-        self._taken = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._forward = Forward(tf, self._model, self.schema, tensorflow_runtime.threads_in_force(tf))
-        self._rule = optimizers.rule(tf, train.optimizer, self.schema.length)
+        self._step_count = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._forward = Forward(tf, self._model, self.schema, threads_in_force(tf))
+        optimizer = create_optimizer(train.optimizer, train.model_dump())
+        self._optimizer = VariableOptimizer(tf, optimizer, self.schema.length)
         self._dropout_seed = (train.seed << 32) + rank
         self.steps_per_call = steps_per_call(train.batch_size, window, features)
         self._steps = tf.function(
@@ -68,6 +65,10 @@ class KerasEngine:
         )
         self._forecast = _forecast_function(tf, self._forward, self._flat, window, features)
 
+    @staticmethod
+    def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
+        return ""
+
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), inputs.shape[0])
         return self._steps(tensor(self._tf, inputs), tensor(self._tf, targets), rates)
@@ -80,28 +81,28 @@ class KerasEngine:
         self._flat.assign(np.array(flat, np.float32))
 
     def moments(self) -> np.ndarray:
-        return self._rule.moments()
+        return self._optimizer.moments()
 
     def set_moments(self, flat: np.ndarray) -> None:
-        self._rule.set_moments(np.array(flat, np.float32))
+        self._optimizer.set_moments(np.array(flat, np.float32))
 
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
         if not self._tf.config.list_physical_devices("GPU"):
             return []
-        return [DeviceVector(one) for one in (self._flat, *(self._rule.variables() if moments else ()))]
+        return [DeviceVector(one) for one in (self._flat, *(self._optimizer.slots if moments else ()))]
 
     def state(self) -> dict[str, np.ndarray]:
-        # Dropout masks depend on seed, rank and this count alone.
-        return {"steps": np.asarray(self._taken.numpy())}
+        # Dropout masks depend on seed, rank and the number of steps alone.
+        return {"steps": np.asarray(self._step_count.numpy())}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        self._taken.assign(int(state["steps"]))
+        self._step_count.assign(int(state["steps"]))
 
     def predict(self, inputs: Any) -> Any:
         return _forecast_all(self._tf, self._forecast, inputs)
 
     def save(self, path: str | PathLike[str]) -> None:
-        network.save(self._model, self.schema.unflatten(self.parameters()), path)
+        network.save_network(self._model, self.schema.unflatten(self.parameters()), path)
 
     def _take_steps(self, inputs: Any, targets: Any, rates: Any) -> Any:
         tf = self._tf
@@ -118,15 +119,15 @@ class KerasEngine:
 
     def _take_step(self, inputs: Any, targets: Any, rate: Any) -> Any:
         tf = self._tf
-        taken = self._taken.read_value()
+        count = self._step_count.read_value()
         flat = self._flat.read_value()
-        seed = tf.stack([tf.constant(self._dropout_seed, tf.int64), taken])
+        seed = tf.stack([tf.constant(self._dropout_seed, tf.int64), count])
         loss, gradient = self._forward.squared_error(flat, inputs, targets, seed)
         if self._clip_norm > 0:
             norm = tf.norm(gradient)
             gradient *= self._clip_norm / tf.maximum(norm, self._clip_norm)
-        self._rule.apply(self._flat, gradient, rate, taken + 1)
-        self._taken.assign(taken + 1)
+        self._optimizer.apply(self._flat, gradient, rate, count + 1)
+        self._step_count.assign(count + 1)
         return loss
 
 
@@ -144,32 +145,32 @@ class SavedModel:
     def __init__(self, path: str | PathLike[str], *, threads: int = 0) -> None:
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such model; `hpc-lstm train` writes it at the end of a run")
-        tf = tensorflow_runtime.start(threads or len(os.sched_getaffinity(0)))
+        tf = start_tensorflow(threads or len(os.sched_getaffinity(0)))
         import keras
 
         try:
             model = keras.models.load_model(path, compile=False)
             _, self.window, self.features = model.input_shape
-        except Exception as error:  # Keras raises whatever its parts meet in a damaged file
+        except Exception as error:  # on a damaged file Keras raises errors of many kinds
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
             ) from None
         shapes = tuple(tuple(v.shape) for v in model.trainable_variables)
         arrays = Schema(tuple(v.path for v in model.trainable_variables), shapes)
-        forward = Forward(tf, model, arrays, tensorflow_runtime.threads_in_force(tf))
+        forward = Forward(tf, model, arrays, threads_in_force(tf))
         self._tf = tf
         self._forecast = _forecast_function(
             tf, forward, tf.Variable(_weights(model, arrays), trainable=False), self.window, self.features
         )
 
     def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], where those lie."""
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""
         return _forecast_all(self._tf, self._forecast, inputs)
 
 
 def steps_per_call(batch: int, window: int, features: int) -> int:
-    """Steps that an engine likes to take at once."""
+    """The number of steps a call is most efficient with, for batches of these shapes."""
     return max(1, min(STEPS_PER_CALL, CALL_BYTES // (4 * batch * window * features)))
 
 
@@ -178,7 +179,7 @@ def _weights(model: Any, arrays: Schema) -> np.ndarray:
 
 
 def tensor(tf: Any, array: Any) -> Any:
-    """What TensorFlow takes for an array of NumPy, or for one on this process's GPU: there, its very memory."""
+    """An argument for TensorFlow: a NumPy array as it is, an array in GPU memory without a copy."""
     if isinstance(array, np.ndarray):
         return array
     if tf.config.list_physical_devices("GPU"):
@@ -196,9 +197,9 @@ def _forecast_function(tf: Any, forward: Forward, flat: Any, window: int, featur
 
 
 def _forecast_all(tf: Any, forecast: Any, inputs: Any) -> Any:
-    """Forecasts [n] in batches of one shape, the last one filled up, so that nothing is compiled twice.
+    """Forecasts [n] in batches of one shape, the last one padded, so that nothing is compiled twice.
 
-    They lie where the inputs do: a NumPy array, or a tensor on the GPU.
+    They are a NumPy array if the inputs are, else a tensor on the GPU.
     """
     count, size = inputs.shape[0], forecast.input_signature[0].shape[0]
     if not count:

@@ -1,6 +1,6 @@
-"""The engine of our own for CPUs: the network's loss and gradient by one C function, kernels/lstm.c.
+"""The engine in C for CPUs: the network's loss and gradient by kernels/lstm.c.
 
-Same network, initial weights, order of the parameters and mathematics as the Keras engine's; several times as fast
+Network, initial weights, order of the parameters and mathematics are the Keras engine's; it is several times as fast
 (``benchmarks/engines.py``). Keras makes the initial weights and writes the model.
 """
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,60 +18,69 @@ from numpy.typing import ArrayLike
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model import network
-from hpc_lstm.model.engines import native_kernels, tensorflow_runtime
+from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
-from hpc_lstm.model.parameters import schema
-from hpc_lstm.native import compiler
+from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
+from hpc_lstm.model.optimizers.registry import create_optimizer
+from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.native.compiler import NoCompiler
 
 MAX_LAYERS = 16
 # Windows below which a part of a batch is not worth a thread of its own.
-LEAST_PART = 6
+MIN_PART = 6
 
 
-class FusedEngine:
-    """Trains the network on this rank's CPU cores; see ``engine.Engine`` for what each method gives.
+class NativeEngine:
+    """Trains the network on this rank's CPU cores; see ``engine.Engine`` for its arguments and methods.
 
-    The batch is cut into a part for each thread. Bits are the same for the same number of threads, processor and
-    compiler. Dropout masks depend on seed, rank, step, layer, unit, the window's place in the batch and its row alone.
-
-    Args:
-        config: its ``data``, ``model`` and ``train`` sections count.
-        rank: of this process; moves the dropout masks.
-        threads: CPU threads; 0: all that this process may use.
+    The batch is split into one part for each thread. Results are bit-identical for the same number of threads,
+    processor and compiler. A dropout mask depends on seed, rank, step, layer, unit, row and the window's index in the
+    batch alone.
 
     Raises:
-        InputError: the settings ask for what this engine cannot do, or there is no C compiler.
+        InputError: the engine cannot train this network, or there is no C compiler.
     """
 
-    name = "fused"
+    name: ClassVar[str] = "fused"
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
-        if why := unsuited(config):
-            raise InputError(f'train.engine: "fused" {why}; use "auto"')
+        if problem := _unsupported(config):
+            raise InputError(f'train.engine: "fused" {problem}; use "auto"')
         train, window, features = config.train, config.data.window, len(config.data.features)
-        network_of_c = native_kernels.Network(
+        shape = native_kernels.Network(
             config.model.layers, config.model.units, features, window, config.model.dropout
         )
-        self._kernels = native_kernels.Kernels(native_kernels.library(), network_of_c)
-        self._window = window, features
+        self._kernels = native_kernels.Kernels(native_kernels.load_kernels(), shape)
+        self._window_shape = window, features
         threads = threads or len(os.sched_getaffinity(0))
-        tensorflow_runtime.start(threads, train.deterministic)
-        self._model = network.build(config.model, window, features, train.seed)
-        self.schema = schema(config.model, features)
+        start_tensorflow(threads, train.deterministic)
+        self._model = network.build_network(config.model, window, features, train.seed)
+        self.schema = network_schema(config.model, features)
         self._flat = self.schema.flatten([v.value.numpy() for v in self._model.trainable_variables])
         self._gradient = np.empty_like(self._flat)
-        self._moments = np.zeros(2 * self.schema.length if train.optimizer == "adam" else 0, np.float32)
-        self._clip_norm, self._taken = train.clip_norm, 0
+        self._optimizer = create_optimizer(train.optimizer, train.model_dump())
+        self._moments = np.zeros(len(self._optimizer.slots) * self.schema.length, np.float32)
+        self._clip_norm, self._step_count = train.clip_norm, 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.steps_per_call = steps_per_call(train.batch_size, window, features)
         self._workers = [native_kernels.Worker(self._kernels) for _ in range(threads)]
-        self._packed = self._kernels.packed()
+        self._packed = self._kernels.empty_packed()
         self._pool = ThreadPoolExecutor(threads - 1, "lstm") if threads > 1 else None
+
+    @staticmethod
+    def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
+        if auto and start_tensorflow(threads, config.train.deterministic).config.list_physical_devices("GPU"):
+            return "there is a GPU"
+        try:
+            native_kernels.load_kernels()
+        except NoCompiler as error:
+            return str(error)
+        return _unsupported(config)
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> float:
         inputs, targets = (np.ascontiguousarray(array, np.float32) for array in (inputs, targets))
-        self._check(inputs, 4)
+        self._check_windows(inputs, 4)
         if targets.shape != (*inputs.shape[:2], 1):
             raise ValueError(f"targets of shape {targets.shape} for inputs of shape {inputs.shape}")
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), len(inputs))
@@ -98,17 +107,17 @@ class FusedEngine:
         return []
 
     def state(self) -> dict[str, np.ndarray]:
-        return {"steps": np.asarray(self._taken)}
+        return {"steps": np.asarray(self._step_count)}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        self._taken = int(state["steps"])
+        self._step_count = int(state["steps"])
 
     def predict(self, inputs: Any) -> np.ndarray:
         windows = np.ascontiguousarray(inputs, np.float32)
-        self._check(windows, 3)
+        self._check_windows(windows, 3)
         outputs = np.empty(len(windows), np.float32)
         self._kernels.pack(self._flat, self._packed)
-        self._in_parts(
+        self._in_parallel(
             lambda worker, start, stop: worker.forecast(
                 self._packed, windows[start:stop], outputs[start:stop]
             ),
@@ -117,36 +126,40 @@ class FusedEngine:
         return outputs
 
     def save(self, path: str | PathLike[str]) -> None:
-        network.save(self._model, self.schema.unflatten(self._flat), path)
+        network.save_network(self._model, self.schema.unflatten(self._flat), path)
 
-    def _check(self, windows: np.ndarray, axes: int) -> None:
-        if windows.ndim != axes or windows.shape[-2:] != self._window:
-            raise ValueError(f"windows of {self._window} rows and features expected, got {windows.shape}")
+    def _check_windows(self, windows: np.ndarray, axes: int) -> None:
+        if windows.ndim != axes or windows.shape[-2:] != self._window_shape:
+            raise ValueError(
+                f"windows of {self._window_shape} rows and features expected, got {windows.shape}"
+            )
 
     def _take_step(self, inputs: np.ndarray, targets: np.ndarray, rate: np.float32) -> float:
+        """One optimizer step on a batch [B, T, F]; its mean squared error."""
         size = len(inputs)
-        keys = np.array([self._dropout_key, self._taken % 2**32], np.uint32)
+        keys = np.array([self._dropout_key, self._step_count % 2**32], np.uint32)
         self._kernels.pack(self._flat, self._packed)
-        errors = self._in_parts(
-            lambda worker, start, stop: worker.error(
+        squared_errors = self._in_parallel(
+            lambda worker, start, stop: worker.squared_error(
                 self._packed, inputs[start:stop], targets[start:stop], start, keys
             ),
             size,
         )
-        self._kernels.collect(self._workers[: len(errors)], 1 / size, self._gradient)
+        self._kernels.sum_gradients(self._workers[: len(squared_errors)], 1 / size, self._gradient)
         if self._clip_norm > 0:
             norm = float(np.sqrt(np.square(self._gradient, dtype=np.float64).sum()))
             self._gradient *= np.float32(self._clip_norm / max(norm, self._clip_norm))
-        self._taken += 1
-        if len(self._moments):
-            self._kernels.adam(self._flat, self._moments, self._gradient, float(rate), self._taken)
-        else:
-            self._flat -= rate * self._gradient
-        return sum(errors) / size
+        self._step_count += 1
+        self._kernels.update(
+            self._optimizer, self._flat, self._moments, self._gradient, float(rate), self._step_count
+        )
+        return sum(squared_errors) / size
 
-    def _in_parts(self, work: Callable[[native_kernels.Worker, int, int], float], size: int) -> list[float]:
-        """What ``work`` gives for each part of ``size`` windows, from start to stop; the first in this thread."""
-        parts = max(1, min(len(self._workers), size // LEAST_PART))
+    def _in_parallel(
+        self, work: Callable[[native_kernels.Worker, int, int], float], size: int
+    ) -> list[float]:
+        """The results of ``work(worker, start, stop)`` for each part of ``size`` windows; the first in this thread."""
+        parts = max(1, min(len(self._workers), size // MIN_PART))
         bounds = [part * size // parts for part in range(parts + 1)]
         others: list[Future[float]] = []
         if self._pool is not None:
@@ -155,22 +168,13 @@ class FusedEngine:
         try:
             return [work(self._workers[0], 0, bounds[1]), *(other.result() for other in others)]
         finally:
-            wait(others)  # whatever ends this call, nobody writes any more
+            wait(others)  # also after an error, no thread may still write into the arrays
 
 
-def unsuited(config: RunConfig) -> str:
-    """Why this engine cannot train what ``config`` describes, or ""."""
+def _unsupported(config: RunConfig) -> str:
+    """Why this engine cannot train what ``config`` describes on any machine, or ""."""
     if config.train.precision != "float32":
         return f'computes in float32, and train.precision is "{config.train.precision}"'
     if config.model.layers > MAX_LAYERS:
         return f"takes up to {MAX_LAYERS} layers, and model.layers is {config.model.layers}"
     return ""
-
-
-def problem(config: RunConfig) -> str:
-    """Why this engine cannot train what ``config`` describes on this machine, or ""."""
-    try:
-        native_kernels.library()
-    except compiler.NoCompiler as error:
-        return str(error)
-    return unsuited(config)

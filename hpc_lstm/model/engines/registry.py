@@ -1,4 +1,8 @@
-"""The engines by the name that ``train.engine`` gives them, and which one a run takes."""
+"""The engines, and which one a run takes.
+
+A new engine is a file beside this one and its class in ``ENGINES``. Several may share a name in ``train.engine``: one
+for GPUs goes into ``cuda.py`` and comes before ``NativeEngine`` here, and "fused" is then whichever of them works.
+"""
 
 from __future__ import annotations
 
@@ -9,71 +13,79 @@ from os import PathLike
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engine import Engine, Forecaster
+from hpc_lstm.model.engines.keras import KerasEngine, SavedModel
+from hpc_lstm.model.engines.native import NativeEngine
 from hpc_lstm.parallel.world import World
 
 log = logging.getLogger(__name__)
 
+# In order of preference. The types are checked here: each class is an ``Engine``.
+ENGINES: tuple[type[Engine], ...] = (
+    NativeEngine,
+    KerasEngine,
+)
+SAVED_MODEL: type[Forecaster] = SavedModel
+AUTO = "auto"
 
-def choose(config: RunConfig, *, threads: int = 1, world: World | None = None) -> str:
-    """The engine that ``config.train.engine`` names; "auto" takes the fastest that works on all ranks.
 
-    Collective over the ranks of ``world``. The first rank of a node compiles for the others.
+def names() -> tuple[str, ...]:
+    """What ``train.engine`` may say."""
+    return (AUTO, *dict.fromkeys(engine.name for engine in ENGINES))
+
+
+def choose_engine(config: RunConfig, *, threads: int = 1, world: World | None = None) -> type[Engine]:
+    """The first engine of the name in ``config.train.engine``, or of any with "auto", that works on all ranks.
+
+    Collective over the ranks of ``world``.
 
     Raises:
-        InputError: the engine that is asked for cannot train this network, or not here; on all ranks.
+        InputError: no such engine can train this network on these machines; on all ranks.
     """
-    from hpc_lstm.model.engines import native, tensorflow_runtime
-
-    name = config.train.engine
-    if name == "keras":
-        return name
-
-    def problem() -> str:
-        tf = tensorflow_runtime.start(threads, config.train.deterministic)
-        if name == "auto" and tf.config.list_physical_devices("GPU"):
-            return "there is a GPU"
-        return native.problem(config)
-
-    if world is None:
-        problems = [problem()]
-    else:
-        own = problem() if world.local_rank == 0 else None
-        world.barrier()
-        problems = world.allgather(problem() if own is None else own)
-    found = next(filter(None, problems), "")
-    if not found:
-        return "fused"
-    if name == "fused":
-        error = InputError(f'train.engine: "fused": {found}; use "auto"')
-        raise error if world is None else world.on_all_ranks(error)
-    log.info("engine keras, not fused: %s", found)
-    return "keras"
+    wanted = config.train.engine
+    auto = wanted == AUTO
+    problems: dict[str, str] = {}
+    for engine in ENGINES:
+        if not auto and engine.name != wanted:
+            continue
+        problem = _problem_on_any_rank(engine, config, threads, auto, world)
+        if not problem:
+            for name, why in problems.items():
+                log.info("engine %s, not %s: %s", engine.name, name, why)
+            return engine
+        problems[engine.name] = f"{problems[engine.name]}; {problem}" if engine.name in problems else problem
+    found = "; ".join(f'"{name}": {why}' for name, why in problems.items())
+    error = InputError(f"train.engine: {found}" + ("" if auto else f'; use "{AUTO}"'))
+    raise error if world is None else world.on_all_ranks(error)
 
 
-def create(config: RunConfig, *, rank: int = 0, threads: int = 1, name: str = "") -> Engine:
-    """An engine.
+def create_engine(config: RunConfig, *, rank: int = 0, threads: int = 1) -> Engine:
+    """The engine that ``choose_engine`` finds for this process alone.
 
     Args:
         rank: dropout differs between ranks; initial weights do not.
-        threads: CPU threads of this rank.
-        name: what ``choose`` found for all ranks; "": what it finds for this one.
+        threads: CPU threads of this rank; 0: all that this process may use.
     """
     threads = threads or len(os.sched_getaffinity(0))
-    if (name or choose(config, threads=threads)) == "fused":
-        from hpc_lstm.model.engines.native import FusedEngine
-
-        return FusedEngine(config, rank=rank, threads=threads)
-    from hpc_lstm.model.engines.keras import KerasEngine
-
-    return KerasEngine(config, rank=rank, threads=threads)
+    return choose_engine(config, threads=threads)(config, rank=rank, threads=threads)
 
 
-def load(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
+def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
     """The trained network in a Keras file.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    from hpc_lstm.model.engines.keras import SavedModel
+    return SAVED_MODEL(path, threads=threads)
 
-    return SavedModel(path, threads=threads)
+
+def _problem_on_any_rank(
+    engine: type[Engine], config: RunConfig, threads: int, auto: bool, world: World | None
+) -> str:
+    """Why an engine cannot be used on some rank, the lowest such, or ""."""
+    if world is None:
+        return engine.problem(config, threads=threads, auto=auto)
+    # The first rank of a node compiles for the others, which then take what it has put into the cache.
+    own = engine.problem(config, threads=threads, auto=auto) if world.local_rank == 0 else None
+    world.barrier()
+    found = world.allgather(engine.problem(config, threads=threads, auto=auto) if own is None else own)
+    return next(filter(None, found), "")

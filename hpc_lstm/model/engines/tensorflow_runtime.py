@@ -1,4 +1,4 @@
-"""TensorFlow, imported quietly and set up for one rank."""
+"""TensorFlow, imported without its start-up messages and configured for one rank."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+SHOW_ALL, FATAL_ONLY = "0", "3"
 
-def start(threads: int = 0, deterministic: bool = False) -> Any:
+
+def start_tensorflow(threads: int = 0, deterministic: bool = False) -> Any:
     """Import TensorFlow and set its threads, determinism and use of GPU memory.
 
-    TensorFlow is configured once per process: threads can be set only before its first operation. A later
-    call with another number of threads leaves the first one in force and says so in the log;
-    ``deterministic`` once on stays on.
+    TensorFlow is configured once per process: threads can be set only before its first operation. A later call with
+    another number of threads changes nothing and logs so; determinism, once on, stays on.
 
-    Each operation runs on one thread, and ``threads`` operations run side by side. The matrices of an LSTM
-    step are too small to be shared out among threads: cutting the batch into parts that run side by side is
-    twice as fast (``benchmarks/engines.py``).
+    Each operation runs on one thread, and ``threads`` operations run side by side. The matrices of an LSTM step are
+    too small to be split among threads: cutting the batch into parts that run side by side is twice as fast
+    (``benchmarks/engines.py``).
 
     Args:
         threads: CPU threads to use; 0: TensorFlow's own choice.
@@ -31,12 +33,13 @@ def start(threads: int = 0, deterministic: bool = False) -> Any:
     Returns:
         The module ``tensorflow``.
     """
-    with _quiet():
+    notes = []
+    with _stderr_held_back():
         os.environ["KERAS_BACKEND"] = "tensorflow"
         import tensorflow as tf
 
-        if threads:
-            _set_threads(tf, threads)
+        if threads and not _set_threads(tf, threads):
+            notes.append("TensorFlow keeps the number of threads it was started with in this process")
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         for gpu in tf.config.list_physical_devices("GPU"):
@@ -46,6 +49,8 @@ def start(threads: int = 0, deterministic: bool = False) -> Any:
             except RuntimeError:
                 log.debug("TensorFlow is already running on %s", gpu.name)
         tf.config.list_logical_devices()
+    for note in notes:
+        log.info(note)
     return tf
 
 
@@ -54,32 +59,35 @@ def threads_in_force(tf: Any) -> int:
     return tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
 
 
-def _set_threads(tf: Any, threads: int) -> None:
+def _set_threads(tf: Any, threads: int) -> bool:
+    """Set the number of threads; False if TensorFlow already runs with another."""
     threading = tf.config.threading
     wanted = (1, threads)
     if (threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads()) == wanted:
-        return
+        return True
     try:
         threading.set_intra_op_parallelism_threads(1)
         threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError:
-        log.info("TensorFlow already runs with other threads in this process; they stay")
+        return False
+    return True
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep TensorFlow's start-up notes off stderr, unless the user set a level or the start fails.
+def _stderr_held_back() -> Iterator[None]:
+    """Drop what TensorFlow and absl write on stderr as they start; if the start fails, print it.
 
-    They are written by C++ before any logging level applies, so the file descriptor itself is held back.
+    They write from C++ before any logging level applies, whatever $TF_CPP_MIN_LOG_LEVEL says, so the file descriptor
+    itself is redirected. The variable silences TensorFlow afterwards, unless the user has set it; with "0" the user
+    asks for all messages and gets them.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+    if os.environ.setdefault(LOG_LEVEL, FATAL_ONLY) == SHOW_ALL:
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
         failed = True
         try:
             yield
@@ -89,5 +97,5 @@ def _quiet() -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             if failed:
-                notes.seek(0)
-                os.write(2, notes.read())
+                messages.seek(0)
+                os.write(2, messages.read())

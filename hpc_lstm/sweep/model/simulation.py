@@ -22,13 +22,13 @@ class Network:
     """What messages cost.
 
     Attributes:
-        meeting_alpha_s: latency of a message of the meeting.
+        barrier_alpha_s: latency of a message of the meeting.
         alpha_s: latency of a message of an average, what Python does around it included.
         byte_s: seconds per byte of an average, 1 / beta.
         algorithm: of the average.
     """
 
-    meeting_alpha_s: float
+    barrier_alpha_s: float
     alpha_s: float
     byte_s: float
     algorithm: Algorithm = "rabenseifner"
@@ -38,7 +38,7 @@ class Network:
         meeting, _ = collectives.terms("recursive-doubling", ranks)
         latencies, volume = collectives.terms(self.algorithm, ranks)
         average = latencies * self.alpha_s + volume * averaged_bytes * self.byte_s if averaged_bytes else 0.0
-        return meeting * self.meeting_alpha_s + average
+        return meeting * self.barrier_alpha_s + average
 
 
 class Compute(Protocol):
@@ -97,7 +97,7 @@ def simulate(
     wait = average = 0.0
     for cycle in range(cycles):
         come = now + busy[:, cycle]
-        met = collectives.arrivals("recursive-doubling", come, network.meeting_alpha_s, 0.0)
+        met = collectives.arrivals("recursive-doubling", come, network.barrier_alpha_s, 0.0)
         now = met
         if averaged_bytes:
             now = collectives.arrivals(

@@ -1,4 +1,4 @@
-"""CUDA C++ to machine code by the real compilers; scripts stand in for an nvcc that is broken, old or elsewhere."""
+"""CUDA C++ to machine code by the real NVRTC; other libraries and C stubs stand in for one that is broken or old."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from resource_usage import Resources, resource_usage
 
 from hpc_lstm.cuda import compiler
-from hpc_lstm.cuda.compiler import Resources
 from hpc_lstm.errors import CudaError, HpcLstmError, InputError
 
 SOURCE = """\
@@ -25,22 +25,38 @@ extern "C" __global__ void add(VALUE* to, const VALUE* from, int n) {
 """
 DEFINES: dict[str, str | int] = {"VALUE": "float", "FACTOR": 3}
 DIGEST = 32
-NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-KINDS = ["nvrtc", pytest.param("nvcc", marks=pytest.mark.skipif(NVCC is None, reason="no nvcc here"))]
-# What a working nvcc answers to the questions that come before compiling.
-ANSWERS = """\
-#!/bin/sh
-case "$*" in
-    *--version*) echo "release 12.0, V12.0.{number}"; exit 0;;
-    *--list-gpu-arch*) echo {architectures}; exit 0;;
-esac
+# A library with NVRTC's interface: it knows two architectures, and "compiles" to a line that says what it was asked.
+STUB = """
+#include <stdio.h>
+#include <string.h>
+static char code[200];
+int nvrtcVersion(int *major, int *minor) { *major = 10; *minor = 2; return FAILS_AT == 1 ? 7 : 0; }
+int nvrtcGetNumSupportedArchs(int *count) { *count = 2; return 0; }
+int nvrtcGetSupportedArchs(int *known) { known[0] = 75; known[1] = 80; return 0; }
+int nvrtcCreateProgram(void **program, const char *source, const char *name, int n, void *h, void *i) {
+    *program = code;
+    return 0;
+}
+int nvrtcCompileProgram(void *program, int count, const char **options) {
+    code[0] = 0;
+    for (int i = 0; i < count; ++i) { strcat(code, options[i]); strcat(code, " "); }
+    return FAILS_AT == 2 ? 7 : 0;
+}
+int nvrtcDestroyProgram(void **program) { return 0; }
+int nvrtcGetCUBINSize(void *program, size_t *size) { *size = strlen(code); return 0; }
+int nvrtcGetCUBIN(void *program, char *to) { memcpy(to, code, strlen(code)); return 0; }
+int nvrtcGetPTXSize(void *program, size_t *size) { *size = strlen(code); return 0; }
+int nvrtcGetPTX(void *program, char *to) { memcpy(to, code, strlen(code)); return 0; }
+int nvrtcGetProgramLogSize(void *program, size_t *size) { *size = 1; return 0; }
+int nvrtcGetProgramLog(void *program, char *to) { *to = 0; return 0; }
+const char *nvrtcGetErrorString(int result) { return "BUILTIN_OPERATION_FAILURE"; }
 """
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and nothing of the caller's settings."""
-    for name in ("HPC_LSTM_COMPILER", "CUDA_HOME", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"):
+    for name in ("HPC_LSTM_COMPILER", "CUDA_HOME"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "cache"
     monkeypatch.setenv("HPC_LSTM_CACHE", str(folder))
@@ -48,17 +64,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def no_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder of PATH, empty, on a machine without a CUDA toolkit."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setattr(compiler, "CUDA_FOLDER", str(tmp_path / "no-cuda"))
-    return folder
-
-
-@pytest.fixture
 def no_nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without NVRTC."""
     monkeypatch.setattr(compiler, "NVRTC_LIBRARIES", ("libnvrtc.so.98",))
 
 
@@ -79,17 +86,24 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return write_source
 
 
-def put_nvcc(folder: Path, then: str, architectures: str = "compute_75 compute_90", number: int = 1) -> Path:
-    """A script named nvcc that answers all questions; what it does when it is to compile is ``then``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "nvcc"
-    path.write_text(ANSWERS.format(number=number, architectures=architectures) + then + "\n")
-    path.chmod(0o755)
-    return path
+@pytest.fixture
+def toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a CUDA toolkit, in CUDA_HOME, has its libraries; there is none yet."""
+    folder = tmp_path / "home" / "lib64"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
+    return folder
+
+
+def put_stub(path: Path, fails_at: int = 0) -> None:
+    """A stub of NVRTC; the first (1) or the fifth (2) function that is called fails if so wished."""
+    code = path.with_suffix(".c")
+    code.write_text(STUB.replace("FAILS_AT", str(fails_at)))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), str(code)], check=True)
 
 
 def build(path: Path, architecture: str = "sm_90", **defines: str | int) -> bytes:
-    return compiler.cubin_of(path, {**DEFINES, **defines}, architecture)
+    return compiler.compile_kernels(path, {**DEFINES, **defines}, architecture)
 
 
 def one_line(error: pytest.ExceptionInfo[HpcLstmError]) -> str:
@@ -101,29 +115,20 @@ def one_line(error: pytest.ExceptionInfo[HpcLstmError]) -> str:
 # -- code ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_code_is_a_cuda_object_with_the_kernel(
-    kind: str, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", kind)
+def test_code_is_a_cuda_object_with_the_kernel(source: Path) -> None:
     code = build(source)
     assert code[:4] == b"\x7fELF"
     assert int.from_bytes(code[18:20], "little") == 190  # the machine number of CUDA
     assert b".text.add" in code
     others = [build(source, "sm_80"), build(source, VALUE="double"), build(source, FACTOR=4)]
     assert len({code, *others}) == 4
-    assert compiler.version().lower().startswith(kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_newer_gpu_gets_ptx_of_the_newest_known(
-    kind: str, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", kind)
+def test_a_newer_gpu_gets_ptx_of_the_newest_known(write: Callable[[str], Path]) -> None:
     kernel = (
         'extern "C" __global__ void k(float* x) { x[0] = x[1] / x[2] + sqrtf(x[3]) * x[4] + expf(x[5]); }'
     )
-    code = compiler.cubin_of(write(kernel), {}, "sm_990")
+    code = compiler.compile_kernels(write(kernel), {}, "sm_990")
     assert code.endswith(b"\0")
     text = code.decode()
     target = int(text.split(".target sm_")[1].split()[0])
@@ -135,9 +140,7 @@ def test_a_newer_gpu_gets_ptx_of_the_newest_known(
     assert not {"mul.ftz", "add.ftz", "fma.rn.ftz"} & set(text.replace(".f32", " ").split())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_gpu_too_old_for_the_compiler(kind: str, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", kind)
+def test_a_gpu_too_old_for_the_compiler(source: Path) -> None:
     with pytest.raises(
         CudaError, match=r"sm_20 is no GPU that .* compiles for; it knows sm_\d+ to sm_"
     ) as error:
@@ -153,7 +156,6 @@ def test_an_architecture_must_be_one(source: Path) -> None:
 # -- refused sources -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -167,17 +169,14 @@ def test_an_architecture_must_be_one(source: Path) -> None:
     ],
 )
 def test_a_refused_source_is_told_with_the_first_error(
-    kind: str,
     text: str,
     told: str,
     write: Callable[[str], Path],
     cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", kind)
     path = write(text)
     with pytest.raises(HpcLstmError) as error:
-        compiler.cubin_of(path, {}, "sm_90")
+        compiler.compile_kernels(path, {}, "sm_90")
     message = one_line(error)
     assert "other.cu" in message
     assert told in message
@@ -193,11 +192,7 @@ def test_a_kernel_that_is_not_installed() -> None:
 # -- resources -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_resources_of_each_kernel(
-    kind: str, write: Callable[[str], Path], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", kind)
+def test_resources_of_each_kernel(write: Callable[[str], Path], cache: Path) -> None:
     path = write("""
         extern "C" __global__ void plain(float* x) { x[threadIdx.x] += 1.0f; }
         extern "C" __global__ void shared(float* x) {
@@ -221,7 +216,7 @@ def test_resources_of_each_kernel(
             for (int i = 0; i < 64; ++i) x[threadIdx.x + 1024 * i] = v[i] * v[63 - i];
         }
         """)
-    found = compiler.resources_of(path, {"SIZE": 1024}, "sm_90")
+    found = resource_usage(path, {"SIZE": 1024}, "sm_90")
     assert set(found) == {"plain", "shared", "stacked", "spilled"}
     assert found["plain"] == Resources(found["plain"].registers, 0, 0, 0, 0)
     assert 1 < found["plain"].registers < 20
@@ -236,12 +231,6 @@ def test_resources_of_each_kernel(
 # -- cache ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", "nvrtc")
-
-
-@pytest.mark.usefixtures("nvrtc")
 def test_kept_code_is_taken_instead_of_compiling(source: Path, cache: Path) -> None:
     build(source)
     (entry,) = cache.iterdir()
@@ -250,7 +239,6 @@ def test_kept_code_is_taken_instead_of_compiling(source: Path, cache: Path) -> N
     assert build(source) == other
 
 
-@pytest.mark.usefixtures("nvrtc")
 @pytest.mark.parametrize("harm", ["empty", "short", "digest only", "other byte", "longer"])
 def test_harmed_code_is_noticed_and_replaced(harm: str, source: Path, cache: Path) -> None:
     code = build(source)
@@ -269,13 +257,12 @@ def test_harmed_code_is_noticed_and_replaced(harm: str, source: Path, cache: Pat
     assert list(cache.iterdir()) == [entry]
 
 
-@pytest.mark.usefixtures("nvrtc")
 def test_everything_that_code_depends_on_has_its_own_entry(source: Path, cache: Path) -> None:
     def entries() -> int:
         return len(list(cache.iterdir()))
 
     build(source)
-    compiler.cubin_of(source, dict(reversed(DEFINES.items())), "sm_90")  # the same in another order
+    compiler.compile_kernels(source, dict(reversed(DEFINES.items())), "sm_90")  # the same in another order
     assert entries() == 1
     build(source, "sm_80")
     assert entries() == 2
@@ -286,24 +273,18 @@ def test_everything_that_code_depends_on_has_its_own_entry(source: Path, cache: 
     assert entries() == 4
 
 
-def test_another_compiler_has_its_own_entry(
-    source: Path, cache: Path, no_nvcc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    codes = []
-    for number in (1, 2):
-        put_nvcc(no_nvcc, f"echo nvcc {number} >code", number=number)
-        codes.append(build(source))
-    monkeypatch.setenv("NVCC_APPEND_FLAGS", "-lineinfo")
-    put_nvcc(no_nvcc, "echo flags >code", number=2)
-    codes.append(build(source))
-    monkeypatch.setenv("HPC_LSTM_COMPILER", "nvrtc")
-    codes.append(build(source))
-    assert codes[:3] == [b"nvcc 1\n", b"nvcc 2\n", b"flags\n"]
-    assert len(set(codes)) == 4
-    assert len(list(cache.iterdir())) == 4
+@pytest.mark.usefixtures("no_nvrtc")
+def test_another_compiler_has_its_own_entry(source: Path, cache: Path, toolkit: Path) -> None:
+    put_stub(toolkit / "libnvrtc.so.98")
+    build(source, "sm_80")
+    (of_stub,) = cache.iterdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "NVRTC_LIBRARIES", ("libnvrtc.so.12", "libnvrtc.so.13"))
+        assert build(source, "sm_80")[:4] == b"\x7fELF"
+    assert len(list(cache.iterdir())) == 2
+    assert of_stub.exists()
 
 
-@pytest.mark.usefixtures("nvrtc")
 def test_a_cache_that_cannot_be_written_is_no_error(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +303,6 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     assert list(folder.iterdir()) == [entry]
 
 
-@pytest.mark.usefixtures("nvrtc")
 def test_where_code_is_kept(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HPC_LSTM_CACHE", "")
@@ -336,17 +316,16 @@ def test_where_code_is_kept(source: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 MANY = """
 import pathlib, sys, time
-from hpc_lstm.preprocess.prepare import compiler
+from hpc_lstm.cuda import compiler
 here, path = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 (here / sys.argv[3]).touch()
 while len(list(here.iterdir())) < 2:
     time.sleep(0.001)
-sizes = [len(compiler.cubin_of(path, {"VALUE": "float", "FACTOR": n % 4}, "sm_90")) for n in range(12)]
+sizes = [len(compiler.compile_kernels(path, {"VALUE": "float", "FACTOR": n % 4}, "sm_90")) for n in range(12)]
 print(sizes)
 """
 
 
-@pytest.mark.usefixtures("nvrtc")
 def test_two_processes_may_compile_the_same_at_once(source: Path, cache: Path, tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()
@@ -372,179 +351,102 @@ def test_two_processes_may_compile_the_same_at_once(source: Path, cache: Path, t
 # -- which compiler ------------------------------------------------------------------------------------
 
 
-def by_nvrtc(source: Path, architecture: str = "sm_90") -> bytes:
-    """What NVRTC makes, kept elsewhere."""
-    command = (
-        "import pathlib, sys; from hpc_lstm.cuda import compiler; sys.stdout.buffer.write("
-        f"compiler.cubin_of(pathlib.Path({str(source)!r}), {DEFINES!r}, {architecture!r}))"
-    )
-    environment = {
-        **os.environ,
-        "HPC_LSTM_COMPILER": "nvrtc",
-        "HPC_LSTM_CACHE": str(source.parent / "elsewhere"),
-        "PYTHONPATH": str(Path(compiler.__file__).parents[2]),
-    }
-    done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, check=True)
-    assert done.stdout[:4] == b"\x7fELF"
-    return done.stdout
+def test_the_version_is_nvrtcs() -> None:
+    assert compiler.compiler_version().startswith("NVRTC 1")
 
 
-def test_without_nvcc_nvrtc_compiles(source: Path, no_nvcc: Path) -> None:
-    assert build(source) == by_nvrtc(source)
+@pytest.mark.usefixtures("no_nvrtc")
+def test_a_compiler_gets_the_options(source: Path, toolkit: Path) -> None:
+    put_stub(toolkit / "libnvrtc.so.98")
+    options = build(source, "sm_80").decode().split()
+    assert options == ["-arch=sm_80", "-std=c++17", "-DFACTOR=3", "-DVALUE=float"]
+    assert compiler.compiler_version() == "NVRTC 10.2"
 
 
-def test_nvcc_comes_before_nvrtc_and_path_before_cuda_home(
-    source: Path, no_nvcc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("no_nvrtc")
+def test_an_old_compiler_makes_ptx_for_a_new_gpu(source: Path, toolkit: Path) -> None:
+    put_stub(toolkit / "libnvrtc.so.98")
+    assert build(source, "sm_90").startswith(b"-arch=compute_80 ")
+
+
+def with_stub_first(monkeypatch: pytest.MonkeyPatch, toolkit: Path, fails_at: int = 0) -> Path:
+    """A stub that is found before the real NVRTC."""
+    stub = toolkit / "libnvrtc.so.98"
+    put_stub(stub, fails_at)
+    found = list(compiler._nvrtc_paths())
+    monkeypatch.setattr(compiler, "_nvrtc_paths", lambda: iter([str(stub), *found]))
+    return stub
+
+
+def test_an_old_compiler_gives_way_to_one_that_knows_the_gpu(
+    source: Path, toolkit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    default = tmp_path / "default"
-    monkeypatch.setattr(compiler, "CUDA_FOLDER", str(default))
-    put_nvcc(default / "bin", "echo default >code", number=1)
-    assert build(source) == b"default\n"
-    put_nvcc(tmp_path / "home" / "bin", "echo home >code", number=2)
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
-    assert build(source) == b"home\n"
-    put_nvcc(no_nvcc, "echo path >code", number=3)
-    assert build(source) == b"path\n"
-    assert compiler.version() == f"nvcc 12.0.3 ({no_nvcc / 'nvcc'})"
+    with_stub_first(monkeypatch, toolkit)
+    assert build(source, "sm_80").startswith(b"-arch=sm_80")
+    assert build(source, "sm_90")[:4] == b"\x7fELF"
 
 
-def test_nvcc_gets_the_options(source: Path, no_nvcc: Path) -> None:
-    put_nvcc(no_nvcc, 'echo "$@" >code')
-    said = build(source).decode().split()
-    assert said[-1] == "add.cu"
-    assert {"-cubin", "-arch=sm_90", "-std=c++17", "-O3", "-DVALUE=float", "-DFACTOR=3"} <= set(said)
-    assert said[said.index("-Werror") + 1] == "all-warnings"
-    assert not {"-use_fast_math", "--use_fast_math", "-ftz=true", "-lineinfo"} & set(said)
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_compiler_that_fails_gives_way_to_the_next(
+    fails_at: int, source: Path, toolkit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_stub_first(monkeypatch, toolkit, fails_at)
+    assert build(source, "sm_80")[:4] == b"\x7fELF"
+
+
+@pytest.mark.usefixtures("no_nvrtc")
+@pytest.mark.parametrize(("fails_at", "call"), [(1, "nvrtcVersion"), (2, "nvrtcCompileProgram")])
+def test_a_compiler_that_fails_alone_is_named(
+    fails_at: int, call: str, source: Path, toolkit: Path, cache: Path
+) -> None:
+    put_stub(toolkit / "libnvrtc.so.98", fails_at)
+    with pytest.raises(
+        CudaError, match=rf"libnvrtc\.so\.98: {call}: BUILTIN_OPERATION_FAILURE; repair it, or pip install"
+    ) as error:
+        build(source, "sm_80")
+    one_line(error)
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize(
-    "then",
-    [
-        'echo "gcc: No such file or directory" >&2; exit 1',
-        'echo "/usr/include/crt/host_config.h:1: #error -- unsupported GNU version!" >&2; exit 1',
-        "kill -SEGV $$",
-    ],
+    ("choice", "ignored"), [("", False), ("nvrtc", False), ("nvcc", True), ("gcc", True)]
 )
-def test_an_nvcc_that_does_not_work_gives_way_to_nvrtc(then: str, source: Path, no_nvcc: Path) -> None:
-    put_nvcc(no_nvcc, then)
-    assert build(source) == by_nvrtc(source)
-
-
-@pytest.mark.parametrize("content", ["#!/bin/sh\nexit 1\n", "#!/nowhere/sh\n", ""])
-def test_an_nvcc_that_answers_nothing_gives_way_to_nvrtc(content: str, source: Path, no_nvcc: Path) -> None:
-    (no_nvcc / "nvcc").write_text(content)
-    (no_nvcc / "nvcc").chmod(0o755)
-    assert build(source) == by_nvrtc(source)
-    assert compiler.version().startswith("NVRTC")
-
-
-def test_a_broken_nvcc_gives_way_to_another(
-    source: Path, no_nvcc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_choice_of_compiler_by_the_environment_is_ignored_in_a_line(
+    choice: str, ignored: bool, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_nvcc(no_nvcc, "exit 1")
-    put_nvcc(tmp_path / "home" / "bin", "echo home >code", number=2)
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
-    assert build(source) == b"home\n"
-
-
-def test_an_old_nvcc_gives_way_to_an_nvrtc_that_knows_the_gpu(source: Path, no_nvcc: Path) -> None:
-    put_nvcc(no_nvcc, "echo old >code", architectures="compute_75 compute_80")
-    assert build(source, "sm_80") == b"old\n"
-    assert build(source, "sm_90") == by_nvrtc(source)
-
-
-def test_nvcc_makes_ptx_for_a_gpu_that_nobody_knows(
-    source: Path, no_nvcc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_nvcc(no_nvcc, 'echo "$@" >code', architectures="compute_75 compute_90 compute_100")
-    monkeypatch.setenv("HPC_LSTM_COMPILER", "nvcc")
-    said = build(source, "sm_95").rstrip(b"\0").decode().split()
-    assert {"-ptx", "-arch=compute_90"} <= set(said)
-
-
-def test_a_source_that_nvcc_refuses_is_not_tried_again(source: Path, no_nvcc: Path) -> None:
-    put_nvcc(no_nvcc, 'echo "add.cu(2): error: a dislike" >&2; exit 1')
-    with pytest.raises(HpcLstmError, match=r"add\.cu\(2\): error: a dislike") as error:
-        build(source)
-    one_line(error)
-
-
-@pytest.mark.skipif(NVCC is None, reason="no nvcc here")
-def test_the_real_nvcc_without_a_host_compiler_gives_way_to_nvrtc(
-    source: Path, no_nvcc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = by_nvrtc(source)
-    assert NVCC is not None
-    (no_nvcc / "nvcc").write_text(f'#!/bin/sh\nexec {NVCC} "$@"\n')
-    (no_nvcc / "nvcc").chmod(0o755)
-    assert build(source) == expected
-    monkeypatch.setenv("HPC_LSTM_COMPILER", "nvcc")
-    with pytest.raises(CudaError, match=r"nvcc: .*; put it right or pip install") as error:
-        build(source)
-    one_line(error)
+    monkeypatch.setenv("HPC_LSTM_COMPILER", choice)
+    assert build(source)[:4] == b"\x7fELF"
+    line = f"HPC_LSTM_COMPILER = {choice} is ignored: GPU kernels are compiled by NVRTC alone"
+    assert compiler.ignored_setting() == (line if ignored else "")
 
 
 # -- no compiler ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("no_nvcc", "no_nvrtc")
-def test_without_a_compiler_both_ways_out_are_told(source: Path) -> None:
-    for call in (lambda: build(source), compiler.version):
+@pytest.mark.usefixtures("no_nvrtc")
+def test_without_a_compiler_both_remedies_are_named(source: Path) -> None:
+    for call in (lambda: build(source), compiler.compiler_version):
         with pytest.raises(CudaError) as error:
             call()
         message = one_line(error)
-        assert "neither nvcc nor NVRTC found" in message
+        assert "NVRTC not found" in message
         assert 'pip install "hpc-lstm[nvrtc]"' in message
         assert "load the CUDA module" in message
         assert error.value.exit_code == 2
 
 
-@pytest.mark.usefixtures("no_nvcc", "no_nvrtc")
-@pytest.mark.parametrize(("kind", "name"), [("nvcc", "nvcc"), ("nvrtc", "NVRTC")])
-def test_a_forced_compiler_that_is_not_there(
-    kind: str, name: str, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", kind)
-    with pytest.raises(CudaError, match=f"HPC_LSTM_COMPILER = {kind}, but {name} was not found") as error:
-        build(source)
-    one_line(error)
-
-
-def test_a_compiler_cannot_be_forced_that_is_none(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HPC_LSTM_COMPILER", "gcc")
-    with pytest.raises(CudaError, match='HPC_LSTM_COMPILER = "gcc": must be nvcc or nvrtc'):
-        build(source)
-
-
 @pytest.mark.usefixtures("no_nvrtc")
-def test_a_broken_nvcc_alone_is_told(source: Path, no_nvcc: Path) -> None:
-    put_nvcc(no_nvcc, 'echo "gcc: No such file or directory" >&2; exit 1')
+def test_a_library_that_is_no_nvrtc_is_named(source: Path, toolkit: Path) -> None:
+    shutil.copy(_ctypes.__file__, toolkit / "libnvrtc.so.98")
     with pytest.raises(
-        CudaError, match=r"nvcc: gcc: No such file or directory; put it right or pip"
+        CudaError, match=r"lib64/libnvrtc\.so\.98: there is no nvrtc\w+: the library is too old"
     ) as error:
         build(source)
     one_line(error)
 
 
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a CUDA toolkit would have its NVRTC; nothing is there yet."""
-    folder = tmp_path / "home" / "lib64"
-    folder.mkdir(parents=True)
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "home"))
-    return folder / "libnvrtc.so.98"
-
-
-@pytest.mark.usefixtures("no_nvcc", "no_nvrtc")
-def test_a_library_that_is_no_nvrtc_is_told(source: Path, library: Path) -> None:
-    shutil.copy(_ctypes.__file__, library)
-    with pytest.raises(CudaError, match=r"lib64/libnvrtc\.so\.98 has no nvrtc\w+: it is too old") as error:
-        build(source)
-    one_line(error)
-
-
-@pytest.mark.usefixtures("no_nvcc", "no_nvrtc")
-def test_a_file_that_is_no_library_is_passed_over(source: Path, library: Path) -> None:
-    library.write_bytes(b"no library at all")
-    with pytest.raises(CudaError, match="neither nvcc nor NVRTC found"):
+@pytest.mark.usefixtures("no_nvrtc")
+def test_a_file_that_is_no_library_is_passed_over(source: Path, toolkit: Path) -> None:
+    (toolkit / "libnvrtc.so.98").write_bytes(b"no library at all")
+    with pytest.raises(CudaError, match="NVRTC not found"):
         build(source)

@@ -19,7 +19,7 @@ class Lent:
 
     def __dlpack__(self, stream: object = None) -> object:
         address = self.array.__array_interface__["data"][0]
-        return dlpack.capsule(self, address, self.array.shape, self.array.dtype, (dlpack.CPU, 0))
+        return dlpack.make_capsule(self, address, self.array.shape, self.array.dtype, (dlpack.CPU, 0))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (dlpack.CPU, 0)
@@ -44,8 +44,8 @@ def test_tensorflow_reads_the_same_memory_and_gives_it_back() -> None:
     lent = Lent(array)
     gone = weakref.ref(lent)
     tensor = tf.experimental.dlpack.from_dlpack(lent.__dlpack__())
-    assert dlpack.address(tf.experimental.dlpack.to_dlpack(tensor)) == array.__array_interface__["data"][0]
-    found = dlpack.look(tf.experimental.dlpack.to_dlpack(tensor))
+    found = dlpack.inspect_capsule(tf.experimental.dlpack.to_dlpack(tensor))
+    assert found.address == array.__array_interface__["data"][0]
     assert (found.shape, found.dtype) == ((64, 64), np.float32)
     del lent
     gc.collect()
@@ -72,12 +72,12 @@ def test_only_dense_arrays_of_known_types_are_taken() -> None:
     import tensorflow as tf
 
     dense = np.arange(12.0).reshape(3, 4)
-    assert dlpack.look(dense.__dlpack__()).dtype == np.float64
-    assert dlpack.look(dense[1:].__dlpack__()).address == dense.__array_interface__["data"][0] + 32
-    with pytest.raises(TypeError, match="gaps"):
-        dlpack.look(dense[:, 1:].__dlpack__())
-    with pytest.raises(TypeError, match="gaps"):
-        dlpack.look(dense.T.__dlpack__())
-    with pytest.raises(TypeError, match="16 bits is not taken"):
-        dlpack.look(tf.experimental.dlpack.to_dlpack(tf.zeros(3, tf.bfloat16)))
-    assert dlpack.look(Lent(np.zeros((0, 3), np.float32)).__dlpack__()).shape == (0, 3)
+    assert dlpack.inspect_capsule(dense.__dlpack__()).dtype == np.float64
+    assert dlpack.inspect_capsule(dense[1:].__dlpack__()).address == dense.__array_interface__["data"][0] + 32
+    with pytest.raises(TypeError, match="not contiguous"):
+        dlpack.inspect_capsule(dense[:, 1:].__dlpack__())
+    with pytest.raises(TypeError, match="not contiguous"):
+        dlpack.inspect_capsule(dense.T.__dlpack__())
+    with pytest.raises(TypeError, match="16 bits is not supported"):
+        dlpack.inspect_capsule(tf.experimental.dlpack.to_dlpack(tf.zeros(3, tf.bfloat16)))
+    assert dlpack.inspect_capsule(Lent(np.zeros((0, 3), np.float32)).__dlpack__()).shape == (0, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,14 @@ import pytest
 from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.evaluate import comparison_table, evaluate, evaluate_run, write_metrics
-from hpc_lstm.evaluation.metrics import METHODS
+from hpc_lstm.evaluation.baselines.registry import METHODS
+from hpc_lstm.evaluation.comparison_table import comparison_table
+from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.evaluation.evaluate_run import evaluate_run
+from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess import backends, prepare
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def store_path(tmp_path: Path) -> Path:
 def measure(predict, path: Path, world: World | None = None, **more) -> dict:
     world = world or World()
     with MarketStore(path) as store:
-        prepared = prepare.prepare(store, settings(path, **more), world, prepare.backend("host"))
+        prepared = prepare.prepare(store, settings(path, **more), world, backends.create_backend("host"))
         return evaluate(predict, prepared, world, batch_size=64)
 
 
@@ -44,7 +48,7 @@ def test_log_return_of_zero_is_exactly_persistence(store_path: Path) -> None:
     world = World()
     data = settings(store_path, target="log-returns", scaling="standard")
     with MarketStore(store_path) as store:
-        prepared = prepare.prepare(store, data, world, prepare.backend("host"))
+        prepared = prepare.prepare(store, data, world, backends.create_backend("host"))
         prepared.scaler.shift[:, -1] = 0.0
         metrics = evaluate(lambda inputs: np.zeros(len(inputs), np.float32), prepared, world)
     assert metrics["test"]["model"] == metrics["test"]["persistence"]
@@ -52,7 +56,8 @@ def test_log_return_of_zero_is_exactly_persistence(store_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "horizon"), [("close", 1), ("close", 3), ("log-returns", 1), ("log-returns(open)", 3)]
+    ("target", "horizon"),
+    [("close", 1), ("close", 3), ("log-returns", 1), ("log-returns(open)", 3), ("close", 7)],
 )
 def test_numbers_are_those_of_plain_loops(store_path: Path, target: str, horizon: int) -> None:
     column = "open" if "open" in target else "close"
@@ -60,7 +65,7 @@ def test_numbers_are_those_of_plain_loops(store_path: Path, target: str, horizon
     with MarketStore(store_path) as store:
         offsets, number = store.offsets, store.column(column)
         price = [store.rows(offsets[s], offsets[s + 1])[:, number] for s in range(3)]
-    squared, scaled, drift, windows = [], [], [], 0
+    squared, scaled, drift, seasonal, windows = [], [], [], [], 0
     for series in price:
         total = len(series) - WINDOW - horizon + 1
         changes = [series[w + WINDOW - 1 + horizon] - series[w + WINDOW - 1] for w in range(total)]
@@ -70,10 +75,13 @@ def test_numbers_are_those_of_plain_loops(store_path: Path, target: str, horizon
         squared += [c**2 for c in test]
         scaled += [abs(c) / np.mean(np.abs(train)) for c in test]
         drift += [(c - np.mean(train)) ** 2 for c in test]
+        targets = range(len(series) - len(test), len(series))
+        seasonal += [(series[t] - series[t - 5 * math.ceil(horizon / 5)]) ** 2 for t in targets]
     assert metrics["test"]["windows"] == windows
     assert metrics["test"]["persistence"]["rmse"] == pytest.approx(np.sqrt(np.mean(squared)))
     assert metrics["test"]["persistence"]["mase"] == pytest.approx(np.mean(scaled))
     assert metrics["test"]["drift"]["rmse"] == pytest.approx(np.sqrt(np.mean(drift)))
+    assert metrics["test"]["seasonal-naive"]["rmse"] == pytest.approx(np.sqrt(np.mean(seasonal)))
 
 
 def test_a_model_that_knows_the_target_is_perfect(store_path: Path) -> None:
@@ -81,7 +89,7 @@ def test_a_model_that_knows_the_target_is_perfect(store_path: Path) -> None:
     line = write_store(store_path.with_name("line.h5"), {"AAA": 50 + 0.25 * np.arange(200)})
     with MarketStore(line) as store:
         world = World()
-        prepared = prepare.prepare(store, settings(line), world, prepare.backend("host"))
+        prepared = prepare.prepare(store, settings(line), world, backends.create_backend("host"))
         step = np.float32(0.25 * prepared.scaler.scale[0, 0])
         metrics = evaluate(lambda inputs: inputs[:, -1, 0] + step, prepared, world)
     for method in ("model", "drift"):
@@ -123,6 +131,17 @@ def test_a_diverged_model_is_said(store_path: Path) -> None:
     assert metrics["test"]["model"]["rmse"] is None
     assert "not finite" in comparison_table(metrics)
     json.dumps(metrics, allow_nan=False)
+
+
+def test_table_of_a_file_from_before_a_baseline_was_added(store_path: Path) -> None:
+    metrics = measure(last_input, store_path)
+    whole = comparison_table(metrics)
+    for part in ("validation", "test"):
+        del metrics[part]["seasonal-naive"]
+    assert "seasonal-naive" in whole
+    assert comparison_table(metrics) == "\n".join(
+        line for line in whole.splitlines() if not line.startswith("  seasonal-naive ")
+    )
 
 
 def test_table_shows_each_method_and_the_verdict(store_path: Path) -> None:
@@ -206,6 +225,6 @@ def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.Mo
     from hpc_lstm.model.engines import registry as engine
 
     other = SimpleNamespace(window=7, features=1, predict=last_input)
-    monkeypatch.setattr(engine, "load", lambda path, *, threads=1: other)
+    monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: other)
     with pytest.raises(InputError, match="windows of 7 rows"):
         evaluate_run(run_dir, None, World())

@@ -11,7 +11,8 @@ import pytest
 from small_runs import last_input, make_run, settings, walk, write_store
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.evaluation.forecast import extend, future_dates, predict_symbol
+from hpc_lstm.evaluation.dates import future_dates
+from hpc_lstm.evaluation.forecast import forecast_recursively, predict_symbol
 from hpc_lstm.preprocess.scaler import Scaler
 
 
@@ -98,13 +99,13 @@ def test_rows_between_horizons_are_forecast_from_the_window_a_horizon_before() -
         asked.append(ends.tolist())
         return rows[ends, 0] + 3  # the line goes on: right for every row 3 ahead
 
-    assert extend(rows, 0, forecast, horizon=3, steps=3).tolist() == [12.0, 15.0, 18.0]
+    assert forecast_recursively(rows, 0, forecast, horizon=3, steps=3).tolist() == [12.0, 15.0, 18.0]
     assert asked == [[7, 8, 9], [10, 11, 12], [15]]
 
 
 def test_forecast_that_is_not_finite_stops() -> None:
     with pytest.raises(HpcLstmError, match="step 1 is not a finite number"):
-        extend(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
+        forecast_recursively(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
 
 
 def test_weekdays_follow_weekdays() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from hpc_lstm.evaluation.significance import FEWEST_DATES, compare
+from hpc_lstm.evaluation.significance import FEWEST_DATES, diebold_mariano
 
 
 def newey_west_error(series: np.ndarray, lags: int) -> float:
@@ -25,15 +25,15 @@ def newey_west_error(series: np.ndarray, lags: int) -> float:
 @pytest.mark.parametrize(("dates", "horizon", "lags"), [(40, 1, 3), (40, 9, 8), (150, 1, 4)])
 def test_one_window_a_date_is_the_diebold_mariano_test(dates: int, horizon: int, lags: int) -> None:
     series = np.random.default_rng(dates).normal(0.1, 1, dates)
-    found = compare(series, np.ones(dates), horizon)
+    found = diebold_mariano(series, np.ones(dates), horizon)
     assert found.difference == pytest.approx(series.mean())
     assert found.standard_error == pytest.approx(newey_west_error(series, lags), rel=1e-12)
 
 
 def test_symbols_that_move_alike_count_once() -> None:
     series = np.random.default_rng(5).normal(-0.1, 1, 100)
-    one = compare(series, np.ones(100), 1)
-    fifty_alike = compare(50 * series, np.full(100, 50.0), 1)
+    one = diebold_mariano(series, np.ones(100), 1)
+    fifty_alike = diebold_mariano(50 * series, np.full(100, 50.0), 1)
     assert fifty_alike.standard_error == pytest.approx(one.standard_error)
     assert fifty_alike.p_value == pytest.approx(one.p_value)
 
@@ -41,19 +41,19 @@ def test_symbols_that_move_alike_count_once() -> None:
 def test_chance_is_called_so_about_as_often_as_it_says() -> None:
     # No difference in truth: p below 5% should come about 5% of the time.
     random = np.random.default_rng(7)
-    p = [compare(random.normal(0, 1, 250), np.ones(250), 1).p_value for _ in range(400)]
+    p = [diebold_mariano(random.normal(0, 1, 250), np.ones(250), 1).p_value for _ in range(400)]
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.11
 
 
 def test_p_value_is_the_normal_tail_on_both_sides() -> None:
     series = np.random.default_rng(8).normal(0.1, 1, 120)
-    found = compare(series, np.ones(120), 1)
+    found = diebold_mariano(series, np.ones(120), 1)
     assert found.p_value == pytest.approx(2 * norm.sf(found.difference / found.standard_error))
-    assert compare(-series, np.ones(120), 1).p_value == pytest.approx(found.p_value)
+    assert diebold_mariano(-series, np.ones(120), 1).p_value == pytest.approx(found.p_value)
 
 
 def test_no_p_value_where_there_is_none() -> None:
     few = np.full(FEWEST_DATES - 1, -1.0)
-    assert compare(few, np.ones_like(few), 1).p_value is None
-    assert compare(np.full(50, np.inf), np.ones(50), 1).p_value is None
-    assert math.isnan(compare(np.empty(0), np.empty(0), 1).difference)
+    assert diebold_mariano(few, np.ones_like(few), 1).p_value is None
+    assert diebold_mariano(np.full(50, np.inf), np.ones(50), 1).p_value is None
+    assert math.isnan(diebold_mariano(np.empty(0), np.empty(0), 1).difference)

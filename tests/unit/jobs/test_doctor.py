@@ -153,7 +153,7 @@ def test_the_text_has_a_line_a_check_and_the_advice_below():
 
 def test_each_ranks_gpu_and_what_auto_takes(bare, monkeypatch):
     node = [gpu.Gpu(str(number), "NVIDIA H100", f"GPU-{number}{number}", 0) for number in range(2)]
-    monkeypatch.setattr(gpu, "installed", lambda: node)
+    monkeypatch.setattr(gpu, "installed_gpus", lambda: node)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     checks = by_name(diagnose(None, World(local_rank=1, local_size=2)))
     assert checks["GPU of a rank"].found == "rank 0: NVIDIA H100 (GPU-11)"

@@ -28,7 +28,7 @@ def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
     """Makes engines of one kind: ``engine(dropout, rank, **train)``."""
 
     def make(dropout: float = 0.0, rank: int = 0, **train: Any) -> Engine:
-        made = engines.create(settings(dropout, engine=request.param, **train), rank=rank, threads=2)
+        made = engines.create_engine(settings(dropout, engine=request.param, **train), rank=rank, threads=2)
         assert made.name == request.param
         return made
 
@@ -37,7 +37,7 @@ def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
 
 def keras_losses(optimizer: Any, config: RunConfig) -> tuple[list[float], np.ndarray]:
     """Losses and last weights of Keras's own training of the same network."""
-    model = network.build(config.model, WINDOW, 2, config.train.seed)
+    model = network.build_network(config.model, WINDOW, 2, config.train.seed)
     model.compile(optimizer, "mse", jit_compile=False)
     losses = []
     for inputs, targets in zip(INPUTS, TARGETS, strict=True):
@@ -101,7 +101,7 @@ def test_ranks_start_alike_and_drop_differently(engine: Callable[..., Engine]) -
 
 def test_predict_is_keras_without_dropout_and_any_number_fits(engine: Callable[..., Engine]) -> None:
     ours = engine(0.5)
-    model = network.build(settings(0.5).model, WINDOW, 2, settings().train.seed)
+    model = network.build_network(settings(0.5).model, WINDOW, 2, settings().train.seed)
     windows = rng.normal(size=(keras_engine.PREDICT_BATCH + 3, WINDOW, 2)).astype("f")
     expected = np.asarray(model(windows))[:, 0]
     for count in (0, 1, keras_engine.PREDICT_BATCH, len(windows)):
@@ -141,7 +141,7 @@ def test_a_saved_model_forecasts_the_same(engine: Callable[..., Engine], tmp_pat
     path = tmp_path / "model.keras"
     one.save(path)
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
-    loaded = engines.load(path, threads=2)
+    loaded = engines.load_forecaster(path, threads=2)
     assert (loaded.window, loaded.features) == (WINDOW, 2)
     np.testing.assert_allclose(
         loaded.predict(INPUTS[0]), one.predict(INPUTS[0]), atol=1e-6 if one.name == "fused" else 0

@@ -26,26 +26,6 @@ def engine(dropout: float = 0.0, rank: int = 0, **train: Any) -> KerasEngine:
     return KerasEngine(settings(dropout, **train), rank=rank, threads=2)
 
 
-def test_adam_is_that_of_keras() -> None:
-    """On gradients of very different sizes, over steps enough for the bias corrections to matter."""
-    tf = tensorflow_runtime.start(2)
-    import keras
-
-    from hpc_lstm.model.optimizers import Adam
-
-    start = rng.normal(size=50).astype("f")
-    scales = np.logspace(-6, 3, 50)
-    ours, theirs = tf.Variable(start), keras.Variable(start)
-    rule, reference = Adam(tf, 50), keras.optimizers.Adam(0.01)
-    for step in range(1, 60):
-        gradient = tf.constant((rng.normal(size=50) * scales).astype("f"))
-        rule.apply(ours, gradient, tf.constant(0.01), tf.constant(step, tf.int64))
-        reference.apply([gradient], [theirs])
-    np.testing.assert_allclose(ours.numpy(), np.asarray(theirs.value), rtol=1e-6, atol=1e-6)
-    moments = np.concatenate([np.asarray(v.value) for v in reference.variables[2:]])
-    np.testing.assert_allclose(rule.moments(), moments, rtol=1e-6)
-
-
 def test_several_steps_a_call_are_single_steps_in_bfloat16() -> None:
     together, alone = engine(0.2, precision="bfloat16"), engine(0.2, precision="bfloat16")
     mean = float(together.step(INPUTS, TARGETS, 0.02))
@@ -70,7 +50,7 @@ def test_any_number_of_steps_is_compiled_once() -> None:
 
 def test_dropout_masks_are_keras_like_and_new_each_time() -> None:
     """Kept values are scaled by 1 / (1 - rate); parts, layers and steps have masks of their own."""
-    tf = tensorflow_runtime.start(2)
+    tf = tensorflow_runtime.start_tensorflow(2)
     import keras
 
     from hpc_lstm.model.engines.keras_forward import Forward
@@ -97,14 +77,14 @@ def test_dropout_masks_are_keras_like_and_new_each_time() -> None:
 
 def test_a_missing_or_damaged_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such model"):
-        engines.load(tmp_path / "model.keras")
+        engines.load_forecaster(tmp_path / "model.keras")
     whole = tmp_path / "model.keras"
     engine().save(whole)
     for name, content in (("text", b"hello"), ("empty", b""), ("cut", whole.read_bytes()[:-500])):
         damaged = tmp_path / f"{name}.keras"
         damaged.write_bytes(content)
         with pytest.raises(InputError, match=f"{name}.keras: not a readable Keras model") as caught:
-            engines.load(damaged)
+            engines.load_forecaster(damaged)
         assert "\n" not in str(caught.value)
 
 
@@ -114,9 +94,9 @@ def test_starts_quietly_and_only_when_used(tmp_path: Path) -> None:
         "from hpc_lstm.model import engine, network, parameters\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
         "from hpc_lstm.model.engines import keras, tensorflow_runtime\n"
-        "tf = tensorflow_runtime.start(2, deterministic=True)\n"
+        "tf = tensorflow_runtime.start_tensorflow(2, deterministic=True)\n"
         "assert tf.config.threading.get_inter_op_parallelism_threads() == 2\n"
-        "assert tensorflow_runtime.start(1) is tf\n"
+        "assert tensorflow_runtime.start_tensorflow(1) is tf\n"
         "assert tensorflow_runtime.threads_in_force(tf) == 2\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}

@@ -17,8 +17,8 @@ from hpc_lstm import config as configuration
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines import registry as engines
-from hpc_lstm.model.engines.native import FusedEngine
-from hpc_lstm.model.parameters import Schema, schema
+from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.model.parameters import Schema, network_schema
 from hpc_lstm.native import compiler
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -28,7 +28,7 @@ MASK_BITS = 24
 
 def fused(
     layers: int = 2, units: int = 5, features: int = 2, window: int = 4, batch: int = 8, **more: Any
-) -> FusedEngine:
+) -> NativeEngine:
     threads = more.pop("threads", 2)
     rank = more.pop("rank", 0)
     tables = {
@@ -36,7 +36,7 @@ def fused(
         "model": {"layers": layers, "units": units, "dropout": more.pop("dropout", 0.0)},
         "train": {"batch_size": batch, "engine": "fused", **more},
     }
-    return FusedEngine(configuration.parse(tables, "test"), rank=rank, threads=threads)
+    return NativeEngine(configuration.parse(tables, "test"), rank=rank, threads=threads)
 
 
 def threefry(key: tuple[int, int], counter: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ def loss_and_gradient(
     return float(np.mean(off**2)), np.concatenate([g.ravel() for g in gradients])
 
 
-def compare(one: FusedEngine, random: np.random.Generator, dropout: float, batch: int, window: int) -> None:
+def compare(one: NativeEngine, random: np.random.Generator, dropout: float, batch: int, window: int) -> None:
     """One step of gradient descent at rate 1 shows the gradient."""
     units = one.schema.shapes[1][0]
     # Larger weights make a chaotic network, which shows nothing but the rounding.
@@ -143,7 +143,7 @@ def test_the_generator_of_masks_is_the_published_one(ones: int) -> None:
     units=st.integers(1, 70),
     features=st.integers(1, 4),
     window=st.integers(1, 9),
-    batch=st.integers(1, 3 * native_kernels.AT_ONCE),
+    batch=st.integers(1, 3 * native_kernels.BLOCK_WINDOWS),
     dropout=st.sampled_from([0.0, 0.2, 0.5]),
     threads=st.integers(1, 3),
     seed=st.integers(0, 2**31 - 1),
@@ -175,13 +175,13 @@ INSTRUCTIONS = {"x86_64": ["x86-64", "haswell"], "aarch64": ["armv8-a"]}
 @pytest.mark.parametrize("processor", INSTRUCTIONS.get(platform.machine(), []))
 def test_code_for_other_processors_is_right_as_well(processor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter vectors and smaller tiles than this machine may have."""
-    found = compiler.compiler()
+    found = compiler.find_compiler()
     monkeypatch.setattr(
         compiler,
-        "compiler",
+        "find_compiler",
         lambda: compiler.Compiler(found.command, f"-march={processor}", found.version),
     )
-    monkeypatch.setattr(compiler, "processor", lambda: [processor])
+    monkeypatch.setattr(compiler, "identify_processor", lambda: [processor])
     for units, batch in ((3, 1), (16, 7), (35, 20), (64, 30)):
         one = fused(2, units, 3, 5, batch, dropout=0.2, optimizer="sgd")
         compare(one, np.random.default_rng(units), 0.2, batch, 5)
@@ -234,7 +234,7 @@ def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
 def test_auto_takes_it_where_it_can() -> None:
     def chosen(**train: Any) -> str:
         tables = {"data": {"store": "none"}, "train": train}
-        return engines.create(configuration.parse(tables, "test"), threads=1).name
+        return engines.create_engine(configuration.parse(tables, "test"), threads=1).name
 
     assert chosen() == "fused"
     assert chosen(engine="keras") == "keras"
@@ -251,7 +251,7 @@ def test_auto_takes_it_where_it_can() -> None:
 def test_what_it_cannot_train_is_refused(tables: dict[str, Any], words: list[str]) -> None:
     config = configuration.parse({"data": {"store": "none"}, **tables}, "test")
     with pytest.raises(InputError, match=r"train\.engine") as caught:
-        engines.create(config, threads=1)
+        engines.create_engine(config, threads=1)
     assert all(word in str(caught.value) for word in words)
 
 
@@ -293,11 +293,11 @@ def test_without_a_compiler_auto_is_keras_and_fused_says_why(
 ) -> None:
     caplog.set_level("INFO", "hpc_lstm")
     config = configuration.parse({"data": {"store": "none"}}, "test")
-    assert engines.create(config, threads=1).name == "keras"
+    assert engines.create_engine(config, threads=1).name == "keras"
     assert "engine keras, not fused: no C compiler found (cc, gcc, clang)" in caplog.text
     config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
     with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found'):
-        engines.create(config, threads=1)
+        engines.create_engine(config, threads=1)
 
 
 @pytest.mark.parametrize(("code", "said"), [(1, "error: out of luck"), (3, "exit code 3")])
@@ -308,7 +308,7 @@ def test_a_broken_compiler_is_named(
     broken = compiler_of(no_compiler / "cc", f"{told}\nexit {code}")
     monkeypatch.setenv("CC", f"{broken} -m64")
     with pytest.raises(compiler.NoCompiler, match=said) as caught:
-        compiler.library("lstm")
+        compiler.load_library("lstm")
     assert str(broken) in str(caught.value)
     assert "CC" in str(caught.value)
 
@@ -318,7 +318,7 @@ def test_another_compiler_is_taken_where_the_first_is_broken(
 ) -> None:
     compiler_of(no_compiler / "cc", "exit 3")
     monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
-    assert compiler.compiler().command == (Path(real_compiler).name,)
+    assert compiler.find_compiler().command == (Path(real_compiler).name,)
 
 
 def test_code_that_computes_something_else_is_not_taken(
@@ -336,30 +336,30 @@ exec {real_compiler} "$@"
     monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
     config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
     with pytest.raises(InputError, match="computes something else"):
-        engines.create(config, threads=1)
+        engines.create_engine(config, threads=1)
 
 
 def test_code_is_kept_and_a_changed_processor_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path))
-    compiler.library("lstm")
+    compiler.load_library("lstm")
     (kept,) = tmp_path.iterdir()
-    here = compiler.processor()
+    here = compiler.identify_processor()
     with monkeypatch.context() as changed:
         changed.setenv("PATH", str(tmp_path / "no compiler"))
-        compiler.library("lstm")
+        compiler.load_library("lstm")
     assert list(tmp_path.iterdir()) == [kept]
     kept.chmod(0o666)
     with monkeypatch.context() as changed:
         changed.setenv("PATH", str(tmp_path / "no compiler"))
         with pytest.raises(compiler.NoCompiler, match="no C compiler"):  # anyone may have written it
-            compiler.library("lstm")
+            compiler.load_library("lstm")
     kept.chmod(0o600)
-    monkeypatch.setattr(compiler, "processor", lambda: [*here, "flags : avx9"])
+    monkeypatch.setattr(compiler, "identify_processor", lambda: [*here, "flags : avx9"])
     monkeypatch.setattr(compiler.Compiler, "compile", lambda *_: b"other code")
     with pytest.raises(compiler.NoCompiler, match=r"lstm\.c cannot be compiled and loaded"):
-        compiler.library("lstm")
+        compiler.load_library("lstm")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -386,4 +386,4 @@ def test_few_windows_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_schema_is_that_of_the_keras_engine() -> None:
     one = fused(3, 7, 4)
-    assert one.schema == schema(configuration.ModelConfig(layers=3, units=7), 4)
+    assert one.schema == network_schema(configuration.ModelConfig(layers=3, units=7), 4)

@@ -7,21 +7,21 @@ import numpy as np
 from hpc_lstm.config import ModelConfig
 from hpc_lstm.model import network
 from hpc_lstm.model.engines import tensorflow_runtime
-from hpc_lstm.model.parameters import schema
+from hpc_lstm.model.parameters import network_schema
 
 CONFIG = ModelConfig(layers=2, units=5, dropout=0.3)
 
 
 def weights(seed: int, precision: str = "float32") -> list[np.ndarray]:
-    tensorflow_runtime.start(2)
-    return network.build(CONFIG, 7, 3, seed, precision).get_weights()
+    tensorflow_runtime.start_tensorflow(2)
+    return network.build_network(CONFIG, 7, 3, seed, precision).get_weights()
 
 
 def test_is_the_stack_of_plain_keras_layers() -> None:
-    tensorflow_runtime.start(2)
+    tensorflow_runtime.start_tensorflow(2)
     import keras
 
-    model = network.build(CONFIG, 7, 3, seed=1)
+    model = network.build_network(CONFIG, 7, 3, seed=1)
     kinds = [type(layer) for layer in model.layers]
     lstm, dropout, dense = keras.layers.LSTM, keras.layers.Dropout, keras.layers.Dense
     assert kinds == [lstm, dropout, lstm, dropout, dense]
@@ -31,9 +31,9 @@ def test_is_the_stack_of_plain_keras_layers() -> None:
 
 
 def test_schema_is_the_order_and_shape_of_keras_variables() -> None:
-    tensorflow_runtime.start(2)
-    model = network.build(CONFIG, 7, 3, seed=1)
-    described = schema(CONFIG, 3)
+    tensorflow_runtime.start_tensorflow(2)
+    model = network.build_network(CONFIG, 7, 3, seed=1)
+    described = network_schema(CONFIG, 3)
     assert [v.path for v in model.trainable_variables] == [
         # Keras keeps an LSTM layer's arrays in a cell within it.
         "hpc_lstm/" + (name.replace("/", "/lstm_cell/") if name.startswith("lstm") else name)

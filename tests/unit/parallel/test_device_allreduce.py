@@ -15,11 +15,11 @@ from simulated_ranks import on_ranks
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.parallel import device_allreduce as module
-from hpc_lstm.parallel import nccl
+from hpc_lstm.parallel import mpi_allreduce, nccl
 from hpc_lstm.parallel.averaging import Averager
-from hpc_lstm.parallel.device_allreduce import device_sum
+from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.gpu import Gpu
-from hpc_lstm.parallel.pinned_allreduce import PinnedSum
+from hpc_lstm.parallel.pinned_allreduce import PinnedAllreduce
 from hpc_lstm.parallel.world import World
 
 
@@ -30,7 +30,7 @@ class Memory:
         self.at = {vector.ctypes.data: vector for vector in vectors}
         self.pins: list[int] = []
 
-    def pinned(self, shape: tuple[int, ...], dtype: Any, purpose: str) -> tuple[None, np.ndarray]:
+    def empty_pinned(self, shape: tuple[int, ...], dtype: Any, purpose: str) -> tuple[None, np.ndarray]:
         self.pins.append(shape[0])
         return None, np.full(shape, np.nan, dtype)
 
@@ -47,7 +47,7 @@ def chosen(
     def work(world: World) -> Any:
         gpu = Gpu("0", "Model", "GPU-1", 0, sharers)
         device: Any = Memory() if driven and driven[world.rank] else None
-        return device_sum(transport, world, on_gpu[world.rank], device, gpu)
+        return create_device_allreduce(transport, world, on_gpu[world.rank], device, gpu)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "mpi_takes_device_memory", lambda library: aware)
@@ -66,9 +66,9 @@ def test_without_a_cuda_aware_mpi_weights_go_through_pinned_memory_if_all_ranks_
     def kinds(transport: str, aware: bool, driven: list[bool], on_gpu: list[bool]) -> list[str]:
         return [type(one).__name__ for one in chosen(transport, on_gpu, aware, driven=driven)]
 
-    assert kinds("auto", False, [True, True], [True, True]) == ["PinnedSum"] * 2
-    assert kinds("host", True, [True, True], [True, True]) == ["PinnedSum"] * 2
-    assert kinds("auto", True, [True, True], [True, True]) == ["method"] * 2
+    assert kinds("auto", False, [True, True], [True, True]) == ["PinnedAllreduce"] * 2
+    assert kinds("host", True, [True, True], [True, True]) == ["PinnedAllreduce"] * 2
+    assert kinds("auto", True, [True, True], [True, True]) == ["MpiAllreduce"] * 2
     assert kinds("auto", False, [True, False], [True, True]) == ["NoneType"] * 2
     assert kinds("auto", False, [True, True], [True, False]) == ["NoneType"] * 2
 
@@ -82,9 +82,9 @@ def test_pinned_sums_are_those_of_the_host() -> None:
 
     def work(world: World) -> list[int]:
         device: Any = Memory(*vectors[world.rank])
-        total = PinnedSum(device, world)
+        transport = PinnedAllreduce(device, world)
         for vector in vectors[world.rank]:
-            total(vector.ctypes.data, len(vector))
+            transport.allreduce_sum(vector.ctypes.data, len(vector))
         return list(device.pins)
 
     assert on_ranks(3, work) == [[5, 9]] * 3, "pinned memory is taken once and grows"
@@ -113,11 +113,11 @@ def test_nccl_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
     def missing(place: str) -> None:
         raise OSError(place)
 
-    monkeypatch.setattr(nccl.ctypes, "CDLL", missing)
+    monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(
         ConfigError, match=r'"nccl": libnccl\.so\.2 is not installed; pip install nvidia-nccl-cu12'
     ):
-        nccl.load()
+        nccl.load_nccl()
 
 
 class Copy:
@@ -139,6 +139,20 @@ class Vector:
         self.values = copy.values
 
 
+class AllreduceByAddress:
+    """The sum over all ranks of a vector in memory of the CPU."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def allreduce_sum(self, address: int, length: int) -> None:
+        start = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+        self._world.allreduce_sum(np.ctypeslib.as_array(start, (length,)))
+
+    def close(self, *, failed: bool) -> None:
+        pass
+
+
 class OnDevice:
     """An engine whose weights and moments are averaged where they lie."""
 
@@ -154,13 +168,8 @@ def test_vectors_are_averaged_where_they_lie(what: str) -> None:
     vectors, samples = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32), [5, 1, 2]
 
     def work(world: World) -> OnDevice:
-        def by_address(address: int, length: int) -> None:
-            start = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
-            memory = np.ctypeslib.as_array(start, (length,))
-            world.allreduce_sum(memory)
-
         engine = OnDevice(vectors[world.rank])
-        averager = Averager(world, what, by_address)
+        averager = Averager(world, what, AllreduceByAddress(world))
         averager.average(engine, samples[world.rank], sum(samples))  # type: ignore[arg-type]
         return engine
 
@@ -189,7 +198,7 @@ CRAY = "MPI VERSION : CRAY MPICH version 8.1.28.15 (ANL base 3.4a2)"
 def test_an_mpi_that_is_switched_off_is_left_alone(
     library: str, environment: dict[str, str], on: bool
 ) -> None:
-    assert module.switched_on(library, environment) is on
+    assert mpi_allreduce.gpu_support_enabled(library, environment) is on
 
 
 def test_the_mpi_of_this_environment_answers() -> None:
@@ -197,9 +206,9 @@ def test_the_mpi_of_this_environment_answers() -> None:
     code = (
         "import ctypes\n"
         "from mpi4py import MPI\n"
-        "from hpc_lstm.parallel.device_allreduce import answers_of, mpi_takes_device_memory\n"
+        "from hpc_lstm.parallel.mpi_allreduce import cuda_support_reports, mpi_takes_device_memory\n"
         "from hpc_lstm.parallel.mpi_library import loaded_mpi_library\n"
-        "answers = answers_of(ctypes.CDLL(str(loaded_mpi_library())))\n"
+        "answers = cuda_support_reports(ctypes.CDLL(str(loaded_mpi_library())))\n"
         "assert 'MPIX_Query_cuda_support' in answers, answers\n"
         "assert len(set(answers.values())) == 1, answers\n"
         "assert mpi_takes_device_memory(MPI.Get_library_version()) in answers.values()\n"

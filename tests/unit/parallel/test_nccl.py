@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_ranks import name_of, outcomes
+from simulated_ranks import name_of, on_ranks, outcomes
 
 from hpc_lstm.errors import ConfigError, CudaError
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 from hpc_lstm.parallel import nccl
+from hpc_lstm.parallel.averaging import Averager
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT_S = 60
 
 
-@pytest.mark.parametrize(("missing", "kind"), [("load", ConfigError), ("load_driver", CudaError)])
+@pytest.mark.parametrize(("missing", "kind"), [("load_nccl", ConfigError), ("load_driver", CudaError)])
 def test_what_one_rank_lacks_is_refused_on_all(
     monkeypatch: pytest.MonkeyPatch, missing: str, kind: type[Exception]
 ) -> None:
@@ -31,9 +34,9 @@ def test_what_one_rank_lacks_is_refused_on_all(
             raise kind(f"{name} finds nothing")
         return object()
 
-    for name in ("load", "load_driver"):
+    for name in ("load_nccl", "load_driver"):
         monkeypatch.setattr(nccl, name, lambda name=name: find(name))
-    found = outcomes(3, nccl.Nccl)
+    found = outcomes(3, nccl.NcclAllreduce)
     for rank, error in enumerate(found):
         assert type(error) is kind, error
         assert str(error) == f"{missing} finds nothing"
@@ -45,7 +48,7 @@ def test_a_machine_without_a_driver_is_named(monkeypatch: pytest.MonkeyPatch) ->
     def nowhere(place: str) -> None:
         raise OSError(place)
 
-    monkeypatch.setattr(nccl.ctypes, "CDLL", nowhere)
+    monkeypatch.setattr(ctypes, "CDLL", nowhere)
     with pytest.raises(CudaError, match=r'"nccl": there is no NVIDIA driver \(libcuda\.so\.1\); use a node'):
         nccl.load_driver()
 
@@ -53,19 +56,18 @@ def test_a_machine_without_a_driver_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_address_that_nccl_cannot_open_ends_all_ranks_together() -> None:
     """The real NCCL, where it is installed; it looks for the network before it looks for a GPU."""
     try:
-        nccl.load()
+        nccl.load_nccl()
     except ConfigError as error:
         pytest.skip(str(error))
     code = """
-import ctypes
 from hpc_lstm.errors import CudaError
-from hpc_lstm.sync import nccl
+from hpc_lstm.parallel import nccl
 from hpc_lstm.parallel.world import connect
-nccl.load_driver = lambda: ctypes.CDLL(None)  # it is not come to
+nccl.load_driver = lambda: None  # not reached
 world = connect()
 with world.abort_on_error():
     try:
-        nccl.Nccl(world)
+        nccl.NcclAllreduce(world)
     except CudaError as error:
         assert error.on_all_ranks and "ncclGetUniqueId: " in str(error), error
         print(f"refused on {world.rank};", flush=True)
@@ -76,3 +78,83 @@ with world.abort_on_error():
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.replace("\n", "").split(";")[:-1]) == ["refused on 0", "refused on 1"]
+
+
+# A library with NCCL's interface that writes each call on communicators into a string.
+STUB = """
+#include <string.h>
+typedef struct { char internal[128]; } ncclUniqueId;
+static char calls[1000];
+const char *calls_so_far(void) { return calls; }
+int ncclGetUniqueId(ncclUniqueId *id) { memset(id, 7, 128); return 0; }
+int ncclCommInitRank(void **comm, int size, ncclUniqueId id, int rank) {
+    strcat(calls, id.internal[127] == 7 && size == 3 ? "init " : "wrong ");
+    *comm = calls;
+    return rank == FAILING_RANK ? 2 : 0;
+}
+int ncclAllReduce(const void *from, void *to, size_t n, int type, int op, void *comm, void *stream) {
+    strcat(calls, from == to && n == 5000000000 && type == 7 && op == 0 && comm == calls ? "sum " : "wrong ");
+    return 0;
+}
+int ncclCommDestroy(void *comm) { strcat(calls, comm == calls ? "destroy " : "wrong "); return 0; }
+int ncclCommAbort(void *comm) { strcat(calls, comm == calls ? "abort " : "wrong "); return 0; }
+const char *ncclGetErrorString(int status) { return "unhandled system error"; }
+"""
+
+
+class Driver:
+    """A driver whose streams are always idle."""
+
+    def call(self, name: str, *arguments: object) -> None:
+        assert (name, arguments) == ("cuStreamSynchronize", (None,))
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Puts a library of its own in NCCL's place for each rank; the rank of the given number cannot be connected."""
+
+    def put(failing_rank: int = -1) -> None:
+        (tmp_path / "nccl.c").write_text(STUB.replace("FAILING_RANK", str(failing_rank)))
+        for rank in range(3):
+            path = str(tmp_path / f"libnccl-{rank}.so")
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", path, str(tmp_path / "nccl.c")], check=True)
+        of_thread = {name_of(rank): str(tmp_path / f"libnccl-{rank}.so") for rank in range(3)}
+        monkeypatch.setattr(nccl, "load_nccl", lambda: nccl.Nccl(of_thread[threading.current_thread().name]))
+        monkeypatch.setattr(nccl, "load_driver", Driver)
+
+    return put
+
+
+def calls(allreduce: nccl.NcclAllreduce) -> str:
+    function = allreduce._nccl._library.calls_so_far
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+@pytest.mark.parametrize(("failed", "last"), [(False, "destroy"), (True, "abort")])
+def test_a_communicator_is_destroyed_once_or_aborted_after_an_error(
+    stub: Callable[..., None], failed: bool, last: str
+) -> None:
+    stub()
+
+    def work(world: Any) -> str:
+        allreduce = nccl.NcclAllreduce(world)
+        try:
+            with Averager(world, "weights", allreduce):
+                allreduce.allreduce_sum(2**40, 5_000_000_000)
+                assert not failed
+        except AssertionError:
+            pass
+        allreduce.close(failed=False)
+        return calls(allreduce)
+
+    assert on_ranks(3, work) == [f"init sum {last} "] * 3
+
+
+def test_a_rank_that_cannot_be_connected_raises_alone(stub: Callable[..., None]) -> None:
+    stub(1)
+    found = outcomes(3, nccl.NcclAllreduce)
+    assert isinstance(found[0], nccl.NcclAllreduce)
+    assert isinstance(found[1], CudaError)
+    assert "ncclCommInitRank: unhandled system error; set NCCL_DEBUG=WARN" in str(found[1])
+    assert not found[1].on_all_ranks

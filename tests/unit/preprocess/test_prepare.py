@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from hpc_lstm.config import DataConfig, TrainConfig
-from hpc_lstm.errors import CudaError, InputError
+from hpc_lstm.config import DataConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.features.registry import FEATURES
 from hpc_lstm.market.store import MarketStore, StoreWriter
-from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import cuda, host, reading
 from hpc_lstm.preprocess import prepare as preprocess
+from hpc_lstm.preprocess import reading
+from hpc_lstm.preprocess.host_backend import HostBackend
 from hpc_lstm.preprocess.slices import PARTS
 
 COLUMNS = ["open", "close", "volume"]
+HOST = HostBackend()
 
 
 class MemoryStore:
@@ -60,7 +61,7 @@ def config(**changes: Any) -> DataConfig:
 
 
 def prepare(store: Any, data: DataConfig, ranks: int = 1, **more: Any) -> list[preprocess.Prepared]:
-    return on_ranks(ranks, lambda world: preprocess.prepare(store, data, world, host, **more))
+    return on_ranks(ranks, lambda world: preprocess.prepare(store, data, world, HOST, **more))
 
 
 def price_column(name: str) -> str:
@@ -131,7 +132,7 @@ def check_part(store: MemoryStore, data: DataConfig, part: str, windows: list[An
     np.testing.assert_allclose(np.concatenate([f[1] for f in found]), targets, rtol=1e-6, atol=2e-6)
     assert all(f[0].dtype == f[1].dtype == np.float32 for f in found)
     facts = [w.prices(np.arange(len(w))) for w in windows]
-    together = [tuple(row) for p in facts for row in zip(p.symbol, p.anchor, p.actual, p.date, strict=True)]
+    together = [tuple(row) for p in facts for row in zip(p.symbol, p.last, p.actual, p.date, strict=True)]
     assert together == prices
 
 
@@ -178,7 +179,7 @@ def test_every_rank_count_gives_the_windows_of_sklearn_and_a_loop(
         patch.setattr(reading, "ROWS_AT_ONCE", at_once)
         everyone = prepare(store, data, ranks)
         for part in PARTS:
-            check_part(store, data, part, on_ranks(ranks, lambda w: everyone[w.rank].load(part)))  # noqa: B023
+            check_part(store, data, part, on_ranks(ranks, lambda w: everyone[w.rank].load_windows(part)))  # noqa: B023
     alone = everyone[0].scaler
     for other in everyone[1:]:
         np.testing.assert_array_equal(other.scaler.scale, alone.scale)
@@ -227,12 +228,12 @@ def test_a_rank_reads_its_rows_alone(features: list[str]) -> None:
     read = []
     for rank in range(ranks):
         stores = [MemoryStore(lengths) for _ in range(ranks)]
-        everyone = on_ranks(ranks, lambda world: preprocess.prepare(stores[world.rank], data, world, host))  # noqa: B023
+        everyone = on_ranks(ranks, lambda world: preprocess.prepare(stores[world.rank], data, world, HOST))  # noqa: B023
         index, lookback = everyone[rank].index, everyone[rank].columns.lookback
         needed = 2 * index.slice("train", rank, ranks).rows + index.slice("validation", rank, ranks).rows
         assert stores[rank].bytes_read == needed * row_bytes
         before = stores[rank].bytes_read
-        on_ranks(ranks, lambda world: everyone[world.rank].load("test"))  # noqa: B023
+        on_ranks(ranks, lambda world: everyone[world.rank].load_windows("test"))  # noqa: B023
         assert stores[rank].bytes_read - before == index.slice("test", rank, ranks).rows * row_bytes
         read.append(needed)
         part = index.slice("train", rank, ranks)
@@ -283,7 +284,7 @@ def test_a_value_that_cannot_be_scaled_is_named_on_every_rank(value: float, feat
 
     def failing(world: World) -> str:
         with pytest.raises(InputError) as caught:
-            preprocess.prepare(store, config(features=[feature], target="open"), world, host)
+            preprocess.prepare(store, config(features=[feature], target="open"), world, HOST)
         assert caught.value.on_all_ranks
         return str(caught.value)
 
@@ -319,6 +320,23 @@ def test_a_given_scaler_is_used_and_places_its_symbols() -> None:
     np.testing.assert_allclose(actual, again.validation.prices(numbers).actual, rtol=1e-5)
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("lookback", [0, 4, 60])
+def test_prices_before_a_window_do_not_depend_on_the_ranks(ranks: int, lookback: int) -> None:
+    store = MemoryStore([40, 9, 25])
+    everyone = prepare(store, config(window=2, horizon=3), ranks)
+    for part in ("train", "validation"):
+        windows = [getattr(prepared, part) for prepared in everyone]
+        found = [w.prices(np.arange(len(w)), lookback) for w in windows]
+        histories = np.concatenate([prices.history for prices in found])
+        rows = np.concatenate([prices.date for prices in found]) - 10_000 - 3  # of the windows' last rows
+        for history, row in zip(histories, rows, strict=True):
+            start = store.offsets[np.searchsorted(store.offsets, row, side="right") - 1]
+            known = store.values[max(start, row - lookback) : row + 1, COLUMNS.index("close")]
+            np.testing.assert_array_equal(history[-len(known) :], known)
+            assert np.isnan(history[: -len(known)]).all()
+
+
 def test_a_scaler_of_other_columns_or_symbols_is_refused() -> None:
     store = MemoryStore([50, 60])
     fitted = prepare(store, config(symbols=["S0"]))[0].scaler
@@ -331,36 +349,6 @@ def test_a_scaler_of_other_columns_or_symbols_is_refused() -> None:
 def test_more_ranks_than_train_windows_are_refused() -> None:
     with pytest.raises(InputError, match="1 train windows are fewer than 2 ranks"):
         prepare(MemoryStore([8]), config(split=[0.5, 0.5, 0.0]), 2)
-
-
-def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "problem", lambda: "there is no NVIDIA driver")
-    assert preprocess.backend("auto") is preprocess.backend("host") is host
-    with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
-        preprocess.backend("cuda")
-    trained_on_gpu = TrainConfig(backend="cuda")
-    assert preprocess.backend_here(trained_on_gpu, None) is host
-
-
-def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(share: float) -> None:
-        raise CudaError("GPU kernels cannot be compiled: gcc is missing")
-
-    monkeypatch.setattr(gpu, "problem", lambda: None)
-    monkeypatch.setattr(cuda, "Cuda", fail)
-    with caplog.at_level("INFO", "hpc_lstm"):
-        assert preprocess.backend("auto") is host
-    assert "backend host, not cuda: GPU kernels cannot be compiled: gcc is missing" in caplog.text
-    with pytest.raises(CudaError, match=r'train\.backend = "cuda": GPU kernels cannot be compiled'):
-        preprocess.backend("cuda")
-
-
-def test_ranks_on_one_gpu_share_its_memory() -> None:
-    shared = gpu.Gpu("0", "Model", "GPU-1", 0, sharers=4)
-    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), shared) == 0.125
-    assert preprocess.rows_share(TrainConfig(gpu_rows_share=0.5), None) == 0.5
 
 
 def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path) -> None:
@@ -376,7 +364,7 @@ def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path
         needed = 2 * index.slice("train").rows + index.slice("validation").rows
         assert store.bytes_read == needed * 8 * len(COLUMNS)
         for part in PARTS:
-            check_part(memory, data, part, [on_ranks(1, lambda _: prepared.load(part))[0]])  # noqa: B023
+            check_part(memory, data, part, [on_ranks(1, lambda _: prepared.load_windows(part))[0]])  # noqa: B023
         assert prepared.skipped == ["S1"]
         with pytest.raises(InputError, match="S2"):
             prepare(store, config(symbols=["S22"]))

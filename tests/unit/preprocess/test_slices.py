@@ -49,6 +49,7 @@ def test_every_window_is_in_one_slice_and_needs_its_own_rows(
                 symbol = int(index.symbols[place])
                 first, count = int(share.first[g]), int(share.count[g])
                 here += range(first, first + count)
+                assert share.symbol_start[g] == edges[symbol]
                 assert share.row_start[g] == max(edges[symbol], first - lookback)
                 assert share.row_stop[g] == first + count - 1 + window + horizon
                 assert share.row_stop[g] <= edges[symbol + 1]

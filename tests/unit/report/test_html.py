@@ -100,7 +100,7 @@ def test_a_completed_run(run_dir, monkeypatch):
     rows = re.findall(r"<tr><td>(.*?)</td><td>1\.25</td>", text)
     assert rows == ["model", "persistence", "a new &lt;baseline&gt;"] * 2
     assert "all phases" in page.text
-    assert "Compute (the training itself) bounds the run, 100% of the time after start-up" in page.text
+    assert "The bottleneck is compute (the training itself): 100% of the time after start-up" in page.text
     assert "Missing" not in page.text
     assert all(link.startswith("#") for link in page.links)
     assert not re.search(r"@import|url\((?!#)", text)

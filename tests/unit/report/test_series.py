@@ -10,7 +10,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.report.series import forecast_series
 from hpc_lstm.runs import directory
 
@@ -34,7 +34,7 @@ def trained(tmp_path, prices):
     tables = {"store": str(tmp_path / "market.h5"), "window": WINDOW, "horizon": HORIZON}
     config = configuration.parse({"data": tables}, "test")
     with MarketStore(config.data.store) as store:
-        scaler = prepare.prepare(store, config.data, World(), prepare.backend("host")).scaler
+        scaler = prepare.prepare(store, config.data, World(), backends.create_backend("host")).scaler
     return TrainedRun(directory.at(tmp_path), config, scaler, lambda inputs: inputs[:, -1, 0])
 
 

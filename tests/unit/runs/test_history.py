@@ -41,7 +41,7 @@ def test_entries(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(mine, 1)
     mine.validation(step=2, epoch=1, loss=0.25, best=True)
     mine.flush()
-    first, second = history.read(run.history)
+    first, second = history.read_history(run.history)
     mine.close()
     mine.close()
     assert first == {
@@ -62,7 +62,7 @@ def test_points_for_tensorboard_are_thinned_out_but_not_the_file(run: RunDirecto
         tell(mine, step)
     mine.validation(step=199, epoch=1, loss=0.25, best=True)
     mine.close()
-    assert [entry["step"] for entry in history.read(run.history)] == [*range(1, 200), 199]
+    assert [entry["step"] for entry in history.read_history(run.history)] == [*range(1, 200), 199]
     told = events(run)
     assert ("validation/loss", 199, 0.25) in told
     assert len(told) < 60
@@ -76,11 +76,11 @@ def test_resumed_history_forgets_what_comes_after_the_checkpoint(run: RunDirecto
     second = History(run, True, 4)
     tell(second, 5, loss=0.1)
     second.close()
-    assert [(entry["step"], entry["loss"]) for entry in history.read(run.history)] == [
+    assert [(entry["step"], entry["loss"]) for entry in history.read_history(run.history)] == [
         (1, 0.5), (2, 0.5), (3, 0.5), (4, 0.5), (5, 0.1),
     ]  # fmt: skip
     History(run, True, 0).close()
-    assert history.read(run.history) == []
+    assert history.read_history(run.history) == []
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_resumed_history_forgets_what_comes_after_the_checkpoint(run: RunDirecto
 def test_end_cut_off_or_damaged(run: RunDirectory, end: bytes) -> None:
     whole = {"kind": "train", "step": 3, "loss": 1.0}
     run.history.write_bytes(json.dumps(whole).encode() + b"\n" + end)
-    assert history.read(run.history) == [whole]
+    assert history.read_history(run.history) == [whole]
     resumed = History(run, True, 3)
     tell(resumed, 4)
     resumed.close()
-    assert [entry["step"] for entry in history.read(run.history)] == [3, 4]
+    assert [entry["step"] for entry in history.read_history(run.history)] == [3, 4]
 
 
 def test_other_ranks_write_nothing(run: RunDirectory) -> None:
@@ -105,7 +105,7 @@ def test_other_ranks_write_nothing(run: RunDirectory) -> None:
 
 
 def test_no_history(run: RunDirectory) -> None:
-    assert history.read(run.history) == []
+    assert history.read_history(run.history) == []
 
 
 def test_full_disk_is_not_hidden(run: RunDirectory) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_files import one_by_one, write_part
 
-from hpc_lstm.timing.alignment import align, alignment_note, clock_error_ns, clock_note, unix_ns
+from hpc_lstm.timing.alignment import align_run, alignment_note, clock_error_ns, clock_note, unix_ns
 from hpc_lstm.timing.spans import load_timing
 
 ORIGIN = 1_700_000_000_000_000_000
@@ -50,18 +50,20 @@ def test_ranks_whose_clocks_were_not_compared_stand_by_the_wall_clock(tmp_path):
 def test_the_error_and_the_drift_are_said(tmp_path):
     for rank, clock in enumerate([[(0, 0, 0), (9 * S, 0, 0)], [(0, 70, 2000), (9 * S, 30_070, 1500)]]):
         write_part(tmp_path, one_by_one(("compute", 5)), rank=rank, size=2, start_unix_ns=ORIGIN, clock=clock)
-    assert "rank 0's axis within 2 us, a drift of up to 30 us taken out" in clock_note(load_timing(tmp_path))
+    assert "by rank 0's clock, within 2 us, corrected for a drift of up to 30 us" in clock_note(
+        load_timing(tmp_path)
+    )
     for rank in range(2):  # a drift that the error may have made
         clock = [(0, 70 * rank, 2000 * rank), (9 * S, 3500 * rank, 1500 * rank)]
         write_part(
             tmp_path / "n", one_by_one(("compute", 5)), rank=rank, size=2, start_unix_ns=ORIGIN, clock=clock
         )
-    assert clock_note(load_timing(tmp_path / "n")).endswith("rank 0's axis within 2 us.")
+    assert clock_note(load_timing(tmp_path / "n")).endswith("by rank 0's clock, within 2 us.")
     for rank, clock in enumerate([[(0, 0, 0)], [(0, 70, 2000)]]):
         write_part(
             tmp_path, one_by_one(("compute", 5)), rank=rank, size=2, start_unix_ns=ORIGIN + 5, clock=clock
         )
-    assert "2 of 4 processes ended without a second comparison" in clock_note(load_timing(tmp_path))
+    assert "2 of 4 processes ended before a second comparison" in clock_note(load_timing(tmp_path))
 
 
 def cluster(folder, rounds, ahead=0):
@@ -91,7 +93,7 @@ def test_the_bounds_hold_the_truth_and_the_shift_lies_in_them(tmp_path_factory, 
             mine.append((number, start if random.random() < 0.8 else -1, end))
         now = max(seen)
     first, second = cluster(folder / "a", rounds[0]), cluster(folder / "b", rounds[1], ahead)
-    found = align(second, first)
+    found = align_run(second, first)
     assert not found.contradictory
     if found.low_ns is not None:
         assert found.low_ns <= -ahead
@@ -106,16 +108,16 @@ def test_the_bounds_hold_the_truth_and_the_shift_lies_in_them(tmp_path_factory, 
 
 def test_a_wall_clock_that_agrees_with_the_rounds_is_left_as_it_is(tmp_path):
     first = cluster(tmp_path / "a", [(1, 100, 3 * S), (2, 5 * S, 7 * S)])
-    found = align(cluster(tmp_path / "b", [(1, 50, 2 * S), (2, 6 * S, 8 * S)]), first)
+    found = align_run(cluster(tmp_path / "b", [(1, 50, 2 * S), (2, 6 * S, 8 * S)]), first)
     assert (found.shift_ns, found.low_ns, found.high_ns, found.rounds) == (0, 100 - 2 * S, S, 2)
     note = alignment_note("b", "a", found)
-    assert note.endswith("2 rounds that both took part in allow an error from -2.000 s to +1.000 s.")
-    assert "moved" not in note
+    assert note.endswith("2 rounds in which both took part the error is between -2.000 s and +1.000 s.")
+    assert "shifted" not in note
 
 
 def test_a_clock_that_was_set_during_the_run_is_said(tmp_path):
     first = cluster(tmp_path / "a", [(1, 0, S), (2, 100 * S, 101 * S)])
-    found = align(cluster(tmp_path / "b", [(1, 50 * S, 51 * S), (2, 60 * S, 61 * S)]), first)
+    found = align_run(cluster(tmp_path / "b", [(1, 50 * S, 51 * S), (2, 60 * S, 61 * S)]), first)
     assert found.contradictory
     assert found.shift_ns == 0
     assert "contradict" in alignment_note("b", "a", found)
@@ -123,6 +125,6 @@ def test_a_clock_that_was_set_during_the_run_is_said(tmp_path):
 
 @pytest.mark.parametrize("rounds", [[], [(7, 1, 2)]])
 def test_without_a_common_round_nothing_is_known(tmp_path, rounds):
-    found = align(cluster(tmp_path / "b", rounds), cluster(tmp_path / "a", [(1, 1, 2)]))
+    found = align_run(cluster(tmp_path / "b", rounds), cluster(tmp_path / "a", [(1, 1, 2)]))
     assert (found.shift_ns, found.rounds) == (0, 0)
     assert "wall clocks alone" in alignment_note("b", "a", found)

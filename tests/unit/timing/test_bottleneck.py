@@ -1,28 +1,28 @@
-"""What bounds a run: the largest share, and a gain that is what the setting would give."""
+"""The bottleneck: the largest share, and a saving that is what the setting would give."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from rank_files import meeting_ranks, one_by_one, write_part
+from rank_files import one_by_one, ranks_at_barriers, write_part
 
 from hpc_lstm import config as configuration
-from hpc_lstm.timing.barriers import meetings
-from hpc_lstm.timing.bottleneck import verdict
+from hpc_lstm.timing.barriers import collect_barriers
+from hpc_lstm.timing.bottleneck import bottleneck_note
 from hpc_lstm.timing.spans import load_timing
-from hpc_lstm.timing.straggler import arrivals, find_straggler
+from hpc_lstm.timing.straggler import count_arrivals, find_straggler
 from hpc_lstm.training import schedule
 
 S = 10**9
 
 
-def told(folder, settings=None, steps_per_epoch=None):
+def note_of(folder, settings=None, steps_per_epoch=None):
     timing = load_timing(folder)
-    found = arrivals(timing, meetings(timing))
+    found = count_arrivals(timing, collect_barriers(timing))
     config = None
     if settings is not None:
         config = configuration.parse({"data": {"store": "/m.h5"}, **settings}, "test")
-    return verdict(timing, found, find_straggler(timing, found), config, steps_per_epoch)
+    return bottleneck_note(timing, found, find_straggler(timing, found), config, steps_per_epoch)
 
 
 def run(folder, *ranks, startup=1.0):
@@ -39,12 +39,12 @@ def run(folder, *ranks, startup=1.0):
 def test_averaging(tmp_path):
     folder = run(tmp_path, *[{"compute": 4, "average": 6}] * 2)
     # 6 s are 60%; an eighth of them is 16% of what is then left, a sixteenth 9%, and it goes no further.
-    assert told(folder, {"average": {"every": 4}}) == (
-        "Average (exchanging weights) bounds the run, 60% of the time after start-up; try average.every = 64 "
-        "instead of 4: about 56% less by averaging alone, if the model bears it."
+    assert note_of(folder, {"average": {"every": 4}}) == (
+        "The bottleneck is average (averaging the ranks' weights): 60% of the time after start-up; try "
+        "average.every = 64 instead of 4: saves about 56% in averaging alone, if the model tolerates it."
     )
-    assert "try average.every 16 times as large: about 56% less" in told(folder)
-    assert "try" not in told(folder, {"average": {"every": "epoch"}})
+    assert "try average.every 16 times as large: saves about 56%" in note_of(folder)
+    assert "try" not in note_of(folder, {"average": {"every": "epoch"}})
 
 
 @pytest.mark.parametrize(("every", "steps"), [(16, 15), (4, 30), (4, 32), (1, 7), (64, 10**6), (8, 12)])
@@ -61,65 +61,69 @@ def test_averages_after_each_epoch_stay(tmp_path, every, steps):
         return count / total
 
     folder = run(tmp_path, *[{"compute": 4, "average": 6}] * 2)
-    sentence = told(folder, {"average": {"every": every}}, steps)
-    wanted = (
+    sentence = note_of(folder, {"average": {"every": every}}, steps)
+    expected = (
         int(sentence.partition("average.every = ")[2].split()[0]) if "average.every = " in sentence else every
     )
-    stated = float(sentence.partition("about ")[2].partition("%")[0]) / 100 if wanted != every else 0.0
-    assert stated == pytest.approx(0.6 * (1 - averages(wanted) / averages(every)), abs=0.011)
+    stated = float(sentence.partition("about ")[2].partition("%")[0]) / 100 if expected != every else 0.0
+    assert stated == pytest.approx(0.6 * (1 - averages(expected) / averages(every)), abs=0.011)
 
 
 def test_computing_leaves_the_rest_to_gain(tmp_path):
     folder = run(tmp_path, *[{"compute": 9, "average": 0.6, "checkpoint": 0.4}] * 2)
-    sentence = told(folder, {"average": {"every": 16}})
-    assert sentence.startswith("Compute (the training itself) bounds the run, 90% of the time after start-up")
-    assert "all else together could gain 10% at most" in sentence
-    assert "try average.every = 32 instead of 16: about 3% less" in sentence
+    sentence = note_of(folder, {"average": {"every": 16}})
+    assert sentence.startswith(
+        "The bottleneck is compute (the training itself): 90% of the time after start-up"
+    )
+    assert "everything else together could save at most 10%" in sentence
+    assert "try average.every = 32 instead of 16: saves about 3%" in sentence
     assert "train.batch_size" in sentence
 
 
 def test_checkpoints(tmp_path):
     folder = run(tmp_path, {"compute": 4, "checkpoint": 6})
-    assert "try checkpoint.every = 8000 instead of 500: about 56% less" in told(folder, {})
-    assert "the steps of 16 epochs instead of one" in told(folder, {"checkpoint": {"every": "epoch"}})
+    assert "try checkpoint.every = 8000 instead of 500: saves about 56%" in note_of(folder, {})
+    assert "try checkpoint.every = the number of steps in 16 epochs" in note_of(
+        folder, {"checkpoint": {"every": "epoch"}}
+    )
 
 
 @pytest.mark.parametrize(
-    ("sync", "wanted"),
+    ("sync", "expected"),
     [
-        ({}, "try sync.overlap = true, which trains on while rounds close: up to 40% less"),
-        ({"overlap": True, "every": 4}, "try sync.every = 64 instead of 4: about 56% less"),
-        ({"overlap": True, "every": 0}, "`hpc-lstm rounds` tells who waits for whom"),
+        ({}, "try sync.overlap = true, which keeps training while rounds close: saves up to 40%"),
+        ({"overlap": True, "every": 4}, "try sync.every = 64 instead of 4: saves about 56%"),
+        ({"overlap": True, "every": 0}, "`hpc-lstm rounds` shows which clusters wait for which"),
     ],
 )
-def test_rounds_of_clusters(tmp_path, sync, wanted):
+def test_rounds_of_clusters(tmp_path, sync, expected):
     folder = run(tmp_path, {"compute": 4, "sync": 6})
     settings = {"sync": {"cluster": "a", "expected": 2, **sync}, "storage": {"url": "file:///s"}}
-    sentence = told(folder, settings)
-    assert sentence.startswith("Sync (meeting other clusters) bounds the run, 60%")
-    assert wanted in sentence
+    sentence = note_of(folder, settings)
+    assert sentence.startswith("The bottleneck is sync (exchanging weights with other clusters): 60%")
+    assert expected in sentence
 
 
-def test_a_short_run_tells_nothing(tmp_path):
-    sentence = told(run(tmp_path, {"compute": 3, "evaluate": 1}, startup=6), {})
+def test_a_short_run_has_no_bottleneck(tmp_path):
+    sentence = note_of(run(tmp_path, {"compute": 3, "evaluate": 1}, startup=6), {})
     assert sentence == (
-        "The run is too short to tell what bounds it: start-up and loading took 60% of it; of the rest, 75% went into "
-        "compute."
+        "The run is too short to determine its bottleneck: start-up and loading took 60% of it; 75% of the rest was "
+        "spent in compute."
     )
-    assert told(run(tmp_path / "none", {}, startup=6)).endswith("took 100% of it.")
+    assert note_of(run(tmp_path / "none", {}, startup=6)).endswith("took 100% of it.")
 
 
 def test_many_phases_together(tmp_path):
-    sentence = told(run(tmp_path, {"compute": 4, "preprocess": 3, "evaluate": 3}), {})
+    sentence = note_of(run(tmp_path, {"compute": 4, "preprocess": 3, "evaluate": 3}), {})
     assert sentence.startswith(
-        "No phase alone bounds the run; the largest, compute (the training itself), takes 40%"
+        "No single phase is the bottleneck; the largest, compute (the training itself), takes 40%"
     )
 
 
 def waiting(folder, took):
-    """Ranks whose steps take so long, [M, R] ns, and who meet after each."""
+    """Ranks whose steps take so long, [M, R] ns, and with a barrier after each."""
     before = np.concatenate([[0], np.cumsum(took.max(axis=1) + 10)[:-1]])
-    for rank, spans in enumerate(meeting_ranks(*(before[:, None] + took).tolist())):
+    for rank, spans in enumerate(ranks_at_barriers(*(before[:, None] + took).tolist())):
         write_part(folder, spans, rank=rank, size=took.shape[1], start_unix_ns=10**18, clock=[(0, 0, 0)])
     return folder
 
@@ -128,9 +132,9 @@ def test_waiting_for_one_rank(tmp_path):
     """It takes twice as long: without its delays the run would take half as long."""
     took = np.full((100, 3), S)
     took[:, 1] = 2 * S
-    sentence = told(waiting(tmp_path, took), {"average": {"every": 1}})
+    sentence = note_of(waiting(tmp_path, took), {"average": {"every": 1}})
     assert sentence == (
-        "Rank 1 (node n1) bounds the run: without its delays the time after start-up would be up to 50% less."
+        "The bottleneck is rank 1 (node n1): without its delays the time after start-up would be up to 50% shorter."
     )
 
 
@@ -138,24 +142,26 @@ def test_waiting_for_a_node(tmp_path):
     took = np.full((100, 4), S)
     took[:, 2:] = [2 * S - 1, 2 * S]
     took[::2, 2:] = [2 * S, 2 * S - 1]
-    for rank, spans in enumerate(meeting_ranks(*(np.arange(100)[:, None] * (2 * S + 10) + took).tolist())):
+    for rank, spans in enumerate(
+        ranks_at_barriers(*(np.arange(100)[:, None] * (2 * S + 10) + took).tolist())
+    ):
         place = {"rank": rank, "size": 4, "node": f"n{rank // 2}"}
         write_part(tmp_path, spans, start_unix_ns=10**18, clock=[(0, 0, 0)], **place)
-    assert told(tmp_path).startswith(
-        "Node n1 (ranks 2, 3) bounds the run: without its delays the time after start-up"
+    assert note_of(tmp_path).startswith(
+        "The bottleneck is node n1 (ranks 2, 3): without its delays the time after start-up"
     )
-    assert "up to 50% less" in told(tmp_path)
+    assert "up to 50% shorter" in note_of(tmp_path)
 
 
 def test_waiting_by_turns(tmp_path):
-    """Delays that are independent: what four steps at once would take is computed, and the stated gain is near it."""
+    """Delays that are independent: the time of four steps per barrier is computed, and the stated saving is near it."""
     took = (np.random.default_rng(1).exponential(1, (4000, 4)) * S).astype(np.int64)
-    sentence = told(waiting(tmp_path, took), {"average": {"every": 2}})
-    assert sentence.startswith("Wait (ranks waiting for one another) bounds the run")
-    assert "try average.every = 8 instead of 2: ranks are late by turns" in sentence
+    sentence = note_of(waiting(tmp_path, took), {"average": {"every": 2}})
+    assert sentence.startswith("The bottleneck is wait (ranks waiting for one another)")
+    assert "try average.every = 8 instead of 2: ranks take turns at being late" in sentence
     stated = int(sentence.partition("about ")[2].partition("%")[0]) / 100
     four = took.reshape(-1, 4, 4).sum(axis=1).max(axis=1).sum()
     assert stated == pytest.approx(1 - four / took.max(axis=1).sum(), abs=0.05)
-    assert "average.every" not in told(
+    assert "average.every" not in note_of(
         tmp_path, {"average": {"every": 64}}
-    )  # they meet as often without averaging
+    )  # they synchronize as often without averaging

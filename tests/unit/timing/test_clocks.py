@@ -15,7 +15,7 @@ from simulated_ranks import SimulatedWorld, on_ranks
 
 from hpc_lstm.parallel.world import World
 from hpc_lstm.timing import clocks
-from hpc_lstm.timing.clocks import Comparison, compare
+from hpc_lstm.timing.clocks import ClockComparison, compare_clocks
 from hpc_lstm.timing.timeline import Timeline
 
 
@@ -36,8 +36,8 @@ class WrongTimeline(Timeline):
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=4))
 def test_every_offset_is_found_within_its_stated_error(ahead: list[int]) -> None:
-    def work(world: World) -> Comparison:
-        return compare(world, WrongTimeline(ahead[world.rank]))
+    def work(world: World) -> ClockComparison:
+        return compare_clocks(world, WrongTimeline(ahead[world.rank]))
 
     found = on_ranks(len(ahead), work)
     assert found[0].offset_ns == found[0].error_ns == 0
@@ -57,7 +57,7 @@ def test_a_slow_answer_is_within_the_error_however_lopsided_the_way(monkeypatch:
         send(world, array, to)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SimulatedWorld, "send", slow)
-    found = on_ranks(2, lambda world: compare(world, WrongTimeline(10**9 * world.rank)))
+    found = on_ranks(2, lambda world: compare_clocks(world, WrongTimeline(10**9 * world.rank)))
     wrong = abs(found[1].offset_ns + 10**9)
     assert 400_000 < wrong <= found[1].error_ns < 3_000_000
 
@@ -74,17 +74,17 @@ def test_ranks_that_only_get_slow_answers_share_the_time(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(SimulatedWorld, "send", slow)
     began = time.perf_counter()
-    on_ranks(4, lambda world: compare(world, Timeline()))
+    on_ranks(4, lambda world: compare_clocks(world, Timeline()))
     assert all(1 <= asked[rank] <= clocks.BUDGET_NS / 3 / 3e6 + 2 for rank in (1, 2, 3))
     assert time.perf_counter() - began < 5
 
 
 def test_it_is_written_beside_the_spans(tmp_path: Path) -> None:
-    def work(world: World) -> tuple[Comparison, Comparison]:
+    def work(world: World) -> tuple[ClockComparison, ClockComparison]:
         timeline = WrongTimeline(
             5_000_000 * world.rank, path=tmp_path / f"{world.rank}.jsonl", rank=world.rank, size=world.size
         )
-        both = compare(world, timeline), compare(world, timeline)
+        both = compare_clocks(world, timeline), compare_clocks(world, timeline)
         timeline.close()
         return both
 
@@ -102,5 +102,5 @@ def test_it_is_written_beside_the_spans(tmp_path: Path) -> None:
 
 def test_alone_there_is_nothing_to_compare() -> None:
     timeline = Timeline()
-    found = compare(World(), timeline)
+    found = compare_clocks(World(), timeline)
     assert (found.offset_ns, found.error_ns, found.start_unix_ns) == (0, 0, timeline.origin_unix_ns)

@@ -110,7 +110,7 @@ def test_the_layout_is_the_documented_one(tmp_path):
         assert file["spans/busy_ns"][:].tolist() == [5, 6]
 
 
-def test_clocks_rounds_and_meetings_arrive(tmp_path):
+def test_clocks_rounds_and_barriers_arrive(tmp_path):
     spans = [("compute", 0, 5, 5, 1), ("wait", 5, 7, 2, 1, 0), ("wait", 7, 9, 2, 1, 1), ("wait", 9, 20, 5, 3)]
     for rank, clock in enumerate([[(1, 0, 0), (9, 0, 0)], [(2, -7, 3), (4, -8, 9), (8, -6, 2)]]):
         rounds = [(3, 4, 8), (5, -1, 9)] if rank == 0 else []

@@ -25,8 +25,8 @@ def test_two_ranks_by_hand(tmp_path):
     assert cells(table, "sync") == ["0.00", "0.00", "0.00", "0.0%", "-", "0.00", "0.00"]
     assert cells(table, "all phases") == ["10.00", "10.00", "10.00", "100.0%", "0.0%", "10.00", "10.00"]
     assert cells(table, "wall") == cells(table, "all phases")
-    assert "Compute (the training itself) bounds the run, 88% of the time after start-up" in table
-    assert "all else together could gain 12% at most" in table
+    assert "The bottleneck is compute (the training itself): 88% of the time after start-up" in table
+    assert "everything else together could save at most 12%" in table
     assert len({len(line) for line in table.splitlines()[2:14]}) == 1  # columns stand under each other
 
 
@@ -45,7 +45,7 @@ def test_a_run_that_was_killed_and_resumed_says_so(tmp_path):
     table = timing_table(tmp_path)
     assert cells(table, "compute")[2] == "6.00"
     assert "started 2 times" in table
-    assert "1 of 2 processes left no totals" in table
+    assert "1 of 2 processes wrote no totals" in table
 
 
 def test_settings_and_epochs_of_the_run_are_taken_into_account(tmp_path):
@@ -58,7 +58,7 @@ def test_settings_and_epochs_of_the_run_are_taken_into_account(tmp_path):
     entry = '{"kind": "train", "step": %d, "epoch": %f}\n'
     (tmp_path / "history.jsonl").write_text(entry % (500, 10) + entry % (510, 11))
     # Of 2 averages in 10 steps, the one at the end of the epoch stays.
-    assert "try average.every = 80 instead of 5: about 30% less by averaging alone" in timing_table(tmp_path)
+    assert "try average.every = 80 instead of 5: saves about 30% in averaging alone" in timing_table(tmp_path)
 
 
 def test_several_clusters_have_a_table_each_and_one_sentence_on_their_axis(tmp_path):
@@ -67,7 +67,7 @@ def test_several_clusters_have_a_table_each_and_one_sentence_on_their_axis(tmp_p
     table = timing_table(tmp_path / "alpha", tmp_path / "beta")
     assert "1 rank on 1 node of cluster alpha" in table
     assert "1 rank on 1 node of cluster beta" in table
-    assert "beta stands beside alpha by their wall clocks alone" in table.splitlines()[-1]
+    assert "beta is aligned with alpha by their wall clocks alone" in table.splitlines()[-1]
     with pytest.raises(InputError, match="given twice"):
         timing_table(tmp_path / "alpha", tmp_path / "alpha")
 

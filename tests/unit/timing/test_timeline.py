@@ -189,7 +189,7 @@ def test_what_waited_for_the_gpu_is_the_beginning_of_a_span(tmp_path):
     assert spans[1]["end_ns"] == spans[2]["start_ns"]
 
 
-def test_a_meeting_is_told_of_the_span_that_was_it(tmp_path):
+def test_a_barrier_is_recorded_with_its_span(tmp_path):
     path = tmp_path / "rank-00000.jsonl"
     timeline = Timeline(path)
     for number in range(6):
@@ -197,24 +197,24 @@ def test_a_meeting_is_told_of_the_span_that_was_it(tmp_path):
             pass
         with timeline.span("wait"):
             pass
-        timeline.met()
-        timeline.reassign(10, "compute")  # a meeting stays whole
+        timeline.record_barrier()
+        timeline.reassign(10, "compute")  # a wait at a barrier stays whole
         if number == 2:
             timeline.flush()
-            timeline.enter("evaluate")  # one span more: later meetings stand elsewhere
+            timeline.enter("evaluate")  # one more span, which moves the later ones
     timeline.close()
     _, *spans, _ = records(path)
     assert [span["meeting"] for span in spans if span["phase"] == "wait"] == list(range(6))
     assert not any("meeting" in span for span in spans if span["phase"] != "wait")
 
 
-def test_merged_spans_are_no_meetings(tmp_path, monkeypatch):
+def test_merged_spans_have_no_barriers(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "DETAILED_SPANS", 4)
     timeline = Timeline(tmp_path / "t.jsonl")
     for _ in range(9):
         with timeline.span("wait"):
             pass
-        timeline.met()
+        timeline.record_barrier()
     timeline.close()
     numbers = [r.get("meeting") for r in records(tmp_path / "t.jsonl") if r.get("phase") == "wait"]
     assert numbers == [0, 1, None]
@@ -224,8 +224,8 @@ def test_clocks_and_rounds_are_written_in_the_timelines_time(tmp_path):
     timeline = Timeline(tmp_path / "t.jsonl")
     before, then, after = timeline.now(), timeline.at(time.perf_counter_ns()), timeline.now()
     assert before <= then <= after
-    timeline.clock(4, -3, 2, 10**18)
-    timeline.round(7, -1, 5)
+    timeline.record_clock(4, -3, 2, 10**18)
+    timeline.record_round(7, -1, 5)
     timeline.close()
     _, clock, seen, *_ = records(tmp_path / "t.jsonl")
     assert clock == {

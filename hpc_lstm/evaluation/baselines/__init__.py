@@ -1,0 +1,1 @@
+"""The simple forecasts that a model is held against; ``registry`` lists them."""

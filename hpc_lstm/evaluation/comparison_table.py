@@ -1,0 +1,36 @@
+"""Model and baselines side by side, as plain text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpc_lstm.evaluation.baselines.registry import METHODS
+from hpc_lstm.evaluation.metrics import METRICS
+from hpc_lstm.evaluation.metrics_file import PARTS
+
+
+def comparison_table(metrics: dict[str, Any]) -> str:
+    """The methods' metrics on validation and test, with the verdicts and notes.
+
+    Args:
+        metrics: the content of ``metrics.json``; of an older file, the baselines that it has.
+    """
+    lines = []
+    for part in PARTS:
+        table = metrics.get(part)
+        if table is None:
+            continue
+        symbols = f"{table['symbols']:,} symbol{'' if table['symbols'] == 1 else 's'}"
+        lines += [
+            f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}",
+            f"  {'':<14}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS),
+        ]
+        for method in METHODS:
+            if method in table:
+                cells = (
+                    f"{metric.text(table[method].get(metric.key)):>{metric.width}}" for metric in METRICS
+                )
+                lines.append(f"  {method:<14}{''.join(cells)}")
+        lines += [f"  {table['verdict']}", ""]
+    lines += metrics.get("notes", [])
+    return "\n".join(lines).rstrip()

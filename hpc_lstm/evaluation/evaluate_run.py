@@ -1,0 +1,104 @@
+"""What a completed run's model is worth, on its own market store or another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpc_lstm.config import DataConfig
+from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, evaluate
+from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
+from hpc_lstm.files import expanded
+from hpc_lstm.parallel.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.scaler import Scaler
+
+
+def evaluate_run(
+    run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
+) -> dict[str, Any]:
+    """Measure a completed run's model; collective.
+
+    Another store is split by the run's shares and scaled as the run scaled each symbol. Its symbols that the
+    run has not scaled are left out and counted in the notes.
+
+    Args:
+        store_path: another market store; None: the run's own.
+
+    Returns:
+        The content of ``metrics.json``. With the run's own store, what training wrote besides (speed, ranks,
+        engine) is kept; with another, it is left out and ``store`` names the file.
+
+    Raises:
+        InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
+            symbol that the run's settings name, or has no symbol that the run has scaled.
+    """
+    from hpc_lstm.evaluation.trained_run import open_run
+    from hpc_lstm.market.staging import stage_store
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.parallel import gpu
+    from hpc_lstm.preprocess import backends, prepare
+
+    own_gpu = gpu.assign_gpu(world)
+    trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
+    before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
+    data = trained.config.data
+    if store_path is not None:
+        given = world.raise_on_all(lambda: expanded(store_path).absolute())
+        data = data.model_copy(update={"store": str(given)})
+    path = stage_store(data.store, world)
+    with world.raise_on_all(lambda: MarketStore(path)) as store:
+        symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
+        data = data.model_copy(update={"symbols": symbols})
+        backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
+        prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler)
+        metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
+    if store_path is None:
+        metrics = {**before, **metrics}
+    else:
+        metrics["store"] = data.store
+        notes += _seen_in_training(before, metrics)
+    metrics["notes"] += notes
+    return metrics
+
+
+def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tuple[list[str], list[str]]:
+    """Symbols to measure in order of the store, and a note on those left out."""
+    if data.symbols == "all":
+        chosen = list(store.symbols)
+    else:
+        chosen = [store.symbols[s] for s in sorted(store.symbol(name) for name in data.symbols)]
+    scaled = set(scaler.symbols)
+    known = [name for name in chosen if name in scaled]
+    if not known:
+        raise InputError(
+            f"{store.path}: the run was trained on none of its {_count(len(chosen), 'symbol')} "
+            f"({_some(chosen)}); it knows {_some(scaler.symbols)}"
+        )
+    left_out = [name for name in chosen if name not in scaled]
+    if not left_out:
+        return known, []
+    return known, [f"Left out, not trained on: {_count(len(left_out), 'symbol')} ({_some(left_out)})."]
+
+
+def _seen_in_training(before: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
+    """A warning if windows of another store may have been trained on."""
+    known = next((before[part]["first_date"] for part in PARTS if before.get(part)), None)
+    found = [metrics[part]["first_date"] for part in PARTS if metrics[part]]
+    if known is None or not found or min(found) >= known:
+        return []
+    return [
+        f"Windows of this store begin at {min(found)}, before the run's own validation ({known}): the model "
+        "may have been trained on some of them, and its metrics flatter it."
+    ]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

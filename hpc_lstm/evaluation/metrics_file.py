@@ -1,0 +1,43 @@
+"""``metrics.json``, what a completed run's model is worth: docs/metrics.md has its fields."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import write_text
+from hpc_lstm.runs.directory import RunDirectory, at
+
+FORMAT = "hpc_lstm metrics"
+VERSION = 1
+# The parts that a model is measured on.
+PARTS = ("validation", "test")
+
+
+def read_metrics(files: RunDirectory) -> dict[str, Any]:
+    """The run's ``metrics.json``; one of an earlier version may lack baselines.
+
+    Raises:
+        InputError: the run was not completed, or the file is damaged.
+    """
+    path = files.require(files.metrics)
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read as JSON: {error}; `hpc-lstm evaluate` computes it anew"
+        ) from None
+    if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:
+        raise InputError(f'{path}: not a metrics file: it has no "format": "{FORMAT}"')
+    return metrics
+
+
+def write_metrics(run_dir: str | Path, metrics: dict[str, Any]) -> None:
+    """Write a run's ``metrics.json``, whole or not at all, as strict JSON.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_text(at(run_dir).metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
