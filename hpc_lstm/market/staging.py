@@ -10,10 +10,10 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 from hpc_lstm.errors import InputError, StoreError
+from hpc_lstm.files import atomic_file
 from hpc_lstm.parallel.world import World
 
 VARIABLE = "HPC_LSTM_STAGE"
@@ -63,15 +63,8 @@ def _copy(source: Path, target: Path) -> None:
                 f"{target.parent}: has {free / 2**30:.1f} GiB free on {os.uname().nodename}, but {source} has "
                 f"{size / 2**30:.1f} GiB; {ADVICE}"
             )
-        # Not from a name that another user could have put a file at.
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file, source.open("rb") as original:
-                shutil.copyfileobj(original, file, 1 << 24)
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with atomic_file(target) as temporary, temporary.open("wb") as file, source.open("rb") as original:
+            shutil.copyfileobj(original, file, 1 << 24)
     except OSError as error:
         raise InputError(
             f"{target.parent}: {source} cannot be copied there on {os.uname().nodename}: "

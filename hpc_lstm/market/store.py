@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import StoreError
-from hpc_lstm.files import expanded
+from hpc_lstm.files import atomic_file, expanded
 
 FORMAT = "hpc_lstm market store"
 VERSION = 1
@@ -174,7 +174,6 @@ class StoreWriter:
         self.columns, self.source, self.date_unit = list(columns), source, date_unit
         self.attributes = dict(attributes or {})
         self._symbols: dict[str, int] = {}  # name to rows
-        self._temporary = ""
         self._scratch = ExitStack()
         with self._disk():
             self._values = self._scratch.enter_context(self._scratch_file())
@@ -220,29 +219,24 @@ class StoreWriter:
         finally:
             with suppress(OSError):  # what is left in buffers of a full disk
                 self._scratch.close()
-            if self._temporary and os.path.exists(self._temporary):
-                os.unlink(self._temporary)
 
     def _finish(self) -> None:
-        handle, self._temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        os.close(handle)
         offsets = np.concatenate([[0], np.cumsum(list(self._symbols.values()), dtype=np.int64)])
         rows = int(offsets[-1])
-        with h5py.File(self._temporary, "w") as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-            file.attrs["columns"] = self.columns
-            file.attrs["source"], file.attrs["date_unit"] = self.source, self.date_unit
-            file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            for key, value in self.attributes.items():
-                file.attrs[key] = value
-            file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
-            file.create_dataset("offsets", data=offsets.astype(np.int64))
-            _copy(self._dates, file.create_dataset("dates", (rows,), np.int64))
-            _copy(self._values, file.create_dataset("values", (rows, len(self.columns)), np.float64))
-        with open(self._temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(self._temporary, 0o644)
-        os.replace(self._temporary, self.path)
+        with atomic_file(self.path) as temporary:
+            with h5py.File(temporary, "w") as file:
+                file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+                file.attrs["columns"] = self.columns
+                file.attrs["source"], file.attrs["date_unit"] = self.source, self.date_unit
+                file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                for key, value in self.attributes.items():
+                    file.attrs[key] = value
+                file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
+                file.create_dataset("offsets", data=offsets.astype(np.int64))
+                _copy(self._dates, file.create_dataset("dates", (rows,), np.int64))
+                _copy(self._values, file.create_dataset("values", (rows, len(self.columns)), np.float64))
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
 
     def _scratch_file(self) -> Any:
         return tempfile.TemporaryFile(dir=self.path.parent)
