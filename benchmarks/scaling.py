@@ -25,7 +25,7 @@ from typing import Any
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.sweep import runner, settings
 from hpc_lstm.sweep.groups import Record
-from hpc_lstm.sweep.plan import plan
+from hpc_lstm.sweep.plan import plan_sweep
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.results import write_results
 
@@ -124,12 +124,12 @@ def main() -> None:
         tables["local"] = {"launcher": shlex.split(options.launcher)}
     output = options.output or Path(tempfile.mkdtemp(prefix=f"hpc_lstm-{name}-"))
     folder, where = SweepFolder(output.absolute()), f"benchmarks/{name}"
-    sweep, base = settings.parse(tables, where, Path.cwd())
-    names = [run.name for run in plan(sweep, base, where).runs]
+    sweep, base = settings.parse_sweep(tables, where, Path.cwd())
+    names = [run.name for run in plan_sweep(sweep, base, where).runs]
     before = len(folder.finished(names))
 
     def write(to: Path, model: bool) -> str:
-        records = folder.load(names)
+        records = folder.load_records(names)
         if len(records) == before:
             return f"no run was measured, {options.results} stays as it is"
         to.mkdir(parents=True, exist_ok=True)

@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 from machine import describe, write_results
 
-from hpc_lstm.sweep.groups import Group, Record, group
+from hpc_lstm.sweep.groups import Group, Record, group_records
 from hpc_lstm.sweep.model import fit as fitting
+from hpc_lstm.sweep.model.extrapolation import extrapolatable
 from hpc_lstm.sweep.model.fit import Fit, Setting
 from hpc_lstm.sweep.model.simulation import MeasuredCompute, Network, simulate
 from hpc_lstm.sweep.results import load_records
-from hpc_lstm.sweep.summary import extrapolated, interval
+from hpc_lstm.sweep.summary import interval_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CYCLES = 200
@@ -58,11 +59,11 @@ def check_measured(groups: list[Group], fitted: Fit, generator: np.random.Genera
     for one in groups:
         for ranks, records in one.by_ranks.items():
             cycle = float(np.mean([r["seconds"] / r["cycles"] for r in records]))
-            sent = records[0]["averaged_bytes"] if fitting.averages(records[0]) else 0
-            row = {"axes": one.axes, "ranks": ranks, "shared": ranks not in one.alone, "measured_s": cycle}
+            sent = records[0]["averaged_bytes"] if fitting.averages_every_cycle(records[0]) else 0
+            row = {"axes": one.axes, "ranks": ranks, "shared": ranks not in one.unshared, "measured_s": cycle}
             sources = {"own": measured_compute(records, True)}
-            if 1 in one.alone and ranks > 1:
-                sources["one_rank"] = measured_compute(one.alone[1], False)
+            if 1 in one.unshared and ranks > 1:
+                sources["one_rank"] = measured_compute(one.unshared[1], False)
             for name, compute in sources.items():
                 outcome = simulate(compute, fitted.network, sent, ranks, CYCLES, generator)
                 row[f"simulated_{name}_s"] = outcome.cycle_s
@@ -75,7 +76,7 @@ def with_network(fitted: Fit, options: argparse.Namespace) -> Fit:
     """The fit with the latency and bandwidth that the user gives, if any."""
     network = fitted.network
     if options.latency_us is not None:
-        network = replace(network, meeting_alpha_s=options.latency_us / 1e6, alpha_s=options.latency_us / 1e6)
+        network = replace(network, barrier_alpha_s=options.latency_us / 1e6, alpha_s=options.latency_us / 1e6)
     if options.bandwidth_gb_s is not None:
         network = replace(network, byte_s=1 / (options.bandwidth_gb_s * 1e9))
     return replace(fitted, network=network)
@@ -85,7 +86,7 @@ def simulated_efficiency(
     setting: Setting, network: Network, ranks: int, compute: Any, generator: np.random.Generator
 ) -> float:
     """One rank's cycle over a simulated one of many ranks."""
-    one = setting.alone_s or setting.jitter.mean
+    one = setting.one_rank_s or setting.jitter.mean
     outcome = simulate(compute, network, setting.averaged_bytes, ranks, CYCLES_MANY, generator)
     return one / outcome.cycle_s
 
@@ -93,7 +94,7 @@ def simulated_efficiency(
 def compare(groups: list[Group], fitted: Fit, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Model and simulation at many ranks, a row a setting and number of ranks."""
     ranks = [int(part) for part in options.ranks.split(",")]
-    names = [setting.group.name for setting in extrapolated(fitted)]
+    names = [setting.group.name for setting in extrapolatable(fitted)]
     generator = np.random.default_rng(1)
 
     def model(one: Fit) -> np.ndarray:
@@ -105,7 +106,7 @@ def compare(groups: list[Group], fitted: Fit, options: argparse.Namespace) -> li
         values = []
         for name in names:
             setting = settings[name]
-            records = setting.group.alone[max(setting.group.alone)]
+            records = setting.group.unshared[max(setting.group.unshared)]
             for n in ranks:
                 for compute in (setting.jitter, measured_compute(records, False)):
                     values.append(simulated_efficiency(setting, one.network, n, compute, generator))
@@ -139,12 +140,12 @@ def main() -> None:
     parser.add_argument("--latency-us", type=float, default=None)
     parser.add_argument("--bandwidth-gb-s", type=float, default=None)
     options = parser.parse_args()
-    groups = group(load_records(options.input))
-    fitted = fitting.fit(groups)
+    groups = group_records(load_records(options.input))
+    fitted = fitting.fit_model(groups)
     if fitted is None:
-        print(f"{options.input}: no model to check. {fitting.lacks(groups)}")
+        print(f"{options.input}: no model to check. {fitting.why_no_model(groups)}")
         return
-    if not extrapolated(fitted):
+    if not extrapolatable(fitted):
         print(f"{options.input}: nothing to extrapolate: a rank's batch changes with the number of ranks")
         return
     checked = check_measured(groups, fitted, np.random.default_rng(0))
@@ -177,7 +178,7 @@ def main() -> None:
     )
     print(f" {'from measured times':>24}")
     for row in rows:
-        cells = [interval(*row[kind]) for kind in ("model", "simulated", "simulated_measured_times")]
+        cells = [interval_text(*row[kind]) for kind in ("model", "simulated", "simulated_measured_times")]
         print(f"{row['settings']:<{width}} {row['ranks']:>6,} " + " ".join(f"{cell:>24}" for cell in cells))
     ratios = [row["simulated"][0] / row["model"][0] for row in rows]
     print(f"\nsimulated over model: median {median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")

@@ -87,9 +87,11 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
+        from hpc_lstm.storage.stores import check_storage_config
         from hpc_lstm.training.loop import train as train_model
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
+        world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         train_model(settings, run, world, resume=resume)
@@ -206,10 +208,10 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
 def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
     """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing."""
-    from hpc_lstm.sweep.command import run
+    from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+    run_command(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
 
 
 @cli.command()
@@ -219,8 +221,12 @@ def doctor(config: str | None) -> None:
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.jobs.doctor import diagnose
+        from hpc_lstm.storage.stores import check_storage_config
 
-        settings = world.raise_on_all(lambda: configuration.load(config)) if config else None
+        settings = None
+        if config:
+            settings = world.raise_on_all(lambda: configuration.load(config))
+            world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
             click.echo(diagnosis.text())
@@ -283,9 +289,9 @@ def submit(
     from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]
-    script = slurm.render(
+    script = slurm.batch_script(
         slurm.Job(
-            slurm.training(config, run_dir or os.path.join("runs", title), overrides),
+            slurm.train_command(config, run_dir or os.path.join("runs", title), overrides),
             nodes=nodes,
             ranks_per_node=ranks_per_node or gpus_per_node or 1,
             gpus_per_node=gpus_per_node,
@@ -298,15 +304,15 @@ def submit(
             max_requeues=max_requeues,
         )
     )
-    click.echo(script if dry_run else slurm.submit(script), nl=not dry_run)
+    click.echo(script if dry_run else slurm.submit_job(script), nl=not dry_run)
 
 
 @cli.command("slurm-path", hidden=True)
 def slurm_path() -> None:
     """Print the path of the part that all batch scripts source."""
-    from hpc_lstm.jobs.slurm import folder
+    from hpc_lstm.jobs.slurm import scripts_folder
 
-    click.echo(folder() / "run.sh")
+    click.echo(scripts_folder() / "run.sh")
 
 
 @cli.command(hidden=True)

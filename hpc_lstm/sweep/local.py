@@ -15,9 +15,9 @@ from types import FrameType
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 
-# Lines of a failed launch's log that the error shows.
-SHOWN = 3
-# How long ranks may take to end when they are asked to.
+# Lines of a failed launch's log that the error quotes, where its ranks printed no error of their own.
+QUOTED_LINES = 3
+# Seconds that ranks may take to end after SIGTERM.
 GRACE_S = 20
 
 
@@ -25,10 +25,10 @@ class LaunchError(HpcLstmError):
     """A set of processes failed.
 
     Attributes:
-        refused: it went through its runs, and some of them were refused for their settings.
+        settings_refused: it went through its runs, and the settings of some of them were refused.
     """
 
-    refused = False
+    settings_refused = False
 
 
 def local_launcher(given: Sequence[str]) -> list[str]:
@@ -43,14 +43,21 @@ def local_launcher(given: Sequence[str]) -> list[str]:
         raise InputError(f"{error}, or set local.launcher") from None
 
 
-def run(command: Sequence[str], log: Path, timeout_s: float, tick: Callable[[], None] = lambda: None) -> None:
-    """Run a command to its end, its output into ``log``; ``tick`` is called every now and then meanwhile.
+def run_ranks(
+    command: Sequence[str], log_file: Path, timeout_s: float, poll: Callable[[], None] = lambda: None
+) -> None:
+    """Run a command to its end.
+
+    Args:
+        log_file: takes its output.
+        timeout_s: seconds after which it is ended.
+        poll: called about twice a second meanwhile.
 
     Raises:
-        LaunchError: it failed or took too long: what its ranks said, and where their output lies.
+        LaunchError: it failed or took too long: the error that its ranks printed, and where their output is.
     """
     deadline = time.monotonic() + timeout_s
-    with log.open("wb") as output:
+    with log_file.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -58,24 +65,21 @@ def run(command: Sequence[str], log: Path, timeout_s: float, tick: Callable[[], 
             while process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(0.5)
-                tick()
-        finally:
-            late = process.poll() is None
-            if late:
+                poll()
+        finally:  # also when this process is interrupted
+            timed_out = process.poll() is None
+            if timed_out:
                 _end(process)
-    if late or process.returncode != 0:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        said = (line for line in lines if line.startswith("hpc-lstm: "))
-        wrong = next(said, " | ".join(lines[-SHOWN:])).removeprefix("hpc-lstm: ").removeprefix("error: ")
-        what = f"took more than {timeout_s:g} s" if late else f"ended with code {process.returncode}"
-        error = LaunchError(f"{what}: {wrong or 'no output'}; its output is in {log}")
-        error.refused = not late and process.returncode == InputError.exit_code
+    if timed_out or process.returncode != 0:
+        what = f"took more than {timeout_s:g} s" if timed_out else f"ended with code {process.returncode}"
+        error = LaunchError(f"{what}: {_printed_error(log_file)}; its output is in {log_file}")
+        error.settings_refused = not timed_out and process.returncode == InputError.exit_code
         raise error
 
 
 @contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end this process as an exception would, so that ``run`` ends its ranks."""
+def end_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end this process as an exception would, so that ``run_ranks`` ends its ranks."""
 
     def end(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -88,10 +92,19 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _printed_error(log_file: Path) -> str:
+    """The first error that a rank printed, or else the last lines of the output."""
+    lines = [line.strip() for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
+    errors = (line for line in lines if line.startswith("hpc-lstm: "))
+    message = next(errors, " | ".join(lines[-QUOTED_LINES:]))
+    return message.removeprefix("hpc-lstm: ").removeprefix("error: ") or "no output"
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a launcher and its ranks, also those that it no longer reaches."""
     import psutil
 
+    # Hydra gives ranks sessions of their own, which a signal to the launcher's group does not reach.
     try:
         ranks = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

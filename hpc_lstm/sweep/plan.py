@@ -1,4 +1,4 @@
-"""A sweep as a list of runs: which points there are, how long each run is, and in what order they go."""
+"""The runs of a sweep: its points, the length of each run, and their order."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ import numpy as np
 from hpc_lstm import config as configuration
 from hpc_lstm.config import AGREE_STEPS, RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
-from hpc_lstm.sweep import universe
+from hpc_lstm.storage.stores import check_storage_config
+from hpc_lstm.sweep import stores
 from hpc_lstm.sweep.settings import SweepConfig
-from hpc_lstm.sweep.universe import Universe
+from hpc_lstm.sweep.stores import SyntheticStore
 
-# What may change between two calls of the same sweep: it moves no measurement.
-FREE = ("repeats", "timeout_s", "config")
-# What decides where ranks are; the rest of [slurm] is how one gets there.
+# Keys of [sweep] that may change between two calls of the same sweep: they affect no measurement.
+CHANGEABLE = ("repeats", "timeout_s", "config")
+# Keys of [slurm] that decide on which hardware ranks run, and so must not change; the others may.
 PLACEMENT = ("ranks_per_node", "gpus_per_node", "cpus_per_task", "partition", "exclusive")
 
 
@@ -31,12 +32,12 @@ class Point:
     """One combination of settings and number of ranks.
 
     Attributes:
-        number: place among all points of the sweep.
+        number: index among all points of the sweep.
         ranks: number of ranks.
-        axes: value of each axis by its key.
-        config: the run's settings; ``data.store`` is "" until the store is made.
-        warmup, steps: steps of each rank before the measured ones, and those; whole averaging intervals.
-        made: the store to make; None where one is given.
+        axes: value of each axis, by its key.
+        config: the run's settings; ``data.store`` is a placeholder until the store is made.
+        warmup, steps: steps of each rank that are not measured, and that are; both whole averaging intervals.
+        made: the store to make; None where ``data.store`` names one.
     """
 
     number: int
@@ -45,11 +46,11 @@ class Point:
     config: RunConfig
     warmup: int
     steps: int
-    made: Universe | None
+    made: SyntheticStore | None
 
     @property
     def process(self) -> tuple[int, bool]:
-        """What runs that share a set of processes have in common: TensorFlow is set up once a process."""
+        """What the runs of one set of processes have in common: TensorFlow is configured once per process."""
         return self.ranks, self.config.train.deterministic
 
 
@@ -68,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep in the order in which they are to go."""
+    """All runs of a sweep, in their order; each launch is one set of processes."""
 
     sweep: SweepConfig
     points: list[Point]
@@ -80,7 +81,7 @@ class Plan:
         return [run for launch in self.launches for run in launch]
 
 
-def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
+def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
     """The runs of a sweep.
 
     Args:
@@ -88,7 +89,7 @@ def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
         where: source of the settings, for errors.
 
     Raises:
-        ConfigError: a value that a run does not take; one line.
+        ConfigError: a value that a run's settings do not accept; one line.
     """
     points: list[Point] = []
     for values in itertools.product(*sweep.axes.values()):
@@ -101,9 +102,11 @@ def plan(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
     return Plan(sweep, points, _launches(points, sweep))
 
 
-def digest_tables(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
+def fixed_settings(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
     """The settings that must not change while a sweep is under way, as ``section.key``: value."""
-    found = {f"sweep.{key}": value for key, value in sweep.sweep.model_dump().items() if key not in FREE}
+    found = {
+        f"sweep.{key}": value for key, value in sweep.sweep.model_dump().items() if key not in CHANGEABLE
+    }
     found["local.launcher"] = sweep.local.launcher
     if sweep.sweep.runner == "slurm":
         found |= {f"slurm.{key}": getattr(sweep.slurm, key) for key in PLACEMENT}
@@ -116,8 +119,8 @@ def digest_tables(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def digest(tables: dict[str, Any]) -> str:
-    """SHA-256 of ``digest_tables``."""
+def settings_digest(tables: dict[str, Any]) -> str:
+    """SHA-256 of ``fixed_settings``."""
     return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,14 +129,14 @@ def _point(
 ) -> Point:
     tables: dict[str, Any] = {section: dict(table) for section, table in base.items()}
     for key, value in axes.items():
-        section, _, name = key.partition(".")
-        tables.setdefault(section, {})[name] = value
+        table, _, name = key.partition(".")
+        tables.setdefault(table, {})[name] = value
     given = bool(tables["data"].get("store"))
-    wanted = sweep.sweep
+    section = sweep.sweep
     if not given:
-        tables["data"] |= {"store": "made by the sweep", "split": universe.SPLIT}
+        tables["data"] |= {"store": "made by the sweep", "split": stores.SPLIT}
     train = tables.setdefault("train", {})
-    if wanted.batch == "all":
+    if section.batch == "all":
         batch = configuration.parse(tables, where).train.batch_size
         if batch % ranks:
             raise ConfigError(
@@ -141,23 +144,24 @@ def _point(
                 "choose a multiple of every number of ranks"
             )
         train["batch_size"] = batch // ranks
-    train |= {"threads": wanted.threads, "patience": 0, "epochs": 1}
+    train |= {"threads": section.threads, "patience": 0, "epochs": 1}
     tables["checkpoint"] = {"every": "epoch", "keep": 1}
     config = configuration.parse(tables, where)
+    check_storage_config(config.storage, where)
     interval = averaging_interval(config)
     if interval > AGREE_STEPS:
         raise ConfigError(
             f"{where}: average.every: a sweep takes at most {AGREE_STEPS}, got {interval}: ranks meet that often "
             'anyway, and all stretches between meetings must be alike; choose less, "epoch" or 0'
         )
-    warmup = _whole(wanted.warmup, interval)
-    # Strong scaling: as many windows of all ranks together as the fewest ranks take, in full batches.
-    share = min(wanted.ranks) / ranks if wanted.scaling == "strong" and wanted.batch == "rank" else 1.0
-    steps = _whole(math.ceil(wanted.steps * share), interval)
+    warmup = _round_up(section.warmup, interval)
+    # Strong scaling: all ranks together take as many windows as the fewest ranks do, in full batches.
+    share = min(section.ranks) / ranks if section.scaling == "strong" and section.batch == "rank" else 1.0
+    steps = _round_up(math.ceil(section.steps * share), interval)
     windows = ranks * config.train.batch_size * (warmup + steps)
     if given:
-        held = universe.train_windows(config.data)
-        passes, epoch = windows / held, -(-held // (ranks * config.train.batch_size))
+        train_windows = stores.count_train_windows(config.data)
+        passes, epoch = windows / train_windows, -(-train_windows // (ranks * config.train.batch_size))
         if epoch < interval:
             raise ConfigError(
                 f"{where}: data.store: an epoch of {epoch} steps on {ranks} rank{'s' * (ranks > 1)}, fewer than the "
@@ -165,34 +169,34 @@ def _point(
             )
         longer = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})
         return Point(number, ranks, axes, config.model_copy(update={"train": longer}), warmup, steps, None)
-    least = universe.least_days(config.data)
-    if wanted.days < least:
+    least = stores.min_days(config.data)
+    if section.days < least:
         raise ConfigError(
-            f"{where}: sweep.days: {wanted.days} rows of a symbol are too few for data.window = {config.data.window} "
+            f"{where}: sweep.days: {section.days} rows of a symbol are too few for data.window = {config.data.window} "
             f"and data.horizon = {config.data.horizon}; choose {least} or more"
         )
-    made = universe.universe_of(windows, config.data, wanted.days)
+    made = stores.smallest_store(windows, config.data, section.days)
     return Point(number, ranks, axes, config, warmup, steps, made)
 
 
 def averaging_interval(config: RunConfig) -> int:
-    """Steps between two meetings of all ranks."""
+    """Steps of a cycle: those between two synchronizations of all ranks."""
     every = config.average.every
     return every if isinstance(every, int) and every > 0 else AGREE_STEPS
 
 
-def averages_throughout(config: RunConfig) -> bool:
-    """True if the ranks average at each of their meetings, and not at the ends of epochs alone or never."""
+def averages_every_cycle(config: RunConfig) -> bool:
+    """Whether the ranks average at the end of each cycle, and not only at the ends of epochs or never."""
     every = config.average.every
     return isinstance(every, int) and every > 0
 
 
-def _whole(steps: int, interval: int) -> int:
+def _round_up(steps: int, interval: int) -> int:
     return -(-steps // interval) * interval
 
 
 def _launches(points: list[Point], sweep: SweepConfig) -> list[list[Run]]:
-    """Runs in sets that share processes; the order within a repeat is random, another in each repeat."""
+    """The runs in sets that share processes; each repeat has a random order of its own."""
     per_repeat = []
     for repeat in range(sweep.sweep.repeats):
         order = np.random.default_rng([sweep.sweep.seed, repeat]).permutation(len(points))
@@ -212,10 +216,10 @@ def _by_process(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def check_slurm(sweep: SweepConfig) -> None:
-    """Refuse numbers of ranks that do not fill whole nodes, and jobs that Slurm could not take.
+    """Check that numbers of ranks fill whole nodes, and that the time limit of the jobs is valid.
 
     Raises:
-        ConfigError: as said.
+        ConfigError: they do not, or it is not.
     """
     from hpc_lstm.jobs import slurm
 
@@ -227,7 +231,7 @@ def check_slurm(sweep: SweepConfig) -> None:
             )
     if sweep.slurm.time:
         try:
-            length = slurm.seconds(sweep.slurm.time)
+            length = slurm.time_limit_seconds(sweep.slurm.time)
         except InputError as error:
             raise ConfigError(f"slurm.{error}") from None
         if length <= slurm.SIGNAL_BEFORE_S:
@@ -237,8 +241,12 @@ def check_slurm(sweep: SweepConfig) -> None:
             )
 
 
-def nodes_of(ranks: int, per_node: int) -> tuple[int, int]:
-    """Nodes, and ranks on each."""
+def nodes_for(ranks: int, per_node: int) -> tuple[int, int]:
+    """Number of nodes for so many ranks, and of ranks on each.
+
+    Raises:
+        HpcLstmError: the ranks do not fill the nodes.
+    """
     if ranks <= per_node:
         return 1, ranks
     if ranks % per_node:

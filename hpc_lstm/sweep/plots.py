@@ -1,6 +1,6 @@
-"""Pictures of a sweep: speed and efficiency, the phases, the extrapolation.
+"""Figures of a sweep: speed and efficiency, phases, extrapolation.
 
-The first axis of the sweep is told by colour; all others together by panels.
+Colours stand for the values of the sweep's first axis, panels for the combinations of all other axes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from hpc_lstm.report import figures
 from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from hpc_lstm.report.plots import PHASE_COLOURS
-from hpc_lstm.sweep.groups import Group, middle
+from hpc_lstm.sweep.groups import Group, median_range
 from hpc_lstm.sweep.measure import STEADY
 from hpc_lstm.sweep.summary import share
 
@@ -29,7 +29,7 @@ PANELS = 6
 
 
 def scaling_figure(groups: Sequence[Group]) -> Figure:
-    """Samples a second (above, with the ideal line of each panel's best) and efficiency (below) over ranks."""
+    """Samples per second with a line for ideal scaling (above), and efficiency (below), over ranks."""
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 6.2)
     grid = np.atleast_2d(figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False))
@@ -54,7 +54,7 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
 
 
 def phases_figure(groups: Sequence[Group]) -> Figure:
-    """What a step's time goes into, share by phase, a bar a point: median over repeats."""
+    """The share of each phase in the steady state, one bar per point: median over repeats."""
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 4.2)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -62,7 +62,9 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
         points = [(group, ranks, records) for group in members for ranks, records in group.by_ranks.items()]
         bottom = np.zeros(len(points))
         for phase in STEADY:
-            height = np.array([middle([share(r, phase) for r in records])[0] for _, _, records in points])
+            height = np.array(
+                [median_range([share(r, phase) for r in records])[0] for _, _, records in points]
+            )
             if any(
                 r["phase_seconds"][phase] for group in groups for rs in group.by_ranks.values() for r in rs
             ):
@@ -87,7 +89,7 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
 
 
 def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]]) -> Figure:
-    """Efficiency over ranks to 1,024: the model with its interval, and what was measured."""
+    """Efficiency on up to 1,024 ranks: the model with its interval, and the measured points."""
     panels = panels_of(groups)
     by_name = {one["name"]: one for one in found}
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 3.8)
@@ -140,11 +142,11 @@ def _note_others(figure: Figure, groups: Sequence[Group], panels: Sequence[tuple
 def _speed_line(axes: Axes, group: Group, number: int) -> None:
     ranks = np.array(list(group.by_ranks))
     middles = np.array(
-        [middle([r["samples_per_second"] for r in records]) for records in group.by_ranks.values()]
+        [median_range([r["samples_per_second"] for r in records]) for records in group.by_ranks.values()]
     )
     colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
     spread = np.abs(middles[:, 1:].T - middles[:, 0])
-    alone = np.isin(ranks, list(group.alone))
+    alone = np.isin(ranks, list(group.unshared))
     axes.errorbar(
         ranks, middles[:, 0], spread, color=colour, marker=mark, markersize=4, capsize=2, label=_first(group)
     )
@@ -155,8 +157,8 @@ def _speed_line(axes: Axes, group: Group, number: int) -> None:
 
 def _efficiency_line(axes: Axes, group: Group, number: int, line: str = "-") -> None:
     found = {
-        ranks: middle([one for r in records if (one := group.efficiency(r)) is not None] or [np.nan])
-        for ranks, records in group.alone.items()
+        ranks: median_range([one for r in records if (one := group.efficiency(r)) is not None] or [np.nan])
+        for ranks, records in group.unshared.items()
     }
     if not found:
         return
@@ -169,11 +171,14 @@ def _efficiency_line(axes: Axes, group: Group, number: int, line: str = "-") -> 
 
 
 def _ideal(axes: Axes, members: Sequence[Group]) -> None:
-    """From the fastest run on the fewest ranks, as many times as fast on as many times the ranks."""
+    """Ideal scaling from the fastest run on the fewest ranks: N times the ranks, N times as fast."""
     starts = [
-        (min(g.alone), max(middle([r["samples_per_second"] for r in g.alone[min(g.alone)]])[:1]))
+        (
+            min(g.unshared),
+            max(median_range([r["samples_per_second"] for r in g.unshared[min(g.unshared)]])[:1]),
+        )
         for g in members
-        if g.alone
+        if g.unshared
     ]
     if starts:
         ranks, speed = max(starts, key=lambda start: start[1])
@@ -198,7 +203,7 @@ def _rank_axis(axes: Axes, groups: Sequence[Group]) -> None:
 def _legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     axis = next(iter(groups[0].axes), "")
-    if any(len(group.alone) < len(group.by_ranks) for group in groups):
+    if any(len(group.unshared) < len(group.by_ranks) for group in groups):
         (hollow,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white")
         handles, labels = [*handles, hollow], [*labels, f"{_unit(groups)}s are\nshared"]
     figure.legend(handles, labels, loc="outside right upper", title=axis or None)

@@ -1,8 +1,10 @@
-"""The folder of a sweep: what was asked for, one record a finished run, and what is under way.
+"""The folder of a sweep: its settings, one record for each finished run, and the runs under way.
 
-sweep.json          settings that must not change, and their digest
-records/<run>.json  one finished run: what it was, what was measured, where
-stores/ runs/ logs/ made market stores, runs under way, what launchers said
+sweep.json           settings that must not change, and their digest
+records/<run>.json   one finished run: its settings, what was measured, and where
+failures/<run>.json  why a run failed when it was last started
+jobs.json            Slurm job of each set of processes
+stores/ runs/ logs/  made market stores, runs under way, output of the launchers
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ import numpy as np
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import write_text
 from hpc_lstm.model.optimizers.registry import optimizer_class
-from hpc_lstm.sweep.environment import placement
+from hpc_lstm.sweep.environment import processors_used
 from hpc_lstm.sweep.measure import Measurement
 from hpc_lstm.timing.timeline import PHASES
 
 FORMAT, VERSION = "hpc_lstm sweep record", 1
+# Changed settings that an error names.
 SHOWN = 3
 # Points of the distribution of a rank's time that a record keeps.
 QUANTILES = 101
@@ -30,30 +33,37 @@ QUANTILES = 101
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Paths in a sweep's folder."""
+    """A sweep's folder and the files in it."""
 
     path: Path
 
-    def record(self, name: str) -> Path:
+    def record_file(self, name: str) -> Path:
         """The record of the run of this name; it exists once the run is measured."""
         return self.path / "records" / f"{name}.json"
 
+    def failure_file(self, name: str) -> Path:
+        """Why the run of this name failed; it exists until the run is started again."""
+        return self.path / "failures" / f"{name}.json"
+
     def begin(self, digest: str, tables: dict[str, Any]) -> None:
-        """Make the folder, or check that it holds this very sweep.
+        """Make the folder, or check that it holds the same sweep.
+
+        Args:
+            digest, tables: see ``plan.settings_digest`` and ``plan.fixed_settings``.
 
         Raises:
-            InputError: it holds another one: the keys that differ, with the old and the new value.
+            InputError: it holds another sweep: the keys that differ, with the old and the new value.
         """
-        about = self.path / "sweep.json"
-        if about.exists():
+        file = self.path / "sweep.json"
+        if file.exists():
             try:
-                old = json.loads(about.read_text())
+                old = json.loads(file.read_text())
                 same, was = old["digest"] == digest, old["settings"]
             except (ValueError, KeyError, TypeError):
-                raise InputError(f"{about}: damaged; choose another --output, or remove the folder") from None
+                raise InputError(f"{file}: damaged; choose another --output, or remove the folder") from None
             if not same:
                 raise InputError(
-                    f"{self.path}: was begun with other settings: {_differences(was, tables)}; put them back, or "
+                    f"{self.path}: was started with other settings: {_differences(was, tables)}; restore them, or "
                     "choose another --output"
                 )
             return
@@ -64,23 +74,34 @@ class SweepFolder:
             raise InputError(
                 f"{self.path}: cannot be made: {error.strerror}; choose another --output"
             ) from None
-        write_text(about, json.dumps({"digest": digest, "settings": tables}, indent=2) + "\n")
+        write_text(file, json.dumps({"digest": digest, "settings": tables}, indent=2) + "\n")
 
     def finished(self, names: Iterable[str]) -> set[str]:
         """Those of the runs that have a record."""
-        return {name for name in names if self.record(name).exists()}
+        return {name for name in names if self.record_file(name).exists()}
 
-    def load(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """The records of the runs that are finished, in their order.
+    def load_records(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """The records of those of the runs that are finished, in the order of ``names``.
 
         Raises:
             InputError: one is damaged or of another version.
         """
-        return [read(self.record(name)) for name in names if self.record(name).exists()]
+        return [read_record(self.record_file(name)) for name in names if self.record_file(name).exists()]
+
+    def write_failure(self, name: str, reason: str) -> None:
+        """Keep the reason for which a run failed."""
+        path = self.failure_file(name)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps({"name": name, "reason": reason}) + "\n")
+
+    def load_failures(self, names: Iterable[str]) -> dict[str, str]:
+        """The reasons of those of the runs that failed when they were last started."""
+        failed = [name for name in names if self.failure_file(name).exists()]
+        return {name: json.loads(self.failure_file(name).read_text())["reason"] for name in failed}
 
 
-def read(path: Path) -> dict[str, Any]:
-    """One record.
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of one run.
 
     Raises:
         InputError: it is damaged or of another version.
@@ -89,14 +110,14 @@ def read(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
         if (record["format"], record["version"]) != (FORMAT, VERSION):
             raise InputError(
-                f"{path}: is of another version of hpc-lstm; measure it anew in another --output"
+                f"{path}: written by another version of hpc-lstm; choose another --output to measure again"
             )
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; remove it, and the next call measures it anew") from None
+        raise InputError(f"{path}: damaged; remove it, and the next call measures the run again") from None
     return record
 
 
-def record_of(
+def make_record(
     task: dict[str, Any],
     measured: Measurement,
     environment: dict[str, Any],
@@ -105,14 +126,14 @@ def record_of(
     engine: str,
     other_load: float,
 ) -> dict[str, Any]:
-    """What is kept of a run: enough for the table, the fit and the simulation.
+    """The record of a measured run: enough for the table, the fit and the simulation.
 
     Args:
         other_load: share of the ranks' CPUs that other programs took during the run.
     """
     batch = task["config"]["train"]["batch_size"]
-    place = placement(environment)
-    # Where the store lay is of no use elsewhere, and nobody's to know.
+    place = processors_used(environment)
+    # Records are shared; the folder of the store is of no use elsewhere, and private.
     data = task["config"]["data"]
     config = task["config"] | {"data": data | {"store": Path(data["store"]).name}}
     samples = measured.steps * batch * task["ranks"]
@@ -147,9 +168,12 @@ def record_of(
 
 
 def busy_summary(busy: np.ndarray) -> dict[str, Any]:
-    """What the fit and the simulation need of the times [R, M] that ranks spent by themselves in the cycles.
+    """Statistics that the fit and the simulation need of each rank's own time in each cycle.
 
-    Each rank's mean; of the deviations from it, of all ranks together, variance, third central moment and quantiles.
+    The mean of each rank; variance, third central moment and quantiles of the deviations from it, over all ranks.
+
+    Args:
+        busy: float64 [R, M], seconds of R ranks in M cycles.
     """
     ranks, cycles = busy.shape
     means = busy.mean(axis=1)

@@ -1,4 +1,4 @@
-"""All results of a sweep, written into its folder: table, pictures, fit and summary."""
+"""The results of a sweep, written into its folder: table, figures, model and summary."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.files import write_text
 from hpc_lstm.report import figures
 from hpc_lstm.sweep import plots, summary, table
-from hpc_lstm.sweep.groups import Record, group
+from hpc_lstm.sweep.groups import Record, group_records
 from hpc_lstm.sweep.model import fit as fitting
+from hpc_lstm.sweep.model.extrapolation import extrapolate, network_estimates
 
 
 def write_results(
@@ -33,23 +34,25 @@ def write_results(
     Raises:
         InputError: a file cannot be written, or matplotlib or scipy is not installed.
     """
-    groups = group(records)
-    rows = table.rows(groups)
-    # First, so that no trouble with the model keeps what was measured from the reader.
+    groups = group_records(records)
+    rows = table.table_rows(groups)
+    # First, so that the measurements are written even if the model fails.
     table.write_csv(rows, folder / f"{name}.csv")
     table.write_hdf5(rows, records, folder / f"{name}.h5")
-    fitted = fitting.fit(groups) if model else None
-    found = [] if fitted is None else summary.extrapolation(groups, fitted)
-    write_text(folder / f"{name}.json", json.dumps(_as_json(records, groups, fitted, found)) + "\n")
+    fitted = fitting.fit_model(groups) if model else None
+    extrapolated = [] if fitted is None else extrapolate(groups, fitted)
+    write_text(folder / f"{name}.json", json.dumps(_as_json(records, groups, fitted, extrapolated)) + "\n")
     with figures.styled():
         figures.save(plots.scaling_figure(groups), folder / f"{name}.png")
         figures.save(plots.phases_figure(groups), folder / f"{name}-phases.png")
-        if found:
-            figures.save(plots.extrapolation_figure(groups, found), folder / f"{name}-extrapolation.png")
-        else:  # none of an earlier call either
+        if extrapolated:
+            figures.save(
+                plots.extrapolation_figure(groups, extrapolated), folder / f"{name}-extrapolation.png"
+            )
+        else:  # nor may one of an earlier call stay
             (folder / f"{name}-extrapolation.png").unlink(missing_ok=True)
-    about = summary.text(groups, missing)
-    return f"{about}\n\n{summary.fit_text(groups, fitted, found)}" if model else about
+    text = summary.points_text(groups, missing)
+    return f"{text}\n\n{summary.model_text(groups, fitted, extrapolated)}" if model else text
 
 
 def check_packages() -> None:
@@ -78,20 +81,20 @@ def load_records(path: Path) -> list[Record]:
 
 
 def _as_json(
-    records: Sequence[Record], groups: Sequence[Any], fitted: fitting.Fit | None, found: Sequence[Any]
+    records: Sequence[Record], groups: Sequence[Any], fitted: fitting.Fit | None, extrapolated: Sequence[Any]
 ) -> dict[str, Any]:
-    environments, places = table.distinct([record["environment"] for record in records])
-    configs, config_places = table.distinct([record["config"] for record in records])
+    environments, places = table.deduplicate([record["environment"] for record in records])
+    configs, config_places = table.deduplicate([record["config"] for record in records])
     model = None
     if fitted is not None:
-        estimates = summary.network_estimates(groups, fitted)
-        model = fitting.as_json(fitted) | {
+        estimates = network_estimates(groups, fitted)
+        model = fitting.fit_as_json(fitted) | {
             "intervals": {name: [one.value, one.low, one.high] for name, one in estimates.items()},
             "errors": [
                 {"axes": setting.group.axes, "ranks": ranks, "error": error}
                 for setting, ranks, error in fitting.residuals(fitted)
             ],
-            "extrapolation": list(found),
+            "extrapolation": list(extrapolated),
         }
     return {
         "format": table.FORMAT,

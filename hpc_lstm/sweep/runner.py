@@ -1,4 +1,4 @@
-"""Takes a sweep as far as it goes: measures what has no record yet, here or as jobs of Slurm."""
+"""Measures the runs of a sweep that have no record yet: on this machine, or as Slurm jobs."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.world import launched
-from hpc_lstm.sweep import jobs, local
+from hpc_lstm.sweep import local, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import Plan, Run
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.settings import SweepConfig
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def run_sweep(
@@ -28,53 +28,53 @@ def run_sweep(
     base: dict[str, Any],
     where: str,
     folder: SweepFolder,
-    say: Say,
+    log: Log,
     *,
     wait: bool = False,
     budget_s: float | None = None,
     after: Callable[[], object] = lambda: None,
 ) -> Plan:
-    """Measure what is missing of a sweep.
+    """Measure the missing runs of a sweep.
 
     Args:
-        sweep, base: as ``settings.load`` gives them; ``where`` their source, for errors.
-        say: takes lines on the progress.
+        sweep, base: as ``settings.load_sweep`` returns them; ``where``: their source, for errors.
+        log: takes lines on the progress.
         wait: with Slurm, stay until the jobs are done.
-        budget_s: seconds after which no further run is begun; what is left stays missing.
+        budget_s: seconds after which no further run is started; the others stay missing.
         after: called after each set of processes, such as to write the results so far.
 
     Raises:
-        ConfigError, InputError: the settings are wrong, the folder holds another sweep.
+        ConfigError, InputError: the settings are wrong, or the folder holds another sweep.
         HpcLstmError: a run failed.
     """
     if launched():
         raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
-    planned = planning.plan(sweep, base, where)
+    planned = planning.plan_sweep(sweep, base, where)
     if sweep.sweep.runner == "slurm":
         planning.check_slurm(sweep)
-    tables = planning.digest_tables(sweep, base)
-    folder.begin(planning.digest(tables), tables)
+    tables = planning.fixed_settings(sweep, base)
+    folder.begin(planning.settings_digest(tables), tables)
     names = [run.name for run in planned.runs]
     finished = folder.finished(names)
     if finished:
-        say(f"{len(finished)} of {len(names)} runs were measured before")
-    # By the name of each set's first run, measured or not: it stays the same in every call.
+        log(f"{len(finished)} of {len(names)} runs were measured before")
+    # Named after each set's first run, measured or not, so that the name is the same in every call.
     missing = {
         launch[0].name: left
         for launch in planned.launches
         if (left := [run for run in launch if run.name not in finished])
     }
     if missing and sweep.sweep.runner == "slurm":
-        _submit(planned, missing, folder, say, wait)
+        _submit_missing(planned, missing, folder, log, wait)
     elif missing:
-        _measure(planned, missing, folder, say, budget_s, after)
+        _measure_missing(planned, missing, folder, log, budget_s, after)
     if len(folder.finished(names)) == len(names):
         _clear(folder)
     return planned
 
 
-def task(run: Run, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
-    """What a worker must know of a run; its market store is made if it is not there."""
+def make_task(run: Run, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
+    """What a worker needs to know of a run, as JSON; its market store is made if it does not exist."""
     point = run.point
     config = point.config.model_dump()
     if point.made is not None:
@@ -92,111 +92,143 @@ def task(run: Run, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
     }
 
 
-def _measure(
-    planned: Plan,
-    missing: dict[str, list[Run]],
-    folder: SweepFolder,
-    say: Say,
-    budget_s: float | None,
-    after: Callable[[], object],
-) -> None:
-    start = local.local_launcher(planned.sweep.local.launcher)
-    begin, total = time.time(), sum(map(len, missing.values()))
-    left, failed = total, list[str]()
-    for name, launch in missing.items():
-        spent = time.time() - begin
-        if budget_s is not None and spent >= budget_s:
-            say(f"the budget of {budget_s:g} s is spent: {left} runs are left for the next call")
-            return
-        # Each set of processes may take as much of what is left as its share of the runs.
-        share = None if budget_s is None else (budget_s - spent) * len(launch) / left
-        tasks = _write_tasks(name, launch, planned.sweep, folder, share)
-        command = [*start, "-n", str(launch[0].point.ranks), *worker(tasks)]
-        told: set[str] = set()
-
-        def tell(launch: list[Run] = launch, told: set[str] = told, left: int = left) -> None:
-            for run in launch:
-                if run.name not in told and folder.record(run.name).exists():
-                    told.add(run.name)
-                    number = total - left + len(told)
-                    say(
-                        f"[{number}/{total}, {time.time() - begin:.0f} s] {describe(run)}: {_speed(folder, run)}"
-                    )
-
-        try:
-            with local.ending_on_signals():
-                local.run(command, folder.path / "logs" / f"{name}.log", planned.sweep.sweep.timeout_s, tell)
-        except local.LaunchError as error:
-            if not error.refused:
-                raise
-            failed.append(str(error))
-            say(f"runs were left out: {error}")
-        tell()
-        left -= len(launch)
-        after()
-    if failed:
-        raise InputError(f"some runs could not be measured: {failed[0]}")
-
-
-def _submit(planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, say: Say, wait: bool) -> None:
-    from hpc_lstm.jobs import slurm
-
-    queue = jobs.Queue(folder.path / "jobs.json", slurm.submit, slurm.state)
-
-    def script(name: str) -> str:
-        tasks = _write_tasks(name, missing[name], planned.sweep, folder, None)
-        output = folder.path / "logs" / f"{name}.log"
-        ranks = missing[name][0].point.ranks
-        return slurm.render(jobs.job_of(worker(tasks), name, ranks, planned.sweep, output))
-
-    failed = jobs.drive(
-        queue,
-        list(missing),
-        script,
-        lambda name: all(folder.record(run.name).exists() for run in missing[name]),
-        planned.sweep.slurm.at_once,
-        wait,
-        say,
-    )
-    if failed:
-        raise HpcLstmError(
-            f"{len(failed)} jobs ended without a record, the first is {failed[0]}: see "
-            f"{folder.path / 'logs' / failed[0]}.log; the same call submits them again"
-        )
-
-
-def worker(tasks: Path) -> list[str]:
+def worker_command(tasks: Path) -> list[str]:
     """The command of one rank."""
     return [sys.executable, "-m", "hpc_lstm.sweep.worker", str(tasks)]
 
 
-def describe(run: Run) -> str:
-    """A run in words."""
+def describe_run(run: Run) -> str:
+    """A run in words, such as "2 ranks, model.units 64, repeat 1"."""
     axes = ", ".join(f"{key} {value}" for key, value in run.point.axes.items())
     ranks = f"{run.point.ranks} rank{'s' * (run.point.ranks > 1)}"
     return f"{', '.join(filter(None, [ranks, axes]))}, repeat {run.repeat + 1}"
 
 
+def _measure_missing(
+    planned: Plan,
+    missing: dict[str, list[Run]],
+    folder: SweepFolder,
+    log: Log,
+    budget_s: float | None,
+    after: Callable[[], object],
+) -> None:
+    """Run sets of processes one after the other.
+
+    A set whose settings are refused does not stop the others; one that dies or hangs does, since that is not known
+    to concern it alone.
+    """
+    launcher = local.local_launcher(planned.sweep.local.launcher)
+    begin, total = time.time(), sum(map(len, missing.values()))
+    left, started = total, list[str]()
+    for name, launch in missing.items():
+        spent = time.time() - begin
+        if budget_s is not None and spent >= budget_s:
+            log(f"the budget of {budget_s:g} s is spent: {left} runs are left for the next call")
+            break
+        # Each set of processes may take as much of what is left as its share of the runs.
+        share = None if budget_s is None else (budget_s - spent) * len(launch) / left
+        tasks = _write_tasks(name, launch, planned.sweep, folder, share)
+        started += [run.name for run in launch]
+        command = [*launcher, "-n", str(launch[0].point.ranks), *worker_command(tasks)]
+        reported: set[str] = set()
+
+        def report(launch: list[Run] = launch, reported: set[str] = reported, left: int = left) -> None:
+            """Log the runs that were finished since the last call."""
+            for run in launch:
+                if run.name not in reported and folder.record_file(run.name).exists():
+                    reported.add(run.name)
+                    progress = f"[{total - left + len(reported)}/{total}, {time.time() - begin:.0f} s]"
+                    log(f"{progress} {describe_run(run)}: {_speed(folder, run)}")
+
+        try:
+            with local.end_on_signals():
+                log_file = folder.path / "logs" / f"{name}.log"
+                local.run_ranks(command, log_file, planned.sweep.sweep.timeout_s, report)
+        except local.LaunchError as error:
+            report()
+            _note_failure(launch, folder, str(error))
+            if not error.settings_refused:
+                raise
+            log(f"runs were left out: {error}")
+        report()
+        left -= len(launch)
+        after()
+    failures = folder.load_failures(started)
+    if failures:
+        raise InputError(_failures_text(failures))
+
+
+def _submit_missing(
+    planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, log: Log, wait: bool
+) -> None:
+    """Submit a Slurm job for each set of processes, and collect those that have ended."""
+    from hpc_lstm.jobs import slurm
+
+    queue = slurm_jobs.Queue(folder.path / "jobs.json", slurm.submit_job, slurm.job_state)
+
+    def script(name: str) -> str:
+        for run, reason in folder.load_failures(run.name for run in missing[name]).items():
+            log(f"{run}: failed when it was last started: {reason}")
+        tasks = _write_tasks(name, missing[name], planned.sweep, folder, None)
+        output = folder.path / "logs" / f"{name}.log"
+        ranks = missing[name][0].point.ranks
+        job = slurm_jobs.make_job(worker_command(tasks), name, ranks, planned.sweep, output)
+        return slurm.batch_script(job)
+
+    failed = slurm_jobs.run_jobs(
+        queue,
+        list(missing),
+        script,
+        lambda name: all(folder.record_file(run.name).exists() for run in missing[name]),
+        planned.sweep.slurm.at_once,
+        wait,
+        log,
+    )
+    for name in failed:
+        log_file = folder.path / "logs" / f"{name}.log"
+        _note_failure(missing[name], folder, f"job {queue.jobs[name]} ended without a record; see {log_file}")
+    if failed:
+        failures = folder.load_failures(run.name for name in failed for run in missing[name])
+        raise HpcLstmError(f"{_failures_text(failures)}; call again to submit them again")
+
+
+def _note_failure(launch: Sequence[Run], folder: SweepFolder, reason: str) -> None:
+    """Record that a set of processes failed, where none of its ranks could: for the run that it was at."""
+    if folder.load_failures(run.name for run in launch):
+        return
+    under_way = next((run.name for run in launch if not folder.record_file(run.name).exists()), None)
+    if under_way is not None:
+        folder.write_failure(under_way, reason)
+
+
+def _failures_text(failures: Mapping[str, str]) -> str:
+    name, reason = next(iter(failures.items()))
+    return f"{len(failures)} run{'s' * (len(failures) > 1)} failed, the first is {name}: {reason}"
+
+
 def _write_tasks(
     name: str, launch: list[Run], sweep: SweepConfig, folder: SweepFolder, seconds: float | None
 ) -> Path:
+    """Write the file that tells the workers what to run; earlier failures of these runs no longer count."""
     path = (folder.path / "logs" / f"{name}.tasks.json").absolute()
     tasks = {
         "folder": str(folder.path.absolute()),
         "deadline": None if seconds is None else time.time() + seconds,
-        "runs": [task(run, sweep, folder) for run in launch],
+        "runs": [make_task(run, sweep, folder) for run in launch],
     }
+    for run in launch:
+        folder.failure_file(run.name).unlink(missing_ok=True)
     write_text(path, json.dumps(tasks) + "\n")
     return path
 
 
 def _speed(folder: SweepFolder, run: Run) -> str:
-    record = json.loads(folder.record(run.name).read_text())
+    record = json.loads(folder.record_file(run.name).read_text())
     return f"{record['samples_per_second']:,.0f} samples/s"
 
 
 def _clear(folder: SweepFolder) -> None:
-    """Remove the made stores and what killed runs left; a later call with more repeats makes the stores anew."""
+    """Remove the made stores, and what killed runs left; a later call with more repeats makes the stores anew."""
     for path in (folder.path / "stores").glob("synth-*.h5"):
         os.unlink(path)
     for path in (folder.path / "runs").iterdir():

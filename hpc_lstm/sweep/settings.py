@@ -140,7 +140,7 @@ class SweepConfig(Section):
         return any(all(point[key] in values for key, values in rule.items()) for rule in self.skip)
 
 
-def load(path: str | Path) -> tuple[SweepConfig, dict[str, Any]]:
+def load_sweep(path: str | Path) -> tuple[SweepConfig, dict[str, Any]]:
     """Read a sweep file and the config that it names.
 
     Returns:
@@ -152,11 +152,16 @@ def load(path: str | Path) -> tuple[SweepConfig, dict[str, Any]]:
     """
     path = Path(path)
     tables = read_toml(path, "sweep", "examples/sweep.toml")
-    return parse(tables, str(path), path.parent)
+    return parse_sweep(tables, str(path), path.parent)
 
 
-def parse(tables: dict[str, Any], where: str, folder: Path) -> tuple[SweepConfig, dict[str, Any]]:
-    """As ``load``, of tables; ``where`` names their source in errors, ``folder`` is what paths are relative to."""
+def parse_sweep(tables: dict[str, Any], where: str, folder: Path) -> tuple[SweepConfig, dict[str, Any]]:
+    """As ``load_sweep``, from tables.
+
+    Args:
+        where: their source, for errors.
+        folder: what paths in them are relative to.
+    """
     check_sections(SweepConfig, tables, where)
     tables = dict(tables)
     for name in ("settings", "axes"):

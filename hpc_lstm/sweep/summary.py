@@ -1,4 +1,4 @@
-"""A sweep in words and numbers: a line a point, what the machine cannot show, and the extrapolation."""
+"""The summary of a sweep, as text: a line for each point, what the machine cannot show, and the model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.sweep.groups import Group, Record, middle, per_processor
+from hpc_lstm.sweep.groups import Group, Record, median_range, per_processor
 from hpc_lstm.sweep.model import fit as fitting
-from hpc_lstm.sweep.model.fit import Estimate, Fit, Setting
+from hpc_lstm.sweep.model.extrapolation import network_estimates
+from hpc_lstm.sweep.model.fit import Estimate, Fit
 
-# Where the model is asked.
-RANKS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHOWN_RANKS = (16, 128, 1024)
-# An interval of an efficiency that is wider than this says nothing: the repeats differ too much.
-UNKNOWN = 1.0
-# Share of the cores taken by other programs from which the reader is told.
-OTHERS = 0.02
+# An interval of an efficiency that is wider than this is not shown: the repeats differ too much.
+WIDEST_INTERVAL = 1.0
+# Share of the cores taken by other programs from which on a note says so.
+NOTED_LOAD = 0.02
 
 
-def text(groups: Sequence[Group], missing: int) -> str:
-    """The table of all points: median over repeats, least and most in brackets."""
+def points_text(groups: Sequence[Group], missing: int) -> str:
+    """The table of all points: median over repeats, minimum and maximum in brackets.
+
+    Args:
+        missing: number of runs that are not measured yet.
+    """
     width = max([len(group.name) for group in groups] + [8])
     kind = groups[0].by_ranks[min(groups[0].by_ranks)][0]["place"]["kind"]
     unit = "GPU" if kind == "gpus" else "core"
@@ -32,14 +35,14 @@ def text(groups: Sequence[Group], missing: int) -> str:
             lines.append(
                 f"{group.name:<{width}} {ranks:>4}{group.mark(ranks) or ' '} {_cells(group, records)}"
             )
-    notes = marks_note(groups) + others_note(groups)
+    notes = marks_notes(groups) + other_load_notes(groups)
     if missing:
-        notes.append(f"{missing} runs are missing; the same call goes on with them.")
+        notes.append(f"{missing} runs are missing; call again to measure them.")
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def marks_note(groups: Sequence[Group]) -> list[str]:
-    """What to know of points that cannot show how the program scales."""
+def marks_notes(groups: Sequence[Group]) -> list[str]:
+    """Notes on points that cannot show how the program scales."""
     marked = {
         mark: records[0]
         for group in groups
@@ -58,17 +61,17 @@ def marks_note(groups: Sequence[Group]) -> list[str]:
         )
     if "!" in marked:
         notes.append("! other programs took more than a quarter of the cores from the ranks.")
-    most = max([max(group.alone) for group in groups if group.alone] or [0])
+    most = max([max(group.unshared) for group in groups if group.unshared] or [0])
     until = f"up to {most} rank{'s' * (most > 1)}" if most else "for no number of ranks"
     marks = " or ".join(sorted(marked))
     notes.append(f"Efficiency can be shown {until}; points with {marks} have none and are not in the model.")
     return notes
 
 
-def others_note(groups: Sequence[Group]) -> list[str]:
-    """That the machine was not the sweep's alone, if it was not."""
+def other_load_notes(groups: Sequence[Group]) -> list[str]:
+    """A note on the CPU time that other programs took, if any did."""
     loads = [r["other_load"] for group in groups for records in group.by_ranks.values() for r in records]
-    if max(loads) < OTHERS:
+    if max(loads) < NOTED_LOAD:
         return []
     return [
         f"Other programs took {np.median(loads):.0%} of the cores in the median run and {max(loads):.0%} in the worst: "
@@ -81,112 +84,61 @@ def share(record: Record, phase: str) -> float:
     return float(record["phase_seconds"][phase] / record["seconds"])
 
 
-def extrapolation(groups: Sequence[Group], fitted: Fit) -> list[dict[str, Any]]:
-    """Efficiency of each setting at ``RANKS`` ranks, with intervals, as JSON.
-
-    A setting whose rank's batch changes with the number of ranks is left out: the model keeps a rank's work.
-    """
-    kept = extrapolated(fitted)
-    if not kept:
-        return []
-    names = [setting.group.name for setting in kept]
-
-    def values(one: Fit) -> np.ndarray:
-        by_name = {setting.group.name: setting for setting in one.settings}
-        return np.concatenate([one.efficiency(by_name[name], RANKS) for name in names])
-
-    estimates = fitting.bootstrap(groups, fitted, values, pooled=False)
-    found = []
-    for number, setting in enumerate(kept):
-        of_setting = estimates[number * len(RANKS) : (number + 1) * len(RANKS)]
-        found.append(
-            {
-                "axes": setting.group.axes,
-                "name": setting.group.name,
-                "ranks": list(RANKS),
-                "efficiency": [one.value for one in of_setting],
-                "low": [one.low for one in of_setting],
-                "high": [one.high for one in of_setting],
-            }
-        )
-    return found
-
-
-def extrapolated(fitted: Fit) -> list[Setting]:
-    """The settings that the model may carry to more ranks."""
-    return [
-        setting
-        for setting in fitted.settings
-        if len({r["batch_size"] for records in setting.group.by_ranks.values() for r in records}) == 1
-    ]
-
-
-def network_estimates(groups: Sequence[Group], fitted: Fit) -> dict[str, Estimate]:
-    """Latencies, time per byte and imbalance, with intervals."""
-    names = ("meeting_latency_s", "average_latency_s", "seconds_per_byte", "persistent_imbalance")
-
-    def values(one: Fit) -> np.ndarray:
-        network = one.network
-        return np.array([network.meeting_alpha_s, network.alpha_s, network.byte_s, one.imbalance])
-
-    return dict(zip(names, fitting.bootstrap(groups, fitted, values, pooled=True), strict=True))
-
-
-def fit_text(groups: Sequence[Group], fitted: Fit | None, found: Sequence[dict[str, Any]]) -> str:
-    """The fitted model and what it says of many ranks."""
+def model_text(groups: Sequence[Group], fitted: Fit | None, extrapolated: Sequence[dict[str, Any]]) -> str:
+    """The fitted model, and its extrapolation to many ranks."""
     if fitted is None:
-        return f"No model: {fitting.lacks(groups)}"
+        return f"No model: {fitting.why_no_model(groups)}"
     estimates = network_estimates(groups, fitted)
     errors = [abs(error) for _, _, error in fitting.residuals(fitted)]
     lines = [
         "Model of a cycle, fitted to points whose ranks shared nothing (intervals: 95 %, over repeats):",
-        f"  latency of a message, meeting        {_times(estimates['meeting_latency_s'], 1e6, 'us')}",
+        f"  latency of a message, barrier        {_times(estimates['meeting_latency_s'], 1e6, 'us')}",
         f"  latency of a message, average        {_times(estimates['average_latency_s'], 1e6, 'us')}",
         f"  time of a byte in an average         {_times(estimates['seconds_per_byte'], 1e9, 'ns')}"
         f"{_bandwidth(estimates['seconds_per_byte'])}",
         f"  persistent imbalance between ranks   {_times(estimates['persistent_imbalance'], 100, '%')}",
         f"  model against measured cycles        median error {np.median(errors):.1%}, most {max(errors):.1%}",
     ]
-    if not found:
+    if not extrapolated:
         lines.append(
             "No extrapolation: a rank's batch changes with the number of ranks, and the model keeps it."
         )
-    if found:
+    if extrapolated:
         lines += [
             "",
             "Efficiency that the model extrapolates, over one rank (its ranks on nodes such as these):",
         ]
-        width = max(len(one["name"]) for one in found)
+        width = max(len(one["name"]) for one in extrapolated)
         lines.append(f"{'settings':<{width}} " + " ".join(f"{n:>17,} ranks" for n in SHOWN_RANKS))
-        for one in found:
+        for one in extrapolated:
             cells = []
             for n in SHOWN_RANKS:
                 at = one["ranks"].index(n)
-                cells.append(f"{interval(one['efficiency'][at], one['low'][at], one['high'][at]):>23}")
+                cells.append(f"{interval_text(one['efficiency'][at], one['low'][at], one['high'][at]):>23}")
             lines.append(f"{one['name']:<{width}} " + " ".join(cells))
     return "\n".join(lines)
 
 
-def interval(value: float, low: float | None, high: float | None) -> str:
-    """A share in per cent with its interval, or that there is no telling."""
+def interval_text(value: float, low: float | None, high: float | None) -> str:
+    """A share in per cent with its interval, or that the repeats differ too much to give one."""
     if low is None or high is None:
         return f"{value:.1%} (one repeat)"
-    if high - low > UNKNOWN:
+    if high - low > WIDEST_INTERVAL:
         return "cannot be told"
     return f"{value:.1%} ({low:.1%}-{high:.1%})"
 
 
 def _cells(group: Group, records: Sequence[Record]) -> str:
-    speed, least, most = middle([r["samples_per_second"] for r in records])
-    each, _, _ = middle([per_processor(r) for r in records])
+    speed, least, most = median_range([r["samples_per_second"] for r in records])
+    each, _, _ = median_range([per_processor(r) for r in records])
     found = [one for r in records if (one := group.efficiency(r)) is not None]
     efficiency = "-"
     if found:
-        median, low, high = middle(found)
+        median, low, high = median_range(found)
         efficiency = f"{median:.1%} ({low:.0%}-{high:.0%})"
     speeds = f"{speed:,.0f} ({least:,.0f}-{most:,.0f})"
-    average, _, _ = middle([share(r, "average") for r in records])
-    wait, _, _ = middle([share(r, "wait") for r in records])
+    average, _, _ = median_range([share(r, "average") for r in records])
+    wait, _, _ = median_range([share(r, "wait") for r in records])
     used = records[0]["place"]["used"]
     return f"{used:>6} {speeds:>28} {each:>10,.0f} {efficiency:>21} {average:>8.1%} {wait:>7.1%}"
 

@@ -2,9 +2,9 @@
 
     mpiexec -n 2 python -m hpc_lstm.sweep.worker TASKS.json
 
-TASKS.json holds the runs and where their records go. A run whose record is there is left out, so that the same tasks
-may be started again after an interruption. A run whose settings are refused leaves the others be: its error is told,
-and the exit code is 2 at the end.
+TASKS.json lists the runs and names the sweep's folder. A run that has a record is skipped, so that the same tasks may
+be started again after an interruption. A run whose settings are refused does not stop the others: the reason is
+written to the sweep's folder, and the exit code is 2 at the end.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.measure import measure
 
 
-def work(world: World, tasks: dict[str, Any]) -> None:
-    """Take the runs of ``tasks`` in turn; collective.
+def run_tasks(world: World, tasks: dict[str, Any]) -> None:
+    """Measure the runs of ``tasks`` in turn; collective.
 
     Args:
-        tasks: ``folder``, the sweep's; ``deadline``, seconds since 1970 after which no run is begun, or None;
-            ``runs``, see ``runner.task``.
+        tasks: ``folder``, the sweep's; ``deadline``, Unix time in seconds after which no run is started, or None;
+            ``runs``, see ``runner.make_task``.
 
     Raises:
         InputError: runs whose settings were refused: the first one's error.
@@ -43,61 +43,64 @@ def work(world: World, tasks: dict[str, Any]) -> None:
         if _skip(world, folder, task, tasks["deadline"] if number else None):
             continue
         try:
-            _measure(world, folder, task)
+            _measure_run(world, folder, task)
         except InputError as error:
+            # Raised by one rank alone, it leaves the others in a collective: all must be ended.
             if world.size > 1 and not error.on_all_ranks:
                 raise
             refused.append(f"{task['name']}: {error}")
+            if world.rank == 0:
+                folder.write_failure(task["name"], str(error))
     if refused:
         others = f" (and {len(refused) - 1} more runs)" if len(refused) > 1 else ""
         raise world.on_all_ranks(InputError(refused[0] + others))
 
 
 def _skip(world: World, folder: records.SweepFolder, task: dict[str, Any], deadline: float | None) -> bool:
-    """One rank looks for all: they must take the same runs."""
+    """Whether to leave a run out; rank 0 decides, since all ranks must measure the same runs."""
     late = deadline is not None and time.time() > deadline
-    return world.bcast(late or folder.record(task["name"]).exists())
+    return world.bcast(late or folder.record_file(task["name"]).exists())
 
 
-def _measure(world: World, folder: records.SweepFolder, task: dict[str, Any]) -> None:
+def _measure_run(world: World, folder: records.SweepFolder, task: dict[str, Any]) -> None:
     from hpc_lstm.training.loop import train
 
     run = directory.at(folder.path / "runs" / task["name"])
     if world.rank == 0:
-        shutil.rmtree(run.path, ignore_errors=True)  # of a start that was cut off
+        shutil.rmtree(run.path, ignore_errors=True)  # of an earlier start that was interrupted
     world.barrier()
     config = configuration.parse(task["config"], task["name"])
     load = environment.OtherLoad(world)
     train(config, run, world)
-    others = load.share()
-    place = environment.describe(world, config.train.threads)
+    other_load = load.share()
+    where = environment.describe_environment(world, config.train.threads)
 
-    def keep() -> None:
+    def write_record() -> None:
         if world.rank == 0:
             measured = measure(
                 run.path,
                 task["warmup"],
                 task["steps"],
                 planning.averaging_interval(config),
-                averages=planning.averages_throughout(config),
+                averages=planning.averages_every_cycle(config),
             )
             metrics = json.loads(run.metrics.read_text())
-            record = records.record_of(
+            record = records.make_record(
                 task,
                 measured,
-                place,
-                parameters=_parameters(config),
+                where,
+                parameters=_parameter_count(config),
                 engine=metrics["engine"],
-                other_load=others,
+                other_load=other_load,
             )
-            write_text(folder.record(task["name"]), json.dumps(record) + "\n")
+            write_text(folder.record_file(task["name"]), json.dumps(record) + "\n")
             shutil.rmtree(run.path, ignore_errors=True)
 
-    world.raise_on_all(keep)
-    gc.collect()  # the network and the data of this run, before the next ones come
+    world.raise_on_all(write_record)
+    gc.collect()  # this run's network and data, before the next run allocates its own
 
 
-def _parameters(config: configuration.RunConfig) -> int:
+def _parameter_count(config: configuration.RunConfig) -> int:
     from hpc_lstm.model.parameters import network_schema
 
     return network_schema(config.model, len(config.data.features)).length
@@ -108,7 +111,7 @@ def main() -> None:
     world = connect()
     try:
         with world.abort_on_error():
-            work(world, world.raise_on_all(lambda: json.loads(Path(sys.argv[1]).read_text())))
+            run_tasks(world, world.raise_on_all(lambda: json.loads(Path(sys.argv[1]).read_text())))
     except HpcLstmError as error:
         if not error.quiet:
             sys.stderr.write(f"hpc-lstm: error: {' '.join(str(error).split())}\n")

@@ -74,3 +74,24 @@ def test_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
     done = launch(2, program("sweep", str(file), "-o", str(tmp_path / "out")))
     assert done.returncode == 2
     assert "call it without mpiexec or srun" in done.stderr
+
+
+def test_a_run_that_fails_is_recorded_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    file, folder = tmp_path / "s.toml", tmp_path / "out"
+    # NCCL is refused once the run looks for its GPU, not before.
+    file.write_text(
+        SWEEP.replace('"average.every" = [1, 4]', '"average.transport" = ["host", "nccl"]').replace(
+            "ranks = [1, 2]", "ranks = [2]"
+        )
+    )
+    done = launch(0, program("sweep", str(file), "-o", str(folder)))
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "1 run failed, the first is p0001-r00: average.transport" in line
+    assert [path.name for path in (folder / "records").iterdir()] == ["p0000-r00.json"]
+    (failure,) = (folder / "failures").iterdir()
+    assert failure.name == "p0001-r00.json"
+    reason = json.loads(failure.read_text())["reason"]
+    assert reason.startswith("average.transport")
+    assert f"failed: p0001-r00: {reason}" in done.stdout
+    assert len(list(csv.DictReader((folder / "scaling.csv").open()))) == 1

@@ -129,15 +129,15 @@ def test_each_rank_has_a_gpu_of_its_own(
     output = tmp_path / "a folder" / "said.log"
     output.parent.mkdir()
     job = batch.Job(command, 2, 2, gpus_per_node=2, cpus_per_task=1, time="5", output=str(output))
-    number = batch.submit(batch.render(job))
+    number = batch.submit_job(batch.batch_script(job))
     assert slurm.ended(number) == "COMPLETED", slurm.account(number)
-    assert batch.state(number) == "COMPLETED"
+    assert batch.job_state(number) == "COMPLETED"
     places = re.findall(r"^of it's \$HOME: (.*)$", output.read_text(), re.MULTILINE)
     assert sorted(places) == ["alpha-n1 0 1", "alpha-n1 1 1", "alpha-n2 0 1", "alpha-n2 1 1"]
 
 
 def test_a_job_that_slurm_does_not_know_has_no_state(here: None) -> None:
-    assert batch.state("4000000") == ""
+    assert batch.job_state("4000000") == ""
 
 
 @pytest.mark.parametrize(

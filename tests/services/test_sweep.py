@@ -36,14 +36,14 @@ def test_a_sweep_submits_its_runs_once_and_collects_them(
         monkeypatch.setenv(name, value)
     file, folder, said = tmp_path / "s.toml", tmp_path / "out", list[str]()
     file.write_text(SWEEP)
-    command.run(str(file), str(folder), said.append)
+    command.run_command(str(file), str(folder), said.append)
     assert sorted(line.partition(" as job")[0] for line in said[:2]) == [
         "p0000-r00: submitted",
         "p0001-r00: submitted",
     ]
     assert said[-1].startswith("no run is measured yet")
     jobs = json.loads((folder / "jobs.json").read_text())
-    command.run(str(file), str(folder), said.append, wait=True)
+    command.run_command(str(file), str(folder), said.append, wait=True)
     assert json.loads((folder / "jobs.json").read_text()) == jobs
     with (folder / "scaling.csv").open() as table:
         rows = {int(row["ranks"]): row for row in csv.DictReader(table)}

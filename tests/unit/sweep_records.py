@@ -76,7 +76,7 @@ def simulated(
     now, waits, averages = np.zeros(ranks), [], []
     for cycle in range(cycles):
         come = now + busy[:, cycle]
-        met = collectives.arrivals("recursive-doubling", come, network.meeting_alpha_s, 0.0)
+        met = collectives.arrivals("recursive-doubling", come, network.barrier_alpha_s, 0.0)
         now = collectives.arrivals(network.algorithm, met, network.alpha_s, averaged_bytes * network.byte_s)
         waits.append(met - come)
         averages.append(now - met)

@@ -64,11 +64,11 @@ def scaled(
 ) -> None:
     """Take the benchmark as far as its first two runs; then its sweep ends as said."""
 
-    def run_sweep(sweep: object, base: dict, where: str, at: SweepFolder, say: object, **more: Any) -> None:
+    def run_sweep(sweep: object, base: dict, where: str, at: SweepFolder, log: object, **more: Any) -> None:
         (at.path / "records").mkdir(parents=True, exist_ok=True)
         for ranks, name in enumerate(("p0000-r00", "p0001-r00"), 1):
             one = record(ranks, point=ranks - 1) | {"format": records.FORMAT, "version": records.VERSION}
-            at.record(name).write_text(json.dumps(one))
+            at.record_file(name).write_text(json.dumps(one))
         more["after"]()
         if ends is not None:
             raise ends

@@ -6,17 +6,17 @@ A cycle of k steps on N ranks takes
 
     busy        what a rank computes in k steps, the mean over ranks on a full machine
     excess(N)   by how much the slowest of N is expected to exceed it (``jitter``)
-    a L(N)      the meeting: a sum over a few bytes by recursive doubling, L(N) messages of latency a
+    a L(N)      the barrier: an all-reduce of a few bytes by recursive doubling, L(N) messages of latency a
     c, b, n     the average of n bytes: L'(N) messages of latency c, V'(N) n bytes at b seconds each (``collectives``)
 
 Where it was measured: busy and the jitter at the largest number of ranks that had cores (or GPUs) to themselves; a
-from the least wait of all ranks in each meeting, which is that of the last to come; c and b from the time of the
+from the least wait of all ranks at each barrier, which is that of the last to arrive; c and b from the time of the
 averages, by non-negative least squares of errors relative to each point's mean. Ranks that shared cores are left out
 of all of it. The persistent part of the jitter is taken to be the same share of ``busy`` in all settings.
 
 With two ranks alone, N's powers cannot be told apart: all that does not grow with n counts as latency, and all that
 does as bytes on the way, so that costs at many ranks are rather over- than underestimated. With one size n as well, the
-latency of a message is taken to be that of the meeting's.
+latency of a message is taken to be that of the barrier's.
 
 Intervals are by bootstrap over the repeats of each point (Efron 1979), on the logarithm, widened for the small number
 of repeats R by sqrt(R / (R - 1)) t(f) / z with f degrees of freedom (Hesterberg 2015, The American Statistician 69(4)).
@@ -47,16 +47,16 @@ class Setting:
     Attributes:
         group: the points.
         jitter: of a rank's time over a cycle.
-        averaged_bytes: bytes of an average; 0 where the ranks average more rarely than they meet.
+        averaged_bytes: bytes of an average; 0 where the ranks do not average at the end of each cycle.
         samples: windows of a rank in a cycle.
-        alone_s: seconds of a cycle of one rank, measured; None where one rank was not.
+        one_rank_s: seconds of a cycle of one rank, measured; None where one rank was not.
     """
 
     group: Group
     jitter: Jitter
     averaged_bytes: int
     samples: int
-    alone_s: float | None
+    one_rank_s: float | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Fit:
 
     def efficiency(self, setting: Setting, ranks: Sequence[int]) -> np.ndarray:
         """Samples a second per rank over those of one rank alone (of one by the model, if none was measured)."""
-        one = setting.alone_s or float(self.cycle_s(setting, [1])[0])
+        one = setting.one_rank_s or float(self.cycle_s(setting, [1])[0])
         return one / self.cycle_s(setting, ranks)
 
 
@@ -98,20 +98,24 @@ class Estimate:
     high: float | None
 
 
-def fit(groups: Sequence[Group], algorithm: Algorithm = "rabenseifner") -> Fit | None:
-    """The model of these groups; None where there is none, see ``lacks``."""
-    if lacks(groups):
+def fit_model(groups: Sequence[Group], algorithm: Algorithm = "rabenseifner") -> Fit | None:
+    """The model of these groups; None where there is none, see ``why_no_model``."""
+    if why_no_model(groups):
         return None
-    chosen = [(group, max(group.alone)) for group in groups if len(group.alone) and max(group.alone) > 1]
-    imbalance = _imbalance([record for group, most in chosen for record in group.alone[most]])
+    chosen = [
+        (group, max(group.unshared)) for group in groups if len(group.unshared) and max(group.unshared) > 1
+    ]
+    imbalance = _imbalance([record for group, most in chosen for record in group.unshared[most]])
     settings = [_setting(group, most, imbalance) for group, most in chosen]
-    together = [r for group in groups for ranks, records in group.alone.items() if ranks > 1 for r in records]
+    together = [
+        r for group in groups for ranks, records in group.unshared.items() if ranks > 1 for r in records
+    ]
     return Fit(_network(together, algorithm), imbalance, settings)
 
 
-def lacks(groups: Sequence[Group]) -> str:
+def why_no_model(groups: Sequence[Group]) -> str:
     """Why these groups have no model, as a sentence; "" if they have one."""
-    if not any(ranks > 1 for group in groups for ranks in group.alone):
+    if not any(ranks > 1 for group in groups for ranks in group.unshared):
         return (
             "It takes two ranks with cores (or GPUs) of their own, which this sweep has not; a quiet machine with more "
             "of them can show it."
@@ -143,7 +147,7 @@ def bootstrap(
             repeats of two points, one rank and the most ranks of its group.
     """
     best = values(fitted)
-    repeats = min(len(records) for group in groups for records in group.alone.values())
+    repeats = min(len(records) for group in groups for records in group.unshared.values())
     if repeats < 2:
         return [Estimate(float(value), None, None) for value in best]
     generator = np.random.default_rng(seed)
@@ -153,7 +157,7 @@ def bootstrap(
 
 
 def _refit(groups: Sequence[Group], fitted: Fit, generator: np.random.Generator) -> Fit:
-    again = fit([_resample(group, generator) for group in groups], fitted.network.algorithm)
+    again = fit_model([_resample(group, generator) for group in groups], fitted.network.algorithm)
     assert again is not None  # the same points, so there are as many ranks
     return again
 
@@ -183,23 +187,23 @@ def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int, freedom: int) -> tu
 
 
 def _setting(group: Group, most: int, imbalance: float) -> Setting:
-    records = group.alone[most]
+    records = group.unshared[most]
     first = records[0]
     mean = float(np.mean([mean for r in records for mean in r["busy"]["means_s"]]))
     variance = float(np.mean([r["busy"]["variance"] for r in records]))
     third = float(np.mean([r["busy"]["third_moment"] for r in records]))
     skew = third / variance**1.5 if variance > 0 else 0.0
-    one = group.alone.get(1)
+    one = group.unshared.get(1)
     return Setting(
         group=group,
         jitter=Jitter(mean, float(np.sqrt(variance)), skew, imbalance * mean),
-        averaged_bytes=first["averaged_bytes"] if averages(first) else 0,
+        averaged_bytes=first["averaged_bytes"] if averages_every_cycle(first) else 0,
         samples=first["interval"] * first["batch_size"],
-        alone_s=None if not one else float(np.mean([r["seconds"] / r["cycles"] for r in one])),
+        one_rank_s=None if not one else float(np.mean([r["seconds"] / r["cycles"] for r in one])),
     )
 
 
-def averages(record: Record) -> bool:
+def averages_every_cycle(record: Record) -> bool:
     """True if each cycle of the run had an average."""
     every = record["config"]["average"]["every"]
     return isinstance(every, int) and every > 0
@@ -217,23 +221,23 @@ def _imbalance(records: Sequence[Record]) -> float:
 
 def _network(records: Sequence[Record], algorithm: Algorithm) -> Network:
     meetings = [r["meeting_s"] / collectives.terms("recursive-doubling", r["ranks"])[0] for r in records]
-    averaging = [record for record in records if averages(record)]
+    averaging = [record for record in records if averages_every_cycle(record)]
     meeting = float(np.mean(meetings))
     alpha, byte = _average_cost(averaging, algorithm, meeting) if averaging else (0.0, 0.0)
     return Network(meeting, alpha, byte, algorithm)
 
 
 def _average_cost(
-    records: Sequence[Record], algorithm: Algorithm, meeting_alpha_s: float
+    records: Sequence[Record], algorithm: Algorithm, barrier_alpha_s: float
 ) -> tuple[float, float]:
-    """Latency, and seconds per byte; of one size on one number of ranks, the latency is the meeting's."""
+    """Latency, and seconds per byte; of one size on one number of ranks, the latency is the barrier's."""
     from scipy.optimize import nnls
 
     took = np.array([record["average_s"] for record in records])
     rows = np.array([collectives.terms(algorithm, record["ranks"]) for record in records])
     rows[:, 1] *= [record["averaged_bytes"] for record in records]
     if len(np.unique(rows, axis=0)) == 1:
-        alpha = min(meeting_alpha_s, float(took.mean() / rows[0, 0]))
+        alpha = min(barrier_alpha_s, float(took.mean() / rows[0, 0]))
         return alpha, float(took.mean() - alpha * rows[0, 0]) / float(rows[0, 1])
     scale = rows.max(axis=0)
     # Relative to the mean of a point, not to each time: else the short ones among noisy times would count for more.
@@ -248,7 +252,7 @@ def residuals(fitted: Fit) -> list[tuple[Setting, int, float]]:
     """How far the model is from the measured cycles: setting, ranks, (model - measured) / measured."""
     found = []
     for setting in fitted.settings:
-        for ranks, records in setting.group.alone.items():
+        for ranks, records in setting.group.unshared.items():
             if ranks > 1:
                 measured = float(np.mean([r["seconds"] / r["cycles"] for r in records]))
                 model = float(fitted.cycle_s(setting, [ranks])[0])
@@ -256,12 +260,12 @@ def residuals(fitted: Fit) -> list[tuple[Setting, int, float]]:
     return found
 
 
-def as_json(fitted: Fit) -> dict[str, Any]:
+def fit_as_json(fitted: Fit) -> dict[str, Any]:
     """The fitted numbers."""
     network = fitted.network
     return {
         "algorithm": network.algorithm,
-        "meeting_latency_s": network.meeting_alpha_s,
+        "meeting_latency_s": network.barrier_alpha_s,
         "average_latency_s": network.alpha_s,
         "bytes_per_second": 1 / network.byte_s if network.byte_s else None,
         "persistent_imbalance": fitted.imbalance,
@@ -272,7 +276,7 @@ def as_json(fitted: Fit) -> dict[str, Any]:
                 "jitter_s": setting.jitter.std,
                 "skew": setting.jitter.skew,
                 "averaged_bytes": setting.averaged_bytes,
-                "one_rank_cycle_s": setting.alone_s,
+                "one_rank_cycle_s": setting.one_rank_s,
             }
             for setting in fitted.settings
         ],

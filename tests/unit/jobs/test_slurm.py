@@ -47,18 +47,18 @@ def bash(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8")), min_size=1))
 def test_a_command_comes_through_the_shell_as_it_is(words: list[str]) -> None:
-    rendered = slurm.render(slurm.Job(words, nodes=1, ranks_per_node=1))
+    rendered = slurm.batch_script(slurm.Job(words, nodes=1, ranks_per_node=1))
     assert shlex.split(rendered.partition("\nrun_ranks ")[2]) == words
 
 
 @pytest.mark.parametrize("word", ["two words", "$HOME `id` $(id)", "it's", 'a"b', "a\nb", "#", "*", "ä"])
 def test_bash_gives_the_ranks_what_was_asked_for(word: str) -> None:
-    assert said_by_bash(slurm.render(slurm.Job(["echo", word], 1, 1))) == ["echo", word]
+    assert said_by_bash(slurm.batch_script(slurm.Job(["echo", word], 1, 1))) == ["echo", word]
 
 
 def test_a_job_asks_for_what_it_is_given_and_nothing_else() -> None:
     job = slurm.Job(["true"], 3, 4, gpus_per_node=4, time="1-0", account="physics", options=("--qos=low",))
-    asked = {line for line in slurm.render(job).splitlines() if line.startswith("#SBATCH")}
+    asked = {line for line in slurm.batch_script(job).splitlines() if line.startswith("#SBATCH")}
     assert asked == {
         f"#SBATCH --{option}"
         for option in (
@@ -81,15 +81,15 @@ def test_a_job_asks_for_what_it_is_given_and_nothing_else() -> None:
     ],
 )
 def test_times_are_read_as_slurm_reads_them(time: str, length: int) -> None:
-    assert slurm.seconds(time) == length
+    assert slurm.time_limit_seconds(time) == length
 
 
 @pytest.mark.parametrize(
     "time", ["", "soon", "0", "1h", "-5", "1:2:3:4", "1-", "0-0:0", "5\n", "9" * 5000, "1-" + "9" * 10, "٣"]
 )
 def test_what_is_no_time_is_refused(time: str) -> None:
-    with pytest.raises(InputError, match="time: must be as Slurm writes it"):
-        slurm.seconds(time)
+    with pytest.raises(InputError, match="time: must have a format of Slurm"):
+        slurm.time_limit_seconds(time)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_is_no_time_is_refused(time: str) -> None:
         ({"nodes": 0}, "nodes: must be at least 1, got 0"),
         ({"ranks_per_node": 0}, "ranks_per_node: must be at least 1, got 0"),
         ({"gpus_per_node": -1}, "gpus_per_node: must be at least 0, got -1"),
-        ({"time": "2"}, "time: 2 is over before the signal that comes 120 s ahead of its end"),
+        ({"time": "2"}, "time: 2 is not longer than the 120 s before its end"),
         ({"account": "a\n#SBATCH --uid=0"}, "account: must be on one line and without quotes"),
         ({"name": "a'b"}, "name: must be on one line and without quotes"),
         ({"name": "a/b"}, 'name: must have no "/", got "a/b"'),
@@ -129,7 +129,7 @@ def test_a_job_finds_the_programs_of_the_environment_that_submits_it(
         (tmp_path / program / "hpc-lstm").touch(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / interpreter / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "home/bin"))
-    script = slurm.render(slurm.Job(["true"], 1, 1))
+    script = slurm.batch_script(slurm.Job(["true"], 1, 1))
     (line,) = [line for line in script.splitlines() if line.startswith("export PATH=")]
     shown = subprocess.run(
         ["/bin/bash", "-c", f"{line}; echo $PATH"],
@@ -248,10 +248,10 @@ def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(
         squeue.write_text(f"#!/bin/sh\necho 'slurm_load_jobs error: {reason}' >&2\nexit 1\n")
         squeue.chmod(0o755)
         if reason.startswith("Invalid"):
-            assert slurm.state("1") == ""
+            assert slurm.job_state("1") == ""
         else:
             with pytest.raises(InputError, match="connect failure"):
-                slurm.state("1")
+                slurm.job_state("1")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -9,12 +9,13 @@ import pytest
 from sweep_records import record, simulated
 
 from hpc_lstm.sweep import results, summary
-from hpc_lstm.sweep.groups import Group, group
-from hpc_lstm.sweep.model.fit import Fit, bootstrap, fit, residuals
+from hpc_lstm.sweep.groups import Group, group_records
+from hpc_lstm.sweep.model.extrapolation import extrapolate
+from hpc_lstm.sweep.model.fit import Fit, bootstrap, fit_model, residuals
 from hpc_lstm.sweep.model.jitter import Jitter
 from hpc_lstm.sweep.model.simulation import Network
 
-NETWORK = Network(meeting_alpha_s=2e-5, alpha_s=5e-5, byte_s=2e-9)
+NETWORK = Network(barrier_alpha_s=2e-5, alpha_s=5e-5, byte_s=2e-9)
 STEP = Jitter(mean=0.02, std=0.001, skew=1.5, persistent=0.0004)
 
 
@@ -36,13 +37,13 @@ def sweep(seed: int, repeats: int = 3, ranks: tuple[int, ...] = (1, 2, 4, 8)) ->
                         axes={"model.units": size},
                     )
                 )
-    return group(records)
+    return group_records(records)
 
 
 def test_known_numbers_are_found() -> None:
-    fitted = fit(sweep(0, repeats=6))
+    fitted = fit_model(sweep(0, repeats=6))
     assert fitted is not None
-    assert fitted.network.meeting_alpha_s == pytest.approx(NETWORK.meeting_alpha_s, rel=0.05)
+    assert fitted.network.barrier_alpha_s == pytest.approx(NETWORK.barrier_alpha_s, rel=0.05)
     assert fitted.network.alpha_s == pytest.approx(NETWORK.alpha_s, rel=0.05)
     assert fitted.network.byte_s == pytest.approx(NETWORK.byte_s, rel=0.05)
     assert fitted.imbalance == pytest.approx(STEP.persistent / STEP.mean, rel=0.3)
@@ -61,16 +62,16 @@ def test_noisy_averages_are_fitted_at_their_mean() -> None:
                 STEP, NETWORK, size, 2, generator, 2, repeat=repeat, point=number, axes={"s": size}
             )
             records.append(one | {"average_s": one["average_s"] * generator.exponential()})
-    fitted = fit(group(records))
+    fitted = fit_model(group_records(records))
     assert fitted is not None
     assert fitted.network.cycle_s(2, 400_000) == pytest.approx(NETWORK.cycle_s(2, 400_000), rel=0.2)
 
 
 def test_one_size_takes_its_latency_from_the_meetings() -> None:
     groups = [one for one in sweep(3, ranks=(1, 2)) if one.axes["model.units"] == 400_000]
-    fitted = fit(groups)
+    fitted = fit_model(groups)
     assert fitted is not None
-    assert fitted.network.alpha_s == fitted.network.meeting_alpha_s
+    assert fitted.network.alpha_s == fitted.network.barrier_alpha_s
     assert fitted.network.cycle_s(2, 400_000) == pytest.approx(NETWORK.cycle_s(2, 400_000), rel=0.01)
 
 
@@ -80,7 +81,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     hits = 0
     for seed in range(30):
         groups = sweep(seed, repeats=4, ranks=(1, 4))
-        fitted = fit(groups)
+        fitted = fit_model(groups)
         assert fitted is not None
 
         def efficiency(one: Fit) -> np.ndarray:
@@ -101,10 +102,10 @@ def test_points_near_the_limit_of_a_crowded_machine_stay_in_the_model() -> None:
     for one in measured:
         one["environment"] = one["environment"] | {"nodes": nodes}
         one["other_load"] = 0.9 if one["repeat"] == 0 and one["ranks"] == 2 else 0.0
-    groups = group(measured)
-    fitted = fit(groups)
+    groups = group_records(measured)
+    fitted = fit_model(groups)
     assert fitted is not None
-    found = summary.extrapolation(groups, fitted)
+    found = extrapolate(groups, fitted)
     assert [one["name"] for one in found] == ["units 40000", "units 400000"]
     assert all(low is not None for one in found for low in one["low"])
 
@@ -113,7 +114,7 @@ def test_the_table_is_written_before_the_model(tmp_path: Path, monkeypatch: pyte
     def fail(groups: list[Group]) -> None:
         raise FloatingPointError
 
-    monkeypatch.setattr(results.fitting, "fit", fail)
+    monkeypatch.setattr(results.fitting, "fit_model", fail)
     with pytest.raises(FloatingPointError):
         results.write_results([record(1), record(2, point=1)], tmp_path)
     assert (tmp_path / "scaling.csv").stat().st_size
@@ -130,7 +131,7 @@ def test_ranks_that_shared_cores_count_for_nothing() -> None:
         for repeat in range(3)
     ]
     records = [r for one in alone for rs in one.by_ranks.values() for r in rs]
-    with_shared, without = fit(group([*records, *spoiled])), fit(alone)
+    with_shared, without = fit_model(group_records([*records, *spoiled])), fit_model(alone)
     assert with_shared is not None
     assert without is not None
     assert with_shared.network == without.network
@@ -138,9 +139,9 @@ def test_ranks_that_shared_cores_count_for_nothing() -> None:
 
 
 def test_two_ranks_with_cores_of_their_own_are_the_least() -> None:
-    groups = group([record(1), record(2, point=1, shared=True, cores=1)])
-    assert fit(groups) is None
-    assert summary.fit_text(groups, None, []).startswith("No model")
+    groups = group_records([record(1), record(2, point=1, shared=True, cores=1)])
+    assert fit_model(groups) is None
+    assert summary.model_text(groups, None, []).startswith("No model")
 
 
 def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
@@ -150,8 +151,8 @@ def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
         for config in [{"average": {"every": 1, "transport": name}}]
         for number, ranks in enumerate((1, 2), 2 * (name == "nccl"))
     ]
-    assert fit(group(records)) is None
-    assert fit(group(records[:2])) is not None
+    assert fit_model(group_records(records)) is None
+    assert fit_model(group_records(records[:2])) is not None
     said = results.write_results(records, tmp_path)
     assert "No model: The runs average by different transports (host, nccl)" in said
     assert not (tmp_path / "scaling-extrapolation.png").exists()
@@ -159,18 +160,18 @@ def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
 
 def test_one_repeat_has_no_interval() -> None:
     groups = sweep(2, repeats=1)
-    fitted = fit(groups)
+    fitted = fit_model(groups)
     assert fitted is not None
-    found = summary.extrapolation(groups, fitted)
+    found = extrapolate(groups, fitted)
     assert found[0]["low"][0] is None
-    assert "one repeat" in summary.fit_text(groups, fitted, found)
+    assert "one repeat" in summary.model_text(groups, fitted, found)
 
 
 def test_a_rank_whose_batch_shrinks_is_not_extrapolated() -> None:
-    groups = group(
+    groups = group_records(
         [record(1, batch_size=16), record(2, point=1, batch_size=8, meeting_s=1e-5, average_s=1e-4)]
     )
-    fitted = fit(groups)
+    fitted = fit_model(groups)
     assert fitted is not None
-    assert summary.extrapolation(groups, fitted) == []
-    assert "No extrapolation" in summary.fit_text(groups, fitted, [])
+    assert extrapolate(groups, fitted) == []
+    assert "No extrapolation" in summary.model_text(groups, fitted, [])

@@ -17,8 +17,8 @@ from sweep_records import ENVIRONMENT, record
 from hpc_lstm.parallel.world import World
 from hpc_lstm.report import figures
 from hpc_lstm.sweep import environment, plots, summary, table
-from hpc_lstm.sweep.environment import OtherLoad, placement
-from hpc_lstm.sweep.groups import group
+from hpc_lstm.sweep.environment import OtherLoad, processors_used
+from hpc_lstm.sweep.groups import group_records
 
 
 def place(ranks: int, cores: int, threads: int = 1, gpus: list[str] | None = None) -> dict:
@@ -26,7 +26,7 @@ def place(ranks: int, cores: int, threads: int = 1, gpus: list[str] | None = Non
         {"node": "n1", "gpu": "G" if gpus else "", "gpu_uuid": gpus[r] if gpus else ""} for r in range(ranks)
     ]
     nodes = [{"node": "n1", "processor": "P", "cpus": 2 * cores, "cores": cores, "interfaces": []}]
-    return placement({"threads": threads, "nodes": nodes, "ranks": where})
+    return processors_used({"threads": threads, "nodes": nodes, "ranks": where})
 
 
 def test_hardware_threads_are_not_cores() -> None:
@@ -64,11 +64,11 @@ class OneNode(World):
 
 def test_ranks_that_are_bound_to_a_core_each_share_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """CPU 900 and up are not there: each is a core."""
-    apart = environment.describe(OneNode([{900}, {901}], monkeypatch), 1)
+    apart = environment.describe_environment(OneNode([{900}, {901}], monkeypatch), 1)
     assert apart["nodes"][0]["cores"] == apart["nodes"][0]["cpus"] == 2
-    assert placement(apart) == {"kind": "cores", "used": 2, "shared": False, "nodes": 1}
-    together = environment.describe(OneNode([{900}, {900}], monkeypatch), 1)
-    assert placement(together) == {"kind": "cores", "used": 1, "shared": True, "nodes": 1}
+    assert processors_used(apart) == {"kind": "cores", "used": 2, "shared": False, "nodes": 1}
+    together = environment.describe_environment(OneNode([{900}, {900}], monkeypatch), 1)
+    assert processors_used(together) == {"kind": "cores", "used": 1, "shared": True, "nodes": 1}
 
 
 def test_ranks_on_gpus_count_gpus() -> None:
@@ -88,7 +88,7 @@ def test_programs_on_other_cpus_do_not_count(monkeypatch: pytest.MonkeyPatch) ->
     """Of 8 CPUs the ranks have 2 and 3; others take half of CPU 3 and all of 4 to 7."""
     world, now = OneNode([{2}, {3}], monkeypatch), [0.0]
     taken = [0, 0, 0, 0.5, 1, 1, 1, 1]
-    monkeypatch.setattr(environment, "_spent", lambda: {n: 100 + now[0] * s for n, s in enumerate(taken)})
+    monkeypatch.setattr(environment, "_busy_seconds", lambda: {n: 100 + now[0] * s for n, s in enumerate(taken)})
     monkeypatch.setattr(environment.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(environment.time, "process_time", lambda: 0.0)
     load = OtherLoad(world)
@@ -97,7 +97,7 @@ def test_programs_on_other_cpus_do_not_count(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_efficiency_is_within_a_repeat_and_per_core() -> None:
-    (one,) = group(
+    (one,) = group_records(
         [
             record(1, 0, rate=100.0),
             record(1, 1, rate=200.0),
@@ -115,15 +115,15 @@ def test_without_the_fewest_ranks_there_is_no_efficiency() -> None:
         record(2, point=1, axes={"a": 1}),
         record(2, point=2, axes={"a": 2}),
     ]
-    _, half = group(measured)
+    _, half = group_records(measured)
     assert half.efficiency(measured[2]) is None
 
 
 def test_ranks_that_share_cores_have_no_efficiency() -> None:
     records = [record(1, rate=100.0), record(4, point=1, rate=180.0, shared=True, cores=2)]
-    (one,) = group(records)
+    (one,) = group_records(records)
     assert one.efficiency(records[1]) is None
-    text = summary.text([one], 0)
+    text = summary.points_text([one], 0)
     (line,) = [line for line in text.splitlines() if " 4* " in line]
     assert " 90 " in line  # samples a second of each core
     assert "45" not in line
@@ -132,9 +132,9 @@ def test_ranks_that_share_cores_have_no_efficiency() -> None:
 
 
 def test_a_busy_machine_is_told() -> None:
-    quiet, busy = group([record(1)]), group([record(1, other_load=0.4)])
-    assert "Other programs" not in summary.text(quiet, 0)
-    assert "Other programs took 40% of the cores" in summary.text(busy, 0)
+    quiet, busy = group_records([record(1)]), group_records([record(1, other_load=0.4)])
+    assert "Other programs" not in summary.points_text(quiet, 0)
+    assert "Other programs took 40% of the cores" in summary.points_text(busy, 0)
 
 
 def test_cores_that_others_took_show_no_efficiency() -> None:
@@ -144,21 +144,21 @@ def test_cores_that_others_took_show_no_efficiency() -> None:
     base = record(1, environment=environment)
     quiet = record(2, point=1, environment=environment, other_load=0.1)
     busy = record(2, point=1, environment=environment, other_load=0.6)
-    assert group([base, quiet])[0].efficiency(quiet) == 0.5
-    (one,) = group([base, busy])
+    assert group_records([base, quiet])[0].efficiency(quiet) == 0.5
+    (one,) = group_records([base, busy])
     assert one.efficiency(busy) is None
-    assert " 2! " in summary.text([one], 0)
+    assert " 2! " in summary.points_text([one], 0)
 
 
 def test_an_interval_that_says_nothing_is_not_printed() -> None:
-    assert summary.interval(0.5, 0.4, 0.6) == "50.0% (40.0%-60.0%)"
-    assert summary.interval(0.5, 0.1, 30.0) == "cannot be told"
+    assert summary.interval_text(0.5, 0.4, 0.6) == "50.0% (40.0%-60.0%)"
+    assert summary.interval_text(0.5, 0.1, 30.0) == "cannot be told"
 
 
 @pytest.mark.parametrize(("panels", "says"), [(6, None), (7, "2 more settings are in the table")])
 def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> None:
     axes = [{"average.every": every, "model.units": n} for n in range(panels) for every in (1, 4)]
-    groups = group([record(1, point=number, axes=one) for number, one in enumerate(axes)])
+    groups = group_records([record(1, point=number, axes=one) for number, one in enumerate(axes)])
     with figures.styled():
         drawn = [
             plots.scaling_figure(groups),
@@ -174,7 +174,7 @@ def test_csv_and_hdf5_hold_the_same_table(tmp_path: Path) -> None:
         record(1, axes=axes, rate=100.0),
         record(2, point=1, axes=axes, rate=150.0, shared=True, cores=1),
     ]
-    rows = table.rows(group(records))
+    rows = table.table_rows(group_records(records))
     table.write_csv(rows, tmp_path / "t.csv")
     table.write_hdf5(rows, records, tmp_path / "t.h5")
     with (tmp_path / "t.csv").open() as file:

@@ -15,7 +15,7 @@ from hpc_lstm.errors import ConfigError
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.slices import WindowIndex
 from hpc_lstm.sweep import plan as planning
-from hpc_lstm.sweep import settings, universe
+from hpc_lstm.sweep import settings, stores
 from hpc_lstm.sweep.plan import Plan
 from hpc_lstm.training.schedule import make_schedule as calendar
 
@@ -36,7 +36,7 @@ train.batch_size = [8, 32]
 def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Plan:
     path = folder / "s.toml"
     path.write_text(SWEEP.format(sweep=sweep, axes=axes) + more)
-    return planning.plan(*settings.load(path), str(path))
+    return planning.plan_sweep(*settings.load_sweep(path), str(path))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said_in_one_line(
 def test_a_batch_that_ranks_cannot_share(tmp_path: Path) -> None:
     tables = {"sweep": {"ranks": [3], "scaling": "strong", "batch": "all"}}
     with pytest.raises(ConfigError, match=r"3 ranks cannot share a train.batch_size of 64 equally"):
-        planning.plan(*settings.parse(tables, "s.toml", tmp_path), "s.toml")
+        planning.plan_sweep(*settings.parse_sweep(tables, "s.toml", tmp_path), "s.toml")
 
 
 def test_a_batch_that_is_no_number(tmp_path: Path) -> None:
@@ -93,13 +93,13 @@ def test_a_batch_that_is_no_number(tmp_path: Path) -> None:
         "settings": {"train.batch_size": "64"},
     }
     with pytest.raises(ConfigError, match=r"^s.toml: train.batch_size: .*got '64'$"):
-        planning.plan(*settings.parse(tables, "s.toml", tmp_path), "s.toml")
+        planning.plan_sweep(*settings.parse_sweep(tables, "s.toml", tmp_path), "s.toml")
 
 
 def test_averages_that_are_rarer_than_meetings(tmp_path: Path) -> None:
     def plan(every: object) -> Plan:
         tables = {"sweep": {"ranks": [2]}, "settings": {"average.every": every}}
-        return planning.plan(*settings.parse(tables, "s.toml", tmp_path), "s.toml")
+        return planning.plan_sweep(*settings.parse_sweep(tables, "s.toml", tmp_path), "s.toml")
 
     for every in (64, 0, "epoch"):
         assert plan(every).points[0].steps % 64 == 0
@@ -110,18 +110,18 @@ def test_averages_that_are_rarer_than_meetings(tmp_path: Path) -> None:
 def test_as_few_days_as_there_may_be(tmp_path: Path) -> None:
     for days in (501, 502):
         tables = {"sweep": {"days": days}, "settings": {"data.window": 500}}
-        wanted, base = settings.parse(tables, "s.toml", tmp_path)
+        wanted, base = settings.parse_sweep(tables, "s.toml", tmp_path)
         if days == 501:
             with pytest.raises(ConfigError, match="choose 502 or more"):
-                planning.plan(wanted, base, "s.toml")
+                planning.plan_sweep(wanted, base, "s.toml")
         else:
-            made = planning.plan(wanted, base, "s.toml").points[0].made
+            made = planning.plan_sweep(wanted, base, "s.toml").points[0].made
             assert made is not None
             assert made.days <= days
 
 
 def test_a_store_whose_epochs_are_shorter_than_an_interval(tmp_path: Path) -> None:
-    made = universe.Universe(1, 130).make(tmp_path)
+    made = stores.SyntheticStore(1, 130).make(tmp_path)
     with pytest.raises(
         ConfigError, match=r"data.store: an epoch of \d+ steps on \d ranks?, fewer than the 16"
     ):
@@ -130,12 +130,12 @@ def test_a_store_whose_epochs_are_shorter_than_an_interval(tmp_path: Path) -> No
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such sweep file; examples/sweep\.toml"):
-        settings.load(tmp_path / "none.toml")
+        settings.load_sweep(tmp_path / "none.toml")
 
 
 def test_the_example_is_a_sweep() -> None:
     path = Path(__file__).parents[3] / "examples" / "sweep.toml"
-    assert planning.plan(*settings.load(path), str(path)).runs
+    assert planning.plan_sweep(*settings.load_sweep(path), str(path)).runs
 
 
 def test_every_key_is_documented() -> None:
@@ -213,18 +213,18 @@ def test_a_made_store_holds_just_the_steps(tmp_path: Path) -> None:
 
 @given(st.integers(1, 10**7), st.integers(1, 120), st.integers(1, 30), st.integers(300, 4000))
 def test_made_stores_waste_little(windows: int, window: int, horizon: int, days: int) -> None:
-    made = universe.universe_of(windows, DataConfig(store="m", window=window, horizon=horizon), days)
+    made = stores.smallest_store(windows, DataConfig(store="m", window=window, horizon=horizon), days)
     offsets = np.arange(made.symbols + 1, dtype=np.int64) * made.days
-    total = WindowIndex(offsets, range(made.symbols), window, horizon, universe.SPLIT).total("train")
+    total = WindowIndex(offsets, range(made.symbols), window, horizon, stores.SPLIT).total("train")
     assert windows <= total <= windows + 2 * made.symbols
     assert made.days <= days
 
 
 def test_a_given_store_is_passed_over_as_often_as_it_takes(tmp_path: Path) -> None:
-    made = universe.Universe(3, 1200).make(tmp_path)
+    made = stores.SyntheticStore(3, 1200).make(tmp_path)
     plan = planned(tmp_path, more=f'[settings]\n"data.store" = "{made.name}"\n')
     for point in plan.points:
-        windows = universe.train_windows(point.config.data)
+        windows = stores.count_train_windows(point.config.data)
         schedule = calendar(point.config, windows, point.ranks)
         assert point.made is None
         assert schedule.epochs * schedule.steps_per_epoch >= point.warmup + point.steps

@@ -12,7 +12,7 @@ from hpc_lstm.sweep.model.collectives import ALGORITHMS, Algorithm
 from hpc_lstm.sweep.model.jitter import Jitter
 from hpc_lstm.sweep.model.simulation import MeasuredCompute, Network, simulate
 
-NETWORK = Network(meeting_alpha_s=1e-5, alpha_s=3e-5, byte_s=1e-9)
+NETWORK = Network(barrier_alpha_s=1e-5, alpha_s=3e-5, byte_s=1e-9)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

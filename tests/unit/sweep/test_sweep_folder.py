@@ -10,7 +10,7 @@ import pytest
 from sweep_records import ENVIRONMENT
 
 from hpc_lstm.errors import ConfigError, InputError
-from hpc_lstm.sweep import command, jobs, local, records
+from hpc_lstm.sweep import command, local, records, runner, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings as sweeps
 from hpc_lstm.sweep.measure import Measurement
@@ -19,9 +19,9 @@ from hpc_lstm.timing.timeline import PHASES
 
 
 def begin(folder: Path, **sweep: object) -> None:
-    wanted, base = sweeps.parse({"sweep": sweep, "axes": {"model.units": [4, 8]}}, "s.toml", folder)
-    tables = planning.digest_tables(wanted, base)
-    SweepFolder(folder / "out").begin(planning.digest(tables), tables)
+    wanted, base = sweeps.parse_sweep({"sweep": sweep, "axes": {"model.units": [4, 8]}}, "s.toml", folder)
+    tables = planning.fixed_settings(wanted, base)
+    SweepFolder(folder / "out").begin(planning.settings_digest(tables), tables)
 
 
 def test_a_changed_sweep_is_refused_and_more_repeats_are_not(tmp_path: Path) -> None:
@@ -35,10 +35,35 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text('{"format": "hpc_lst')
     with pytest.raises(InputError, match=r"r.json: damaged; remove it"):
-        records.read(path)
+        records.read_record(path)
     path.write_text(json.dumps({"format": records.FORMAT, "version": records.VERSION + 1}))
     with pytest.raises(InputError, match="another version"):
-        records.read(path)
+        records.read_record(path)
+
+
+def test_a_launch_that_dies_is_recorded_for_the_run_that_it_was_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run before it is measured, the one after it was not reached; a later call starts without the failure."""
+    tables = {
+        "sweep": {"ranks": [1], "repeats": 3, "launch": "ranks"},
+        "local": {"launcher": ["mpiexec"]},
+    }
+    sweep, base = sweeps.parse_sweep(tables, "s.toml", tmp_path)
+    folder, seen = SweepFolder(tmp_path / "out"), list[dict[str, str]]()
+    names = ["p0000-r00", "p0000-r01", "p0000-r02"]
+
+    def die(command: list[str], log: Path, timeout_s: float, poll: object) -> None:
+        seen.append(folder.load_failures(names))
+        folder.record_file(names[0]).write_text('{"samples_per_second": 1.0}')
+        raise local.LaunchError("ended with code 9: killed")
+
+    monkeypatch.setattr(local, "run_ranks", die)
+    for _ in range(2):
+        with pytest.raises(local.LaunchError, match="killed"):
+            runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
+        assert folder.load_failures(names) == {"p0000-r01": "ended with code 9: killed"}
+    assert seen == [{}, {}]
 
 
 def test_a_record_does_not_say_where_the_store_lay() -> None:
@@ -50,7 +75,7 @@ def test_a_record_does_not_say_where_the_store_lay() -> None:
     }
     point = {"name": "p0000-r00", "point": 0, "repeat": 0, "scaling": "weak", "ranks": 1, "axes": {}}
     place = ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}]}
-    kept = records.record_of(
+    kept = records.make_record(
         point | {"config": config}, measured, place, parameters=10, engine="keras", other_load=0.0
     )
     assert "/home" not in json.dumps(kept)
@@ -72,7 +97,7 @@ class Slurm:
     def submit(self, script: str) -> str:
         number = str(100 + len(self.states))
         self.states[number], self.scripts[number] = "PENDING", script
-        self.most = max(self.most, sum(state in jobs.ALIVE for state in self.states.values()))
+        self.most = max(self.most, sum(state in slurm_jobs.ACTIVE_STATES for state in self.states.values()))
         return number
 
     def state(self, number: str) -> str:
@@ -90,16 +115,18 @@ class Slurm:
 
 
 def drive(slurm: Slurm, path: Path, tasks: list[str], wait: bool, at_once: int = 3) -> list[str]:
-    queue = jobs.Queue(path, slurm.submit, slurm.state)
-    return jobs.drive(queue, tasks, str, slurm.done.__contains__, at_once, wait, lambda line: None, 0.0)
+    queue = slurm_jobs.Queue(path, slurm.submit, slurm.state)
+    return slurm_jobs.run_jobs(
+        queue, tasks, str, slurm.done.__contains__, at_once, wait, lambda line: None, 0.0
+    )
 
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> list[Slurm]:
     """Slurms whose clock goes on whenever the sweep sleeps."""
     slurms: list[Slurm] = []
-    monkeypatch.setattr(jobs.time, "sleep", lambda _: [slurm.tick() for slurm in slurms])
-    monkeypatch.setattr(jobs, "SETTLE_S", 0.0)
+    monkeypatch.setattr(slurm_jobs.time, "sleep", lambda _: [slurm.tick() for slurm in slurms])
+    monkeypatch.setattr(slurm_jobs, "SETTLE_S", 0.0)
     return slurms
 
 
@@ -137,22 +164,22 @@ def test_a_job_asks_for_whole_nodes(tmp_path: Path) -> None:
         "sweep": {"ranks": [2, 8], "threads": 3, "runner": "slurm"},
         "slurm": {"ranks_per_node": 4, "gpus_per_node": 4, "time": "00:20:00"},
     }
-    sweep, _ = sweeps.parse(tables, "s.toml", tmp_path)
+    sweep, _ = sweeps.parse_sweep(tables, "s.toml", tmp_path)
     planning.check_slurm(sweep)
-    job = jobs.job_of(["w"], "p1", 8, sweep, tmp_path / "log")
+    job = slurm_jobs.make_job(["w"], "p1", 8, sweep, tmp_path / "log")
     assert (job.nodes, job.ranks_per_node, job.gpus_per_node, job.cpus_per_task) == (2, 4, 4, 3)
-    job = jobs.job_of(["w"], "p1", 2, sweep, tmp_path / "log")
+    job = slurm_jobs.make_job(["w"], "p1", 2, sweep, tmp_path / "log")
     assert (job.nodes, job.ranks_per_node, job.gpus_per_node) == (1, 2, 2)
     tables["sweep"]["ranks"] = [6]
     with pytest.raises(InputError, match="6 ranks do not fill nodes"):
-        planning.check_slurm(sweeps.parse(tables, "s.toml", tmp_path)[0])
+        planning.check_slurm(sweeps.parse_sweep(tables, "s.toml", tmp_path)[0])
 
 
 @pytest.mark.parametrize(
     ("slurm", "says"),
     [
         ('ranks_per_node = 3\ntime = "00:01:00"', r"^slurm.time: 00:01:00 is too short"),
-        ('ranks_per_node = 3\ntime = "soon"', r"^slurm.time: must be as Slurm writes it"),
+        ('ranks_per_node = 3\ntime = "soon"', r"^slurm.time: must have a format of Slurm"),
         ("ranks_per_node = 2", r"^sweep.ranks: 3 ranks do not fill nodes"),
     ],
 )
@@ -161,7 +188,7 @@ def test_what_slurm_could_not_take_is_refused_before_anything(tmp_path: Path, sl
     file.write_text(f'[sweep]\nranks = [3]\nrunner = "slurm"\n[slurm]\n{slurm}\n')
     for dry_run in (True, False):
         with pytest.raises(ConfigError, match=says):
-            command.run(str(file), str(tmp_path / "out"), print, dry_run=dry_run)
+            command.run_command(str(file), str(tmp_path / "out"), print, dry_run=dry_run)
     assert not (tmp_path / "out").exists()
 
 
@@ -169,24 +196,24 @@ def test_home_folders_that_are_not_there(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("[sweep]\n")
     with pytest.raises(InputError, match=r"^~nosuchuser/x: no such home folder"):
-        command.run(str(file), "~nosuchuser/x", print)
+        command.run_command(str(file), "~nosuchuser/x", print)
     tables = {"settings": {"data.store": "~nosuchuser/x"}}
     with pytest.raises(
         ConfigError, match=r"^s.toml: settings.data.store: ~nosuchuser/x: no such home folder"
     ):
-        sweeps.parse(tables, "s.toml", tmp_path)
+        sweeps.parse_sweep(tables, "s.toml", tmp_path)
 
 
 def test_a_failed_launch_says_what_its_ranks_said(tmp_path: Path) -> None:
     script = "echo noise; echo 'hpc-lstm: error: no room'; echo more noise; exit 3"
     with pytest.raises(local.LaunchError, match=r"ended with code 3: no room; its output is in ") as said:
-        local.run(["sh", "-c", script], tmp_path / "log", 60)
-    assert not said.value.refused
+        local.run_ranks(["sh", "-c", script], tmp_path / "log", 60)
+    assert not said.value.settings_refused
 
 
 def test_a_launch_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(local.LaunchError, match=r"took more than 0.2 s"):
-        local.run(["sh", "-c", "sleep 100 & wait"], tmp_path / "log", 0.2)
+        local.run_ranks(["sh", "-c", "sleep 100 & wait"], tmp_path / "log", 0.2)
 
 
 def test_the_launcher_that_is_given_is_taken() -> None:
