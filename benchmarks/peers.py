@@ -27,6 +27,7 @@ from typing import Any
 from machine import describe
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.files import write_text
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
@@ -151,9 +152,7 @@ class Measurement:
 
     def keep(self) -> None:
         """Write what is known so far, whole or not at all."""
-        temporary = self._state.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.kept))
-        temporary.rename(self._state)
+        write_text(self._state, json.dumps(self.kept))
         results = self.options.results / f"{self.name}.json"
         results.write_text(json.dumps(self.kept, indent=2) + "\n")
 

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hpc_lstm.files import write_text
+
 HERE = Path(__file__).parent
 # What pip installs for a peer; peers that are not here run where hpc_lstm does.
 TORCH = "torch==2.13.0"
@@ -174,8 +176,7 @@ class Group:
         """
         self._number += 1
         path = self.folder / "commands" / f"{self._number:04d}.json"
-        path.with_suffix(".tmp").write_text(json.dumps(command))
-        path.with_suffix(".tmp").rename(path)
+        write_text(path, json.dumps(command))
         return self._collect(timeout)
 
     def _collect(self, timeout: float) -> list[dict[str, Any]]:

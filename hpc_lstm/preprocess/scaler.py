@@ -9,7 +9,6 @@ out of the fit and a column without any value gives NaN: as scikit-learn's MinMa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError, from_os_error
+from hpc_lstm.files import atomic_file
 
 FORMAT = "hpc_lstm scaler"
 VERSION = 1
@@ -74,15 +74,13 @@ class Scaler:
         return np.array([indices[name] for name in names], np.int64)
 
     def save(self, path: str | Path) -> None:
-        """Write to a temporary name beside ``path``, then rename.
+        """Write the file whole or not at all.
 
         Raises:
             InputError: disk full or no permission.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with h5py.File(temporary, "w") as file:
+            with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
                 file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
                 file.attrs["kind"], file.attrs["feature_range"] = self.kind, self.feature_range
                 text = h5py.string_dtype()
@@ -90,12 +88,9 @@ class Scaler:
                 file.create_dataset("columns", data=self.columns, dtype=text)
                 for name in ("scale", "shift", "first", "second"):
                     file.create_dataset(name, data=getattr(self, name))
-            temporary.replace(path)
         except OSError as error:
             known = from_os_error(error)
             raise InputError(f"{path}: cannot be written: {known or error}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Scaler:

@@ -1,4 +1,4 @@
-"""Where a run was measured: versions, processors, GPUs, MPI library and network, as facts beside each number."""
+"""The machine and software that a run was measured on: versions, processors, GPUs, MPI library, network."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.world import World, library_text
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mpi4py", "h5py", "pycuda")
-# How transports are chosen where a library's own choice is overruled.
+# Environment variables that override a communication library's choice of transport.
 TRANSPORT_PREFIXES = ("UCX_", "FI_", "NCCL_", "OMPI_MCA_", "MPIR_CVAR_", "MPICH_", "I_MPI_", "PSM2_")
-# Set by launchers for their own book-keeping: different in each run, and of no meaning to a reader.
+# Set by launchers for internal purposes: different in each run, and of no use to a reader.
 BOOKKEEPING = (
     "OMPI_MCA_ess",
     "OMPI_MCA_orte",
@@ -67,22 +67,22 @@ def describe_environment(world: World, threads: int) -> dict[str, Any]:
 
 
 class OtherLoad:
-    """Watches, from its making on, how much of the ranks' CPUs programs other than these ranks take.
+    """Measures, from its construction on, the share of the ranks' CPUs that other programs take.
 
-    Other CPUs of a node, on which none of the ranks may run, do not count.
+    CPUs of a node on which none of the ranks may run do not count.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._begin = _spent(), time.process_time(), time.monotonic()
+        self._begin = _busy_seconds(), time.process_time(), time.monotonic()
 
     def share(self) -> float:
-        """The mean over ranks' nodes so far, 0 to 1; collective."""
+        """The share so far, 0 to 1, mean over the ranks' nodes; collective."""
         spent, own, at = self._begin
         took, passed = time.process_time() - own, max(time.monotonic() - at, 1e-9)
         here = (self._world.node, took, sorted(os.sched_getaffinity(0)))
         ranks = [rank for rank in self._world.allgather(here) if rank[0] == self._world.node]
-        now = _spent()
+        now = _busy_seconds()
         cpus = set().union(*(usable for _, _, usable in ranks)) & set(now) & set(spent) or set(now)
         work = sum(now[cpu] - spent.get(cpu, now[cpu]) for cpu in cpus)
         found = (work - sum(took for _, took, _ in ranks)) / (len(cpus) * passed)
@@ -90,8 +90,8 @@ class OtherLoad:
         return sum(shares) / len(shares)
 
 
-def _spent() -> dict[int, float]:
-    """Seconds of work so far of each of the node's CPUs."""
+def _busy_seconds() -> dict[int, float]:
+    """Seconds that each of the node's CPUs has been busy since boot."""
     import psutil
 
     times = psutil.cpu_times(percpu=True)
@@ -178,7 +178,7 @@ def transport(nodes: int, ranks: int) -> str:
 
 
 def processors_used(environment: dict[str, Any]) -> dict[str, Any]:
-    """What the ranks computed on and whether they shared it.
+    """The processors that the ranks computed on, and whether they shared them.
 
     ``kind`` is "cores", or "gpus" where every rank had one; ``used``, how many; ``shared``, whether there were fewer
     than the ranks could use; ``nodes``, on how many. Hardware threads of one core count as one: two ranks on them

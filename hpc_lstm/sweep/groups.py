@@ -1,4 +1,4 @@
-"""Records of a sweep in groups: by the settings that are varied, and within them by the number of ranks."""
+"""The records of a sweep, grouped by the settings that are varied, and within them by the number of ranks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 Record = dict[str, Any]
-# Share of the cores that other programs may take from the ranks before a point shows them and not the program.
+# Share of the cores that other programs may take from the ranks before a point shows them rather than this program.
 OVERSUBSCRIBED = 0.25
 
 
 @dataclass(frozen=True)
 class Group:
-    """All repeats of the points that differ in the number of ranks alone.
+    """All repeats of the points that differ only in the number of ranks.
 
     Attributes:
         axes: the settings that they share.
         by_ranks: records by number of ranks, ascending, each in order of repeat.
         fewest: the smallest number of ranks in the whole sweep, which efficiency is over.
-        marks: see ``mark``; None: told from the records. Records that were drawn anew keep those of the measured ones.
+        marks: see ``mark``; None: computed from the records. Resampled records keep the marks of the measured ones.
     """
 
     axes: dict[str, Any]
@@ -37,7 +37,7 @@ class Group:
 
     @property
     def unshared(self) -> dict[int, list[Record]]:
-        """``by_ranks`` where ranks shared no core or GPU, neither with one another nor, much, with other programs."""
+        """``by_ranks`` where ranks shared no core or GPU with each other, and next to none with other programs."""
         return {ranks: records for ranks, records in self.by_ranks.items() if not self.mark(ranks)}
 
     def mark(self, ranks: int) -> str:
@@ -50,10 +50,10 @@ class Group:
         return "!" if np.median([oversubscription(record) for record in records]) > OVERSUBSCRIBED else ""
 
     def efficiency(self, record: Record) -> float | None:
-        """Samples a second per core (or GPU), over those of the fewest ranks in the same repeat.
+        """Samples per second and core (or GPU), relative to those of the fewest ranks in the same repeat.
 
-        None where ranks shared cores, for what they lose is the machine's and not the program's, and where the
-        fewest ranks did, or were not measured in that repeat.
+        None where ranks shared cores, since that loss is the machine's and not the program's, and where the fewest
+        ranks did, or were not measured in that repeat.
         """
         unshared = self.unshared
         if record["ranks"] not in unshared:
@@ -63,7 +63,7 @@ class Group:
 
 
 def oversubscription(record: Record) -> float:
-    """Share of the cores that the ranks might use by which they and other programs together exceeded them."""
+    """By how much ranks and other programs together exceeded the cores that the ranks could use, as a share of them."""
     if record["place"]["kind"] == "gpus":
         return 0.0
     cores = sum(node["cores"] for node in record["environment"]["nodes"])
@@ -71,12 +71,12 @@ def oversubscription(record: Record) -> float:
 
 
 def per_processor(record: Record) -> float:
-    """Samples a second of each core or GPU that the run had."""
+    """Samples per second of each core or GPU that the run used."""
     return float(record["samples_per_second"] / record["place"]["used"])
 
 
 def group_records(records: Sequence[Record]) -> list[Group]:
-    """The groups, in the order in which the plan has them."""
+    """The groups of these records, in the order of the plan."""
     found: dict[str, Group] = {}
     for record in sorted(records, key=lambda r: (r["point"], r["repeat"])):
         key = json.dumps(record["axes"], sort_keys=True)
@@ -87,5 +87,5 @@ def group_records(records: Sequence[Record]) -> list[Group]:
 
 
 def median_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, least and most."""
+    """Median, minimum and maximum."""
     return float(np.median(values)), float(min(values)), float(max(values))

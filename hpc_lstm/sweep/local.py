@@ -94,7 +94,7 @@ def end_on_signals() -> Iterator[None]:
 
 def _printed_error(log_file: Path) -> str:
     """The first error that a rank printed, or else the last lines of the output."""
-    lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
     errors = (line for line in lines if line.startswith("hpc-lstm: "))
     message = next(errors, " | ".join(lines[-QUOTED_LINES:]))
     return message.removeprefix("hpc-lstm: ").removeprefix("error: ") or "no output"

@@ -1,12 +1,12 @@
-"""What a run's timing files say of its steady state: after the first steps, without start-up, validation, checkpoints.
+"""The steady state of a run, from its timing files: without warm-up, start-up, validation and checkpoints.
 
-A cycle is the stretch between two meetings of all ranks. Its ends are where a rank leaves the meeting's ``wait``
-span, which all ranks do at the same moment, to within the latency of the sum over them. ``history.jsonl`` tells the
-step of each meeting. The measured stretch is from the first meeting at or after the warm-up to the one that many
-steps later; both lie just after a ``wait``, so that it holds whole cycles: average, steps, wait.
+A cycle is the time between two synchronizations of all ranks. It ends where a rank leaves the ``wait`` span of the
+synchronization, which all ranks do at the same moment, up to the latency of the all-reduce in it. ``history.jsonl``
+has the step of each synchronization. What is measured begins with the first one at or after the warm-up and ends with
+the one ``steps`` steps later; both lie just after a ``wait``, so that it is whole cycles: average, steps, wait.
 
-Of a store that is passed over several times, epochs may end between two averages, which ends a cycle early. Such cycles
-are left out, so that all of a measurement have the same steps.
+Where training takes several epochs of a store, an epoch may end between two averages, which ends a cycle early. Such
+cycles are left out, so that all cycles of a measurement have the same number of steps.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from hpc_lstm.runs import directory, history
 from hpc_lstm.timing.spans import Timing, load_timing
 from hpc_lstm.timing.timeline import PHASES
 
-# Phases of a step; the others are no part of the steady state.
+# Phases of the steady state.
 STEADY = ("preprocess", "compute", "average", "wait", "sync")
-# What a rank does by itself, so that it differs between ranks.
+# Phases that a rank spends without the others, whose length therefore differs between ranks.
 BUSY = ("preprocess", "compute", "sync")
 
 
@@ -32,9 +32,9 @@ class Measurement:
     """The steady state of one run.
 
     Attributes:
-        interval: steps of each cycle.
+        interval: number of steps in each cycle.
         cycles: float64 [R, M, P], seconds of each rank in each phase (order of ``PHASES``) in each cycle.
-        nodes: host of each rank.
+        nodes: host name of each rank.
     """
 
     interval: int
@@ -43,31 +43,31 @@ class Measurement:
 
     @property
     def steps(self) -> int:
-        """Steps of each rank."""
+        """Number of measured steps of each rank."""
         return self.interval * self.cycles.shape[1]
 
     @property
     def seconds(self) -> float:
-        """Time of the steady state, the mean over ranks."""
+        """Seconds of the steady state, mean over ranks."""
         return float(sum(self.phase_seconds.values()))
 
     @property
     def phase_seconds(self) -> dict[str, float]:
-        """Seconds in each phase of the steady state, the mean over ranks."""
+        """Seconds in each phase of the steady state, mean over ranks."""
         return {phase: float(self.of(phase).sum(axis=1).mean()) for phase in STEADY}
 
     def of(self, *phases: str) -> np.ndarray:
-        """float64 [R, M]: seconds in the phases together."""
+        """float64 [R, M]: seconds in these phases together."""
         return self.cycles[:, :, [PHASES.index(phase) for phase in phases]].sum(axis=2)
 
     @property
     def busy(self) -> np.ndarray:
-        """float64 [R, M]: seconds that each rank spent by itself in each cycle."""
+        """float64 [R, M]: seconds of each cycle that a rank spent without the others."""
         return self.of(*BUSY)
 
     @property
     def meeting_s(self) -> float:
-        """What a meeting takes when nobody is waited for: the least wait over ranks, the mean over cycles."""
+        """Seconds of a synchronization whose ranks all arrive together: the least wait over ranks, mean over cycles."""
         return float(self.of("wait").min(axis=0).mean())
 
     @property

@@ -1,4 +1,4 @@
-"""A sweep as a list of runs: which points there are, how long each run is, and in what order they go."""
+"""The runs of a sweep: its points, the length of each run, and their order."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Point:
     """One combination of settings and number of ranks.
 
     Attributes:
-        number: place among all points of the sweep.
+        number: index among all points of the sweep.
         ranks: number of ranks.
-        axes: value of each axis by its key.
-        config: the run's settings; ``data.store`` is "" until the store is made.
-        warmup, steps: steps of each rank before the measured ones, and those; whole averaging intervals.
-        made: the store to make; None where one is given.
+        axes: value of each axis, by its key.
+        config: the run's settings; ``data.store`` is a placeholder until the store is made.
+        warmup, steps: steps of each rank that are not measured, and that are; both whole averaging intervals.
+        made: the store to make; None where ``data.store`` names one.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Point:
 
     @property
     def process(self) -> tuple[int, bool]:
-        """What runs that share a set of processes have in common: TensorFlow is set up once a process."""
+        """What the runs of one set of processes have in common: TensorFlow is configured once per process."""
         return self.ranks, self.config.train.deterministic
 
 
@@ -69,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep in the order in which they are to go."""
+    """All runs of a sweep, in their order; each launch is one set of processes."""
 
     sweep: SweepConfig
     points: list[Point]
@@ -89,7 +89,7 @@ def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
         where: source of the settings, for errors.
 
     Raises:
-        ConfigError: a value that a run does not take; one line.
+        ConfigError: a value that a run's settings do not accept; one line.
     """
     points: list[Point] = []
     for values in itertools.product(*sweep.axes.values()):
@@ -154,14 +154,14 @@ def _point(
             f"{where}: average.every: a sweep takes at most {AGREE_STEPS}, got {interval}: ranks meet that often "
             'anyway, and all stretches between meetings must be alike; choose less, "epoch" or 0'
         )
-    warmup = _whole(section.warmup, interval)
-    # Strong scaling: as many windows of all ranks together as the fewest ranks take, in full batches.
+    warmup = _round_up(section.warmup, interval)
+    # Strong scaling: all ranks together take as many windows as the fewest ranks do, in full batches.
     share = min(section.ranks) / ranks if section.scaling == "strong" and section.batch == "rank" else 1.0
-    steps = _whole(math.ceil(section.steps * share), interval)
+    steps = _round_up(math.ceil(section.steps * share), interval)
     windows = ranks * config.train.batch_size * (warmup + steps)
     if given:
-        held = stores.count_train_windows(config.data)
-        passes, epoch = windows / held, -(-held // (ranks * config.train.batch_size))
+        train_windows = stores.count_train_windows(config.data)
+        passes, epoch = windows / train_windows, -(-train_windows // (ranks * config.train.batch_size))
         if epoch < interval:
             raise ConfigError(
                 f"{where}: data.store: an epoch of {epoch} steps on {ranks} rank{'s' * (ranks > 1)}, fewer than the "
@@ -180,23 +180,23 @@ def _point(
 
 
 def averaging_interval(config: RunConfig) -> int:
-    """Steps between two meetings of all ranks."""
+    """Steps of a cycle: those between two synchronizations of all ranks."""
     every = config.average.every
     return every if isinstance(every, int) and every > 0 else AGREE_STEPS
 
 
 def averages_every_cycle(config: RunConfig) -> bool:
-    """True if the ranks average at each of their meetings, and not at the ends of epochs alone or never."""
+    """Whether the ranks average at the end of each cycle, and not only at the ends of epochs or never."""
     every = config.average.every
     return isinstance(every, int) and every > 0
 
 
-def _whole(steps: int, interval: int) -> int:
+def _round_up(steps: int, interval: int) -> int:
     return -(-steps // interval) * interval
 
 
 def _launches(points: list[Point], sweep: SweepConfig) -> list[list[Run]]:
-    """Runs in sets that share processes; the order within a repeat is random, another in each repeat."""
+    """The runs in sets that share processes; each repeat has a random order of its own."""
     per_repeat = []
     for repeat in range(sweep.sweep.repeats):
         order = np.random.default_rng([sweep.sweep.seed, repeat]).permutation(len(points))
@@ -216,10 +216,10 @@ def _by_process(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def check_slurm(sweep: SweepConfig) -> None:
-    """Refuse numbers of ranks that do not fill whole nodes, and jobs that Slurm could not take.
+    """Check that numbers of ranks fill whole nodes, and that the time limit of the jobs is valid.
 
     Raises:
-        ConfigError: as said.
+        ConfigError: they do not, or it is not.
     """
     from hpc_lstm.jobs import slurm
 
@@ -242,7 +242,11 @@ def check_slurm(sweep: SweepConfig) -> None:
 
 
 def nodes_for(ranks: int, per_node: int) -> tuple[int, int]:
-    """Nodes, and ranks on each."""
+    """Number of nodes for so many ranks, and of ranks on each.
+
+    Raises:
+        HpcLstmError: the ranks do not fill the nodes.
+    """
     if ranks <= per_node:
         return 1, ranks
     if ranks % per_node:

@@ -1,6 +1,6 @@
-"""Pictures of a sweep: speed and efficiency, the phases, the extrapolation.
+"""Figures of a sweep: speed and efficiency, phases, extrapolation.
 
-The first axis of the sweep is told by colour; all others together by panels.
+Colours stand for the values of the sweep's first axis, panels for the combinations of all other axes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PANELS = 6
 
 
 def scaling_figure(groups: Sequence[Group]) -> Figure:
-    """Samples a second (above, with the ideal line of each panel's best) and efficiency (below) over ranks."""
+    """Samples per second with a line for ideal scaling (above), and efficiency (below), over ranks."""
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 6.2)
     grid = np.atleast_2d(figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False))
@@ -54,7 +54,7 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
 
 
 def phases_figure(groups: Sequence[Group]) -> Figure:
-    """What a step's time goes into, share by phase, a bar a point: median over repeats."""
+    """The share of each phase in the steady state, one bar per point: median over repeats."""
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 4.2)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -89,7 +89,7 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
 
 
 def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]]) -> Figure:
-    """Efficiency over ranks to 1,024: the model with its interval, and what was measured."""
+    """Efficiency on up to 1,024 ranks: the model with its interval, and the measured points."""
     panels = panels_of(groups)
     by_name = {one["name"]: one for one in found}
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 3.8)
@@ -171,7 +171,7 @@ def _efficiency_line(axes: Axes, group: Group, number: int, line: str = "-") -> 
 
 
 def _ideal(axes: Axes, members: Sequence[Group]) -> None:
-    """From the fastest run on the fewest ranks, as many times as fast on as many times the ranks."""
+    """Ideal scaling from the fastest run on the fewest ranks: N times the ranks, N times as fast."""
     starts = [
         (
             min(g.unshared),

@@ -1,4 +1,4 @@
-"""The market stores of a sweep: made so that one pass over one is just the steps of a run, or given."""
+"""The market stores that a sweep trains on: synthetic ones, each as long as its run, or one that is given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from hpc_lstm.config import DataConfig
 
-# Of the windows of a made store; the rest validates and tests, which a sweep does not time but must pay for.
+# Share of train windows in a made store. Validation and test are not measured, but take time: they are kept small.
 TRAIN_SHARE = 0.96
 SPLIT = [TRAIN_SHARE, 0.02, 0.02]
 SEED = 0
@@ -17,18 +17,18 @@ SEED = 0
 
 @dataclass(frozen=True)
 class SyntheticStore:
-    """A made market store: ``symbols`` of ``days`` rows each."""
+    """A market store that the sweep makes: ``symbols`` symbols of ``days`` rows each."""
 
     symbols: int
     days: int
 
     @property
     def name(self) -> str:
-        """Its file's name."""
+        """Name of its file."""
         return f"synth-{self.symbols}x{self.days}.h5"
 
     def make(self, folder: Path) -> Path:
-        """Its file in ``folder``, written if it is not there."""
+        """Path of its file in ``folder``, which is written if it does not exist."""
         from hpc_lstm.market.synthetic import synthesize
 
         path = folder / self.name
@@ -39,18 +39,18 @@ class SyntheticStore:
 
 
 def min_days(data: DataConfig) -> int:
-    """Rows with which a symbol has a train window, split as ``SPLIT``."""
+    """The least rows with which a symbol has a train window, split by ``SPLIT``."""
     return data.window + data.horizon - 1 + int(np.ceil(1 / TRAIN_SHARE))
 
 
 def smallest_store(windows: int, data: DataConfig, most_days: int) -> SyntheticStore:
-    """The smallest universe with at least ``windows`` train windows, split as ``SPLIT``.
+    """The smallest store with at least ``windows`` train windows, split by ``SPLIT``.
 
     Args:
         windows: of all ranks together.
         most_days: rows of a symbol at most; more symbols are made instead.
     """
-    lost = data.window + data.horizon - 1  # rows at a symbol's beginning and end that bring no window
+    lost = data.window + data.horizon - 1  # rows of a symbol that are the target of no window
     most = max(1, int((most_days - lost) * TRAIN_SHARE))
     symbols = -(-windows // most)
     train = -(-windows // symbols)
@@ -59,10 +59,10 @@ def smallest_store(windows: int, data: DataConfig, most_days: int) -> SyntheticS
 
 
 def count_train_windows(data: DataConfig) -> int:
-    """Train windows, of all ranks together, in a given store.
+    """Number of train windows in a given store, of all ranks together.
 
     Raises:
-        StoreError, InputError: it cannot be read, a symbol is not there or all are too short.
+        StoreError, InputError: it cannot be read, a symbol is missing, or all symbols are too short.
     """
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess.slices import WindowIndex

@@ -1,4 +1,4 @@
-"""A sweep's records as one tidy table, a row a run: CSV and HDF5."""
+"""A sweep's records as a tidy table, one row per run: CSV and HDF5."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FORMAT, VERSION = "hpc_lstm sweep", 1
 
 
 def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """One row a run; the same columns in each, an efficiency that cannot be told is None.
+    """One row per run, all with the same columns; an efficiency that is not known is None.
 
-    ``seconds`` and the phases are of the steady state, means over ranks. ``processors`` are cores, or GPUs where each
-    rank had one (``processor_kind``); ``shared`` says that ranks shared them.
+    ``seconds`` and the phases are those of the steady state, means over ranks. ``processors`` are cores, or GPUs
+    where each rank had one (``processor_kind``); ``shared`` says that ranks shared them.
     """
     table = []
     for group in groups:
@@ -31,7 +31,7 @@ def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def write_csv(table: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write the table with a header line; what is not known is left empty.
+    """Write the table with a header line; unknown values are empty.
 
     Raises:
         InputError: it cannot be written.
@@ -43,10 +43,10 @@ def write_csv(table: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def write_hdf5(table: Sequence[dict[str, Any]], records: Sequence[Record], path: Path) -> None:
-    """Write the table as a dataset [runs] a column under ``/runs``, and the environments under ``/environments``.
+    """Write each column as a dataset [runs] under ``/runs``, and the environments under ``/environments``.
 
-    Numbers are int64 or float64 (NaN where unknown), yes and no are bool, the rest is text. ``/runs/environment`` is
-    the number of the run's entry in ``/environments``, JSON texts.
+    Numbers are int64 or float64 (NaN where unknown), booleans are bool, all else is text. ``/runs/environment`` is
+    the index of the run's entry in ``/environments``, JSON texts.
 
     Raises:
         InputError: it cannot be written.
@@ -65,7 +65,7 @@ def write_hdf5(table: Sequence[dict[str, Any]], records: Sequence[Record], path:
 
 
 def deduplicate(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
-    """The different ones among values that JSON can write, and the place of each value among them."""
+    """The distinct ones of JSON values, and the index of each value among them."""
     found: dict[str, int] = {}
     places = [found.setdefault(json.dumps(value, sort_keys=True), len(found)) for value in values]
     return [json.loads(text) for text in found], places

@@ -1,4 +1,4 @@
-"""What a sum over all ranks costs: in a formula, and message by message.
+"""The cost of an all-reduce (sum): as a formula, and message by message.
 
 With a latency alpha for each message and a time per byte 1 / beta, n bytes over N ranks take
 (Thakur, Rabenseifner and Gropp 2005, Optimization of Collective Communication Operations in MPICH, IJHPCA 19(1)):
@@ -8,10 +8,10 @@ With a latency alpha for each message and a time per byte 1 / beta, n bytes over
     ring                   2 (N - 1) * alpha + 2 (N - 1) / N * n / beta
 
 Adding the numbers up is counted in 1 / beta. Where N is no power of two, the first two fold the ranks beyond it onto
-others first and hand them the result at the end: two messages more of all n bytes.
+others first and send them the result at the end: two messages more of all n bytes.
 
-``arrivals`` functions take the moment at which each rank comes and give that at which it has the sum: a rank sends its
-next message when it has the one before. They agree with the formulas where all come at once.
+``arrivals`` takes the time at which each rank enters and returns that at which it has the sum: a rank sends its next
+message when it has received the one before. It agrees with the formulas where all ranks enter together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALGORITHMS: tuple[Algorithm, ...] = ("recursive-doubling", "rabenseifner", "ring
 
 
 def terms(algorithm: Algorithm, ranks: int) -> tuple[float, float]:
-    """How often the latency, and how often the bytes, are paid: cost = first * alpha + second * n / beta."""
+    """Coefficients of the cost: seconds = first * alpha + second * n / beta."""
     if ranks == 1:
         return 0.0, 0.0
     if algorithm == "ring":
@@ -39,10 +39,10 @@ def terms(algorithm: Algorithm, ranks: int) -> tuple[float, float]:
 
 
 def arrivals(algorithm: Algorithm, at: np.ndarray, alpha: float, bytes_s: float) -> np.ndarray:
-    """When each rank has the sum.
+    """Seconds at which each rank has the sum, float64 [N].
 
     Args:
-        at: float64 [N], when each rank comes.
+        at: float64 [N], seconds at which each rank enters.
         alpha: seconds of latency of a message.
         bytes_s: seconds for all n bytes of the vector.
     """
@@ -54,7 +54,7 @@ def arrivals(algorithm: Algorithm, at: np.ndarray, alpha: float, bytes_s: float)
     core = 1 << (ranks.bit_length() - 1)
     extra = ranks - core
     now = at.copy()
-    # Ranks core.. hand their vector to 0..extra-1 and wait.
+    # Ranks from ``core`` on send their vector to ranks 0 to extra - 1, and wait for the result.
     now[:extra] = np.maximum(now[:extra], now[core:]) + (alpha + bytes_s) * (extra > 0)
     now[:core] = _doubling(now[:core], _stage_seconds(algorithm, core, alpha, bytes_s))
     now[core:] = now[:extra] + alpha + bytes_s
@@ -70,7 +70,7 @@ def _stage_seconds(algorithm: Algorithm, core: int, alpha: float, bytes_s: float
 
 
 def _doubling(at: np.ndarray, seconds: list[float]) -> np.ndarray:
-    """In stage s rank r and rank r xor 2^s swap messages: the later of the two decides."""
+    """In stage s, ranks r and r xor 2^s exchange messages: both continue when the later one has arrived."""
     numbers, stages = np.arange(len(at)), len(at).bit_length() - 1
     for number, takes in enumerate(seconds):
         partner = numbers ^ (1 << (number if number < stages else 2 * stages - 1 - number))

@@ -6,17 +6,17 @@ A cycle of k steps on N ranks takes
 
     busy        what a rank computes in k steps, the mean over ranks on a full machine
     excess(N)   by how much the slowest of N is expected to exceed it (``jitter``)
-    a L(N)      the meeting: a sum over a few bytes by recursive doubling, L(N) messages of latency a
+    a L(N)      the barrier: an all-reduce of a few bytes by recursive doubling, L(N) messages of latency a
     c, b, n     the average of n bytes: L'(N) messages of latency c, V'(N) n bytes at b seconds each (``collectives``)
 
 Where it was measured: busy and the jitter at the largest number of ranks that had cores (or GPUs) to themselves; a
-from the least wait of all ranks in each meeting, which is that of the last to come; c and b from the time of the
+from the least wait of all ranks at each barrier, which is that of the last to arrive; c and b from the time of the
 averages, by non-negative least squares of errors relative to each point's mean. Ranks that shared cores are left out
 of all of it. The persistent part of the jitter is taken to be the same share of ``busy`` in all settings.
 
 With two ranks alone, N's powers cannot be told apart: all that does not grow with n counts as latency, and all that
 does as bytes on the way, so that costs at many ranks are rather over- than underestimated. With one size n as well, the
-latency of a message is taken to be that of the meeting's.
+latency of a message is taken to be that of the barrier's.
 
 Intervals are by bootstrap over the repeats of each point (Efron 1979), on the logarithm, widened for the small number
 of repeats R by sqrt(R / (R - 1)) t(f) / z with f degrees of freedom (Hesterberg 2015, The American Statistician 69(4)).
@@ -47,7 +47,7 @@ class Setting:
     Attributes:
         group: the points.
         jitter: of a rank's time over a cycle.
-        averaged_bytes: bytes of an average; 0 where the ranks average more rarely than they meet.
+        averaged_bytes: bytes of an average; 0 where the ranks do not average at the end of each cycle.
         samples: windows of a rank in a cycle.
         one_rank_s: seconds of a cycle of one rank, measured; None where one rank was not.
     """
@@ -230,7 +230,7 @@ def _network(records: Sequence[Record], algorithm: Algorithm) -> Network:
 def _average_cost(
     records: Sequence[Record], algorithm: Algorithm, barrier_alpha_s: float
 ) -> tuple[float, float]:
-    """Latency, and seconds per byte; of one size on one number of ranks, the latency is the meeting's."""
+    """Latency, and seconds per byte; of one size on one number of ranks, the latency is the barrier's."""
     from scipy.optimize import nnls
 
     took = np.array([record["average_s"] for record in records])

@@ -1,9 +1,9 @@
-"""Ranks that compute, meet and average, simulated message by message.
+"""Ranks that compute, synchronize and average, simulated message by message.
 
-Each rank has a clock. In a cycle it computes for a time drawn at random, joins the meeting of all ranks, a sum over a
-few bytes by recursive doubling, and then the sum over the weights. Every message waits for its sender and its receiver,
-so a straggler holds up whom it would hold up in the run; clocks are never set back to a common zero. Nothing here knows
-of expected maxima: it is what the closed formulas of ``jitter`` and ``fit`` are checked against.
+Each rank has a clock. In a cycle it computes for a random time, enters the barrier of all ranks, an all-reduce of a few
+bytes by recursive doubling, and then the all-reduce of the weights. Every message waits for its sender and its
+receiver, so that a straggler delays the same ranks as in a run; the clocks are never reset to a common zero. No formula
+for expected maxima is used here: the simulation is what those of ``jitter`` and ``fit`` are checked against.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Network:
     """What messages cost.
 
     Attributes:
-        barrier_alpha_s: latency of a message of the meeting.
-        alpha_s: latency of a message of an average, what Python does around it included.
+        barrier_alpha_s: latency of a message of the barrier.
+        alpha_s: latency of a message of an average, including Python's overhead around it.
         byte_s: seconds per byte of an average, 1 / beta.
         algorithm: of the average.
     """
@@ -34,11 +34,11 @@ class Network:
     algorithm: Algorithm = "rabenseifner"
 
     def cycle_s(self, ranks: int, averaged_bytes: int) -> float:
-        """Seconds of a meeting and an average (none of 0 bytes) where all ranks come at once."""
-        meeting, _ = collectives.terms("recursive-doubling", ranks)
+        """Seconds of a barrier and an average (none of 0 bytes) where all ranks arrive together."""
+        barrier, _ = collectives.terms("recursive-doubling", ranks)
         latencies, volume = collectives.terms(self.algorithm, ranks)
         average = latencies * self.alpha_s + volume * averaged_bytes * self.byte_s if averaged_bytes else 0.0
-        return meeting * self.barrier_alpha_s + average
+        return barrier * self.barrier_alpha_s + average
 
 
 class Compute(Protocol):
@@ -50,7 +50,7 @@ class Compute(Protocol):
 
 @dataclass(frozen=True)
 class MeasuredCompute:
-    """Times as they were measured: a rank's mean, plus deviations from it by their quantiles.
+    """Times drawn from measured ones: a rank's mean, plus deviations from it, given by their quantiles.
 
     Attributes:
         means: float64, means of ranks over a cycle, in seconds; each simulated rank takes one at random, or its own
@@ -70,11 +70,11 @@ class MeasuredCompute:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the simulated ranks did, mean over ranks and cycles, in seconds.
+    """Times of the simulated ranks, means over ranks and cycles, in seconds.
 
     Attributes:
         cycle_s: from one cycle's end to the next.
-        busy_s, wait_s, average_s: computing; in the meeting; in the average.
+        busy_s, wait_s, average_s: computing; in the barrier; in the average.
     """
 
     cycle_s: float
@@ -91,18 +91,18 @@ def simulate(
     cycles: int,
     generator: np.random.Generator,
 ) -> Outcome:
-    """Run ``cycles`` cycles on ``ranks`` ranks that begin together."""
+    """Simulate ``cycles`` cycles of ``ranks`` ranks that start together."""
     busy = compute.draw(generator, ranks, cycles)
     now = np.zeros(ranks)
     wait = average = 0.0
     for cycle in range(cycles):
-        come = now + busy[:, cycle]
-        met = collectives.arrivals("recursive-doubling", come, network.barrier_alpha_s, 0.0)
-        now = met
+        arrived = now + busy[:, cycle]
+        released = collectives.arrivals("recursive-doubling", arrived, network.barrier_alpha_s, 0.0)
+        now = released
         if averaged_bytes:
             now = collectives.arrivals(
-                network.algorithm, met, network.alpha_s, averaged_bytes * network.byte_s
+                network.algorithm, released, network.alpha_s, averaged_bytes * network.byte_s
             )
-        wait += float((met - come).mean())
-        average += float((now - met).mean())
+        wait += float((released - arrived).mean())
+        average += float((now - released).mean())
     return Outcome(float(now.mean()) / cycles, float(busy.mean()), wait / cycles, average / cycles)
