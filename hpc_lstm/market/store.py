@@ -1,12 +1,12 @@
-"""The market store: one HDF5 file of many symbols' prices, made for reading a contiguous slice of rows.
+"""The market store: one HDF5 file with the prices of many symbols, laid out for reading contiguous slices of rows.
 
     /symbols [S] utf-8          /offsets [S+1] int64: rows offsets[s]..offsets[s+1] are symbol s's, by date
     /dates [R] int64            days since 1970-01-01 ("D"), or nanoseconds ("ns"): attribute date_unit
     /values [R, C] float64      one column per name in the attribute columns
-    attributes                  format, version, columns, source, created, date_unit, and what the maker adds
+    attributes                  format, version, columns, source, created, date_unit, and what the writer adds
 
-``/values`` and ``/dates`` are contiguous on disk, so a slice is one read of just its bytes. A store is written to
-a temporary name in its folder and renamed when it is whole.
+``/values`` and ``/dates`` are contiguous on disk, so that a slice is one read of just its bytes. A store is written
+under a temporary name in its folder and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import difflib
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import StoreError
-from hpc_lstm.files import atomic_file, expanded
+from hpc_lstm.files import expanded, whole_file
 
 FORMAT = "hpc_lstm market store"
 VERSION = 1
@@ -39,12 +39,12 @@ class MarketStore:
     Attributes:
         path: of the file.
         symbols: S names. offsets: int64 [S+1]. columns: C names.
-        attributes: everything else that the file says of itself.
+        attributes: all other attributes of the file.
         date_unit: "D" or "ns".
         bytes_read: bytes of ``/values`` read so far.
 
     Raises:
-        StoreError: the file is missing, no market store, of a newer version, or damaged.
+        StoreError: the file is missing, not a market store, of another version, or damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -94,7 +94,7 @@ class MarketStore:
             and self.date_unit in DATE_UNITS
         )
         if not sound:
-            raise ValueError("its parts do not fit together")
+            raise ValueError("its parts do not match")
 
     def __enter__(self) -> MarketStore:
         return self
@@ -125,17 +125,17 @@ class MarketStore:
         """The number of a column.
 
         Raises:
-            StoreError: there is none of this name; the nearest is given.
+            StoreError: there is none of this name; the message has the nearest one.
         """
-        return _find(name, self.columns, "column", self.path)
+        return _index_of_name(name, self.columns, "column", self.path)
 
     def symbol(self, name: str) -> int:
         """The number of a symbol.
 
         Raises:
-            StoreError: there is none of this name; the nearest is given.
+            StoreError: there is none of this name; the message has the nearest one.
         """
-        return _find(name, self.symbols, "symbol", self.path)
+        return _index_of_name(name, self.symbols, "symbol", self.path)
 
     def _read(self, dataset: h5py.Dataset, target: np.ndarray, start: int, stop: int) -> None:
         try:
@@ -145,17 +145,17 @@ class MarketStore:
 
 
 class StoreWriter:
-    """Writes a market store, symbol by symbol, whole or not at all; a context manager.
+    """Write a market store symbol by symbol, completely or not at all; a context manager.
 
-    Values go to a scratch file first, so that the memory it needs is one symbol's and the rows need not be
-    known before.
+    Values go to a scratch file first, so that only one symbol is held in memory and the number of rows need not be
+    known in advance.
 
     Args:
-        path: the store; an older one is replaced when the new one is whole.
+        path: the store; an existing one is replaced when the new one is complete.
         columns: names of the values' columns.
-        source: where the prices come from, for people.
+        source: where the prices come from, for people to read.
         date_unit: "D" (days since 1970-01-01) or "ns".
-        attributes: more to say of the store; texts and numbers.
+        attributes: further attributes of the store; texts and numbers.
 
     Raises:
         StoreError: the folder is missing or cannot be written, or the disk is full.
@@ -175,7 +175,7 @@ class StoreWriter:
         self.attributes = dict(attributes or {})
         self._symbols: dict[str, int] = {}  # name to rows
         self._scratch = ExitStack()
-        with self._disk():
+        with write_errors(self.path):
             self._values = self._scratch.enter_context(self._scratch_file())
             self._dates = self._scratch.enter_context(self._scratch_file())
 
@@ -197,14 +197,14 @@ class StoreWriter:
         dates = np.ascontiguousarray(dates, np.int64)
         values = np.ascontiguousarray(values, np.float64)
         if symbol in self._symbols:
-            raise StoreError(f"{self.path}: symbol {symbol!r} comes twice")
+            raise StoreError(f"{self.path}: symbol {symbol!r} is there already")
         if values.shape != (len(dates), len(self.columns)):
             raise ValueError(
-                f"{symbol}: {len(dates)} dates and values {values.shape} do not fit {self.columns}"
+                f"{symbol}: {len(dates)} dates and values {values.shape} do not match {self.columns}"
             )
         if (np.diff(dates) <= 0).any():
-            raise ValueError(f"{symbol}: dates must ascend, each once")
-        with self._disk():
+            raise ValueError(f"{symbol}: dates must be strictly ascending")
+        with write_errors(self.path):
             self._dates.write(dates.data)
             self._values.write(values.data)
         self._symbols[symbol] = len(dates)
@@ -214,16 +214,15 @@ class StoreWriter:
     ) -> None:
         try:
             if kind is None:
-                with self._disk():
-                    self._finish()
+                self._write_file()
         finally:
-            with suppress(OSError):  # what is left in buffers of a full disk
+            with suppress(OSError):  # from flushing buffers to a full disk
                 self._scratch.close()
 
-    def _finish(self) -> None:
+    def _write_file(self) -> None:
         offsets = np.concatenate([[0], np.cumsum(list(self._symbols.values()), dtype=np.int64)])
         rows = int(offsets[-1])
-        with atomic_file(self.path) as temporary:
+        with whole_file(self.path) as temporary, write_errors(self.path):
             with h5py.File(temporary, "w") as file:
                 file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
                 file.attrs["columns"] = self.columns
@@ -233,16 +232,14 @@ class StoreWriter:
                     file.attrs[key] = value
                 file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
                 file.create_dataset("offsets", data=offsets.astype(np.int64))
-                _copy(self._dates, file.create_dataset("dates", (rows,), np.int64))
-                _copy(self._values, file.create_dataset("values", (rows, len(self.columns)), np.float64))
-            with temporary.open("rb") as written:
+                _copy_scratch(self._dates, file.create_dataset("dates", (rows,), np.int64))
+                values = file.create_dataset("values", (rows, len(self.columns)), np.float64)
+                _copy_scratch(self._values, values)
+            with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
 
     def _scratch_file(self) -> Any:
         return tempfile.TemporaryFile(dir=self.path.parent)
-
-    def _disk(self) -> Disk:
-        return Disk(self.path)
 
 
 def output_path(path: str | Path) -> Path:
@@ -259,29 +256,24 @@ def output_path(path: str | Path) -> Path:
     return output
 
 
-class Disk:
-    """Turns an operating system's error into the user's, while a store is written; a context manager."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, (OSError, RuntimeError)):
-            return
-        # HDF5 says the number in its text only, and in a RuntimeError where closing the file fails.
-        told = re.search(r"errno = (\d+)", str(error))
-        if told or isinstance(error, OSError):
-            number = int(told[1]) if told else getattr(error, "errno", None)
-            reason = os.strerror(number) if number else _short(error)
-            raise StoreError(
-                f"{self._path}: cannot be written: {reason}; make room or choose another file"
-            ) from None
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system or HDF5 during the block into a ``StoreError`` about ``path``."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # HDF5 has the number in its text only, and raises a RuntimeError if closing the file fails.
+        found = re.search(r"errno = (\d+)", str(error))
+        if not found and isinstance(error, RuntimeError):
+            raise
+        number = int(found[1]) if found else getattr(error, "errno", None)
+        reason = os.strerror(number) if number else _short(error)
+        raise StoreError(
+            f"{path}: cannot be written: {reason}; free some space or choose another file"
+        ) from None
 
 
-def _copy(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 << 26) -> None:
+def _copy_scratch(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 << 26) -> None:
     scratch.seek(0)
     row_bytes = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64))
     rows = max(1, bytes_at_once // row_bytes)
@@ -292,7 +284,7 @@ def _copy(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 << 26) -> 
         dataset.write_direct(block, dest_sel=np.s_[start:stop])
 
 
-def _find(name: str, known: list[str], kind: str, path: Path) -> int:
+def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     if name in known:
         return known.index(name)
     close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.upper(), known, 1)

@@ -1,18 +1,19 @@
-"""A universe of prices with known structure, so that it is known how well they can be forecast at best.
+"""Synthetic prices with a known structure, and therefore a known best possible forecast.
 
-The log price of a symbol is a sum of daily returns, and is seen with noise:
+The log price of a symbol is the sum of its daily returns, observed with noise:
 
-    return[t] = season(date[t]) + a[t]          season: a weekday's share and a yearly wave, the same for all symbols
+    return[t] = season(date[t]) + a[t]          season: a weekday effect and a yearly wave, the same for all symbols
     a[t] = ar1 * a[t-1] + innovation[t]         innovation ~ N(0, innovation_std^2)
     log close[t] = sum of returns + noise[t]    noise ~ N(0, noise_std^2)
 
-The best one-day forecast of the log close from all closes before is the Kalman filter's. Its error has the steady
-variance S that solves the filter's Riccati equation; ``best_rmse_log`` is its root. For a price that is log-normal
-around its forecast with variance S the best forecast errs by E[close^2] * (1 - exp(-S)) in the mean square, so
+The best one-day forecast of the log close from all earlier closes is the Kalman filter's. Its error has the stationary
+variance S that solves the filter's Riccati equation; ``best_rmse_log`` is its square root. For a price that is
+log-normal around its forecast with variance S, the best forecast has a mean squared error of
+E[close^2] * (1 - exp(-S)), so
 ``best_rmse_price`` is sqrt(mean(close^2) * (1 - exp(-S))) over all closes of the store.
 (Durbin and Koopman 2012, Time Series Analysis by State Space Methods, chapter 4.)
 
-The numbers of a symbol depend on the seed, its number and the days alone, not on how many others there are.
+A symbol's prices depend only on the seed, its number and the days, not on how many other symbols there are.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NOISE_STD = 0.002
 WEEKDAY_STD = 0.002
 YEARLY_AMPLITUDE = 0.002
 COLUMNS = ("open", "high", "low", "close", "volume")
-# Symbols made at once; each chunk has a generator of its own.
+# Symbols generated at a time; each chunk has its own random generator.
 CHUNK = 256
 FIRST_DAY = np.datetime64("2000-01-03")
 
@@ -42,7 +43,7 @@ def synthesize(path: str | Path, *, symbols: int, days: int, seed: int) -> str:
     Memory is bounded by a chunk of symbols, whatever their number.
 
     Returns:
-        One sentence on what was written and how well it can be forecast.
+        One sentence on what was written and the best possible forecast.
 
     Raises:
         StoreError: the store cannot be written.
@@ -79,7 +80,7 @@ def weekdays(days: int) -> np.ndarray:
 
 
 def season(dates: np.ndarray) -> np.ndarray:
-    """The part of each day's log return that its date tells, float64 like ``dates``."""
+    """The part of each day's log return that depends on its date alone, float64 like ``dates``."""
     shares = np.array([1.0, -0.5, 0.25, -1.25, 0.5, 0.0, 0.0])  # Monday to Sunday; they sum to 0 over a week
     weekday = (dates + 3) % 7  # 1970-01-01 was a Thursday
     yearly = np.sin(2 * np.pi * dates / 365.25)
@@ -87,9 +88,9 @@ def season(dates: np.ndarray) -> np.ndarray:
 
 
 def forecast_variance() -> float:
-    """The steady variance of the best one-day forecast's error in the log close.
+    """The stationary variance of the best one-day forecast's error in the log close.
 
-    State (log price, a), observed log price plus noise: the Riccati recursion is run until it stands still.
+    State (log price, a), observation log price plus noise; the Riccati recursion is iterated until it converges.
     """
     move = np.array([[1.0, AR1], [0.0, AR1]])
     drive = np.full((2, 2), INNOVATION_STD**2)  # an innovation moves price and return alike
@@ -114,7 +115,7 @@ def _chunks(symbols: int, dates: np.ndarray, seed: int) -> Iterator[tuple[int, n
 def _values(generator: np.random.Generator, seasonal: np.ndarray) -> np.ndarray:
     days = len(seasonal)
     returns = generator.normal(0, INNOVATION_STD, (days, CHUNK))
-    returns[0] /= np.sqrt(1 - AR1**2)  # the recursion begins in its steady state
+    returns[0] /= np.sqrt(1 - AR1**2)  # the recursion begins in its stationary state
     for day in range(1, days):
         returns[day] += AR1 * returns[day - 1]
     returns += seasonal[:, None]

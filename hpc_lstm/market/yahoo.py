@@ -1,7 +1,7 @@
 """Daily prices from Yahoo Finance through yfinance, into a market store.
 
-Each symbol is kept, once fetched, in a folder beside the output (``.market.h5.parts/``) until the store is whole, so
-that a call that was interrupted, or met an unknown symbol, goes on where it stopped.
+Each fetched symbol is kept in a folder beside the output (``.market.h5.parts/``) until the store is complete, so that a
+call that was interrupted, or failed for an unknown symbol, resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.market.store import MarketStore, StoreWriter, output_path
 
-# Columns of the store and what yfinance calls them.
+# Columns of the store, and their names in yfinance.
 COLUMNS = {
     "open": "Open",
     "high": "High",
@@ -30,18 +30,18 @@ COLUMNS = {
     "volume": "Volume",
     "adj_close": "Adj Close",
 }
-# What yfinance raises for a symbol that Yahoo does not know, or has no prices of.
+# What yfinance raises for a symbol that Yahoo does not know or has no prices for.
 _UNKNOWN = ("YFTzMissingError", "YFPricesMissingError", "YFTickerMissingError")
 SOURCE = "Yahoo Finance through yfinance"
 
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """What a call of ``fetch`` did.
+    """What a call of ``fetch_prices`` did.
 
     Attributes:
-        rows: of each symbol in the store.
-        dropped: rows without a usable close, of each symbol.
+        rows: number in the store, by symbol.
+        dropped: number of rows that were incomplete or had a price that is not positive, by symbol.
         resumed: symbols that an earlier call had fetched.
     """
 
@@ -55,20 +55,20 @@ class FetchSummary:
         width = max(len("symbol"), *(len(name) for name in self.rows))
         lines = [f"{'symbol':<{width}}{'rows':>8}{'dropped':>9}"]
         for name, rows in self.rows.items():
-            note = "  fetched before" if name in self.resumed else ""
+            note = "  fetched earlier" if name in self.resumed else ""
             lines.append(f"{name:<{width}}{rows:>8,}{self.dropped[name]:>9,}{note}")
         return "\n".join([*lines, f"wrote {self.path}"])
 
 
-def fetch(symbols: list[str], start: str, end: str | None, path: str | Path) -> FetchSummary:
-    """Fetch daily prices, unadjusted with ``adj_close`` beside them, and write a market store.
+def fetch_prices(symbols: list[str], start: str, end: str | None, path: str | Path) -> FetchSummary:
+    """Fetch daily prices, unadjusted and with an ``adj_close`` column, and write a market store.
 
     Args:
         symbols: as Yahoo names them.
         start, end: first day, and the day after the last one (None: today), as YYYY-MM-DD.
 
     Raises:
-        InputError: dates are wrong, yfinance is missing, Yahoo cannot be reached or does not know a symbol.
+        InputError: a date is wrong, yfinance is missing, or Yahoo cannot be reached or does not know a symbol.
         StoreError: the store cannot be written.
     """
     first, last = _days(start, end)
@@ -80,11 +80,11 @@ def fetch(symbols: list[str], start: str, end: str | None, path: str | Path) -> 
         try:
             parts.mkdir(exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{parts}: cannot be made: {error.strerror}; choose another output") from None
+            raise StoreError(f"{parts}: cannot be created: {error.strerror}; choose another output") from None
         try:
             for name in names:
                 part = parts / f"{quote(name, safe='')}.h5"
-                if _holds(part, first, last):
+                if _is_fetched(part, first, last):
                     resumed.append(name)
                 elif not _fetch_one(yahoo, name, first, last, part):
                     unknown.append(name)
@@ -93,7 +93,7 @@ def fetch(symbols: list[str], start: str, end: str | None, path: str | Path) -> 
                 parts.rmdir()
     if unknown:
         raise InputError(
-            f"Yahoo has no prices of {', '.join(unknown)} from {first} to {last}; leave them out or correct them; "
+            f"Yahoo has no prices for {', '.join(unknown)} from {first} to {last}; leave them out or correct them; "
             "the other symbols are kept and will not be fetched again"
         )
     summary = FetchSummary(output, {}, {}, resumed)
@@ -123,9 +123,9 @@ def _days(start: str, end: str | None) -> tuple[date, date]:
 
 @contextmanager
 def _yfinance() -> Iterator[Any]:
-    """The module, made to raise what goes wrong, which we say in one line, instead of printing it.
+    """The module yfinance, configured to raise errors instead of logging them.
 
-    By default it answers a network that is down with an empty table, as if the symbol were unknown.
+    By default it returns an empty table if the network is down, as if the symbol were unknown.
     """
     try:
         import yfinance
@@ -144,8 +144,8 @@ def _yfinance() -> Iterator[Any]:
         debug.hide_exceptions = hidden
 
 
-def _holds(part: Path, first: date, last: date) -> bool:
-    """True if an earlier call has fetched this symbol for the same days."""
+def _is_fetched(part: Path, first: date, last: date) -> bool:
+    """Whether an earlier call has fetched this symbol for the same days."""
     if not part.exists():
         return False
     try:
@@ -156,7 +156,7 @@ def _holds(part: Path, first: date, last: date) -> bool:
 
 
 def _fetch_one(yahoo: Any, name: str, first: date, last: date, part: Path) -> bool:
-    """Fetch a symbol into its part; False if Yahoo has no prices of it."""
+    """Fetch a symbol into its part; False if Yahoo has no prices for it."""
     try:
         frame = yahoo.Ticker(name).history(
             start=str(first), end=str(last), interval="1d", auto_adjust=False, actions=False
@@ -164,14 +164,15 @@ def _fetch_one(yahoo: Any, name: str, first: date, last: date, part: Path) -> bo
     except OSError as error:
         raise InputError(
             f"{name}: Yahoo cannot be reached ({type(error).__name__}); check the network and repeat the command: "
-            "what was fetched is kept"
+            "symbols fetched so far are kept"
         ) from None
     except Exception as error:
         if type(error).__name__ in _UNKNOWN:
             return False
         if type(error).__name__ == "YFRateLimitError":
             raise InputError(
-                f"{name}: Yahoo refuses more requests for now; repeat the command later: what was fetched is kept"
+                f"{name}: Yahoo refuses further requests for now; repeat the command later: "
+                "symbols fetched so far are kept"
             ) from None
         raise
     if frame is None or not len(frame):
@@ -179,12 +180,12 @@ def _fetch_one(yahoo: Any, name: str, first: date, last: date, part: Path) -> bo
     missing = [theirs for theirs in COLUMNS.values() if theirs not in frame.columns]
     if missing:
         raise InputError(
-            f"{name}: yfinance gives no column {missing[0]!r}; update it: pip install -U yfinance"
+            f"{name}: yfinance returns no column {missing[0]!r}; update it: pip install -U yfinance"
         )
-    # The index holds midnights of the exchange's zone; the local calendar day is meant.
+    # The index has midnights in the exchange's time zone, which stand for local calendar days.
     days = frame.index.tz_localize(None).to_numpy("datetime64[D]").astype(np.int64)
     values = frame[list(COLUMNS.values())].to_numpy(np.float64)
-    days, order = np.unique(days[::-1], return_index=True)  # of a day given twice, the last row
+    days, order = np.unique(days[::-1], return_index=True)  # the last row of each day
     values = values[::-1][order]
     prices = values[:, [c != "volume" for c in COLUMNS]]
     usable = np.isfinite(values).all(axis=1) & (prices > 0).all(axis=1)

@@ -164,8 +164,11 @@ def storage_at(url: str, endpoint_url: str) -> StorageConfig:
         ConfigError: the address is none.
     """
     from hpc_lstm import config as configuration
+    from hpc_lstm.storage.stores import check_storage_config
 
     if not url:
-        raise InputError('URL: must be "s3://bucket/prefix" or "file:///folder"')
+        raise InputError("URL: must not be empty; give what storage.url is in the run")
     tables = {"data": {"store": "unused"}, "storage": {"url": url, "endpoint_url": endpoint_url}}
-    return configuration.parse(tables, "URL").storage
+    storage = configuration.parse(tables, "URL").storage
+    check_storage_config(storage, "URL")
+    return storage

@@ -10,13 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpc_lstm.config import StorageConfig
-from hpc_lstm.errors import StorageError
+from hpc_lstm.errors import ConfigError, StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
 
 # Files being written; never listed, whatever becomes of their writer.
 _TEMPORARY = ".writing-"
 # Not there, or not any more: on NFS, a file that another machine deletes leaves a stale handle.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
+
+
+def check_config(config: StorageConfig) -> None:
+    """See ``stores.StoreModule``; an empty URL is the run directory."""
+    if config.url and not config.url.removeprefix("file://").startswith("/"):
+        raise ConfigError('storage.url: a folder must be absolute; write "file:///folder"')
+    for name in ("endpoint_url", "sse", "sse_kms_key"):
+        if getattr(config, name):
+            raise ConfigError(f'storage.{name}: is for S3 only; set url = "s3://bucket/prefix" or remove it')
 
 
 def open_url(config: StorageConfig) -> FolderStore:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from hpc_lstm.config import StorageConfig
-from hpc_lstm.errors import StorageError
+from hpc_lstm.errors import ConfigError, StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix, is_key
 from hpc_lstm.storage.retry import retry
 
@@ -25,6 +25,18 @@ _CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
 # An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
 _PROBE = ".hpc-lstm-create-once"
+
+
+def check_config(config: StorageConfig) -> None:
+    """See ``stores.StoreModule``."""
+    if not config.url.removeprefix("s3://").strip("/"):
+        raise ConfigError('storage.url: names no bucket; write "s3://bucket/prefix"')
+    if config.endpoint_url and not config.endpoint_url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f'storage.endpoint_url: must start with "https://" or "http://", got "{config.endpoint_url}"'
+        )
+    if config.sse_kms_key and config.sse != "aws:kms":
+        raise ConfigError('storage.sse_kms_key: is for sse = "aws:kms"; set that or remove it')
 
 
 def open_url(config: StorageConfig) -> S3Store:

@@ -4,25 +4,68 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol, cast
 
 from hpc_lstm.config import StorageConfig
+from hpc_lstm.errors import ConfigError
 from hpc_lstm.storage.objects import ObjectStore
 
-# Modules, each imported where it is asked for; every one has ``open_url(config)``.
+# Modules by scheme, imported when they are asked for; each is a ``StoreModule``.
 STORES = {
     "file": "hpc_lstm.storage.folder",
     "s3": "hpc_lstm.storage.s3",
 }
 
 
-def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
-    """The store that ``[storage]`` names, a folder if it names none; not yet checked.
+class StoreModule(Protocol):
+    """What a module in ``STORES`` offers; importing it must be cheap."""
+
+    def check_config(self, config: StorageConfig) -> None:
+        """Check all of ``[storage]`` that depends on the kind of store, without opening it.
+
+        Raises:
+            ConfigError: the message begins with the key, such as ``storage.url``.
+        """
+
+    def open_url(self, config: StorageConfig) -> ObjectStore:
+        """Open the store of ``config.url``; ``ObjectStore.check`` then tells whether it can be used.
+
+        Raises:
+            StorageError: its address is wrong, or what it needs is not installed.
+        """
+
+
+def check_storage_config(config: StorageConfig, where: str) -> None:
+    """Check ``[storage]`` before a run begins.
+
+    Args:
+        where: source of the settings, for the message.
 
     Raises:
+        ConfigError: no store takes these settings; names the key.
+    """
+    try:
+        _store_module(config).check_config(config)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
+    """The store that ``[storage]`` names, ``default_folder`` if it names none; not yet checked.
+
+    Raises:
+        ConfigError: no store takes these settings.
         StorageError: its address is wrong, or what it needs is not installed.
     """
+    module = _store_module(config)
+    module.check_config(config)
     url = config.url or f"file://{default_folder}"
-    store: ObjectStore = import_module(STORES[url.partition("://")[0]]).open_url(
-        config.model_copy(update={"url": url})
-    )
-    return store
+    return module.open_url(config.model_copy(update={"url": url}))
+
+
+def _store_module(config: StorageConfig) -> StoreModule:
+    scheme, separator, _ = config.url.partition("://")
+    if config.url and not (separator and scheme in STORES):
+        known = " or ".join(f'"{name}://"' for name in STORES)
+        raise ConfigError(f'storage.url: must start with {known}, got "{config.url}"')
+    return cast(StoreModule, import_module(STORES[scheme or "file"]))

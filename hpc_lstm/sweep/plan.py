@@ -16,6 +16,7 @@ import numpy as np
 from hpc_lstm import config as configuration
 from hpc_lstm.config import AGREE_STEPS, RunConfig
 from hpc_lstm.errors import ConfigError, HpcLstmError, InputError
+from hpc_lstm.storage.stores import check_storage_config
 from hpc_lstm.sweep import stores
 from hpc_lstm.sweep.settings import SweepConfig
 from hpc_lstm.sweep.stores import SyntheticStore
@@ -146,6 +147,7 @@ def _point(
     train |= {"threads": section.threads, "patience": 0, "epochs": 1}
     tables["checkpoint"] = {"every": "epoch", "keep": 1}
     config = configuration.parse(tables, where)
+    check_storage_config(config.storage, where)
     interval = averaging_interval(config)
     if interval > AGREE_STEPS:
         raise ConfigError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 from hpc_lstm.config import RunConfig
-from hpc_lstm.market.staging import staged
+from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model.engine import Engine
 from hpc_lstm.parallel.averaging import Averager
@@ -78,7 +78,7 @@ def set_up(
     with ExitStack() as parts:
         storage = open_run_storage(directory, config, world)
         with timeline.span("load"):
-            path = staged(config.data.store, world)
+            path = stage_store(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
         placement = resolve_placement(config, world)
         with timeline.span("load"):

@@ -239,7 +239,7 @@ def device_order(cuda: CudaBackend, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 1000, 2**20 + 7, 2**31 - 1, 2**31 + 5, 2**33 + 1, 2**40 + 3])
-def test_permute_gives_the_hosts_order(cuda: CudaBackend, rng: np.random.Generator, length: int) -> None:
+def test_permute_gives_the_hosts_order(device_order: Order, rng: np.random.Generator, length: int) -> None:
     seed, stream = (int(key) for key in rng.integers(0, 2**31, 2))
     first = max(0, length - 50)
     count = min(3 * length, 100) + 50
@@ -254,7 +254,7 @@ def test_permute_gives_the_hosts_order(cuda: CudaBackend, rng: np.random.Generat
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_permute_is_a_permutation(cuda: CudaBackend) -> None:
+def test_permute_is_a_permutation(device_order: Order) -> None:
     for length in (1, 6, 1023, 65_537):
         assert sorted(device_order(0, length, length, 3, 0).tolist()) == list(range(length))
 

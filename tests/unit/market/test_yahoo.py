@@ -12,7 +12,7 @@ import pytest
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.market.yahoo import fetch
+from hpc_lstm.market.yahoo import fetch_prices
 
 DAYS = pd.DatetimeIndex(["2020-01-02", "2020-01-03", "2020-01-06"], name="Date").tz_localize(
     "America/New_York"
@@ -77,7 +77,7 @@ def yahoo(monkeypatch: pytest.MonkeyPatch) -> Yahoo:
 
 
 def get(path: Path, *symbols: str) -> str:
-    return fetch(list(symbols), "2020-01-01", "2020-02-01", path).table()
+    return fetch_prices(list(symbols), "2020-01-01", "2020-02-01", path).table()
 
 
 def test_prices_of_the_local_day_come_into_the_store(yahoo: Yahoo, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_prices_of_the_local_day_come_into_the_store(yahoo: Yahoo, tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["market.h5"]
 
 
-def test_an_interrupted_call_is_gone_on_with(yahoo: Yahoo, tmp_path: Path) -> None:
+def test_an_interrupted_call_is_resumed(yahoo: Yahoo, tmp_path: Path) -> None:
     yahoo.error = ConnectionError("secret proxy address")
     with pytest.raises(InputError, match="BRK-B: Yahoo cannot be reached") as caught:
         get(tmp_path / "market.h5", "AAPL", "BRK-B")
@@ -102,11 +102,11 @@ def test_an_interrupted_call_is_gone_on_with(yahoo: Yahoo, tmp_path: Path) -> No
     yahoo.error = None
     said = get(tmp_path / "market.h5", "AAPL", "BRK-B")
     assert yahoo.asked == ["AAPL", "BRK-B", "BRK-B"]
-    assert said.count("fetched before") == 1
+    assert said.count("fetched earlier") == 1
 
 
 def test_unknown_symbols_are_named_and_the_others_kept(yahoo: Yahoo, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no prices of NOPE, NADA from 2020-01-01"):
+    with pytest.raises(InputError, match="no prices for NOPE, NADA from 2020-01-01"):
         get(tmp_path / "market.h5", "NOPE", "AAPL", "NADA")
     get(tmp_path / "market.h5", "AAPL")
     assert yahoo.asked == ["NOPE", "AAPL", "NADA"]
@@ -116,7 +116,7 @@ def test_gaps_and_repeated_days_are_cleaned(yahoo: Yahoo, tmp_path: Path) -> Non
     broken = pd.concat([frame(100), frame(300).iloc[[2]]])
     broken.iloc[0, broken.columns.get_loc("Close")] = np.nan
     yahoo.frames["AAPL"] = broken
-    assert fetch(["AAPL"], "2020-01-01", "2020-02-01", tmp_path / "m.h5").dropped == {"AAPL": 1}
+    assert fetch_prices(["AAPL"], "2020-01-01", "2020-02-01", tmp_path / "m.h5").dropped == {"AAPL": 1}
     with MarketStore(tmp_path / "m.h5") as store:
         assert store.rows(0, 2)[:, 3].tolist() == [101, 302]
 
@@ -128,7 +128,7 @@ def test_gaps_and_repeated_days_are_cleaned(yahoo: Yahoo, tmp_path: Path) -> Non
 )  # fmt: skip
 def test_wrong_days_are_refused(yahoo: Yahoo, tmp_path: Path, start: str, end: str | None, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        fetch(["AAPL"], start, end, tmp_path / "market.h5")
+        fetch_prices(["AAPL"], start, end, tmp_path / "market.h5")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,6 +139,6 @@ def test_missing_yfinance_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_nothing_fetched_leaves_nothing(yahoo: Yahoo, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no prices of NOPE"):
+    with pytest.raises(InputError, match="no prices for NOPE"):
         get(tmp_path / "market.h5", "NOPE")
     assert list(tmp_path.iterdir()) == []

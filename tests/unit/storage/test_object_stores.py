@@ -381,12 +381,6 @@ def test_encryption_is_asked_for_wherever_an_object_begins(bucket: Bucket, sse: 
         assert key in head.get("SSEKMSKeyId", "")
 
 
-def test_a_key_without_its_kind_of_encryption_is_refused() -> None:
-    for settings in ({"url": "s3://bucket/x"}, {"url": "s3://bucket/x", "sse": "AES256"}, {}):
-        with pytest.raises(ValueError, match="sse_kms_key"):
-            StorageConfig(sse_kms_key="alias/prices", **settings)
-
-
 @pytest.mark.parametrize("body", [b"Service Unavailable", b"<!DOCTYPE html><p>down", b"", b"<html>no</html>"])
 @pytest.mark.parametrize("method", ["put_new", "put", "get", "list", "delete"])
 def test_a_gateway_that_answers_for_the_server_is_sat_out(

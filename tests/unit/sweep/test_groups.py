@@ -88,7 +88,9 @@ def test_programs_on_other_cpus_do_not_count(monkeypatch: pytest.MonkeyPatch) ->
     """Of 8 CPUs the ranks have 2 and 3; others take half of CPU 3 and all of 4 to 7."""
     world, now = OneNode([{2}, {3}], monkeypatch), [0.0]
     taken = [0, 0, 0, 0.5, 1, 1, 1, 1]
-    monkeypatch.setattr(environment, "_busy_seconds", lambda: {n: 100 + now[0] * s for n, s in enumerate(taken)})
+    monkeypatch.setattr(
+        environment, "_busy_seconds", lambda: {n: 100 + now[0] * s for n, s in enumerate(taken)}
+    )
     monkeypatch.setattr(environment.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(environment.time, "process_time", lambda: 0.0)
     load = OtherLoad(world)

@@ -1,4 +1,4 @@
-"""Importing CSVs: layouts, rules against a plain reading of them, and one line for each trouble."""
+"""Importing files of prices: layouts, rules against a plain reading of them, and one line for each error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.errors import CsvError, InputError, StoreError
-from hpc_lstm.market.csv_columns import COLUMNS
-from hpc_lstm.market.csv_files import ImportSummary, import_csv
+from hpc_lstm.market.import_summary import ImportSummary
+from hpc_lstm.market.importing import import_prices
+from hpc_lstm.market.layouts.header import COLUMNS
 from hpc_lstm.market.store import MarketStore
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "data" / "us_stocks_2000_2013.csv.gz"
@@ -40,7 +41,7 @@ def imported(folder: Path, *files: tuple[str, str | bytes]) -> tuple[ImportSumma
         raw = content.encode() if isinstance(content, str) else content
         (folder / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
         paths.append(str(folder / name))
-    summary = import_csv(paths, str(folder / "market.h5"))
+    summary = import_prices(paths, str(folder / "market.h5"))
     return summary, *load(folder / "market.h5")
 
 
@@ -198,17 +199,17 @@ def test_any_rows_follow_the_rules(
     lines = [",".join(row) for row in [["date", "symbol", *columns], *rows]]
     (folder / "a.csv").write_text("\n".join(lines) + "\n")
     if wanted:
-        import_csv([str(folder / "a.csv")], str(folder / "m.h5"), rows_at_once=at_once)
+        import_prices([str(folder / "a.csv")], str(folder / "m.h5"), rows_at_once=at_once)
         assert load(folder / "m.h5") == (columns, wanted)
         assert list(load(folder / "m.h5")[1]) == list(wanted)
     else:
         with pytest.raises(CsvError, match="no row is left"):
-            import_csv([str(folder / "a.csv")], str(folder / "m.h5"), rows_at_once=at_once)
+            import_prices([str(folder / "a.csv")], str(folder / "m.h5"), rows_at_once=at_once)
     assert {file.name for file in folder.iterdir()} <= {"a.csv", "m.h5"}
 
 
 def test_example(tmp_path: Path) -> None:
-    summary = import_csv([str(EXAMPLE)], str(tmp_path / "m.h5"))
+    summary = import_prices([str(EXAMPLE)], str(tmp_path / "m.h5"))
     columns, table = load(tmp_path / "m.h5")
     assert columns == list(COLUMNS)
     with gzip.open(EXAMPLE, "rt") as file:
@@ -261,7 +262,7 @@ TROUBLES: dict[str, tuple[str, str | bytes, str]] = {
     "open only": ("a.csv", "date,open,high\n", "no close column"),
     "two closes": ("a.csv", "date,Close,close\n", 'two columns are called "Close"'),
     "twice in wide": ("a.csv", "date,A,A\n", 'two columns are called "A"'),
-    "date and time": ("a.csv", "date,time,close\n", 'columns "date" and "time" both say when'),
+    "date and time": ("a.csv", "date,time,close\n", 'columns "date" and "time" both hold times'),
     "empty": ("a.csv", "", "is empty"),
     "blank": ("a.csv", "\n\n", "is empty"),
     "header only": ("a.csv", "date,close\n", "has a header but no rows"),
@@ -285,32 +286,32 @@ def test_gz_that_is_none_or_cut_short(tmp_path: Path) -> None:
     path, output = tmp_path / "a.csv.gz", str(tmp_path / "m.h5")
     path.write_text(LONG)
     with pytest.raises(CsvError, match=r"is named \.gz but is not gzipped"):
-        import_csv([str(path)], output)
+        import_prices([str(path)], output)
     rows = "".join(f"2020-01-03,S{random.Random(n).random()},1\n" for n in range(300_000))
     whole = gzip.compress((LONG + rows).encode(), 1)
     for damaged in (whole[: len(whole) * 3 // 4], whole[:30], whole[:-8] + bytes(8)):
         path.write_bytes(damaged)
         with pytest.raises(CsvError, match="damaged or cut short") as caught:
-            import_csv([str(path)], output)
+            import_prices([str(path)], output)
         assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [path]
     path.write_bytes(gzip.compress(LONG.encode()) + gzip.compress(b"2020-01-03,A,2\n"))  # two members
-    assert import_csv([str(path)], output).rows == 2
+    assert import_prices([str(path)], output).rows == 2
 
 
 def test_missing_file_folder_and_unreadable(tmp_path: Path) -> None:
     output = str(tmp_path / "m.h5")
     with pytest.raises(CsvError, match=r"none\.csv: no such file"):
-        import_csv([str(tmp_path / "none.csv")], output)
+        import_prices([str(tmp_path / "none.csv")], output)
     with pytest.raises(CsvError, match="is a folder"):
-        import_csv([str(tmp_path)], output)
+        import_prices([str(tmp_path)], output)
     (tmp_path / "a.csv").write_text(LONG)
     with pytest.raises(StoreError, match="there is no folder"):
-        import_csv([str(tmp_path / "a.csv")], str(tmp_path / "none" / "m.h5"))
+        import_prices([str(tmp_path / "a.csv")], str(tmp_path / "none" / "m.h5"))
     if os.geteuid():
         (tmp_path / "a.csv").chmod(0)
         with pytest.raises(CsvError, match="no permission"):
-            import_csv([str(tmp_path / "a.csv")], output)
+            import_prices([str(tmp_path / "a.csv")], output)
 
 
 def test_daily_and_intraday_do_not_mix(tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(InputError, match="cannot be written") as caught:
-            import_csv([str(tmp_path / "A.csv")], str(tmp_path / "m.h5"))
+            import_prices([str(tmp_path / "A.csv")], str(tmp_path / "m.h5"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)

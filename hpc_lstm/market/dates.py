@@ -1,10 +1,10 @@
-"""Dates and times as CSVs write them.
+"""Dates and times as texts in price files.
 
 2020-01-31  2020/01/31  20200131         daily
-2020-01-31 15:59[:00[.123456789]]        a time of day, "T" or a space before it
-...Z  ...+01:00  ...-0500                with the distance from UTC
-1/31/2020                                month/day/year: only in a file where some day is above 12, since a
-                                         file without one could as well mean day/month/year
+2020-01-31 15:59[:00[.123456789]]        with a time of day, after "T" or a space
+...Z  ...+01:00  ...-0500                with the offset from UTC
+1/31/2020                                month/day/year: only in a file where some day is above 12; without one,
+                                         it could as well mean day/month/year
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MONTH_FIRST = r"^\s*(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})" + _TIM
 
 
 class BadDate(ValueError):
-    """A text is no date.
+    """A text is not a date.
 
     Attributes:
-        text: the text. expected: what would be one.
+        text: the text. expected: the formats that are accepted.
     """
 
     def __init__(self, text: str, expected: str = EXPECTED) -> None:
@@ -43,10 +43,10 @@ class Dates:
     """Parsed dates.
 
     Attributes:
-        wall: int64 [n], nanoseconds from 1970-01-01 to what the text says, its zone left aside.
-        zone: int32 [n], seconds that the zone is ahead of UTC; NO_ZONE where the text has none.
-        month_first: the first text written month/day/year, if any.
-        day_above_12: some such text has a day that cannot be a month.
+        wall: int64 [n], nanoseconds from 1970-01-01 to the local date and time in the text.
+        zone: int32 [n], the offset from UTC in seconds; NO_ZONE if the text has none.
+        month_first: the first text written as month/day/year, if any.
+        day_above_12: whether some such text has a day that cannot be a month.
     """
 
     wall: np.ndarray
@@ -55,14 +55,15 @@ class Dates:
     day_above_12: bool
 
 
-def parse(texts: Any) -> Dates:
+def parse_dates(texts: Any) -> Dates:
     """Parse n texts (a pyarrow string array).
 
     Raises:
-        BadDate: the first text that is no date between 1678 and 2261.
+        BadDate: the first text that is not a date between 1678 and 2261.
     """
     import pyarrow.compute as pc
 
+    # Texts that begin with the year; what they do not match must begin with the month.
     wall, zone = np.zeros(len(texts), np.int64), np.full(len(texts), NO_ZONE, np.int32)
     fields = pc.extract_regex(texts, _YEAR_FIRST)
     rest = np.flatnonzero(~_matched(fields))
@@ -103,18 +104,18 @@ def _instants(fields: Any, texts: Any, expected: str) -> tuple[np.ndarray, np.nd
         raise BadDate(texts[int(np.argmax(wrong))].as_py(), expected)
     days = start.astype("datetime64[D]").astype(np.int64) + day - 1
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
-    return seconds * 1_000_000_000 + _integers(fields, "fraction", 9), _zones(fields)
+    return seconds * 1_000_000_000 + _integers(fields, "fraction", 9), _zone_offsets(fields)
 
 
-def _zones(fields: Any) -> np.ndarray:
+def _zone_offsets(fields: Any) -> np.ndarray:
     import pyarrow.compute as pc
 
     codes = pc.struct_field(fields, "zone").dictionary_encode()
-    seconds = np.array([_zone(text) for text in codes.dictionary.to_pylist()], np.int32)
+    seconds = np.array([_zone_offset(text) for text in codes.dictionary.to_pylist()], np.int32)
     return np.asarray(seconds[codes.indices.to_numpy()])
 
 
-def _zone(text: str) -> int:
+def _zone_offset(text: str) -> int:
     if not text:
         return int(NO_ZONE)
     if text in ("Z", "UTC"):

@@ -1,0 +1,1 @@
+"""The kinds of files that prices are imported from; a module each."""

@@ -1,0 +1,80 @@
+"""What an import found in its files and did about it, as a table for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hpc_lstm.market.cleaning import CleaningCounts
+
+
+@dataclass
+class ImportSummary:
+    """What an import found and did.
+
+    Attributes:
+        output: the store.
+        files: number of files of each layout.
+        columns, symbols, rows: of the store.
+        date_unit: "D" or "ns".
+        rows_read: in the files; a wide file's cell is a row.
+        first, last: dates.
+        counts: of the cleaning rules.
+        with_zone, without_zone: rows whose time has a zone or, intraday, none.
+        without_rows: symbols of which no row was left.
+        other_calendar: symbols whose dates differ from the most frequent set of dates.
+        ignored: names of columns that were not imported.
+    """
+
+    output: str
+    files: dict[str, int]
+    columns: list[str]
+    date_unit: str = "D"
+    symbols: int = 0
+    rows: int = 0
+    rows_read: int = 0
+    first: str = ""
+    last: str = ""
+    counts: CleaningCounts = field(default_factory=CleaningCounts)
+    with_zone: int = 0
+    without_zone: int = 0
+    without_rows: int = 0
+    other_calendar: int = 0
+    ignored: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """The summary as aligned text."""
+        counts, daily = self.counts, self.date_unit == "D"
+        layouts = ", ".join(f"{number} {kind}" for kind, number in self.files.items())
+        facts = [
+            ("files", layouts),
+            ("rows read", f"{self.rows_read:,}"),
+            ("rows kept", f"{self.rows:,}"),
+            ("symbols", f"{self.symbols:,}"),
+            ("dates", f"{self.first} to {self.last}, {'daily' if daily else 'intraday, UTC'}"),
+            ("columns", ", ".join(self.columns)),
+            ("columns ignored", shortened_list(self.ignored) or "none"),
+        ]
+        zone = "local date kept" if daily else "converted to UTC"
+        rules = [
+            ("rows without close", counts.without_close, "dropped"),
+            ("rows with a zero or negative price", counts.bad_price, "dropped"),
+            ("negative volumes", counts.negative_volume, "treated as missing"),
+            ("rows out of order", counts.unsorted, "sorted by date"),
+            ("rows of a duplicated date", counts.duplicated, "dropped, the last one kept"),
+            ("missing values", counts.filled_values, "last known value of the symbol"),
+            ("missing values with none before", counts.leading_values, "the row's close; volume 0"),
+            ("rows with a time zone", self.with_zone, zone),
+            ("times without a zone", self.without_zone, "taken as UTC"),
+            ("symbols without a row left", self.without_rows, "left out"),
+            ("symbols with dates of their own", self.other_calendar, "kept as they are"),
+        ]
+        lines = [self.output, *(f"  {name:<34} {value}" for name, value in facts), ""]
+        lines.append(f"  {'found':<34} {'count':>12}  done")
+        lines += [f"  {name:<34} {count:>12,}  {done}" for name, count, done in rules]
+        return "\n".join(lines)
+
+
+def shortened_list(names: list[str], at_most: int = 8) -> str:
+    """Names separated by commas, the first few of many."""
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more

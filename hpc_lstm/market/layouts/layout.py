@@ -1,0 +1,91 @@
+"""What a layout offers: a test for the headers that it fits, and the prices in a batch of rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hpc_lstm.market.dates import Dates
+from hpc_lstm.market.layouts.header import Header
+
+
+class MissingSymbol(ValueError):
+    """A row names no symbol."""
+
+
+class TableBatch(Protocol):
+    """Some rows of a table, columns by their number in the header; m rows."""
+
+    num_rows: int
+
+    def floats(self, number: int) -> np.ndarray:
+        """A column's numbers, float64 [m], NaN where missing."""
+
+    def texts(self, number: int) -> tuple[list[str], np.ndarray]:
+        """A column's distinct texts, and for each row the index of its own, int [m]."""
+
+
+@dataclass(frozen=True)
+class PriceBatch:
+    """The prices in m rows of a file: n prices.
+
+    Attributes:
+        symbols: distinct names, in the order in which they appear.
+        symbol: int [n], index into ``symbols``.
+        dates: of the m rows.
+        row: int [n], the row that each price comes from.
+        values: float64 [n, C], columns as requested, NaN where missing.
+        cells: number of prices that the rows have room for; n of them are present.
+    """
+
+    symbols: list[str]
+    symbol: np.ndarray
+    dates: Dates
+    row: np.ndarray
+    values: np.ndarray
+    cells: int
+
+
+class Layout(ABC):
+    """What each column of one table is.
+
+    Attributes:
+        kind: the layout's name.
+        date: number of the date column.
+        symbol: number of the symbol column, None if there is none.
+        numbers: numbers of the columns that hold numbers.
+        columns: those of the store's columns that the table has.
+        ignored: names of columns that are not imported.
+
+    Raises:
+        CsvError: a column is missing, or two have the same name.
+    """
+
+    kind: str
+    date: int
+    symbol: int | None = None
+    numbers: list[int]
+    columns: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def recognizes(cls, header: Header) -> bool:
+        """Whether a header looks like this layout."""
+
+    @abstractmethod
+    def __init__(self, header: Header) -> None: ...
+
+    @abstractmethod
+    def prices(self, batch: TableBatch, dates: Dates, columns: list[str]) -> PriceBatch:
+        """The prices in some rows.
+
+        Args:
+            columns: names of the store's columns to return values for.
+
+        Raises:
+            MissingSymbol: a row has no symbol.
+        """

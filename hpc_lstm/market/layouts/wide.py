@@ -1,0 +1,42 @@
+"""Wide tables: a row is a date, the first column has the dates and each other one a symbol's close."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpc_lstm.market.dates import Dates
+from hpc_lstm.market.layouts.header import Header
+from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
+
+
+class WideLayout(Layout):
+    """A row per date and a column per symbol."""
+
+    kind = "wide"
+    columns = ("close",)
+
+    @classmethod
+    def recognizes(cls, header: Header) -> bool:
+        """Whether a header has the date first and otherwise names that are no price columns."""
+        return not header.names_prices and header.fields.get("date") == 0 and len(header.names) >= 2
+
+    def __init__(self, header: Header) -> None:
+        self.date = 0
+        columns: dict[str, int] = {}
+        for number, name in enumerate(header.names[1:], 1):
+            if name in columns:
+                raise header.twice(name)
+            if name:
+                columns[name] = number
+        if not columns:
+            raise header.lacks(["close"])
+        self._symbols, self.numbers = list(columns), list(columns.values())
+        self.ignored = ("(unnamed)",) * (len(header.names) - 1 - len(columns))
+
+    def prices(self, batch: TableBatch, dates: Dates, columns: list[str]) -> PriceBatch:
+        """A price per cell that is not empty, symbol by symbol."""
+        closes = np.stack([batch.floats(number) for number in self.numbers])
+        symbol, row = np.nonzero(~np.isnan(closes))
+        values = np.full((len(row), len(columns)), np.nan)
+        values[:, columns.index("close")] = closes[symbol, row]
+        return PriceBatch(self._symbols, symbol, dates, row, values, closes.size)
