@@ -276,7 +276,7 @@ class TrainConfig(Section):
     @field_validator("weight_decay")
     @classmethod
     def _belongs_to_optimizer(cls, value: float, info: ValidationInfo) -> float:
-        """Refuse a setting that the chosen optimizer does not take, unless it has its default, as in every config.toml."""
+        """Refuse a setting that the chosen optimizer does not take, unless it has its default value."""
         key, chosen = str(info.field_name), info.data.get("optimizer")
         takers = importlib.import_module(OPTIMIZERS).names_that_take(key)
         if chosen and chosen not in takers and value != cls.model_fields[key].default:

@@ -1,1 +1,1 @@
-"""The state of all ranks, written whole or not at all, and a run resumed from it."""
+"""Checkpoints: the state of all ranks, written completely or not at all, and read back."""

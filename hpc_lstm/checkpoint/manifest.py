@@ -1,9 +1,9 @@
-"""``checkpoint.json``: what makes the files of all ranks one whole checkpoint. Put once, and last.
+"""``checkpoint.json``: the manifest that makes the files of all ranks a complete checkpoint. Put once, and last.
 
-    <prefix>/000000500/rank-00000.<upload>.h5 ...    one a rank
+    <prefix>/000000500/rank-00000.<upload>.h5 ...    one per rank
     <prefix>/000000500/checkpoint.json               names them, with size and SHA-256
 
-``upload`` differs between uploads, so what a killed or failed one left behind is never taken for another's.
+``upload`` differs between uploads, so files that a killed or failed one left behind are never mistaken for another's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VERSION = 1
 NAME = "checkpoint.json"
 # A manifest of 100,000 ranks has 17 MB.
 LARGEST_MANIFEST = 1 << 25
-# What reading a checkpoint raises if it is damaged; anything else, such as a store that refuses, says nothing of it.
+# What reading a damaged checkpoint raises. Any other error, such as a store that refuses, does not tell its condition.
 DAMAGED = (NotFoundError, TooLargeError, ValueError)
 _FILE = r"^rank-[0-9]{5,}\.[0-9a-f]{8}\.h5$"
 _HASH = r"^[0-9a-f]{64}$"
@@ -39,13 +39,13 @@ class RankFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All that ``checkpoint.json`` says.
+    """The content of ``checkpoint.json``.
 
     Attributes:
-        attempt: of the start of the program that wrote it.
-        files: one a rank, in order of rank.
+        attempt: random name of the start of the program that wrote it.
+        files: one per rank, in order of rank.
         validation: the newest validation loss, None before the first.
-        config: the run's settings; ``config_digest`` those that a resumption may not change.
+        config: the run's settings; ``config_digest`` of those that must not change on resume.
         schema_digest: of the parameter vector.
     """
 
@@ -65,53 +65,53 @@ class Manifest(BaseModel):
 
     @property
     def ranks(self) -> int:
-        """Ranks that wrote it."""
+        """Number of ranks that wrote it."""
         return len(self.files)
 
 
-def folder(prefix: str, step: int) -> str:
-    """Where the checkpoint of a step lies."""
+def step_prefix(prefix: str, step: int) -> str:
+    """What the keys of a step's checkpoint begin with, without a slash at the end."""
     return f"{prefix}/{step:09d}"
 
 
-def file_name(rank: int, upload: str) -> str:
+def rank_file_name(rank: int, upload: str) -> str:
     """The name of a rank's file."""
-    return f"{_stem(rank)}{upload}.h5"
+    return f"{_file_stem(rank)}{upload}.h5"
 
 
-def survey(store: ObjectStore, prefix: str) -> dict[int, bool]:
-    """Steps that have a file, ascending, and whether it is a manifest."""
+def find_steps(store: ObjectStore, prefix: str) -> dict[int, bool]:
+    """Steps that have any file, ascending, and whether they have a manifest."""
     pattern = re.compile(re.escape(prefix) + r"/([0-9]{9,})/([^/]+)")
     found: dict[int, bool] = {}
     for key, _ in store.list(f"{prefix}/"):
         match = pattern.fullmatch(key)
-        if match and key.startswith(f"{folder(prefix, int(match[1]))}/"):
+        if match and key.startswith(f"{step_prefix(prefix, int(match[1]))}/"):
             found[int(match[1])] = found.get(int(match[1]), False) or match[2] == NAME
     return dict(sorted(found.items()))
 
 
-def steps(store: ObjectStore, prefix: str) -> list[int]:
+def complete_steps(store: ObjectStore, prefix: str) -> list[int]:
     """Steps that have a manifest, ascending."""
-    return [step for step, has_manifest in survey(store, prefix).items() if has_manifest]
+    return [step for step, has_manifest in find_steps(store, prefix).items() if has_manifest]
 
 
-def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
+def read_manifest(store: ObjectStore, prefix: str, step: int) -> Manifest:
     """The manifest of a step.
 
     Raises:
         NotFoundError: there is none.
-        TooLargeError: it is larger than any manifest.
+        TooLargeError: it is larger than any manifest can be.
         StorageError: a newer version of this program wrote it.
         ValueError: it is damaged.
     """
-    data = store.get(f"{folder(prefix, step)}/{NAME}", LARGEST_MANIFEST)
+    data = store.get(f"{step_prefix(prefix, step)}/{NAME}", LARGEST_MANIFEST)
     try:
         content = json.loads(data)
         version = content.get("version") if isinstance(content, dict) else None
         if isinstance(version, int) and version > VERSION:
             raise StorageError(
-                f"{folder(prefix, step)}/{NAME}: of version {version}, this program knows {VERSION}; "
-                "go on with the newer program that wrote it"
+                f"{step_prefix(prefix, step)}/{NAME}: of version {version}, this program knows {VERSION}; "
+                "resume with the newer program that wrote it"
             )
         manifest = Manifest.model_validate(content)
     except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
@@ -120,18 +120,18 @@ def read(store: ObjectStore, prefix: str, step: int) -> Manifest:
         raise ValueError(f"its manifest says {manifest.format!r}")
     if manifest.step != step:
         raise ValueError(f"its manifest is of step {manifest.step}")
-    if not all(file.name.startswith(_stem(rank)) for rank, file in enumerate(manifest.files)):
-        raise ValueError("its manifest does not name one file a rank, in order of rank")
+    if not all(file.name.startswith(_file_stem(rank)) for rank, file in enumerate(manifest.files)):
+        raise ValueError("its manifest does not name one file per rank, in order of rank")
     return manifest
 
 
-def remove(store: ObjectStore, prefix: str, step: int) -> None:
-    """Delete a checkpoint, its manifest first, so that a half-deleted one is no checkpoint."""
-    place = folder(prefix, step)
+def delete_checkpoint(store: ObjectStore, prefix: str, step: int) -> None:
+    """Delete a checkpoint, its manifest first, so that a half-deleted one does not count."""
+    place = step_prefix(prefix, step)
     store.delete(f"{place}/{NAME}")
     for key, _ in store.list(f"{place}/"):
         store.delete(key)
 
 
-def _stem(rank: int) -> str:
+def _file_stem(rank: int) -> str:
     return f"rank-{rank:05d}."

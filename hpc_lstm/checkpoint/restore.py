@@ -1,4 +1,4 @@
-"""Going on from the newest whole checkpoint, on as many ranks as wrote it or on another number."""
+"""Restoring the newest complete checkpoint, on as many ranks as wrote it or on another number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint.manifest import Manifest
-from hpc_lstm.checkpoint.state_file import unpack
+from hpc_lstm.checkpoint.state_file import unpack_state
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.objects import ObjectStore
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Restored:
-    """A checkpoint as this rank takes it over.
+    """A checkpoint as this rank restores it.
 
     Attributes:
-        state: this rank's own; or, if another number of ranks wrote it, theirs merged: the same on every rank.
+        state: this rank's own; or, if another number of ranks wrote it, theirs merged, the same on every rank.
     """
 
     manifest: Manifest
     state: dict[str, Any]
 
 
-def restore(
+def restore_checkpoint(
     world: World,
     store: ObjectStore,
     prefix: str,
@@ -42,34 +42,34 @@ def restore(
     averaged: Sequence[str],
     weight: str,
 ) -> Restored | None:
-    """The newest whole checkpoint under ``prefix``, None if there is no checkpoint at all; collective.
+    """The newest complete checkpoint under ``prefix``, None if there is no checkpoint at all; collective.
 
-    A checkpoint with a missing or altered file is passed over. What lies there of later steps, or belongs to no
-    checkpoint, is then deleted: the run is about to take those steps again. A file that is there but cannot be
-    fetched is another matter: nothing is passed over or deleted then.
+    A checkpoint with a missing or altered file is skipped. Files of later steps, and those that belong to no
+    checkpoint, are then deleted: the run is about to repeat those steps. A file that is there but cannot be fetched is
+    an error of the store: nothing is skipped or deleted then.
 
     Args:
-        averaged: names of the arrays that are averaged when the number of ranks has changed; the rest is rank 0's.
-        weight: name of the number by which each rank's arrays count; equally, where all are 0.
+        averaged: names of the arrays that are averaged if the number of ranks has changed; the rest is rank 0's.
+        weight: name of the number that weights each rank's arrays; equal weights if all are 0.
 
     Raises:
-        CheckpointError: there are checkpoints, but none is whole.
+        CheckpointError: there are checkpoints, but none is complete.
         StorageError: the store cannot be read.
     """
-    steps = _on_first(world, partial(manifests.steps, store, prefix))
+    steps = _on_first(world, partial(manifests.complete_steps, store, prefix))
     for step in reversed(steps):
         manifest, trouble = _on_first(world, partial(_read_manifest, store, prefix, step))
         if manifest is not None:
             found, trouble = _read_state(world, store, prefix, manifest, averaged, weight)
             if found is not None:
-                # Nobody writes before the cleaning is done.
+                # Collective: no rank writes before the cleaning is done.
                 _on_first(world, partial(_clean_up, store, prefix, step))
                 return found
-        log.warning("checkpoint of step %d passed over: %s", step, trouble)
+        log.warning("checkpoint of step %d skipped: %s", step, trouble)
     if steps:
         error = CheckpointError(
-            f"none of the {len(steps)} checkpoints under {prefix} is whole; the log says why; "
-            "bring their files back, or start a new run"
+            f"none of the {len(steps)} checkpoints under {prefix} is complete; the log says why; "
+            "restore their files, or start a new run"
         )
         raise world.on_all_ranks(error)
     _on_first(world, partial(_clean_up, store, prefix, -1))
@@ -77,13 +77,13 @@ def restore(
 
 
 def _on_first(world: World, work: Callable[[], T]) -> T:
-    """What ``work`` gives on rank 0, on all ranks; so do the errors that it raises."""
+    """Run ``work`` on rank 0; its result is returned, and its error raised, on all ranks."""
     return cast(T, world.bcast(world.raise_on_all(lambda: work() if world.rank == 0 else None)))
 
 
 def _read_manifest(store: ObjectStore, prefix: str, step: int) -> tuple[Manifest | None, str]:
     try:
-        return manifests.read(store, prefix, step), ""
+        return manifests.read_manifest(store, prefix, step), ""
     except manifests.DAMAGED as error:
         return None, str(error)
 
@@ -111,16 +111,16 @@ def _read_state(
 
 def _read_file(store: ObjectStore, prefix: str, manifest: Manifest, rank: int) -> dict[str, Any]:
     file = manifest.files[rank]
-    data = store.get(f"{manifests.folder(prefix, manifest.step)}/{file.name}", file.size)
+    data = store.get(f"{manifests.step_prefix(prefix, manifest.step)}/{file.name}", file.size)
     if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
         raise ValueError(f"{file.name} is not what was written: {len(data)} bytes of another SHA-256")
-    return unpack(data)
+    return unpack_state(data)
 
 
 def _merge(
     store: ObjectStore, prefix: str, manifest: Manifest, averaged: Sequence[str], weight: str
 ) -> dict[str, Any]:
-    """One state of many ranks', read one after the other."""
+    """The states of all ranks merged into one; only one of them is in memory at a time."""
     first = _read_file(store, prefix, manifest, 0)
     shapes = {name: np.shape(first.get(name, 0)) for name in averaged}
     sums = {name: np.zeros(shape) for name, shape in shapes.items()}
@@ -142,12 +142,12 @@ def _merge(
 
 
 def _clean_up(store: ObjectStore, prefix: str, restored: int) -> None:
-    """Delete what comes after the restored step, and files that belong to no checkpoint."""
-    whole = set(manifests.steps(store, prefix))
+    """Delete checkpoints after the restored step, and files that belong to no checkpoint."""
+    whole = set(manifests.complete_steps(store, prefix))
     for step in sorted(whole):
         if step > restored:
-            manifests.remove(store, prefix, step)
-    kept = {f"{manifests.folder(prefix, step)}/" for step in whole if step <= restored}
+            manifests.delete_checkpoint(store, prefix, step)
+    kept = {f"{manifests.step_prefix(prefix, step)}/" for step in whole if step <= restored}
     for key, _ in store.list(f"{prefix}/"):
         if key.rpartition("/")[0] + "/" not in kept:
             store.delete(key)

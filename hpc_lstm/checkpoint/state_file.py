@@ -1,4 +1,4 @@
-"""A rank's state as the bytes of an HDF5 file, and back to the bit. No pickle."""
+"""A rank's state as the bytes of an HDF5 file, and back bit for bit. No pickle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 
-def pack(state: Mapping[str, Any]) -> bytes:
+def pack_state(state: Mapping[str, Any]) -> bytes:
     """Arrays, numbers and texts by name (``/`` makes groups) as an HDF5 file in memory."""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
@@ -22,10 +22,10 @@ def pack(state: Mapping[str, Any]) -> bytes:
     return memory.getvalue()
 
 
-def unpack(data: bytes) -> dict[str, Any]:
-    """What ``pack`` was given: arrays as arrays, numbers as NumPy scalars.
+def unpack_state(data: bytes) -> dict[str, Any]:
+    """The state that ``pack_state`` was given: arrays as arrays, numbers as NumPy scalars.
 
-    Check a hash of ``data`` first: HDF5 itself is not proof against altered bytes.
+    Verify a hash of ``data`` first: HDF5 itself does not detect altered bytes.
 
     Raises:
         ValueError: these are not the bytes of such a file.
@@ -34,7 +34,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
     def take(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            # ``pack`` makes nothing that reads from elsewhere, or that grows when it is read.
+            # ``pack_state`` makes no dataset that reads another file, or that is larger in memory than here.
             if item.external or item.is_virtual or item.nbytes > len(data):
                 raise ValueError(f"not the state of a rank: {name} lies outside it")
             value = item[()]

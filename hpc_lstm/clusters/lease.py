@@ -178,7 +178,7 @@ class Lease:
                 self._store.put_new(f"{self._prefix}{self.number:06d}.{self._beat:09d}", b"{}")
                 if self._beat > 1:
                     self._store.delete(f"{self._prefix}{self.number:06d}.{self._beat - 1:09d}")
-            except Exception as error:  # to go on without a lease unnoticed is worse than any of them
+            except Exception as error:  # whatever it is, keep renewing
                 self._log.warning("the cluster's lease could not be renewed: %s", error)
 
 

@@ -1,4 +1,4 @@
-"""What lies in an object store that clusters share: rounds and who took part, checkpoints, and what can be deleted."""
+"""What an object store holds, as text: rounds and who took part, checkpoints; and deletes what nobody needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
-# Rounds that are listed; all are counted.
+# Newest rounds that are listed; all are counted.
 LISTED = 20
 
 
@@ -22,7 +22,7 @@ def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> 
     """The rounds of every run, or of one, as text.
 
     Args:
-        gc: delete vectors that no round names which clusters may still read.
+        gc: delete the vectors of rounds that no cluster reads any more.
 
     Raises:
         InputError: the store cannot be read, or has no such run.
@@ -33,11 +33,11 @@ def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> 
         raise InputError(
             f"{storage.url}: no run that clusters share" + (f' of the name "{run}"' if run else "")
         )
-    return printable("\n\n".join(_of_run(store, found, gc) for found in runs))
+    return printable("\n\n".join(_rounds_of(store, found, gc) for found in runs))
 
 
 def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
-    """The whole checkpoints of every run and cluster, or of one run, as text; raises as ``rounds_table``."""
+    """The checkpoints of every run and cluster, or of one run, as text; raises as ``rounds_table``."""
     store = _open(storage)
     lines = []
     for found in stored_runs(store, run):
@@ -45,7 +45,9 @@ def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
         for key in sorted(found.sizes):
             match = pattern.fullmatch(key)
             if match:
-                lines.append((found.name, match[1], _checkpoint(store, found, match[1], int(match[2]))))
+                lines.append(
+                    (found.name, match[1], _describe_checkpoint(store, found, match[1], int(match[2])))
+                )
     if not lines:
         raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
     widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
@@ -54,23 +56,24 @@ def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
     )
 
 
-def _checkpoint(store: ObjectStore, found: StoredRun, cluster: str, step: int) -> str:
+def _describe_checkpoint(store: ObjectStore, found: StoredRun, cluster: str, step: int) -> str:
     prefix = f"{found.prefix}checkpoints/{cluster}"
     try:
-        whole = manifests.read(store, prefix, step)
+        manifest = manifests.read_manifest(store, prefix, step)
     except manifests.DAMAGED as error:
         return f"step {step}: damaged: {error}"
     place = f"checkpoints/{cluster}/{step:09d}/"
-    missing = [file.name for file in whole.files if found.sizes.get(place + file.name) != file.size]
+    missing = [file.name for file in manifest.files if found.sizes.get(place + file.name) != file.size]
     state = f", {len(missing)} of its files missing" if missing else ""
-    loss = "" if whole.validation is None else f", validation loss {whole.validation:.6g}"
-    size = sum(file.size for file in whole.files)
+    loss = "" if manifest.validation is None else f", validation loss {manifest.validation:.6g}"
+    size = sum(file.size for file in manifest.files)
     return (
-        f"step {step}, epoch {whole.epoch}, {whole.ranks} ranks, {_size(size)}{loss}, {whole.created}{state}"
+        f"step {step}, epoch {manifest.epoch}, {manifest.ranks} ranks, {_size(size)}{loss}, "
+        f"{manifest.created}{state}"
     )
 
 
-def _of_run(store: ObjectStore, found: StoredRun, gc: bool) -> str:
+def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> str:
     signer = signer_from_environment(found.name)
     closed = found.closed_rounds
     lines = [f"run {found.name}: {len(closed)} rounds closed"]
@@ -91,16 +94,16 @@ def _of_run(store: ObjectStore, found: StoredRun, gc: bool) -> str:
         lines.append(
             f"  round {number}: windows of {members}; {newest.samples:,} so far; {_size(size)} in the store"
         )
-    lines += _waiting(store, found, newest, signer)
+    lines += _progress(store, found, newest, signer)
     if gc:
-        lines.append(_collected(store, found, closed))
+        lines.append(_collect_garbage(store, found, closed))
     return "\n".join(lines)
 
 
-def _waiting(
+def _progress(
     store: ObjectStore, found: StoredRun, newest: RoundResult | None, signer: Signer
 ) -> Iterator[str]:
-    """Who has come to the open round, who was in the last one and has not, and who has finished."""
+    """Who has contributed to the open round, who has not yet, and who has finished."""
     number = newest.round + 1 if newest else 1
     here = []
     for key in sorted(found.sizes):
@@ -110,7 +113,7 @@ def _waiting(
             try:
                 data = store.get(found.prefix + key, Contribution.max_bytes)
                 here.append(documents.decode_document(Contribution, data, key, signer).cluster)
-            except NotFoundError:  # its round has closed while we look
+            except NotFoundError:  # its round has closed meanwhile
                 pass
             except manifests.DAMAGED as error:
                 yield f"  {key}: {error}"
@@ -127,8 +130,8 @@ def _waiting(
         yield f"  finished: {', '.join(sorted(departed))}"
 
 
-def _collected(store: ObjectStore, found: StoredRun, closed: list[int]) -> str:
-    """Delete the vectors of rounds older than the newest; those of the newest and the open one may still be read."""
+def _collect_garbage(store: ObjectStore, found: StoredRun, closed: list[int]) -> str:
+    """Delete the vectors of rounds before the newest; those of the newest and the open one may still be read."""
     newest = closed[-1] if closed else 0
     freed = 0
     for key, size in found.sizes.items():
@@ -161,7 +164,7 @@ def storage_at(url: str, endpoint_url: str) -> StorageConfig:
     """``[storage]`` of a command line.
 
     Raises:
-        ConfigError: the address is none.
+        InputError: the address is not valid.
     """
     from hpc_lstm import config as configuration
     from hpc_lstm.storage.stores import check_storage_config

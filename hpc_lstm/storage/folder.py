@@ -1,4 +1,4 @@
-"""An object store in a folder, on a disk of any kind that knows hard links, NFS too."""
+"""An object store in a folder, on any file system with hard links, including NFS."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import ConfigError, StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
 
-# Files being written; never listed, whatever becomes of their writer.
+# Files being written, which are never listed.
 _TEMPORARY = ".writing-"
-# Not there, or not any more: on NFS, a file that another machine deletes leaves a stale handle.
+# Missing, or deleted meanwhile: on NFS, a file that another machine deletes leaves a stale handle.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
 
 
@@ -36,11 +36,11 @@ def open_url(config: StorageConfig) -> FolderStore:
 class FolderStore:
     """Objects are files; see ``objects.ObjectStore``.
 
-    ``link`` makes a whole file appear under its name, or fails if the name is taken, in one step on every POSIX
-    file system (on NFS as well, where O_EXCL once was not reliable). No locks.
+    ``link`` makes a complete file appear under its name, or fails if the name is taken, atomically on every POSIX file
+    system (also on NFS, where O_EXCL was once unreliable). No locks.
 
     Args:
-        root: the folder, made if it is missing.
+        root: the folder, created by ``check`` if it is missing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -82,13 +82,13 @@ class FolderStore:
             try:
                 os.link(temporary, path)
             except OSError as error:
-                # NFS may lose the answer to a link that it has made, or repeat it and then meet its own name.
+                # NFS may lose the response to a link that it has made, or repeat it and find its own name taken.
                 if os.stat(temporary).st_nlink != 2:
                     if isinstance(error, FileExistsError):
                         return False
                     raise
         finally:
-            with contextlib.suppress(OSError):  # never listed, and the object is there or is not
+            with contextlib.suppress(OSError):  # it is never listed
                 os.unlink(temporary)
         for folder in (path.parent, *(made.parent for made in new)):
             _sync_folder(folder)
@@ -117,7 +117,7 @@ class FolderStore:
                 try:
                     found.append((path.relative_to(self._root).as_posix(), path.stat().st_size))
                 except OSError as error:
-                    if error.errno not in _GONE:  # deleted by another while we look
+                    if error.errno not in _GONE:  # deleted by another meanwhile
                         raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
         return sorted(found)
 
@@ -138,16 +138,16 @@ class FolderStore:
                 self._remove_if_empty(path.parent)
 
     def _remove_if_empty(self, folder: Path) -> None:
-        """One that is not empty, or is being filled, stays."""
+        """Remove a folder, unless it is the root or has files in it."""
         if folder != self._root:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
     def _files(self, prefix: str) -> Iterator[Path]:
-        """Files whose keys begin with ``prefix``, temporary ones too."""
+        """Files whose keys begin with ``prefix``, including temporary ones."""
 
         def refuse(error: OSError) -> None:
-            # A folder that cannot be read must not pass for one without checkpoints.
+            # A folder that cannot be read must not be mistaken for an empty one.
             if error.errno not in _GONE:
                 raise StorageError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
@@ -160,9 +160,8 @@ class FolderStore:
 
 
 def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # some network file systems cannot; they order the operations themselves
+    # Some network file systems cannot; they order the operations themselves.
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -1,7 +1,7 @@
-"""Object stores: named bytes that are put once, read whole, listed and deleted. A folder or a bucket of S3.
+"""The interface of object stores: bytes under keys that are created once, read as a whole, listed and deleted.
 
-``put_new`` is create-once: of several writers of one key, one wins and the others learn of it. ``put`` is for objects
-whose name says their content. What is listed can be read whole.
+``put_new`` creates atomically: of several writers of one key, one wins and the others are told. ``put`` is for objects
+that are named by their content. What is listed can be read completely.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ class NotFoundError(HpcLstmError):
 
 
 class TooLargeError(StorageError):
-    """An object has more bytes than its reader takes."""
+    """An object has more bytes than its reader accepts."""
 
 
 class ObjectStore(Protocol):
-    """Keys are ``/``-separated names; a prefix ends anywhere in a key. Threads may share a store.
+    """Keys are names separated by ``/``; a prefix may end anywhere in a key. Thread-safe.
 
-    Beside what each method names, all raise StorageError where the store cannot be reached or refuses.
+    Besides the errors listed, every method raises StorageError if the store cannot be reached or refuses.
     """
 
     def check(self) -> None:
         """Make sure that the store can be used.
 
         Raises:
-            StorageError: it is missing, refused or misconfigured: what to do.
+            StorageError: it is missing, refused or misconfigured; the message says what to do.
         """
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Create an object; False if one of this key is there already, which stays as it is.
+        """Create an object; False if one with this key exists, which is left unchanged.
 
         Raises:
-            OSError: it could not be put into a folder; ``errors.from_os_error`` knows what will not pass.
+            OSError: it could not be written to a folder; ``errors.from_os_error`` tells permanent ones.
         """
 
     def put(self, key: str, data: bytes) -> None:
-        """Create an object whose name is the hash of its content, so that it does not matter who put it, or twice.
+        """Create an object named by the hash of its content, so that it does not matter who puts it, or how often.
 
         Raises:
             OSError: as ``put_new``.
@@ -53,7 +53,7 @@ class ObjectStore(Protocol):
         """An object's bytes.
 
         Args:
-            limit: bytes beyond which it is not read.
+            limit: a larger object is not read.
 
         Raises:
             NotFoundError: there is none.
@@ -61,25 +61,25 @@ class ObjectStore(Protocol):
         """
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
-        """Keys under a prefix with their sizes in bytes, sorted by key; such that ``put`` would refuse are left out."""
+        """Keys with a prefix and their sizes in bytes, sorted by key; keys that are not valid are left out."""
 
     def delete(self, key: str) -> None:
-        """Remove an object, if it is there."""
+        """Delete an object, if it is there."""
 
     def discard_unfinished(self, prefix: str) -> None:
-        """Remove what killed writers left under a prefix, never to be listed; who still writes there has to again."""
+        """Delete unfinished uploads under a prefix, which are never listed; one in progress fails."""
 
 
 def is_key(key: str) -> bool:
-    """True if ``key`` can name something inside the store."""
+    """True if ``key`` is valid: it names something inside the store."""
     return all(_is_plain(part) for part in key.split("/"))
 
 
 def checked_key(key: str) -> str:
-    """``key``, if it names something inside the store.
+    """``key``, if it is valid.
 
     Raises:
-        StorageError: it could lead out of it.
+        StorageError: it could lead out of the store.
     """
     if not is_key(key):
         raise StorageError(f"{key!r}: not a key of an object: each part between slashes must be a plain name")
@@ -87,10 +87,10 @@ def checked_key(key: str) -> str:
 
 
 def checked_prefix(prefix: str) -> str:
-    """``prefix``, if keys inside the store can begin with it.
+    """``prefix``, if valid keys can begin with it.
 
     Raises:
-        StorageError: it leads out of it.
+        StorageError: it leads out of the store.
     """
     *folders, last = prefix.split("/")
     if not all(_is_plain(part) for part in folders) or "\0" in last:

@@ -1,4 +1,4 @@
-"""An object store in a bucket of S3, of AWS or of any server that speaks it and knows ``If-None-Match: *``."""
+"""An object store in an S3 bucket, on AWS or any compatible server that supports ``If-None-Match: *``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hpc_lstm.storage.retry import retry
 
 T = TypeVar("T")
 _EXISTS = 412
-# Two conditional writers met; S3 asks to try again.
+# Two conditional writes at the same time; S3 asks to retry.
 _CONFLICT = 409
 _TRANSIENT = (408, _CONFLICT, 425, 429)
-# Said with status 400, and yet they pass.
+# Sent with status 400, though transient.
 _TRANSIENT_CODES = ("RequestTimeout", "Throttling", "ThrottlingException", "SlowDown")
 _NOT_IMPLEMENTED = 501
-# Objects from this size on go in parts of that size, so many at once.
+# From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
-# An object that ``check`` leaves below the prefix, for ranks and runs to come; never listed.
+# An object that ``check`` leaves below the prefix for later ranks and runs; never listed.
 _PROBE = ".hpc-lstm-create-once"
 
 
@@ -54,14 +54,14 @@ def open_url(config: StorageConfig) -> S3Store:
 class S3Store:
     """Objects of a bucket below a prefix; see ``objects.ObjectStore``.
 
-    Credentials come from where boto3 finds them: environment, profile, instance role. Retries are ours, so that
-    one deadline holds for all of them.
+    Credentials come from where boto3 finds them: environment, profile, instance role. boto3's own retries are off, so
+    that one deadline covers all attempts.
 
     Args:
         endpoint_url: of a server other than AWS, or "".
         sse: "", "AES256" or "aws:kms".
-        timeout_s: seconds after which an operation is not tried again.
-        sse_kms_key: of "aws:kms"; "": the account's own for S3.
+        timeout_s: seconds after which an operation is not retried.
+        sse_kms_key: key for "aws:kms"; "": the account's default for S3.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class S3Store:
         except ImportError:
             raise StorageError('s3:// needs boto3, which is missing: pip install "hpc-lstm[s3]"') from None
         self._client_error = ClientError
-        # What comes from a gateway is no XML; and a large object's parts have been tried a few times each.
+        # A gateway answered with something other than XML; or s3transfer gave up on a part of a large object.
         self._unclear_errors = ResponseParserError, RetriesExceededError
         self._core_errors = BotoCoreError, *self._unclear_errors
         self._bucket = bucket
@@ -96,29 +96,29 @@ class S3Store:
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=min(_CONNECT_S, timeout_s),
             read_timeout=min(_READ_S, timeout_s),
-            # Servers other than AWS often know no other checksums than the required ones.
+            # Servers other than AWS often support the required checksums only.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"} if endpoint_url else None,
         )
         try:
-            # A session of its own: the one that boto3 shares is not for several threads.
+            # A session of its own: boto3's default session is not thread-safe.
             self._client = boto3.session.Session().client(
                 "s3", endpoint_url=endpoint_url or None, config=options
             )
         except BotoCoreError as error:
-            raise StorageError(f"{self._url()}: {_trouble(error)}") from None
+            raise StorageError(f"{self._url()}: {_unreachable(error)}") from None
         except ValueError:
             raise StorageError(
                 f"{self._url()}: storage.endpoint_url is no address; write it like https://s3.example.org:9000"
             ) from None
 
     def check(self) -> None:
-        """See ``objects.ObjectStore``; it lists, creates once, and tries for a few seconds only."""
+        """See ``objects.ObjectStore``; lists, creates once, and retries for a few seconds only."""
         seconds = min(self._timeout_s, _CHECK_S)
         first_page = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
         self._try(lambda: self._client.list_objects_v2(**first_page), seconds)
-        # The second, were it to be put too, would have replaced the first.
+        # If both succeed, the second has replaced the first.
         if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
             raise StorageError(
                 f"{self._url()}: this server replaces objects where it is asked not to (If-None-Match: *); "
@@ -149,7 +149,7 @@ class S3Store:
         return self._try(put, timeout_s, key) or (in_doubt and self._holds(key, data))
 
     def _holds(self, key: str, data: bytes) -> bool:
-        """Whether an object is the very one that a try put whose answer was lost."""
+        """Whether an object is the one that an attempt put whose response was lost."""
         try:
             return self.get(key, len(data)) == data
         except (NotFoundError, TooLargeError):
@@ -192,7 +192,7 @@ class S3Store:
         return self._try(read, self._timeout_s, key)
 
     def _is_missing(self, key: str) -> bool:
-        """Whether a refused object is not there: who may list below a prefix only is told 403 instead of 404."""
+        """Whether a refused object does not exist: with rights below a prefix only, S3 answers 403 instead of 404."""
         try:
             found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(key), MaxKeys=1)
         except self._client_error:
@@ -215,22 +215,22 @@ class S3Store:
         self._try(lambda: self._client.delete_object(**place), self._timeout_s, key)
 
     def discard_unfinished(self, prefix: str) -> None:
-        """Nothing: whoever is killed between the parts of a large object leaves them to the bucket's own rules."""
+        """Nothing: unfinished multipart uploads are left to the bucket's lifecycle rules."""
 
     def _in_parts(self) -> Any:
-        """How large objects go: in parts at once, of which none is left behind if one fails."""
+        """How large objects are transferred: in parallel parts, all removed if one fails."""
         from boto3.s3.transfer import TransferConfig
 
         return TransferConfig(multipart_threshold=_LARGE, multipart_chunksize=_PART, max_concurrency=_AT_ONCE)
 
     def _try(self, work: Callable[[], T], timeout_s: float, key: str = "") -> T:
-        """``work()``, with retries; what is the matter in one line, without a word of the server's own."""
+        """Call ``work`` with retries; an error becomes one line, without any text of the server's."""
         try:
             return retry(work, self._is_transient, timeout_s)
         except self._client_error as error:
             raise StorageError(f"{self._url(key)}: {self._refusal(_code(error), _status(error))}") from None
         except self._core_errors as error:
-            raise StorageError(f"{self._url(key)}: {_trouble(error)}") from None
+            raise StorageError(f"{self._url(key)}: {_unreachable(error)}") from None
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, self._client_error):
@@ -263,7 +263,7 @@ class S3Store:
         return f"the server answers {code or status}; try again later"
 
 
-def _trouble(error: Exception) -> str:
+def _unreachable(error: Exception) -> str:
     name = type(error).__name__
     if "Credential" in name or "Profile" in name or "Token" in name:
         return (

@@ -1,4 +1,4 @@
-"""The kinds of object stores, by the scheme of ``storage.url``: a new one is a module of its own and a line here."""
+"""The registry of object stores by the scheme of ``storage.url``: a new one is a module of its own and a line here."""
 
 from __future__ import annotations
 

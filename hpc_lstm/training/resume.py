@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpc_lstm import config as configuration
-from hpc_lstm.checkpoint.restore import Restored, restore
+from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.errors import InputError
 from hpc_lstm.training import cluster_sync, ownership
 from hpc_lstm.training import log as messages
@@ -49,7 +49,7 @@ def is_complete(run: Run, state: TrainState) -> bool:
 def _load_newest(run: Run, state: TrainState) -> bool:
     """Load the newest complete checkpoint; collective. False if there is none."""
     world, log = run.world, run.log
-    found = restore(
+    found = restore_checkpoint(
         world, run.storage.store, run.storage.checkpoint_prefix, log, averaged=AVERAGED, weight=SAMPLES
     )
     if found is None:

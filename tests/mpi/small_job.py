@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hpc_lstm.checkpoint import manifest as manifests
-from hpc_lstm.checkpoint.state_file import unpack
+from hpc_lstm.checkpoint.state_file import unpack_state
 from hpc_lstm.market.store import StoreWriter
 from hpc_lstm.storage.folder import FolderStore
 
@@ -71,12 +71,16 @@ def write_config(folder: Path, name: str = "job", **settings: object) -> Path:
 
 def checkpoints(run: Path) -> list[int]:
     """Steps of the whole checkpoints in a run directory."""
-    return manifests.steps(FolderStore(run.parent), f"{run.name}/checkpoints/main") if run.exists() else []
+    return (
+        manifests.complete_steps(FolderStore(run.parent), f"{run.name}/checkpoints/main")
+        if run.exists()
+        else []
+    )
 
 
 def final_states(run: Path) -> list[dict[str, object]]:
     """The state of every rank in a run's newest checkpoint."""
     store, prefix = FolderStore(run.parent), f"{run.name}/checkpoints/main"
-    manifest = manifests.read(store, prefix, checkpoints(run)[-1])
-    place = manifests.folder(prefix, manifest.step)
-    return [unpack(store.get(f"{place}/{file.name}")) for file in manifest.files]
+    manifest = manifests.read_manifest(store, prefix, checkpoints(run)[-1])
+    place = manifests.step_prefix(prefix, manifest.step)
+    return [unpack_state(store.get(f"{place}/{file.name}")) for file in manifest.files]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.checkpoint.restore import Restored, restore
+from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.checkpoint.writer import CheckpointWriter
 from hpc_lstm.config import CheckpointConfig, DataConfig, RunConfig, StorageConfig
 from hpc_lstm.parallel.world import World
@@ -70,7 +70,7 @@ def write(store: ObjectStore, world: World, *steps: int, **more: Any) -> None:
 
 
 def read(store: ObjectStore, world: World) -> Restored | None:
-    return restore(world, store, PREFIX, LOG, averaged=("weights", "moments"), weight="samples")
+    return restore_checkpoint(world, store, PREFIX, LOG, averaged=("weights", "moments"), weight="samples")
 
 
 def assert_state(found: dict[str, Any], rank: int, step: int) -> None:

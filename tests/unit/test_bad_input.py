@@ -442,9 +442,9 @@ CASES = [
         grows=LOGS,
     ),
     Case(
-        "resumed without a whole checkpoint",
+        "resumed without a complete checkpoint",
         ON,
-        ["none of the", "checkpoints", "is whole"],
+        ["none of the", "checkpoints", "is complete"],
         damage_checkpoints,
         grows=LOGS,
     ),

@@ -1,4 +1,4 @@
-"""Going on from the newest whole checkpoint on simulated ranks, after damage and on other numbers of ranks."""
+"""Restoring the newest complete checkpoint on simulated ranks, after damage and on other numbers of ranks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulated_ranks import on_ranks, outcomes
 from store_wrappers import Intercepted
 
 from hpc_lstm.checkpoint import manifest as manifests
-from hpc_lstm.checkpoint.restore import restore
+from hpc_lstm.checkpoint.restore import restore_checkpoint
 from hpc_lstm.errors import CheckpointError, StorageError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.folder import FolderStore
@@ -68,7 +68,7 @@ def test_a_checkpoint_with_a_damaged_file_is_passed_over_by_all(
     damage(rank_file(tmp_path, 2, rank))
     on_ranks(3, lambda world: assert_restored(store, world, 1))
     assert [path.name for path in (tmp_path / PREFIX).iterdir()] == ["000000001"], "later steps go"
-    assert caplog.text.count("checkpoint of step 2 passed over") == 3
+    assert caplog.text.count("checkpoint of step 2 skipped") == 3
     assert f"rank-{rank:05d}" in caplog.text
 
 
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_
         assert caught.value.on_all_ranks
 
     on_ranks(2, refused)
-    assert manifests.steps(store, PREFIX) == [1, 2]
+    assert manifests.complete_steps(store, PREFIX) == [1, 2]
 
 
 def test_what_belongs_to_no_checkpoint_is_deleted_and_other_runs_are_not(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_what_belongs_to_no_checkpoint_is_deleted_and_other_runs_are_not(tmp_pat
     assert keys.isdisjoint(orphans)
     assert keys.issuperset(others)
     assert not unfinished.exists()
-    assert manifests.steps(store, PREFIX) == [1, 2]
+    assert manifests.complete_steps(store, PREFIX) == [1, 2]
 
 
 def test_where_none_is_whole_all_ranks_refuse_and_nothing_is_deleted(tmp_path: Path) -> None:
@@ -266,6 +266,6 @@ def test_a_damaged_file_of_any_rank_stops_the_merge(tmp_path: Path) -> None:
 def test_alone_without_mpi(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     write(store, World(), 3)
-    found = restore(World(), store, PREFIX, LOG, averaged=("weights", "moments"), weight="samples")
+    found = restore_checkpoint(World(), store, PREFIX, LOG, averaged=("weights", "moments"), weight="samples")
     assert found is not None
     assert found.manifest.step == 3

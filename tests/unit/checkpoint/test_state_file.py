@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hpc_lstm.checkpoint.state_file import pack, unpack
+from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 
 NAMES = st.from_regex(r"[a-z]{1,4}(/[a-z]{1,4}){0,2}", fullmatch=True)
 DTYPES = st.sampled_from(["f4", "f8", "i1", "i4", "i8", "u4", "u8", "bool", ">f4"])
@@ -29,7 +29,7 @@ def without_clashes(state: dict[str, Any]) -> bool:
 @settings(deadline=None)
 @given(st.dictionaries(NAMES, ARRAYS | TEXTS | NUMBERS, max_size=5).filter(without_clashes))
 def test_everything_comes_back_to_the_bit(state: dict[str, Any]) -> None:
-    found = unpack(pack(state))
+    found = unpack_state(pack_state(state))
     assert found.keys() == state.keys()
     for name, value in state.items():
         if isinstance(value, str):
@@ -42,20 +42,22 @@ def test_everything_comes_back_to_the_bit(state: dict[str, Any]) -> None:
 
 def test_bits_of_nan_are_kept() -> None:
     odd = np.array([0x7FC00001, 0xFFC12345, 0x80000000, 1], np.uint32).view(np.float32)
-    assert unpack(pack({"odd": odd}))["odd"].view(np.uint32).tolist() == odd.view(np.uint32).tolist()
+    assert (
+        unpack_state(pack_state({"odd": odd}))["odd"].view(np.uint32).tolist() == odd.view(np.uint32).tolist()
+    )
 
 
 def test_what_hdf5_cannot_hold_is_not_pickled() -> None:
     with pytest.raises(TypeError):
-        pack({"object": object()})
+        pack_state({"object": object()})
 
 
 @pytest.mark.parametrize("size", [0, 1, 8, 100, 1000])
 def test_a_part_of_a_state_is_refused_in_one_line(size: int) -> None:
-    whole = pack({"weights": np.arange(500.0), "a/text": "words"})
+    whole = pack_state({"weights": np.arange(500.0), "a/text": "words"})
     assert len(whole) > 2 * size
     with pytest.raises(ValueError, match=r"\Anot the state of a rank: [^\n]*\Z"):
-        unpack(whole[:size])
+        unpack_state(whole[:size])
 
 
 def crafted(make: Any) -> bytes:
@@ -80,15 +82,15 @@ def test_a_file_that_would_read_another_file_is_refused(tmp_path: Path) -> None:
 
     for make in (external, virtual):
         with pytest.raises(ValueError, match="weights"):
-            unpack(crafted(make))
+            unpack_state(crafted(make))
 
     def linked(file: h5py.File) -> None:
         file["weights"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "values")
 
-    assert unpack(crafted(linked)) == {}
+    assert unpack_state(crafted(linked)) == {}
 
 
 def test_a_small_file_that_swells_when_read_is_refused() -> None:
     data = crafted(lambda file: file.create_dataset("weights", (1 << 40,), "f8", chunks=(1 << 16,)))
     with pytest.raises(ValueError, match="weights"):
-        unpack(data)
+        unpack_state(data)

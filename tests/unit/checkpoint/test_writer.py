@@ -29,7 +29,7 @@ from store_wrappers import Intercepted, StopsAfter, Wrapped
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint import writer as checkpoint
-from hpc_lstm.checkpoint.state_file import unpack
+from hpc_lstm.checkpoint.state_file import unpack_state
 from hpc_lstm.checkpoint.writer import holds_checkpoints
 from hpc_lstm.errors import CheckpointError, StorageError
 from hpc_lstm.parallel.world import World
@@ -93,7 +93,7 @@ def test_the_manifest_names_every_ranks_file(tmp_path: Path) -> None:
         assert file["name"].startswith(f"rank-{rank:05d}.")
         assert file["size"] == len(data)
         assert file["sha256"] == hashlib.sha256(data).hexdigest()
-        assert_state(unpack(data), rank, 20)
+        assert_state(unpack_state(data), rank, 20)
     assert {path.name for path in folder_of(tmp_path, 20).iterdir()} == {
         "checkpoint.json",
         *(file["name"] for file in told["files"]),
@@ -112,7 +112,7 @@ def test_the_manifest_comes_last(tmp_path: Path) -> None:
 def test_a_loss_that_is_none_is_null(tmp_path: Path, validation: float) -> None:
     store = FolderStore(tmp_path)
     save(writer(store, World()), World(), 1, validation=validation)
-    assert manifests.read(store, PREFIX, 1).validation is None
+    assert manifests.read_manifest(store, PREFIX, 1).validation is None
 
 
 @pytest.mark.parametrize("keep", [1, 2])
@@ -138,7 +138,7 @@ def test_a_kill_at_any_change_of_the_store_leaves_a_whole_checkpoint(tmp_path: P
         root = tmp_path / f"{changes}"
         run(root, changes)
         store = FolderStore(root)
-        newest = max(manifests.steps(store, PREFIX), default=0)
+        newest = max(manifests.complete_steps(store, PREFIX), default=0)
         reached.append(newest)
 
         # First the cleaning is killed, after one more change each time; then the run goes on.
@@ -169,7 +169,7 @@ def test_the_newest_are_kept_and_the_best(tmp_path: Path) -> None:
         for step, loss in losses.items():
             save(target, world, step, validation=float("nan") if loss is None else loss)
             if world.rank == 0:
-                kept.append(manifests.steps(store, PREFIX))
+                kept.append(manifests.complete_steps(store, PREFIX))
 
     on_ranks(2, work)
     assert kept == [[1], [1, 2], [2, 3], [3, 4], [3, 4, 5], [3, 5, 6], [3, 6, 7]]
@@ -223,12 +223,12 @@ def test_while_any_rank_is_uploading_all_leave_the_next_one_out(
         assert save(target, world, 4), "at the end of a run the upload under way is waited for"
 
     on_ranks(2, work)
-    assert manifests.steps(store, PREFIX) == [1, 4]
+    assert manifests.complete_steps(store, PREFIX) == [1, 4]
     on_ranks(2, lambda world: assert_restored(store, world, 4))
-    left_out = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-    assert len(left_out) == 4
-    assert all(f"still being written by rank {slow}" in text for text in left_out)
-    assert {text.split()[3] for text in left_out} == {"2", "3"}
+    skipped = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert len(skipped) == 4
+    assert all(f"rank {slow} is still writing" in text for text in skipped)
+    assert {text.split()[3] for text in skipped} == {"2", "3"}
 
 
 class Unreliable(Wrapped):
@@ -259,7 +259,7 @@ def test_failures_in_a_row_end_the_run_on_all_ranks_and_a_success_forgives(tmp_p
 
     messages = agreed_errors(outcomes(2, work))
     assert messages == {"checkpoints cannot be written: rank 1, step 4: the disk is full"}
-    assert manifests.steps(store, PREFIX) == [2]
+    assert manifests.complete_steps(store, PREFIX) == [2]
 
 
 def test_the_last_checkpoint_is_tried_whatever_failed_before(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_last_checkpoint_is_tried_whatever_failed_before(tmp_path: Path) -> 
         assert save(target, world, 2, wait=True)
 
     on_ranks(2, work)
-    assert manifests.steps(store, PREFIX) == [2]
+    assert manifests.complete_steps(store, PREFIX) == [2]
 
 
 def test_a_failure_that_is_waited_for_is_told_at_once(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_file_that_never_comes_is_waited_for_only_so_long(tmp_path: Path) -> N
     assert 0.3 <= time.monotonic() - began < 3
     (message,) = agreed_errors(found)
     assert "the file of rank 2 did not come within 0.3 s (storage.timeout_s)" in message
-    assert manifests.steps(store, PREFIX) == []
+    assert manifests.complete_steps(store, PREFIX) == []
 
 
 def test_passing_trouble_of_a_disk_is_sat_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +389,7 @@ def test_what_cannot_be_deleted_is_no_failure(tmp_path: Path, caplog: pytest.Log
 
     store = Intercepted(FolderStore(tmp_path), refuse)
     write(store, World(), 1, 2, 3, 4, keep=1, max_failures=1)
-    assert manifests.steps(store, PREFIX) == [1, 2, 3, 4]
+    assert manifests.complete_steps(store, PREFIX) == [1, 2, 3, 4]
     assert caplog.text.count("could not be deleted: access refused") == 3
 
 
@@ -400,7 +400,7 @@ def test_an_old_manifest_that_rots_harms_nobody(tmp_path: Path) -> None:
     (folder_of(tmp_path, 1) / "checkpoint.json").write_bytes(b"{")
     for step in (2, 3):
         save(target, World(), step, validation=0.5)
-    assert manifests.steps(store, PREFIX) == [1, 2, 3], "2 is now the best known, 1 is left alone"
+    assert manifests.complete_steps(store, PREFIX) == [1, 2, 3], "2 is now the best known, 1 is left alone"
 
 
 def test_what_failed_uploads_left_goes_with_the_next_success(tmp_path: Path) -> None:
@@ -455,7 +455,7 @@ def test_through_s3(bucket: Bucket) -> None:
     on_ranks(2, work)
     steps = {key.split("/")[3] for key, _ in store().list(f"{PREFIX}/")}
     assert steps == {"000000001", "000000003"}
-    name = manifests.read(store(), PREFIX, 3).files[1].name
+    name = manifests.read_manifest(store(), PREFIX, 3).files[1].name
     key = f"team/{PREFIX}/000000003/{name}"
     whole = bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -66,7 +66,9 @@ def test_every_checkpoint_during_overlapped_rounds_is_of_one_moment(tmp_path: Pa
             for _ in range(5):  # as a thread mutates what it is about
                 time.sleep(0.001)
                 seen.append(
-                    ClusterState.from_state_dict(state_file.unpack(state_file.pack(one.state_dict())))
+                    ClusterState.from_state_dict(
+                        state_file.unpack_state(state_file.pack_state(one.state_dict()))
+                    )
                 )
     for one in both:
         one.close()
@@ -87,7 +89,7 @@ def test_a_standing_comes_back() -> None:
     state = ClusterState(
         3, base, 70, 1, PendingContribution(sent, 80, "a" * 64), np.full(5, 0.5, np.float32), 9, True
     )
-    back = ClusterState.from_state_dict(state_file.unpack(state_file.pack(state.state_dict())))
+    back = ClusterState.from_state_dict(state_file.unpack_state(state_file.pack_state(state.state_dict())))
     assert back.pending is not None
     assert back.pending.weights.tobytes() == sent.tobytes()
     assert (back.pending.samples, back.pending.payload) == (80, "a" * 64)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hpc_lstm.storage.retry import FIRST_S, LONGEST_S, retry
+from hpc_lstm.storage.retry import FIRST_S, MAX_S, retry
 
 
 class Time:
@@ -58,7 +58,7 @@ def test_pauses_are_random_below_a_bound_that_doubles_up_to_a_limit() -> None:
         assert len(tries) == 13
         runs.append(time.pauses)
     for number, pauses in enumerate(zip(*runs, strict=True)):
-        bound = min(FIRST_S * 2**number, LONGEST_S)
+        bound = min(FIRST_S * 2**number, MAX_S)
         assert 0 <= min(pauses) < 0.1 * bound
         assert 0.9 * bound < max(pauses) <= bound
         assert len(set(pauses)) == len(pauses)
