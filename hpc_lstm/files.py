@@ -12,11 +12,13 @@ from hpc_lstm.errors import InputError
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` to write to; renamed to it if the block ends well, else removed.
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; renamed to it if the block ends well, else removed.
 
-    The file gets the permissions that the process's umask leaves to a new file. Errors pass as they are, for callers
-    that have more to say than ``whole_file``.
+    The file gets the permissions that the process's umask leaves to a new file.
+
+    Raises:
+        InputError: it cannot be written: the file and the reason.
     """
     path = Path(path)
     temporary: Path | None = None
@@ -27,24 +29,12 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         temporary = name
         yield temporary
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
-
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """``atomic_file`` with the user's error.
-
-    Raises:
-        InputError: it cannot be written: the file and the reason.
-    """
-    try:
-        with atomic_file(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import InputError, from_os_error
-from hpc_lstm.files import atomic_file
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import whole_file
 
 FORMAT = "hpc_lstm scaler"
 VERSION = 1
@@ -79,18 +79,14 @@ class Scaler:
         Raises:
             InputError: disk full or no permission.
         """
-        try:
-            with atomic_file(path) as temporary, h5py.File(temporary, "w") as file:
-                file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-                file.attrs["kind"], file.attrs["feature_range"] = self.kind, self.feature_range
-                text = h5py.string_dtype()
-                file.create_dataset("symbols", data=self.symbols, dtype=text)
-                file.create_dataset("columns", data=self.columns, dtype=text)
-                for name in ("scale", "shift", "first", "second"):
-                    file.create_dataset(name, data=getattr(self, name))
-        except OSError as error:
-            known = from_os_error(error)
-            raise InputError(f"{path}: cannot be written: {known or error}") from None
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            file.attrs["kind"], file.attrs["feature_range"] = self.kind, self.feature_range
+            text = h5py.string_dtype()
+            file.create_dataset("symbols", data=self.symbols, dtype=text)
+            file.create_dataset("columns", data=self.columns, dtype=text)
+            for name in ("scale", "shift", "first", "second"):
+                file.create_dataset(name, data=getattr(self, name))
 
     @classmethod
     def load(cls, path: str | Path) -> Scaler:
