@@ -4,6 +4,7 @@
 #   MPI=system          leave the mpich wheel out and use the machine's own MPI; remembered by the environment
 #   VENV=.venv          where the environment lies
 #   RANKS=2             ranks of the demo
+#   JOBS=2              unit tests that run side by side; default: one per core, at most 4
 #   GPU=1               take PyCUDA into the environment; needs the CUDA toolkit; remembered by the environment
 #   GPU_PYTHON=python3  run the GPU tests and benchmarks with this interpreter instead of the environment's
 #   GPU_SANITIZER=1     run the kernels' tests under compute-sanitizer, too
@@ -14,6 +15,7 @@ RANKS ?= 2
 GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
 EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))s3,yahoo,report,test
 GPU_PYTHON ?= $(BIN)/python
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 TOOLS = memcheck racecheck initcheck
 comma := ,
 
@@ -41,7 +43,12 @@ demo: venv  ## train on the shipped prices on 2 ranks; results in demo/
 	@tools/demo.sh "$(RANKS)"
 
 test: venv  ## run the tests
+ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/mpi
+endif
 
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
 	@HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/test_rounds.py -k schedules --timeout 14400
