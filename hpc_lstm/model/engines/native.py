@@ -25,6 +25,7 @@ from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
+from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS = 16
 # Windows below which a part of a batch is not worth a thread of its own.
@@ -70,7 +71,7 @@ class NativeEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if auto and start_tensorflow(threads, config.train.deterministic).config.list_physical_devices("GPU"):
+        if auto and _tensorflow_sees_gpu(config, threads):
             return "there is a GPU"
         try:
             native_kernels.load_kernels()
@@ -169,6 +170,18 @@ class NativeEngine:
             return [work(self._workers[0], 0, bounds[1]), *(other.result() for other in others)]
         finally:
             wait(others)  # also after an error, no thread may still write into the arrays
+
+
+def _tensorflow_sees_gpu(config: RunConfig, threads: int) -> bool:
+    """True if TensorFlow would compute on a GPU.
+
+    Without a GPU on this node TensorFlow need not be asked. Its import takes seconds, and here some ranks wait for
+    others; the engine's constructor imports it on all ranks side by side.
+    """
+    if not installed_gpus():
+        return False
+    tf = start_tensorflow(threads, config.train.deterministic)
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def _unsupported(config: RunConfig) -> str:
