@@ -263,7 +263,7 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     copies = sorted(tmp_path.glob("disk-of-alpha-n*/market-*.h5"))
     assert [copy.parent.name for copy in copies] == ["disk-of-alpha-n1", "disk-of-alpha-n2"]
     assert {copy.read_bytes() for copy in copies} == {(tmp_path / "market.h5").read_bytes()}
-    assert f"is read from its copy, {copies[0]}" in (run / "log" / "rank-00000.log").read_text()
+    assert f"from its copy on this node, {copies[0]}" in (run / "log" / "rank-00000.log").read_text()
     assert f'store = "{tmp_path}/market.h5"' in (run / "config.toml").read_text()
 
 
