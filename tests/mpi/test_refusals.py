@@ -20,7 +20,7 @@ def tree(folder: Path) -> list[Path]:
         ({}, ["--set", "data.store=missing.h5"], "missing.h5: no such market store"),
         ({}, ["--set", 'data.target="clos"'], 'did you mean "close"?'),
         ({"rows": [11]}, [], "2 train windows are fewer than 3 ranks"),
-        ({}, ["--run-dir", "/proc/run"], "/proc/run: cannot be made"),
+        ({}, ["--run-dir", "/proc/run"], "/proc/run: cannot be created"),
     ],
 )
 def test_one_line_one_code(tmp_path: Path, settings: dict, more: list[str], says: str) -> None:
