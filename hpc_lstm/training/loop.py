@@ -103,7 +103,7 @@ def agree_and_average(run: Run, state: TrainState, outputs: Outputs) -> bool:
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
         agreement = run.averager.agree(samples, loss_sum)
     run.timeline.record_barrier()
-    if run.schedule.averages_at(state.progress):
+    if run.world.size > 1 and run.schedule.averages_at(state.progress):
         with run.timeline.span("average"):
             run.averager.average(run.engine, samples, agreement.samples)
     state.losses.reset()
