@@ -51,7 +51,7 @@ else
 endif
 
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
-	@HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/test_rounds.py -k schedules --timeout 14400
+	@HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \

@@ -6,6 +6,7 @@ tells several runs at one URL apart. A run that trains alone has its directory's
 
 from __future__ import annotations
 
+from hpc_lstm.checkpoint.writer import holds_checkpoints
 from hpc_lstm.clusters.inventory import stored_runs
 from hpc_lstm.config import SyncConfig
 from hpc_lstm.storage.objects import ObjectStore
@@ -25,14 +26,16 @@ def run_name(store: ObjectStore, sync: SyncConfig, directory: str) -> str:
     """
     if sync.run or not sync.cluster:
         return sync.run or directory
-    return directory if _met_under(store, directory) else SHARED_RUN
+    # Its own checkpoint is never left behind: a resumed run would silently start from the seed.
+    if holds_checkpoints(store, f"{directory}/checkpoints/{sync.cluster}") or _met_under(store, directory):
+        return directory
+    return SHARED_RUN
 
 
 def _met_under(store: ObjectStore, directory: str) -> bool:
     """True if clusters met under the run directory's name, as they did up to version 0.1.
 
     One cluster that waited there alone met nobody: the others, whose directories had other names, waited elsewhere.
-    All clusters of a run see the same here, whether they have taken part so far or not.
     """
     return any(
         run.is_shared and (run.closed_rounds or len(run.clusters) > 1)

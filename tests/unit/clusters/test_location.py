@@ -60,7 +60,6 @@ def test_clusters_that_met_under_their_directorys_name_meet_there_again(
         [
             "night/run.json",
             "night/leases/alpha/000001.000000000",
-            "night/checkpoints/alpha/000000005/checkpoint.json",
             "night/rounds/000001/contributions/alpha.json",
         ],
         # A run of that name that trained alone.
@@ -92,3 +91,9 @@ def test_runs_are_summarized_in_one_printable_line(tmp_path: Path) -> None:
     )
     many = put(tmp_path / "many", *(f"run-{number}/run.json" for number in range(50)))
     assert summarize_runs(stored_runs(many), "_shared").endswith("; 40 more")
+
+
+def test_a_clusters_own_checkpoint_is_never_left_behind(tmp_path: Path) -> None:
+    store = put(tmp_path, "night/run.json", "night/checkpoints/alpha/000000005/checkpoint.json")
+    assert run_name(store, ALPHA, "night") == "night"
+    assert run_name(store, SyncConfig(cluster="beta"), "night") == SHARED_RUN
