@@ -24,7 +24,6 @@ from pydantic import (
     JsonValue,
     ValidationError,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -51,9 +50,9 @@ FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
 SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
 
 
-# Registries whose names settings take.
-ENGINES = "hpc_lstm.model.engines.registry"
-OPTIMIZERS = "hpc_lstm.model.optimizers.registry"
+# Registries whose names settings take, as modules.
+ENGINE_REGISTRY = "hpc_lstm.model.engines.registry"
+OPTIMIZER_REGISTRY = "hpc_lstm.model.optimizers.registry"
 
 
 class NameIn:
@@ -188,7 +187,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How the network is trained."""
 
-    engine: Annotated[str, NameIn(ENGINES)] = Field(
+    engine: Annotated[str, NameIn(ENGINE_REGISTRY)] = Field(
         "auto",
         description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
         "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
@@ -222,7 +221,7 @@ class TrainConfig(Section):
         json_schema_extra=FREE_ON_RESUME,
     )
     batch_size: Positive = Field(64, description="Windows per step on one rank.")
-    optimizer: Annotated[str, NameIn(OPTIMIZERS)] = Field(
+    optimizer: Annotated[str, NameIn(OPTIMIZER_REGISTRY)] = Field(
         "adam", description="Update rule: the formulas and constants of the Keras optimizer of the same name."
     )
     weight_decay: float = Field(
@@ -273,15 +272,17 @@ class TrainConfig(Section):
         json_schema_extra=FREE_ON_RESUME,
     )
 
-    @field_validator("weight_decay")
-    @classmethod
-    def _belongs_to_optimizer(cls, value: float, info: ValidationInfo) -> float:
-        """Refuse a setting that the chosen optimizer does not take, unless it has its default value."""
-        key, chosen = str(info.field_name), info.data.get("optimizer")
-        takers = importlib.import_module(OPTIMIZERS).names_that_take(key)
-        if chosen and chosen not in takers and value != cls.model_fields[key].default:
-            raise ValueError(f'{key}: "{chosen}" takes none; set optimizer = "{takers[0]}" or remove it')
-        return value
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        """Refuse a setting of another optimizer than the chosen one, unless it has its default value."""
+        optimizers = importlib.import_module(OPTIMIZER_REGISTRY)
+        for key, field in type(self).model_fields.items():
+            takers = optimizers.names_that_take(key)
+            if takers and self.optimizer not in takers and getattr(self, key) != field.default:
+                raise ValueError(
+                    f'{key}: "{self.optimizer}" takes none; set optimizer = "{takers[0]}" or remove it'
+                )
+        return self
 
 
 class AverageConfig(Section):
@@ -488,11 +489,6 @@ def parse(tables: dict[str, Any], where: str) -> RunConfig:
     """
     check_sections(RunConfig, tables, where)
     config = validate_sections(RunConfig, tables, where)
-    if config.train.engine == "fused" and config.train.backend == "cuda":
-        raise ConfigError(
-            f'{where}: train.engine: "fused" trains on CPUs, but train.backend = "cuda" leaves the batches on the GPU; '
-            'set train.engine = "auto"'
-        )
     if config.sync.cluster and not config.storage.url:
         raise ConfigError(
             f'{where}: sync.cluster: clusters meet at an object store; set storage.url = "s3://bucket/prefix", or '

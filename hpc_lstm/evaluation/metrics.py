@@ -44,8 +44,9 @@ class Metric:
 
     def text(self, value: object) -> str:
         """A value of ``metrics.json`` as tables show it; "-" for one that is not defined."""
-        known = isinstance(value, (int, float)) and math.isfinite(value)
-        return format(self.factor * value, self.form) if known else "-"  # type: ignore[operator]
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            return format(self.factor * value, self.form)
+        return "-"
 
 
 def _rmse(errors: PartErrors, scale: np.ndarray, method: int) -> float:

@@ -32,11 +32,13 @@ class Engine(Protocol):
 
     Attributes:
         name: as in ``train.engine``.
+        reads_device_batches: ``step`` reads batches in GPU memory where they are; otherwise it copies them to the host.
         schema: what lies where in the parameter vector.
         steps_per_call: the number of steps a call of ``step`` is most efficient with; fewer give the same bits.
     """
 
     name: ClassVar[str]
+    reads_device_batches: ClassVar[bool]
     schema: Schema
     steps_per_call: int
 

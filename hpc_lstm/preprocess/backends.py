@@ -55,13 +55,16 @@ def create_backend(name: str, rows_share: float = 0.5) -> Backend:
     return BACKENDS["host"](rows_share)
 
 
-def backend_for_training(settings: TrainConfig, gpu: Gpu | None) -> Backend:
-    """The backend for a run of training; the fused engine takes its batches on the host.
+def backend_for_training(settings: TrainConfig, gpu: Gpu | None, *, device_batches: bool) -> Backend:
+    """The backend for a run of training.
+
+    Args:
+        device_batches: the engine reads batches in GPU memory; otherwise "auto" is host.
 
     Raises:
         CudaError: see ``create_backend``.
     """
-    name = "host" if settings.engine == "fused" else settings.backend
+    name = "host" if settings.backend == "auto" and not device_batches else settings.backend
     return create_backend(name, gpu_rows_share(settings, gpu))
 
 

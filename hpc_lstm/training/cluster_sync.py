@@ -21,6 +21,7 @@ def join(run: Run, state: TrainState) -> None:
             _clusters(run).join(state.progress.samples, state.cluster, state.resumed)
         except Interrupted:
             raise messages.stopped_before_training(run.world) from None
+    state.cluster = None  # from here on the synchronizer keeps it
 
 
 def synchronize(run: Run, state: TrainState, outputs: Outputs) -> bool:

@@ -75,14 +75,22 @@ def log_changed_settings(log: logging.Logger, old: RunConfig, new: RunConfig) ->
 
 
 def log_changed_arithmetic(
-    log: logging.Logger, state: Mapping[str, Any], placement: Placement, deterministic: bool
+    log: logging.Logger,
+    old: RunConfig,
+    new: RunConfig,
+    state: Mapping[str, Any],
+    placement: Placement,
+    *,
+    same_ranks: bool,
 ) -> None:
     """Log where a resumed run computes differently: results then differ in their last bits, dropout in its masks.
 
     Args:
-        state: of the checkpoint.
-        deterministic: the run promises bit-identical results, so that the user is warned.
+        old, state: settings and state of the checkpoint.
+        new: settings of this start; a deterministic run promises bit-identical results, so that its user is warned.
+        same_ranks: as many ranks as wrote the checkpoint; on another number nothing is bit-identical anyway.
     """
+    deterministic = new.train.deterministic
     level = logging.WARNING if deterministic else logging.INFO
     engine, threads = str(state.get("computed_by", placement.engine.name)), int(state["threads"])
     if engine != placement.engine.name:
@@ -91,7 +99,13 @@ def log_changed_arithmetic(
             "the checkpoint was computed by the engine %s, this start uses %s: results will not be bit-identical",
             *(engine, placement.engine.name),
         )
-    if deterministic and threads != placement.threads:
+    if old.train.precision != new.train.precision:
+        log.log(
+            level,
+            "the checkpoint was computed in %s, this start computes in %s: results will not be bit-identical",
+            *(old.train.precision, new.train.precision),
+        )
+    if deterministic and same_ranks and threads != placement.threads:
         log.warning(
             "the checkpoint was computed with %s per rank, this start uses %d: results will not be bit-identical; "
             "set train.threads",

@@ -45,8 +45,12 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     """
     gpu = gpus.assign_gpu(world)
     threads = config.train.threads or world.threads
-    backend = world.raise_on_all(lambda: backend_for_training(config.train, gpu))
-    engine = choose_engine(config, threads=threads, world=world)(config, rank=world.rank, threads=threads)
+    engine_class = choose_engine(config, threads=threads, world=world)
+    device_batches = engine_class.reads_device_batches
+    backend = world.raise_on_all(
+        lambda: backend_for_training(config.train, gpu, device_batches=device_batches)
+    )
+    engine = engine_class(config, rank=world.rank, threads=threads)
     on_gpu = bool(engine.device_vectors(moments=False))
     allreduce = create_device_allreduce(config.average.transport, world, on_gpu, backend.device, gpu)
     return Placement(gpu, threads, backend, engine, allreduce)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate import evaluate
-from hpc_lstm.files import write_text
+from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
 from hpc_lstm.training.setup import Run
@@ -36,16 +35,20 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.data.train.close()
         run.engine.set_parameters(final_weights(run, state))
         metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
-    if run.world.rank == 0:
-        run.engine.save(run.directory.model)
-        run.data.scaler.save(run.directory.scaler)
-        # The metrics come last: their presence says that the run is complete.
-        metrics |= run_facts(run, state, outputs)
-        write_text(run.directory.metrics, json.dumps(metrics, indent=2) + "\n")
-        run.log.info("%s", comparison_table(metrics))
-        run.log.info("results in %s", run.directory.path)
+    metrics |= run_facts(run, state, outputs)
+    run.world.raise_on_all(lambda: _write_results(run, metrics) if run.world.rank == 0 else None)
     if unsaved is not None:
         raise unsaved
+
+
+def _write_results(run: Run, metrics: dict[str, Any]) -> None:
+    """Write model, scaling and metrics; on rank 0."""
+    run.engine.save(run.directory.model)
+    run.data.scaler.save(run.directory.scaler)
+    # The metrics come last: their presence says that the run is complete.
+    write_metrics(run.directory.path, metrics)
+    run.log.info("%s", comparison_table(metrics))
+    run.log.info("results in %s", run.directory.path)
 
 
 def final_weights(run: Run, state: TrainState) -> np.ndarray:

@@ -59,7 +59,9 @@ def _load_newest(run: Run, state: TrainState) -> bool:
     state.load_state_dict(run, found.state, same_ranks=found.manifest.ranks == world.size)
     messages.log_resume(log, state.progress, found, ranks=world.size)
     messages.log_changed_settings(log, saved, run.config)
-    messages.log_changed_arithmetic(log, found.state, run.placement, run.config.train.deterministic)
+    messages.log_changed_arithmetic(
+        log, saved, run.config, found.state, run.placement, same_ranks=found.manifest.ranks == world.size
+    )
     return True
 
 

@@ -57,13 +57,11 @@ class Run:
 @contextmanager
 def recorded(directory: RunDirectory, world: World) -> Iterator[tuple[Timeline, logging.Logger]]:
     """This rank's timeline and log around a run."""
-    timeline = Timeline(directory.rank_timing(world.rank), world.rank, world.size, world.node)
-    log = open_log(directory, world)
-    try:
-        yield timeline, log
-    finally:
-        timeline.close()
-        close_log()
+    with ExitStack() as parts:
+        timeline = Timeline(directory.rank_timing(world.rank), world.rank, world.size, world.node)
+        parts.callback(timeline.close)
+        parts.callback(close_log)
+        yield timeline, open_log(directory, world)
 
 
 @contextmanager
@@ -81,10 +79,10 @@ def set_up(
             path = stage_store(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
         placement = resolve_placement(config, world)
+        averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         with timeline.span("load"):
             data = prepare.prepare(store, config.data, world, placement.backend)
             parts.callback(data.close)
-        averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:

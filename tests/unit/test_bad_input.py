@@ -252,12 +252,6 @@ CASES = [
     Case("feature range", TRAIN, ["feature_range", "low < high"], data(STORE + "\nfeature_range = [1, 0]")),
     Case("no symbols", TRAIN, ["symbols", "at least one"], data(STORE + "\nsymbols = []")),
     Case(
-        "engine fused",
-        TRAIN,
-        ["train.engine", '"fused"', '"cuda"', '"auto"'],
-        train('engine = "fused"\nbackend = "cuda"'),
-    ),
-    Case(
         "engine fused in bfloat16",
         TRAIN,
         ["train.engine", '"fused"', '"bfloat16"', '"auto"'],

@@ -44,6 +44,7 @@ class NativeEngine:
     """
 
     name: ClassVar[str] = "fused"
+    reads_device_batches: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
         if problem := _unsupported(config):
