@@ -8,7 +8,7 @@ setup(
     package_data={
         "hpc_lstm": ["py.typed"],
         "hpc_lstm.report": ["templates/*"],
-        "hpc_lstm.kernels": ["*.cu", "*.c"],
+        "hpc_lstm.kernels": ["*.cu", "*.cuh", "*.c"],
         "hpc_lstm.slurm": ["*"],
     },
 )

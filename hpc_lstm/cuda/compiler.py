@@ -1,6 +1,7 @@
 """CUDA C++ to machine code of the GPU at hand: compiled by NVRTC on first use, and kept in the cache.
 
-Kernels are ``extern "C"`` functions in kernels/*.cu that include nothing and get their types by macros. Compiled code
+Kernels are ``extern "C"`` functions in kernels/*.cu that include nothing but kernels/*.cuh, and get their types and
+sizes by macros. Compiled code
 is cached (``native.code_cache``) under a hash of everything that it depends on.
 """
 
@@ -83,6 +84,19 @@ def compile_kernels(path: Path, defines: Defines, architecture: str) -> bytes:
     raise _no_compiler(broken)
 
 
+def included_headers(path: Path) -> dict[str, bytes]:
+    """The text of the headers that a source includes, all of them beside it, by name."""
+    headers: dict[str, bytes] = {}
+    sources = [path.read_bytes()]
+    while sources:
+        for name in re.findall(rb'^#include "([\w.]+)"', sources.pop(), re.MULTILINE):
+            if name.decode() not in headers:
+                text = (path.parent / name.decode()).read_bytes()
+                headers[name.decode()] = text
+                sources.append(text)
+    return headers
+
+
 def compiler_version() -> str:
     """Name and version of the compiler that is tried first, such as "NVRTC 12.9".
 
@@ -104,14 +118,15 @@ def ignored_setting() -> str:
 
 
 def _compile_cached(compiler: Nvrtc, path: Path, target: str, defines: Defines) -> bytes:
-    source = path.read_bytes()
+    source, headers = path.read_bytes(), included_headers(path)
     options = [f"-D{name}={value}" for name, value in sorted(defines.items())]
-    parts = [hashlib.sha256(source).hexdigest(), path.name, target, LANGUAGE, options, compiler.version]
+    whole = hashlib.sha256(b"".join([source, *headers.values()])).hexdigest()
+    parts = [whole, path.name, target, LANGUAGE, options, compiler.version]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     cached = code_cache.cache_path(f"{path.stem}-{target}-{key}")
     code = code_cache.read_code(cached)
     if code is None:
-        code = compiler.compile(source, path.name, target, options).code
+        code = compiler.compile(source, path.name, target, options, headers).code
         code_cache.write_code(cached, code)
     return code
 

@@ -22,7 +22,10 @@ from hpc_lstm.errors import CudaError
 
 log = logging.getLogger(__name__)
 
-THREADS = 256  # of every block
+THREADS = 256  # of every block, unless a kernel says otherwise
+STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block may have without asking
+# CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, which PyCUDA has no name for.
+NON_PORTABLE_CLUSTER = 14
 
 
 class DeviceArray:
@@ -71,6 +74,12 @@ class DeviceArray:
             self._device, self._memory, self.pointer, shape, self.dtype if dtype is None else dtype
         )
 
+    def part(self, first: int, count: int) -> DeviceArray:
+        """``count`` elements from number ``first`` on, in the same memory."""
+        return DeviceArray(
+            self._device, self._memory, self.pointer + first * self.dtype.itemsize, (count,), self.dtype
+        )
+
     def __dlpack__(self, *, stream: Any = None, **options: Any) -> Any:
         self._device.synchronize()
         return dlpack.make_capsule(self, self.pointer, self.shape, self.dtype)
@@ -84,6 +93,7 @@ class Device:
 
     Attributes:
         multiprocessors: number of streaming multiprocessors.
+        capability: compute capability, such as (9, 0).
         architecture: such as "sm_90".
         stream: the stream of all copies and launches.
 
@@ -104,12 +114,12 @@ class Device:
                 f"the GPU cannot be used: {' '.join(str(error).split())}; see `hpc-lstm doctor`, "
                 'or set train.backend = "host"'
             ) from None
-        major, minor = device.compute_capability()
+        self.capability = major, minor = device.compute_capability()
         self.architecture = f"sm_{major}{minor}"
         self.multiprocessors = device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT)
         self._threads = device.get_attribute(cuda.device_attribute.MAX_THREADS_PER_MULTIPROCESSOR)
         self._registers = device.get_attribute(cuda.device_attribute.MAX_REGISTERS_PER_MULTIPROCESSOR)
-        self._functions: dict[tuple[str, str, str], Any] = {}
+        self._modules: dict[tuple[Any, ...], Module] = {}
         with self.current():
             self.stream = cuda.Stream()
             self._begin, self._end = cuda.Event(), cuda.Event()
@@ -258,6 +268,21 @@ class Device:
                 self._cuda.memcpy_dtoh_async(array, pointer, self.stream)
                 self.stream.synchronize()
 
+    def download_async(self, array: np.ndarray, pointer: int) -> None:
+        """Copy from ``pointer`` into pinned host memory after earlier work, without waiting for it."""
+        with self.current():
+            self._cuda.memcpy_dtoh_async(array, pointer, self.stream)
+
+    def event(self) -> Any:
+        """An event that others can wait for once it is recorded."""
+        with self.current():
+            return self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING)
+
+    def record(self, event: Any) -> None:
+        """Record an event behind all work launched so far."""
+        with self.current():
+            event.record(self.stream)
+
     # -- kernels ---------------------------------------------------------------------------------------
 
     def function(self, file: str, kernel: str, value: Any) -> Any:
@@ -270,9 +295,17 @@ class Device:
             CudaError: there is no compiler, or the driver cannot load the kernel.
         """
         name = {"float32": "float", "float64": "double"}[np.dtype(value).name]
-        key = (file, kernel, name)
-        if key not in self._functions:
-            code = compiler.compile_kernels(compiler.kernel_source(file), {"VALUE": name}, self.architecture)
+        return self.load(file, {"VALUE": name}).get_function(kernel)
+
+    def load(self, file: str, defines: compiler.Defines) -> Module:
+        """The kernels of kernels/``file``.cu with these macros, compiled on first use.
+
+        Raises:
+            CudaError: there is no compiler, or the driver cannot load the kernels.
+        """
+        key = (file, *sorted(defines.items()))
+        if key not in self._modules:
+            code = compiler.compile_kernels(compiler.kernel_source(file), defines, self.architecture)
             with self.current():
                 try:
                     module = self._cuda.module_from_buffer(code)
@@ -281,8 +314,8 @@ class Device:
                         f"kernels/{file}.cu cannot be loaded: {' '.join(str(error).split())}; "
                         "is the CUDA compiler newer than the driver?"
                     ) from None
-                self._functions[key] = module.get_function(kernel)
-        return self._functions[key]
+            self._modules[key] = Module(self, module)
+        return self._modules[key]
 
     def launch(self, function: Any, blocks: int, *arguments: Any) -> None:
         """Launch a kernel on the stream with ``THREADS`` threads a block; nothing if there are no blocks.
@@ -292,9 +325,28 @@ class Device:
         """
         if blocks < 1:
             return
+        self.launch_grid(function, (int(blocks),), THREADS, 0, *arguments)
+
+    def launch_grid(
+        self, function: Any, grid: tuple[int, ...], threads: int, shared: int, *arguments: Any
+    ) -> None:
+        """Launch a kernel on the stream with its own numbers of blocks and threads.
+
+        Args:
+            grid: blocks in up to three dimensions.
+            shared: bytes of dynamic shared memory a block.
+            arguments: as of ``launch``.
+        """
         parameters = [_kernel_parameter(argument) for argument in arguments]
+        blocks = (*grid, *(1,) * (3 - len(grid)))
         with self.current():
-            function(*parameters, block=(THREADS, 1, 1), grid=(int(blocks), 1), stream=self.stream)
+            function(*parameters, block=(threads, 1, 1), grid=blocks, shared=shared, stream=self.stream)
+
+    def copy(self, to: DeviceArray, source: DeviceArray) -> None:
+        """Copy an array on the device, on the stream."""
+        if source.nbytes:
+            with self.current():
+                self._cuda.memcpy_dtod_async(to.pointer, source.pointer, source.nbytes, self.stream)
 
     def resident_blocks(self, function: Any) -> int:
         """Blocks of a kernel that the whole GPU runs at the same time, limited by threads and registers."""
@@ -318,6 +370,33 @@ class Device:
             self._end.record(self.stream)
             self._end.synchronize()
             elapsed_ns.append(int(self._end.time_since(self._begin) * 1e6))
+
+
+class Module:
+    """The kernels of one source file, as one set of macros makes them."""
+
+    def __init__(self, device: Device, module: Any) -> None:
+        self._device, self._module = device, module
+        self._functions: dict[str, Any] = {}
+
+    def get_function(self, kernel: str, shared: int = 0, largest_cluster: bool = False) -> Any:
+        """A kernel.
+
+        Args:
+            shared: bytes of dynamic shared memory that it will be launched with.
+            largest_cluster: it is launched in clusters of more than 8 blocks.
+        """
+        if kernel not in self._functions:
+            cuda = self._device._cuda
+            with self._device.current():
+                function = self._module.get_function(kernel)
+                attributes = cuda.function_attribute
+                if shared > STATIC_SHARED:
+                    function.set_attribute(attributes.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
+                if largest_cluster:
+                    function.set_attribute(attributes(NON_PORTABLE_CLUSTER), 1)
+            self._functions[kernel] = function
+        return self._functions[kernel]
 
 
 def _kernel_parameter(value: Any) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Mapping
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_void_p
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from hpc_lstm.errors import HpcLstmError
@@ -13,6 +15,7 @@ from hpc_lstm.native.shared_library import LibraryError, SharedLibrary
 # NVRTC's defaults honour NaN, infinities and denormals, and round division and square root correctly; no option
 # here may relax that.
 LANGUAGE = "-std=c++17"
+NO_HEADERS: Mapping[str, bytes] = MappingProxyType({})
 # nvrtcResult of a source with errors.
 _ERROR_COMPILATION = 6
 _DIAGNOSTIC = re.compile(r"(\): |^ptxas |^nvrtc: )(catastrophic |fatal )?(error|warning|fatal)\b")
@@ -58,19 +61,29 @@ class Nvrtc(SharedLibrary):
         self.call("nvrtcGetSupportedArchs", numbers)
         self.architectures = list(numbers)
 
-    def compile(self, source: bytes, file: str, target: str, options: list[str]) -> Compiled:
+    def compile(
+        self,
+        source: bytes,
+        file: str,
+        target: str,
+        options: list[str],
+        headers: Mapping[str, bytes] = NO_HEADERS,
+    ) -> Compiled:
         """Compile CUDA C++; a warning counts as an error.
 
         Args:
             file: name of the source in messages.
             target: "sm_90" for a cubin, "compute_90" for PTX.
+            headers: what the source may include, by name.
 
         Raises:
             HpcLstmError: the source is refused; the message holds the first diagnostic.
             LibraryError: the compiler does not work.
         """
         program = c_void_p()
-        self.call("nvrtcCreateProgram", program, source, file.encode(), 0, None, None)
+        texts = (c_char_p * len(headers))(*headers.values())
+        names = (c_char_p * len(headers))(*(name.encode() for name in headers))
+        self.call("nvrtcCreateProgram", program, source, file.encode(), len(headers), texts, names)
         try:
             arguments = [text.encode() for text in (f"-arch={target}", LANGUAGE, *options)]
             failure: LibraryError | None = None

@@ -19,7 +19,7 @@ class Adam(Optimizer):
 
     name = "adam"
     slots = ("mean", "square")
-    kernel = "adam"
+    kernel = device_kernel = "adam"
     BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
     def step(

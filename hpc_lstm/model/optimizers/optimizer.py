@@ -21,12 +21,14 @@ class Optimizer(ABC):
         settings: keys of ``[train]`` that this rule takes and not every other; its constructor's arguments.
         kernel: the function that takes the step in compiled code, ``lstm_<kernel>`` in kernels/lstm.c; "": there is
             none, and NumPy takes it.
+        device_kernel: the function that takes it on a GPU, in kernels/lstm_update.cu.
     """
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[str, ...]] = ()
     kernel: ClassVar[str] = ""
+    device_kernel: ClassVar[str]
 
     @abstractmethod
     def step(
@@ -43,7 +45,7 @@ class Optimizer(ABC):
         """
 
     def kernel_constants(self, rate: float, step: int) -> tuple[float, ...]:
-        """What ``kernel`` takes after the vectors, for the learning rate and number of a step."""
+        """What the kernels take after the vectors, for the learning rate and number of a step."""
         return ()
 
     def update(

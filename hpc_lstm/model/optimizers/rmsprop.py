@@ -18,6 +18,7 @@ class RMSprop(Optimizer):
     """
 
     name = "rmsprop"
+    device_kernel = "rmsprop"
     slots = ("square",)
     RHO, EPSILON = 0.9, 1e-7
 
@@ -26,3 +27,7 @@ class RMSprop(Optimizer):
     ) -> tuple[Any, tuple[Any, ...]]:
         square = self.RHO * slots[0] + (1.0 - self.RHO) * gradient * gradient
         return weights - rate * gradient / xp.sqrt(square + self.EPSILON), (square,)
+
+    def kernel_constants(self, rate: float, step: int) -> tuple[float, ...]:
+        """Rate, rho, epsilon."""
+        return rate, self.RHO, self.EPSILON

@@ -1,0 +1,74 @@
+"""CUDA graphs: launches that are recorded once and then started together, by the driver's C interface.
+
+PyCUDA has no interface to graphs; its launches can be recorded all the same, since they go to a stream of the driver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import POINTER, byref, c_int, c_uint, c_void_p
+from typing import ClassVar
+
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.driver import CudaDriver
+from hpc_lstm.errors import CudaError
+from hpc_lstm.native.shared_library import LibraryError
+
+# CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on calling the driver.
+_THREAD_LOCAL = 1
+
+
+class GraphDriver(CudaDriver):
+    """The driver's functions for graphs."""
+
+    functions: ClassVar = {
+        **CudaDriver.functions,
+        "cuStreamBeginCapture_v2": (c_void_p, c_int),
+        "cuStreamEndCapture": (c_void_p, POINTER(c_void_p)),
+        "cuGraphInstantiateWithFlags": (POINTER(c_void_p), c_void_p, c_uint),
+        "cuGraphLaunch": (c_void_p, c_void_p),
+        "cuGraphExecDestroy": (c_void_p,),
+        "cuGraphDestroy": (c_void_p,),
+    }
+
+
+class Graph:
+    """What ``record`` launches on the device's stream, ready to be launched again at once.
+
+    Addresses and arguments are those at the time of recording.
+
+    Args:
+        record: launches kernels and copies on ``device.stream``; it must not wait for them.
+
+    Raises:
+        CudaError: the driver refuses.
+    """
+
+    def __init__(self, device: Device, record: Callable[[], None]) -> None:
+        self._device, self._driver, self._ready = device, GraphDriver(), c_void_p()
+        stream, recorded = c_void_p(device.stream.handle), c_void_p()
+        with device.current():
+            try:
+                self._driver.call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
+                try:
+                    record()
+                finally:
+                    self._driver.call("cuStreamEndCapture", stream, byref(recorded))
+                self._driver.call("cuGraphInstantiateWithFlags", byref(self._ready), recorded, 0)
+                self._driver.call("cuGraphDestroy", recorded)
+            except LibraryError as error:
+                raise CudaError(f"the GPU cannot record a graph of kernels: {error}") from None
+
+    def launch(self) -> None:
+        """Launch the recorded work on the device's stream.
+
+        Raises:
+            CudaError: the driver refuses.
+        """
+        with self._device.current():
+            try:
+                self._driver.call("cuGraphLaunch", self._ready, c_void_p(self._device.stream.handle))
+            except LibraryError as error:
+                raise CudaError(
+                    f"the GPU failed: {error}; see nvidia-smi and dmesg, then run with --resume"
+                ) from None

@@ -1,0 +1,376 @@
+"""The engine in CUDA for GPUs: every part of a training step in kernels of our own, kernels/lstm_*.cu.
+
+Network, order of the parameters, dropout masks and mathematics are those of the C engine. Keras writes the model.
+"""
+
+from __future__ import annotations
+
+import weakref
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hpc_lstm.config import RunConfig
+from hpc_lstm.cuda import dlpack
+from hpc_lstm.cuda.availability import cuda_problem
+from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.graph import Graph
+from hpc_lstm.errors import InputError
+from hpc_lstm.model import network
+from hpc_lstm.model.engine import Loss
+from hpc_lstm.model.engines import cuda_plan
+from hpc_lstm.model.engines.cuda_network import Forward, Shape, TrainingStep, Weights, call_bytes
+from hpc_lstm.model.engines.keras import steps_per_call
+from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
+from hpc_lstm.model.initial_weights import initial_weights
+from hpc_lstm.model.optimizers.registry import create_optimizer
+from hpc_lstm.model.parameters import network_schema
+
+MAX_LAYERS, MAX_UNITS = 8, 512
+PARTS = {"bfloat16": 1, "float32": 2}
+# Most memory for the values of the windows that are forecast together.
+FORECAST_BYTES = 2**30
+# Losses that may be on their way at the same time; older ones are waited for.
+LOSSES = 64
+
+
+class CudaEngine:
+    """Trains the network on this rank's GPU; see ``engine.Engine`` for its arguments and methods.
+
+    A call of ``step`` is one CUDA graph. Sums are added in a fixed order: results are bit-identical on the same kind of
+    GPU with the same compiler. A dropout mask depends on seed, rank, step, layer, unit, row and the window's index in
+    the batch alone.
+
+    Raises:
+        CudaError: there is no GPU that can be used, or too little of its memory is free.
+        InputError: the engine cannot train this network.
+    """
+
+    name: ClassVar[str] = "fused"
+    reads_device_batches: ClassVar[bool] = True
+
+    def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
+        self._device = Device()
+        found = _plan(config, self._device)
+        if isinstance(found, str):
+            raise InputError(f'train.engine: "fused" {found}; use "auto"')
+        self._plan, train, self._config, self._threads = found, config.train, config, threads
+        self._shape = _shape(config)
+        self.schema = network_schema(config.model, self._shape.features)
+        self.steps_per_call = steps_per_call(train.batch_size, self._shape.rows, self._shape.features)
+        self._optimizer = create_optimizer(train.optimizer, train.model_dump())
+        self._weights = Weights(
+            self._device, self._plan, self._shape, self.schema, len(self._optimizer.slots)
+        )
+        self._call = self._device.zeros((len(call_bytes(0, 0, 0, 0, [()] * self.steps_per_call)),), np.uint8)
+        self._step = TrainingStep(
+            self._device,
+            self._plan,
+            self._shape,
+            self.schema,
+            self._weights,
+            call=self._call,
+            steps=self.steps_per_call,
+            kernel=self._optimizer.device_kernel,
+            clip_norm=train.clip_norm,
+        )
+        self._graphs: dict[int, Graph] = {}
+        self._losses = _LossSlots(self._device)
+        self._forecaster: _Forecaster | None = None
+        self._inputs = _HostBatch(self._device)
+        self._step_count = 0
+        self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
+        self.set_parameters(initial_weights(self.schema, train.seed))
+
+    @staticmethod
+    def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
+        if problem := cuda_problem():
+            return problem
+        found = _plan(config, Device())
+        return found if isinstance(found, str) else ""
+
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
+        shape = self._shape
+        count = len(inputs) if isinstance(inputs, np.ndarray) else int(inputs.shape[0])
+        if tuple(inputs.shape[1:]) != (shape.batch, shape.rows, shape.features):
+            raise ValueError(
+                f"batches of shape {(shape.batch, shape.rows, shape.features)} expected, got {tuple(inputs.shape[1:])}"
+            )
+        if tuple(targets.shape) != (count, shape.batch, 1):
+            raise ValueError(
+                f"targets of shape {tuple(targets.shape)} for inputs of shape {tuple(inputs.shape)}"
+            )
+        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
+        most = self.steps_per_call
+        if count <= most:
+            return self._take_steps(inputs, targets, rates)
+        if not isinstance(inputs, np.ndarray):
+            raise ValueError(f"{count} steps in a call from GPU memory, at most {most} are taken")
+        losses = [
+            self._take_steps(inputs[at : at + most], targets[at : at + most], rates[at : at + most])
+            for at in range(0, count, most)
+        ]
+        weights = [min(most, count - at) for at in range(0, count, most)]
+        return _MeanLoss(losses, weights)
+
+    def parameters(self) -> np.ndarray:
+        return self._weights.flat.numpy()
+
+    def set_parameters(self, flat: np.ndarray) -> None:
+        if np.shape(flat) != (self.schema.length,):
+            raise ValueError(f"weights of shape {(self.schema.length,)} expected, got {np.shape(flat)}")
+        self._weights.flat.set(flat)
+        self._step.pack()
+
+    def moments(self) -> np.ndarray:
+        return self._weights.moments.numpy()
+
+    def set_moments(self, flat: np.ndarray) -> None:
+        if np.shape(flat) != self._weights.moments.shape:
+            raise ValueError(f"moments of shape {self._weights.moments.shape} expected, got {np.shape(flat)}")
+        self._weights.moments.set(flat)
+
+    def device_vectors(self, *, moments: bool) -> list[_Vector]:
+        length = self.schema.length
+        vectors = [_Vector(self._device, self._step, self._weights.flat, packed=True)]
+        if moments:
+            for slot in range(len(self._optimizer.slots)):
+                part = self._weights.moments.part(slot * length, length)
+                vectors.append(_Vector(self._device, self._step, part, packed=False))
+        return vectors
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"steps": np.asarray(self._step_count)}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        self._step_count = int(state["steps"])
+
+    def predict(self, inputs: Any) -> Any:
+        if self._forecaster is None:
+            self._forecaster = _Forecaster(self._device, self._plan, self._shape, self._weights, self._call)
+        return self._forecaster.predict(inputs)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        start_tensorflow(self._threads, gpu=False)
+        shape, model = self._shape, self._config.model
+        built = network.build_network(model, shape.rows, shape.features, self._config.train.seed)
+        network.save_network(built, self.schema.unflatten(self.parameters()), path)
+
+    def gradient(self) -> np.ndarray:
+        """The gradient of the last step, before it was clipped: float32 [P]."""
+        return self._step.gradient()
+
+    def _take_steps(self, inputs: Any, targets: Any, rates: np.ndarray) -> DeviceLoss:
+        count = len(rates)
+        given, wanted = self._inputs.on_device(inputs, targets)
+        constants = [
+            self._optimizer.kernel_constants(float(rate), self._step_count + 1 + number)
+            for number, rate in enumerate(rates)
+        ]
+        call = call_bytes(given.pointer, wanted.pointer, self._dropout_key, self._step_count, constants)
+        self._device.upload_async(self._call.pointer, call)
+        if count not in self._graphs:
+            self._graphs[count] = Graph(self._device, lambda: self._launch_steps(count))
+        self._graphs[count].launch()
+        self._step_count += count
+        return self._losses.of(self._step, count, (inputs, targets, given, wanted))
+
+    def _launch_steps(self, count: int) -> None:
+        for step in range(count):
+            self._step.launch(step)
+
+
+class DeviceLoss:
+    """The mean loss of a call of steps, on its way from the GPU.
+
+    Args:
+        kept: what must stay alive until the steps are done.
+    """
+
+    def __init__(self, ready: Any, slot: np.ndarray, device: Device, kept: Any) -> None:
+        self._ready, self._slot, self._device, self._kept = ready, slot, device, kept
+        self._value: float | None = None
+
+    def __float__(self) -> float:
+        if self._value is None:
+            with self._device.current():
+                self._ready.synchronize()
+            self._value, self._kept = float(self._slot[0]), None
+        return self._value
+
+
+class _MeanLoss:
+    """The mean of the losses of several calls of different numbers of steps."""
+
+    def __init__(self, losses: list[DeviceLoss], steps: list[int]) -> None:
+        self._losses, self._steps = losses, steps
+
+    def __float__(self) -> float:
+        return float(np.average([float(loss) for loss in self._losses], weights=self._steps))
+
+
+class _LossSlots:
+    """Pinned memory that losses are copied to without stopping the GPU; used in turn."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._turn = device, 0
+        self._on_device = device.zeros((LOSSES,), np.float32)
+        _, self._host = device.empty_pinned((LOSSES,), np.float32, "the losses")
+        self._owners: list[weakref.ref[DeviceLoss] | None] = [None] * LOSSES
+        self._events = [device.event() for _ in range(LOSSES)]
+
+    def of(self, step: TrainingStep, count: int, kept: Any) -> DeviceLoss:
+        """The mean loss of the last call's ``count`` steps."""
+        turn, self._turn = self._turn, (self._turn + 1) % LOSSES
+        owner = self._owners[turn]
+        if owner is not None and (waiting := owner()) is not None:
+            float(waiting)
+        place = self._on_device.part(turn, 1)
+        step.launch_mean_loss(count, place)
+        slot = self._host[turn : turn + 1]
+        self._device.download_async(slot, place.pointer)
+        self._device.record(self._events[turn])
+        loss = DeviceLoss(self._events[turn], slot, self._device, kept)
+        self._owners[turn] = weakref.ref(loss)
+        return loss
+
+
+class _HostBatch:
+    """Memory on the GPU for batches that come from the host."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._memory = [device.empty((0,), np.float32) for _ in range(2)]
+
+    def on_device(self, inputs: Any, targets: Any) -> tuple[DeviceArray, DeviceArray]:
+        """Both arrays in GPU memory: as they are if they lie there, else copies, ordered behind earlier steps."""
+        found = []
+        for number, array in enumerate((inputs, targets)):
+            if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == dlpack.CUDA:
+                capsule = array.__dlpack__()  # waits until it is written
+                seen = dlpack.inspect_capsule(capsule)
+                found.append(DeviceArray(self._device, capsule, seen.address, seen.shape, seen.dtype))
+                continue
+            host = np.ascontiguousarray(array, np.float32)
+            if self._memory[number].size < host.size:
+                self._device.synchronize()  # earlier steps may still read it
+                self._memory[number] = self._device.empty((host.size,), np.float32, "a batch from the host")
+            self._device.upload_async(self._memory[number].pointer, host)
+            found.append(self._memory[number])
+        return found[0], found[1]
+
+
+class _Forecaster:
+    """Forecasts in batches of one size, the largest that fills the GPU once."""
+
+    def __init__(
+        self, device: Device, plan: cuda_plan.Plan, shape: Shape, weights: Weights, call: DeviceArray
+    ) -> None:
+        blocks = max(1, device.multiprocessors // plan.forward.split)
+        row_bytes = 2 * plan.parts * shape.rows * (plan.units * 7 * shape.layers + plan.width)
+        most = max(1, FORECAST_BYTES // (row_bytes * plan.forward.windows))
+        windows = plan.forward.windows * min(blocks, most)
+        self._device, self._call, self._rows = device, call, (shape.rows, shape.features)
+        self._batch = windows
+        self._forward = Forward(device, cuda_plan.with_windows(plan, windows), shape, weights, training=False)
+        self._inputs = device.empty((0,), np.float32)
+
+    def predict(self, inputs: Any) -> Any:
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""
+        on_host = isinstance(inputs, np.ndarray)
+        if tuple(inputs.shape[1:]) != self._rows:
+            raise ValueError(f"windows of {self._rows} rows and features expected, got {tuple(inputs.shape)}")
+        count, size = int(inputs.shape[0]), int(np.prod(self._rows))
+        device = self._device
+        out = device.empty((count,), np.float32)
+        if on_host:
+            if self._inputs.size < self._batch * size:
+                self._inputs = device.empty((self._batch * size,), np.float32, "windows to forecast")
+            given, address = np.ascontiguousarray(inputs, np.float32).reshape(-1), 0
+        else:
+            capsule = inputs.__dlpack__()
+            address = dlpack.inspect_capsule(capsule).address
+        for first in range(0, count, self._batch):
+            batch = min(self._batch, count - first)
+            if on_host:
+                device.upload_async(self._inputs.pointer, given[first * size : (first + batch) * size])
+                windows = self._inputs
+            else:
+                windows = DeviceArray(
+                    device, capsule, address + 4 * first * size, (batch * size,), np.float32
+                )
+            self._forward.forecast(windows, self._call, np.uint64(out.pointer + 4 * first), batch)
+        return out.numpy() if on_host else out
+
+
+class _Vector:
+    """A vector of the engine's in GPU memory, to be averaged.
+
+    Args:
+        packed: the kernels read packed copies of it.
+    """
+
+    def __init__(self, device: Device, step: TrainingStep, vector: DeviceArray, *, packed: bool) -> None:
+        self._device, self._step, self._vector, self._packed = device, step, vector, packed
+
+    def scaled(self, share: float) -> _Scaled:
+        """The vector times ``share``, in memory of its own; written when this returns."""
+        return _Scaled(self._device, self._step.scaled(self._vector, share))
+
+    def assign(self, copy: _Scaled) -> None:
+        """Take what ``copy`` holds now; whoever wrote it has finished."""
+        self._device.copy(self._vector, copy.array)
+        if self._packed:
+            self._step.pack()
+
+
+class _Scaled:
+    """A copy of a vector in GPU memory, to be changed in place by its address.
+
+    Attributes:
+        address: of its first number.
+        length: numbers, float32.
+    """
+
+    def __init__(self, device: Device, array: DeviceArray) -> None:
+        device.synchronize()
+        self.array, self.address, self.length = array, array.pointer, array.size
+
+
+def _shape(config: RunConfig) -> Shape:
+    return Shape(
+        layers=config.model.layers,
+        units=config.model.units,
+        features=len(config.data.features),
+        rows=config.data.window,
+        dropout=config.model.dropout,
+        batch=config.train.batch_size,
+    )
+
+
+def _plan(config: RunConfig, device: Device) -> cuda_plan.Plan | str:
+    """How the kernels are cut to the network, or why they cannot be."""
+    model = config.model
+    if model.layers > MAX_LAYERS:
+        return f"takes up to {MAX_LAYERS} layers on a GPU, and model.layers is {model.layers}"
+    if model.units > MAX_UNITS:
+        return f"takes up to {MAX_UNITS} units on a GPU, and model.units is {model.units}"
+    if device.capability < (8, 0):
+        return f"needs a GPU of compute capability 8.0 or newer, and this one has {device.capability}"
+    found = cuda_plan.plan(
+        model.units,
+        len(config.data.features),
+        config.train.batch_size,
+        parts=PARTS[config.train.precision],
+        dropout=model.dropout > 0,
+        capability=device.capability,
+        multiprocessors=device.multiprocessors,
+    )
+    if found is None:
+        return (
+            f"has no room for {model.units} units in {config.train.precision} on a GPU of compute capability "
+            f"{device.capability[0]}.{device.capability[1]}"
+        )
+    return found

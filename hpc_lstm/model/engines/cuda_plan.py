@@ -1,0 +1,177 @@
+"""How the kernels of the CUDA engine are cut to a network and a batch: padded sizes, clusters, registers.
+
+kernels/lstm_forward.cu and lstm_backward.cu keep the recurrent weights in registers. Which number of blocks, warps and
+windows makes them fit is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+# Of every GPU that mma.sync with bfloat16 runs on, compute capability 8.0 and newer.
+REGISTERS = 65536
+MAX_WARPS = 16
+# Registers of a thread beside the weights, by parts: what the compiler needs without spilling (measured).
+OTHER_REGISTERS = {1: 62, 2: 80}
+WEIGHT_REGISTERS = 160
+SHARED_BYTES = 227 * 1024
+SHARED_BYTES_8 = 163 * 1024  # of compute capability 8.0; 8.6 and 8.9 have 99 KiB
+# Features up to which the first layer's input is multiplied inside its own kernel.
+FOLDED_FEATURES = 16
+
+
+@dataclass(frozen=True)
+class ChainShape:
+    """How one of the two kernels over a chain of rows is cut.
+
+    Attributes:
+        split: blocks of a cluster, which share the units.
+        k_split: warps that share a group of units, each with a part of the inner dimension.
+        tiles: of 8 windows each, in a block.
+        warps: of a block.
+        shared: bytes of shared memory.
+    """
+
+    split: int
+    k_split: int
+    tiles: int
+    warps: int
+    shared: int
+
+    @property
+    def windows(self) -> int:
+        """Windows of a block."""
+        return 8 * self.tiles
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of one network on one GPU for one size of batch.
+
+    Attributes:
+        units: padded.
+        parts: bfloat16 numbers that hold one value: 1, or 2 for float32.
+        forward, backward: how the kernels are cut.
+        width: features, padded.
+        folded: the first layer's input is multiplied inside its kernel.
+        windows: the batch, padded to whole blocks.
+    """
+
+    units: int
+    parts: int
+    forward: ChainShape
+    backward: ChainShape
+    width: int
+    folded: bool
+    windows: int
+
+
+def plan(
+    units: int,
+    features: int,
+    batch: int,
+    *,
+    parts: int,
+    dropout: bool,
+    capability: tuple[int, int],
+    multiprocessors: int,
+    tiles: int = 0,
+) -> Plan | None:
+    """The plan for a network; None: no cut of its recurrent weights fits this GPU.
+
+    Args:
+        units, features, batch: of the network and the batch, not padded.
+        tiles: of 8 windows in a block; 0: as many as keep the whole GPU busy with few of them.
+    """
+    found = next(_cuts(units, parts, dropout, capability), None)
+    if found is None:
+        return None
+    padded, split, forward_k, backward_k = found
+    limit = _shared_limit(capability)
+    fitting = [
+        (forward, backward)
+        for count in (1, 2, 4, 8)
+        for forward, backward in [_shapes(padded, split, forward_k, backward_k, count, parts, dropout)]
+        if max(forward.shared, backward.shared) <= limit
+        and count * 2 >= forward_k
+        and count * 4 >= backward_k
+    ]
+    if not fitting:
+        return None
+    # Few windows a block make a short chain, as long as all blocks run at the same time.
+    enough = (
+        pair
+        for pair in fitting
+        if (tiles and pair[0].tiles == tiles)
+        or (not tiles and -(-batch // pair[0].windows) * split <= multiprocessors)
+    )
+    forward, backward = next(enough, fitting[-1])
+    return Plan(
+        units=padded,
+        parts=parts,
+        forward=forward,
+        backward=backward,
+        width=-(-features // 16) * 16,
+        folded=features <= FOLDED_FEATURES,
+        windows=-(-batch // forward.windows) * forward.windows,
+    )
+
+
+def with_windows(cut: Plan, windows: int) -> Plan:
+    """The same plan for another number of windows, a multiple of those of a block."""
+    return replace(cut, windows=windows)
+
+
+def _cuts(
+    units: int, parts: int, dropout: bool, capability: tuple[int, int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Padded units, blocks of a cluster, and parts of the inner dimension forward and backward; the best first."""
+    for split in (1, 2, 4, 8, 16) if capability >= (9, 0) else (1,):
+        padded = -(-units // (16 * split)) * 16 * split
+        own = padded // split
+        forward = next(
+            (k for k in (1, 2, 4) if _fits(own // 8 * k, padded / 2 / k * parts, padded / 16 / k, parts)), 0
+        )
+        # More warps for the same work shorten the chain.
+        backward = next(
+            (k for k in (4, 2, 1) if _fits(own // 16 * k, padded / k * parts, padded / 4 / k, parts)), 0
+        )
+        if forward and backward:
+            yield padded, split, forward, backward
+
+
+def _fits(warps: float, weight_registers: float, inner_steps: float, parts: int) -> bool:
+    """Whether a block of so many warps holds its weights in registers.
+
+    Args:
+        inner_steps: of 16 numbers of the inner dimension, for each warp.
+    """
+    registers = weight_registers + OTHER_REGISTERS[parts]
+    return (
+        inner_steps == int(inner_steps)
+        and warps <= MAX_WARPS
+        and weight_registers <= WEIGHT_REGISTERS
+        and warps * 32 * registers <= REGISTERS
+    )
+
+
+def _shapes(
+    units: int, split: int, forward_k: int, backward_k: int, tiles: int, parts: int, dropout: bool
+) -> tuple[ChainShape, ChainShape]:
+    own, windows = units // split, 8 * tiles
+    warps = own // 8 * forward_k
+    shared = 2 * parts * windows * (units + 8) * 2 + 16
+    shared += 2 * parts * windows * (own + 8) * 2 if dropout else 0
+    shared += warps * tiles * 8 * 32 * 4 if forward_k > 1 else 16
+    forward = ChainShape(split, forward_k, tiles, warps, shared)
+    warps = own // 16 * backward_k
+    # The sums of the bias's gradient take the place of dh.
+    shared = 2 * parts * windows * (4 * units + 8) * 2 + warps * tiles * 4 * 32 * 4 + 16
+    return forward, ChainShape(split, backward_k, tiles, warps, shared)
+
+
+def _shared_limit(capability: tuple[int, int]) -> int:
+    if capability >= (9, 0) and capability < (12, 0):
+        return SHARED_BYTES
+    return SHARED_BYTES_8 if capability in ((8, 0), (8, 7)) else 99 * 1024

@@ -1,0 +1,234 @@
+// One LSTM layer backwards over all rows: from gates to their gradients.
+//
+// dv being the gradient of the loss with respect to v, and dz that with respect to x W + h_before U + b, at each row,
+// the last one first:
+//
+//     dh = dh_above + dh_after              dc = dc_after + dh * o * (1 - tanh(c)^2)
+//     dz = dc g i (1 - i), dc c_before f (1 - f), dc i (1 - g^2), dh tanh(c) o (1 - o)
+//     dc_after = dc f                       dh_after = dz U^T, for the row before
+//
+// dz replaces the gates in memory. What the weights' gradients and the layer below need of it are products over all
+// rows at once (lstm_products.cu).
+//
+// As in lstm_forward.cu the whole chain is one launch, a block keeps its windows, and SPLIT blocks share the units. A
+// row has two phases with a barrier between them:
+//
+// - cells: each thread computes dz of its (unit, window) pairs, and writes it to shared memory for all;
+// - product: dh^T [units, windows] = U dz^T, U in registers. An A tile is 16 units; K_SPLIT warps share it, each with a
+//   part of the 4 UNITS inner numbers, and add up their sums in shared memory.
+//
+// The sums of dz over the windows and rows are the gradient of the bias: kept in registers, written once per block.
+//
+// Floor on an H100, per layer, row and window of 128 units in bfloat16: 1,536 bytes read, 1,024 written; 65,536
+// multiply-adds.
+
+#include "lstm_common.cuh"
+
+#define OWN (UNITS / SPLIT)                   // units of this block
+#define MATRICES (OWN / 16)                   // of 16 units
+#define WARPS (MATRICES * K_SPLIT)
+#define THREADS (32 * WARPS)
+#define INNER (4 * UNITS / 16 / K_SPLIT)      // steps of 16 of a warp's inner dimension
+#define WINDOWS (8 * TILES)
+#define PITCH (4 * UNITS + 8)
+#define ITEMS (TILES * 4 / K_SPLIT)           // (unit, window) pairs of a thread
+#define HALVES (ITEMS % 4 == 0 ? 2 : 1)       // units of a thread
+#define PREFETCHED (ITEMS <= 4)               // all that the next row needs is loaded a row ahead
+
+struct Shared {
+    bf16 dz[2][PARTS][WINDOWS][PITCH];
+    float dh[WARPS][TILES * 4][32];
+    uint64 arrived[2];
+};
+
+// What a cell needs from memory.
+struct Item {
+    uint2 gates[PARTS];
+    float cell_before, above;
+};
+
+INLINE float widen_cell(bf16 c) { return widen(c); }
+INLINE float widen_cell(float c) { return c; }
+
+// weights: U [PARTS][UNITS][4 UNITS], column 4 * unit + gate
+// gates: [PARTS][rows][windows][4 UNITS]: activated gates, then dz
+// cells: as lstm_forward.cu writes them
+// above: [PARTS][rows][windows][UNITS], gradient of this layer's dropped output; or null: only that of the last row,
+// last: [windows][UNITS]
+// kept: dropout masks; null: no dropout, or its mask is in `last` already
+// bias_gradients: [blocks of windows][4 UNITS]
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+#if SPLIT > 1
+    __cluster_dims__(SPLIT, 1, 1)
+#endif
+        lstm_backward(const bf16* __restrict__ weights, bf16* __restrict__ gates, const CELL* __restrict__ cells,
+                      const bf16* __restrict__ above, const float* __restrict__ last, const uint32* __restrict__ kept,
+                      const float keep, float* __restrict__ bias_gradients, const int rows, const int windows) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    Shared& shared = *reinterpret_cast<Shared*>(memory);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    const int matrix = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
+#if SPLIT > 1
+    const int rank = cluster_rank();
+#else
+    const int rank = 0;
+#endif
+    const int first = blockIdx.x / SPLIT * WINDOWS;
+    const int all_matrix = rank * MATRICES + matrix;
+    const int64 weight_plane = int64(4) * UNITS * UNITS;
+    const int64 gate_plane = int64(rows) * windows * 4 * UNITS, above_plane = int64(rows) * windows * UNITS;
+
+    uint32 u[INNER][PARTS][4];
+    UNROLL for (int k = 0; k < INNER; ++k)
+        UNROLL for (int part = 0; part < PARTS; ++part) {
+            const bf16* at = weights + part * weight_plane + int64(16 * all_matrix + g) * 4 * UNITS +
+                             16 * (part_of_k * INNER + k) + 2 * q;
+            UNROLL for (int r = 0; r < 4; ++r)
+                u[k][part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * 4 * UNITS + r / 2 * 8);
+        }
+#if SPLIT > 1
+    const uint32 arrived = shared_address(shared.arrived);
+    if (threadIdx.x == 0) { init_arrivals(arrived); init_arrivals(arrived + 8); }
+    publish_arrivals();
+    cluster_barrier();
+#endif
+
+    // Item j of a thread is number part_of_k * ITEMS + j of its matrix: tile * 4 + (second half of the units) * 2 + e.
+    const auto unit_of = [&](int item) { return 16 * all_matrix + item / 2 % 2 * 8 + g; };
+    const auto window_of = [&](int item) { return item / 4 * 8 + 2 * q + item % 2; };
+    const auto cell_at = [&](int t, int item) {
+        return (((int64(t) * windows + first) / 8 + item / 4) * (UNITS / 8) + 2 * all_matrix + item / 2 % 2) * 64 +
+               2 * lane + item % 2;
+    };
+    const auto load_item = [&](int t, int item) {
+        Item found;
+        const int64 at = int64(t) * windows + first + window_of(item);
+        UNROLL for (int part = 0; part < PARTS; ++part)
+            found.gates[part] =
+                *reinterpret_cast<const uint2*>(gates + part * gate_plane + at * 4 * UNITS + 4 * unit_of(item));
+        found.cell_before = t > 0 ? widen_cell(cells[cell_at(t - 1, item)]) : 0.0f;
+        found.above = 0.0f;
+        if (above) {
+            UNROLL for (int part = 0; part < PARTS; ++part)
+                found.above += widen(above[part * above_plane + at * UNITS + unit_of(item)]);
+            if (kept) {
+                const uint32 mask = kept[(((int64(t) * windows + first) / 8 + item / 4) * (UNITS / 8) +
+                                          2 * all_matrix + item / 2 % 2) * 2 + item % 2];
+                found.above = mask >> lane & 1 ? found.above * keep : 0.0f;
+            }
+        } else if (t == rows - 1) {
+            found.above = last[int64(first + window_of(item)) * UNITS + unit_of(item)];
+        }
+        return found;
+    };
+
+    float dc[ITEMS], bias[HALVES][4] = {};
+    UNROLL for (int j = 0; j < ITEMS; ++j) dc[j] = 0.0f;
+#if PREFETCHED
+    Item ahead[ITEMS];
+    float cell[ITEMS];
+    UNROLL for (int j = 0; j < ITEMS; ++j) {
+        ahead[j] = load_item(rows - 1, part_of_k * ITEMS + j);
+        cell[j] = widen_cell(cells[cell_at(rows - 1, part_of_k * ITEMS + j)]);
+    }
+#endif
+    const uint32 dz_at = shared_address(shared.dz) +
+                         ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
+
+    for (int s = 0; s < rows; ++s) {
+        const int t = rows - 1 - s, now = s % 2;
+        UNROLL for (int j = 0; j < ITEMS; ++j) {
+            const int item = part_of_k * ITEMS + j;
+#if PREFETCHED
+            const Item at = ahead[j];
+            const float tanh_c = tangent(cell[j]);
+            cell[j] = at.cell_before;
+            if (t > 0) ahead[j] = load_item(t - 1, item);
+#else
+            const Item at = load_item(t, item);
+            const float tanh_c = tangent(widen_cell(cells[cell_at(t, item)]));
+#endif
+            float dh = at.above;
+            if (s > 0)
+                UNROLL for (int other = 0; other < K_SPLIT; ++other)
+                    dh += shared.dh[matrix * K_SPLIT + other][item][lane];
+            float i = 0, f = 0, n = 0, o = 0;  // n: the candidate, g in the equations
+            UNROLL for (int part = 0; part < PARTS; ++part) {
+                i += lower(at.gates[part].x); f += upper(at.gates[part].x);
+                n += lower(at.gates[part].y); o += upper(at.gates[part].y);
+            }
+            const float dh_o = dh * o;
+            const float change = dc[j] + fmaf(-dh_o * tanh_c, tanh_c, dh_o);
+            const float dz[4] = {change * n * fmaf(-i, i, i), change * at.cell_before * fmaf(-f, f, f),
+                                 change * i * fmaf(-n, n, 1.0f), dh * tanh_c * fmaf(-o, o, o)};
+            dc[j] = change * f;
+            const int half = HALVES == 2 ? j / 2 % 2 : 0;
+            UNROLL for (int gate = 0; gate < 4; ++gate) bias[half][gate] += dz[gate];
+            uint32 first_two[PARTS], last_two[PARTS];
+            split(dz[0], dz[1], first_two);
+            split(dz[2], dz[3], last_two);
+            bf16* const four =
+                gates + (int64(t) * windows + first + window_of(item)) * 4 * UNITS + 4 * unit_of(item);
+            UNROLL for (int part = 0; part < PARTS; ++part) {
+                const uint2 value = make_uint2(first_two[part], last_two[part]);
+                *reinterpret_cast<uint2*>(four + part * gate_plane) = value;
+                *reinterpret_cast<uint2*>(&shared.dz[now][part][window_of(item)][4 * unit_of(item)]) = value;
+            }
+        }
+        __syncthreads();
+        if (t == 0) break;
+#if SPLIT > 1
+        // dz of own units to the other blocks of the cluster, and theirs.
+        if (threadIdx.x == 0) expect_arrivals(arrived + 8 * now, (SPLIT - 1) * PARTS * WINDOWS * 4 * OWN * 2);
+        for (int v = threadIdx.x; v < (SPLIT - 1) * PARTS * WINDOWS * (OWN / 2); v += THREADS) {
+            const int other = v / (PARTS * WINDOWS * (OWN / 2)), rest = v % (PARTS * WINDOWS * (OWN / 2));
+            const bf16* from = &shared.dz[now][rest / (WINDOWS * (OWN / 2))][rest / (OWN / 2) % WINDOWS]
+                                         [4 * rank * OWN + rest % (OWN / 2) * 8];
+            const uint32 peer = other + (other >= rank);
+            send(peer_address(shared_address(from), peer), *reinterpret_cast<const uint4*>(from),
+                 peer_address(arrived + 8 * now, peer));
+        }
+        wait_arrivals(arrived + 8 * now, s / 2 % 2);
+#endif
+        UNROLL for (int tile = 0; tile < TILES; ++tile) {
+            float sums[4][4] = {};  // chains of products
+            UNROLL for (int k = 0; k < INNER; k += 2) {
+                uint32 values[2][PARTS][2];
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    load_matrices(dz_at + ((now * PARTS + part) * WINDOWS + 8 * tile) * PITCH * 2 + k * 32,
+                                  values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
+                multiply_parts(sums[k % 4], u[k], values[0]);
+                if (k + 1 < INNER) multiply_parts(sums[(k + 1) % 4], u[k + 1 < INNER ? k + 1 : k], values[1]);
+            }
+            UNROLL for (int r = 0; r < 4; ++r)
+                shared.dh[warp][tile * 4 + r][lane] = (sums[0][r] + sums[1][r]) + (sums[2][r] + sums[3][r]);
+        }
+#if K_SPLIT > 1
+        barrier(1 + matrix, 32 * K_SPLIT);
+#else
+        __syncwarp();
+#endif
+    }
+
+    // Over the windows of a thread's quad, then over the warps that share units.
+    float* const sums = &shared.dh[0][0][0];  // [K_SPLIT][OWN][4]
+    for (int v = threadIdx.x; v < K_SPLIT * OWN * 4; v += THREADS) sums[v] = 0.0f;
+    __syncthreads();
+    UNROLL for (int half = 0; half < HALVES; ++half)
+        UNROLL for (int gate = 0; gate < 4; ++gate) {
+            float sum = bias[half][gate];
+            sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+            sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+            const int own_half = HALVES == 2 ? half : part_of_k * ITEMS / 2 % 2;
+            if (q == 0) sums[(part_of_k * OWN + 16 * matrix + 8 * own_half + g) * 4 + gate] = sum;
+        }
+    __syncthreads();
+    for (int v = threadIdx.x; v < OWN * 4; v += THREADS) {
+        float sum = 0.0f;
+        UNROLL for (int part = 0; part < K_SPLIT; ++part) sum += sums[part * OWN * 4 + v];
+        bias_gradients[int64(blockIdx.x / SPLIT) * 4 * UNITS + 4 * rank * OWN + v] = sum;
+    }
+#if SPLIT > 1
+    cluster_barrier();
+#endif
+}

@@ -1,0 +1,204 @@
+"""The CUDA engine against the network in float64: forecasts, losses, every gradient, every optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpc_lstm import config as configuration
+from hpc_lstm.model.engines.cuda import CudaEngine
+from hpc_lstm.model.optimizers import registry as optimizers
+from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
+
+FEATURES = ["open", "high", "low", "close", "volume", *(f"sma(close, {n})" for n in range(2, 40))]
+# Largest relative error of a gradient in the Euclidean norm, and of forecasts: float32 is no worse than TF32.
+TOLERANCE = {"float32": (2e-4, 1e-4), "bfloat16": (4e-2, 2e-2)}
+
+
+def engine(
+    layers: int = 2, units: int = 16, features: int = 3, window: int = 5, batch: int = 8, **more: Any
+) -> CudaEngine:
+    rank = more.pop("rank", 0)
+    tables = {
+        "data": {"store": "none", "window": window, "features": FEATURES[:features]},
+        "model": {"layers": layers, "units": units, "dropout": more.pop("dropout", 0.0)},
+        "train": {"batch_size": batch, "engine": "fused", **more},
+    }
+    return CudaEngine(configuration.parse(tables, "test"), rank=rank)
+
+
+def batches(one: CudaEngine, steps: int, batch: int, window: int, features: int, seed: int = 0) -> Any:
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(steps, batch, window, features)).astype("f")
+    return inputs, random.normal(size=(steps, batch, 1)).astype("f")
+
+
+def weights(one: CudaEngine, units: int, seed: int = 1) -> np.ndarray:
+    """Larger ones make a chaotic network, which shows nothing but the rounding."""
+    random = np.random.default_rng(seed)
+    return random.normal(0, 0.5 / max(1, units / 16) ** 0.5, one.schema.length).astype("f")
+
+
+def drops(one: CudaEngine, rate: float, step: int, batch: int, window: int, units: int) -> list[np.ndarray]:
+    layers = (len(one.schema.names) - 2) // 3
+    key = (one._dropout_key, step)
+    return [masks(key, rate, layer, batch, window, units) for layer in range(layers)]
+
+
+SHAPES = [
+    # layers, units, features, window, batch, dropout
+    (1, 1, 1, 1, 1, 0.0),
+    (1, 16, 3, 2, 8, 0.0),
+    (2, 64, 5, 12, 64, 0.1),
+    (2, 64, 5, 12, 100, 0.5),
+    (3, 40, 17, 7, 33, 0.2),
+    (2, 128, 5, 9, 70, 0.1),
+    (1, 100, 43, 4, 19, 0.3),
+    (8, 24, 2, 5, 16, 0.1),
+    (2, 31, 1, 60, 9, 0.2),
+    (1, 128, 1, 3, 1500, 0.0),
+    (2, 64, 4, 3, 3000, 0.2),
+    (2, 160, 4, 5, 37, 0.1),
+    (2, 256, 4, 5, 50, 0.1),
+    (1, 200, 4, 6, 600, 0.0),
+]
+LARGE = [(2, 512, 5, 4, 40, 0.1), (1, 400, 5, 4, 300, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("precision", "shape"),
+    [("float32", shape) for shape in SHAPES] + [("bfloat16", shape) for shape in SHAPES + LARGE],
+    ids=str,
+)
+def test_loss_and_gradient_are_those_of_the_mathematics(precision: str, shape: Any) -> None:
+    layers, units, features, window, batch, dropout = shape
+    one = engine(
+        layers, units, features, window, batch, dropout=dropout, precision=precision, optimizer="sgd"
+    )
+    flat = weights(one, units)
+    one.set_parameters(flat)
+    inputs, targets = batches(one, 2, batch, window, features)
+    of_gradient, of_forecast = TOLERANCE[precision]
+    for step in range(2):
+        loss = float(one.step(inputs[step : step + 1], targets[step : step + 1], 0.0))
+        own = drops(one, dropout, step, batch, window, units)
+        expected, gradient = loss_and_gradient(flat, one.schema, inputs[step], targets[step, :, 0], own)
+        found = one.gradient()
+        assert loss == pytest.approx(expected, rel=2 * of_forecast)
+        offsets = one.schema.offsets
+        for name, start, stop in zip(one.schema.names, offsets, offsets[1:], strict=False):
+            scale = float(max(np.linalg.norm(gradient[start:stop]), 1e-3 * np.linalg.norm(gradient)))
+            error = np.linalg.norm(found[start:stop] - gradient[start:stop]) / scale
+            assert error < of_gradient, (name, error)
+        error = np.linalg.norm(found - gradient) / np.linalg.norm(gradient)
+        print(f"{precision} {shape} gradient {error:.1e}")
+    wanted = forecasts(flat, one.schema, inputs[0])
+    found = one.predict(inputs[0])
+    assert np.abs(found - wanted).max() < of_forecast * max(1, np.abs(wanted).max())
+    assert found.shape == (batch,)
+    np.testing.assert_array_equal(one.parameters(), flat)
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_every_optimizer_takes_its_own_step(name: str, clip: float) -> None:
+    one = engine(optimizer=name, clip_norm=clip, dropout=0.2, window=4, batch=24)
+    flat = weights(one, 16).astype(np.float64)
+    one.set_parameters(flat)
+    rule = optimizers.create_optimizer(name, configuration.TrainConfig(optimizer=name).model_dump())
+    slots = tuple(np.zeros_like(flat) for _ in rule.slots)
+    inputs, targets = batches(one, 3, 24, 4, 3)
+    rates = np.array([0.01, 0.02, 0.005])
+    one.step(inputs, targets, rates)
+    for step in range(3):
+        own = drops(one, 0.2, step, 24, 4, 16)
+        _, gradient = loss_and_gradient(flat, one.schema, inputs[step], targets[step, :, 0], own)
+        if clip:
+            gradient *= clip / max(clip, np.linalg.norm(gradient))
+        flat, slots = rule.step(np, flat, slots, gradient, rates[step], step + 1)
+    change = np.linalg.norm(flat - weights(one, 16))
+    assert np.linalg.norm(one.parameters() - flat) < 2e-3 * change
+    for slot, found in zip(slots, one.moments().reshape(len(slots), -1) if slots else [], strict=True):
+        np.testing.assert_allclose(found, slot, rtol=2e-2, atol=1e-3 * np.abs(slot).max())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_results_are_the_same_to_the_bit_and_however_steps_are_called(precision: str) -> None:
+    found = []
+    for parts in ((6,), (6,), (1, 2, 3)):
+        one = engine(2, 64, 3, 9, 40, dropout=0.3, precision=precision)
+        inputs, targets = batches(one, 6, 40, 9, 3)
+        at = 0
+        for count in parts:
+            loss = one.step(inputs[at : at + count], targets[at : at + count], 1e-3)
+            at += count
+        found.append((one.parameters().tobytes(), one.moments().tobytes()))
+        assert np.isfinite(float(loss))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_run_continues_from_weights_moments_and_state() -> None:
+    first = engine(dropout=0.3)
+    inputs, targets = batches(first, 6, 8, 5, 3)
+    first.step(inputs[:3], targets[:3], 1e-2)
+    second = engine(dropout=0.3)
+    second.set_parameters(first.parameters())
+    second.set_moments(first.moments())
+    second.set_state(first.state())
+    for one in (first, second):
+        one.step(inputs[3:], targets[3:], 1e-2)
+    np.testing.assert_array_equal(first.parameters(), second.parameters())
+
+
+def test_many_windows_are_forecast_as_few() -> None:
+    one = engine(2, 64, 3, 9, 40)
+    windows = np.random.default_rng(0).normal(size=(5000, 9, 3)).astype("f")
+    together = one.predict(windows)
+    np.testing.assert_array_equal(together[4990:], one.predict(windows[4990:]))
+    assert one.predict(windows[:0]).shape == (0,)
+    on_device = one._device.to_device(windows)
+    np.testing.assert_array_equal(np.asarray(one.predict(on_device)), together)
+
+
+def test_batches_in_gpu_memory_give_the_same_bits() -> None:
+    found = []
+    for on_device in (False, True):
+        one = engine(dropout=0.2)
+        inputs, targets = batches(one, 4, 8, 5, 3)
+        if on_device:
+            inputs, targets = one._device.to_device(inputs), one._device.to_device(targets)
+        loss = one.step(inputs, targets, 1e-2)
+        found.append((float(loss), one.parameters().tobytes()))
+    assert found[0] == found[1]
+
+
+def test_the_network_learns() -> None:
+    for precision in ("float32", "bfloat16"):
+        one = engine(2, 64, 3, 20, 64, precision=precision, dropout=0.1)
+        inputs, _ = batches(one, 16, 64, 20, 3)
+        targets = inputs[:, :, -3:, 0].sum(2, keepdims=False)[..., None]
+        losses = [float(one.step(inputs, targets, 3e-3)) for _ in range(40)]
+        assert losses[-1] < 0.2 * losses[0], losses
+
+
+def test_nan_in_the_inputs_makes_the_loss_nan() -> None:
+    one = engine()
+    inputs, targets = batches(one, 1, 8, 5, 3)
+    inputs[0, 3, 2, 1] = np.nan
+    assert np.isnan(float(one.step(inputs, targets, 1e-2)))
+
+
+def test_averaged_vectors_are_taken_over() -> None:
+    one = engine(optimizer="adam")
+    before = one.parameters()
+    vectors = one.device_vectors(moments=True)
+    assert [v.scaled(1.0).length for v in vectors] == [one.schema.length] * 3
+    copy = vectors[0].scaled(0.5)
+    vectors[0].assign(copy)
+    np.testing.assert_array_equal(one.parameters(), before * np.float32(0.5))
+    inputs, _ = batches(one, 1, 8, 5, 3)
+    other = engine()
+    other.set_parameters(before * np.float32(0.5))
+    np.testing.assert_array_equal(one.predict(inputs[0]), other.predict(inputs[0]))
