@@ -55,7 +55,7 @@ INLINE float widen_cell(float c) { return c; }
 // cells: as lstm_forward.cu writes them
 // above: [PARTS][rows][windows][UNITS], gradient of this layer's dropped output; or null: only that of the last row,
 // last: [windows][UNITS]
-// kept: dropout masks; null: no dropout, or its mask is in `last` already
+// kept: dropout masks (lstm_masks.cu); null: no dropout, or its mask is in `last` already
 // bias_gradients: [blocks of windows][4 UNITS]
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if SPLIT > 1
@@ -94,30 +94,36 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #endif
 
     // Item j of a thread is number part_of_k * ITEMS + j of its matrix: tile * 4 + (second half of the units) * 2 + e.
-    const auto unit_of = [&](int item) { return 16 * all_matrix + item / 2 % 2 * 8 + g; };
-    const auto window_of = [&](int item) { return item / 4 * 8 + 2 * q + item % 2; };
-    const auto cell_at = [&](int t, int item) {
-        return (((int64(t) * windows + first) / 8 + item / 4) * (UNITS / 8) + 2 * all_matrix + item / 2 % 2) * 64 +
-               2 * lane + item % 2;
-    };
-    const auto load_item = [&](int t, int item) {
+    // The first is at tile0, half0 and e0; the others lie constants away.
+    const int item0 = part_of_k * ITEMS, tile0 = item0 / 4, half0 = item0 / 2 % 2, e0 = item0 % 2;
+    const auto tile_of = [](int j) { return j / 4; };
+    const auto half_of = [](int j) { return j / 2 % 2; };
+    const auto e_of = [](int j) { return j % 2; };
+    const int window0 = 8 * tile0 + 2 * q + e0, unit0 = 16 * all_matrix + 8 * half0 + g;
+    const int block0 = (first / 8 + tile0) * (UNITS / 8) + 2 * all_matrix + half0;
+    const int at0 = (first + window0) * UNITS + unit0, cell0 = block0 * 64 + 2 * lane + e0, kept0 = block0 * 2 + e0;
+    const auto item_at = [&](int j) { return (8 * tile_of(j) + e_of(j)) * UNITS + 8 * half_of(j); };
+    const auto cell_at = [&](int j) { return (tile_of(j) * (UNITS / 8) + half_of(j)) * 64 + e_of(j); };
+    const int64 unit_row = int64(windows) * UNITS;
+    int64 row = unit_row * (rows - 1);  // where row t begins in arrays of one number for each unit
+
+    // Of row `t`, which begins at `then`.
+    const auto load_item = [&](int t, int64 then, int j) {
         Item found;
-        const int64 at = int64(t) * windows + first + window_of(item);
         UNROLL for (int part = 0; part < PARTS; ++part)
             found.gates[part] =
-                *reinterpret_cast<const uint2*>(gates + part * gate_plane + at * 4 * UNITS + 4 * unit_of(item));
-        found.cell_before = t > 0 ? widen_cell(cells[cell_at(t - 1, item)]) : 0.0f;
+                *reinterpret_cast<const uint2*>(gates + part * gate_plane + 4 * (then + at0 + item_at(j)));
+        found.cell_before = t > 0 ? widen_cell(cells[then - unit_row + cell0 + cell_at(j)]) : 0.0f;
         found.above = 0.0f;
         if (above) {
             UNROLL for (int part = 0; part < PARTS; ++part)
-                found.above += widen(above[part * above_plane + at * UNITS + unit_of(item)]);
+                found.above += widen(above[part * above_plane + then + at0 + item_at(j)]);
             if (kept) {
-                const uint32 mask = kept[(((int64(t) * windows + first) / 8 + item / 4) * (UNITS / 8) +
-                                          2 * all_matrix + item / 2 % 2) * 2 + item % 2];
+                const uint32 mask = kept[then / 32 + kept0 + (tile_of(j) * (UNITS / 8) + half_of(j)) * 2 + e_of(j)];
                 found.above = mask >> lane & 1 ? found.above * keep : 0.0f;
             }
         } else if (t == rows - 1) {
-            found.above = last[int64(first + window_of(item)) * UNITS + unit_of(item)];
+            found.above = last[at0 + item_at(j)];
         }
         return found;
     };
@@ -128,8 +134,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     Item ahead[ITEMS];
     float cell[ITEMS];
     UNROLL for (int j = 0; j < ITEMS; ++j) {
-        ahead[j] = load_item(rows - 1, part_of_k * ITEMS + j);
-        cell[j] = widen_cell(cells[cell_at(rows - 1, part_of_k * ITEMS + j)]);
+        ahead[j] = load_item(rows - 1, row, j);
+        cell[j] = widen_cell(cells[row + cell0 + cell_at(j)]);
     }
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
@@ -138,20 +144,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     for (int s = 0; s < rows; ++s) {
         const int t = rows - 1 - s, now = s % 2;
         UNROLL for (int j = 0; j < ITEMS; ++j) {
-            const int item = part_of_k * ITEMS + j;
 #if PREFETCHED
             const Item at = ahead[j];
             const float tanh_c = tangent(cell[j]);
             cell[j] = at.cell_before;
-            if (t > 0) ahead[j] = load_item(t - 1, item);
 #else
-            const Item at = load_item(t, item);
-            const float tanh_c = tangent(widen_cell(cells[cell_at(t, item)]));
+            const Item at = load_item(t, row, j);
+            const float tanh_c = tangent(widen_cell(cells[row + cell0 + cell_at(j)]));
 #endif
             float dh = at.above;
             if (s > 0)
                 UNROLL for (int other = 0; other < K_SPLIT; ++other)
-                    dh += shared.dh[matrix * K_SPLIT + other][item][lane];
+                    dh += shared.dh[matrix * K_SPLIT + other][item0 + j][lane];
             float i = 0, f = 0, n = 0, o = 0;  // n: the candidate, g in the equations
             UNROLL for (int part = 0; part < PARTS; ++part) {
                 i += lower(at.gates[part].x); f += upper(at.gates[part].x);
@@ -162,19 +166,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             const float dz[4] = {change * n * fmaf(-i, i, i), change * at.cell_before * fmaf(-f, f, f),
                                  change * i * fmaf(-n, n, 1.0f), dh * tanh_c * fmaf(-o, o, o)};
             dc[j] = change * f;
-            const int half = HALVES == 2 ? j / 2 % 2 : 0;
-            UNROLL for (int gate = 0; gate < 4; ++gate) bias[half][gate] += dz[gate];
+            UNROLL for (int gate = 0; gate < 4; ++gate) bias[HALVES == 2 ? half_of(j) : 0][gate] += dz[gate];
             uint32 first_two[PARTS], last_two[PARTS];
             split(dz[0], dz[1], first_two);
             split(dz[2], dz[3], last_two);
-            bf16* const four =
-                gates + (int64(t) * windows + first + window_of(item)) * 4 * UNITS + 4 * unit_of(item);
             UNROLL for (int part = 0; part < PARTS; ++part) {
                 const uint2 value = make_uint2(first_two[part], last_two[part]);
-                *reinterpret_cast<uint2*>(four + part * gate_plane) = value;
-                *reinterpret_cast<uint2*>(&shared.dz[now][part][window_of(item)][4 * unit_of(item)]) = value;
+                *reinterpret_cast<uint2*>(
+                    &shared.dz[now][part][window0 + 8 * tile_of(j) + e_of(j)][4 * (unit0 + 8 * half_of(j))]) = value;
+                *reinterpret_cast<uint2*>(gates + part * gate_plane + 4 * (row + at0 + item_at(j))) = value;
             }
         }
+        row -= unit_row;
+#if PREFETCHED
+        if (t > 0)
+            UNROLL for (int j = 0; j < ITEMS; ++j) ahead[j] = load_item(t - 1, row, j);
+#endif
         __syncthreads();
         if (t == 0) break;
 #if SPLIT > 1
@@ -219,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             float sum = bias[half][gate];
             sum += __shfl_xor_sync(0xffffffffu, sum, 1);
             sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-            const int own_half = HALVES == 2 ? half : part_of_k * ITEMS / 2 % 2;
+            const int own_half = HALVES == 2 ? half : half0;
             if (q == 0) sums[(part_of_k * OWN + 16 * matrix + 8 * own_half + g) * 4 + gate] = sum;
         }
     __syncthreads();

@@ -46,8 +46,8 @@ INLINE float tangent(float x) {
 }
 INLINE float sigmoid(float x) { return fmaf(0.5f, tangent(0.5f * x), 0.5f); }
 #else
-// With an absolute error of 2e-7. The exponential of 88 and more is infinity, and 1 / infinity 0.
-INLINE float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-fmaxf(x, -80.0f))); }
+// With an absolute error of 2e-7. The exponential of 89 and more is infinity, and 1 / infinity 0; NaN stays NaN.
+INLINE float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 INLINE float tangent(float x) { return fmaf(2.0f, sigmoid(2.0f * x), -1.0f); }
 #endif
 

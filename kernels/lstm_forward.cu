@@ -39,12 +39,10 @@
 #define WINDOWS (8 * TILES)             // of this block
 #define PITCH (UNITS + 8)               // numbers from one window's h to the next: no bank conflicts in ldmatrix
 #define ITEMS (TILES * 2 / K_SPLIT)     // (unit, window) pairs whose cells a thread computes
+#define PAIR (ITEMS < 2 ? 1 : 2)        // of them, neighbouring windows of one unit
+#define PAIRS (ITEMS / PAIR)
+#define AHEAD (K_SPLIT == 1 ? 1 : PAIRS)  // pairs whose x W and masks are loaded ahead
 #define OWN_PITCH (OWN + 8)
-#if K_SPLIT == 1
-#define AHEAD 2                         // items whose x W is loaded ahead
-#else
-#define AHEAD ITEMS
-#endif
 
 #if K_SPLIT > 1
 #define REDUCED (WARPS * TILES * 8 * 32)
@@ -71,23 +69,43 @@ template <int P> INLINE void store_rows(const bf16 (*from)[WINDOWS][P], int firs
         }
 }
 
+// The values of a pair of neighbouring windows: of cells, or of masks.
+template <class T> struct Two { T at[PAIR]; };
+template <class T> INLINE Two<T> load_two(const T* from) {
+    Two<T> two;
+    if (PAIR == 2 && sizeof(T) == 4) {
+        const uint2 both = *reinterpret_cast<const uint2*>(from);
+        two.at[0] = both.x;
+        two.at[PAIR - 1] = both.y;
+    } else {
+        UNROLL for (int e = 0; e < PAIR; ++e) two.at[e] = from[e];
+    }
+    return two;
+}
+INLINE void store_cells(bf16* to, const float (&c)[PAIR]) {
+    if (PAIR == 2) *reinterpret_cast<uint32*>(to) = pack(c[0], c[PAIR - 1]);
+    else *to = bf16(pack(c[0], 0.0f));
+}
+INLINE void store_cells(float* to, const float (&c)[PAIR]) {
+    UNROLL for (int e = 0; e < PAIR; ++e) to[e] = c[e];
+}
+
 // weights: U^T [PARTS][4 UNITS][UNITS], rows in the order of the A tiles: 32 * (unit / 8) + 8 * gate + unit % 8
 // input_weights: W^T likewise [PARTS][4 UNITS][16], if INPUT_TILES
 // bias: [4 UNITS], row 4 * unit + gate
 // x: [PARTS][rows][windows][16], if INPUT_TILES
 // gates: [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W, unless INPUT_TILES; activated gates afterwards
 // h: [PARTS][rows + 1][windows][UNITS], begins with zeros
-// dropped: [PARTS][rows][windows][UNITS], h after dropout, if DROPS and training
-// cells: [rows][windows / 8][UNITS / 8][32 lanes][2]; kept: the masks, a bit a lane, [rows][windows / 8][UNITS / 8][2]
+// cells: [rows][windows / 8][UNITS / 8][32 lanes][2 windows]
+// dropped: [PARTS][rows][windows][UNITS], h after dropout; kept: its masks (lstm_masks.cu); both null: no dropout
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if SPLIT > 1
     __cluster_dims__(SPLIT, 1, 1)
 #endif
         lstm_forward(const bf16* __restrict__ weights, const bf16* __restrict__ input_weights,
                      const float* __restrict__ bias, const bf16* __restrict__ x, bf16* __restrict__ gates,
-                     bf16* __restrict__ h, bf16* __restrict__ dropped, CELL* __restrict__ cells,
-                     uint32* __restrict__ kept, const int rows, const int windows, const Call* __restrict__ call,
-                     const int step, const int layer, const int units, const uint32 threshold, const float keep) {
+                     bf16* __restrict__ h, CELL* __restrict__ cells, bf16* __restrict__ dropped,
+                     const uint32* __restrict__ kept, const float keep, const int rows, const int windows) {
     extern __shared__ __align__(16) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -102,9 +120,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int unit = 8 * all_group + g;
     const int64 weight_plane = int64(4) * UNITS * UNITS, gate_plane = int64(rows) * windows * 4 * UNITS;
     const int64 h_plane = int64(rows + 1) * windows * UNITS;
-#if DROPS
-    const int64 dropped_plane = int64(rows) * windows * UNITS;
-#endif
 
     uint32 u[2][INNER][PARTS][4];
     UNROLL for (int tile = 0; tile < 2; ++tile)
@@ -136,38 +151,57 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #endif
     __syncthreads();
 
-    float c[ITEMS];
-    UNROLL for (int j = 0; j < ITEMS; ++j) c[j] = 0.0f;
-#if DROPS
-    uint32 odd_row = 0;  // bit j: item j is kept at the next, odd row
-#endif
+    float c[PAIRS][PAIR];
+    UNROLL for (int j = 0; j < PAIRS; ++j)
+        UNROLL for (int e = 0; e < PAIR; ++e) c[j][e] = 0.0f;
     const uint32 h_at = shared_address(shared.h) +
                         ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
-    // This thread's part of an array of one row: of windows 2q and 2q + 1 of the first tile.
-    const auto window_of = [&](int item) { return item / 2 * 8 + 2 * q + item % 2; };
 
-    // x, or x W, of the next tile, loaded ahead.
+    // This thread's places in arrays, from where a row begins: of its first pair of windows. Pair j lies j tiles on.
+    const int tile0 = part_of_k * ITEMS / 2, window0 = 8 * tile0 + 2 * q + (PAIR == 1 ? part_of_k % 2 : 0);
+    const int block0 = (first / 8 + tile0) * (UNITS / 8) + all_group;
+    const int gate_at = (first + window0) * 4 * UNITS + 4 * unit, out_at = first * UNITS + rank * OWN;
+    const int cell_at = block0 * 64 + 2 * lane + (PAIR == 1 ? part_of_k % 2 : 0);
+#if DROPS
+    const int kept_at = block0 * 2 + (PAIR == 1 ? part_of_k % 2 : 0);
+#endif
+    const int64 unit_row = int64(windows) * UNITS;
+    int64 row = 0;  // t * unit_row: where the row begins in arrays of one number for each unit
+
+    // What the next pairs need from memory, loaded ahead: x of a tile or x W of pairs, and masks.
 #if INPUT_TILES
-    uint32 ahead[PARTS][2];
-    const auto load_ahead = [&](int t, int tile) {
+    const bf16* own_x = x + int64(first + g) * 16 + 2 * q;
+    uint32 x_ahead[PARTS][2];
+    const auto load_x = [&](int tile) {
         UNROLL for (int part = 0; part < PARTS; ++part) {
-            const bf16* at = x + part * x_plane + (int64(t) * windows + first + 8 * tile + g) * 16 + 2 * q;
-            ahead[part][0] = *reinterpret_cast<const uint32*>(at);
-            ahead[part][1] = *reinterpret_cast<const uint32*>(at + 8);
+            const bf16* at = own_x + part * x_plane + tile * 8 * 16;
+            x_ahead[part][0] = *reinterpret_cast<const uint32*>(at);
+            x_ahead[part][1] = *reinterpret_cast<const uint32*>(at + 8);
+        }
+    };
+    load_x(0);
+#else
+    uint2 ahead[AHEAD][PAIR][PARTS];
+#endif
+#if DROPS
+    Two<uint32> masks_ahead[AHEAD];
+#endif
+    // Of pairs first_pair.. of the row that begins at `then`.
+    const auto load_ahead = [&](int first_pair, int64 then) {
+        UNROLL for (int j = 0; j < AHEAD; ++j) {
+#if !INPUT_TILES
+            UNROLL for (int e = 0; e < PAIR; ++e)
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    ahead[j][e][part] = *reinterpret_cast<const uint2*>(
+                        gates + part * gate_plane + 4 * then + gate_at + ((first_pair + j) * 8 + e) * 4 * UNITS);
+#endif
+#if DROPS
+            if (dropped)
+                masks_ahead[j] = load_two(kept + then / 32 + kept_at + (first_pair + j) * (UNITS / 8) * 2);
+#endif
         }
     };
     load_ahead(0, 0);
-#else
-    uint2 ahead[AHEAD][PARTS];
-    const auto load_ahead = [&](int t, int item) {
-        UNROLL for (int j = 0; j < AHEAD; ++j)
-            UNROLL for (int part = 0; part < PARTS; ++part)
-                ahead[j][part] = *reinterpret_cast<const uint2*>(
-                    gates + part * gate_plane + (int64(t) * windows + first + window_of(item + j)) * 4 * UNITS +
-                    4 * unit);
-    };
-    load_ahead(0, part_of_k * ITEMS);
-#endif
 
     for (int t = 0; t < rows; ++t) {
         const int now = t % 2, next = 1 - now;
@@ -177,15 +211,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         if (threadIdx.x == 0 && t + 1 < rows)
             expect_arrivals(arrived + 8 * next, (SPLIT - 1) * PARTS * WINDOWS * OWN * 2);
 #endif
-        if (t > 0) {
-            store_rows<PITCH>(shared.h[now], rank * OWN, h + (int64(t) * windows + first) * UNITS + rank * OWN, h_plane);
-#if DROPS
-            if (dropped)
-                store_rows<OWN_PITCH>(shared.dropped[now], 0,
-                                      dropped + (int64(t - 1) * windows + first) * UNITS + rank * OWN, dropped_plane);
-#endif
-        }
-        const int64 row = int64(t) * windows + first;
 
         // gates^T of 8 windows: a tile of the product.
         const auto multiply_tile = [&](int tile, float (&sums)[2][4]) {
@@ -194,9 +219,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 UNROLL for (int r = 0; r < 4; ++r) sums[half][r] = other[half][r] = 0.0f;
 #if INPUT_TILES
             if (part_of_k == 0)
-                UNROLL for (int half = 0; half < 2; ++half) multiply_parts(sums[half], w[half], ahead);
-            if (tile + 1 < TILES) load_ahead(t, tile + 1);
-            else if (t + 1 < rows) load_ahead(t + 1, 0);
+                UNROLL for (int half = 0; half < 2; ++half) multiply_parts(sums[half], w[half], x_ahead);
+            if (tile + 1 == TILES && t + 1 < rows) own_x += int64(windows) * 16;
+            load_x(tile + 1 < TILES ? tile + 1 : 0);
 #endif
             // Two chains of products, since one waits for the result of the one before.
             UNROLL for (int k = 0; k < INNER; k += 2) {
@@ -213,63 +238,51 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 UNROLL for (int r = 0; r < 4; ++r) sums[half][r] += other[half][r];
         };
 
-        // Gates, cell and output of this thread's item j, from the sums z of i, f, g, o.
-        const auto compute_cell = [&](int j, int item, float4 z) {
-            const int window = window_of(item), tile = item / 2, e = item % 2;
-            z.x += b.x; z.y += b.y; z.z += b.z; z.w += b.w;
+        // Gates, cells and outputs of this thread's pair j, from the sums z of i, f, g, o.
+        const auto compute_cells = [&](int j, const float4 (&sums)[PAIR]) {
+            UNROLL for (int e = 0; e < PAIR; ++e) {
+                const int window = window0 + 8 * j + e;
+                float4 z = sums[e];
+                z.x += b.x; z.y += b.y; z.z += b.z; z.w += b.w;
 #if !INPUT_TILES
-            UNROLL for (int part = 0; part < PARTS; ++part) {
-                const uint2 before = ahead[j % AHEAD][part];
-                z.x += lower(before.x); z.y += upper(before.x); z.z += lower(before.y); z.w += upper(before.y);
-            }
-#endif
-            const float input = sigmoid(z.x), forget = sigmoid(z.y), candidate = tangent(z.z), output = sigmoid(z.w);
-            c[j] = fmaf(forget, c[j], input * candidate);
-            const float value = output * tangent(c[j]);
-            uint32 first_two[PARTS], last_two[PARTS], one[PARTS];
-            split(input, forget, first_two);
-            split(candidate, output, last_two);
-            bf16* const four = gates + (row + window) * 4 * UNITS + 4 * unit;
-            UNROLL for (int part = 0; part < PARTS; ++part)
-                *reinterpret_cast<uint2*>(four + part * gate_plane) = make_uint2(first_two[part], last_two[part]);
-            CELL* const cell = cells + ((row / 8 + tile) * (UNITS / 8) + all_group) * 64 + 2 * lane + e;
-#if PARTS == 1
-            *cell = bf16(pack(c[j], 0.0f));
-#else
-            *cell = c[j];
-#endif
-            split(value, 0.0f, one);
-            UNROLL for (int part = 0; part < PARTS; ++part) shared.h[next][part][window][unit] = bf16(one[part]);
-#if DROPS
-            if (dropped) {
-                bool keeps;
-                if (t % 2 == 0) {
-                    const uint2 drawn = draw(call, step, layer, first + window, t / 2, units, unit);
-                    keeps = (drawn.x >> 8) >= threshold;
-                    odd_row = (odd_row & ~(1u << j)) | uint32((drawn.y >> 8) >= threshold) << j;
-                } else {
-                    keeps = odd_row >> j & 1;
+                UNROLL for (int part = 0; part < PARTS; ++part) {
+                    const uint2 before = ahead[j % AHEAD][e][part];
+                    z.x += lower(before.x); z.y += upper(before.x); z.z += lower(before.y); z.w += upper(before.y);
                 }
-                split(keeps ? value * keep : 0.0f, 0.0f, one);
-                UNROLL for (int part = 0; part < PARTS; ++part)
-                    shared.dropped[next][part][window][8 * group + g] = bf16(one[part]);
-                const uint32 all = __ballot_sync(0xffffffffu, keeps);
-                if (lane == 0) kept[((row / 8 + tile) * (UNITS / 8) + all_group) * 2 + e] = all;
-            }
 #endif
+                const float input = sigmoid(z.x), forget = sigmoid(z.y), candidate = tangent(z.z),
+                            output = sigmoid(z.w);
+                c[j][e] = fmaf(forget, c[j][e], input * candidate);
+                const float value = output * tangent(c[j][e]);
+                uint32 first_two[PARTS], last_two[PARTS], one[PARTS];
+                split(value, 0.0f, one);
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    shared.h[next][part][window][unit] = bf16(one[part]);
+                split(input, forget, first_two);
+                split(candidate, output, last_two);
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    *reinterpret_cast<uint2*>(gates + part * gate_plane + 4 * row + gate_at + (8 * j + e) * 4 * UNITS) =
+                        make_uint2(first_two[part], last_two[part]);
+#if DROPS
+                if (dropped) {
+                    split(masks_ahead[j % AHEAD].at[e] >> lane & 1 ? value * keep : 0.0f, 0.0f, one);
+                    UNROLL for (int part = 0; part < PARTS; ++part)
+                        shared.dropped[next][part][window][8 * group + g] = bf16(one[part]);
+                }
+#endif
+            }
+            store_cells(cells + row + cell_at + j * (UNITS / 8) * 64, c[j]);
         };
 
 #if K_SPLIT == 1
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
             float sums[2][4];
             multiply_tile(tile, sums);
-            UNROLL for (int e = 0; e < 2; ++e)
-                compute_cell(2 * tile + e, 2 * tile + e,
-                             make_float4(sums[0][e], sums[0][2 + e], sums[1][e], sums[1][2 + e]));
-#if !INPUT_TILES
-            if (tile + 1 < TILES) load_ahead(t, 2 * tile + 2);
-            else if (t + 1 < rows) load_ahead(t + 1, 0);
-#endif
+            const float4 z[2] = {make_float4(sums[0][0], sums[0][2], sums[1][0], sums[1][2]),
+                                 make_float4(sums[0][1], sums[0][3], sums[1][1], sums[1][3])};
+            compute_cells(tile, z);
+            if (tile + 1 < TILES) load_ahead(tile + 1, row);
+            else if (t + 1 < rows) load_ahead(0, row + unit_row);
         }
 #else
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
@@ -280,22 +293,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                     shared.reduced[((warp * TILES + tile) * 8 + half * 4 + r) * 32 + lane] = sums[half][r];
         }
         barrier(1 + group, 32 * K_SPLIT);
-        UNROLL for (int j = 0; j < ITEMS; ++j) {
-            const int item = part_of_k * ITEMS + j;
-            float4 z = make_float4(0, 0, 0, 0);
-            UNROLL for (int other = 0; other < K_SPLIT; ++other) {
-                const float* at = shared.reduced + ((group * K_SPLIT + other) * TILES + item / 2) * 8 * 32 +
-                                  item % 2 * 32 + lane;
-                z.x += at[0];
-                z.y += at[2 * 32];
-                z.z += at[4 * 32];
-                z.w += at[6 * 32];
+        UNROLL for (int j = 0; j < PAIRS; ++j) {
+            float4 z[PAIR];
+            UNROLL for (int e = 0; e < PAIR; ++e) {
+                const int item = part_of_k * ITEMS + j * PAIR + e;
+                z[e] = make_float4(0, 0, 0, 0);
+                UNROLL for (int other = 0; other < K_SPLIT; ++other) {
+                    const float* at = shared.reduced + ((group * K_SPLIT + other) * TILES + item / 2) * 8 * 32 +
+                                      item % 2 * 32 + lane;
+                    z[e].x += at[0];
+                    z[e].y += at[2 * 32];
+                    z[e].z += at[4 * 32];
+                    z[e].w += at[6 * 32];
+                }
             }
-            compute_cell(j, item, z);
+            compute_cells(j, z);
         }
-#if !INPUT_TILES
-        if (t + 1 < rows) load_ahead(t + 1, part_of_k * ITEMS);
-#endif
+        if (t + 1 < rows) load_ahead(0, row + unit_row);
 #endif
         __syncthreads();
 #if SPLIT > 1
@@ -310,14 +324,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                      peer_address(arrived + 8 * next, peer));
             }
 #endif
-    }
-    const int last = rows % 2;
-    store_rows<PITCH>(shared.h[last], rank * OWN, h + (int64(rows) * windows + first) * UNITS + rank * OWN, h_plane);
+        // While others compute the next row.
+        store_rows<PITCH>(shared.h[next], rank * OWN, h + row + unit_row + out_at, h_plane);
 #if DROPS
-    if (dropped)
-        store_rows<OWN_PITCH>(shared.dropped[last], 0,
-                              dropped + (int64(rows - 1) * windows + first) * UNITS + rank * OWN, dropped_plane);
+        if (dropped) store_rows<OWN_PITCH>(shared.dropped[next], 0, dropped + row + out_at, unit_row * rows);
 #endif
+        row += unit_row;
+    }
 #if SPLIT > 1
     cluster_barrier();  // no block ends while another may still write to it
 #endif

@@ -7,11 +7,17 @@
 //   mean_loss  the mean squared error of each step's blocks, averaged over the call
 //
 // Flat vectors are in the order of hpc_lstm/model/parameters.py. One launch handles all arrays: a table says for each
-// where it lies, where the parts of its gradient do, and where its packed copies go.
+// where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of 32 units of
+// a matrix, 1,024 numbers, which pass through shared memory, so that they are read and written in whole sectors in each
+// of the three orders.
 
 #include "lstm_common.cuh"
 
 #define THREADS 256
+#define TILE_INPUTS 8
+#define TILE_UNITS 32
+#define TILE_ROWS (4 * TILE_UNITS)
+#define EACH 4  // numbers of a thread
 
 // What an array of the network is.
 #define MATRIX 0  // W or U: [inputs, 4 gates * units]
@@ -19,66 +25,62 @@
 #define DENSE 2   // the output's weights [units], then its bias
 
 struct Array {
-    int64 begin;                // of its threads: one a number; those of the next array follow
-    int64 flat;                 // where it begins in the flat vectors
-    int kind, inputs;           // inputs: rows of a matrix
-    int parts, width;           // parts of the gradient; numbers from one of its rows to the next
-    int64 part_size;            // numbers from one part to the next
-    const float* gradients;     // MATRIX: [parts][4 units padded][width], row 4 * unit + gate; else [parts][width]
-    bf16* by_gate;              // MATRIX: [PARTS][4 UNITS][width]: operand of x W or h U
-    bf16* by_input;             // MATRIX: [PARTS][width][4 UNITS], or null: operand of dz W^T or dz U^T
-    float* copy;                // BIAS: [4 UNITS]; DENSE: [UNITS + 1]
-    int tiled, unused;          // rows of by_gate: 32 * (unit / 8) + 8 * gate + unit % 8; else 4 * unit + gate
+    int64 begin;             // the first of its blocks; those of the next array follow
+    int64 flat;              // where it begins in the flat vectors
+    int kind, inputs;        // inputs: rows of a matrix
+    int parts, width;        // parts of the gradient; numbers from one of its rows to the next
+    int64 part_size;         // numbers from one part to the next
+    const float* gradients;  // MATRIX: [parts][4 UNITS][width], row 4 * unit + gate; else [parts][...]
+    bf16* by_gate;           // MATRIX: [PARTS][4 UNITS][width]: operand of x W or h U
+    bf16* by_input;          // MATRIX: [PARTS][width][4 UNITS], or null: operand of dz W^T or dz U^T
+    float* copy;             // BIAS: [4 UNITS]; DENSE: [UNITS + 1]
+    int tiled, unused;       // rows of by_gate: 32 * (unit / 8) + 8 * gate + unit % 8; else 4 * unit + gate
 };
 
-// The array that a thread's number belongs to.
-INLINE const Array& array_of(const Array* arrays, int count, int64 number) {
+struct Tile {
+    float at[TILE_INPUTS][TILE_ROWS + 1];  // [input][4 * unit + gate]
+};
+
+// The array that this block belongs to, and the block's number in it.
+INLINE const Array& own_array(const Array* arrays, int count, int& block) {
     int found = 0;
     for (int i = 1; i < count; ++i)
-        if (arrays[i].begin <= number) found = i;
+        if (arrays[i].begin <= blockIdx.x) found = i;
+    block = blockIdx.x - int(arrays[found].begin);
     return arrays[found];
 }
 
-// Where number `own` of an array is: its place in the flat vector, its row and input in matrices.
+// Where this thread's numbers lie.
 struct Place {
-    int64 flat;
-    int unit, gate, input;
-};
-INLINE Place place_of(const Array& array, int64 own, int units) {
-    Place place;
-    if (array.kind == DENSE) {
-        place.flat = array.flat + own;
-        place.unit = own;
-        place.gate = place.input = 0;
-        return place;
-    }
-    // Neighbouring threads read neighbouring numbers of the gradient's parts.
-    const int inputs = array.kind == MATRIX ? array.inputs : 1;
-    place.input = own % inputs;
-    place.unit = own / inputs / 4;
-    place.gate = own / inputs % 4;
-    place.flat = array.flat + int64(place.input) * 4 * units + place.gate * units + place.unit;
-    return place;
-}
+    const Array* array;
+    int units, block;
+    int input0, unit0;  // of a matrix's tile
 
-INLINE void pack_weight(const Array& array, const Place& place, int units, float value) {
-    const int unit = place.unit, gate = place.gate, input = place.input;
-    if (array.kind == MATRIX) {
-        const int row = array.tiled ? 32 * (unit / 8) + 8 * gate + unit % 8 : 4 * unit + gate;
-        const int64 plane = int64(4) * UNITS * array.width;
-        uint32 parts[PARTS];
-        split(value, 0.0f, parts);
-        UNROLL for (int part = 0; part < PARTS; ++part) {
-            array.by_gate[part * plane + int64(row) * array.width + input] = bf16(parts[part]);
-            if (array.by_input)
-                array.by_input[part * plane + int64(input) * 4 * UNITS + 4 * unit + gate] = bf16(parts[part]);
-        }
-    } else if (array.kind == BIAS) {
-        array.copy[4 * unit + gate] = value;
-    } else {
-        array.copy[unit < units ? unit : UNITS] = value;
+    INLINE Place(const Array* arrays, int count, int units) : units(units) {
+        array = &own_array(arrays, count, block);
+        const int across = (units + TILE_UNITS - 1) / TILE_UNITS;
+        input0 = block / across * TILE_INPUTS;
+        unit0 = block % across * TILE_UNITS;
     }
-}
+    INLINE int kind() const { return array->kind; }
+    INLINE int input() const { return threadIdx.x / TILE_UNITS; }  // in the tile
+    INLINE int unit() const { return threadIdx.x % TILE_UNITS; }
+    // Whether number i of this thread is one, and its place in the flat vectors.
+    INLINE bool inside(int i) const {
+        if (kind() == MATRIX) return input0 + input() < array->inputs && unit0 + unit() < units;
+        return i == 0 && block * THREADS + threadIdx.x < (kind() == BIAS ? 4 * units : units + 1);
+    }
+    INLINE int64 flat(int i) const {
+        if (kind() == MATRIX) return array->flat + int64(input0 + input()) * 4 * units + i * units + unit0 + unit();
+        return array->flat + block * THREADS + threadIdx.x;
+    }
+    // The number's place in a bias or the dense weights, as kernels order them.
+    INLINE int padded() const {
+        const int own = block * THREADS + threadIdx.x;
+        if (kind() == BIAS) return own % units * 4 + own / units;
+        return own < units ? own : UNITS;
+    }
+};
 
 // Sums over a block, of all threads, in an order that does not change.
 INLINE double block_sum(double value) {
@@ -93,24 +95,81 @@ INLINE double block_sum(double value) {
     return sum;
 }
 
-// gradient: [total]; squares: [blocks]
+// gradient: [numbers]; squares: [blocks]
 extern "C" __global__ void __launch_bounds__(THREADS)
-collect(const Array* __restrict__ arrays, const int count, const int64 total, const int units,
-        float* __restrict__ gradient, double* __restrict__ squares) {
-    const int64 number = int64(blockIdx.x) * THREADS + threadIdx.x;
-    float sum = 0.0f;
-    if (number < total) {
-        const Array& array = array_of(arrays, count, number);
-        const Place place = place_of(array, number - array.begin, units);
-        const int64 at = array.kind == MATRIX ? int64(4 * place.unit + place.gate) * array.width + place.input
-                         : array.kind == BIAS ? 4 * place.unit + place.gate
-                         : place.unit < units ? place.unit : UNITS;
-        const float* from = array.gradients + at;
-        for (int part = 0; part < array.parts; ++part) sum += from[part * array.part_size];
-        gradient[place.flat] = sum;
+collect(const Array* __restrict__ arrays, const int count, const int units, float* __restrict__ gradient,
+        double* __restrict__ squares) {
+    __shared__ Tile tile;
+    const Place place(arrays, count, units);
+    const Array& array = *place.array;
+    double square = 0.0;
+    if (array.kind == MATRIX) {
+        // Eight neighbouring inputs of a row of the gradient are one sector.
+        const int input = threadIdx.x % TILE_INPUTS;
+        float sums[EACH] = {};
+        const float* from[EACH];
+        bool inside[EACH];
+        UNROLL for (int i = 0; i < EACH; ++i) {
+            const int row = threadIdx.x / TILE_INPUTS + i * (THREADS / TILE_INPUTS);
+            inside[i] = place.unit0 + row / 4 < units;
+            from[i] = array.gradients + int64(4 * place.unit0 + row) * array.width + place.input0 + input;
+        }
+#pragma unroll 4
+        for (int part = 0; part < array.parts; ++part)
+            UNROLL for (int i = 0; i < EACH; ++i)
+                if (inside[i]) sums[i] += from[i][part * array.part_size];
+        UNROLL for (int i = 0; i < EACH; ++i)
+            tile.at[input][threadIdx.x / TILE_INPUTS + i * (THREADS / TILE_INPUTS)] = sums[i];
+        __syncthreads();
+        UNROLL for (int i = 0; i < EACH; ++i)
+            if (place.inside(i)) {
+                const float value = tile.at[place.input()][4 * place.unit() + i];
+                gradient[place.flat(i)] = value;
+                square += double(value) * value;
+            }
+    } else if (place.inside(0)) {
+        float value = 0.0f;
+        const float* from = array.gradients + place.padded();
+#pragma unroll 8
+        for (int part = 0; part < array.parts; ++part) value += from[part * array.part_size];
+        gradient[place.flat(0)] = value;
+        square = double(value) * value;
     }
-    const double all = block_sum(double(sum) * sum);
-    if (threadIdx.x == 0) squares[blockIdx.x] = all;
+    square = block_sum(square);
+    if (threadIdx.x == 0) squares[blockIdx.x] = square;
+}
+
+// Packs this thread's new numbers; all threads of the block call it.
+INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& tile) {
+    const Array& array = *place.array;
+    if (array.kind != MATRIX) {
+        if (place.inside(0)) array.copy[place.padded()] = values[0];
+        return;
+    }
+    UNROLL for (int i = 0; i < EACH; ++i)
+        tile.at[place.input()][4 * place.unit() + i] = place.inside(i) ? values[i] : 0.0f;
+    __syncthreads();
+    const int64 plane = int64(4) * UNITS * array.width;
+    if (threadIdx.x < TILE_ROWS && place.unit0 + threadIdx.x / 4 < UNITS) {
+        const int unit = place.unit0 + threadIdx.x / 4, gate = threadIdx.x % 4;
+        const int row = array.tiled ? 32 * (unit / 8) + 8 * gate + unit % 8 : 4 * unit + gate;
+        uint32 words[TILE_INPUTS / 2][PARTS];
+        UNROLL for (int k = 0; k < TILE_INPUTS; k += 2)
+            split(tile.at[k][threadIdx.x], tile.at[k + 1][threadIdx.x], words[k / 2]);
+        UNROLL for (int part = 0; part < PARTS; ++part)
+            *reinterpret_cast<uint4*>(array.by_gate + part * plane + int64(row) * array.width + place.input0) =
+                make_uint4(words[0][part], words[1][part], words[2][part], words[3][part]);
+    }
+    if (array.by_input)
+        for (int v = threadIdx.x; v < TILE_INPUTS * TILE_ROWS / 2; v += THREADS) {
+            const int input = v / (TILE_ROWS / 2), row = v % (TILE_ROWS / 2) * 2;
+            if (place.unit0 + row / 4 >= UNITS) continue;
+            uint32 parts[PARTS];
+            split(tile.at[input][row], tile.at[input][row + 1], parts);
+            UNROLL for (int part = 0; part < PARTS; ++part)
+                *reinterpret_cast<uint32*>(array.by_input + part * plane + int64(place.input0 + input) * 4 * UNITS +
+                                           4 * place.unit0 + row) = parts[part];
+        }
 }
 
 // What the gradient is multiplied by, so that its norm is at most `largest`; 0: no limit.
@@ -127,17 +186,19 @@ INLINE float clip_factor(const double* squares, int blocks, float largest) {
         const float *__restrict__ gradient, const double *__restrict__ squares, const float largest,                \
         const Call *__restrict__ call, const int step, float *__restrict__ weights, float *__restrict__ moments
 
-// The step of an optimizer on one number: its constants are those of hpc_lstm/model/optimizers.
+// The step of an optimizer: a rule for one number. Its constants are those of hpc_lstm/model/optimizers.
 template <class Rule> INLINE void update(UPDATE, Rule rule) {
+    __shared__ Tile tile;
+    const Place place(arrays, count, units);
     const float factor = clip_factor(squares, gridDim.x, largest);
-    const int64 number = int64(blockIdx.x) * THREADS + threadIdx.x;
-    if (number >= total) return;
-    const Array& array = array_of(arrays, count, number);
-    const Place place = place_of(array, number - array.begin, units);
-    const float value =
-        rule(weights[place.flat], gradient[place.flat] * factor, moments + place.flat, call->step[step].constants);
-    weights[place.flat] = value;
-    pack_weight(array, place, units, value);
+    float values[EACH];
+    UNROLL for (int i = 0; i < EACH; ++i)
+        if (place.inside(i)) {
+            const int64 at = place.flat(i);
+            values[i] = rule(weights[at], gradient[at] * factor, moments + at, call->step[step].constants);
+            weights[at] = values[i];
+        }
+    pack_tile(place, values, tile);
 }
 #define GIVEN arrays, count, total, units, gradient, squares, largest, call, step, weights, moments
 
@@ -165,13 +226,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) sgd(UPDATE) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-pack(const Array* __restrict__ arrays, const int count, const int64 total, const int units,
-     const float* __restrict__ weights) {
-    const int64 number = int64(blockIdx.x) * THREADS + threadIdx.x;
-    if (number >= total) return;
-    const Array& array = array_of(arrays, count, number);
-    const Place place = place_of(array, number - array.begin, units);
-    pack_weight(array, place, units, weights[place.flat]);
+pack(const Array* __restrict__ arrays, const int count, const int units, const float* __restrict__ weights) {
+    __shared__ Tile tile;
+    const Place place(arrays, count, units);
+    float values[EACH];
+    UNROLL for (int i = 0; i < EACH; ++i)
+        if (place.inside(i)) values[i] = weights[place.flat(i)];
+    pack_tile(place, values, tile);
 }
 
 // out = factor * from

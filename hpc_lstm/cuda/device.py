@@ -283,6 +283,10 @@ class Device:
         with self.current():
             event.record(self.stream)
 
+    def branch(self) -> Branch:
+        """A second stream for work beside the first."""
+        return Branch(self)
+
     # -- kernels ---------------------------------------------------------------------------------------
 
     def function(self, file: str, kernel: str, value: Any) -> Any:
@@ -370,6 +374,32 @@ class Device:
             self._end.record(self.stream)
             self._end.synchronize()
             elapsed_ns.append(int(self._end.time_since(self._begin) * 1e6))
+
+
+class Branch:
+    """Work beside the device's stream: what is launched in ``with branch`` follows all that was launched before, and
+    what comes after it need not wait, until ``join``."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._main = device, device.stream
+        self._begun, self._done = device.event(), device.event()
+        with device.current():
+            self._stream = device._cuda.Stream()
+
+    def __enter__(self) -> None:
+        with self._device.current():
+            self._begun.record(self._main)
+            self._stream.wait_for_event(self._begun)
+        self._device.stream = self._stream
+
+    def __exit__(self, *_: object) -> None:
+        self._device.stream = self._main
+
+    def join(self) -> None:
+        """Make the device's stream wait for the branch."""
+        with self._device.current():
+            self._done.record(self._stream)
+            self._main.wait_for_event(self._done)
 
 
 class Module:

@@ -179,7 +179,7 @@ class CudaEngine:
 
     def _launch_steps(self, count: int) -> None:
         for step in range(count):
-            self._step.launch(step)
+            self._step.launch(step, last=step + 1 == count)
 
 
 class DeviceLoss:

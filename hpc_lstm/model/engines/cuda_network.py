@@ -9,10 +9,13 @@ The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does
     dh, loss                 = head(h of the last row, targets)
     for each layer, downwards:
         dz, db               = lstm_backward(gates, cells, dh, U)
-        dU, dW               = multiply_columns(dz, h before), multiply_columns(dz, x)
+        dU, dW               = multiply_columns(dz, [h before, x])
         dh of the layer below = multiply_rows(dz, W)
     gradient                 = collect(parts of all gradients)
     weights                  = adam(weights, gradient), packed for the next step
+
+Beside it, on a second stream: the dropout masks of the step after, and the gradients of a layer's weights while the
+layer below goes on.
 """
 
 from __future__ import annotations
@@ -28,11 +31,15 @@ from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan
 from hpc_lstm.model.parameters import Schema
 
 # Sizes of kernels/lstm_products.cu.
-BLOCK_M, STAGES, INNER, PITCH_PAD = 128, 3, 32, 8
+BLOCK_M, STAGES, INNER, PITCH_PAD, EXTRA = 128, 3, 32, 8, 16
 # Parts that the inner dimension of a weight gradient is cut into: blocks for every multiprocessor twice, and enough
 # work in each.
 PRODUCT_WAVES, LEAST_INNER = 2, 256
 HEAD_WARPS = 8
+# Of a block of kernels/lstm_update.cu.
+TILE_INPUTS, TILE_UNITS = 8, 32
+# ``struct Operand`` of kernels/lstm_products.cu.
+OPERAND = np.dtype([("values", "u8"), ("out", "u8"), ("plane", "i8"), ("n", "i4"), ("unused", "i4")])
 # ``struct Array`` of kernels/lstm_update.cu, and its kinds.
 ARRAY = np.dtype(
     [
@@ -101,14 +108,12 @@ class LayerTrace:
         h: outputs, after a row of zeros.
         cells: cell states.
         dropped: outputs after dropout; None where nothing is dropped, or it is done by the head.
-        kept: the masks of dropout, one bit each.
     """
 
     gates: DeviceArray
     h: DeviceArray
     cells: DeviceArray
     dropped: DeviceArray | None
-    kept: DeviceArray | None
 
 
 class Weights:
@@ -160,7 +165,7 @@ class Forward:
                     **defines,
                     **chain_defines(plan.forward),
                     "CELL": cell,
-                    "DROPS": int(shape.dropout > 0),
+                    "DROPS": int(shape.dropout > 0 and layer + 1 < shape.layers),
                     "INPUT_TILES": int(layer == 0 and plan.folded),
                 },
             ).get_function("lstm_forward", plan.forward.shared, plan.forward.split > 8)
@@ -178,17 +183,24 @@ class Forward:
                     h=device.zeros((plan.parts * (length + plan.windows) * units,), np.uint16),
                     cells=device.empty((length * units,), np.uint16 if plan.parts == 1 else np.float32, what),
                     dropped=device.empty((plan.parts * length * units,), np.uint16, what) if drops else None,
-                    kept=device.empty((length * units // 32,), np.uint32, what) if drops else None,
                 )
             )
 
-    def run(self, given: DeviceArray | None, call: DeviceArray, step: int, batch: int) -> None:
+    def run(
+        self,
+        given: DeviceArray | None,
+        call: DeviceArray,
+        step: int,
+        batch: int,
+        masks: list[DeviceArray] | None = None,
+    ) -> None:
         """Launch the forward pass.
 
         Args:
             given: windows [batch, rows, features]; None: those of a step of ``call``.
             step: within the call.
             batch: windows that count, at most the plan's.
+            masks: of dropout, of all layers but the last; None: no dropout.
         """
         plan, shape, device = self.plan, self.shape, self.device
         device.launch(
@@ -208,9 +220,9 @@ class Forward:
                 plan.forward.warps * 32,
                 plan.forward.shared,
                 *(own.u, own.w if folded else None, own.bias, self.x if folded else None),
-                *(trace.gates, trace.h, trace.dropped, trace.cells, trace.kept),
-                *(np.int32(shape.rows), np.int32(plan.windows), call, np.int32(step), np.int32(layer)),
-                *(np.int32(shape.units), np.uint32(self.threshold), self.keep),
+                *(trace.gates, trace.h, trace.cells, trace.dropped),
+                masks[layer] if masks and trace.dropped else None,
+                *(self.keep, np.int32(shape.rows), np.int32(plan.windows)),
             )
 
     def input_of(self, layer: int) -> tuple[DeviceArray, int, int, int]:
@@ -299,20 +311,29 @@ class TrainingStep:
         self._blocks = plan.windows // plan.backward.windows
         self._bias_parts = [device.empty((self._blocks, 4 * units), np.float32) for _ in range(shape.layers)]
         self._matrix_parts = {
-            (layer, name): device.empty((self._splits(width), 4 * units, width), np.float32, "gradients")
+            (layer, name): device.empty((self._splits(layer), 4 * units, width), np.float32, "gradients")
             for layer in range(shape.layers)
             for name, width in (("w", units if layer else plan.width), ("u", units))
         }
         self._gradient = device.empty((schema.length,), np.float32)
-        self._update_blocks = -(-schema.length // THREADS)
-        self._squares = device.empty((self._update_blocks,), np.float64)
         self._arrays = [self._array_table(step) for step in range(steps)]
+        self._squares = device.empty((self._update_blocks,), np.float64)
+        # Of this step and the next.
+        words = plan.windows * units // 32 * shape.rows
+        masked = shape.layers - 1 if forward_drops(shape) else 0
+        self._all_masks = [device.empty((max(1, masked) * words,), np.uint32) for _ in range(2)]
+        self._masks = [[one.part(layer * words, words) for layer in range(masked)] for one in self._all_masks]
+        self._draw = device.load("lstm_masks", {"UNITS": units}).get_function("draw_masks")
+        self._branch = device.branch()
 
-    def launch(self, step: int) -> None:
-        """Launch step ``step`` of the call."""
+    def launch(self, step: int, *, last: bool) -> None:
+        """Launch step ``step`` of the call, of which it may be the last."""
         plan, shape, device, forward = self._plan, self._shape, self._device, self.forward
-        forward.run(None, self._call, step, shape.batch)
         rows, windows, units = np.int32(shape.rows), np.int32(plan.windows), plan.units
+        masks = self._masks[step % 2]
+        if masks and step == 0:
+            self._draw_masks(step)
+        forward.run(None, self._call, step, shape.batch, masks)
         device.launch(
             forward.head_kernels.get_function("head"),
             self._head_blocks,
@@ -321,6 +342,9 @@ class TrainingStep:
             *(np.int32(shape.batch), windows, rows, np.int32(shape.layers - 1), np.int32(shape.units)),
             *(np.uint32(forward.threshold), forward.keep),
         )
+        if masks and not last:
+            with self._branch:
+                self._draw_masks(step + 1)
         for layer in reversed(range(shape.layers)):
             trace, own, top = forward.traces[layer], self._weights.layers[layer], layer + 1 == shape.layers
             device.launch_grid(
@@ -329,26 +353,27 @@ class TrainingStep:
                 plan.backward.warps * 32,
                 plan.backward.shared,
                 *(own.u_back, trace.gates, trace.cells, None if top else self._above, self._last),
-                *(trace.kept, forward.keep, self._bias_parts[layer], rows, windows),
+                *(None if top or not masks else masks[layer], forward.keep),
+                *(self._bias_parts[layer], rows, windows),
             )
+            with self._branch:
+                self._multiply_columns(layer)
             if own.w_back is not None:
-                length = shape.rows * plan.windows
-                forward.multiply_rows(
-                    trace.gates, 0, length * 4 * units, 4 * units, own.w_back, self._above, units
-                )
-            self._multiply_columns(layer, "u", trace.h, 0, (shape.rows + 1) * plan.windows * units, units)
-            self._multiply_columns(layer, "w", *forward.input_of(layer))
-        total, count = np.int64(self._schema.length), np.int32(len(self._schema.names) - 1)
+                plane = shape.rows * plan.windows * 4 * units
+                forward.multiply_rows(trace.gates, 0, plane, 4 * units, own.w_back, self._above, units)
+        self._branch.join()
+        arrays, count = self._arrays[step], np.int32(len(self._schema.names) - 1)
         device.launch(
             self._collect,
             self._update_blocks,
-            *(self._arrays[step], count, total, np.int32(shape.units), self._gradient, self._squares),
+            *(arrays, count, np.int32(shape.units), self._gradient, self._squares),
         )
         device.launch(
             self._update,
             self._update_blocks,
-            *(self._arrays[step], count, total, np.int32(shape.units), self._gradient, self._squares),
-            *(self._clip_norm, self._call, np.int32(step), self._weights.flat, self._weights.moments),
+            *(arrays, count, np.int64(self._schema.length), np.int32(shape.units)),
+            *(self._gradient, self._squares, self._clip_norm),
+            *(self._call, np.int32(step), self._weights.flat, self._weights.moments),
         )
 
     def launch_mean_loss(self, steps: int, out: DeviceArray) -> None:
@@ -367,18 +392,18 @@ class TrainingStep:
 
     def pack(self) -> None:
         """Launch the packing of weights that came from elsewhere."""
-        total, count = np.int64(self._schema.length), np.int32(len(self._schema.names) - 1)
         self._device.launch(
             self._pack,
             self._update_blocks,
-            *(self._arrays[0], count, total, np.int32(self._shape.units), self._weights.flat),
+            *(self._arrays[0], np.int32(len(self._schema.names) - 1)),
+            *(np.int32(self._shape.units), self._weights.flat),
         )
 
     def scaled(self, vector: DeviceArray, factor: float) -> DeviceArray:
         """A vector of the weights' length times ``factor``, in memory of its own."""
         out = self._device.empty(vector.shape, np.float32)
         self._device.launch(
-            self._scale, self._update_blocks, *(vector, np.float32(factor), out, np.int64(vector.size))
+            self._scale, -(-vector.size // THREADS), *(vector, np.float32(factor), out, np.int64(vector.size))
         )
         return out
 
@@ -386,28 +411,47 @@ class TrainingStep:
         """The last step's gradient, before it was clipped: float32 [P]."""
         return self._gradient.numpy()
 
-    def _splits(self, width: int) -> int:
-        """Parts that the inner dimension of a weight gradient is cut into."""
-        tiles = -(-4 * self._plan.units // BLOCK_M) * -(-width // product_block(width))
+    def _draw_masks(self, step: int) -> None:
+        plan, shape = self._plan, self._shape
+        warps = plan.windows // 8 * (plan.units // 8) * -(-shape.rows // 2) * (shape.layers - 1)
+        self._device.launch(
+            self._draw,
+            min(-(-warps // (THREADS // 32)), 8 * self._device.multiprocessors),
+            *(self._call, np.int32(step), np.int32(shape.layers - 1), np.int32(shape.rows)),
+            *(np.int32(plan.windows), np.int32(shape.units), np.uint32(self.forward.threshold)),
+            self._all_masks[step % 2],
+        )
+
+    def _splits(self, layer: int) -> int:
+        """Parts that the inner dimension of a layer's weight gradients is cut into."""
+        tiles = -(-4 * self._plan.units // BLOCK_M) * self._column_blocks(layer)
         most = max(1, self._shape.rows * self._plan.windows // LEAST_INNER)
         return max(1, min(PRODUCT_WAVES * self._device.multiprocessors // tiles, most))
 
-    def _multiply_columns(
-        self, layer: int, name: str, b: DeviceArray, begin: int, plane: int, width: int
-    ) -> None:
-        """The parts of a weight gradient: dz [length, 4 units]^T b [length, width]."""
-        m, length = 4 * self._plan.units, self._shape.rows * self._plan.windows
-        block, out = product_block(width), self._matrix_parts[layer, name]
-        each = math.ceil(length / len(out) / INNER) * INNER
-        shared = STAGES * self._plan.parts * INNER * (BLOCK_M + block + 2 * PITCH_PAD) * 2
+    def _column_blocks(self, layer: int) -> int:
+        """Blocks over the columns of h before and, unless it is narrow, of x."""
+        units, width = self._plan.units, self._plan.units if layer else self._plan.width
+        block = product_block(units)
+        return -(-units // block) + (-(-width // block) if width > EXTRA else 0)
+
+    def _multiply_columns(self, layer: int) -> None:
+        """The parts of a layer's weight gradients: dz [length, 4 units]^T [h before, x]."""
+        units, windows, rows = self._plan.units, self._plan.windows, self._shape.rows
+        m, length, block = 4 * units, rows * windows, product_block(units)
+        trace, (x, begin, plane, width) = self.forward.traces[layer], self.forward.input_of(layer)
+        u, w = self._matrix_parts[layer, "u"], self._matrix_parts[layer, "w"]
+        each = math.ceil(length / len(u) / INNER) * INNER
+        columns = BLOCK_M + block + EXTRA + 3 * PITCH_PAD
+        shared = STAGES * self._plan.parts * INNER * columns * 2
         self._device.launch_grid(
             self.forward.products.get_function(f"multiply_columns_{block}", shared),
-            (-(-m // BLOCK_M), -(-width // block), len(out)),
+            (-(-m // BLOCK_M), self._column_blocks(layer), len(u)),
             THREADS,
             shared,
-            *(self.forward.traces[layer].gates, np.int64(length * m)),
-            *(np.uint64(b.pointer + 2 * begin), np.int64(plane), out),
-            *(np.int32(m), np.int32(width), np.int64(length), np.int32(each)),
+            *(trace.gates, np.int64(length * m)),
+            np.array((trace.h.pointer, u.pointer, (rows + 1) * windows * units, units, 0), OPERAND)[()],
+            np.array((x.pointer + 2 * begin, w.pointer, plane, width, 0), OPERAND)[()],
+            *(np.int32(m), np.int64(length), np.int32(each)),
         )
 
     def _array_table(self, step: int) -> DeviceArray:
@@ -415,17 +459,20 @@ class TrainingStep:
         units, padded, offsets = self._shape.units, self._plan.units, self._schema.offsets
         head = self._head_sums.pointer + 4 * step * self._head_blocks * (padded + 2)
         table = np.zeros(len(self._schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
+        blocks = 0
         for number, one in enumerate(table):
             layer, which = divmod(number, 3)
-            one["begin"] = one["flat"] = offsets[number]
+            one["begin"], one["flat"] = blocks, offsets[number]
             if layer == self._shape.layers:
                 one["kind"], one["parts"], one["part_size"] = DENSE, self._head_blocks, padded + 2
                 one["gradients"], one["copy"] = head, self._weights.dense.pointer
+                blocks += -(-(units + 1) // THREADS)
                 continue
             own = self._weights.layers[layer]
             if which == 2:
                 one["kind"], one["parts"], one["part_size"] = BIAS, self._blocks, 4 * padded
                 one["gradients"], one["copy"] = self._bias_parts[layer].pointer, own.bias.pointer
+                blocks += -(-4 * units // THREADS)
                 continue
             parts = self._matrix_parts[layer, "wu"[which]]
             back = (own.w_back, own.u_back)[which]
@@ -435,7 +482,14 @@ class TrainingStep:
             one["by_gate"] = (own.w, own.u)[which].pointer
             one["by_input"] = back.pointer if back is not None else 0
             one["tiled"] = which == 1 or (layer == 0 and self._plan.folded)
+            blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
+        self._update_blocks = blocks
         return self._device.to_device(table.view(np.uint8))
+
+
+def forward_drops(shape: Shape) -> bool:
+    """Whether a layer below the last one drops outputs."""
+    return shape.dropout > 0 and shape.layers > 1
 
 
 def chain_defines(cut: ChainShape) -> dict[str, str | int]:
