@@ -41,10 +41,12 @@ struct Shared {
     uint64 arrived[2];
 };
 
-// What a cell needs from memory.
+// What a cell needs from memory, as it comes: to convert it is to wait for it.
 struct Item {
     uint2 gates[PARTS];
-    float cell_before, above;
+    CELL cell_before;
+    bf16 above[PARTS];
+    uint32 mask;
 };
 
 INLINE float widen_cell(bf16 c) { return widen(c); }
@@ -53,9 +55,9 @@ INLINE float widen_cell(float c) { return c; }
 // weights: U [PARTS][UNITS][4 UNITS], column 4 * unit + gate
 // gates: [PARTS][rows][windows][4 UNITS]: activated gates, then dz
 // cells: as lstm_forward.cu writes them
-// above: [PARTS][rows][windows][UNITS], gradient of this layer's dropped output; or null: only that of the last row,
-// last: [windows][UNITS]
-// kept: dropout masks (lstm_masks.cu); null: no dropout, or its mask is in `last` already
+// above: [PARTS][rows][windows][UNITS], gradient of this layer's output after dropout, unless TOP
+// last: [windows][UNITS], gradient of h at the last row, if TOP
+// kept: dropout masks (lstm_masks.cu), if DROPS and not TOP
 // bias_gradients: [blocks of windows][4 UNITS]
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if SPLIT > 1
@@ -76,7 +78,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int first = blockIdx.x / SPLIT * WINDOWS;
     const int all_matrix = rank * MATRICES + matrix;
     const int64 weight_plane = int64(4) * UNITS * UNITS;
-    const int64 gate_plane = int64(rows) * windows * 4 * UNITS, above_plane = int64(rows) * windows * UNITS;
+    const int64 gate_plane = int64(rows) * windows * 4 * UNITS;
+#if !TOP
+    const int64 above_plane = int64(rows) * windows * UNITS;
+#endif
 
     uint32 u[INNER][PARTS][4];
     UNROLL for (int k = 0; k < INNER; ++k)
@@ -86,6 +91,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             UNROLL for (int r = 0; r < 4; ++r)
                 u[k][part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * 4 * UNITS + r / 2 * 8);
         }
+    for (int v = threadIdx.x; v < WARPS * TILES * 4 * 32; v += THREADS) (&shared.dh[0][0][0])[v] = 0.0f;
+    __syncthreads();
 #if SPLIT > 1
     const uint32 arrived = shared_address(shared.arrived);
     if (threadIdx.x == 0) { init_arrivals(arrived); init_arrivals(arrived + 8); }
@@ -101,41 +108,52 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const auto e_of = [](int j) { return j % 2; };
     const int window0 = 8 * tile0 + 2 * q + e0, unit0 = 16 * all_matrix + 8 * half0 + g;
     const int block0 = (first / 8 + tile0) * (UNITS / 8) + 2 * all_matrix + half0;
-    const int at0 = (first + window0) * UNITS + unit0, cell0 = block0 * 64 + 2 * lane + e0, kept0 = block0 * 2 + e0;
     const auto item_at = [&](int j) { return (8 * tile_of(j) + e_of(j)) * UNITS + 8 * half_of(j); };
     const auto cell_at = [&](int j) { return (tile_of(j) * (UNITS / 8) + half_of(j)) * 64 + e_of(j); };
-    const int64 unit_row = int64(windows) * UNITS;
-    int64 row = unit_row * (rows - 1);  // where row t begins in arrays of one number for each unit
+    // This thread's first item in arrays, at the row.
+    const int64 unit_row = int64(windows) * UNITS, at0 = int64(first + window0) * UNITS + unit0;
+    bf16* own_gates = gates + 4 * ((rows - 1) * unit_row + at0);
+    const CELL* own_cells = cells + (rows - 1) * unit_row + int64(block0) * 64 + 2 * lane + e0;
+#if !TOP
+    const bf16* own_above = above + (rows - 1) * unit_row + at0;
+#if DROPS
+    const uint32* own_kept = kept + (rows - 1) * unit_row / 32 + int64(block0) * 2 + e0;
+#endif
+#endif
 
-    // Of row `t`, which begins at `then`.
-    const auto load_item = [&](int t, int64 then, int j) {
+    // Of the row at hand.
+    const auto load_item = [&](int j) {
         Item found;
         UNROLL for (int part = 0; part < PARTS; ++part)
-            found.gates[part] =
-                *reinterpret_cast<const uint2*>(gates + part * gate_plane + 4 * (then + at0 + item_at(j)));
-        found.cell_before = t > 0 ? widen_cell(cells[then - unit_row + cell0 + cell_at(j)]) : 0.0f;
-        found.above = 0.0f;
-        if (above) {
-            UNROLL for (int part = 0; part < PARTS; ++part)
-                found.above += widen(above[part * above_plane + then + at0 + item_at(j)]);
-            if (kept) {
-                const uint32 mask = kept[then / 32 + kept0 + (tile_of(j) * (UNITS / 8) + half_of(j)) * 2 + e_of(j)];
-                found.above = mask >> lane & 1 ? found.above * keep : 0.0f;
-            }
-        } else if (t == rows - 1) {
-            found.above = last[at0 + item_at(j)];
-        }
+            found.gates[part] = *reinterpret_cast<const uint2*>(own_gates + part * gate_plane + 4 * item_at(j));
+        found.cell_before = own_cells[cell_at(j)];
+#if !TOP
+        UNROLL for (int part = 0; part < PARTS; ++part) found.above[part] = own_above[item_at(j) + part * above_plane];
+#if DROPS
+        found.mask = own_kept[(tile_of(j) * (UNITS / 8) + half_of(j)) * 2 + e_of(j)];
+#endif
+#endif
         return found;
+    };
+    const auto to_row_before = [&] {
+        own_gates -= 4 * unit_row;
+        own_cells -= unit_row;
+#if !TOP
+        own_above -= unit_row;
+#if DROPS
+        own_kept -= unit_row / 32;
+#endif
+#endif
     };
 
     float dc[ITEMS], bias[HALVES][4] = {};
     UNROLL for (int j = 0; j < ITEMS; ++j) dc[j] = 0.0f;
 #if PREFETCHED
     Item ahead[ITEMS];
-    float cell[ITEMS];
+    CELL cell[ITEMS];
     UNROLL for (int j = 0; j < ITEMS; ++j) {
-        ahead[j] = load_item(rows - 1, row, j);
-        cell[j] = widen_cell(cells[row + cell0 + cell_at(j)]);
+        ahead[j] = load_item(j);
+        cell[j] = own_cells[cell_at(j) + unit_row];
     }
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
@@ -146,41 +164,48 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         UNROLL for (int j = 0; j < ITEMS; ++j) {
 #if PREFETCHED
             const Item at = ahead[j];
-            const float tanh_c = tangent(cell[j]);
+            const float tanh_c = tangent(widen_cell(cell[j]));
             cell[j] = at.cell_before;
 #else
-            const Item at = load_item(t, row, j);
-            const float tanh_c = tangent(widen_cell(cells[row + cell0 + cell_at(j)]));
+            const Item at = load_item(j);
+            const float tanh_c = tangent(widen_cell(own_cells[cell_at(j) + unit_row]));
 #endif
-            float dh = at.above;
-            if (s > 0)
-                UNROLL for (int other = 0; other < K_SPLIT; ++other)
-                    dh += shared.dh[matrix * K_SPLIT + other][item0 + j][lane];
-            float i = 0, f = 0, n = 0, o = 0;  // n: the candidate, g in the equations
+#if TOP
+            float dh = s > 0 ? 0.0f : last[at0 + item_at(j)];
+#else
+            float dh = widen(at.above[0]);
+            if (PARTS == 2) dh += widen(at.above[PARTS - 1]);
+#if DROPS
+            dh = at.mask >> lane & 1 ? dh * keep : 0.0f;
+#endif
+#endif
+            UNROLL for (int other = 0; other < K_SPLIT; ++other)
+                dh += shared.dh[matrix * K_SPLIT + other][item0 + j][lane];
+            uint32 first_two[PARTS], last_two[PARTS];
             UNROLL for (int part = 0; part < PARTS; ++part) {
-                i += lower(at.gates[part].x); f += upper(at.gates[part].x);
-                n += lower(at.gates[part].y); o += upper(at.gates[part].y);
+                first_two[part] = at.gates[part].x;
+                last_two[part] = at.gates[part].y;
             }
+            const float i = join_lower(first_two), f = join_upper(first_two), o = join_upper(last_two);
+            const float n = join_lower(last_two);  // the candidate, g in the equations
             const float dh_o = dh * o;
             const float change = dc[j] + fmaf(-dh_o * tanh_c, tanh_c, dh_o);
-            const float dz[4] = {change * n * fmaf(-i, i, i), change * at.cell_before * fmaf(-f, f, f),
+            const float dz[4] = {change * n * fmaf(-i, i, i), change * widen_cell(at.cell_before) * fmaf(-f, f, f),
                                  change * i * fmaf(-n, n, 1.0f), dh * tanh_c * fmaf(-o, o, o)};
             dc[j] = change * f;
             UNROLL for (int gate = 0; gate < 4; ++gate) bias[HALVES == 2 ? half_of(j) : 0][gate] += dz[gate];
-            uint32 first_two[PARTS], last_two[PARTS];
             split(dz[0], dz[1], first_two);
             split(dz[2], dz[3], last_two);
             UNROLL for (int part = 0; part < PARTS; ++part) {
                 const uint2 value = make_uint2(first_two[part], last_two[part]);
                 *reinterpret_cast<uint2*>(
                     &shared.dz[now][part][window0 + 8 * tile_of(j) + e_of(j)][4 * (unit0 + 8 * half_of(j))]) = value;
-                *reinterpret_cast<uint2*>(gates + part * gate_plane + 4 * (row + at0 + item_at(j))) = value;
+                *reinterpret_cast<uint2*>(own_gates + part * gate_plane + 4 * item_at(j)) = value;
             }
         }
-        row -= unit_row;
+        if (t > 0) to_row_before();
 #if PREFETCHED
-        if (t > 0)
-            UNROLL for (int j = 0; j < ITEMS; ++j) ahead[j] = load_item(t - 1, row, j);
+        UNROLL for (int j = 0; j < ITEMS; ++j) ahead[j] = load_item(j);
 #endif
         __syncthreads();
         if (t == 0) break;

@@ -37,6 +37,9 @@ INLINE void split(float a, float b, uint32 (&parts)[PARTS]) {
 #endif
 }
 
+// The weights of gates that are sigmoids are halved when they are packed, which is exact: sigmoid(z) = (1 + tanh(z / 2)) / 2
+// is given z / 2.
+#define HALVED_GATE(gate) ((gate) != 2)
 #if PARTS == 1
 // One instruction, with an error of 2^-11, which is below a bfloat16's.
 INLINE float tangent(float x) {
@@ -44,12 +47,24 @@ INLINE float tangent(float x) {
     asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-INLINE float sigmoid(float x) { return fmaf(0.5f, tangent(0.5f * x), 0.5f); }
+INLINE float sigmoid_of_half(float x) { return fmaf(0.5f, tangent(x), 0.5f); }
 #else
 // With an absolute error of 2e-7. The exponential of 89 and more is infinity, and 1 / infinity 0; NaN stays NaN.
-INLINE float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
-INLINE float tangent(float x) { return fmaf(2.0f, sigmoid(2.0f * x), -1.0f); }
+INLINE float sigmoid_of_half(float x) {
+    float e;
+    asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(-2.885390082f * x));  // e^(-2x)
+    return __fdividef(1.0f, 1.0f + e);
+}
+INLINE float tangent(float x) { return fmaf(2.0f, sigmoid_of_half(x), -1.0f); }
 #endif
+
+// A value from its parts in two words, the lower or the upper number of each.
+INLINE float join_lower(const uint32 (&parts)[PARTS]) {
+    return PARTS == 1 ? lower(parts[0]) : lower(parts[0]) + lower(parts[PARTS - 1]);
+}
+INLINE float join_upper(const uint32 (&parts)[PARTS]) {
+    return PARTS == 1 ? upper(parts[0]) : upper(parts[0]) + upper(parts[PARTS - 1]);
+}
 
 // -- products ---------------------------------------------------------------------------------------------------------
 //

@@ -59,14 +59,14 @@ struct Shared {
     uint64 arrived[2];
 };
 
-// Copies a block's part of h, or of h after dropout, of one row to global memory.
-template <int P> INLINE void store_rows(const bf16 (*from)[WINDOWS][P], int first, bf16* to, int64 plane) {
+// Copies this thread's part of a block's h, or of h after dropout, of one row to global memory.
+// from: numbers of its window and 8 units; to: where they go; a window lies `pitch` or UNITS numbers from the next.
+INLINE void store_rows(const bf16* from, const int pitch, bf16* to, const int64 plane, const int own_window) {
     UNROLL for (int part = 0; part < PARTS; ++part)
-        for (int v = threadIdx.x; v < WINDOWS * GROUPS; v += THREADS) {
-            const int window = v / GROUPS, unit = v % GROUPS * 8;
-            *reinterpret_cast<uint4*>(to + part * plane + int64(window) * UNITS + unit) =
-                *reinterpret_cast<const uint4*>(&from[part][window][first + unit]);
-        }
+        UNROLL for (int i = 0; i < WINDOWS; i += THREADS / GROUPS)
+            if (own_window + i < WINDOWS)
+                *reinterpret_cast<uint4*>(to + part * plane + i * UNITS) =
+                    *reinterpret_cast<const uint4*>(from + (part * WINDOWS + i) * pitch);
 }
 
 // The values of a pair of neighbouring windows: of cells, or of masks.
@@ -90,14 +90,24 @@ INLINE void store_cells(float* to, const float (&c)[PAIR]) {
     UNROLL for (int e = 0; e < PAIR; ++e) to[e] = c[e];
 }
 
+// x W + b of i, f, g, o.
+INLINE float4 x_w(const uint2 (&parts)[PARTS]) {
+    uint32 first_two[PARTS], last_two[PARTS];
+    UNROLL for (int part = 0; part < PARTS; ++part) {
+        first_two[part] = parts[part].x;
+        last_two[part] = parts[part].y;
+    }
+    return make_float4(join_lower(first_two), join_upper(first_two), join_lower(last_two), join_upper(last_two));
+}
+
 // weights: U^T [PARTS][4 UNITS][UNITS], rows in the order of the A tiles: 32 * (unit / 8) + 8 * gate + unit % 8
 // input_weights: W^T likewise [PARTS][4 UNITS][16], if INPUT_TILES
-// bias: [4 UNITS], row 4 * unit + gate
+// bias: [4 UNITS], row 4 * unit + gate, if INPUT_TILES
 // x: [PARTS][rows][windows][16], if INPUT_TILES
-// gates: [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W, unless INPUT_TILES; activated gates afterwards
+// gates: [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W + b, unless INPUT_TILES; activated gates afterwards
 // h: [PARTS][rows + 1][windows][UNITS], begins with zeros
-// cells: [rows][windows / 8][UNITS / 8][32 lanes][2 windows]
-// dropped: [PARTS][rows][windows][UNITS], h after dropout; kept: its masks (lstm_masks.cu); both null: no dropout
+// cells: [rows + 1][windows / 8][UNITS / 8][32 lanes][2 windows], begins with zeros
+// dropped: [PARTS][rows][windows][UNITS], h after dropout; kept: its masks (lstm_masks.cu); if DROPS
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if SPLIT > 1
     __cluster_dims__(SPLIT, 1, 1)
@@ -140,7 +150,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 w[tile][part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * 16 + r / 2 * 8);
         }
 #endif
+#if INPUT_TILES
     const float4 b = *reinterpret_cast<const float4*>(bias + 4 * unit);  // of i, f, g, o
+#endif
     for (int v = threadIdx.x; v < PARTS * WINDOWS * PITCH / 8; v += THREADS)
         reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
 #if SPLIT > 1
@@ -157,16 +169,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const uint32 h_at = shared_address(shared.h) +
                         ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
 
-    // This thread's places in arrays, from where a row begins: of its first pair of windows. Pair j lies j tiles on.
-    const int tile0 = part_of_k * ITEMS / 2, window0 = 8 * tile0 + 2 * q + (PAIR == 1 ? part_of_k % 2 : 0);
-    const int block0 = (first / 8 + tile0) * (UNITS / 8) + all_group;
-    const int gate_at = (first + window0) * 4 * UNITS + 4 * unit, out_at = first * UNITS + rank * OWN;
-    const int cell_at = block0 * 64 + 2 * lane + (PAIR == 1 ? part_of_k % 2 : 0);
+    // This thread's places in arrays, at the row: of its first pair of windows. Pair j lies j tiles on.
+    const int tile0 = part_of_k * ITEMS / 2, e0 = PAIR == 1 ? part_of_k % 2 : 0, window0 = 8 * tile0 + 2 * q + e0;
+    const int64 block0 = int64(first / 8 + tile0) * (UNITS / 8) + all_group, unit_row = int64(windows) * UNITS;
+    bf16* own_gates = gates + int64(first + window0) * 4 * UNITS + 4 * unit;
+    CELL* own_cells = cells + unit_row + block0 * 64 + 2 * lane + e0;
+    // And for copies of whole rows from shared memory.
+    const int own_window = threadIdx.x / GROUPS, own_units = threadIdx.x % GROUPS * 8;
+    bf16* h_out = h + unit_row + int64(first + own_window) * UNITS + rank * OWN + own_units;
 #if DROPS
-    const int kept_at = block0 * 2 + (PAIR == 1 ? part_of_k % 2 : 0);
+    const uint32* own_kept = kept + block0 * 2 + e0;
+    bf16* dropped_out = dropped + int64(first + own_window) * UNITS + rank * OWN + own_units;
 #endif
-    const int64 unit_row = int64(windows) * UNITS;
-    int64 row = 0;  // t * unit_row: where the row begins in arrays of one number for each unit
 
     // What the next pairs need from memory, loaded ahead: x of a tile or x W of pairs, and masks.
 #if INPUT_TILES
@@ -186,22 +200,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if DROPS
     Two<uint32> masks_ahead[AHEAD];
 #endif
-    // Of pairs first_pair.. of the row that begins at `then`.
-    const auto load_ahead = [&](int first_pair, int64 then) {
+    // Of pairs first_pair.. of this row, or of the next.
+    const auto load_ahead = [&](int first_pair, bool next_row) {
         UNROLL for (int j = 0; j < AHEAD; ++j) {
 #if !INPUT_TILES
             UNROLL for (int e = 0; e < PAIR; ++e)
                 UNROLL for (int part = 0; part < PARTS; ++part)
                     ahead[j][e][part] = *reinterpret_cast<const uint2*>(
-                        gates + part * gate_plane + 4 * then + gate_at + ((first_pair + j) * 8 + e) * 4 * UNITS);
+                        own_gates + part * gate_plane + (next_row ? 4 * unit_row : 0) +
+                        ((first_pair + j) * 8 + e) * 4 * UNITS);
 #endif
 #if DROPS
-            if (dropped)
-                masks_ahead[j] = load_two(kept + then / 32 + kept_at + (first_pair + j) * (UNITS / 8) * 2);
+            masks_ahead[j] =
+                load_two(own_kept + (next_row ? unit_row / 32 : 0) + (first_pair + j) * (UNITS / 8) * 2);
 #endif
         }
     };
-    load_ahead(0, 0);
+    load_ahead(0, false);
 
     for (int t = 0; t < rows; ++t) {
         const int now = t % 2, next = 1 - now;
@@ -212,11 +227,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             expect_arrivals(arrived + 8 * next, (SPLIT - 1) * PARTS * WINDOWS * OWN * 2);
 #endif
 
+        // What the sums begin with, unless they are added up in shared memory: b, or x W + b.
+        const auto begin_sums = [&](float (&sums)[2][4]) {
+            UNROLL for (int r = 0; r < 4; ++r) {
+#if K_SPLIT > 1
+                sums[0][r] = sums[1][r] = 0.0f;
+#elif INPUT_TILES
+                sums[0][r] = r < 2 ? b.x : b.y;
+                sums[1][r] = r < 2 ? b.z : b.w;
+#else
+                const float4 before = x_w(ahead[0][r % PAIR]);
+                sums[0][r] = r < 2 ? before.x : before.y;
+                sums[1][r] = r < 2 ? before.z : before.w;
+#endif
+            }
+        };
+
         // gates^T of 8 windows: a tile of the product.
         const auto multiply_tile = [&](int tile, float (&sums)[2][4]) {
-            float other[2][4];
-            UNROLL for (int half = 0; half < 2; ++half)
-                UNROLL for (int r = 0; r < 4; ++r) sums[half][r] = other[half][r] = 0.0f;
+            float other[2][4] = {};
+            begin_sums(sums);
 #if INPUT_TILES
             if (part_of_k == 0)
                 UNROLL for (int half = 0; half < 2; ++half) multiply_parts(sums[half], w[half], x_ahead);
@@ -242,16 +272,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         const auto compute_cells = [&](int j, const float4 (&sums)[PAIR]) {
             UNROLL for (int e = 0; e < PAIR; ++e) {
                 const int window = window0 + 8 * j + e;
-                float4 z = sums[e];
-                z.x += b.x; z.y += b.y; z.z += b.z; z.w += b.w;
-#if !INPUT_TILES
-                UNROLL for (int part = 0; part < PARTS; ++part) {
-                    const uint2 before = ahead[j % AHEAD][e][part];
-                    z.x += lower(before.x); z.y += upper(before.x); z.z += lower(before.y); z.w += upper(before.y);
-                }
-#endif
-                const float input = sigmoid(z.x), forget = sigmoid(z.y), candidate = tangent(z.z),
-                            output = sigmoid(z.w);
+                const float4 z = sums[e];
+                const float input = sigmoid_of_half(z.x), forget = sigmoid_of_half(z.y), candidate = tangent(z.z),
+                            output = sigmoid_of_half(z.w);
                 c[j][e] = fmaf(forget, c[j][e], input * candidate);
                 const float value = output * tangent(c[j][e]);
                 uint32 first_two[PARTS], last_two[PARTS], one[PARTS];
@@ -261,17 +284,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 split(input, forget, first_two);
                 split(candidate, output, last_two);
                 UNROLL for (int part = 0; part < PARTS; ++part)
-                    *reinterpret_cast<uint2*>(gates + part * gate_plane + 4 * row + gate_at + (8 * j + e) * 4 * UNITS) =
+                    *reinterpret_cast<uint2*>(own_gates + part * gate_plane + (8 * j + e) * 4 * UNITS) =
                         make_uint2(first_two[part], last_two[part]);
 #if DROPS
-                if (dropped) {
-                    split(masks_ahead[j % AHEAD].at[e] >> lane & 1 ? value * keep : 0.0f, 0.0f, one);
-                    UNROLL for (int part = 0; part < PARTS; ++part)
-                        shared.dropped[next][part][window][8 * group + g] = bf16(one[part]);
-                }
+                split(masks_ahead[j % AHEAD].at[e] >> lane & 1 ? value * keep : 0.0f, 0.0f, one);
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    shared.dropped[next][part][window][8 * group + g] = bf16(one[part]);
 #endif
             }
-            store_cells(cells + row + cell_at + j * (UNITS / 8) * 64, c[j]);
+            store_cells(own_cells + j * (UNITS / 8) * 64, c[j]);
         };
 
 #if K_SPLIT == 1
@@ -281,8 +302,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             const float4 z[2] = {make_float4(sums[0][0], sums[0][2], sums[1][0], sums[1][2]),
                                  make_float4(sums[0][1], sums[0][3], sums[1][1], sums[1][3])};
             compute_cells(tile, z);
-            if (tile + 1 < TILES) load_ahead(tile + 1, row);
-            else if (t + 1 < rows) load_ahead(0, row + unit_row);
+            if (tile + 1 < TILES) load_ahead(tile + 1, false);
+            else if (t + 1 < rows) load_ahead(0, true);
         }
 #else
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
@@ -297,7 +318,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             float4 z[PAIR];
             UNROLL for (int e = 0; e < PAIR; ++e) {
                 const int item = part_of_k * ITEMS + j * PAIR + e;
-                z[e] = make_float4(0, 0, 0, 0);
+#if INPUT_TILES
+                z[e] = b;
+#else
+                z[e] = x_w(ahead[j][e]);
+#endif
                 UNROLL for (int other = 0; other < K_SPLIT; ++other) {
                     const float* at = shared.reduced + ((group * K_SPLIT + other) * TILES + item / 2) * 8 * 32 +
                                       item % 2 * 32 + lane;
@@ -309,7 +334,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             }
             compute_cells(j, z);
         }
-        if (t + 1 < rows) load_ahead(0, row + unit_row);
+        if (t + 1 < rows) load_ahead(0, true);
 #endif
         __syncthreads();
 #if SPLIT > 1
@@ -325,11 +350,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             }
 #endif
         // While others compute the next row.
-        store_rows<PITCH>(shared.h[next], rank * OWN, h + row + unit_row + out_at, h_plane);
+        store_rows(&shared.h[next][0][own_window][rank * OWN + own_units], PITCH, h_out, h_plane, own_window);
+        h_out += unit_row;
 #if DROPS
-        if (dropped) store_rows<OWN_PITCH>(shared.dropped[next], 0, dropped + row + out_at, unit_row * rows);
+        store_rows(&shared.dropped[next][0][own_window][own_units], OWN_PITCH, dropped_out, unit_row * rows,
+                   own_window);
+        dropped_out += unit_row;
+        own_kept += unit_row / 32;
 #endif
-        row += unit_row;
+        own_gates += 4 * unit_row;
+        own_cells += unit_row;
     }
 #if SPLIT > 1
     cluster_barrier();  // no block ends while another may still write to it

@@ -1,6 +1,6 @@
 // Products over all rows of all windows at once, which no row has to wait for.
 //
-//   multiply_rows    out [m, n] = a [m, k] b [n, k]^T:   x W of a layer, and dx = dz W^T for the layer below
+//   multiply_rows    out [m, n] = a [m, k] b [n, k]^T:   x W + b of a layer, and dx = dz W^T for the layer below
 //   multiply_columns out [m, n] = a [k, m]^T b [k, n]:   the gradients of U and W, dz^T h_before and dz^T x, in one
 //                                                        launch, so that dz is read once
 //
@@ -107,10 +107,11 @@ template <int N> INLINE void columns_stage(Sums<N>& sums, float (&narrow)[Shape<
     }
 }
 
-// a: [PARTS][m][k]; b: [PARTS][n][k]; out: [PARTS][m][n]; `..._plane`: numbers from one plane to the next
+// a: [PARTS][m][k]; b: [PARTS][n][k]; bias: [n], or null; out: [PARTS][m][n]; `..._plane`: numbers from one plane to the next
 template <int N>
 INLINE void multiply_rows(const bf16* __restrict__ a, const int64 a_plane, const bf16* __restrict__ b,
-                          bf16* __restrict__ out, const int64 m, const int n, const int k) {
+                          const float* __restrict__ bias, bf16* __restrict__ out, const int64 m, const int n,
+                          const int k) {
     extern __shared__ __align__(16) unsigned char memory[];
     RowStage<N>* const stages = reinterpret_cast<RowStage<N>*>(memory);
     using S = Shape<N>;
@@ -146,10 +147,17 @@ INLINE void multiply_rows(const bf16* __restrict__ a, const int64 a_plane, const
         load(i + STAGES - 1);
         rows_stage<N>(sums, stages[i % STAGES]);
     }
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, own_column = warp % S::across * S::n * 8 + lane % 4 * 2;
+    if (bias)
+        UNROLL for (int j = 0; j < S::n; ++j)
+            if (n0 + own_column + 8 * j < n) {
+                const float2 two = *reinterpret_cast<const float2*>(bias + n0 + own_column + 8 * j);
+                UNROLL for (int i = 0; i < S::m; ++i)
+                    UNROLL for (int r = 0; r < 4; ++r) sums.at[i][j][r] += r % 2 ? two.y : two.x;
+            }
     // Through shared memory, so that whole rows of the tile are written.
     constexpr int pitch = N + 8;
     bf16* const tile = reinterpret_cast<bf16*>(memory);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     UNROLL for (int part = 0; part < PARTS; ++part) {
         wait_copies<0>();
         __syncthreads();
@@ -160,7 +168,7 @@ INLINE void multiply_rows(const bf16* __restrict__ a, const int64 a_plane, const
                     uint32 parts[PARTS];
                     split(sums.at[i][j][2 * half], sums.at[i][j][2 * half + 1], parts);
                     *reinterpret_cast<uint32*>(
-                        tile + row * pitch + warp % S::across * S::n * 8 + 8 * j + lane % 4 * 2) = parts[part];
+                        tile + row * pitch + own_column + 8 * j) = parts[part];
                 }
             }
         __syncthreads();
@@ -258,8 +266,9 @@ INLINE void multiply_columns(const bf16* __restrict__ a, const int64 a_plane, co
 
 #define ROWS(N)                                                                                                      \
     extern "C" __global__ void __launch_bounds__(THREADS, PARTS == 1 ? 2 : 1) multiply_rows_##N(                     \
-        const bf16* a, const int64 a_plane, const bf16* b, bf16* out, const int64 m, const int n, const int k) {     \
-        multiply_rows<N>(a, a_plane, b, out, m, n, k);                                                               \
+        const bf16* a, const int64 a_plane, const bf16* b, const float* bias, bf16* out, const int64 m, const int n, \
+        const int k) {                                                                                               \
+        multiply_rows<N>(a, a_plane, b, bias, out, m, n, k);                                                         \
     }
 #define COLUMNS(N)                                                                                                   \
     extern "C" __global__ void __launch_bounds__(THREADS, PARTS == 1 ? 2 : 1) multiply_columns_##N(                  \

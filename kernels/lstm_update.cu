@@ -63,12 +63,12 @@ struct Place {
         unit0 = block % across * TILE_UNITS;
     }
     INLINE int kind() const { return array->kind; }
-    INLINE int input() const { return threadIdx.x / TILE_UNITS; }  // in the tile
+    INLINE int input() const { return threadIdx.x % THREADS / TILE_UNITS; }  // in the tile
     INLINE int unit() const { return threadIdx.x % TILE_UNITS; }
     // Whether number i of this thread is one, and its place in the flat vectors.
     INLINE bool inside(int i) const {
         if (kind() == MATRIX) return input0 + input() < array->inputs && unit0 + unit() < units;
-        return i == 0 && block * THREADS + threadIdx.x < (kind() == BIAS ? 4 * units : units + 1);
+        return i == 0 && block * THREADS + int(threadIdx.x) < (kind() == BIAS ? 4 * units : units + 1);
     }
     INLINE int64 flat(int i) const {
         if (kind() == MATRIX) return array->flat + int64(input0 + input()) * 4 * units + i * units + unit0 + unit();
@@ -95,55 +95,52 @@ INLINE double block_sum(double value) {
     return sum;
 }
 
-// gradient: [numbers]; squares: [blocks]
-extern "C" __global__ void __launch_bounds__(THREADS)
+// gradient: [numbers]; squares: [blocks]. A thread for each number, as every one is the sum of many.
+extern "C" __global__ void __launch_bounds__(EACH* THREADS)
 collect(const Array* __restrict__ arrays, const int count, const int units, float* __restrict__ gradient,
         double* __restrict__ squares) {
     __shared__ Tile tile;
+    __shared__ double parts[EACH * THREADS / 32];
     const Place place(arrays, count, units);
     const Array& array = *place.array;
-    double square = 0.0;
+    const int gate = threadIdx.x / THREADS;
+    float value = 0.0f;
     if (array.kind == MATRIX) {
         // Eight neighbouring inputs of a row of the gradient are one sector.
-        const int input = threadIdx.x % TILE_INPUTS;
-        float sums[EACH] = {};
-        const float* from[EACH];
-        bool inside[EACH];
-        UNROLL for (int i = 0; i < EACH; ++i) {
-            const int row = threadIdx.x / TILE_INPUTS + i * (THREADS / TILE_INPUTS);
-            inside[i] = place.unit0 + row / 4 < units;
-            from[i] = array.gradients + int64(4 * place.unit0 + row) * array.width + place.input0 + input;
-        }
-#pragma unroll 4
-        for (int part = 0; part < array.parts; ++part)
-            UNROLL for (int i = 0; i < EACH; ++i)
-                if (inside[i]) sums[i] += from[i][part * array.part_size];
-        UNROLL for (int i = 0; i < EACH; ++i)
-            tile.at[input][threadIdx.x / TILE_INPUTS + i * (THREADS / TILE_INPUTS)] = sums[i];
+        const int input = threadIdx.x % TILE_INPUTS, row = threadIdx.x / TILE_INPUTS;
+        const float* from = array.gradients + int64(4 * place.unit0 + row) * array.width + place.input0 + input;
+        if (place.unit0 + row / 4 < units)
+#pragma unroll 8
+            for (int part = 0; part < array.parts; ++part) value += from[part * array.part_size];
+        tile.at[input][row] = value;
         __syncthreads();
-        UNROLL for (int i = 0; i < EACH; ++i)
-            if (place.inside(i)) {
-                const float value = tile.at[place.input()][4 * place.unit() + i];
-                gradient[place.flat(i)] = value;
-                square += double(value) * value;
-            }
-    } else if (place.inside(0)) {
-        float value = 0.0f;
+        value = place.inside(gate) ? tile.at[place.input()][4 * place.unit() + gate] : 0.0f;
+        if (place.inside(gate)) gradient[place.flat(gate)] = value;
+    } else if (gate == 0 && place.inside(0)) {
         const float* from = array.gradients + place.padded();
 #pragma unroll 8
         for (int part = 0; part < array.parts; ++part) value += from[part * array.part_size];
         gradient[place.flat(0)] = value;
-        square = double(value) * value;
     }
-    square = block_sum(square);
-    if (threadIdx.x == 0) squares[blockIdx.x] = square;
+    double square = double(value) * value;
+    UNROLL for (int distance = 16; distance; distance /= 2)
+        square += __shfl_xor_sync(0xffffffffu, square, distance);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = square;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        double sum = 0.0;
+        UNROLL for (int i = 0; i < EACH * THREADS / 32; ++i) sum += parts[i];
+        squares[blockIdx.x] = sum;
+    }
 }
 
 // Packs this thread's new numbers; all threads of the block call it.
 INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& tile) {
     const Array& array = *place.array;
     if (array.kind != MATRIX) {
-        if (place.inside(0)) array.copy[place.padded()] = values[0];
+        if (place.inside(0))
+            array.copy[place.padded()] =
+                array.kind == BIAS && HALVED_GATE(place.padded() % 4) ? 0.5f * values[0] : values[0];
         return;
     }
     UNROLL for (int i = 0; i < EACH; ++i)
@@ -153,9 +150,10 @@ INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& til
     if (threadIdx.x < TILE_ROWS && place.unit0 + threadIdx.x / 4 < UNITS) {
         const int unit = place.unit0 + threadIdx.x / 4, gate = threadIdx.x % 4;
         const int row = array.tiled ? 32 * (unit / 8) + 8 * gate + unit % 8 : 4 * unit + gate;
+        const float factor = HALVED_GATE(gate) ? 0.5f : 1.0f;
         uint32 words[TILE_INPUTS / 2][PARTS];
         UNROLL for (int k = 0; k < TILE_INPUTS; k += 2)
-            split(tile.at[k][threadIdx.x], tile.at[k + 1][threadIdx.x], words[k / 2]);
+            split(factor * tile.at[k][threadIdx.x], factor * tile.at[k + 1][threadIdx.x], words[k / 2]);
         UNROLL for (int part = 0; part < PARTS; ++part)
             *reinterpret_cast<uint4*>(array.by_gate + part * plane + int64(row) * array.width + place.input0) =
                 make_uint4(words[0][part], words[1][part], words[2][part], words[3][part]);

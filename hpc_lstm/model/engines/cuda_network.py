@@ -37,7 +37,7 @@ BLOCK_M, STAGES, INNER, PITCH_PAD, EXTRA = 128, 3, 32, 8, 16
 PRODUCT_WAVES, LEAST_INNER = 2, 256
 HEAD_WARPS = 8
 # Of a block of kernels/lstm_update.cu.
-TILE_INPUTS, TILE_UNITS = 8, 32
+TILE_INPUTS, TILE_UNITS, COLLECT_THREADS = 8, 32, 1024
 # ``struct Operand`` of kernels/lstm_products.cu.
 OPERAND = np.dtype([("values", "u8"), ("out", "u8"), ("plane", "i8"), ("n", "i4"), ("unused", "i4")])
 # ``struct Array`` of kernels/lstm_update.cu, and its kinds.
@@ -165,13 +165,14 @@ class Forward:
                     **defines,
                     **chain_defines(plan.forward),
                     "CELL": cell,
-                    "DROPS": int(shape.dropout > 0 and layer + 1 < shape.layers),
+                    "DROPS": int(self.drops and layer + 1 < shape.layers),
                     "INPUT_TILES": int(layer == 0 and plan.folded),
                 },
             ).get_function("lstm_forward", plan.forward.shared, plan.forward.split > 8)
             for layer in range(shape.layers)
         ]
         length, units = shape.rows * plan.windows, plan.units
+        cell_type = np.uint16 if plan.parts == 1 else np.float32
         self.x = device.empty((plan.parts * length * plan.width,), np.uint16, "a batch's inputs")
         self.traces = []
         for layer in range(shape.layers):
@@ -181,7 +182,7 @@ class Forward:
                 LayerTrace(
                     gates=device.empty((plan.parts * length * 4 * units,), np.uint16, what),
                     h=device.zeros((plan.parts * (length + plan.windows) * units,), np.uint16),
-                    cells=device.empty((length * units,), np.uint16 if plan.parts == 1 else np.float32, what),
+                    cells=device.zeros(((length + plan.windows) * units,), cell_type),
                     dropped=device.empty((plan.parts * length * units,), np.uint16, what) if drops else None,
                 )
             )
@@ -213,7 +214,7 @@ class Forward:
             own = self.weights.layers[layer]
             folded = layer == 0 and plan.folded
             if not folded:
-                self.multiply_rows(*self.input_of(layer), own.w, trace.gates, 4 * plan.units)
+                self.multiply_rows(*self.input_of(layer), own.w, trace.gates, 4 * plan.units, own.bias)
             device.launch_grid(
                 self._chains[layer],
                 (plan.windows // plan.forward.windows * plan.forward.split,),
@@ -242,17 +243,26 @@ class Forward:
         return np.uint64(at), np.int64((self.shape.rows + 1) * windows * units)
 
     def multiply_rows(
-        self, a: DeviceArray, begin: int, plane: int, inner: int, b: DeviceArray, out: DeviceArray, n: int
+        self,
+        a: DeviceArray,
+        begin: int,
+        plane: int,
+        inner: int,
+        b: DeviceArray,
+        out: DeviceArray,
+        n: int,
+        bias: DeviceArray | None = None,
     ) -> None:
-        """out [m, n] = a [m, inner] b [n, inner]^T for all rows of all windows."""
+        """out [m, n] = a [m, inner] b [n, inner]^T + bias for all rows of all windows."""
         m, block = self.shape.rows * self.plan.windows, product_block(n)
-        shared = STAGES * self.plan.parts * (BLOCK_M + block) * (INNER + PITCH_PAD) * 2
+        stages = STAGES * self.plan.parts * (BLOCK_M + block) * (INNER + PITCH_PAD) * 2
+        shared = max(stages, BLOCK_M * (block + PITCH_PAD) * 2)  # the result passes through it, too
         self.device.launch_grid(
             self.products.get_function(f"multiply_rows_{block}", shared),
             (-(-n // block), -(-m // BLOCK_M)),
             THREADS,
             shared,
-            *(np.uint64(a.pointer + 2 * begin), np.int64(plane), b, out),
+            *(np.uint64(a.pointer + 2 * begin), np.int64(plane), b, bias, out),
             *(np.int64(m), np.int32(n), np.int32(inner)),
         )
 
@@ -293,10 +303,19 @@ class TrainingStep:
         self._weights, self._call, self._clip_norm = weights, call, np.float32(clip_norm)
         self.forward = Forward(device, plan, shape, weights, training=True)
         defines: dict[str, str | int] = {"UNITS": plan.units, "PARTS": plan.parts}
-        chain = {**defines, **chain_defines(plan.backward), "CELL": "bf16" if plan.parts == 1 else "float"}
-        self._chain = device.load("lstm_backward", chain).get_function(
-            "lstm_backward", plan.backward.shared, plan.backward.split > 8
-        )
+        self._chains = [
+            device.load(
+                "lstm_backward",
+                {
+                    **defines,
+                    **chain_defines(plan.backward),
+                    "CELL": "bf16" if plan.parts == 1 else "float",
+                    "DROPS": int(shape.dropout > 0 and layer + 1 < shape.layers),
+                    "TOP": int(layer + 1 == shape.layers),
+                },
+            ).get_function("lstm_backward", plan.backward.shared, plan.backward.split > 8)
+            for layer in range(shape.layers)
+        ]
         updates = device.load("lstm_update", defines)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
         self._scale = updates.get_function("scale")
@@ -348,7 +367,7 @@ class TrainingStep:
         for layer in reversed(range(shape.layers)):
             trace, own, top = forward.traces[layer], self._weights.layers[layer], layer + 1 == shape.layers
             device.launch_grid(
-                self._chain,
+                self._chains[layer],
                 (self._blocks * plan.backward.split,),
                 plan.backward.warps * 32,
                 plan.backward.shared,
@@ -363,9 +382,11 @@ class TrainingStep:
                 forward.multiply_rows(trace.gates, 0, plane, 4 * units, own.w_back, self._above, units)
         self._branch.join()
         arrays, count = self._arrays[step], np.int32(len(self._schema.names) - 1)
-        device.launch(
+        device.launch_grid(
             self._collect,
-            self._update_blocks,
+            (self._update_blocks,),
+            COLLECT_THREADS,
+            0,
             *(arrays, count, np.int32(shape.units), self._gradient, self._squares),
         )
         device.launch(
