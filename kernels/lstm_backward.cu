@@ -33,20 +33,29 @@
 #define PITCH (4 * UNITS + 8)
 #define ITEMS (TILES * 4 / K_SPLIT)           // (unit, window) pairs of a thread
 #define HALVES (ITEMS % 4 == 0 ? 2 : 1)       // units of a thread
-#define PREFETCHED (ITEMS <= 4)               // all that the next row needs is loaded a row ahead
+#define STAGES 4                              // rows whose values are on their way or in use
+#define GROUPS (OWN / 8)
+
+// What a row needs from memory.
+struct Row {
+    bf16 gates[PARTS][WINDOWS][4 * OWN + 16];
+    CELL cells[TILES][GROUPS][64];  // of the row before
+#if !TOP
+    bf16 above[PARTS][WINDOWS][OWN + 8];
+#if DROPS
+    uint2 kept[TILES][GROUPS];
+#endif
+#endif
+};
+
+#define ROW_BYTES                                                                                          \
+    (PARTS * WINDOWS * OWN * (TOP ? 8 : 10) + WINDOWS * OWN * sizeof(CELL) + (!TOP && DROPS ? TILES * GROUPS * 8 : 0))
 
 struct Shared {
     bf16 dz[2][PARTS][WINDOWS][PITCH];
     float dh[WARPS][TILES * 4][32];
-    uint64 arrived[2];
-};
-
-// What a cell needs from memory, as it comes: to convert it is to wait for it.
-struct Item {
-    uint2 gates[PARTS];
-    CELL cell_before;
-    bf16 above[PARTS];
-    uint32 mask;
+    Row row[STAGES];
+    uint64 arrived[2], loaded[STAGES];
 };
 
 INLINE float widen_cell(bf16 c) { return widen(c); }
@@ -68,7 +77,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                       const float keep, float* __restrict__ bias_gradients, const int rows, const int windows) {
     extern __shared__ __align__(16) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int matrix = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
 #if SPLIT > 1
     const int rank = cluster_rank();
@@ -92,13 +101,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 u[k][part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * 4 * UNITS + r / 2 * 8);
         }
     for (int v = threadIdx.x; v < WARPS * TILES * 4 * 32; v += THREADS) (&shared.dh[0][0][0])[v] = 0.0f;
-    __syncthreads();
-#if SPLIT > 1
-    const uint32 arrived = shared_address(shared.arrived);
-    if (threadIdx.x == 0) { init_arrivals(arrived); init_arrivals(arrived + 8); }
+#if BULK
+    const uint32 arrived = shared_address(shared.arrived), loaded = shared_address(shared.loaded);
+    if (threadIdx.x < 2 + STAGES) init_arrivals(arrived + 8 * threadIdx.x);
     publish_arrivals();
+#endif
+#if SPLIT > 1
     cluster_barrier();
 #endif
+    __syncthreads();
 
     // Item j of a thread is number part_of_k * ITEMS + j of its matrix: tile * 4 + (second half of the units) * 2 + e.
     // The first is at tile0, half0 and e0; the others lie constants away.
@@ -109,88 +120,125 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int window0 = 8 * tile0 + 2 * q + e0, unit0 = 16 * all_matrix + 8 * half0 + g;
     const int block0 = (first / 8 + tile0) * (UNITS / 8) + 2 * all_matrix + half0;
     const auto item_at = [&](int j) { return (8 * tile_of(j) + e_of(j)) * UNITS + 8 * half_of(j); };
-    const auto cell_at = [&](int j) { return (tile_of(j) * (UNITS / 8) + half_of(j)) * 64 + e_of(j); };
-    // This thread's first item in arrays, at the row.
     const int64 unit_row = int64(windows) * UNITS, at0 = int64(first + window0) * UNITS + unit0;
     bf16* own_gates = gates + 4 * ((rows - 1) * unit_row + at0);
-    const CELL* own_cells = cells + (rows - 1) * unit_row + int64(block0) * 64 + 2 * lane + e0;
-#if !TOP
-    const bf16* own_above = above + (rows - 1) * unit_row + at0;
-#if DROPS
-    const uint32* own_kept = kept + (rows - 1) * unit_row / 32 + int64(block0) * 2 + e0;
-#endif
-#endif
 
-    // Of the row at hand.
-    const auto load_item = [&](int j) {
-        Item found;
-        UNROLL for (int part = 0; part < PARTS; ++part)
-            found.gates[part] = *reinterpret_cast<const uint2*>(own_gates + part * gate_plane + 4 * item_at(j));
-        found.cell_before = own_cells[cell_at(j)];
+    // The values of the row of step s, in the background.
+    const auto load_row = [&](int s) {
+        Row& row = shared.row[s % STAGES];
+        const int64 at = int64(rows - 1 - s) * windows + first;
+        const CELL* const cells_from = cells + (at * UNITS + rank * OWN * 8);
+#if BULK
+        // Every warp copies some windows.
+        if (s < rows) {
+            const uint32 own = loaded + 8 * (s % STAGES);
+            if (warp == 0 && elected()) expect_arrivals(own, ROW_BYTES);
+#pragma unroll 1
+            for (int v = warp; v < PARTS * WINDOWS; v += WARPS) {
+                const int part = v / WINDOWS, window = v % WINDOWS;
+                if (elected()) {
+                    copy_bulk(shared_address(row.gates[part][window]),
+                              gates + part * gate_plane + (at + window) * 4 * UNITS + 4 * rank * OWN, 8 * OWN, own);
 #if !TOP
-        UNROLL for (int part = 0; part < PARTS; ++part) found.above[part] = own_above[item_at(j) + part * above_plane];
-#if DROPS
-        found.mask = own_kept[(tile_of(j) * (UNITS / 8) + half_of(j)) * 2 + e_of(j)];
+                    copy_bulk(shared_address(row.above[part][window]),
+                              above + part * above_plane + (at + window) * UNITS + rank * OWN, 2 * OWN, own);
 #endif
+                }
+            }
+#pragma unroll 1
+            for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
+                if (elected()) {
+                    copy_bulk(shared_address(row.cells[v]), cells_from + v * 8 * UNITS, 8 * OWN * sizeof(CELL), own);
+#if !TOP && DROPS
+                    copy_bulk(shared_address(row.kept[v]),
+                              kept + ((at / 8 + v) * (UNITS / 8) + rank * GROUPS) * 2, GROUPS * 8, own);
 #endif
-        return found;
-    };
-    const auto to_row_before = [&] {
-        own_gates -= 4 * unit_row;
-        own_cells -= unit_row;
+                }
+        }
+#else
+        if (s < rows) {
+            UNROLL for (int part = 0; part < PARTS; ++part) {
+#pragma unroll 1
+                for (int v = threadIdx.x; v < WINDOWS * OWN / 2; v += THREADS) {
+                    const int window = v / (OWN / 2), column = v % (OWN / 2) * 8;
+                    copy_async(shared_address(&row.gates[part][window][column]),
+                               gates + part * gate_plane + (at + window) * 4 * UNITS + 4 * rank * OWN + column, true);
+                }
 #if !TOP
-        own_above -= unit_row;
-#if DROPS
-        own_kept -= unit_row / 32;
+#pragma unroll 1
+                for (int v = threadIdx.x; v < WINDOWS * GROUPS; v += THREADS) {
+                    const int window = v / GROUPS, column = v % GROUPS * 8;
+                    copy_async(shared_address(&row.above[part][window][column]),
+                               above + part * above_plane + (at + window) * UNITS + rank * OWN + column, true);
+                }
 #endif
+            }
+            constexpr int each = 16 / sizeof(CELL);
+#pragma unroll 1
+            for (int v = threadIdx.x; v < WINDOWS * OWN / each; v += THREADS) {
+                const int tile = v / (8 * OWN / each), own = v % (8 * OWN / each) * each;
+                copy_async(shared_address(&row.cells[tile][0][own]), cells_from + tile * 8 * UNITS + own, true);
+            }
+#if !TOP && DROPS
+            for (int v = threadIdx.x; v < TILES * GROUPS; v += THREADS)
+                copy_async_8(shared_address(&row.kept[v / GROUPS][v % GROUPS]),
+                             kept + ((at / 8 + v / GROUPS) * (UNITS / 8) + rank * GROUPS + v % GROUPS) * 2);
+#endif
+        }
+        commit_copies();
 #endif
     };
+    UNROLL for (int s = 0; s < STAGES - 1; ++s) load_row(s);
 
     float dc[ITEMS], bias[HALVES][4] = {};
     UNROLL for (int j = 0; j < ITEMS; ++j) dc[j] = 0.0f;
-#if PREFETCHED
-    Item ahead[ITEMS];
+    // The cells of the row at hand: of the last row, from memory; then what was the row before.
     CELL cell[ITEMS];
-    UNROLL for (int j = 0; j < ITEMS; ++j) {
-        ahead[j] = load_item(j);
-        cell[j] = own_cells[cell_at(j) + unit_row];
-    }
+    UNROLL for (int j = 0; j < ITEMS; ++j)
+        cell[j] = cells[rows * unit_row + int64(block0) * 64 + 2 * lane + e0 +
+                        (tile_of(j) * (UNITS / 8) + half_of(j)) * 64 + e_of(j)];
+#if !BULK
+    wait_copies<STAGES - 2>();
+    __syncthreads();
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
                          ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
 
     for (int s = 0; s < rows; ++s) {
         const int t = rows - 1 - s, now = s % 2;
-        UNROLL for (int j = 0; j < ITEMS; ++j) {
-#if PREFETCHED
-            const Item at = ahead[j];
-            const float tanh_c = tangent(widen_cell(cell[j]));
-            cell[j] = at.cell_before;
-#else
-            const Item at = load_item(j);
-            const float tanh_c = tangent(widen_cell(own_cells[cell_at(j) + unit_row]));
+        const Row& row = shared.row[s % STAGES];
+        load_row(s + STAGES - 1);
+#if BULK
+        wait_arrivals(loaded + 8 * (s % STAGES), s / STAGES % 2);
 #endif
+        UNROLL for (int j = 0; j < ITEMS; ++j) {
+            const int window = window0 + 8 * tile_of(j) + e_of(j), unit = unit0 + 8 * half_of(j) - rank * OWN;
+            const int group = 2 * matrix + half0 + half_of(j);
+            const float tanh_c = tangent(widen_cell(cell[j]));
+            cell[j] = row.cells[tile0 + tile_of(j)][group][2 * lane + e0 + e_of(j)];
 #if TOP
             float dh = s > 0 ? 0.0f : last[at0 + item_at(j)];
 #else
-            float dh = widen(at.above[0]);
-            if (PARTS == 2) dh += widen(at.above[PARTS - 1]);
+            float dh = widen(row.above[0][window][unit]);
+            if (PARTS == 2) dh += widen(row.above[PARTS - 1][window][unit]);
 #if DROPS
-            dh = at.mask >> lane & 1 ? dh * keep : 0.0f;
+            const uint2 masks = row.kept[tile0 + tile_of(j)][group];
+            dh = (e0 + e_of(j) ? masks.y : masks.x) >> lane & 1 ? dh * keep : 0.0f;
 #endif
 #endif
             UNROLL for (int other = 0; other < K_SPLIT; ++other)
                 dh += shared.dh[matrix * K_SPLIT + other][item0 + j][lane];
             uint32 first_two[PARTS], last_two[PARTS];
             UNROLL for (int part = 0; part < PARTS; ++part) {
-                first_two[part] = at.gates[part].x;
-                last_two[part] = at.gates[part].y;
+                const uint2 four = *reinterpret_cast<const uint2*>(&row.gates[part][window][4 * unit]);
+                first_two[part] = four.x;
+                last_two[part] = four.y;
             }
             const float i = join_lower(first_two), f = join_upper(first_two), o = join_upper(last_two);
             const float n = join_lower(last_two);  // the candidate, g in the equations
             const float dh_o = dh * o;
             const float change = dc[j] + fmaf(-dh_o * tanh_c, tanh_c, dh_o);
-            const float dz[4] = {change * n * fmaf(-i, i, i), change * widen_cell(at.cell_before) * fmaf(-f, f, f),
+            const float dz[4] = {change * n * fmaf(-i, i, i), change * widen_cell(cell[j]) * fmaf(-f, f, f),
                                  change * i * fmaf(-n, n, 1.0f), dh * tanh_c * fmaf(-o, o, o)};
             dc[j] = change * f;
             UNROLL for (int gate = 0; gate < 4; ++gate) bias[HALVES == 2 ? half_of(j) : 0][gate] += dz[gate];
@@ -198,14 +246,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             split(dz[2], dz[3], last_two);
             UNROLL for (int part = 0; part < PARTS; ++part) {
                 const uint2 value = make_uint2(first_two[part], last_two[part]);
-                *reinterpret_cast<uint2*>(
-                    &shared.dz[now][part][window0 + 8 * tile_of(j) + e_of(j)][4 * (unit0 + 8 * half_of(j))]) = value;
+                *reinterpret_cast<uint2*>(&shared.dz[now][part][window][4 * (unit0 + 8 * half_of(j))]) = value;
                 *reinterpret_cast<uint2*>(own_gates + part * gate_plane + 4 * item_at(j)) = value;
             }
         }
-        if (t > 0) to_row_before();
-#if PREFETCHED
-        UNROLL for (int j = 0; j < ITEMS; ++j) ahead[j] = load_item(j);
+        own_gates -= 4 * unit_row;
+#if !BULK
+        wait_copies<STAGES - 2>();  // the values of the row before are there
 #endif
         __syncthreads();
         if (t == 0) break;

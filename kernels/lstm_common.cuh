@@ -106,13 +106,19 @@ INLINE uint32 shared_address(const void* at) { return uint32(__cvta_generic_to_s
 INLINE void copy_async(uint32 to, const void* from, bool inside) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
 }
+INLINE void copy_async_8(uint32 to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(to), "l"(from) : "memory");
+}
 INLINE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int PENDING> INLINE void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory"); }
+
+// The same in all threads of a warp, known to the compiler.
+INLINE int uniform(int value) { return __shfl_sync(0xffffffffu, value, 0); }
 
 // Waits for `threads` threads of the block that name the same barrier, 1 to 15.
 INLINE void barrier(int name, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(name), "r"(threads) : "memory"); }
 
-// -- clusters: blocks that read and write each other's shared memory --------------------------------------------------
+// -- from compute capability 9.0 on: clusters of blocks that write to each other's shared memory, the copy engine ------
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 INLINE uint32 cluster_rank() {
@@ -144,6 +150,21 @@ INLINE void wait_arrivals(uint32 at, uint32 parity) {
                  "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
                  "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(at), "r"(parity) : "memory");
 }
+// True in one thread of the warp. With addresses that the compiler knows to be the same in all threads, it makes a single
+// instruction of a copy; otherwise a loop over the threads.
+INLINE bool elected() {
+    uint32 chosen;
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(chosen));
+    return chosen != 0;
+}
+// `bytes` from global to shared memory, by the copy engine: a multiple of 16, as are both addresses.
+INLINE void copy_bulk(uint32 to, const void* from, uint32 bytes, uint32 arrived) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(arrived) : "memory");
+}
+#define BULK 1
+#else
+#define BULK 0
 #endif
 
 // -- what the host says about a call of several steps ------------------------------------------------------------------

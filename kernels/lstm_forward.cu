@@ -41,7 +41,14 @@
 #define ITEMS (TILES * 2 / K_SPLIT)     // (unit, window) pairs whose cells a thread computes
 #define PAIR (ITEMS < 2 ? 1 : 2)        // of them, neighbouring windows of one unit
 #define PAIRS (ITEMS / PAIR)
-#define AHEAD (K_SPLIT == 1 ? 1 : PAIRS)  // pairs whose x W and masks are loaded ahead
+#define STAGES 4                        // rows whose input is on its way or in use
+#if INPUT_TILES
+#define INPUT_WIDTH 16
+#define INPUT_PITCH 24
+#else
+#define INPUT_WIDTH (4 * OWN)
+#define INPUT_PITCH (4 * OWN + 16)
+#endif
 #define OWN_PITCH (OWN + 8)
 
 #if K_SPLIT > 1
@@ -55,8 +62,12 @@ struct Shared {
 #if DROPS
     bf16 dropped[2][PARTS][WINDOWS][OWN_PITCH];
 #endif
+    bf16 input[STAGES][PARTS][WINDOWS][INPUT_PITCH];
+#if DROPS
+    uint2 kept[STAGES][TILES][GROUPS];
+#endif
     float reduced[REDUCED];
-    uint64 arrived[2];
+    uint64 arrived[2], loaded[STAGES];
 };
 
 // Copies this thread's part of a block's h, or of h after dropout, of one row to global memory.
@@ -69,19 +80,7 @@ INLINE void store_rows(const bf16* from, const int pitch, bf16* to, const int64 
                     *reinterpret_cast<const uint4*>(from + (part * WINDOWS + i) * pitch);
 }
 
-// The values of a pair of neighbouring windows: of cells, or of masks.
-template <class T> struct Two { T at[PAIR]; };
-template <class T> INLINE Two<T> load_two(const T* from) {
-    Two<T> two;
-    if (PAIR == 2 && sizeof(T) == 4) {
-        const uint2 both = *reinterpret_cast<const uint2*>(from);
-        two.at[0] = both.x;
-        two.at[PAIR - 1] = both.y;
-    } else {
-        UNROLL for (int e = 0; e < PAIR; ++e) two.at[e] = from[e];
-    }
-    return two;
-}
+// The cells of a pair of neighbouring windows.
 INLINE void store_cells(bf16* to, const float (&c)[PAIR]) {
     if (PAIR == 2) *reinterpret_cast<uint32*>(to) = pack(c[0], c[PAIR - 1]);
     else *to = bf16(pack(c[0], 0.0f));
@@ -90,12 +89,13 @@ INLINE void store_cells(float* to, const float (&c)[PAIR]) {
     UNROLL for (int e = 0; e < PAIR; ++e) to[e] = c[e];
 }
 
-// x W + b of i, f, g, o.
-INLINE float4 x_w(const uint2 (&parts)[PARTS]) {
+// x W + b of i, f, g, o, from a window's input in shared memory.
+INLINE float4 x_w(const bf16* at) {
     uint32 first_two[PARTS], last_two[PARTS];
     UNROLL for (int part = 0; part < PARTS; ++part) {
-        first_two[part] = parts[part].x;
-        last_two[part] = parts[part].y;
+        const uint2 four = *reinterpret_cast<const uint2*>(at + part * WINDOWS * INPUT_PITCH);
+        first_two[part] = four.x;
+        last_two[part] = four.y;
     }
     return make_float4(join_lower(first_two), join_upper(first_two), join_lower(last_two), join_upper(last_two));
 }
@@ -118,7 +118,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                      const uint32* __restrict__ kept, const float keep, const int rows, const int windows) {
     extern __shared__ __align__(16) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int group = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
 #if SPLIT > 1
     const int rank = cluster_rank();
@@ -155,10 +155,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #endif
     for (int v = threadIdx.x; v < PARTS * WINDOWS * PITCH / 8; v += THREADS)
         reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
-#if SPLIT > 1
-    const uint32 arrived = shared_address(shared.arrived);
-    if (threadIdx.x == 0) { init_arrivals(arrived); init_arrivals(arrived + 8); }
+#if BULK
+    const uint32 arrived = shared_address(shared.arrived), loaded = shared_address(shared.loaded);
+    if (threadIdx.x < 2 + STAGES) init_arrivals(arrived + 8 * threadIdx.x);
     publish_arrivals();
+#endif
+#if SPLIT > 1
     cluster_barrier();
 #endif
     __syncthreads();
@@ -178,48 +180,72 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int own_window = threadIdx.x / GROUPS, own_units = threadIdx.x % GROUPS * 8;
     bf16* h_out = h + unit_row + int64(first + own_window) * UNITS + rank * OWN + own_units;
 #if DROPS
-    const uint32* own_kept = kept + block0 * 2 + e0;
     bf16* dropped_out = dropped + int64(first + own_window) * UNITS + rank * OWN + own_units;
 #endif
 
-    // What the next pairs need from memory, loaded ahead: x of a tile or x W of pairs, and masks.
+    // The input of a row, x or x W + b, and its masks, in the background.
+    const auto input_at = [&](int t, int part, int window) {
+        const int64 at = int64(t) * windows + first + window;
 #if INPUT_TILES
-    const bf16* own_x = x + int64(first + g) * 16 + 2 * q;
-    uint32 x_ahead[PARTS][2];
-    const auto load_x = [&](int tile) {
-        UNROLL for (int part = 0; part < PARTS; ++part) {
-            const bf16* at = own_x + part * x_plane + tile * 8 * 16;
-            x_ahead[part][0] = *reinterpret_cast<const uint32*>(at);
-            x_ahead[part][1] = *reinterpret_cast<const uint32*>(at + 8);
-        }
-    };
-    load_x(0);
+        return x + part * x_plane + at * 16;
 #else
-    uint2 ahead[AHEAD][PAIR][PARTS];
+        return gates + part * gate_plane + at * 4 * UNITS + 4 * rank * OWN;
 #endif
+    };
+    const auto load_row = [&](int t) {
+#if BULK
+        // Every warp copies some windows.
+        if (t < rows) {
+            const uint32 own = loaded + 8 * (t % STAGES);
+            if (warp == 0 && elected())
+                expect_arrivals(own, PARTS * WINDOWS * INPUT_WIDTH * 2 + (DROPS ? TILES * GROUPS * 8 : 0));
+#pragma unroll 1
+            for (int v = warp; v < PARTS * WINDOWS; v += WARPS)
+                if (elected())
+                    copy_bulk(shared_address(shared.input[t % STAGES][v / WINDOWS][v % WINDOWS]),
+                              input_at(t, v / WINDOWS, v % WINDOWS), INPUT_WIDTH * 2, own);
 #if DROPS
-    Two<uint32> masks_ahead[AHEAD];
-#endif
-    // Of pairs first_pair.. of this row, or of the next.
-    const auto load_ahead = [&](int first_pair, bool next_row) {
-        UNROLL for (int j = 0; j < AHEAD; ++j) {
-#if !INPUT_TILES
-            UNROLL for (int e = 0; e < PAIR; ++e)
-                UNROLL for (int part = 0; part < PARTS; ++part)
-                    ahead[j][e][part] = *reinterpret_cast<const uint2*>(
-                        own_gates + part * gate_plane + (next_row ? 4 * unit_row : 0) +
-                        ((first_pair + j) * 8 + e) * 4 * UNITS);
-#endif
-#if DROPS
-            masks_ahead[j] =
-                load_two(own_kept + (next_row ? unit_row / 32 : 0) + (first_pair + j) * (UNITS / 8) * 2);
+#pragma unroll 1
+            for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
+                if (elected())
+                    copy_bulk(shared_address(shared.kept[t % STAGES][v]),
+                              kept + ((int64(t) * (windows / 8) + first / 8 + v) * (UNITS / 8) + rank * GROUPS) * 2,
+                              GROUPS * 8, own);
 #endif
         }
+#else
+        if (t < rows) {
+            UNROLL for (int part = 0; part < PARTS; ++part)
+#pragma unroll 1
+                for (int v = threadIdx.x; v < WINDOWS * INPUT_WIDTH / 8; v += THREADS) {
+                    const int window = v / (INPUT_WIDTH / 8), column = v % (INPUT_WIDTH / 8) * 8;
+                    copy_async(shared_address(&shared.input[t % STAGES][part][window][column]),
+                               input_at(t, part, window) + column, true);
+                }
+#if DROPS
+            for (int v = threadIdx.x; v < TILES * GROUPS; v += THREADS)
+                copy_async_8(shared_address(&shared.kept[t % STAGES][v / GROUPS][v % GROUPS]),
+                             kept + ((int64(t) * (windows / 8) + first / 8 + v / GROUPS) * (UNITS / 8) + rank * GROUPS +
+                                     v % GROUPS) * 2);
+#endif
+        }
+        commit_copies();
+#endif
     };
-    load_ahead(0, false);
+    UNROLL for (int t = 0; t < STAGES - 1; ++t) load_row(t);
+#if !BULK
+    wait_copies<STAGES - 2>();
+    __syncthreads();
+#endif
 
     for (int t = 0; t < rows; ++t) {
         const int now = t % 2, next = 1 - now;
+        load_row(t + STAGES - 1);
+#if BULK
+        wait_arrivals(loaded + 8 * (t % STAGES), t / STAGES % 2);
+#endif
+        const bf16* const own_input = &shared.input[t % STAGES][0][INPUT_TILES ? g : window0][INPUT_TILES ? 2 * q
+                                                                                              : 4 * (8 * group + g)];
 #if SPLIT > 1
         // The other blocks' h of the row before.
         if (t > 0) wait_arrivals(arrived + 8 * now, (t - 1) / 2 % 2);
@@ -228,7 +254,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #endif
 
         // What the sums begin with, unless they are added up in shared memory: b, or x W + b.
-        const auto begin_sums = [&](float (&sums)[2][4]) {
+        const auto begin_sums = [&](int tile, float (&sums)[2][4]) {
             UNROLL for (int r = 0; r < 4; ++r) {
 #if K_SPLIT > 1
                 sums[0][r] = sums[1][r] = 0.0f;
@@ -236,7 +262,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 sums[0][r] = r < 2 ? b.x : b.y;
                 sums[1][r] = r < 2 ? b.z : b.w;
 #else
-                const float4 before = x_w(ahead[0][r % PAIR]);
+                const float4 before = x_w(own_input + (8 * tile + r % 2) * INPUT_PITCH);
                 sums[0][r] = r < 2 ? before.x : before.y;
                 sums[1][r] = r < 2 ? before.z : before.w;
 #endif
@@ -246,12 +272,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         // gates^T of 8 windows: a tile of the product.
         const auto multiply_tile = [&](int tile, float (&sums)[2][4]) {
             float other[2][4] = {};
-            begin_sums(sums);
+            begin_sums(tile, sums);
 #if INPUT_TILES
-            if (part_of_k == 0)
-                UNROLL for (int half = 0; half < 2; ++half) multiply_parts(sums[half], w[half], x_ahead);
-            if (tile + 1 == TILES && t + 1 < rows) own_x += int64(windows) * 16;
-            load_x(tile + 1 < TILES ? tile + 1 : 0);
+            if (part_of_k == 0) {
+                uint32 values[PARTS][2];
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    UNROLL for (int r = 0; r < 2; ++r)
+                        values[part][r] = *reinterpret_cast<const uint32*>(
+                            own_input + (part * WINDOWS + 8 * tile) * INPUT_PITCH + 8 * r);
+                UNROLL for (int half = 0; half < 2; ++half) multiply_parts(sums[half], w[half], values);
+            }
 #endif
             // Two chains of products, since one waits for the result of the one before.
             UNROLL for (int k = 0; k < INNER; k += 2) {
@@ -287,7 +317,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                     *reinterpret_cast<uint2*>(own_gates + part * gate_plane + (8 * j + e) * 4 * UNITS) =
                         make_uint2(first_two[part], last_two[part]);
 #if DROPS
-                split(masks_ahead[j % AHEAD].at[e] >> lane & 1 ? value * keep : 0.0f, 0.0f, one);
+                const uint2 masks = shared.kept[t % STAGES][tile0 + j][group];
+                split((e0 + e ? masks.y : masks.x) >> lane & 1 ? value * keep : 0.0f, 0.0f, one);
                 UNROLL for (int part = 0; part < PARTS; ++part)
                     shared.dropped[next][part][window][8 * group + g] = bf16(one[part]);
 #endif
@@ -302,8 +333,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             const float4 z[2] = {make_float4(sums[0][0], sums[0][2], sums[1][0], sums[1][2]),
                                  make_float4(sums[0][1], sums[0][3], sums[1][1], sums[1][3])};
             compute_cells(tile, z);
-            if (tile + 1 < TILES) load_ahead(tile + 1, false);
-            else if (t + 1 < rows) load_ahead(0, true);
         }
 #else
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
@@ -321,7 +350,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if INPUT_TILES
                 z[e] = b;
 #else
-                z[e] = x_w(ahead[j][e]);
+                z[e] = x_w(own_input + (8 * j + e) * INPUT_PITCH);
 #endif
                 UNROLL for (int other = 0; other < K_SPLIT; ++other) {
                     const float* at = shared.reduced + ((group * K_SPLIT + other) * TILES + item / 2) * 8 * 32 +
@@ -334,7 +363,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             }
             compute_cells(j, z);
         }
-        if (t + 1 < rows) load_ahead(0, true);
+#endif
+#if !BULK
+        wait_copies<STAGES - 2>();  // the next row's input is there
 #endif
         __syncthreads();
 #if SPLIT > 1
@@ -356,7 +387,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         store_rows(&shared.dropped[next][0][own_window][own_units], OWN_PITCH, dropped_out, unit_row * rows,
                    own_window);
         dropped_out += unit_row;
-        own_kept += unit_row / 32;
 #endif
         own_gates += 4 * unit_row;
         own_cells += unit_row;

@@ -19,6 +19,8 @@ SHARED_BYTES = 227 * 1024
 SHARED_BYTES_8 = 163 * 1024  # of compute capability 8.0; 8.6 and 8.9 have 99 KiB
 # Features up to which the first layer's input is multiplied inside its own kernel.
 FOLDED_FEATURES = 16
+# Rows whose input is on its way, in both kernels.
+STAGES = 4
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,19 @@ def _shapes(
     units: int, split: int, forward_k: int, backward_k: int, tiles: int, parts: int, dropout: bool
 ) -> tuple[ChainShape, ChainShape]:
     own, windows = units // split, 8 * tiles
+    # As ``struct Shared`` of kernels/lstm_forward.cu, without and with its input folded; the larger one.
     warps = own // 8 * forward_k
-    shared = 2 * parts * windows * (units + 8) * 2 + 16
-    shared += 2 * parts * windows * (own + 8) * 2 if dropout else 0
-    shared += warps * tiles * 8 * 32 * 4 if forward_k > 1 else 16
-    forward = ChainShape(split, forward_k, tiles, warps, shared)
+    shared = 2 * parts * windows * (units + 8) * 2
+    shared += STAGES * parts * windows * max(24, 4 * own + 16) * 2
+    shared += 2 * parts * windows * (own + 8) * 2 + STAGES * windows * own // 8 if dropout else 0
+    shared += warps * tiles * 8 * 32 * 4 if forward_k > 1 else 8
+    forward = ChainShape(split, forward_k, tiles, warps, shared + 8 * (2 + STAGES))
+    # And of kernels/lstm_backward.cu. The sums of the bias's gradient take the place of dh.
     warps = own // 16 * backward_k
-    # The sums of the bias's gradient take the place of dh.
-    shared = 2 * parts * windows * (4 * units + 8) * 2 + warps * tiles * 4 * 32 * 4 + 16
-    return forward, ChainShape(split, backward_k, tiles, warps, shared)
+    row = parts * windows * (4 * own + 16) * 2 + windows * own * (2 if parts == 1 else 4)
+    row += parts * windows * (own + 8) * 2 + (windows * own // 8 if dropout else 0)
+    shared = 2 * parts * windows * (4 * units + 8) * 2 + warps * tiles * 4 * 32 * 4 + STAGES * row
+    return forward, ChainShape(split, backward_k, tiles, warps, shared + 8 * (2 + STAGES))
 
 
 def _shared_limit(capability: tuple[int, int]) -> int:
