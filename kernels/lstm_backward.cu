@@ -123,53 +123,57 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int64 unit_row = int64(windows) * UNITS, at0 = int64(first + window0) * UNITS + unit0;
     bf16* own_gates = gates + 4 * ((rows - 1) * unit_row + at0);
 
-    // The values of the row of step s, in the background.
-    const auto load_row = [&](int s) {
-        Row& row = shared.row[s % STAGES];
-        const int64 at = int64(rows - 1 - s) * windows + first;
-        const CELL* const cells_from = cells + (at * UNITS + rank * OWN * 8);
-#if BULK
-        // Every warp copies some windows.
-        if (s < rows) {
-            const uint32 own = loaded + 8 * (s % STAGES);
-            if (warp == 0 && elected()) expect_arrivals(own, ROW_BYTES);
-#pragma unroll 1
-            for (int v = warp; v < PARTS * WINDOWS; v += WARPS) {
-                const int part = v / WINDOWS, window = v % WINDOWS;
-                if (elected()) {
-                    copy_bulk(shared_address(row.gates[part][window]),
-                              gates + part * gate_plane + (at + window) * 4 * UNITS + 4 * rank * OWN, 8 * OWN, own);
+    // The values of the next row, in the background: from where the row begins.
+    const int64 last_row = (rows - 1) * unit_row;
+    const bf16* gates_from = gates + 4 * (last_row + int64(first) * UNITS + rank * OWN);
+    const CELL* cells_from = cells + last_row + int64(first) * UNITS + rank * OWN * 8;
 #if !TOP
-                    copy_bulk(shared_address(row.above[part][window]),
-                              above + part * above_plane + (at + window) * UNITS + rank * OWN, 2 * OWN, own);
+    const bf16* above_from = above + last_row + int64(first) * UNITS + rank * OWN;
+#if DROPS
+    const uint32* kept_from = kept + last_row / 32 + (first / 8 * (UNITS / 8) + rank * GROUPS) * 2;
 #endif
-                }
-            }
+#endif
+    int to_load = rows, stage = 0;
+    const auto load_row = [&] {
+        if (to_load > 0) {
+            Row& row = shared.row[stage];
+#if BULK
+            // Every warp copies some windows.
+            const uint32 own = loaded + 8 * stage;
+            if (warp == 0 && elected()) expect_arrivals(own, ROW_BYTES);
+            UNROLL for (int part = 0; part < PARTS; ++part)
+#pragma unroll 1
+                for (int v = warp; v < WINDOWS; v += WARPS)
+                    if (elected()) {
+                        copy_bulk(shared_address(row.gates[part][v]), gates_from + part * gate_plane + v * 4 * UNITS,
+                                  8 * OWN, own);
+#if !TOP
+                        copy_bulk(shared_address(row.above[part][v]), above_from + part * above_plane + v * UNITS,
+                                  2 * OWN, own);
+#endif
+                    }
 #pragma unroll 1
             for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
                 if (elected()) {
                     copy_bulk(shared_address(row.cells[v]), cells_from + v * 8 * UNITS, 8 * OWN * sizeof(CELL), own);
 #if !TOP && DROPS
-                    copy_bulk(shared_address(row.kept[v]),
-                              kept + ((at / 8 + v) * (UNITS / 8) + rank * GROUPS) * 2, GROUPS * 8, own);
+                    copy_bulk(shared_address(row.kept[v]), kept_from + v * (UNITS / 4), GROUPS * 8, own);
 #endif
                 }
-        }
 #else
-        if (s < rows) {
             UNROLL for (int part = 0; part < PARTS; ++part) {
 #pragma unroll 1
                 for (int v = threadIdx.x; v < WINDOWS * OWN / 2; v += THREADS) {
                     const int window = v / (OWN / 2), column = v % (OWN / 2) * 8;
                     copy_async(shared_address(&row.gates[part][window][column]),
-                               gates + part * gate_plane + (at + window) * 4 * UNITS + 4 * rank * OWN + column, true);
+                               gates_from + part * gate_plane + window * 4 * UNITS + column, true);
                 }
 #if !TOP
 #pragma unroll 1
                 for (int v = threadIdx.x; v < WINDOWS * GROUPS; v += THREADS) {
                     const int window = v / GROUPS, column = v % GROUPS * 8;
                     copy_async(shared_address(&row.above[part][window][column]),
-                               above + part * above_plane + (at + window) * UNITS + rank * OWN + column, true);
+                               above_from + part * above_plane + window * UNITS + column, true);
                 }
 #endif
             }
@@ -182,13 +186,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if !TOP && DROPS
             for (int v = threadIdx.x; v < TILES * GROUPS; v += THREADS)
                 copy_async_8(shared_address(&row.kept[v / GROUPS][v % GROUPS]),
-                             kept + ((at / 8 + v / GROUPS) * (UNITS / 8) + rank * GROUPS + v % GROUPS) * 2);
+                             kept_from + v / GROUPS * (UNITS / 4) + v % GROUPS * 2);
 #endif
+#endif
+            gates_from -= 4 * unit_row;
+            cells_from -= unit_row;
+#if !TOP
+            above_from -= unit_row;
+#if DROPS
+            kept_from -= unit_row / 32;
+#endif
+#endif
+            stage = (stage + 1) % STAGES;
+            --to_load;
         }
+#if !BULK
         commit_copies();
 #endif
     };
-    UNROLL for (int s = 0; s < STAGES - 1; ++s) load_row(s);
+    UNROLL for (int s = 0; s < STAGES - 1; ++s) load_row();
 
     float dc[ITEMS], bias[HALVES][4] = {};
     UNROLL for (int j = 0; j < ITEMS; ++j) dc[j] = 0.0f;
@@ -207,9 +223,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     for (int s = 0; s < rows; ++s) {
         const int t = rows - 1 - s, now = s % 2;
         const Row& row = shared.row[s % STAGES];
-        load_row(s + STAGES - 1);
+        load_row();
 #if BULK
-        wait_arrivals(loaded + 8 * (s % STAGES), s / STAGES % 2);
+        wait_copy(loaded + 8 * (s % STAGES), s / STAGES % 2);
 #endif
         UNROLL for (int j = 0; j < ITEMS; ++j) {
             const int window = window0 + 8 * tile_of(j) + e_of(j), unit = unit0 + 8 * half_of(j) - rank * OWN;

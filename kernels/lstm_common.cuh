@@ -145,9 +145,16 @@ INLINE void publish_arrivals() { asm volatile("fence.mbarrier_init.release.clust
 INLINE void expect_arrivals(uint32 at, uint32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
 }
+// Waits for what others of the cluster sent, or for what the copy engine brought: the first also drops what the cache
+// holds, which takes hundreds of cycles.
 INLINE void wait_arrivals(uint32 at, uint32 parity) {
     asm volatile("{\n.reg .pred done;\nAGAIN_%=:\n"
                  "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(at), "r"(parity) : "memory");
+}
+INLINE void wait_copy(uint32 at, uint32 parity) {
+    asm volatile("{\n.reg .pred done;\nAGAIN_%=:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                  "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(at), "r"(parity) : "memory");
 }
 // True in one thread of the warp. With addresses that the compiler knows to be the same in all threads, it makes a single

@@ -141,11 +141,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                     u[tile][k][part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * UNITS + r / 2 * 8);
             }
 #if INPUT_TILES
-    const int64 input_plane = int64(4) * UNITS * 16, x_plane = int64(rows) * windows * 16;
+    const int64 w_plane = int64(4) * UNITS * 16, x_plane = int64(rows) * windows * 16;
     uint32 w[2][PARTS][4];
     UNROLL for (int tile = 0; tile < 2; ++tile)
         UNROLL for (int part = 0; part < PARTS; ++part) {
-            const bf16* at = input_weights + part * input_plane + (32 * all_group + 16 * tile + g) * 16 + 2 * q;
+            const bf16* at = input_weights + part * w_plane + (32 * all_group + 16 * tile + g) * 16 + 2 * q;
             UNROLL for (int r = 0; r < 4; ++r)
                 w[tile][part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * 16 + r / 2 * 8);
         }
@@ -183,56 +183,65 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     bf16* dropped_out = dropped + int64(first + own_window) * UNITS + rank * OWN + own_units;
 #endif
 
-    // The input of a row, x or x W + b, and its masks, in the background.
-    const auto input_at = [&](int t, int part, int window) {
-        const int64 at = int64(t) * windows + first + window;
+    // The input of the next row, x or x W + b, and its masks, in the background: from where the row begins.
 #if INPUT_TILES
-        return x + part * x_plane + at * 16;
+    const bf16* input_from = x + int64(first) * 16;
+    const int64 input_plane = x_plane, input_row = int64(windows) * 16;
+    constexpr int input_window = 16;
 #else
-        return gates + part * gate_plane + at * 4 * UNITS + 4 * rank * OWN;
+    const bf16* input_from = gates + int64(first) * 4 * UNITS + 4 * rank * OWN;
+    const int64 input_plane = gate_plane, input_row = 4 * unit_row;
+    constexpr int input_window = 4 * UNITS;
 #endif
-    };
-    const auto load_row = [&](int t) {
+#if DROPS
+    const uint32* kept_from = kept + (first / 8 * (UNITS / 8) + rank * GROUPS) * 2;
+#endif
+    int to_load = rows, stage = 0;
+    const auto load_row = [&] {
+        if (to_load > 0) {
 #if BULK
-        // Every warp copies some windows.
-        if (t < rows) {
-            const uint32 own = loaded + 8 * (t % STAGES);
+            // Every warp copies some windows.
+            const uint32 own = loaded + 8 * stage;
             if (warp == 0 && elected())
                 expect_arrivals(own, PARTS * WINDOWS * INPUT_WIDTH * 2 + (DROPS ? TILES * GROUPS * 8 : 0));
+            UNROLL for (int part = 0; part < PARTS; ++part)
 #pragma unroll 1
-            for (int v = warp; v < PARTS * WINDOWS; v += WARPS)
-                if (elected())
-                    copy_bulk(shared_address(shared.input[t % STAGES][v / WINDOWS][v % WINDOWS]),
-                              input_at(t, v / WINDOWS, v % WINDOWS), INPUT_WIDTH * 2, own);
+                for (int v = warp; v < WINDOWS; v += WARPS)
+                    if (elected())
+                        copy_bulk(shared_address(shared.input[stage][part][v]),
+                                  input_from + part * input_plane + v * input_window, INPUT_WIDTH * 2, own);
 #if DROPS
 #pragma unroll 1
             for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
                 if (elected())
-                    copy_bulk(shared_address(shared.kept[t % STAGES][v]),
-                              kept + ((int64(t) * (windows / 8) + first / 8 + v) * (UNITS / 8) + rank * GROUPS) * 2,
-                              GROUPS * 8, own);
+                    copy_bulk(shared_address(shared.kept[stage][v]), kept_from + v * (UNITS / 4), GROUPS * 8, own);
 #endif
-        }
 #else
-        if (t < rows) {
             UNROLL for (int part = 0; part < PARTS; ++part)
 #pragma unroll 1
                 for (int v = threadIdx.x; v < WINDOWS * INPUT_WIDTH / 8; v += THREADS) {
                     const int window = v / (INPUT_WIDTH / 8), column = v % (INPUT_WIDTH / 8) * 8;
-                    copy_async(shared_address(&shared.input[t % STAGES][part][window][column]),
-                               input_at(t, part, window) + column, true);
+                    copy_async(shared_address(&shared.input[stage][part][window][column]),
+                               input_from + part * input_plane + window * input_window + column, true);
                 }
 #if DROPS
             for (int v = threadIdx.x; v < TILES * GROUPS; v += THREADS)
-                copy_async_8(shared_address(&shared.kept[t % STAGES][v / GROUPS][v % GROUPS]),
-                             kept + ((int64(t) * (windows / 8) + first / 8 + v / GROUPS) * (UNITS / 8) + rank * GROUPS +
-                                     v % GROUPS) * 2);
+                copy_async_8(shared_address(&shared.kept[stage][v / GROUPS][v % GROUPS]),
+                             kept_from + v / GROUPS * (UNITS / 4) + v % GROUPS * 2);
 #endif
+#endif
+            input_from += input_row;
+#if DROPS
+            kept_from += unit_row / 32;
+#endif
+            stage = (stage + 1) % STAGES;
+            --to_load;
         }
+#if !BULK
         commit_copies();
 #endif
     };
-    UNROLL for (int t = 0; t < STAGES - 1; ++t) load_row(t);
+    UNROLL for (int t = 0; t < STAGES - 1; ++t) load_row();
 #if !BULK
     wait_copies<STAGES - 2>();
     __syncthreads();
@@ -240,9 +249,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
     for (int t = 0; t < rows; ++t) {
         const int now = t % 2, next = 1 - now;
-        load_row(t + STAGES - 1);
+        load_row();
 #if BULK
-        wait_arrivals(loaded + 8 * (t % STAGES), t / STAGES % 2);
+        wait_copy(loaded + 8 * (t % STAGES), t / STAGES % 2);
 #endif
         const bf16* const own_input = &shared.input[t % STAGES][0][INPUT_TILES ? g : window0][INPUT_TILES ? 2 * q
                                                                                               : 4 * (8 * group + g)];
