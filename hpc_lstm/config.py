@@ -189,9 +189,10 @@ class TrainConfig(Section):
 
     engine: Annotated[str, NameIn(ENGINE_REGISTRY)] = Field(
         "auto",
-        description="What computes the steps: `keras` is TensorFlow on CPUs or a GPU; `fused` is C code of our own on "
-        "CPUs, in float32, which this machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use. "
-        "`auto` takes `keras` on GPUs, and `fused` on CPUs where it can.",
+        description="What computes the steps: `fused` is code of our own, in CUDA on a GPU (compute capability 8.0 or "
+        "newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)), and in C on CPUs, in float32, which this "
+        "machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use; `keras` is TensorFlow on CPUs or "
+        "a GPU. `auto` takes `fused` where it can.",
         json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(
@@ -212,7 +213,7 @@ class TrainConfig(Section):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Arithmetic of the network; weights stay float32. On GPUs bfloat16 goes without cuDNN.",
+        description="Arithmetic of the network; weights, moments and sums stay float32. `bfloat16` is for GPUs.",
         json_schema_extra=FREE_ON_RESUME,
     )
     epochs: Positive = Field(

@@ -11,6 +11,8 @@ import numpy as np
 
 from hpc_lstm.config import ModelConfig
 from hpc_lstm.files import whole_file
+from hpc_lstm.model.initial_weights import initial_weights
+from hpc_lstm.model.parameters import network_schema
 
 if TYPE_CHECKING:
     import keras
@@ -33,15 +35,13 @@ def build_network(
     import keras
 
     policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    seeds = (int(s) for s in np.random.SeedSequence(seed).generate_state(3 * config.layers + 1) >> 1)
+    seeds = (int(s) for s in np.random.SeedSequence(seed).generate_state(config.layers) >> 1)
     layers: list[keras.Layer] = [keras.Input((window, features), name="window")]
     for number in range(1, config.layers + 1):
         layers.append(
             keras.layers.LSTM(
                 config.units,
                 return_sequences=number < config.layers,
-                kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
                 dtype=policy,
                 name=f"lstm_{number}",
             )
@@ -49,12 +49,14 @@ def build_network(
         layers.append(
             keras.layers.Dropout(config.dropout, seed=next(seeds), dtype=policy, name=f"dropout_{number}")
         )
-    layers.append(
-        keras.layers.Dense(
-            1, kernel_initializer=keras.initializers.GlorotUniform(next(seeds)), dtype="float32", name="dense"
-        )
-    )
-    return keras.Sequential(layers, name="hpc_lstm")
+    layers.append(keras.layers.Dense(1, dtype="float32", name="dense"))
+    model = keras.Sequential(layers, name="hpc_lstm")
+    schema = network_schema(config, features)
+    for variable, array in zip(
+        model.trainable_variables, schema.unflatten(initial_weights(schema, seed)), strict=True
+    ):
+        variable.assign(array)
+    return model
 
 
 def save_network(model: keras.Model, arrays: Sequence[np.ndarray], path: str | PathLike[str]) -> None:

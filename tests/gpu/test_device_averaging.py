@@ -41,13 +41,13 @@ from hpc_lstm.parallel.world import World
 world = {world}
 own_gpu = gpu.assign_gpu(world)
 from hpc_lstm.model.engines import tensorflow_runtime
-from hpc_lstm.model.engines.device_vector import DeviceVector
+from hpc_lstm.model.engines.keras_vector import KerasVector
 {imports}
 tf = tensorflow_runtime.start_tensorflow()
 values = np.random.default_rng(0).normal(size=1_000_003).astype(np.float32)
 with tf.device("GPU:0"):
     variable = tf.Variable(values)
-vector = DeviceVector(variable)
+vector = KerasVector(variable)
 copy = vector.scaled(0.5)
 transport = {made}
 transport.allreduce_sum(copy.address, copy.length)

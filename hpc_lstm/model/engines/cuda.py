@@ -22,11 +22,13 @@ from hpc_lstm.model import network
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda_network import Forward, Shape, TrainingStep, Weights, call_bytes
+from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
@@ -86,6 +88,8 @@ class CudaEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
+        if not installed_gpus():
+            return "no GPU"
         if problem := cuda_problem():
             return problem
         found = _plan(config, Device())
@@ -132,9 +136,9 @@ class CudaEngine:
             raise ValueError(f"moments of shape {self._weights.moments.shape} expected, got {np.shape(flat)}")
         self._weights.moments.set(flat)
 
-    def device_vectors(self, *, moments: bool) -> list[_Vector]:
+    def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
         length = self.schema.length
-        vectors = [_Vector(self._device, self._step, self._weights.flat, packed=True)]
+        vectors: list[DeviceVector] = [_Vector(self._device, self._step, self._weights.flat, packed=True)]
         if moments:
             for slot in range(len(self._optimizer.slots)):
                 part = self._weights.moments.part(slot * length, length)

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from hpc_lstm.cuda import dlpack
+from typing import Any, Protocol
 
 
-class ScaledCopy:
-    """A copy of a vector in GPU memory, to be changed in place by its address.
+class ScaledCopy(Protocol):
+    """A copy of a vector in GPU memory, written by the time that one has it, to be changed in place by its address.
 
     Attributes:
         address: of its first number.
         length: numbers, float32.
     """
 
-    def __init__(self, tensor: Any) -> None:
-        import tensorflow as tf
-
-        self.tensor = tensor
-        # Asking for the capsule waits until TensorFlow has written the tensor; the capsule keeps it in place.
-        # By the function: a tensor has no ``__dlpack__`` of its own before TensorFlow 2.20.
-        self._capsule = tf.experimental.dlpack.to_dlpack(tensor)
-        self.address, self.length = dlpack.inspect_capsule(self._capsule).address, int(tensor.shape[0])
+    address: int
+    length: int
 
 
-class DeviceVector:
-    """One flat float32 variable of TensorFlow's."""
-
-    def __init__(self, variable: Any) -> None:
-        self._variable = variable
+class DeviceVector(Protocol):
+    """One flat float32 vector of an engine's."""
 
     def scaled(self, share: float) -> ScaledCopy:
         """The vector times ``share``, in memory of its own."""
-        return ScaledCopy(self._variable.read_value() * share)
 
-    def assign(self, copy: ScaledCopy) -> None:
-        """Take what ``copy`` holds now; whoever wrote it has finished."""
-        self._variable.assign(copy.tensor)
+    def assign(self, copy: Any) -> None:
+        """Take what a ``scaled`` copy of this vector holds now; whoever wrote it has finished."""

@@ -16,7 +16,9 @@ from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras_forward import Forward
 from hpc_lstm.model.engines.keras_optimizer import VariableOptimizer
+from hpc_lstm.model.engines.keras_vector import KerasVector
 from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow, threads_in_force
+from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import Schema, network_schema
 
@@ -31,7 +33,7 @@ class KerasEngine:
     """Trains a Keras model; see ``engine.Engine`` for its arguments and methods.
 
     The weights are one flat variable, and one compiled function takes any number of steps on it without returning to
-    the interpreter. ``keras.Model`` itself makes the initial weights and saves the network.
+    the interpreter. ``keras.Model`` itself saves the network.
 
     TensorFlow is configured by the first engine of a process; see ``start_tensorflow``.
 
@@ -48,7 +50,7 @@ class KerasEngine:
         self._tf, self._clip_norm = tf, train.clip_norm
         self._model = network.build_network(config.model, window, features, train.seed, train.precision)
         self.schema = network_schema(config.model, features)
-        self._flat = tf.Variable(_weights(self._model, self.schema))
+        self._flat = tf.Variable(initial_weights(self.schema, train.seed))
         self._step_count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._forward = Forward(tf, self._model, self.schema, threads_in_force(tf))
         optimizer = create_optimizer(train.optimizer, train.model_dump())
@@ -90,7 +92,7 @@ class KerasEngine:
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
         if not self._tf.config.list_physical_devices("GPU"):
             return []
-        return [DeviceVector(one) for one in (self._flat, *(self._optimizer.slots if moments else ()))]
+        return [KerasVector(one) for one in (self._flat, *(self._optimizer.slots if moments else ()))]
 
     def state(self) -> dict[str, np.ndarray]:
         # Dropout masks depend on seed, rank and the number of steps alone.

@@ -1,7 +1,7 @@
 """The engine in C for CPUs: the network's loss and gradient by kernels/lstm.c.
 
-Network, initial weights, order of the parameters and mathematics are the Keras engine's; it is several times as fast
-(``benchmarks/engines.py``). Keras makes the initial weights and writes the model.
+Network, order of the parameters and mathematics are the Keras engine's; it is several times as fast
+(``benchmarks/engines.py``). Keras writes the model.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
+from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
@@ -59,7 +60,7 @@ class NativeEngine:
         start_tensorflow(threads, train.deterministic)
         self._model = network.build_network(config.model, window, features, train.seed)
         self.schema = network_schema(config.model, features)
-        self._flat = self.schema.flatten([v.value.numpy() for v in self._model.trainable_variables])
+        self._flat = initial_weights(self.schema, train.seed)
         self._gradient = np.empty_like(self._flat)
         self._optimizer = create_optimizer(train.optimizer, train.model_dump())
         self._moments = np.zeros(len(self._optimizer.slots) * self.schema.length, np.float32)

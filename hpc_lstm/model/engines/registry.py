@@ -1,7 +1,7 @@
 """The engines, and which one a run takes.
 
-A new engine is a file beside this one and its class in ``ENGINES``. Several may share a name in ``train.engine``: one
-for GPUs goes into ``cuda.py`` and comes before ``NativeEngine`` here, and "fused" is then whichever of them works.
+A new engine is a file beside this one and its class in ``ENGINES``. Several may share a name in ``train.engine``:
+"fused" is the CUDA engine where it works, else the C engine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from os import PathLike
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engine import Engine, Forecaster
+from hpc_lstm.model.engines.cuda import CudaEngine
 from hpc_lstm.model.engines.keras import KerasEngine, SavedModel
 from hpc_lstm.model.engines.native import NativeEngine
 from hpc_lstm.parallel.world import World
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 # In order of preference. The types are checked here: each class is an ``Engine``.
 ENGINES: tuple[type[Engine], ...] = (
+    CudaEngine,
     NativeEngine,
     KerasEngine,
 )
@@ -50,7 +52,8 @@ def choose_engine(config: RunConfig, *, threads: int = 1, world: World | None = 
         problem = _problem_on_any_rank(engine, config, threads, auto, world)
         if not problem:
             for name, why in problems.items():
-                log.info("engine %s, not %s: %s", engine.name, name, why)
+                if name != engine.name:
+                    log.info("engine %s, not %s: %s", engine.name, name, why)
             return engine
         problems[engine.name] = f"{problems[engine.name]}; {problem}" if engine.name in problems else problem
     found = "; ".join(f'"{name}": {why}' for name, why in problems.items())

@@ -34,7 +34,13 @@ def resource_usage(path: Path, defines: compiler.Defines, architecture: str) -> 
     assert nvrtc is not None, broken
     options = [f"-D{name}={value}" for name, value in sorted(defines.items())]
     return parse_ptxas(
-        nvrtc.compile(path.read_bytes(), path.name, architecture, [*options, "--ptxas-options=-v"]).log
+        nvrtc.compile(
+            path.read_bytes(),
+            path.name,
+            architecture,
+            [*options, "--ptxas-options=-v"],
+            compiler.included_headers(path),
+        ).log
     )
 
 

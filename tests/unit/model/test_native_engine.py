@@ -14,7 +14,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from hpc_lstm import config as configuration
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines.native import NativeEngine
@@ -181,13 +181,6 @@ def test_what_it_cannot_train_is_refused(tables: dict[str, Any], words: list[str
     assert all(word in str(caught.value) for word in words)
 
 
-def test_batches_on_a_gpu_are_not_for_it() -> None:
-    with pytest.raises(ConfigError, match=r"train\.engine"):
-        configuration.parse(
-            {"data": {"store": "none"}, "train": {"engine": "fused", "backend": "cuda"}}, "test"
-        )
-
-
 @pytest.fixture
 def real_compiler() -> str:
     """Where gcc is, or clang, or cc."""
@@ -220,9 +213,9 @@ def test_without_a_compiler_auto_is_keras_and_fused_says_why(
     caplog.set_level("INFO", "hpc_lstm")
     config = configuration.parse({"data": {"store": "none"}}, "test")
     assert engines.create_engine(config, threads=1).name == "keras"
-    assert "engine keras, not fused: no C compiler found (cc, gcc, clang)" in caplog.text
+    assert "engine keras, not fused: no GPU; no C compiler found (cc, gcc, clang)" in caplog.text
     config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
-    with pytest.raises(InputError, match=r'train\.engine: "fused": no C compiler found'):
+    with pytest.raises(InputError, match=r'train\.engine: "fused": no GPU; no C compiler found'):
         engines.create_engine(config, threads=1)
 
 

@@ -13,7 +13,7 @@ import pytest
 from simulated_ranks import on_ranks
 
 from hpc_lstm.errors import ConfigError
-from hpc_lstm.model.engines.device_vector import DeviceVector
+from hpc_lstm.model.engines.keras_vector import KerasVector
 from hpc_lstm.parallel import device_allreduce as module
 from hpc_lstm.parallel import mpi_allreduce, nccl
 from hpc_lstm.parallel.averaging import Averager
@@ -228,7 +228,7 @@ def test_a_tensor_is_changed_in_place_by_its_address() -> None:
 
     values = np.arange(100, dtype=np.float32)
     variable = tf.Variable(values)
-    vector = DeviceVector(variable)
+    vector = KerasVector(variable)
     copy = vector.scaled(0.5)
     start = ctypes.cast(copy.address, ctypes.POINTER(ctypes.c_float))
     memory = np.ctypeslib.as_array(start, (copy.length,))
