@@ -82,19 +82,45 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @click.option(
     "--resume", is_flag=True, help="Resume from the newest complete checkpoint, or start if there is none."
 )
-def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
-    """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
+@click.option(
+    "--init-from",
+    default=None,
+    type=click.Path(),
+    metavar="RUN_DIR",
+    help="Start with the weights of this completed run's model, and a fresh optimizer.",
+)
+@click.option(
+    "--keep-scaling",
+    is_flag=True,
+    help="With --init-from: scale prices as that run did, not by the train rows of this one.",
+)
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    run_dir: str | None,
+    resume: bool,
+    init_from: str | None,
+    keep_scaling: bool,
+) -> None:
+    """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one.
+
+    A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
+    """
+    if keep_scaling and init_from is None:
+        raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.storage.stores import check_storage_config
         from hpc_lstm.training.loop import train as train_model
+        from hpc_lstm.training.warm_start import WarmStart
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
         world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
-        train_model(settings, run, world, resume=resume)
+        warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
+        train_model(settings, run, world, resume=resume, warm_start=warm_start)
 
 
 @cli.command()

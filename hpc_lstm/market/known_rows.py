@@ -9,6 +9,7 @@ other difference makes it another store.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,36 @@ class KnownRows:
     def last_date(self) -> int:
         """The newest date of all."""
         return int(self.last.max(initial=0))
+
+    def only(self, symbol: str) -> KnownRows | None:
+        """The same of one symbol; None if it is not among them."""
+        if symbol not in self.symbols:
+            return None
+        one = slice(self.symbols.index(symbol), self.symbols.index(symbol) + 1)
+        return KnownRows(
+            self.columns,
+            self.date_unit,
+            (symbol,),
+            self.rows[one],
+            self.last[one],
+            self.digests[one],
+            self.checks_of(symbol),
+        )
+
+    def checks_of(self, symbol: str) -> np.ndarray:
+        """``checks`` of one symbol's rows; empty where they are not known."""
+        if not len(self.checks) or symbol not in self.symbols:
+            return self.checks[:0]
+        number = self.symbols.index(symbol)
+        before = int(self.rows[:number].sum())
+        return self.checks[before : before + int(self.rows[number])]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all of it."""
+        whole = hashlib.sha256(json.dumps([self.columns, self.date_unit, self.symbols]).encode())
+        whole.update(self.digests.tobytes())
+        return whole.hexdigest()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds: all but the checks of single rows."""
@@ -128,18 +159,22 @@ class Growth:
         rows: new rows of symbols that the run knows.
         symbols: how many of them have new rows.
         new_symbols: names of chosen symbols that it does not know.
-        first, last: dates of the first and last new row; 0 without one.
+        last_known: the oldest and the newest of the dates after which those of a symbol begin; 0 without one.
     """
 
     known: np.ndarray
     rows: int
     symbols: int
     new_symbols: tuple[str, ...]
-    first: int
-    last: int
+    last_known: tuple[int, int]
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.new_symbols)
+
+    def after(self, unit: str) -> str:
+        """ "after 2024-05-31", or the first and last such date where symbols differ."""
+        first, last = (_date(date, unit) for date in self.last_known)
+        return f"after {last}" if first == last else f"after {first} to {last}"
 
 
 def know_rows(
@@ -173,13 +208,13 @@ def compare_rows(
     world: World,
     *,
     chosen: Sequence[str] | None = None,
-    checks: np.ndarray | None = None,
+    detail: KnownRows | None = None,
 ) -> Growth | str:
     """What a store has beyond ``known``, or in words how it contradicts it; collective.
 
     Args:
         chosen: names of the store's symbols that count; None: all.
-        checks: uint16 [R], of ``known``'s rows if it has none itself; on rank 0.
+        detail: where ``checks`` of the same rows may be found if ``known`` has none; on rank 0.
 
     Raises:
         StoreError: the store cannot be read, on some rank.
@@ -201,14 +236,23 @@ def compare_rows(
     different = (rows < known.rows) | (digests != known.digests).any(axis=1)
     if different.any():
         which = int(np.argmax(different))
-        kept = known.checks if len(known.checks) or checks is None else checks
 
         def describe() -> str:
-            return _difference(known, store, columns, which, symbols[which], kept) if world.rank == 0 else ""
+            if world.rank:
+                return ""
+            checks = (known if len(known.checks) else detail or known).checks_of(known.symbols[which])
+            return _difference(known, store, columns, which, symbols[which], checks)
 
         others = int(different.sum()) - 1
-        return world.bcast(world.raise_on_all(describe)) + (f", and {others} others differ" if others else "")
-    return world.raise_on_all(lambda: _growth(known, store, symbols, rows, names))
+        more = (
+            f"; so do {others:,} other symbols"
+            if others > 1
+            else "; so does 1 other symbol"
+            if others
+            else ""
+        )
+        return world.bcast(world.raise_on_all(describe)) + more
+    return _growth(known, store, symbols, rows, names)
 
 
 def _growth(
@@ -217,20 +261,14 @@ def _growth(
     counts = np.zeros(len(store.symbols), np.int64)
     counts[symbols] = known.rows
     grown = np.flatnonzero(rows > known.rows)
-    firsts, lasts = [], []
-    for index in grown.tolist():
-        start, stop = (int(row) for row in store.offsets[symbols[index] : symbols[index] + 2])
-        new = start + int(known.rows[index])
-        firsts.append(int(store.dates(new, new + 1)[0]))
-        lasts.append(int(store.dates(stop - 1, stop)[0]))
+    last = known.last[grown]
     old = set(known.symbols)
     return Growth(
         known=counts,
         rows=int((rows - known.rows).sum()),
         symbols=len(grown),
         new_symbols=tuple(name for name in names if name not in old),
-        first=min(firsts, default=0),
-        last=max(lasts, default=0),
+        last_known=(int(last.min(initial=known.last_date)), int(last.max(initial=0))),
     )
 
 
@@ -240,11 +278,7 @@ def _difference(
     """In words, where a symbol first differs; on one rank."""
     name, start = known.symbols[which], int(store.offsets[symbol])
     rows = int(store.offsets[symbol + 1]) - start
-    row = None
-    if len(checks) == int(known.rows.sum()):
-        before = int(known.rows[:which].sum())
-        own = checks[before : before + int(known.rows[which])]
-        row = first_difference(store, columns, symbol, own)
+    row = first_difference(store, columns, symbol, checks[: int(known.rows[which])])
     if row is not None:
         date = store.dates(start + row, start + row + 1)[0]
         return f"{name} differs from {_date(date, known.date_unit)} on"
@@ -254,4 +288,6 @@ def _difference(
 
 
 def _date(date: int | np.int64, unit: str) -> str:
-    return str(np.array(date, f"datetime64[{unit}]").astype("datetime64[D]" if unit == "D" else "datetime64[s]"))
+    return str(
+        np.array(date, f"datetime64[{unit}]").astype("datetime64[D]" if unit == "D" else "datetime64[s]")
+    )

@@ -108,7 +108,11 @@ def _symbol_blocks(
         i, and int64 [n, 1 + columns]: the date, then the bits of the values; row-major, so that cuts do not matter.
     """
     stops = starts + counts
-    span, begin, end = np.empty((0, 1 + len(columns)), np.int64), 0, 0  # rows ``begin`` to ``end`` have been read
+    span, begin, end = (
+        np.empty((0, 1 + len(columns)), np.int64),
+        0,
+        0,
+    )  # rows ``begin`` to ``end`` have been read
     for number, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
         while start < stop:
             if not begin <= start < end:

@@ -115,11 +115,11 @@ def prepare(
         fit = ScalingFit(share, columns, len(names), data.scaling)
         rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, fit))
         scaler = fit.combine(names, data.feature_range, world)
-    known = scaler
-    indices = world.raise_on_all(lambda: _indices_into_scaler(known, columns, names))
-    loader = _Loader(store, index, columns, known, indices, world, backend)
+    fitted = scaler
+    indices = world.raise_on_all(lambda: _indices_into_scaler(fitted, columns, names))
+    loader = _Loader(store, index, columns, fitted, indices, world, backend)
     return Prepared(
-        scaler=known,
+        scaler=fitted,
         index=index,
         columns=columns,
         train=loader.load("train", rows),
