@@ -127,7 +127,10 @@ def train(
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def evaluate(run_dir: str, store: str | None) -> None:
-    """Measure a trained model against simple forecasts on validation and test."""
+    """Measure a trained model against simple forecasts on validation and test.
+
+    Rows of the store that were added after the training are measured as a part of their own, "new".
+    """
     with connected_world() as world:
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import evaluate_run
@@ -135,7 +138,7 @@ def evaluate(run_dir: str, store: str | None) -> None:
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:
-            if store is None:
+            if store is None and "store" not in metrics:  # the store is still that of the run
                 write_metrics(run_dir, metrics)
             click.echo(comparison_table(metrics))
 

@@ -17,9 +17,11 @@ import numpy as np
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import compare_with_run
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
+from hpc_lstm.parallel.world import World
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def predict_symbol(
             )
         start = max(first, stop - needed - columns.lookback)
         rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
+        known = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
     prices = forecast_recursively(
@@ -101,6 +104,14 @@ def predict_symbol(
     if steps > 1 and held:
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
+        )
+    if isinstance(known, str):
+        notes.append(
+            f"The store holds other prices than the run was trained on ({known}): it scales them as it did those."
+        )
+    elif known is not None and known.rows:
+        notes.append(
+            f"New to this run: {known.rows:,} row{'' if known.rows == 1 else 's'} {known.after(unit)}."
         )
     ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))
     return Forecast(
