@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,6 +16,31 @@ from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 if TYPE_CHECKING:
     from hpc_lstm.parallel.world import World
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _warm_start_options(command: Command) -> Command:
+    """The options of the commands that may start with another run's model."""
+    start = click.option(
+        "--init-from",
+        default=None,
+        type=click.Path(),
+        metavar="RUN_DIR",
+        help="Start with the weights of this completed run's model, and a fresh optimizer.",
+    )
+    keep = click.option(
+        "--keep-scaling",
+        is_flag=True,
+        help="With --init-from: scale prices as that run did, not by the train rows of this one.",
+    )
+    return start(keep(command))
+
+
+def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
+    if keep_scaling and init_from is None:
+        raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
 
 
 @click.group(
@@ -82,18 +107,7 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @click.option(
     "--resume", is_flag=True, help="Resume from the newest complete checkpoint, or start if there is none."
 )
-@click.option(
-    "--init-from",
-    default=None,
-    type=click.Path(),
-    metavar="RUN_DIR",
-    help="Start with the weights of this completed run's model, and a fresh optimizer.",
-)
-@click.option(
-    "--keep-scaling",
-    is_flag=True,
-    help="With --init-from: scale prices as that run did, not by the train rows of this one.",
-)
+@_warm_start_options
 def train(
     config: str,
     overrides: tuple[str, ...],
@@ -106,8 +120,7 @@ def train(
 
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """
-    if keep_scaling and init_from is None:
-        raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
+    _check_warm_start(init_from, keep_scaling)
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
@@ -298,6 +311,7 @@ def doctor(config: str | None) -> None:
     help="Times that the job may be started again.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the batch script and submit nothing.")
+@_warm_start_options
 def submit(
     config: str,
     nodes: int,
@@ -313,14 +327,23 @@ def submit(
     signal_before: int,
     max_requeues: int,
     dry_run: bool,
+    init_from: str | None,
+    keep_scaling: bool,
 ) -> None:
     """Submit training as CONFIG says to Slurm, as a job that requeues itself until the run is done."""
+    _check_warm_start(init_from, keep_scaling)
     from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]
     script = slurm.batch_script(
         slurm.Job(
-            slurm.train_command(config, run_dir or os.path.join("runs", title), overrides),
+            slurm.train_command(
+                config,
+                run_dir or os.path.join("runs", title),
+                overrides,
+                init_from=init_from,
+                keep_scaling=keep_scaling,
+            ),
             nodes=nodes,
             ranks_per_node=ranks_per_node or gpus_per_node or 1,
             gpus_per_node=gpus_per_node,

@@ -70,7 +70,7 @@ def evaluate_run(
         metrics["store"] = data.store
     else:
         begins = _validation_begins(before)
-        if begins != _validation_begins(metrics):
+        if begins is not None and begins != _validation_begins(metrics):
             metrics["validation_begins"] = begins
         metrics = {**{name: value for name, value in before.items() if name != NEW}, **metrics}
     if store_path is None and isinstance(found, str):

@@ -155,6 +155,7 @@ class Growth:
     """What a store has beyond the rows that a run knows.
 
     Attributes:
+        before: the rows that the run knows.
         known: int64 [store symbols], rows of each that the run knows; 0 of one that it does not know.
         rows: new rows of symbols that the run knows.
         symbols: how many of them have new rows.
@@ -162,6 +163,7 @@ class Growth:
         last_known: the oldest and the newest of the dates after which those of a symbol begin; 0 without one.
     """
 
+    before: KnownRows
     known: np.ndarray
     rows: int
     symbols: int
@@ -264,6 +266,7 @@ def _growth(
     last = known.last[grown]
     old = set(known.symbols)
     return Growth(
+        before=known,
         known=counts,
         rows=int((rows - known.rows).sum()),
         symbols=len(grown),

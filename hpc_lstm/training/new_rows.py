@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from hpc_lstm.market.known_rows import Growth, KnownRows, compare_rows
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.preprocess.slices import WindowIndex
 from hpc_lstm.training import log as messages
+from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import known_rows_of
 from hpc_lstm.training.validation import squared_error
@@ -41,50 +43,11 @@ def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | No
     found = compare_rows(known, run.store, world, chosen=run.known.symbols, detail=detail)
     if isinstance(found, str):
         raise world.on_all_ranks(_other_prices(run, found))
-    if not found:
-        return None
-    if world.rank == 0:
-        _log_growth(run, known, found)
-    return found
+    return found or None
 
 
-def measure_best(run: Run, best_loss: float, weights: np.ndarray) -> float:
-    """The loss of the best weights so far on the validation windows that there are now; collective.
-
-    Args:
-        best_loss: their loss on those that there were.
-    """
-    total = run.data.index.total("validation")
-    if not total or not len(weights):
-        return best_loss
-    own = run.engine.parameters()
-    run.engine.set_parameters(weights)
-    loss = squared_error(run) / total
-    run.engine.set_parameters(own)
-    run.log.info(
-        "validation loss of the best model so far: %.6g on the windows of now, %.6g before", loss, best_loss
-    )
-    return loss
-
-
-def _other_prices(run: Run, how: str) -> InputError:
-    return InputError(
-        f"{run.config.data.store}: holds other prices than this run was started with: {how}; put the old store back, "
-        f"or start a new run from this one's model: --init-from {run.directory.path} with another --run-dir"
-    )
-
-
-def _row_checks(run: Run) -> KnownRows | None:
-    return KnownRows.load(run.directory.rows) if run.directory.rows.exists() else None
-
-
-def _log_growth(run: Run, known: KnownRows, found: Growth) -> None:
-    """Say what is new and what follows from it."""
-    data, index = run.config.data, run.data.index
-    offsets = np.concatenate([[0], np.cumsum(known.rows)])
-    before = WindowIndex(
-        offsets, range(len(known.rows)), data.window, data.horizon, data.split, index.lookback
-    )
+def log_growth(run: Run, found: Growth, *, complete: bool) -> None:
+    """Say what is new in the store and, unless the run is complete, what follows from it."""
     new = []
     if found.rows:
         new.append(
@@ -93,14 +56,50 @@ def _log_growth(run: Run, known: KnownRows, found: Growth) -> None:
         )
     if found.new_symbols:
         new.append(messages.counted(len(found.new_symbols), "new symbol"))
+    there = f"the market store has {' and '.join(new)} since the checkpoint"
+    if complete:
+        run.log.info("%s", there)
+        return
     run.log.info(
-        "the market store has %s since the checkpoint: train windows %s -> %s, validation and test begin later; %s",
-        " and ".join(new),
-        f"{before.total('train'):,}",
-        f"{index.total('train'):,}",
-        _scaling(run),
+        "%s: train windows %s -> %s, validation and test begin later; %s; early stopping begins anew, and each rank "
+        "starts a new order of its windows",
+        *(there, f"{_train_windows(run, found):,}", f"{run.data.index.total('train'):,}", _scaling(run)),
     )
-    run.log.info("early stopping begins anew, and each rank starts a new order of its windows")
+
+
+def measure_best(run: Run, best: EarlyStopping) -> None:
+    """Measure the best weights so far on the validation windows that there are now; collective."""
+    total = run.data.index.total("validation")
+    if not total or not len(best.weights):
+        return
+    own, before = run.engine.parameters(), best.loss
+    run.engine.set_parameters(best.weights)
+    best.loss = squared_error(run) / total
+    run.engine.set_parameters(own)
+    run.log.info(
+        "validation loss of the best model so far: %.6g on the windows of now, %.6g on those before",
+        *(best.loss, before),
+    )
+
+
+def _other_prices(run: Run, how: str) -> InputError:
+    return InputError(
+        f"{run.config.data.store}: holds other prices than this run was started with: {how}; put the old store back, "
+        f"or start a new run from this one's model: --init-from {shlex.quote(str(run.directory.path))} with another "
+        "--run-dir"
+    )
+
+
+def _row_checks(run: Run) -> KnownRows | None:
+    return KnownRows.load(run.directory.rows) if run.directory.rows.exists() else None
+
+
+def _train_windows(run: Run, found: Growth) -> int:
+    """How many train windows there were before."""
+    data, rows = run.config.data, found.before.rows
+    offsets = np.concatenate([[0], np.cumsum(rows)])
+    before = WindowIndex(offsets, range(len(rows)), data.window, data.horizon, data.split)
+    return before.total("train")
 
 
 def _scaling(run: Run) -> str:
@@ -110,7 +109,8 @@ def _scaling(run: Run) -> str:
     if not run.directory.scaler.exists():
         return "the scaling is fitted anew"
     old, new = Scaler.load(run.directory.scaler), run.data.scaler
-    both = [name for name in new.symbols if name in set(old.symbols)]
+    known = set(old.symbols)
+    both = [name for name in new.symbols if name in known]
     here, there = new.select(both), old.select(both)
     moved = (new.scale[here] != old.scale[there]) | (new.shift[here] != old.shift[there])
     count = int(moved.any(axis=1).sum())

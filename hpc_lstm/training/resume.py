@@ -7,10 +7,10 @@ from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.errors import InputError
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
-from hpc_lstm.training.new_rows import check_prices, measure_best
+from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import AVERAGED, SAMPLES, TrainState, data_digest
-from hpc_lstm.training.warm_start import begin
+from hpc_lstm.training.warm_start import read_weights
 
 
 def start(run: Run, *, resume: bool) -> TrainState:
@@ -30,12 +30,15 @@ def start(run: Run, *, resume: bool) -> TrainState:
             ownership.refuse_existing_checkpoints(run.storage.store, run.storage.checkpoint_prefix, world)
         if not (resume and _load_newest(run, state)):
             _begin(run)
-    if run.clusters is not None and not is_complete(run, state):
+    complete = is_complete(run, state)
+    if run.clusters is not None and not complete:
         cluster_sync.join(run, state)
-    if state.grown and not is_complete(run, state):
-        with run.timeline.span("evaluate"):
-            best = state.early_stopping
-            best.loss = measure_best(run, best.loss, best.weights)
+    growth = state.growth
+    if growth is not None:
+        world.raise_on_all(lambda: log_growth(run, growth, complete=complete))
+        if not complete:
+            with run.timeline.span("evaluate"):
+                measure_best(run, state.early_stopping)
     world.raise_on_all(lambda: _write_records(run, state) if world.rank == 0 else None)
     return state
 
@@ -57,7 +60,8 @@ def _begin(run: Run) -> None:
 
         def read() -> None:
             if world.rank == 0:
-                run.engine.set_parameters(begin(run.origin, run.engine.schema, run.log))
+                weights = read_weights(run.origin, run.engine.schema, run.log, run.placement.threads)
+                run.engine.set_parameters(weights)
 
         world.raise_on_all(read)
     run.engine.set_parameters(world.bcast_array(run.engine.parameters()))
@@ -75,11 +79,13 @@ def _load_newest(run: Run, state: TrainState) -> bool:
         return False
     saved = world.raise_on_all(lambda: _checked_settings(run, found))
     digest = world.raise_on_all(lambda: data_digest(run.store))
-    grown = check_prices(run, found.state, digest)
+    state.growth = check_prices(run, found.state, digest)
     same_ranks = found.manifest.ranks == world.size
-    state.load_state_dict(run, found.state, same_slices=same_ranks and grown is None)
-    if grown is not None:
-        state.grown, state.early_stopping.stale = True, 0
+    state.load_state_dict(run, found.state, same_slices=same_ranks and state.growth is None)
+    if state.growth is not None:
+        state.early_stopping.stale = (
+            0  # losses of other windows do not tell that the loss has stopped falling
+        )
     messages.log_resume(log, state.progress, found, ranks=world.size)
     messages.log_changed_settings(log, saved, run.config)
     messages.log_changed_rate(log, saved, run.config, run.schedule.epochs_done(state.progress))

@@ -106,7 +106,8 @@ def set_up(
         clusters = None
         if config.sync.cluster:
             clusters = ClusterSynchronizer(
-                storage.store, storage.run_prefix, world, config, placement.engine, log, timeline
+                *(storage.store, storage.run_prefix, world, config, placement.engine, log, timeline),
+                scaling=origin.scaling_digest,
             )
             parts.callback(clusters.close)
         run = Run(

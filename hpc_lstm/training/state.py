@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.clusters.state import ClusterState
-from hpc_lstm.market.known_rows import KnownRows
+from hpc_lstm.market.known_rows import Growth, KnownRows
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.early_stopping import EarlyStopping
@@ -48,7 +48,7 @@ class TrainState:
         losses: what this rank has trained on since the ranks last agreed.
         cluster: this cluster's state by the checkpoint, on rank 0; from then on ``Run.clusters`` keeps it.
         resumed: the run continues from a checkpoint.
-        grown: it continues from one on a market store that has got new rows or symbols since.
+        growth: what the market store has got since that checkpoint; None: nothing.
     """
 
     sampler: ShuffledSampler
@@ -57,7 +57,7 @@ class TrainState:
     losses: RunningMean = field(default_factory=RunningMean)
     cluster: ClusterState | None = None
     resumed: bool = False
-    grown: bool = False
+    growth: Growth | None = None
 
     @classmethod
     def initial(cls, run: Run) -> TrainState:

@@ -91,15 +91,19 @@ def find_origin(
     return world.bcast(world.raise_on_all(find))
 
 
-def begin(origin: Origin, schema: Schema, log: logging.Logger) -> np.ndarray:
+def read_weights(origin: Origin, schema: Schema, log: logging.Logger, threads: int) -> np.ndarray:
     """The weights of the other run's model, float32 [P]; on rank 0.
+
+    Args:
+        schema: of this run's vector of weights.
+        threads: CPU threads of this rank.
 
     Raises:
         InputError: the model is missing, damaged or another network.
     """
     assert origin.source is not None
     path = origin.source.require(origin.source.model)
-    network = load_forecaster(path)
+    network = load_forecaster(path, threads=threads)
     if network.shapes != schema.shapes:
         raise InputError(
             f"{path}: is another network than its run's config.toml says: the files belong to different runs"
