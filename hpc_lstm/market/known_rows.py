@@ -229,7 +229,7 @@ def compare_rows(
         return f"it has no column {lost[0]}"
     there = set(names)
     if lost := [name for name in known.symbols if name not in there]:
-        return f"it has no symbol {lost[0]}" + (f" and {len(lost) - 1} others" if len(lost) > 1 else "")
+        return f"it has no symbol {lost[0]}" + (f" and {len(lost) - 1:,} more" if len(lost) > 1 else "")
     symbols = [numbers[name] for name in known.symbols]
     rows = np.diff(store.offsets)[symbols]
     common = np.minimum(rows, known.rows)
