@@ -24,8 +24,9 @@ def evaluate_run(
     """Measure a completed run's model; collective.
 
     On a store that holds the run's rows, and perhaps newer ones, the run's own validation and test are measured, and
-    windows of newer rows as a part "new". Any other store is split by the run's shares. Each symbol is scaled as the
-    run did; symbols that it has not scaled are left out and counted in the notes.
+    windows of newer rows as a part "new"; also where prices of the run's rows have been corrected, which is said. Any
+    other store is split by the run's shares. Each symbol is scaled as the run did; symbols that it has not scaled are
+    left out and counted in the notes.
 
     Args:
         store_path: another market store; None: the run's own.
@@ -40,7 +41,6 @@ def evaluate_run(
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
     from hpc_lstm.evaluation.trained_run import open_run
-    from hpc_lstm.market.known_rows import Growth
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.parallel import gpu
@@ -58,26 +58,27 @@ def evaluate_run(
         symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols, "shard": ""})
         found = compare_with_run(trained.files, store, world)
-        known = found.known if isinstance(found, Growth) else None
+        growth = found.growth if found is not None else None
+        known = growth.known if growth is not None else None
         backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
         prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler, known=known)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
-    if isinstance(found, Growth):
-        notes += new_rows_note(found, store.date_unit, metrics.get(NEW))
+    if growth is not None:
+        notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
     else:
         notes += _seen_in_training(before, metrics)
-    if store_path is not None or isinstance(found, str):
+    changed = found.difference if found is not None else ""
+    if store_path is not None or changed:
         metrics["store"] = data.store
     else:
         begins = _validation_begins(before)
         if begins is not None and begins != _validation_begins(metrics):
             metrics["validation_begins"] = begins
         metrics = {**{name: value for name, value in before.items() if name != NEW}, **metrics}
-    if store_path is None and isinstance(found, str):
-        notes.append(
-            f"The run's market store no longer holds the prices that it was trained on ({found}): it is split anew, "
-            "and the run's metrics.json stays as it is."
-        )
+    if changed and (store_path is None or growth is not None):
+        notes.append(f"The store holds other prices than the run was trained on: {changed}.")
+    if changed and store_path is None:
+        notes.append("The run's metrics.json stays as it is.")
     metrics["notes"] += notes
     return metrics
 

@@ -8,7 +8,7 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.known_rows import Growth, KnownRows
+    from hpc_lstm.market.known_rows import Comparison, Growth, KnownRows
     from hpc_lstm.market.store import MarketStore
 
 
@@ -28,14 +28,11 @@ def _known_rows(files: RunDirectory, world: World) -> KnownRows | None:
 
 def compare_with_run(
     files: RunDirectory, store: MarketStore, world: World, symbol: str | None = None
-) -> Growth | str | None:
-    """What a store has beyond the rows that the run's model knows; collective.
+) -> Comparison | None:
+    """Compare a store with the rows that the run's model knows; None where they are not known. Collective.
 
     Args:
         symbol: compare this one alone; None: all that the run knows.
-
-    Returns:
-        In words, how it contradicts them, where it does; None where they are not known.
 
     Raises:
         InputError: the store or the run's file is damaged.
@@ -44,21 +41,21 @@ def compare_with_run(
 
     known = _known_rows(files, world)
     if known is not None and symbol is not None:
-        known = known.only(symbol)
+        known = known.of([symbol]) if symbol in known.symbols else None
     return None if known is None else compare_rows(known, store, world)
 
 
-def new_rows_note(found: Growth, unit: str, table: dict[str, Any] | None) -> list[str]:
+def new_rows_note(growth: Growth, unit: str, table: dict[str, Any] | None) -> list[str]:
     """A sentence on the rows that are new to the run, if there are any.
 
     Args:
         unit: of the store's dates.
         table: metrics of the part "new".
     """
-    if not found.rows:
+    if not growth.rows:
         return []
     windows = table["windows"] if table else 0
     return [
-        f"Rows {found.after(unit)} are new to this run: {windows:,} window{'' if windows == 1 else 's'}. "
+        f"Rows {growth.after(unit)} are new to this run: {windows:,} window{'' if windows == 1 else 's'}. "
         "Validation and test are those of the run."
     ]

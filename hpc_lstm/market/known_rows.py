@@ -56,19 +56,16 @@ class KnownRows:
         """The newest date of all."""
         return int(self.last.max(initial=0))
 
-    def only(self, symbol: str) -> KnownRows | None:
-        """The same of one symbol; None if it is not among them."""
-        if symbol not in self.symbols:
-            return None
-        one = slice(self.symbols.index(symbol), self.symbols.index(symbol) + 1)
+    def of(self, symbols: Sequence[str]) -> KnownRows:
+        """The same of some of the symbols."""
+        if tuple(symbols) == self.symbols:
+            return self
+        numbers = {name: number for number, name in enumerate(self.symbols)}
+        chosen = np.array([numbers[name] for name in symbols], np.int64)
         return KnownRows(
-            self.columns,
-            self.date_unit,
-            (symbol,),
-            self.rows[one],
-            self.last[one],
-            self.digests[one],
-            self.checks_of(symbol),
+            *(self.columns, self.date_unit, tuple(symbols)),
+            *(self.rows[chosen], self.last[chosen], self.digests[chosen]),
+            checks=np.concatenate([self.checks[:0], *(self.checks_of(name) for name in symbols)]),
         )
 
     def checks_of(self, symbol: str) -> np.ndarray:
@@ -204,6 +201,19 @@ def know_rows(
     )
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """How a store compares with the rows that a run knows.
+
+    Attributes:
+        difference: in words, how it contradicts them; "" if it has the same rows, or has grown.
+        growth: what it has beyond them; None where rows no longer lie where they lay, so that new ones cannot be told.
+    """
+
+    difference: str
+    growth: Growth | None
+
+
 def compare_rows(
     known: KnownRows,
     store: MarketStore,
@@ -211,8 +221,8 @@ def compare_rows(
     *,
     chosen: Sequence[str] | None = None,
     detail: KnownRows | None = None,
-) -> Growth | str:
-    """What a store has beyond ``known``, or in words how it contradicts it; collective.
+) -> Comparison:
+    """Compare a store with the rows that a run knows; collective.
 
     Args:
         chosen: names of the store's symbols that count; None: all.
@@ -222,39 +232,37 @@ def compare_rows(
         StoreError: the store cannot be read, on some rank.
     """
     names = store.symbols if chosen is None else list(chosen)
-    numbers = {name: number for number, name in enumerate(store.symbols)}
     if known.date_unit != store.date_unit:
-        return f"its dates are in {store.date_unit}, not in {known.date_unit}"
+        return Comparison(f"its dates are in {store.date_unit}, not in {known.date_unit}", None)
     if lost := [name for name in known.columns if name not in store.columns]:
-        return f"it has no column {lost[0]}"
+        return Comparison(f"it has no column {lost[0]}", None)
     there = set(names)
-    if lost := [name for name in known.symbols if name not in there]:
-        return f"it has no symbol {lost[0]}" + (f" and {len(lost) - 1:,} more" if len(lost) > 1 else "")
-    symbols = [numbers[name] for name in known.symbols]
+    lost = [name for name in known.symbols if name not in there]
+    present = known.of([name for name in known.symbols if name in there])
+    numbers = {name: number for number, name in enumerate(store.symbols)}
+    symbols = [numbers[name] for name in present.symbols]
     rows = np.diff(store.offsets)[symbols]
-    common = np.minimum(rows, known.rows)
     columns = [store.columns.index(name) for name in known.columns]
-    digests = hash_rows(store, columns, symbols, common, world).digests
-    different = (rows < known.rows) | (digests != known.digests).any(axis=1)
-    if different.any():
-        which = int(np.argmax(different))
+    hashes = hash_rows(store, columns, symbols, np.minimum(rows, present.rows), world)
+    shorter, moved = rows < present.rows, hashes.last != present.last
+    different = shorter | (hashes.digests != present.digests).any(axis=1)
+    growth = None if (shorter | moved).any() else _growth(present, store, symbols, rows, names)
+    if lost:
+        more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+        return Comparison(f"it has no symbol {lost[0]}{more}", growth)
+    if not different.any():
+        return Comparison("", growth)
+    which = int(np.argmax(different))
 
-        def describe() -> str:
-            if world.rank:
-                return ""
-            checks = (known if len(known.checks) else detail or known).checks_of(known.symbols[which])
-            return _difference(known, store, columns, which, symbols[which], checks)
+    def describe() -> str:
+        if world.rank:
+            return ""
+        checks = (known if len(known.checks) else detail or known).checks_of(known.symbols[which])
+        return _difference(known, store, columns, which, symbols[which], checks)
 
-        others = int(different.sum()) - 1
-        more = (
-            f"; so do {others:,} other symbols"
-            if others > 1
-            else "; so does 1 other symbol"
-            if others
-            else ""
-        )
-        return world.bcast(world.raise_on_all(describe)) + more
-    return _growth(known, store, symbols, rows, names)
+    others = int(different.sum()) - 1
+    more = f"; so do {others:,} other symbols" if others > 1 else "; so does 1 other symbol" if others else ""
+    return Comparison(world.bcast(world.raise_on_all(describe)) + more, growth)
 
 
 def _growth(
@@ -263,7 +271,7 @@ def _growth(
     counts = np.zeros(len(store.symbols), np.int64)
     counts[symbols] = known.rows
     grown = np.flatnonzero(rows > known.rows)
-    last = known.last[grown]
+    last = known.last[grown][known.rows[grown] > 0]
     old = set(known.symbols)
     return Growth(
         before=known,

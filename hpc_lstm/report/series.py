@@ -49,7 +49,6 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
     """
     from hpc_lstm.evaluation.new_rows import compare_with_run
     from hpc_lstm.evaluation.prices import forecast_prices
-    from hpc_lstm.market.known_rows import Growth
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import backends, prepare
 
@@ -63,6 +62,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             )
         data = trained.config.data.model_copy(update={"symbols": [name], "shard": ""})
         found = compare_with_run(trained.files, store, World(), name)
+        known = found.growth.known if found is not None and found.growth is not None else None
         backend = backends.backend_for_trained_run(trained.config.train, None)
         prepared = prepare.prepare(
             store,
@@ -70,7 +70,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             World(),
             backend,
             scaler=scaler,
-            known=found.known if isinstance(found, Growth) else None,
+            known=known,
         )
         if prepared.index.total(part) == 0:
             raise InputError(

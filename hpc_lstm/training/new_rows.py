@@ -41,9 +41,9 @@ def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | No
         return None
     detail = world.raise_on_all(lambda: _row_checks(run) if world.rank == 0 else None)
     found = compare_rows(known, run.store, world, chosen=run.known.symbols, detail=detail)
-    if isinstance(found, str):
-        raise world.on_all_ranks(_other_prices(run, found))
-    return found or None
+    if found.difference:
+        raise world.on_all_ranks(_other_prices(run, found.difference))
+    return found.growth or None
 
 
 def log_growth(run: Run, found: Growth, *, complete: bool) -> None:

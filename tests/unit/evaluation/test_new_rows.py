@@ -106,6 +106,23 @@ def test_a_replaced_store_is_said_and_is_not_that_of_the_run(run_dir: Path, tmp_
     assert "new" not in metrics
 
 
+def test_new_rows_are_measured_where_older_prices_were_corrected(run_dir: Path, tmp_path: Path) -> None:
+    corrected = series("AAA", 302).copy()
+    corrected[:120] /= 2
+    symbols = {"AAA": corrected, "BBB": series("BBB", 200)}
+    write_store(tmp_path / "market.h5", symbols)
+    metrics = evaluate_run(run_dir, None, World())
+    assert (metrics["new"]["windows"], metrics["new"]["symbols"]) == (2, 1)
+    notes = " ".join(metrics["notes"])
+    assert "other prices than the run was trained on: it has no symbol CCC." in notes
+    assert "The run's metrics.json stays as it is." in notes
+    write_store(tmp_path / "market.h5", symbols | {"CCC": series("CCC", 300)})
+    notes = " ".join(evaluate_run(run_dir, None, World())["notes"])
+    assert f"AAA differs from {np.datetime64(15000, 'D')} on." in notes
+    assert f"Rows after {LAST} are new to this run: 2 windows." in notes
+    assert "may have been trained on" not in notes
+
+
 def test_what_a_run_was_trained_on_is_not_forgotten_though_it_kept_no_rows(
     run_dir: Path, tmp_path: Path
 ) -> None:
@@ -142,7 +159,7 @@ def test_a_forecast_from_other_prices_says_so(run_dir: Path, tmp_path: Path) -> 
     )
     date = np.datetime64(15000 + 120, "D")
     assert (
-        f"than the run was trained on (AAA differs from {date} on)" in predict_symbol(run_dir, "AAA").table()
+        f"than the run was trained on: AAA differs from {date} on." in predict_symbol(run_dir, "AAA").table()
     )
     assert "New to this run: 1 row " in predict_symbol(run_dir, "BBB").table()
 

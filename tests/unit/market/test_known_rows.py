@@ -14,7 +14,7 @@ from simulated_ranks import on_ranks
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market import row_hashes
-from hpc_lstm.market.known_rows import Growth, KnownRows, compare_rows, know_rows
+from hpc_lstm.market.known_rows import Comparison, Growth, KnownRows, compare_rows, know_rows
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
 
@@ -47,9 +47,21 @@ def known_of(
         return know_rows(store, [store.column(name) for name in columns], numbers, World())
 
 
-def compared(known: KnownRows, path: Path, **more: Any) -> Growth | str:
+def compared(known: KnownRows, path: Path, **more: Any) -> Comparison:
     with MarketStore(path) as store:
         return compare_rows(known, store, World(), **more)
+
+
+def growth(known: KnownRows, path: Path) -> Growth:
+    """What a store that does not contradict has more."""
+    found = compared(known, path)
+    assert found.difference == ""
+    assert found.growth is not None
+    return found.growth
+
+
+def difference(known: KnownRows, path: Path, **more: Any) -> str:
+    return compared(known, path, **more).difference
 
 
 @pytest.fixture
@@ -93,20 +105,16 @@ def test_hashes_do_not_depend_on_ranks_or_reads(
 
 
 def test_the_same_rows_are_no_growth(tmp_path: Path, known: KnownRows) -> None:
-    found = compared(known, tmp_path / "old.h5")
-    assert isinstance(found, Growth)
-    assert not found
+    assert not growth(known, tmp_path / "old.h5")
 
 
 def test_new_rows_and_symbols_are_counted(tmp_path: Path, known: KnownRows) -> None:
     path = make(tmp_path / "new.h5", {"AAA": 53, "AAB": 9, "BBB": 31, "CCC": 0})
-    found = compared(known, path)
-    assert isinstance(found, Growth)
+    found = growth(known, path)
     assert (found.rows, found.symbols, found.new_symbols) == (4, 2, ("AAB",))
     assert found.known.tolist() == [50, 0, 30, 0], "by the symbols of the new store"
     assert found.after("D") == "after 2019-05-13 to 2019-06-02"
-    one = compared(known, make(tmp_path / "one.h5", {"AAA": 51, "BBB": 30, "CCC": 0}))
-    assert isinstance(one, Growth)
+    one = growth(known, make(tmp_path / "one.h5", {"AAA": 51, "BBB": 30, "CCC": 0}))
     assert one.after("D") == "after 2019-06-02"
 
 
@@ -117,16 +125,14 @@ def test_symbols_may_come_in_another_order_and_columns_too(tmp_path: Path, known
         {name: prices(name, count)[:, ::-1] for name, count in rows.items()},
         columns=["close", "open"],
     )
-    found = compared(known, path)
-    assert isinstance(found, Growth)
-    assert not found
+    assert not growth(known, path)
 
 
 def test_a_column_that_the_run_does_not_use_may_change(tmp_path: Path, known: KnownRows) -> None:
     values = prices("AAA", 50).copy()
     values[:, 0] *= 2
     path = write(tmp_path / "new.h5", {"AAA": values, "BBB": prices("BBB", 30), "CCC": prices("CCC", 0)})
-    assert isinstance(compared(known, path), Growth)
+    assert not growth(known, path)
 
 
 @pytest.mark.parametrize("row", [0, 1, 17, 29])
@@ -135,7 +141,7 @@ def test_the_first_changed_row_is_named(tmp_path: Path, known: KnownRows, row: i
     values[row:, 1] = np.nextafter(values[row:, 1], np.inf)
     path = write(tmp_path / "new.h5", {"AAA": prices("AAA", 50), "BBB": values, "CCC": prices("CCC", 4)})
     date = np.datetime64(DAY + row, "D")
-    assert compared(known, path) == f"BBB differs from {date} on"
+    assert difference(known, path) == f"BBB differs from {date} on"
 
 
 def test_a_changed_date_is_a_change(tmp_path: Path, known: KnownRows) -> None:
@@ -145,21 +151,21 @@ def test_a_changed_date_is_a_change(tmp_path: Path, known: KnownRows) -> None:
         store.append("AAA", dates, prices("AAA", 50))
         store.append("BBB", np.arange(DAY, DAY + 30), prices("BBB", 30))
         store.append("CCC", dates[:0], prices("CCC", 0))
-    assert compared(known, tmp_path / "new.h5") == f"AAA differs from {np.datetime64(DAY + 21, 'D')} on"
+    assert difference(known, tmp_path / "new.h5") == f"AAA differs from {np.datetime64(DAY + 21, 'D')} on"
 
 
 def test_other_ways_to_be_another_store(tmp_path: Path, known: KnownRows) -> None:
     shorter = make(tmp_path / "shorter.h5", {"AAA": 50, "BBB": 28, "CCC": 0})
-    assert compared(known, shorter) == "BBB has 28 rows where there were 30"
+    assert difference(known, shorter) == "BBB has 28 rows where there were 30"
     both = {name: prices(name, rows) + 1 for name, rows in {"AAA": 50, "BBB": 30, "CCC": 0}.items()}
-    assert compared(known, write(tmp_path / "both.h5", both)) == (
+    assert difference(known, write(tmp_path / "both.h5", both)) == (
         "AAA differs from 2019-04-14 on; so does 1 other symbol"
     )
     gone = make(tmp_path / "gone.h5", {"AAA": 50, "BBB": 30})
-    assert compared(known, gone) == "it has no symbol CCC"
+    assert difference(known, gone) == "it has no symbol CCC"
     columns = write(tmp_path / "columns.h5", {"AAA": prices("AAA", 50)}, columns=["open", "last"])
-    assert compared(known, columns) == "it has no column close"
-    assert compared(known, tmp_path / "old.h5", chosen=["AAA"]) == "it has no symbol BBB and 1 more"
+    assert difference(known, columns) == "it has no column close"
+    assert difference(known, tmp_path / "old.h5", chosen=["AAA"]) == "it has no symbol BBB and 1 more"
 
 
 def test_without_checks_of_rows_the_symbol_is_named(tmp_path: Path, known: KnownRows) -> None:
@@ -167,8 +173,8 @@ def test_without_checks_of_rows_the_symbol_is_named(tmp_path: Path, known: Known
     path = write(
         tmp_path / "new.h5", {n: prices(n, r) + 1 for n, r in {"AAA": 50, "BBB": 30, "CCC": 0}.items()}
     )
-    assert str(compared(bare, path)).startswith("AAA differs somewhere up to 2019-06-02")
-    assert str(compared(bare, path, detail=known)).startswith("AAA differs from 2019-04-14 on")
+    assert difference(bare, path).startswith("AAA differs somewhere up to 2019-06-02")
+    assert difference(bare, path, detail=known).startswith("AAA differs from 2019-04-14 on")
 
 
 def test_ranks_come_to_the_same_answer(tmp_path: Path, known: KnownRows) -> None:
@@ -176,9 +182,25 @@ def test_ranks_come_to_the_same_answer(tmp_path: Path, known: KnownRows) -> None
     changed = write(tmp_path / "changed.h5", {n: prices(n, 50) + (n == "BBB") for n in ("AAA", "BBB", "CCC")})
     with MarketStore(new) as grown, MarketStore(changed) as other:
         for one in on_ranks(3, lambda world: compare_rows(known, grown, world)):
-            assert (one.rows, one.symbols) == (5, 2)
+            assert one.difference == ""
+            assert (one.growth.rows, one.growth.symbols) == (5, 2)
         for one in on_ranks(3, lambda world: compare_rows(known, other, world)):
-            assert one == "BBB differs from 2019-04-14 on"
+            assert one.difference == "BBB differs from 2019-04-14 on"
+
+
+def test_new_rows_are_told_from_old_ones_whose_prices_were_corrected(
+    tmp_path: Path, known: KnownRows
+) -> None:
+    values = {"AAA": prices("AAA", 55) / 10, "BBB": prices("BBB", 30)}
+    found = compared(known, write(tmp_path / "new.h5", values))
+    assert found.difference == "it has no symbol CCC"
+    assert found.growth is not None
+    assert (found.growth.rows, found.growth.known.tolist()) == (5, [50, 30])
+    later = compared(known, make(tmp_path / "later.h5", {"AAA": 60, "BBB": 40, "CCC": 1}, first=DAY + 1))
+    assert later.difference.startswith("AAA differs from 2019-04-15 on")
+    assert later.growth is None, "other days: which of them the run knows is not known"
+    shorter = compared(known, make(tmp_path / "shorter.h5", {"AAA": 49, "BBB": 40, "CCC": 1}))
+    assert shorter.growth is None
 
 
 def test_what_is_known_is_read_back(tmp_path: Path, known: KnownRows) -> None:
@@ -190,10 +212,9 @@ def test_what_is_known_is_read_back(tmp_path: Path, known: KnownRows) -> None:
         assert one.rows.tolist() == known.rows.tolist()
         assert one.last.tolist() == known.last.tolist()
     assert (back.checks == known.checks).all()
-    only = back.only("BBB")
-    assert only is not None
-    assert (only.symbols, only.rows.tolist(), len(only.checks)) == (("BBB",), [30], 30)
-    assert back.only("DDD") is None
+    some = back.of(["CCC", "BBB"])
+    assert (some.symbols, some.rows.tolist()) == (("CCC", "BBB"), [0, 30])
+    assert (some.checks == known.checks[50:]).all()
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
