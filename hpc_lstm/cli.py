@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,6 +16,31 @@ from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 if TYPE_CHECKING:
     from hpc_lstm.parallel.world import World
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def _warm_start_options(command: Command) -> Command:
+    """The options of the commands that may start with another run's model."""
+    start = click.option(
+        "--init-from",
+        default=None,
+        type=click.Path(),
+        metavar="RUN_DIR",
+        help="Start with the weights of this completed run's model, and a fresh optimizer.",
+    )
+    keep = click.option(
+        "--keep-scaling",
+        is_flag=True,
+        help="With --init-from: scale prices as that run did, not by the train rows of this one.",
+    )
+    return start(keep(command))
+
+
+def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
+    if keep_scaling and init_from is None:
+        raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
 
 
 @click.group(
@@ -82,26 +107,43 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @click.option(
     "--resume", is_flag=True, help="Resume from the newest complete checkpoint, or start if there is none."
 )
-def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
-    """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one."""
+@_warm_start_options
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    run_dir: str | None,
+    resume: bool,
+    init_from: str | None,
+    keep_scaling: bool,
+) -> None:
+    """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one.
+
+    A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
+    """
+    _check_warm_start(init_from, keep_scaling)
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.storage.stores import check_storage_config
         from hpc_lstm.training.loop import train as train_model
+        from hpc_lstm.training.warm_start import WarmStart
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
         world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
-        train_model(settings, run, world, resume=resume)
+        warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
+        train_model(settings, run, world, resume=resume, warm_start=warm_start)
 
 
 @cli.command()
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 def evaluate(run_dir: str, store: str | None) -> None:
-    """Measure a trained model against simple forecasts on validation and test."""
+    """Measure a trained model against simple forecasts on validation and test.
+
+    Rows of the store that were added after the training are measured as a part of their own, "new".
+    """
     with connected_world() as world:
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import evaluate_run
@@ -109,7 +151,7 @@ def evaluate(run_dir: str, store: str | None) -> None:
 
         metrics = evaluate_run(run_dir, store, world)
         if world.rank == 0:
-            if store is None:
+            if store is None and "store" not in metrics:  # the store is still that of the run
                 write_metrics(run_dir, metrics)
             click.echo(comparison_table(metrics))
 
@@ -269,6 +311,7 @@ def doctor(config: str | None) -> None:
     help="Times that the job may be started again.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the batch script and submit nothing.")
+@_warm_start_options
 def submit(
     config: str,
     nodes: int,
@@ -284,14 +327,23 @@ def submit(
     signal_before: int,
     max_requeues: int,
     dry_run: bool,
+    init_from: str | None,
+    keep_scaling: bool,
 ) -> None:
     """Submit training as CONFIG says to Slurm, as a job that requeues itself until the run is done."""
+    _check_warm_start(init_from, keep_scaling)
     from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]
     script = slurm.batch_script(
         slurm.Job(
-            slurm.train_command(config, run_dir or os.path.join("runs", title), overrides),
+            slurm.train_command(
+                config,
+                run_dir or os.path.join("runs", title),
+                overrides,
+                init_from=init_from,
+                keep_scaling=keep_scaling,
+            ),
             nodes=nodes,
             ranks_per_node=ranks_per_node or gpus_per_node or 1,
             gpus_per_node=gpus_per_node,

@@ -233,7 +233,9 @@ class TrainConfig(Section):
     )
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
     schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="Learning rate over the run; `cosine` falls to 0 at the last step."
+        "constant",
+        description="Learning rate over the run; `cosine` falls to 0 at the last step. More `epochs` on resume stretch "
+        "it: the rate goes on where the longer schedule has it, as the log says.",
     )
     warmup: float = Field(
         0.0, ge=0, description="Epochs over which the learning rate rises from 0 to its peak."

@@ -68,6 +68,7 @@ class CheckpointWriter:
         prefix: of the run's checkpoints in the store.
         config: the run's settings, for the manifests, as is ``schema_digest`` of its parameter vector.
         present: step of the checkpoint that the run was resumed from, which need not be written again.
+        completed: called on rank 0 after each complete checkpoint, on a thread of its own.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class CheckpointWriter:
         config: RunConfig,
         schema_digest: str,
         present: int | None = None,
+        completed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._prefix, self._world, self._log = store, prefix, world, log
+        self._completed = completed
         self._keep, self._storage = checkpoint.keep, storage
         self._config, self._schema_digest = config, schema_digest
         self._attempt = world.bcast(secrets.token_hex(4))
@@ -202,9 +205,13 @@ class CheckpointWriter:
         self._error, self._failures = None, 0
         if self._world.rank == 0:
             try:
+                self._completed()
                 self._delete_old(whole.step)
             except Exception as error:  # harmless: it only takes space
-                self._log.warning("old checkpoints could not be deleted: %s", _one_line(error))
+                self._log.warning(
+                    "after the checkpoint of step %d: old ones could not be deleted: %s",
+                    *(whole.step, _one_line(error)),
+                )
 
     def _put(self, key: str, data: bytes) -> bool:
         return self._try(lambda: self._store.put_new(key, data))

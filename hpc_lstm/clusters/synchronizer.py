@@ -31,6 +31,9 @@ from hpc_lstm.timing.timeline import Timeline
 # How often waiting ranks ask whether the runner is done, or whether one of them was asked to stop.
 FIRST_POLL_S, MAX_POLL_S = 0.005, 0.1
 
+# Among the settings that clusters compare: the option that keeps an earlier run's scaling.
+KEPT_SCALING = "--keep-scaling"
+
 
 class Interrupted(Exception):
     """Some rank was asked to stop while all were waiting for other clusters."""
@@ -42,6 +45,7 @@ class ClusterSynchronizer:
     Args:
         prefix: of the run's keys in the store, with the slash.
         engine: whose weights are synchronized.
+        scaling: digest of the scaling that the cluster keeps from an earlier run, which all must then keep; "": none.
 
     Attributes:
         missing: clusters that had not finished when this one stopped waiting for them.
@@ -57,9 +61,11 @@ class ClusterSynchronizer:
         engine: Engine,
         log: logging.Logger,
         timeline: Timeline,
+        scaling: str = "",
     ) -> None:
         self._store, self._prefix, self._world, self._log = store, prefix, world, log
         self._config, self._timeline, self.engine = config, timeline, engine
+        self._scaling = scaling
         self.missing, self.already_finished = 0, False
         self._lease: Lease | None = None  # on rank 0, as the three that follow
         self._rounds: Rounds | None = None
@@ -106,6 +112,8 @@ class ClusterSynchronizer:
             self._rounds = Rounds(options, self._signer, state)
         weights = self.engine.parameters()
         settings = {key: configuration.get(config, key) for key in sorted(configuration.shared_by_clusters())}
+        if self._scaling:
+            settings[KEPT_SCALING] = self._scaling
         digest = self.engine.schema.digest()
         # A checkpoint without a state is of a start that had not joined yet.
         if world.bcast(state is not None) and resumed:

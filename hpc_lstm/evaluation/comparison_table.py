@@ -6,17 +6,17 @@ from typing import Any
 
 from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.evaluation.metrics import METRICS
-from hpc_lstm.evaluation.metrics_file import PARTS
+from hpc_lstm.evaluation.metrics_file import NEW, PARTS
 
 
 def comparison_table(metrics: dict[str, Any]) -> str:
-    """The methods' metrics on validation and test, with the verdicts and notes.
+    """The methods' metrics on validation, test and new rows, with the verdicts and notes.
 
     Args:
         metrics: the content of ``metrics.json``; of an older file, the baselines that it has.
     """
     lines = []
-    for part in PARTS:
+    for part in (*PARTS, NEW):
         table = metrics.get(part)
         if table is None:
             continue

@@ -15,7 +15,7 @@ from hpc_lstm.evaluation.baselines.registry import BASELINES
 from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.evaluation.error_sums import ErrorSums, PartErrors
 from hpc_lstm.evaluation.metrics import part_metrics, symbol_metrics
-from hpc_lstm.evaluation.metrics_file import FORMAT, PARTS, VERSION
+from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.train_changes import TrainChanges, TrainChangeSums
 from hpc_lstm.parallel.world import World
@@ -38,7 +38,9 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
 ) -> dict[str, Any]:
-    """Measure a model on validation and test; collective, each rank forecasts its own slices.
+    """Measure a model on validation, test and, if there are any, new rows; collective.
+
+    Each rank forecasts its own slices.
 
     Args:
         predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
@@ -52,9 +54,11 @@ def evaluate(
     train = _train_changes(prepared.train, len(scaler.symbols), world, batch_size)
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     notes, sums = [], {}
-    for part in PARTS:
-        metrics[part] = None
+    for part in (*PARTS, NEW):
         if prepared.index.total(part) == 0:
+            if part == NEW:
+                continue
+            metrics[part] = None
             notes.append(f"There is no {part} part: its share in data.split gives it no window.")
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
@@ -64,7 +68,7 @@ def evaluate(
         metrics[part] = {
             "first_date": first,
             "last_date": last,
-            **part_metrics(errors, train, prepared.index.horizon, part),
+            **part_metrics(errors, train, prepared.index.horizon, "new rows" if part == NEW else part),
         }
     metrics |= _metrics_per_symbol(sums, train, scaler.symbols)
     metrics["notes"] = notes

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, evaluate
-from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
+from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
+from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
 from hpc_lstm.parallel.world import World
 
@@ -22,15 +23,18 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Measure a completed run's model; collective.
 
-    Another store is split by the run's shares and scaled as the run scaled each symbol. Its symbols that the
-    run has not scaled are left out and counted in the notes.
+    On a store that holds the run's rows, and perhaps newer ones, the run's own validation and test are measured, and
+    windows of newer rows as a part "new"; also where prices of the run's rows have been corrected, which is said. Any
+    other store is split by the run's shares. Each symbol is scaled as the run did; symbols that it has not scaled are
+    left out and counted in the notes.
 
     Args:
         store_path: another market store; None: the run's own.
 
     Returns:
         The content of ``metrics.json``. With the run's own store, what training wrote besides (speed, ranks,
-        engine) is kept; with another, it is left out and ``store`` names the file.
+        engine) is kept; with another, or one whose prices are no longer the run's, it is left out and ``store`` names
+        the file: that is not to be written over the run's own metrics.
 
     Raises:
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
@@ -52,15 +56,29 @@ def evaluate_run(
     path = stage_store(data.store, world)
     with world.raise_on_all(lambda: MarketStore(path)) as store:
         symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
-        data = data.model_copy(update={"symbols": symbols})
+        data = data.model_copy(update={"symbols": symbols, "shard": ""})
+        found = compare_with_run(trained.files, store, world)
+        growth = found.growth if found is not None else None
+        known = growth.known if growth is not None else None
         backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
-        prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler)
+        prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler, known=known)
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
-    if store_path is None:
-        metrics = {**before, **metrics}
+    if growth is not None:
+        notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
     else:
-        metrics["store"] = data.store
         notes += _seen_in_training(before, metrics)
+    changed = found.difference if found is not None else ""
+    if store_path is not None or changed:
+        metrics["store"] = data.store
+    else:
+        begins = _validation_begins(before)
+        if begins is not None and begins != _validation_begins(metrics):
+            metrics["validation_begins"] = begins
+        metrics = {**{name: value for name, value in before.items() if name != NEW}, **metrics}
+    if changed and (store_path is None or growth is not None):
+        notes.append(f"The store holds other prices than the run was trained on: {changed}.")
+    if changed and store_path is None:
+        notes.append("The run's metrics.json stays as it is.")
     metrics["notes"] += notes
     return metrics
 
@@ -86,7 +104,7 @@ def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tupl
 
 def _seen_in_training(before: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
     """A warning if windows of another store may have been trained on."""
-    known = next((before[part]["first_date"] for part in PARTS if before.get(part)), None)
+    known = _validation_begins(before)
     found = [metrics[part]["first_date"] for part in PARTS if metrics[part]]
     if known is None or not found or min(found) >= known:
         return []
@@ -94,6 +112,13 @@ def _seen_in_training(before: dict[str, Any], metrics: dict[str, Any]) -> list[s
         f"Windows of this store begin at {min(found)}, before the run's own validation ({known}): the model "
         "may have been trained on some of them, and its metrics flatter it."
     ]
+
+
+def _validation_begins(before: dict[str, Any]) -> str | None:
+    """When the windows begin that the run was not trained on, as its ``metrics.json`` says."""
+    # An evaluation after the run keeps the date under a name of its own: its windows may be others.
+    known = before.get("validation_begins")
+    return known or next((before[part]["first_date"] for part in PARTS if before.get(part)), None)
 
 
 def _some(names: list[str]) -> str:

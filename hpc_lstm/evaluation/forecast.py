@@ -11,15 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import compare_with_run
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
+from hpc_lstm.parallel.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.market.known_rows import Comparison
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ def predict_symbol(
             )
         start = max(first, stop - needed - columns.lookback)
         rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
+        compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
     prices = forecast_recursively(
@@ -102,6 +109,8 @@ def predict_symbol(
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
+    if compared is not None:
+        notes += _about_rows(compared, unit)
     ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
@@ -181,6 +190,19 @@ def _refuse_gaps(rows: np.ndarray, dates: np.ndarray, unit: str, symbol: str, co
                 f"{symbol}: {columns.store_columns[number]} on {date_text(int(dates[row]), unit)} is "
                 f"{rows[row, number]:g}, which the run's features cannot take; put it right in the store"
             )
+
+
+def _about_rows(compared: Comparison, unit: str) -> list[str]:
+    """Which of a symbol's rows are new to the run, and whether the others are what it was trained on."""
+    notes = []
+    if compared.difference:
+        notes.append(f"The store holds other prices than the run was trained on: {compared.difference}.")
+    if compared.growth is not None and compared.growth.rows:
+        count = compared.growth.rows
+        notes.append(
+            f"New to this run: {count:,} row{'' if count == 1 else 's'} {compared.growth.after(unit)}."
+        )
+    return notes
 
 
 def _expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[float, list[str], list[str]]:

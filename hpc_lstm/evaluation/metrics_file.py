@@ -14,6 +14,8 @@ FORMAT = "hpc_lstm metrics"
 VERSION = 1
 # The parts that a model is measured on.
 PARTS = ("validation", "test")
+# Windows of rows that the run did not know: another part, where a store has such rows.
+NEW = "new"
 
 
 def read_metrics(files: RunDirectory) -> dict[str, Any]:

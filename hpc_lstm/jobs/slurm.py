@@ -121,8 +121,18 @@ def bin_folder() -> Path:
     return Path(found).absolute().parent if found else beside
 
 
-def train_command(config: str, run_dir: str, overrides: Sequence[str]) -> list[str]:
+def train_command(
+    config: str,
+    run_dir: str,
+    overrides: Sequence[str],
+    *,
+    init_from: str | None = None,
+    keep_scaling: bool = False,
+) -> list[str]:
     """The command that trains by a config, or resumes its run; paths in it are absolute.
+
+    Args:
+        init_from: run directory whose model is the start; with ``keep_scaling`` its scaling, too.
 
     Raises:
         InputError: the config or an override is wrong, or a path names no home folder.
@@ -133,7 +143,10 @@ def train_command(config: str, run_dir: str, overrides: Sequence[str]) -> list[s
     check_storage_config(configuration.load(config, overrides).storage, config)
     settings = [word for override in overrides for word in ("--set", override)]
     path, folder = (str(expanded(one).absolute()) for one in (config, run_dir))
-    return ["hpc-lstm", "train", path, "--run-dir", folder, "--resume", *settings]
+    start = [] if init_from is None else ["--init-from", str(expanded(init_from).absolute())]
+    if keep_scaling:
+        start.append("--keep-scaling")
+    return ["hpc-lstm", "train", path, "--run-dir", folder, "--resume", *start, *settings]
 
 
 def batch_script(job: Job) -> str:

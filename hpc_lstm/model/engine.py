@@ -108,12 +108,17 @@ class Forecaster(Protocol):
 
     Attributes:
         window, features: rows and columns of a window.
+        shapes: of the arrays in its vector of weights.
     """
 
     window: int
     features: int
+    shapes: tuple[tuple[int, ...], ...]
 
     def __init__(self, path: str | PathLike[str], *, threads: int = 0) -> None: ...
+
+    def parameters(self) -> np.ndarray:
+        """The weights, float32 [P], in the order of ``parameters.Schema``."""
 
     def predict(self, inputs: Any) -> Any:
         """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""

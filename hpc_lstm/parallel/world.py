@@ -107,6 +107,22 @@ class World:
         """Every rank's object, in the order of ranks, on every rank."""
         return [value] if self._comm is None else self._comm.allgather(value)
 
+    def gather_array(self, array: np.ndarray) -> np.ndarray:
+        """The arrays [n] of all ranks below each other in the order of ranks, on rank 0; empty on others.
+
+        They may differ in length, not in type.
+        """
+        if self._comm is None:
+            return array
+        counts = self.allgather(len(array))
+        found = np.empty(sum(counts) if self.rank == 0 else 0, array.dtype)
+        target = (found, counts) if self.rank == 0 else None
+        if self.oversubscribed:
+            self._wait(self._comm.Igatherv(array, target))
+        else:
+            self._comm.Gatherv(array, target)
+        return found
+
     def _reduce(self, array: np.ndarray, operation: str) -> np.ndarray:
         if self._comm is not None:
             from mpi4py import MPI

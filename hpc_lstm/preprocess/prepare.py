@@ -48,7 +48,7 @@ class Prepared:
         self.validation.close()
 
     def load_windows(self, part: str) -> Windows:
-        """This rank's windows of "train", "validation" or "test", read anew; collective.
+        """This rank's windows of "train", "validation", "test" or "new", read anew; collective.
 
         Raises:
             InputError: a value that cannot be scaled, on any rank.
@@ -85,7 +85,13 @@ class _Loader:
 
 
 def prepare(
-    store: MarketStore, data: DataConfig, world: World, backend: Backend, scaler: Scaler | None = None
+    store: MarketStore,
+    data: DataConfig,
+    world: World,
+    backend: Backend,
+    scaler: Scaler | None = None,
+    *,
+    known: np.ndarray | None = None,
 ) -> Prepared:
     """Read this rank's slices of the store, fit the scaling on all ranks' train rows, and scale; collective.
 
@@ -93,26 +99,27 @@ def prepare(
         data: symbols, columns, windows, split and scaling.
         backend: where rows are scaled and windows cut.
         scaler: take this scaling instead of fitting one.
+        known: int64 [store symbols], how many of each one's first rows are split; None: all.
 
     Raises:
         InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
             scaler that lacks a symbol or has other columns.
     """
-    columns, index = world.raise_on_all(lambda: _columns_and_index(store, data))
+    columns, index = world.raise_on_all(lambda: _columns_and_index(store, data, known))
     names = [store.symbols[symbol] for symbol in index.symbols]
     # Rows that the scaling was fitted on are cut into windows afterwards: they are read to the backend once.
     rows = None
     if scaler is None:
-        world.raise_on_all(lambda: _check_windows(index.total("train"), world.size))
+        world.raise_on_all(lambda: check_windows(index.total("train"), world.size))
         share = index.slice("train", world.rank, world.size)
         fit = ScalingFit(share, columns, len(names), data.scaling)
         rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, fit))
         scaler = fit.combine(names, data.feature_range, world)
-    known = scaler
-    indices = world.raise_on_all(lambda: _indices_into_scaler(known, columns, names))
-    loader = _Loader(store, index, columns, known, indices, world, backend)
+    fitted = scaler
+    indices = world.raise_on_all(lambda: _indices_into_scaler(fitted, columns, names))
+    loader = _Loader(store, index, columns, fitted, indices, world, backend)
     return Prepared(
-        scaler=known,
+        scaler=fitted,
         index=index,
         columns=columns,
         train=loader.load("train", rows),
@@ -122,8 +129,22 @@ def prepare(
     )
 
 
-def _columns_and_index(store: MarketStore, data: DataConfig) -> tuple[ModelColumns, WindowIndex]:
+def _columns_and_index(
+    store: MarketStore, data: DataConfig, known: np.ndarray | None
+) -> tuple[ModelColumns, WindowIndex]:
     columns = find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
+    chosen = chosen_symbols(store, data)
+    return columns, WindowIndex(
+        store.offsets, chosen, data.window, data.horizon, data.split, columns.lookback, known
+    )
+
+
+def chosen_symbols(store: MarketStore, data: DataConfig) -> Sequence[int]:
+    """Numbers in the store of the symbols that the settings choose, ascending.
+
+    Raises:
+        InputError: one that the store lacks, or fewer symbols than there are shares.
+    """
     chosen: Sequence[int] = range(len(store.symbols))
     if data.symbols != "all":
         chosen = sorted(store.symbol(name) for name in data.symbols)
@@ -134,12 +155,15 @@ def _columns_and_index(store: MarketStore, data: DataConfig) -> tuple[ModelColum
                 f'data.shard = "{data.shard}": there are only {len(chosen)} symbols to share out'
             )
         chosen = chosen[part - 1 :: parts]
-    return columns, WindowIndex(
-        store.offsets, chosen, data.window, data.horizon, data.split, columns.lookback
-    )
+    return chosen
 
 
-def _check_windows(windows: int, ranks: int) -> None:
+def check_windows(windows: int, ranks: int) -> None:
+    """Refuse to train on fewer train windows than ranks.
+
+    Raises:
+        InputError: there are fewer.
+    """
     if windows < ranks:
         raise InputError(
             f"{windows} train windows are fewer than {ranks} ranks; start at most {windows}, or use more "

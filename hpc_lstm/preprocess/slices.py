@@ -4,6 +4,9 @@ Window w of a symbol with n rows has input rows w..w+window-1 and target row w+w
 W = n - window - horizon + 1 of them. They are split by their target, in order of date, per symbol: the
 first share trains, the next validates, the rest tests. The windows of a part are numbered through all usable
 symbols, and rank r of N takes numbers total*r//N .. total*(r+1)//N: equal within one.
+
+Where a run knows only the first rows of each symbol, those alone are split, as they were for the run; windows whose
+targets are later make a part of their own, "new".
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from hpc_lstm.errors import InputError
 
 PARTS = ("train", "validation", "test")
+NEW = "new"
 # Shares are decimal: 0.7 * 10 windows are 7, though the float product is just below.
 ROUNDING = 1e-9
 
@@ -26,7 +30,7 @@ class Slice:
     """One rank's windows of one part, G segments of one symbol each; int64 [G] unless said otherwise.
 
     Attributes:
-        part: "train", "validation" or "test".
+        part: "train", "validation", "test" or "new".
         start, stop: numbers of the windows among all of the part.
         symbol: index into ``WindowIndex.symbols``, ascending, each at most once.
         symbol_start: store row of the symbol's first row.
@@ -67,6 +71,7 @@ class WindowIndex:
         window, horizon: rows in a window; rows from its last row to the target.
         split: shares of train, validation and test windows.
         lookback: rows before a window's first that its features need, where the symbol has them.
+        known: int64 [S], how many of each store symbol's first rows are split; None: all.
 
     Attributes:
         symbols: int64 [U], store numbers of the usable symbols: those with a train window.
@@ -84,12 +89,14 @@ class WindowIndex:
         horizon: int,
         split: Sequence[float],
         lookback: int = 0,
+        known: np.ndarray | None = None,
     ) -> None:
         self.window, self.horizon, self.lookback = window, horizon, lookback
         chosen = np.unique(np.asarray(symbols, np.int64))
         offsets = np.asarray(offsets, np.int64)
-        rows = offsets[chosen + 1] - offsets[chosen]
-        total = np.maximum(0, rows - window - horizon + 1)
+        all_rows = offsets[chosen + 1] - offsets[chosen]
+        rows = all_rows if known is None else np.minimum(known[chosen], all_rows)
+        total, end = (np.maximum(0, count - window - horizon + 1) for count in (rows, all_rows))
         train = np.minimum(total, np.floor(total * split[0] + ROUNDING).astype(np.int64))
         seen = np.floor(total * (split[0] + split[1]) + ROUNDING).astype(np.int64)
         seen = total if split[2] == 0 else np.clip(seen, train, total)
@@ -104,11 +111,12 @@ class WindowIndex:
             )
         self.symbols, self.skipped = chosen[usable], chosen[~usable]
         self._row = offsets[self.symbols]
-        bounds = np.stack([np.zeros_like(train), train, seen, total])[:, usable]
-        self._first = dict(zip(PARTS, bounds[:-1], strict=True))
+        parts = (*PARTS, NEW)
+        bounds = np.stack([np.zeros_like(train), train, seen, total, end])[:, usable]
+        self._first = dict(zip(parts, bounds[:-1], strict=True))
         counts = np.diff(bounds, axis=0)
         self._edges = {
-            part: np.concatenate([[0], np.cumsum(count)]) for part, count in zip(PARTS, counts, strict=True)
+            part: np.concatenate([[0], np.cumsum(count)]) for part, count in zip(parts, counts, strict=True)
         }
 
     def total(self, part: str) -> int:

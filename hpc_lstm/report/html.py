@@ -15,7 +15,7 @@ from typing import Any
 from hpc_lstm import __version__
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
-from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
+from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.files import write_text
 from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
@@ -104,7 +104,7 @@ def _accuracy(run: RunDirectory) -> dict[str, Any]:
     if isinstance(speed, (int, float)):
         trained_with.append(f"{speed:,.0f} windows per second")
     return {
-        "parts": [_part(name, metrics[name]) for name in PARTS if metrics.get(name)],
+        "parts": [_part(name, metrics[name]) for name in (*PARTS, NEW) if metrics.get(name)],
         "notes": metrics.get("notes", []),
         "trained_with": ", ".join(trained_with),
     }

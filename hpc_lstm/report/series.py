@@ -47,6 +47,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
+    from hpc_lstm.evaluation.new_rows import compare_with_run
     from hpc_lstm.evaluation.prices import forecast_prices
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import backends, prepare
@@ -59,9 +60,18 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             raise InputError(
                 f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
             )
-        data = trained.config.data.model_copy(update={"symbols": [name]})
+        data = trained.config.data.model_copy(update={"symbols": [name], "shard": ""})
+        found = compare_with_run(trained.files, store, World(), name)
+        known = found.growth.known if found is not None and found.growth is not None else None
         backend = backends.backend_for_trained_run(trained.config.train, None)
-        prepared = prepare.prepare(store, data, World(), backend, scaler=scaler)
+        prepared = prepare.prepare(
+            store,
+            data,
+            World(),
+            backend,
+            scaler=scaler,
+            known=known,
+        )
         if prepared.index.total(part) == 0:
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"

@@ -1,7 +1,7 @@
 """The files of a run directory, and whether a folder holds a run.
 
-config.toml  metrics.json  history.jsonl  model.keras  scaler.h5  timing/rank-00000.jsonl ...  timing.h5
-log/rank-00000.log  checkpoints/  tensorboard/  report.html
+config.toml  run.json  metrics.json  history.jsonl  model.keras  scaler.h5  rows.h5
+timing/rank-00000.jsonl ...  timing.h5  log/rank-00000.log  checkpoints/  tensorboard/  report.html
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ class RunDirectory:
         return self.path / "config.toml"
 
     @property
+    def record(self) -> Path:
+        """Where the run began and what it was given: ``run_file``."""
+        return self.path / "run.json"
+
+    @property
     def metrics(self) -> Path:
         """What the model is worth; written last, so its presence says that the run is complete."""
         return self.path / "metrics.json"
@@ -49,6 +54,11 @@ class RunDirectory:
     def scaler(self) -> Path:
         """The scaling of every symbol and column."""
         return self.path / "scaler.h5"
+
+    @property
+    def rows(self) -> Path:
+        """The rows of the market store that the model knows: ``market.known_rows``."""
+        return self.path / "rows.h5"
 
     @property
     def timing(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.prepare import Prepared
+from hpc_lstm.training.learning_rate import learning_rate
 from hpc_lstm.training.placement import Placement
 from hpc_lstm.training.schedule import Progress, Schedule
 
@@ -72,6 +74,21 @@ def log_changed_settings(log: logging.Logger, old: RunConfig, new: RunConfig) ->
     changes = configuration.differences(old, new)
     if changes:
         log.info("changed settings: %s", ", ".join(f"{key} {was!r} -> {now!r}" for key, was, now in changes))
+
+
+def log_changed_rate(log: logging.Logger, old: RunConfig, new: RunConfig, epochs: float) -> None:
+    """Log where more or fewer epochs move the learning rate that a resumed run goes on with.
+
+    Args:
+        epochs: done so far, with their fraction.
+    """
+    before, now = learning_rate(old.train, epochs), learning_rate(new.train, epochs)
+    if not math.isclose(before, now, rel_tol=1e-6, abs_tol=1e-12):
+        log.info(
+            "the learning rate goes on at %.3g, where it was %.3g: train.epochs = %d instead of %d stretches the "
+            "schedule (train.schedule = %s) over the whole run",
+            *(now, before, new.train.epochs, old.train.epochs, f'"{new.train.schedule}"'),
+        )
 
 
 def log_changed_arithmetic(

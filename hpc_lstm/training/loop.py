@@ -29,13 +29,22 @@ from hpc_lstm.training.resume import is_complete, is_trained, start
 from hpc_lstm.training.setup import Run, recorded, set_up
 from hpc_lstm.training.state import TrainState
 from hpc_lstm.training.validation import validate
+from hpc_lstm.training.warm_start import WarmStart
 
 
-def train(config: RunConfig, directory: RunDirectory, world: World, *, resume: bool = False) -> None:
+def train(
+    config: RunConfig,
+    directory: RunDirectory,
+    world: World,
+    *,
+    resume: bool = False,
+    warm_start: WarmStart | None = None,
+) -> None:
     """Train as ``config`` says and fill the run directory; collective over all ranks.
 
     Args:
-        resume: continue from the newest complete checkpoint; start from the seed if there is none.
+        resume: continue from the newest complete checkpoint; start anew if there is none.
+        warm_start: start with the model of another run instead of weights from the seed.
 
     Raises:
         InputError: settings, market store, run directory or storage are wrong, or the memory is not enough.
@@ -45,7 +54,7 @@ def train(config: RunConfig, directory: RunDirectory, world: World, *, resume: b
     with owned(directory, config, world, resume=resume):
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)
-            with set_up(config, directory, world, timeline, log) as run:
+            with set_up(config, directory, world, timeline, log, warm_start=warm_start) as run:
                 state = start(run, resume=resume)
                 with open_outputs(run, state) as outputs:
                     if is_complete(run, state):

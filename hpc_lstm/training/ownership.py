@@ -15,6 +15,8 @@ from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.history import read_history
+from hpc_lstm.runs.run_file import RunFile, read_run_file
 from hpc_lstm.storage.objects import ObjectStore
 from hpc_lstm.storage.stores import open_store
 
@@ -95,6 +97,30 @@ def write_settings(run: RunDirectory, config: RunConfig) -> None:
     write_text(run.config, configuration.dump(config))
 
 
+def refuse_lost_checkpoints(run: RunDirectory, config: RunConfig, prefix: str) -> None:
+    """Refuse to start a run anew over what it has come to, where its checkpoints are not found; on rank 0.
+
+    A run that was killed before its first checkpoint has come to nothing.
+
+    Raises:
+        InputError: it has results, a history from other storage, or had a complete checkpoint.
+    """
+    if not run.holds_run:
+        return
+    record, old_url = read_run_file(run) or RunFile(), run.load_config().storage.url
+    has_results = run.metrics.exists() or run.model.exists()
+    elsewhere = old_url != config.storage.url and bool(read_history(run.history))
+    if not (has_results or elsewhere or record.checkpoints):
+        return
+    url = (record.checkpoints or {"url": old_url})["url"]
+    moved = f'; they went to storage.url = "{url}"' if url != config.storage.url else ""
+    raise InputError(
+        f"{run.path}: holds {'the results' if has_results else 'the history'} of a run, but there is no checkpoint to "
+        f"continue from under {config.storage.url or run.path}/{prefix}{moved}; nothing was changed; put the "
+        "checkpoints back, or train on from its model in a new run: --init-from with another --run-dir"
+    )
+
+
 def remove_unbegun(run: RunDirectory, created: list[Path], ranks: int) -> None:
     """Remove what a failed start has created, unless the folder holds a run; on rank 0.
 
@@ -106,6 +132,10 @@ def remove_unbegun(run: RunDirectory, created: list[Path], ranks: int) -> None:
         return
     for rank in range(ranks):
         for file in (run.rank_log(rank), run.rank_timing(rank)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+    if run.path in created:
+        for file in (run.record, run.rows, run.scaler):  # written just before the settings
             with contextlib.suppress(OSError):
                 file.unlink()
     for folder in created:

@@ -13,6 +13,7 @@ from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
+from hpc_lstm.training.records import record_known_rows
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
 
@@ -45,6 +46,7 @@ def _write_results(run: Run, metrics: dict[str, Any]) -> None:
     """Write model, scaling and metrics; on rank 0."""
     run.engine.save(run.directory.model)
     run.data.scaler.save(run.directory.scaler)
+    record_known_rows(run.directory, run.config, run.known)
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
     run.log.info("%s", comparison_table(metrics))

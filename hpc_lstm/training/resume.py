@@ -1,24 +1,26 @@
-"""The state that a run starts with: a checkpoint's, or a new one from the seed."""
+"""The state that a run starts with: a checkpoint's, or a new one from the seed or another run's model."""
 
 from __future__ import annotations
 
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.errors import InputError
-from hpc_lstm.training import cluster_sync, ownership
+from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
+from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import AVERAGED, SAMPLES, TrainState, data_digest
+from hpc_lstm.training.warm_start import read_weights
 
 
 def start(run: Run, *, resume: bool) -> TrainState:
-    """Resume from the newest complete checkpoint if asked to and there is one, otherwise start from the seed.
+    """Resume from the newest complete checkpoint if asked to and there is one, otherwise start anew.
 
     Collective. Afterwards the run directory holds a run: its settings are written.
 
     Raises:
         InputError: the checkpoint belongs to a run with other settings or prices; or there are checkpoints, and
-            ``resume`` is off.
+            ``resume`` is off; or there are none, but results of a run that had some.
     """
     state, world = TrainState.initial(run), run.world
     with run.timeline.span("checkpoint"):
@@ -27,12 +29,17 @@ def start(run: Run, *, resume: bool) -> TrainState:
         if not resume:
             ownership.refuse_existing_checkpoints(run.storage.store, run.storage.checkpoint_prefix, world)
         if not (resume and _load_newest(run, state)):
-            run.engine.set_parameters(world.bcast_array(run.engine.parameters()))
-    if run.clusters is not None and not is_complete(run, state):
+            _begin(run)
+    complete = is_complete(run, state)
+    if run.clusters is not None and not complete:
         cluster_sync.join(run, state)
-    world.raise_on_all(
-        lambda: ownership.write_settings(run.directory, run.config) if world.rank == 0 else None
-    )
+    growth = state.growth
+    if growth is not None:
+        world.raise_on_all(lambda: log_growth(run, growth, complete=complete))
+        if not complete:
+            with run.timeline.span("evaluate"):
+                measure_best(run, state.early_stopping)
+    world.raise_on_all(lambda: _write_records(run, state) if world.rank == 0 else None)
     return state
 
 
@@ -46,6 +53,20 @@ def is_complete(run: Run, state: TrainState) -> bool:
     return is_trained(run, state) and run.world.bcast(run.directory.metrics.exists())
 
 
+def _begin(run: Run) -> None:
+    """Set the weights that a new run begins with on all ranks; collective."""
+    world = run.world
+    if run.origin.source is not None:
+
+        def read() -> None:
+            if world.rank == 0:
+                weights = read_weights(run.origin, run.engine.schema, run.log, run.placement.threads)
+                run.engine.set_parameters(weights)
+
+        world.raise_on_all(read)
+    run.engine.set_parameters(world.bcast_array(run.engine.parameters()))
+
+
 def _load_newest(run: Run, state: TrainState) -> bool:
     """Load the newest complete checkpoint; collective. False if there is none."""
     world, log = run.world, run.log
@@ -53,16 +74,27 @@ def _load_newest(run: Run, state: TrainState) -> bool:
         world, run.storage.store, run.storage.checkpoint_prefix, log, averaged=AVERAGED, weight=SAMPLES
     )
     if found is None:
-        log.info("no complete checkpoint: starting from the seed")
+        world.raise_on_all(lambda: _refuse_lost_checkpoints(run) if world.rank == 0 else None)
+        log.info("no complete checkpoint: starting anew")
         return False
     saved = world.raise_on_all(lambda: _checked_settings(run, found))
-    state.load_state_dict(run, found.state, same_ranks=found.manifest.ranks == world.size)
+    digest = world.raise_on_all(lambda: data_digest(run.store))
+    state.growth = check_prices(run, found.state, digest)
+    same_ranks = found.manifest.ranks == world.size
+    state.load_state_dict(run, found.state, same_slices=same_ranks and state.growth is None)
+    if state.growth is not None:
+        state.early_stopping.stale = (
+            0  # losses of other windows do not tell that the loss has stopped falling
+        )
     messages.log_resume(log, state.progress, found, ranks=world.size)
     messages.log_changed_settings(log, saved, run.config)
-    messages.log_changed_arithmetic(
-        log, saved, run.config, found.state, run.placement, same_ranks=found.manifest.ranks == world.size
-    )
+    messages.log_changed_rate(log, saved, run.config, run.schedule.epochs_done(state.progress))
+    messages.log_changed_arithmetic(log, saved, run.config, found.state, run.placement, same_ranks=same_ranks)
     return True
+
+
+def _refuse_lost_checkpoints(run: Run) -> None:
+    ownership.refuse_lost_checkpoints(run.directory, run.config, run.storage.checkpoint_prefix)
 
 
 def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
@@ -70,9 +102,14 @@ def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
     where = f"checkpoint of step {found.manifest.step}"
     saved = configuration.parse(found.manifest.config, where)
     ownership.refuse_changed_settings(saved, run.config, where)
-    if found.state["data"] != data_digest(run.store):
+    if str(found.state.get("scaling", "")) != run.origin.scaling_digest:
         raise InputError(
-            f"{run.config.data.store}: holds other prices than this run was started with; "
-            "put the old store back, or start a new run"
+            f"{run.directory.path}: the checkpoint was trained with another scaling of the prices, which came from the "
+            "run that it was started from; give --init-from and --keep-scaling as it was started"
         )
     return saved
+
+
+def _write_records(run: Run, state: TrainState) -> None:
+    """Write what makes the directory that of this run; on rank 0."""
+    records.write_records(run.directory, run.config, run.origin, run.known, first=not state.resumed)

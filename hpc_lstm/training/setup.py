@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 from hpc_lstm.config import RunConfig
+from hpc_lstm.market.known_rows import KnownRows, know_rows
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model.engine import Engine
@@ -22,6 +23,7 @@ from hpc_lstm.training.log_files import close_log, open_log
 from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
 from hpc_lstm.training.schedule import Schedule, make_schedule
+from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Run:
 
     Attributes:
         placement: GPU, threads, backend, engine and transport.
+        origin: where the run begins: from the seed, or from another run's model.
         data: this rank's windows, and the scaling of all ranks.
+        known: the rows of the store that the run is trained on.
         storage: where checkpoints, and the rounds of clusters, are kept.
         clusters: synchronizes with other clusters; None where this one trains alone.
     """
@@ -41,8 +45,10 @@ class Run:
     timeline: Timeline
     log: logging.Logger
     placement: Placement
+    origin: Origin
     store: MarketStore
     data: prepare.Prepared
+    known: KnownRows
     schedule: Schedule
     averager: Averager
     storage: RunStorage
@@ -66,14 +72,24 @@ def recorded(directory: RunDirectory, world: World) -> Iterator[tuple[Timeline, 
 
 @contextmanager
 def set_up(
-    config: RunConfig, directory: RunDirectory, world: World, timeline: Timeline, log: logging.Logger
+    config: RunConfig,
+    directory: RunDirectory,
+    world: World,
+    timeline: Timeline,
+    log: logging.Logger,
+    *,
+    warm_start: WarmStart | None = None,
 ) -> Iterator[Run]:
     """Open the data and everything that trains on it; collective.
+
+    Args:
+        warm_start: begin with another run's model; None: from the seed, or where the run of the directory began.
 
     Raises:
         InputError: settings, market store or storage are wrong, or what they ask for is not available.
     """
     with ExitStack() as parts:
+        origin = find_origin(directory, config, warm_start, world, log)
         storage = open_run_storage(directory, config, world)
         with timeline.span("load"):
             path = stage_store(config.data.store, world)
@@ -81,13 +97,17 @@ def set_up(
         placement = resolve_placement(config, world)
         averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         with timeline.span("load"):
-            data = prepare.prepare(store, config.data, world, placement.backend)
+            data = prepare.prepare(store, config.data, world, placement.backend, origin.scaler)
             parts.callback(data.close)
+            world.raise_on_all(lambda: prepare.check_windows(data.index.total("train"), world.size))
+            symbols = prepare.chosen_symbols(store, config.data)
+            known = know_rows(store, data.columns.numbers, symbols, world)
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:
             clusters = ClusterSynchronizer(
-                storage.store, storage.run_prefix, world, config, placement.engine, log, timeline
+                *(storage.store, storage.run_prefix, world, config, placement.engine, log, timeline),
+                scaling=origin.scaling_digest,
             )
             parts.callback(clusters.close)
         run = Run(
@@ -97,8 +117,10 @@ def set_up(
             timeline=timeline,
             log=log,
             placement=placement,
+            origin=origin,
             store=store,
             data=data,
+            known=known,
             schedule=make_schedule(config, data.index.total("train"), world.size),
             averager=averager,
             storage=storage,

@@ -9,7 +9,9 @@ best/...                    the best validation loss; its weights on rank 0 alon
 threads                     CPU threads of this rank: the last bits of a sum depend on them
 computed_by                 name of the engine: dropout masks and last bits depend on it
 sync/...                    this cluster's state among the others, on rank 0 alone
-data                        digest of the prices that the run is trained on
+data                        digest of the market store that older versions compare
+known/...                   the rows that the run is trained on, on rank 0 alone
+scaling                     digest of the scaling that the run keeps; "" if it fits its own
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.clusters.state import ClusterState
+from hpc_lstm.market.known_rows import Growth, KnownRows
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.early_stopping import EarlyStopping
@@ -45,6 +48,7 @@ class TrainState:
         losses: what this rank has trained on since the ranks last agreed.
         cluster: this cluster's state by the checkpoint, on rank 0; from then on ``Run.clusters`` keeps it.
         resumed: the run continues from a checkpoint.
+        growth: what the market store has got since that checkpoint; None: nothing.
     """
 
     sampler: ShuffledSampler
@@ -53,6 +57,7 @@ class TrainState:
     losses: RunningMean = field(default_factory=RunningMean)
     cluster: ClusterState | None = None
     resumed: bool = False
+    growth: Growth | None = None
 
     @classmethod
     def initial(cls, run: Run) -> TrainState:
@@ -77,21 +82,23 @@ class TrainState:
             "threads": run.placement.threads,
             "computed_by": run.engine.name,
             "data": data_digest(run.store),
+            "scaling": run.origin.scaling_digest,
         }
         state |= _named("position", asdict(self.progress))
         state |= _named("engine", run.engine.state())
         state |= _named("best", self.early_stopping.state_dict())
         if run.world.rank == 0:
             state["best/weights"] = self.early_stopping.weights
+            state |= _named("known", run.known.state_dict())
         if run.clusters is not None:
             state |= _named("sync", run.clusters.state_dict())
         return state
 
-    def load_state_dict(self, run: Run, state: Mapping[str, Any], *, same_ranks: bool) -> None:
+    def load_state_dict(self, run: Run, state: Mapping[str, Any], *, same_slices: bool) -> None:
         """Continue from what ``state_dict`` returned; collective.
 
-        On another number of ranks the slices differ: every rank starts a new order of its windows, and the current
-        epoch continues at the same fraction.
+        Where the ranks have other slices, because of another number of ranks or of new rows, every rank starts a new
+        order of its windows, and the current epoch continues at the same fraction.
         """
         run.engine.set_parameters(state["weights"])
         run.engine.set_moments(state["moments"])
@@ -102,12 +109,12 @@ class TrainState:
         cluster_state = _below("sync", state)
         self.cluster = ClusterState.from_state_dict(cluster_state) if cluster_state else None
         progress = Progress(**{name: int(value) for name, value in _below("position", state).items()})
-        if same_ranks:
+        if same_slices:
             self.sampler.set_state((int(state["order/pass"]), int(state["order/position"])))
             self.losses.reset(int(state[SAMPLES]), float(state["meeting/loss_sum"]))
         else:
             progress = run.schedule.rescaled(progress, int(state["steps_per_epoch"]))
-            # A pass begun by the old ranks is not repeated in the same order by those that now hold its windows.
+            # A pass that was begun is not repeated in the same order by the ranks that now hold its windows.
             self.sampler.set_state((progress.epoch + 1, 0))
         self.progress, self.resumed = progress, True
 
@@ -125,6 +132,12 @@ def data_digest(store: MarketStore) -> str:
     for row in (0, rows - 1):
         digest.update(store.rows(row, row + 1).tobytes() + store.dates(row, row + 1).tobytes())
     return digest.hexdigest()
+
+
+def known_rows_of(state: Mapping[str, Any]) -> KnownRows | None:
+    """The rows that a checkpoint was trained on, from rank 0's state; None of an older version's."""
+    known = _below("known", state)
+    return KnownRows.from_state_dict(known) if known else None
 
 
 def _named(group: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
         # Ranks that never average hold different weights: what they would end with is measured.
         weights = own if run.schedule.averages_at_epoch_end else run.averager.mean_of(own)
         run.engine.set_parameters(weights)
-        loss = _squared_error(run) / total
+        loss = squared_error(run) / total
         run.engine.set_parameters(own)
     progress = state.progress
     best = state.early_stopping.update(loss, progress.step, weights)
@@ -30,8 +30,8 @@ def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
     run.log.info("epoch %d  validation loss %.6g%s", progress.epoch, loss, "  best so far" if best else "")
 
 
-def _squared_error(run: Run) -> float:
-    """The sum of squared errors on all ranks' validation windows, in scaled units."""
+def squared_error(run: Run) -> float:
+    """The engine's sum of squared errors on all ranks' validation windows, in scaled units; collective."""
     windows = run.data.validation
     error = 0.0
     for start in range(0, len(windows), BATCH_SIZE):

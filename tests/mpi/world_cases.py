@@ -49,6 +49,8 @@ def case_reductions(world: World) -> None:
         assert one.allreduce_min(mine.copy()).tolist() == [0, -(n - 1), 1.5]
         assert one.allreduce_max(mine.copy()).tolist() == [n - 1, 0, 1.5]
         assert (one.bcast_array(np.full(1000, n - world.rank, np.float32)) == n).all()
+        gathered = one.gather_array(np.full(world.rank, world.rank, np.uint16))
+        assert gathered.tolist() == ([r for r in range(n) for _ in range(r)] if world.rank == 0 else [])
 
 
 def case_all_ranks_take_one_engine(world: World) -> None:

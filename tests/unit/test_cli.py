@@ -139,7 +139,8 @@ def test_train_is_given_settings_and_a_run_directory(tmp_path: Path, monkeypatch
     assert first.data.store == str(tmp_path / "m.h5")
     assert where.path == tmp_path / "runs" / "night"
     assert elsewhere.path == tmp_path / "elsewhere" / "x"
-    assert (how, other) == ({"resume": False}, {"resume": True})
+    assert how == {"resume": False, "warm_start": None}
+    assert other == {"resume": True, "warm_start": None}
     assert world.size == 1
 
 

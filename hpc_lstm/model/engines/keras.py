@@ -159,13 +159,17 @@ class SavedModel:
             raise InputError(
                 f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
             ) from None
-        shapes = tuple(tuple(v.shape) for v in model.trainable_variables)
-        arrays = Schema(tuple(v.path for v in model.trainable_variables), shapes)
+        self.shapes = tuple(tuple(v.shape) for v in model.trainable_variables)
+        arrays = Schema(tuple(v.path for v in model.trainable_variables), self.shapes)
         forward = Forward(tf, model, arrays, threads_in_force(tf))
-        self._tf = tf
+        self._tf, self._weights = tf, _weights(model, arrays)
         self._forecast = _forecast_function(
-            tf, forward, tf.Variable(_weights(model, arrays), trainable=False), self.window, self.features
+            tf, forward, tf.Variable(self._weights, trainable=False), self.window, self.features
         )
+
+    def parameters(self) -> np.ndarray:
+        """The weights, float32 [P]."""
+        return self._weights.copy()
 
     def predict(self, inputs: Any) -> Any:
         """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""

@@ -267,3 +267,18 @@ def test_every_script_asks_for_the_signal_and_to_be_queued_again(script: Path) -
     for line in ("#SBATCH --signal=B:USR1@120", "#SBATCH --requeue", "#SBATCH --open-mode=append"):
         assert f"\n{line}" in text
     assert '\n. "$(hpc-lstm slurm-path)" || exit 2' in text
+
+
+def test_a_job_starts_with_another_runs_model_each_time_it_is_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(config(tmp_path))
+    plain = slurm.train_command(path, "runs/june", [])
+    warm = slurm.train_command(path, "runs/june", [], init_from="runs/may", keep_scaling=True)
+    assert [word for word in warm if word not in plain] == [
+        "--init-from",
+        str(tmp_path / "runs/may"),
+        "--keep-scaling",
+    ]
+    assert "--resume" in warm

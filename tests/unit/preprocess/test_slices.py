@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.preprocess.slices import PARTS, WindowIndex
+from hpc_lstm.preprocess.slices import NEW, PARTS, WindowIndex
 
 SPLITS = [[0.7, 0.15, 0.15], [0.1, 0.2, 0.7], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.34, 0.33, 0.33]]
 
@@ -97,3 +97,32 @@ def test_too_long_a_window_says_how_many_rows_it_needs() -> None:
         WindowIndex(offsets([65, 20]), [0, 1], 60, 2, [0.2, 0.4, 0.4])
     index = WindowIndex(offsets([66]), [0], 60, 2, [0.2, 0.4, 0.4])
     assert index.total("train") == 1
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), min_size=1, max_size=5),
+    split=st.sampled_from([[0.7, 0.15, 0.15], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.4, 0.0, 0.6]]),
+    horizon=st.integers(1, 4),
+)
+def test_known_rows_are_split_as_if_there_were_no_others(
+    lengths: list[tuple[int, int]], split: list[float], horizon: int
+) -> None:
+    known, new = np.array(lengths).T
+    lengths_now, symbols = (known + new).tolist(), range(len(lengths))
+    try:
+        before = WindowIndex(offsets(known.tolist()), symbols, 4, horizon, split)
+    except InputError:
+        return
+    index = WindowIndex(offsets(lengths_now), symbols, 4, horizon, split, known=known)
+    moved = offsets(lengths_now)[before.symbols] - offsets(known.tolist())[before.symbols]
+    for part in PARTS:
+        old, now = before.slice(part), index.slice(part)
+        np.testing.assert_array_equal(now.first, old.first + moved[old.symbol])
+        np.testing.assert_array_equal(now.count, old.count)
+    assert before.total(NEW) == 0
+    for symbol, count in zip(*np.unique(index.slice(NEW).symbol, return_counts=True), strict=True):
+        assert count == 1, "one segment a symbol"
+        assert new[index.symbols[symbol]] > 0
+    usable = before.symbols
+    expected = np.maximum(0, (known + new)[usable] - 3 - horizon) - np.maximum(0, known[usable] - 3 - horizon)
+    assert index.total(NEW) == expected.sum()

@@ -1,0 +1,61 @@
+"""Which rows of a market store are new to a trained run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hpc_lstm.parallel.world import World
+from hpc_lstm.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from hpc_lstm.market.known_rows import Comparison, Growth, KnownRows
+    from hpc_lstm.market.store import MarketStore
+
+
+def _known_rows(files: RunDirectory, world: World) -> KnownRows | None:
+    """The rows that the run's model knows; None of a run of a version that did not record them. Collective.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    from hpc_lstm.market.known_rows import KnownRows
+
+    def load() -> KnownRows | None:
+        return KnownRows.load(files.rows) if world.rank == 0 and files.rows.exists() else None
+
+    return world.bcast(world.raise_on_all(load))
+
+
+def compare_with_run(
+    files: RunDirectory, store: MarketStore, world: World, symbol: str | None = None
+) -> Comparison | None:
+    """Compare a store with the rows that the run's model knows; None where they are not known. Collective.
+
+    Args:
+        symbol: compare this one alone; None: all that the run knows.
+
+    Raises:
+        InputError: the store or the run's file is damaged.
+    """
+    from hpc_lstm.market.known_rows import compare_rows
+
+    known = _known_rows(files, world)
+    if known is not None and symbol is not None:
+        known = known.of([symbol]) if symbol in known.symbols else None
+    return None if known is None else compare_rows(known, store, world)
+
+
+def new_rows_note(growth: Growth, unit: str, table: dict[str, Any] | None) -> list[str]:
+    """A sentence on the rows that are new to the run, if there are any.
+
+    Args:
+        unit: of the store's dates.
+        table: metrics of the part "new".
+    """
+    if not growth.rows:
+        return []
+    windows = table["windows"] if table else 0
+    return [
+        f"Rows {growth.after(unit)} are new to this run: {windows:,} window{'' if windows == 1 else 's'}. "
+        "Validation and test are those of the run."
+    ]

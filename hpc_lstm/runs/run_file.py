@@ -1,0 +1,68 @@
+"""``run.json`` of a run directory: where the run began, which prices it was given, and where its checkpoints go.
+
+    {"format": "hpc_lstm run", "version": 1,
+     "init_from": null,                       or the run directory whose model it began with
+     "scaling": "fitted",                     or "kept": that run's
+     "data": {"store", "symbols", "rows", "last", "sha256"},
+     "checkpoints": {"url", "prefix"}}        null before the first is complete; url is storage.url
+
+A run of an older version has none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import write_text
+from hpc_lstm.runs.directory import RunDirectory
+
+FORMAT = "hpc_lstm run"
+VERSION = 1
+FITTED, KEPT = "fitted", "kept"
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """The content of ``run.json``.
+
+    Attributes:
+        init_from: absolute path of the run directory whose model the run began with; None: it began from the seed.
+        scaling: FITTED on its own train rows, or KEPT: that of ``init_from``.
+        data: the market store, and in sum what the run was given of it.
+        checkpoints: where there is, or was, a complete checkpoint: ``storage.url`` and the prefix there.
+    """
+
+    init_from: str | None = None
+    scaling: str = FITTED
+    data: dict[str, Any] | None = None
+    checkpoints: dict[str, str] | None = None
+
+
+def read_run_file(run: RunDirectory) -> RunFile | None:
+    """What ``run.json`` says; None if there is none.
+
+    Raises:
+        InputError: it is damaged, or of a newer version.
+    """
+    try:
+        content = json.loads(run.record.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT or content.pop("version") > VERSION:
+            raise ValueError("not of a version that this program knows")
+        return RunFile(**content)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{run.record}: cannot be read ({error}); put back a whole copy") from None
+
+
+def write_run_file(run: RunDirectory, content: RunFile) -> None:
+    """Write ``run.json`` whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    tables = {"format": FORMAT, "version": VERSION, **asdict(content)}
+    write_text(run.record, json.dumps(tables, indent=2) + "\n")

@@ -1,0 +1,119 @@
+"""What a resumed run finds in its market store: the rows that it knows, with newer ones after them or not."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.market.known_rows import Growth, KnownRows, compare_rows
+from hpc_lstm.preprocess.scaler import Scaler
+from hpc_lstm.preprocess.slices import WindowIndex
+from hpc_lstm.training import log as messages
+from hpc_lstm.training.early_stopping import EarlyStopping
+from hpc_lstm.training.setup import Run
+from hpc_lstm.training.state import known_rows_of
+from hpc_lstm.training.validation import squared_error
+
+
+def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | None:
+    """What the store has beyond the rows that a checkpoint was trained on, None for nothing; collective.
+
+    Args:
+        saved: the checkpoint's state.
+        digest: of the store as a checkpoint of an older version has it, which does not tell new rows from changed ones.
+
+    Raises:
+        InputError: the rows themselves have changed.
+    """
+    world = run.world
+    known = world.bcast(known_rows_of(saved) if world.rank == 0 else None)
+    if known is None:
+        if saved["data"] != digest:
+            raise world.on_all_ranks(_other_prices(run, "its size or its first or last row differs"))
+        run.log.info(
+            "the checkpoint is of a version that did not record its prices row by row: that they are the same is only "
+            "known of the store's symbols, row counts, first and last row"
+        )
+        return None
+    detail = world.raise_on_all(lambda: _row_checks(run) if world.rank == 0 else None)
+    found = compare_rows(known, run.store, world, chosen=run.known.symbols, detail=detail)
+    if found.difference:
+        raise world.on_all_ranks(_other_prices(run, found.difference))
+    return found.growth or None
+
+
+def log_growth(run: Run, found: Growth, *, complete: bool) -> None:
+    """Say what is new in the store and, unless the run is complete, what follows from it."""
+    new = []
+    if found.rows:
+        new.append(
+            f"{messages.counted(found.rows, 'new row')} of {messages.counted(found.symbols, 'symbol')} "
+            f"{found.after(run.store.date_unit)}"
+        )
+    if found.new_symbols:
+        new.append(messages.counted(len(found.new_symbols), "new symbol"))
+    there = f"the market store has {' and '.join(new)} since the checkpoint"
+    if complete:
+        run.log.info("%s", there)
+        return
+    run.log.info(
+        "%s: train windows %s -> %s, validation and test begin later; %s; early stopping begins anew, and each rank "
+        "starts a new order of its windows",
+        *(there, f"{_train_windows(run, found):,}", f"{run.data.index.total('train'):,}", _scaling(run)),
+    )
+
+
+def measure_best(run: Run, best: EarlyStopping) -> None:
+    """Measure the best weights so far on the validation windows that there are now; collective."""
+    total = run.data.index.total("validation")
+    if not total or not len(best.weights):
+        return
+    own, before = run.engine.parameters(), best.loss
+    run.engine.set_parameters(best.weights)
+    best.loss = squared_error(run) / total
+    run.engine.set_parameters(own)
+    run.log.info(
+        "validation loss of the best model so far: %.6g on the windows of now, %.6g on those before",
+        *(best.loss, before),
+    )
+
+
+def _other_prices(run: Run, how: str) -> InputError:
+    return InputError(
+        f"{run.config.data.store}: holds other prices than this run was started with: {how}; put the old store back, "
+        f"or start a new run from this one's model: --init-from {shlex.quote(str(run.directory.path))} with another "
+        "--run-dir"
+    )
+
+
+def _row_checks(run: Run) -> KnownRows | None:
+    return KnownRows.load(run.directory.rows) if run.directory.rows.exists() else None
+
+
+def _train_windows(run: Run, found: Growth) -> int:
+    """How many train windows there were before."""
+    data, rows = run.config.data, found.before.rows
+    offsets = np.concatenate([[0], np.cumsum(rows)])
+    before = WindowIndex(offsets, range(len(rows)), data.window, data.horizon, data.split)
+    return before.total("train")
+
+
+def _scaling(run: Run) -> str:
+    """In words, what new train rows did to the scaling; how much is known where a completed run has left its own."""
+    if run.origin.scaler is not None:
+        return "the scaling is kept"
+    if not run.directory.scaler.exists():
+        return "the scaling is fitted anew"
+    old, new = Scaler.load(run.directory.scaler), run.data.scaler
+    known = set(old.symbols)
+    both = [name for name in new.symbols if name in known]
+    here, there = new.select(both), old.select(both)
+    moved = (new.scale[here] != old.scale[there]) | (new.shift[here] != old.shift[there])
+    count = int(moved.any(axis=1).sum())
+    if not count:
+        return "the scaling is fitted anew, and stays the same"
+    return f"the scaling is fitted anew, and moves for {count:,} of {messages.counted(len(both), 'symbol')}"

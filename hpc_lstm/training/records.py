@@ -1,0 +1,68 @@
+"""What a run notes in its directory about itself: where it began, which rows it knows, where its checkpoints are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.config import RunConfig
+from hpc_lstm.market.known_rows import KnownRows
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.run_file import RunFile, read_run_file, write_run_file
+from hpc_lstm.training import ownership
+from hpc_lstm.training.warm_start import Origin
+
+
+def write_records(
+    run: RunDirectory, config: RunConfig, origin: Origin, known: KnownRows, *, first: bool
+) -> None:
+    """Write where the run began, then its settings, by which the folder holds a run; on rank 0.
+
+    Args:
+        first: it has no checkpoint yet, so that no model of it knows other rows than ``known``.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    if first or read_run_file(run) is None:
+        source = str(origin.source.path) if origin.source is not None else None
+        write_run_file(run, RunFile(source, origin.scaling, _in_sum(known, config)))
+    if first:
+        known.save(run.rows)
+        if origin.scaler is not None:
+            origin.scaler.save(run.scaler)
+    ownership.write_settings(run, config)
+
+
+def record_known_rows(run: RunDirectory, config: RunConfig, known: KnownRows) -> None:
+    """Write which rows the model knows that has just been trained; on rank 0.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    known.save(run.rows)
+    write_run_file(run, replace(read_run_file(run) or RunFile(), data=_in_sum(known, config)))
+
+
+def record_checkpoints(run: RunDirectory, config: RunConfig, prefix: str) -> None:
+    """Write where there is a complete checkpoint; on rank 0.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    record, place = read_run_file(run) or RunFile(), {"url": config.storage.url, "prefix": prefix}
+    if record.checkpoints != place:
+        write_run_file(run, replace(record, checkpoints=place))
+
+
+def _in_sum(known: KnownRows, config: RunConfig) -> dict[str, Any]:
+    """What ``run.json`` says about the prices that a run was given."""
+    return {
+        "store": config.data.store,
+        "symbols": len(known.symbols),
+        "rows": int(known.rows.sum()),
+        "last": str(np.array(known.last_date, f"datetime64[{known.date_unit}]")),
+        "sha256": known.digest,
+    }

@@ -1,0 +1,131 @@
+"""New rows and starts from another run's model, on several ranks and with several clusters."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from launcher import launch, program, start
+from small_job import final_states, write_config
+
+from hpc_lstm.market.known_rows import KnownRows, know_rows
+from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess.scaler import Scaler
+
+ROWS = [150, 90, 120]
+STILL = ("--set", "train.learning_rate=1e-12", "--set", "model.dropout=0.0", "--set", "train.epochs=1")
+
+
+def write_store(path: Path, rows: list[int], change: int | None = None) -> Path:
+    """Random walks that begin alike however many rows there are; ``change``: a row of the second that differs."""
+    with StoreWriter(path, ["close"], "test") as store:
+        for number, count in enumerate(rows):
+            walk = 100 * np.exp(np.cumsum(np.random.default_rng(number).normal(0, 0.01, 400)))[:count]
+            if number == 1 and change is not None:
+                walk[change] += 0.01
+            store.append(f"S{number}", np.arange(count, dtype=np.int64), walk[:, None])
+    return path
+
+
+def train(ranks: int, config: Path, run: Path, *more: str) -> str:
+    """Train to the end and return the output; stderr stays empty."""
+    done = launch(ranks, program("train", str(config), "--run-dir", str(run), *more))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def model_weights(run: Path) -> np.ndarray:
+    """Of model.keras, without TensorFlow in this process."""
+    found: list[np.ndarray] = []
+    with zipfile.ZipFile(run / "model.keras") as archive:
+        data = archive.read("model.weights.h5")
+    with h5py.File(io.BytesIO(data), "r") as file:
+        file.visititems(
+            lambda _, item: found.append(np.ravel(item[()])) if isinstance(item, h5py.Dataset) else None
+        )
+    return np.concatenate(found)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``market.h5``, ``job.toml`` and ``run``, a completed run of it on 2 ranks."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_store(folder / "market.h5", ROWS)
+    train(2, write_config(folder, dropout=0.0, epochs=2), folder / "run")
+    return folder
+
+
+def test_rows_that_are_known_do_not_depend_on_the_number_of_ranks(trained: Path) -> None:
+    known = KnownRows.load(trained / "run/rows.h5")
+    with MarketStore(trained / "market.h5") as store:
+        alone = know_rows(store, [0], range(3), World())
+    assert known.digest == alone.digest
+    assert (known.checks == alone.checks).all()
+
+
+def test_newer_rows_are_trained_on_by_all_ranks_and_changed_ones_refused(trained: Path) -> None:
+    before = final_states(trained / "run")[0]
+    changed = write_store(trained / "changed.h5", [170, 90, 130], change=40)
+    more = ("--resume", "--set", "train.epochs=3")
+    command = program("train", str(trained / "job.toml"), "--run-dir", str(trained / "run"), *more)
+    refused = launch(2, [*command, "--set", f"data.store={changed}"])
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert "S1 differs from 1970-02-10 on" in line
+    grown = write_store(trained / "grown.h5", [170, 90, 130])
+    out = train(2, trained / "job.toml", trained / "run", *more, "--set", f"data.store={grown}")
+    # 0.7 of the windows, which are 8 fewer than the rows: 99 + 57 + 78, then 113 + 57 + 85.
+    assert "30 new rows of 2 symbols after 1970-04-30 to 1970-05-30" in out
+    assert "train windows 234 -> 255" in out
+    states = final_states(trained / "run")
+    assert int(states[0]["position/step"]) - int(before["position/step"]) == math.ceil(255 / 16)
+    assert "known/rows" not in states[1]
+    assert np.asarray(states[0]["known/rows"]).tolist() == [170, 90, 130]
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_all_ranks_start_with_the_other_runs_weights(trained: Path, tmp_path: Path, engine: str) -> None:
+    store = write_store(tmp_path / "market.h5", [180, 95, 140])
+    config = write_config(tmp_path, store=store, every='"epoch"', checkpoint_every='"epoch"')
+    kept = ("--init-from", str(trained / "run"), "--keep-scaling", "--set", f"train.engine={engine}")
+    train(2, config, tmp_path / "warm", *kept, *STILL)
+    weights = model_weights(trained / "run")
+    for state in final_states(tmp_path / "warm"):
+        # model.keras has the dense layer first.
+        own = np.asarray(state["weights"])
+        np.testing.assert_allclose(np.sort(own), np.sort(weights), rtol=0, atol=1e-7)
+        assert state["scaling"]
+    old, new = (Scaler.load(run / "scaler.h5") for run in (trained / "run", tmp_path / "warm"))
+    np.testing.assert_array_equal(new.scale, old.scale)
+    if engine == "keras":
+        return  # it is refused before there is an engine
+    command = program("train", str(config), "--run-dir", str(tmp_path / "wrong"), *kept)
+    wrong = launch(2, [*command, "--set", "model.units=9"])
+    assert wrong.returncode == 2
+    (line,) = wrong.stderr.splitlines()
+    assert "its model was trained with model.units = 5, this run has 9" in line
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_clusters_start_with_one_model_and_one_scaling(trained: Path, tmp_path: Path) -> None:
+    def cluster(name: str, *more: str) -> list[str]:
+        sync = f'[storage]\nurl = "file://{tmp_path}/shared"\n[sync]\ncluster = "{name}"\nexpected = 2\n'
+        config = write_config(tmp_path, name, store=trained / "market.h5", dropout=0.0, more=sync)
+        return program("train", str(config), "--run-dir", str(tmp_path / name), *STILL, *more)
+
+    kept = ("--init-from", str(trained / "run"), "--keep-scaling")
+    processes = [start(1, cluster(name, *kept)) for name in ("alpha", "beta")]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
+    assert [code for _, code in ended] == [0, 0], ended
+    weights = [model_weights(folder) for folder in (tmp_path / "alpha", tmp_path / "beta", trained / "run")]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    np.testing.assert_allclose(weights[0], weights[2], rtol=0, atol=1e-6)
+    stranger = launch(1, cluster("gamma", *kept[:2]))
+    assert stranger.returncode == 2
+    assert "'--keep-scaling': is None here" in stranger.stderr

@@ -1,0 +1,476 @@
+"""What users do with a completed run: new rows, corrected prices, more epochs, a start from its model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_lstm import cli
+from hpc_lstm.checkpoint.manifest import complete_steps, read_manifest, step_prefix
+from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
+from hpc_lstm.market.known_rows import KnownRows
+from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.preprocess.scaler import Scaler
+from hpc_lstm.storage.folder import FolderStore
+
+CONFIG = """
+[data]
+store = "market.h5"
+window = 6
+[model]
+layers = 1
+units = 3
+dropout = 0.0
+[train]
+batch_size = 16
+epochs = 2
+threads = 1
+seed = 4
+[checkpoint]
+every = "epoch"
+"""
+ROWS = {"AAA": 120, "BBB": 90, "CCC": 7}  # CCC is too short to train on
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+def prices(symbol: str, rows: int) -> np.ndarray:
+    """Close and volume, float64 [rows, 2]; more rows begin with the same ones."""
+    chance = np.random.default_rng(ord(symbol[0]))
+    walk = 100 + np.cumsum(chance.uniform(-0.3, 0.5, 400))
+    return np.column_stack([walk, chance.uniform(1e4, 1e6, 400)])[:rows]
+
+
+def write_store(path: Path, rows: dict[str, int]) -> None:
+    with StoreWriter(path, ["close", "volume"], "test") as store:
+        for name, count in rows.items():
+            store.append(name, np.arange(15000, 15000 + count, dtype=np.int64), prices(name, count))
+
+
+@pytest.fixture(autouse=True)
+def kept_process() -> Iterator[None]:
+    """Puts back what a run changes in its process."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for handler in list(logging.getLogger("hpc_lstm").handlers):
+        logging.getLogger("hpc_lstm").removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: ``market.h5``, ``job.toml``, and ``run``, a completed run of 2 epochs."""
+    folder = tmp_path_factory.mktemp("completed")
+    write_store(folder / "market.h5", ROWS)
+    (folder / "job.toml").write_text(CONFIG)
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert hpc_lstm("train", "job.toml", "--run-dir", "run") == 0
+    finally:
+        os.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def folder(completed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which the process is in; ``run`` names the copy's store."""
+    copy = tmp_path / "user"
+    shutil.copytree(completed, copy)
+    config = copy / "run/config.toml"
+    config.write_text(config.read_text().replace(str(completed), str(copy)))
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def hpc_lstm(*arguments: str) -> int:
+    """The exit code of the program, in this process."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def train(run: str, *more: str) -> int:
+    return hpc_lstm("train", "job.toml", "--run-dir", run, *more)
+
+
+def resume(epochs: int, *more: str) -> int:
+    return train("run", "--resume", "--set", f"train.epochs={epochs}", *more)
+
+
+def said(run: str = "run") -> str:
+    return Path(run, "log/rank-00000.log").read_text()
+
+
+def newest_state(run: str) -> dict[str, Any]:
+    """The state of rank 0 in a run's newest checkpoint."""
+    store, prefix = FolderStore(Path(run)), "checkpoints/main"
+    step = complete_steps(store, prefix)[-1]
+    return unpack_state(
+        store.get(f"{step_prefix(prefix, step)}/{read_manifest(store, prefix, step).files[0].name}")
+    )
+
+
+def history(run: str, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in Path(run, "history.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def record(run: str) -> dict[str, Any]:
+    return json.loads(Path(run, "run.json").read_text())
+
+
+def one_line(capfd: pytest.CaptureFixture[str]) -> str:
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("hpc-lstm")
+    return line
+
+
+def results(run: str) -> dict[str, bytes]:
+    files = (
+        Path(run, name)
+        for name in ("model.keras", "metrics.json", "history.jsonl", "scaler.h5", "config.toml")
+    )
+    return {path.name: path.read_bytes() for path in files}
+
+
+# -- the store -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_notes_what_it_was_given(folder: Path) -> None:
+    known = KnownRows.load("run/rows.h5")
+    assert known.symbols == tuple(ROWS)
+    assert known.columns == ("close",)
+    assert known.rows.tolist() == [120, 90, 7]
+    state = newest_state("run")
+    assert json.loads(state["known/symbols"]) == list(ROWS)
+    assert (state["known/digests"] == known.digests).all()
+    noted = record("run")
+    assert (noted["init_from"], noted["scaling"]) == (None, "fitted")
+    assert (noted["data"]["rows"], noted["data"]["symbols"]) == (217, 3)
+    assert noted["data"]["last"] == str(np.datetime64(15119, "D"))
+    assert noted["checkpoints"] == {"url": "", "prefix": "checkpoints/main"}
+
+
+def test_newer_rows_are_trained_on(folder: Path) -> None:
+    before = newest_state("run")
+    # By shares of windows: 0.7 of 114 and 84 are 79 and 58; of 154 and 84: 107 and 58; CCC's 34: 23, DDD's 44: 30.
+    write_store(folder / "market.h5", {"AAA": 160, "BBB": 90, "CCC": 40, "DDD": 50})
+    assert resume(4) == 0
+    text = said()
+    assert (
+        "the market store has 73 new rows of 2 symbols after 2011-02-01 to 2011-05-25 and 1 new symbol since the "
+        "checkpoint: train windows 137 -> 218, validation and test begin later; the scaling is fitted anew, and moves "
+        "for 1 of 2 symbols; early stopping begins anew"
+    ) in text
+    state = newest_state("run")
+    assert int(state["position/epoch"]) == 4
+    steps = int(state["position/step"]) - int(before["position/step"])
+    assert steps == 2 * math.ceil(218 / 16), "two epochs of all windows that there are now"
+    assert KnownRows.load("run/rows.h5").rows.tolist() == [160, 90, 40, 50]
+    assert record("run")["data"]["rows"] == 340
+    assert Scaler.load("run/scaler.h5").symbols == ["AAA", "BBB", "CCC", "DDD"]
+    assert json.loads(Path("run/metrics.json").read_text())["test"]["symbols"] == 4
+
+
+def test_the_best_model_so_far_is_measured_on_the_windows_of_now(folder: Path) -> None:
+    write_store(folder / "market.h5", {"AAA": 160, "BBB": 120, "CCC": 7})
+    old = float(newest_state("run")["best/loss"])
+    assert resume(3) == 0
+    line = next(line for line in said().splitlines() if "best model so far" in line)
+    measured, before = (
+        float(word) for word in line.split(": ")[-1].replace(",", "").split() if word[0].isdigit()
+    )
+    assert before == pytest.approx(old, rel=1e-5)
+    loss = history("run", "validation")[-1]
+    assert loss["best"] == (loss["loss"] < measured)
+    assert float(newest_state("run")["best/loss"]) == pytest.approx(min(loss["loss"], measured), rel=1e-5)
+
+
+def test_a_complete_run_stays_as_it_is_when_rows_come(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_store(folder / "market.h5", {"AAA": 121, "BBB": 90, "CCC": 7})
+    before, rows = results("run"), Path("run/rows.h5").read_bytes()
+    assert resume(2) == 0
+    assert (results("run"), Path("run/rows.h5").read_bytes()) == (before, rows)
+    text = said()
+    assert "the market store has 1 new row of 1 symbol after 2011-05-25 since the checkpoint\n" in text
+    assert "nothing to do: the run is complete" in text
+    assert resume(3) == 0, "and may still be trained further"
+
+
+def test_rows_that_came_are_known_from_then_on(folder: Path) -> None:
+    write_store(folder / "market.h5", {"AAA": 130, "BBB": 95, "CCC": 7})
+    assert resume(3) == 0
+    assert resume(4) == 0
+    assert said().count("the market store has") == 1
+
+
+@pytest.mark.parametrize("row", [0, 60, 89])
+def test_changed_prices_are_refused(folder: Path, capfd: pytest.CaptureFixture[str], row: int) -> None:
+    before = results("run")
+    write_store(folder / "market.h5", {"AAA": 125, "BBB": 90, "CCC": 7})
+    with h5py.File("market.h5", "r+") as file:
+        file["values"][125 + row, 0] /= 10
+    assert resume(3) == 2
+    line = one_line(capfd)
+    assert (
+        f"holds other prices than this run was started with: BBB differs from {np.datetime64(15000 + row, 'D')} on"
+        in line
+    )
+    assert f"--init-from {folder / 'run'} with another --run-dir" in line
+    assert results("run") == before
+
+
+def test_columns_that_the_run_does_not_use_may_change(folder: Path) -> None:
+    with h5py.File("market.h5", "r+") as file:
+        file["values"][:, 1] *= 2
+    assert resume(3) == 0
+    assert "the market store has" not in said()
+
+
+def test_a_symbol_that_is_gone_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_store(folder / "market.h5", {"AAA": 120, "CCC": 7})
+    assert resume(3) == 2
+    assert "other prices than this run was started with: it has no symbol BBB" in one_line(capfd)
+
+
+def rewrite_states(change: Any) -> None:
+    """Replace the state in every checkpoint of ``run`` as ``change`` says."""
+    import hashlib
+
+    for manifest in Path("run/checkpoints/main").glob("*/checkpoint.json"):
+        content = json.loads(manifest.read_text())
+        for file in content["files"]:
+            path = manifest.parent / file["name"]
+            data = pack_state(change(unpack_state(path.read_bytes())))
+            path.write_bytes(data)
+            file |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest.write_text(json.dumps(content))
+
+
+def of_an_older_version(folder: Path) -> None:
+    """Take from ``run`` what a version without known rows does not write."""
+    rewrite_states(lambda s: {n: v for n, v in s.items() if n != "scaling" and not n.startswith("known/")})
+    for name in ("rows.h5", "run.json"):
+        (folder / "run" / name).unlink()
+
+
+def test_a_run_of_an_older_version_goes_on_and_says_what_is_not_known(folder: Path) -> None:
+    of_an_older_version(folder)
+    assert resume(3) == 0
+    assert said().count("of a version that did not record its prices row by row") == 1
+    assert KnownRows.load("run/rows.h5").rows.tolist() == [120, 90, 7]
+    assert record("run")["data"]["rows"] == 217
+    write_store(folder / "market.h5", {"AAA": 130, "BBB": 90, "CCC": 7})
+    assert resume(4) == 0
+    assert "the market store has 10 new rows of 1 symbol" in said()
+
+
+def test_a_run_of_an_older_version_cannot_tell_new_rows_from_others(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    of_an_older_version(folder)
+    write_store(folder / "market.h5", {"AAA": 130, "BBB": 90, "CCC": 7})
+    assert resume(3) == 2
+    line = one_line(capfd)
+    assert "other prices" in line
+    assert "--init-from" in line
+
+
+# -- checkpoints that are gone ---------------------------------------------------------------------------------
+
+
+def test_a_completed_run_without_its_checkpoints_is_not_trained_anew(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree("run/checkpoints")
+    before = results("run")
+    for epochs in (2, 3):
+        assert resume(epochs) == 2
+        line = one_line(capfd)
+        assert "run: holds the results of a run, but there is no checkpoint to continue from" in line
+        assert "--init-from" in line
+    assert results("run") == before
+
+
+def test_a_history_is_not_dropped_because_the_storage_was_forgotten(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    storage = ("--set", f"storage.url=file://{folder}/shared")
+    assert train("other", *storage) == 0
+    for name in ("metrics.json", "model.keras"):
+        Path("other", name).unlink()
+    before = Path("other/history.jsonl").read_bytes()
+    assert train("other", "--resume") == 2
+    line = one_line(capfd)
+    assert "holds the history of a run, but there is no checkpoint" in line
+    assert f'they went to storage.url = "file://{folder}/shared"' in line
+    assert Path("other/history.jsonl").read_bytes() == before
+    capfd.readouterr()
+    assert train("other", "--resume", *storage) == 0
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(folder: Path) -> None:
+    shutil.rmtree("run/checkpoints")
+    for name in ("metrics.json", "model.keras", "scaler.h5"):
+        Path("run", name).unlink()
+    noted = record("run")
+    Path("run/run.json").write_text(json.dumps({**noted, "checkpoints": None}))
+    assert resume(2) == 0
+    assert "no complete checkpoint: starting anew" in said()
+
+
+# -- more epochs -----------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_that_is_stretched_is_said(folder: Path) -> None:
+    cosine = ("--set", "train.schedule=cosine", "--set", "train.learning_rate=0.01")
+    assert train("cosine", *cosine) == 0
+    assert train("cosine", "--resume", "--set", "train.epochs=4", *cosine) == 0
+    text = said("cosine")
+    assert (
+        "the learning rate goes on at 0.005, where it was 0: train.epochs = 4 instead of 2 stretches" in text
+    )
+    rates = {entry["epoch"]: entry["learning_rate"] for entry in history("cosine", "train")}
+    assert rates[2.0] == pytest.approx(0, abs=1e-9), "as it was written at the end of the run"
+    assert rates[3.0] == pytest.approx(0.005 * (1 + math.cos(0.75 * math.pi)))
+    assert resume(3) == 0
+    assert "the learning rate goes on" not in said("run"), "it is constant"
+
+
+# -- a start from another run's model --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_a_run_starts_with_the_weights_of_another(folder: Path, engine: str) -> None:
+    # With a learning rate of nearly 0 the weights stay what they were at the start.
+    rate = (
+        "--set",
+        "train.learning_rate=1e-12",
+        "--set",
+        f"train.engine={engine}",
+        "--set",
+        "train.epochs=1",
+    )
+    assert train("warm", "--init-from", "run", *rate) == 0
+    weights = newest_state("run")["best/weights"]
+    warm = newest_state("warm")
+    np.testing.assert_allclose(warm["weights"], weights, rtol=0, atol=1e-7)
+    assert int(warm["position/epoch"]) == 1
+    assert int(warm["position/step"]) == math.ceil(137 / 16), "it counts its own steps"
+    assert "starting with the model of " + str(folder / "run") in said("warm")
+    assert record("warm")["init_from"] == str(folder / "run")
+    assert record("warm")["scaling"] == "fitted"
+    assert train("cold", *rate) == 0
+    assert np.abs(newest_state("cold")["weights"] - weights).max() > 1e-3
+
+
+def test_scaling_is_fitted_anew_or_kept(folder: Path) -> None:
+    write_store(folder / "market.h5", {"AAA": 160, "BBB": 90})
+    old = Scaler.load("run/scaler.h5")
+    assert train("fitted", "--init-from", "run") == 0
+    assert train("kept", "--init-from", "run", "--keep-scaling", "--resume") == 0
+    fitted, kept = Scaler.load("fitted/scaler.h5"), Scaler.load("kept/scaler.h5")
+    first = prices("AAA", 160)[: 107 + 6, 0]  # rows of the train windows and their targets
+    assert fitted.first[0, 0] == pytest.approx(first.min())
+    assert fitted.second[0, 0] == pytest.approx(first.max())
+    assert (fitted.scale != old.scale).any()
+    np.testing.assert_array_equal(kept.scale, old.scale)
+    np.testing.assert_array_equal(kept.shift, old.shift)
+    assert "prices are scaled by the train rows of this run" in said("fitted")
+    assert "prices are scaled as that run scaled them" in said("kept")
+    assert (record("fitted")["scaling"], record("kept")["scaling"]) == ("fitted", "kept")
+    # It is kept for good: on resume, on new rows, also where the command says it again.
+    write_store(folder / "market.h5", {"AAA": 170, "BBB": 90})
+    shutil.rmtree("run")
+    assert train("kept", "--resume", "--set", "train.epochs=3") == 0
+    again = ("--init-from", "run", "--keep-scaling")
+    assert train("kept", "--resume", "--set", "train.epochs=4", *again) == 0
+    np.testing.assert_array_equal(Scaler.load("kept/scaler.h5").scale, old.scale)
+    assert "the scaling is kept" in said("kept")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("model.units=4", "model.units = 3, this run has 4"),
+        ("model.layers=2", "model.layers = 1, this run has 2"),
+        ('data.features=["close","volume"]', "data.features = ['close'], this run has ['close', 'volume']"),
+        ("data.target=volume", "data.target = 'close', this run has 'volume'"),
+        ("data.scaling=standard", "data.scaling = 'minmax', this run has 'standard'"),
+    ],
+)
+def test_another_network_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str], setting: str, says: str
+) -> None:
+    assert train("warm", "--init-from", "run", "--set", setting) == 2
+    line = one_line(capfd)
+    assert f"--init-from run: its model was trained with {says}" in line
+    assert not Path("warm").exists()
+
+
+def test_other_settings_may_differ_and_are_said(folder: Path) -> None:
+    more = ("--set", "data.window=5", "--set", "model.dropout=0.1", "--set", "train.optimizer=sgd")
+    assert train("warm", "--init-from", "run", *more) == 0
+    assert "data.window 6 -> 5, model.dropout 0.0 -> 0.1" in said("warm")
+
+
+def test_what_cannot_be_a_start_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train("warm", "--init-from", "nothing") == 2
+    assert "nothing: no such run directory" in one_line(capfd)
+    assert train("run", "--resume", "--init-from", "run") == 2
+    assert "this run began from the seed" in one_line(capfd)
+    assert train("warm", "--init-from", "warm") == 2
+    assert "is the run directory itself" in one_line(capfd)
+    assert train("warm", "--keep-scaling") == 2
+    assert "--keep-scaling needs --init-from" in one_line(capfd)
+    Path("run/model.keras").unlink()
+    assert train("warm", "--init-from", "run") == 2
+    assert "run/model.keras: missing: the run is not complete" in one_line(capfd)
+    assert not Path("warm").exists()
+
+
+def test_a_scaling_without_a_symbol_is_not_kept(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_store(folder / "market.h5", {"AAA": 120, "BBB": 90, "DDD": 90})
+    assert train("warm", "--init-from", "run", "--keep-scaling") == 2
+    assert "symbol DDD: the run was not trained on it, so its scaling is not known" in one_line(capfd)
+    assert train("warm", "--init-from", "run") == 0
+
+
+def test_a_resumed_run_began_where_it_began(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train("warm", "--init-from", "run") == 0
+    shutil.copytree("run", "third")
+    for arguments in (("--init-from", "third"), ("--init-from", "run", "--keep-scaling")):
+        capfd.readouterr()
+        assert train("warm", "--resume", *arguments) == 2
+        assert f"this run began from the model of {folder / 'run'}; resume it without" in one_line(capfd)
+    assert train("warm", "--resume", "--init-from", "run", "--set", "train.epochs=3") == 0
+    assert "resuming from the checkpoint" in said("warm")
+
+
+def test_a_kept_scaling_is_not_lost_with_the_run_directory(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    storage = ("--set", f"storage.url=file://{folder}/shared")
+    assert train("kept", "--init-from", "run", "--keep-scaling", *storage) == 0
+    shutil.rmtree("kept")
+    capfd.readouterr()
+    assert train("kept", "--resume", *storage, "--set", "train.epochs=3") == 2
+    assert "give --init-from and --keep-scaling as it was started" in one_line(capfd)
+    assert not Path("kept").exists()
+    again = ("--init-from", "run", "--keep-scaling", "--set", "train.epochs=3")
+    assert train("kept", "--resume", *storage, *again) == 0
+    assert "resuming from the checkpoint" in said("kept")
