@@ -2,6 +2,7 @@
 this CPU.
 
     python benchmarks/engines.py [--quick]
+    python benchmarks/engines.py --gpu [...]    the same question on a GPU: see gpu_engines.py
 
 They train in turns, so that whatever else the machine does meets all alike. Each lives
 in a process of its own, because threads are set once per process. ``keras.fit`` runs in its best settings:
@@ -225,5 +226,9 @@ def main() -> None:
     write_results("engines", report)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and "--gpu" in sys.argv:
+    import gpu_engines
+
+    gpu_engines.main()
+elif __name__ == "__main__":
     main()
