@@ -32,15 +32,51 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.argument("symbols", nargs=-1, required=True)
+@click.argument("symbols", nargs=-1)
+@click.option(
+    "--symbols-file", default=None, type=click.Path(), help="File with a symbol a line; # begins a comment."
+)
 @click.option("--start", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
 @click.option("--end", default=None, metavar="DATE", help="Day after the last one; default: today.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
-def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) -> None:
-    """Fetch daily prices of SYMBOLS from Yahoo into a market store; a repeated call resumes."""
+@click.option(
+    "--interval",
+    default="1d",
+    show_default=True,
+    help="Of a row: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+)
+@click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
+@click.option(
+    "--rate", default=5.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
+)
+@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write or to add to.")
+def fetch(
+    symbols: tuple[str, ...],
+    symbols_file: str | None,
+    start: str,
+    end: str | None,
+    interval: str,
+    strict: bool,
+    rate: float,
+    output: str,
+) -> None:
+    """Fetch prices of SYMBOLS from Yahoo into a market store.
+
+    The same command takes up an interrupted call where it was, and later adds what is new since: rows and symbols.
+    Symbols that do not come are listed, and the others are written.
+    """
+    from hpc_lstm.market.fetching.passes import Pace
+    from hpc_lstm.market.fetching.symbols import read_symbols
     from hpc_lstm.market.yahoo import fetch_prices
 
-    click.echo(fetch_prices(list(symbols), start, end, output).table())
+    names = [*symbols, *(read_symbols(symbols_file) if symbols_file else ())]
+    pace = Pace(rate=rate, burst=2 * rate)
+    try:
+        summary = fetch_prices(names, start, end, output, interval=interval, strict=strict, pace=pace)
+    except KeyboardInterrupt:
+        raise click.Abort("the same command goes on from here") from None
+    click.echo(summary.table())
+    if warning := summary.warning():
+        click.echo(f"hpc-lstm: warning: {warning}", err=True)
 
 
 @cli.command("import")
@@ -347,8 +383,8 @@ def _run(arguments: list[str] | None) -> None:
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else "hpc-lstm"
         _fail(f"{context}: error: {_one_line(error.format_message()).rstrip('.')}; see `{context} --help`", 2)
-    except click.Abort:
-        _fail("hpc-lstm: interrupted", 130)
+    except click.Abort as abort:
+        _fail(f"hpc-lstm: interrupted{''.join(f'; {hint}' for hint in abort.args)}", 130)
     except HpcLstmError as error:
         _end(error, arguments)
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
