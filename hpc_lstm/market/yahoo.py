@@ -124,6 +124,8 @@ def _fetch(
             shown.done(came=outcome.result is not None)
 
         fetch_all(work, todo, pace, take, shown.waiting)
+    summary.missing = {name: summary.missing[name] for name in names if name in summary.missing}
+    summary.failed = {name: summary.failed[name] for name in names if name in summary.failed}
 
 
 def _keep(name: str, known: Known | None, update: Update, journal: Journal, summary: FetchSummary) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.fetching.cache_folder import use_cache_of_our_own
@@ -46,7 +48,7 @@ class YahooClient:
 
     def __init__(self, yahoo: Any, request: Request, bucket: TokenBucket, timeout: float) -> None:
         self._yahoo, self._request, self._bucket, self._timeout = yahoo, request, bucket, timeout
-        self._reached = threading.Event()  # whether Yahoo has ever answered
+        self._host = _Host()
 
     def series(self, symbol: str, first: date, end: date | None, zone: str = "") -> Series:
         """Prices from ``first`` up to, not including, ``end`` or the present session, whichever is earlier.
@@ -80,7 +82,7 @@ class YahooClient:
         try:
             ticker = self._yahoo.Ticker(symbol)
             requests = getattr(ticker, "_data", None)
-            replies = _CheckedReplies(requests, self._bucket, self._timeout, self._reached)
+            replies = _CheckedReplies(requests, self._bucket, self._timeout, self._host)
             if hasattr(ticker, "_data"):
                 ticker._data = replies
             if zone:
@@ -143,6 +145,7 @@ def quiet_yfinance() -> Iterator[Any]:
             raise InputError(
                 'fetch needs yfinance, which is missing: pip install "hpc-lstm[yahoo]"'
             ) from None
+        warnings.simplefilter("ignore")  # above the filters that importing yfinance adds
         loggers = [logging.getLogger(name) for name in _LIBRARIES]
         levels = [logger.level for logger in loggers]
         debug = yfinance.config.debug
@@ -166,9 +169,9 @@ class _CheckedReplies:
         zone: of the exchange, once a reply told. session_end: of its last session, seconds since 1970.
     """
 
-    def __init__(self, requests: Any, bucket: TokenBucket, timeout: float, reached: threading.Event) -> None:
+    def __init__(self, requests: Any, bucket: TokenBucket, timeout: float, host: _Host) -> None:
         self._requests, self._bucket, self._timeout = requests, bucket, timeout
-        self._reached = reached
+        self._host = host
         self.zone = ""
         self.session_end: float | None = None
 
@@ -182,7 +185,7 @@ class _CheckedReplies:
             NoPrices, NotAnswered: it is none.
         """
         self._bucket.take()
-        self._require_host(url, params)
+        self._host.require(self._requests, url, self._timeout)
         response = self._requests.get(url=url, params=params, timeout=self._timeout)
         reply = _Reply(response, _checked_json(response))
         for result in (reply.body.get("chart") or {}).get("result") or []:
@@ -197,16 +200,39 @@ class _CheckedReplies:
                 raise NoPrices(_NOTHING)
         return reply
 
-    def _require_host(self, url: str, params: Any) -> None:
-        """Once: see that the host answers, which yfinance finds out only after long waits for cookies."""
-        session = getattr(self._requests, "_session", None)
-        if not self._reached.is_set() and session is not None:
-            session.get(url=url, params=params, timeout=self._timeout)
-        self._reached.set()
-
     def cache_get(self, url: str, params: Any = None, timeout: float = 0.0) -> _Reply:
         """As ``get``: yfinance would keep a failed reply, and another try would be given the same."""
         return self.get(url, params, timeout)
+
+
+class _Host:
+    """Whether Yahoo's host has ever answered: yfinance finds out only after waiting for two more for cookies."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answered = False
+        self._failed: tuple[float, Exception] | None = None
+
+    def require(self, requests: Any, url: str, timeout: float) -> None:
+        """Ask once; others that come at the same time share the answer.
+
+        Raises:
+            Exception: of the session, if there is no answer.
+        """
+        session = getattr(requests, "_session", None)
+        if self._answered or session is None:
+            return
+        with self._lock:
+            if self._failed and time.monotonic() - self._failed[0] < 1:
+                raise self._failed[1]
+            if not self._answered:
+                try:
+                    parts = urlsplit(url)
+                    session.get(url=f"{parts.scheme}://{parts.netloc}/", timeout=timeout)
+                except Exception as error:
+                    self._failed = (time.monotonic(), error)
+                    raise
+                self._answered = True
 
 
 class _Reply:
