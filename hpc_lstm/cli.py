@@ -15,6 +15,7 @@ from hpc_lstm import __version__
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 if TYPE_CHECKING:
+    from hpc_lstm.market.import_summary import ImportSummary
     from hpc_lstm.parallel.world import World
 
 
@@ -81,12 +82,17 @@ def fetch(
 
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
-def import_(files: tuple[str, ...], output: str) -> None:
+def import_(files: tuple[str, ...], append: bool, output: str) -> None:
     """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
+    from hpc_lstm.market.appending import append_prices
     from hpc_lstm.market.importing import import_prices
 
-    click.echo(import_prices(list(files), output).table())
+    def import_to(path: str) -> ImportSummary:
+        return import_prices(list(files), path)
+
+    click.echo((append_prices(output, import_to) if append else import_to(output)).table())
 
 
 @cli.command()

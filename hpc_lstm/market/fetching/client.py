@@ -26,6 +26,7 @@ from hpc_lstm.market.fetching.token_bucket import TokenBucket
 _EPOCH = date(1970, 1, 1)
 _TOO_MANY = "too many requests (HTTP 429)"
 _NOTHING = "no prices on these days"
+_UNKNOWN = "unknown or delisted"
 # yfinance, and what it uses, would log to stderr.
 _LIBRARIES = ("yfinance", "peewee", "curl_cffi", "requests", "urllib3", "bs4", "charset_normalizer")
 
@@ -64,13 +65,16 @@ class YahooClient:
         # Where the exchange is, it may already be tomorrow.
         ask_until = end or local_day(self._request.now, "") + timedelta(days=2)
         parts: list[Series] = []
-        reason = nothing = NoPrices(f"no prices from {first} to {(end or ask_until) - timedelta(days=1)}")
+        days = f"from {first} to {end - timedelta(days=1)}" if end else f"since {first}"
+        reason = NoPrices(f"no prices {days}")
         for a, b in self._request.spans(first, ask_until):
             try:
-                parts.append(self._part(symbol, a, b, zone))
+                parts.append(self._part(symbol, a, b, end, zone))
             except NoPrices as error:
-                reason = nothing if str(error) == _NOTHING else error
-        parts = [part for part in parts if len(part)]
+                if str(error) == _UNKNOWN:
+                    reason = error
+                elif str(error) != _NOTHING:
+                    raise
         if not parts:
             raise reason
         whole = parts[0]
@@ -78,7 +82,7 @@ class YahooClient:
             whole = whole.joined(part.after(int(whole.dates[-1])))
         return whole
 
-    def _part(self, symbol: str, first: date, end: date, zone: str) -> Series:
+    def _part(self, symbol: str, first: date, stop: date, end: date | None, zone: str) -> Series:
         try:
             ticker = self._yahoo.Ticker(symbol)
             requests = getattr(ticker, "_data", None)
@@ -89,7 +93,7 @@ class YahooClient:
                 ticker._tz = zone
             frame = ticker.history(
                 start=str(first),
-                end=str(end),
+                end=str(stop),
                 interval=self._request.interval,
                 auto_adjust=False,
                 actions=True,
@@ -109,7 +113,8 @@ class YahooClient:
         if missing:
             raise NotAnswered(f"yfinance returns no column {missing[0]}; update it: pip install -U yfinance")
         here = replies.zone or zone or str(frame.index.tz or "")
-        complete = min(end, self._complete_until(here, replies.session_end))
+        today = local_day(self._request.now, here)
+        complete = min(stop, end or today, self._complete_until(here, replies.session_end))
         series = frame_series(
             frame, self._request.date_unit, here, (first - _EPOCH).days, (complete - _EPOCH).days
         )
@@ -274,7 +279,7 @@ def _plain_reason(description: str) -> str:
     if description.startswith("Data doesn't exist for startDate"):
         return _NOTHING
     if "may be delisted" in description or description.startswith("No data found"):
-        return "unknown or delisted"
+        return _UNKNOWN
     return f"Yahoo: {description}"
 
 
@@ -286,7 +291,7 @@ def _failure(error: Exception) -> NoPrices | NotAnswered:
     if name == "YFRateLimitError":
         return NotAnswered(_TOO_MANY)
     if name in ("YFTzMissingError", "YFPricesMissingError", "YFTickerMissingError"):
-        return NoPrices("unknown or delisted")
+        return NoPrices(_UNKNOWN)
     if isinstance(error, ValueError) and "ISIN" in str(error):
         return NoPrices("unknown ISIN")
     if type(error).__module__.startswith(("peewee", "sqlite3")):

@@ -108,6 +108,8 @@ def bring_up_to_date(client: Client, symbol: str, known: Known | None, request: 
 def _difference(tail: Series, newest: Series, unit: str) -> str:
     """Where the overlap shows that history has changed; "" if it has not."""
     common, old, new = np.intersect1d(tail.dates, newest.dates, return_indices=True)
+    if not len(common):
+        return f"none of its rows since {_text(tail.dates[0], unit)} comes from Yahoo any more"
     names = list(COLUMNS)
     for name in ("close", "adj_close"):
         number = names.index(name)

@@ -196,7 +196,7 @@ def test_symbols_without_prices_are_listed_and_the_others_written(
     summary = get(yahoo, tmp_path / "m.h5", "NOPE", "AAPL", "GONE", "A/B")
     assert summary.missing == {
         "NOPE": "unknown or delisted",
-        "GONE": "no prices from 2024-01-01 to 2024-03-02",
+        "GONE": "no prices since 2024-01-01",
         "A/B": "not a symbol of Yahoo's",
     }
     assert "unknown or delisted: NOPE" in summary.table()
