@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.fetching.client import NoPrices, YahooClient, quiet_yfinance
+from hpc_lstm.market.fetching.client import YahooClient, quiet_yfinance
 from hpc_lstm.market.fetching.history import SOURCE, History, StoredHistory, open_stored_history
 from hpc_lstm.market.fetching.journal import Journal, open_journal
 from hpc_lstm.market.fetching.passes import Outcome, Pace, fetch_all
 from hpc_lstm.market.fetching.progress import FetchProgress
+from hpc_lstm.market.fetching.replies import NoPrices
 from hpc_lstm.market.fetching.request import Request, parse_request, require_kept
 from hpc_lstm.market.fetching.series import COLUMNS
 from hpc_lstm.market.fetching.summary import FetchSummary, shortened

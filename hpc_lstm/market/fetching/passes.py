@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hpc_lstm.market.fetching.client import NotAnswered
+from hpc_lstm.market.fetching.replies import NotAnswered
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

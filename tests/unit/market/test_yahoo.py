@@ -430,7 +430,11 @@ def test_500_symbols_with_faults_of_every_kind_killed_and_repeated(
 ) -> None:
     faults = ["429", "502", "500", "401", "html", "half", "cut"]
     names = [f"S{number}" for number in range(500)]
-    yahoo.listings = {name: Listing(base=50 + number) for number, name in enumerate(names) if number % 50}
+    yahoo.listings = {
+        name: Listing(first=date(2024, 1, 22), base=50 + number)
+        for number, name in enumerate(names)
+        if number % 50
+    }
     yahoo.faults = {name: (faults[number % 7], 1) for number, name in enumerate(names) if number % 20 == 7}
     (tmp_path / "symbols.txt").write_text(
         "# my symbols\n\n" + "\n".join(f" {name.lower()} " for name in names)
