@@ -47,7 +47,7 @@ def cli(debug: bool) -> None:
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
 @click.option(
-    "--rate", default=5.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
+    "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
 )
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write or to add to.")
 def fetch(

@@ -74,6 +74,8 @@ def fetch_prices(
         open_journal(output, interval) as journal,
     ):
         history = History(stored, journal, request)
+        spelled = {name.upper(): name for name in stored.symbols}  # an older version kept the user's spelling
+        names = [spelled.get(name, name) for name in names]
         _fetch(yahoo, names, history, journal, request, pace or Pace(), progress, summary)
         _require_enough(names, summary, request, strict)
         _write(output, names, history, stored, request, summary)

@@ -116,7 +116,8 @@ class History:
         if not self.news(symbol):
             return self._stored.known(symbol)
         series, start = self._merged(symbol, True)
-        return Known(start, series.tail(OVERLAP), len(series), True)
+        stored = self._stored.known(symbol)
+        return Known(start, series.tail(OVERLAP), len(series), fetched=stored is None or stored.fetched)
 
     def news(self, symbol: str) -> list[Record]:
         """The journal's records that continue, or replace, what the store has; others are of another command."""
@@ -148,7 +149,9 @@ class History:
             writer.append(symbol, series.dates, series.values)
             events.append({"splits": series.splits, "dividends": series.dividends})
             starts.append((start - _EPOCH).days)
-            ends.append(series.end if symbol in fresh or (known and known.fetched) else -1)
+            # Imported rows stay imported: what continues them does not allow to replace them.
+            fetched = known.fetched if known else symbol in fresh
+            ends.append(series.end if fetched else -1)
             zones.append(series.zone)
             rows[symbol] = len(series)
         writer.extras = {

@@ -34,8 +34,8 @@ class Pace:
         sleep: how to wait.
     """
 
-    rate: float = 5.0
-    burst: float = 10.0
+    rate: float = 8.0
+    burst: float = 16.0
     threads: int = 4
     batch: int = 20
     passes: int = 5

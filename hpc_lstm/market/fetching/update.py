@@ -1,8 +1,8 @@
 """Bring one symbol up to date: ask only for what is new, and see by the overlap whether history has changed.
 
 A split or a dividend changes Yahoo's closes or adjusted closes of all the days before it. The request for new rows
-therefore begins some rows before the last one known; where those differ, all rows are fetched anew. Smaller revisions
-of the other columns, such as of yesterday's volume, change nothing that is stored.
+therefore begins some rows before the last one known; where those differ, or a day has prices that had none, all rows
+are fetched anew. Revisions of the other columns, such as of yesterday's volume, change nothing that is stored.
 """
 
 from __future__ import annotations
@@ -123,6 +123,10 @@ def _difference(tail: Series, newest: Series, unit: str) -> str:
                 f"{name} of {_text(common[at], unit)} was {before[at]:.10g} and is now {now[at]:.10g}{cause}"
             )
     last = int(tail.dates[-1])
+    between = newest.dates[(newest.dates > tail.dates[0]) & (newest.dates < last)]
+    came = np.setdiff1d(between, tail.dates)
+    if unit == "D" and len(came):
+        return f"{_text(came[0], unit)} has prices now"
     for kind, events in (("split", newest.splits), ("dividend", newest.dividends)):
         later = events.after(last)
         if unit == "D" and len(later):

@@ -378,20 +378,39 @@ def test_rows_that_were_imported_are_never_replaced(yahoo: YahooServer, tmp_path
     assert "stay as they are" in summary.failed["BRK-B"]
     assert closes(path, "BRK-B") == (values[:, 3] * 3).tolist()
     assert len(closes(path, "AAPL")) == len(business_days("2024-01-01", "2024-03-01"))
+    yahoo.listings["AAPL"].splits = {date(2024, 3, 1): 2.0}  # what continued them does not allow it, either
+    next_day(yahoo)
+    before = closes(path, "AAPL")
+    yahoo.listings["MSFT"] = Listing()
+    assert "split 2:1 on 2024-03-01" in get(yahoo, path, "AAPL", "MSFT").failed["AAPL"]
+    assert closes(path, "AAPL") == before
+
+
+def test_a_day_that_had_no_close_comes_later(yahoo: YahooServer, tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    yahoo.listings["AAPL"].edits = {("close", date(2024, 2, 28)): None}
+    get(yahoo, path, "AAPL")
+    assert "2024-02-28" not in prices(path, "AAPL")[0].astype(str)
+    next_day(yahoo)
+    yahoo.listings["AAPL"].edits = {}
+    summary = get(yahoo, path, "AAPL")
+    assert summary.anew == {"AAPL": "2024-02-28 has prices now"}
+    assert prices(path, "AAPL")[0].astype(str).tolist() == business_days("2024-01-01", "2024-03-02")
 
 
 def test_a_store_of_an_older_version_is_brought_up_to_date(yahoo: YahooServer, tmp_path: Path) -> None:
     path = tmp_path / "m.h5"
     get(yahoo, path, "AAPL", end="2024-02-01")
     with h5py.File(path, "r+") as file:
-        for name in ("fetched", "splits", "dividends"):
+        for name in ("fetched", "splits", "dividends", "symbols"):
             del file[name]
+        file.create_dataset("symbols", data=["aapl"], dtype=h5py.string_dtype())  # as the user wrote it
         del file.attrs["interval"]
     yahoo.asked.clear()
     get(yahoo, path, "AAPL", end="2024-02-01")
     assert yahoo.asked == []
     get(yahoo, path, "AAPL")
-    assert prices(path, "AAPL")[0].astype(str).tolist() == business_days("2024-01-01", "2024-03-01")
+    assert prices(path, "aapl")[0].astype(str).tolist() == business_days("2024-01-01", "2024-03-01")
 
 
 def test_stores_of_other_prices_are_refused(yahoo: YahooServer, tmp_path: Path) -> None:
