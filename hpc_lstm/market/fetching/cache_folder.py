@@ -23,6 +23,11 @@ def use_cache_of_our_own(yahoo: Any) -> None:
     place = Path(str(_present_folder(yahoo)))
     if place.name.startswith(f"{_PREFIX}{os.getpid()}-") and place.is_dir():
         return  # from an earlier call: yfinance keeps its connections to it
+    renew_cache(yahoo)
+
+
+def renew_cache(yahoo: Any) -> None:
+    """Give yfinance another folder, in place of one that is damaged or locked."""
     set_location = getattr(yahoo, "set_tz_cache_location", None)
     if set_location is not None:
         # Where no folder can be made, yfinance keeps no cache.

@@ -6,6 +6,7 @@ What Yahoo replies is looked at before yfinance sees it: see ``replies``.
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.fetching.cache_folder import use_cache_of_our_own
+from hpc_lstm.market.fetching.cache_folder import renew_cache, use_cache_of_our_own
 from hpc_lstm.market.fetching.replies import (
     NOTHING,
     TOO_MANY,
@@ -44,6 +45,7 @@ class YahooClient:
     def __init__(self, yahoo: Any, request: Request, bucket: TokenBucket, timeout: float) -> None:
         self._yahoo, self._request, self._bucket, self._timeout = yahoo, request, bucket, timeout
         self._host = Host()
+        self._lock = threading.Lock()
 
     def series(self, symbol: str, first: date, end: date | None, zone: str = "") -> Series:
         """Prices from ``first`` up to, not including, ``end`` or the present session, whichever is earlier.
@@ -99,6 +101,9 @@ class YahooClient:
             failure = _failure(error)
             if str(failure) == TOO_MANY:
                 self._bucket.slow_down()
+            if _is_of_cache(error):
+                with self._lock:
+                    renew_cache(self._yahoo)
             raise failure from None
         self._bucket.speed_up()
         if frame is None or not len(frame):
@@ -174,8 +179,12 @@ def _failure(error: Exception) -> NoPrices | NotAnswered:
         return NoPrices(UNKNOWN)
     if isinstance(error, ValueError) and "ISIN" in str(error):
         return NoPrices("unknown ISIN")
-    if type(error).__module__.startswith(("peewee", "sqlite3")):
+    if _is_of_cache(error):
         return NotAnswered(f"yfinance's cache failed ({name})")
     if isinstance(error, OSError) and "json" not in name.lower():
         return NotAnswered("timed out" if "timeout" in name.lower() else f"no connection ({name})")
     return NotAnswered(f"a reply that yfinance cannot read ({name})")
+
+
+def _is_of_cache(error: Exception) -> bool:
+    return type(error).__module__.startswith(("peewee", "sqlite3"))

@@ -164,6 +164,25 @@ def test_one_bad_value_costs_no_good_close(yahoo: YahooServer, tmp_path: Path) -
     assert values[4, 4] == 0
 
 
+def test_a_bad_column_costs_no_good_close(yahoo: YahooServer, tmp_path: Path) -> None:
+    """As reported: opens of zero for the first months, adjusted closes below zero, no volume at all."""
+    days = [date.fromisoformat(day) for day in business_days("2024-01-01", "2024-03-02")]
+    yahoo.listings = {
+        "ZERO": Listing(edits={("open", day): 0.0 for day in days[:25]}),
+        "MINUS": Listing(edits={("adj_close", day): -1 + number / 20 for number, day in enumerate(days)}),
+        "NONE": Listing(edits={("volume", day): None for day in days}),
+    }
+    summary = get(yahoo, tmp_path / "m.h5", *yahoo.listings)
+    assert set(summary.dropped.values()) == {0}
+    for name in yahoo.listings:
+        dates, values = prices(tmp_path / "m.h5", name)
+        assert dates.astype(str).tolist() == business_days("2024-01-01", "2024-03-01")
+        assert (values[:, [0, 1, 2, 3, 5]] > 0).all()
+    opens = prices(tmp_path / "m.h5", "ZERO")[1]
+    assert (opens[:25, 0] == opens[:25, 3]).all()
+    assert not prices(tmp_path / "m.h5", "NONE")[1][:, 4].any()
+
+
 @pytest.mark.parametrize("key", ["currency", "instrumentType", "currentTradingPeriod"])
 def test_a_reply_without_what_is_not_needed_is_read(yahoo: YahooServer, tmp_path: Path, key: str) -> None:
     yahoo.listings["AAPL"].leave_out = (key,)
@@ -277,6 +296,18 @@ def test_a_broken_cache_of_yfinances_is_not_used(
     assert result.stderr == ""
     assert len(closes(tmp_path / "m.h5", "AAPL")) == len(business_days("2024-01-01", "2024-02-01"))
     assert sorted(path.name for path in (home / "py-yfinance").iterdir()) == ["cookies.db", "tkr-tz.db"]
+
+
+def test_a_cache_that_breaks_is_replaced(yahoo: YahooServer, tmp_path: Path) -> None:
+    import yfinance
+
+    get(yahoo, tmp_path / "m.h5", "AAPL")
+    folder = Path(yfinance.cache._TzDBManager.get_location())
+    assert folder.name.startswith("hpc-lstm-yfinance-")
+    for file in folder.iterdir():
+        file.write_bytes(b"no database" * 1000)
+    assert get(yahoo, tmp_path / "m.h5", "BRK-B").failed == {}
+    assert Path(yfinance.cache._TzDBManager.get_location()) != folder
 
 
 # The same command later.
