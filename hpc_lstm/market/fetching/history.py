@@ -25,7 +25,7 @@ from hpc_lstm.market.events import StoredEvents, event_datasets, no_events
 from hpc_lstm.market.fetching.journal import Journal, Record
 from hpc_lstm.market.fetching.request import Request
 from hpc_lstm.market.fetching.series import COLUMNS, Series
-from hpc_lstm.market.fetching.update import OVERLAP, Known
+from hpc_lstm.market.fetching.update import Known, overlap_rows
 from hpc_lstm.market.store import MarketStore, StoreWriter
 
 SOURCE = "Yahoo Finance through yfinance"
@@ -53,11 +53,18 @@ class StoredHistory:
         self._order = [store.columns.index(name) for name in COLUMNS]
         self._events = StoredEvents(store)
         starts, ends, zones = (store.extra(f"fetched/{name}") for name in ("starts", "ends", "zones"))
-        ours = store.attributes.get("source") == SOURCE
-        if starts is None or ends is None or zones is None:
-            count = len(store.symbols)
-            starts = np.full(count, _day_number(store.attributes.get("start")) if ours else -1)
-            ends = np.full(count, _day_number(store.attributes.get("end")) if ours else -1)
+        count = len(store.symbols)
+        if (
+            starts is None
+            or ends is None
+            or zones is None
+            or not len(starts) == len(ends) == len(zones) == count
+        ):
+            ours = store.attributes.get("source") == SOURCE
+            starts, ends = (
+                np.full(count, _day_number(store.attributes.get(name)) if ours else -1)
+                for name in ("start", "end")
+            )
             zones = np.full(count, "", object)
         self._starts, self._ends, self._zones = starts, ends, zones
 
@@ -74,7 +81,8 @@ class StoredHistory:
         first, stop = (int(at) for at in self._store.offsets[number : number + 2])
         if first == stop:
             return None
-        return self._known(number, self._rows(number, max(first, stop - OVERLAP), stop), stop - first)
+        tail = self._rows(number, stop - overlap_rows(stop - first), stop)
+        return Known(self._start(number), tail, stop - first, fetched=int(self._ends[number]) >= 0)
 
     def series(self, symbol: str) -> tuple[Series, date]:
         """All that is stored of a symbol, and the first day that was asked for."""
@@ -87,7 +95,7 @@ class StoredHistory:
             splits=self._events.of("splits", number),
             dividends=self._events.of("dividends", number),
         )
-        return series, self._known(number, series.tail(OVERLAP), stop - first).start
+        return series, self._start(number)
 
     def _rows(self, number: int, first: int, stop: int) -> Series:
         assert self._store is not None
@@ -98,11 +106,14 @@ class StoredHistory:
             end = int(dates[-1]) // (1 if self._unit == "D" else _DAY_NS) + 1
         return Series(dates, values, no_events(), no_events(), str(self._zones[number]), end)
 
-    def _known(self, number: int, tail: Series, rows: int) -> Known:
-        fetched = int(self._ends[number]) >= 0
-        first_row = int(tail.dates[0]) // (1 if self._unit == "D" else _DAY_NS) if len(tail) else 0
-        start = int(self._starts[number]) if fetched else first_row
-        return Known(_EPOCH + timedelta(days=start), tail, rows, fetched)
+    def _start(self, number: int) -> date:
+        """The first day that was asked for; of imported rows, the first day."""
+        assert self._store is not None
+        day = int(self._starts[number])
+        first, stop = (int(at) for at in self._store.offsets[number : number + 2])
+        if self._ends[number] < 0 and first < stop:
+            day = int(self._store.dates(first, first + 1)[0]) // (1 if self._unit == "D" else _DAY_NS)
+        return _EPOCH + timedelta(days=day)
 
 
 class History:
@@ -117,7 +128,12 @@ class History:
             return self._stored.known(symbol)
         series, start = self._merged(symbol, True)
         stored = self._stored.known(symbol)
-        return Known(start, series.tail(OVERLAP), len(series), fetched=stored is None or stored.fetched)
+        return Known(
+            start,
+            series.tail(overlap_rows(len(series))),
+            len(series),
+            fetched=stored is None or stored.fetched,
+        )
 
     def news(self, symbol: str) -> list[Record]:
         """The journal's records that continue, or replace, what the store has; others are of another command."""

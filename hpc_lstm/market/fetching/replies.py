@@ -118,7 +118,7 @@ class Host:
         """Ask once; others that come at the same time share the answer.
 
         Raises:
-            Exception: of the session, if there is no answer.
+            OSError: by the session: there is no answer.
         """
         session = getattr(requests, "_session", None)
         if self._answered or session is None:
@@ -130,7 +130,7 @@ class Host:
                 try:
                     parts = urlsplit(url)
                     session.get(url=f"{parts.scheme}://{parts.netloc}/", timeout=timeout)
-                except Exception as error:
+                except OSError as error:
                     self._failed = (time.monotonic(), error)
                     raise
                 self._answered = True

@@ -16,7 +16,6 @@ import numpy as np
 from hpc_lstm.market.fetching.request import INTRADAY_LIMITS, Request, zone_info
 from hpc_lstm.market.fetching.series import COLUMNS, Series
 
-OVERLAP = 30  # rows
 # Yahoo's closes are float32 in float64, its adjusted ones are computed anew each time.
 _TOLERANCE = 2e-5
 _EPOCH = date(1970, 1, 1)
@@ -39,7 +38,7 @@ class Known:
     """What is known of a symbol before it is fetched.
 
     Attributes:
-        start: first day that was asked for. tail: its last ``OVERLAP`` rows, with the zone and ``end``.
+        start: first day that was asked for. tail: its last ``overlap_rows``, with the zone and ``end``.
         rows: number in all. fetched: whether they came from Yahoo, so that they may be replaced.
     """
 
@@ -64,6 +63,11 @@ class Update:
     start: date
     after: int | None = None
     reason: str = ""
+
+
+def overlap_rows(rows: int) -> int:
+    """Number of the last rows, of so many known ones, that are asked for again."""
+    return min(10, max(2, rows // 4), rows)
 
 
 def is_up_to_date(known: Known | None, request: Request) -> bool:

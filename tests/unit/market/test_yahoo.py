@@ -405,10 +405,15 @@ def test_rows_that_were_imported_are_never_replaced(yahoo: YahooServer, tmp_path
         writer.append("BRK-B", dates.astype(np.int64), values * 3)
         writer.append("AAPL", dates.astype(np.int64), values)
     summary = get(yahoo, path, "BRK-B", "AAPL")
-    assert "close of 2024-01-01 was" in summary.failed["BRK-B"]
+    assert "close of 2024-01-2" in summary.failed["BRK-B"]
     assert "stay as they are" in summary.failed["BRK-B"]
     assert closes(path, "BRK-B") == (values[:, 3] * 3).tolist()
     assert len(closes(path, "AAPL")) == len(business_days("2024-01-01", "2024-03-01"))
+    with MarketStore(path) as store:
+        assert store.extra("fetched/ends").tolist() == [-1, -1]
+        assert (
+            store.extra("fetched/starts").astype("datetime64[D]").astype(str).tolist() == ["2024-01-01"] * 2
+        )
     yahoo.listings["AAPL"].splits = {date(2024, 3, 1): 2.0}  # what continued them does not allow it, either
     next_day(yahoo)
     before = closes(path, "AAPL")
