@@ -19,7 +19,7 @@ from hpc_lstm.market.fetching.history import SOURCE, History, StoredHistory, ope
 from hpc_lstm.market.fetching.journal import Journal, open_journal
 from hpc_lstm.market.fetching.passes import Outcome, Pace, fetch_all
 from hpc_lstm.market.fetching.progress import FetchProgress
-from hpc_lstm.market.fetching.replies import NoPrices
+from hpc_lstm.market.fetching.replies import UNKNOWN, NoPrices
 from hpc_lstm.market.fetching.request import Request, parse_request, require_kept
 from hpc_lstm.market.fetching.series import COLUMNS
 from hpc_lstm.market.fetching.summary import FetchSummary, shortened
@@ -121,7 +121,8 @@ def _fetch(
             if outcome.result is not None:
                 _keep(name, known, outcome.result, journal, summary)
             elif isinstance(outcome.error, NoPrices):
-                summary.missing[name] = str(outcome.error) + ("; its rows are kept" if known else "")
+                kept = "; its rows are kept" if known else ""
+                summary.missing[name] = f"{outcome.error}{_spelling(name, outcome.error)}{kept}"
             else:
                 summary.failed[name] = str(outcome.error)
             shown.done(came=outcome.result is not None)
@@ -129,6 +130,13 @@ def _fetch(
         fetch_all(work, todo, pace, take, shown.waiting)
     summary.missing = {name: summary.missing[name] for name in names if name in summary.missing}
     summary.failed = {name: summary.failed[name] for name in names if name in summary.failed}
+
+
+def _spelling(name: str, error: NoPrices) -> str:
+    """A hint for BRK.B, as it is written elsewhere."""
+    if str(error) == UNKNOWN and name[-2:] in (".A", ".B", ".C"):
+        return f"; Yahoo writes {name[:-2]}-{name[-1]}"
+    return ""
 
 
 def _keep(name: str, known: Known | None, update: Update, journal: Journal, summary: FetchSummary) -> None:
@@ -167,7 +175,7 @@ def _write(
 ) -> None:
     """Write the store anew, if there is anything new."""
     fresh = {name for name in names if history.news(name)}
-    new = [name for name in names if name in fresh and name not in stored.symbols]
+    new = [name for name in names if name in fresh and name not in stored]
     summary.others = len(set(stored.symbols) - set(names))
     if not new and not any(record.whole or record.last for name in fresh for record in history.news(name)):
         found = {name: history.known(name) for name in names}

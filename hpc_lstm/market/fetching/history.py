@@ -68,6 +68,9 @@ class StoredHistory:
             zones = np.full(count, "", object)
         self._starts, self._ends, self._zones = starts, ends, zones
 
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._numbers
+
     @property
     def attributes(self) -> dict[str, Any]:
         """The store's attributes; none without a store."""
@@ -75,7 +78,7 @@ class StoredHistory:
 
     def known(self, symbol: str) -> Known | None:
         """What is known of a symbol; None if it is not in the store, or has no rows there."""
-        if symbol not in self._numbers or self._store is None:
+        if symbol not in self or self._store is None:
             return None
         number = self._numbers[symbol]
         first, stop = (int(at) for at in self._store.offsets[number : number + 2])
@@ -181,7 +184,7 @@ class History:
     def _merged(self, symbol: str, with_news: bool) -> tuple[Series, date]:
         """All prices of a symbol, and the first day that was asked for."""
         series, start = None, self._request.start
-        if symbol in self._stored.symbols:
+        if symbol in self._stored:
             series, start = self._stored.series(symbol)
         for record in self.news(symbol) if with_news else ():
             start, later = record.start, self._journal.read(record)

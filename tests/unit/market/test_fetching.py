@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from yahoo_server import Listing
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.events import Events, no_events
@@ -23,7 +24,7 @@ from hpc_lstm.market.fetching.request import parse_request
 from hpc_lstm.market.fetching.series import Series
 from hpc_lstm.market.fetching.symbols import is_plausible, read_symbols, symbols_of
 from hpc_lstm.market.fetching.token_bucket import TokenBucket
-from hpc_lstm.market.fetching.update import Known, Update, bring_up_to_date
+from hpc_lstm.market.fetching.update import Known, Update, bring_up_to_date, overlap_rows
 
 
 class Clock:
@@ -246,6 +247,65 @@ def test_a_gap_is_never_left() -> None:
     update = bring_up_to_date(yahoo, "A", known, request)
     assert update.whole
     assert "none of its rows since 1970-04-11" in update.reason
+
+
+class Exchange:
+    """A listing as Yahoo tells of it on a day."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self.today = date(2024, 1, 1)
+
+    def series(self, symbol: str, first: date, end: date | None, zone: str = "") -> Series:
+        known = self.listing.closes(datetime.combine(self.today, time(0), timezone.utc))
+        days = [day for day in known if day >= first]
+        if not days:
+            raise NoPrices("none")
+        numbers = [(day - date(1970, 1, 1)).days for day in days]
+        values = np.ones((len(days), 6))
+        values[:, 3], values[:, 5] = zip(*(known[day] for day in days), strict=True)
+
+        def found(events: dict[date, float]) -> Events:
+            kept = sorted(day for day in events if day in known and day >= days[0])
+            at = [(day - date(1970, 1, 1)).days for day in kept]
+            return Events(np.array(at, np.int64), np.array([events[day] for day in kept]))
+
+        splits, dividends = found(self.listing.splits), found(self.listing.dividends)
+        end_day = (self.today - date(1970, 1, 1)).days
+        return Series(np.array(numbers), values, splits, dividends, self.listing.zone, end_day)
+
+
+days_of_a_year = st.dates(date(2024, 1, 3), date(2024, 6, 28))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    st.dictionaries(days_of_a_year, st.sampled_from([2.0, 0.5, 10.0]), max_size=3),
+    st.dictionaries(days_of_a_year, st.floats(0.001, 5), max_size=5),
+)
+def test_updates_in_any_steps_give_what_a_fresh_fetch_gives(
+    steps: list[int], splits: dict[date, float], dividends: dict[date, float]
+) -> None:
+    listing = Listing(first=date(2023, 12, 1), base=100.0)
+    listing.splits = {day: ratio for day, ratio in splits.items() if day.weekday() < 5}
+    listing.dividends = {day: money for day, money in dividends.items() if day.weekday() < 5}
+    exchange = Exchange(listing)
+    kept: Series | None = None
+    for step in steps:
+        exchange.today += timedelta(days=step)
+        now = datetime.combine(exchange.today, time(0), timezone.utc).timestamp()
+        request = parse_request("1d", "2023-12-01", None, now)
+        tail = kept.tail(overlap_rows(len(kept))) if kept else None
+        known = Known(request.start, tail, len(kept), True) if kept and tail else None
+        update = bring_up_to_date(exchange, "A", known, request)
+        kept = update.series if update.whole or not kept else kept.joined(update.series)
+        fresh = exchange.series("A", request.start, None)
+        assert kept.dates.tolist() == fresh.dates.tolist()
+        assert kept.values == pytest.approx(fresh.values, rel=1e-9)
+        for ours, theirs in ((kept.splits, fresh.splits), (kept.dividends, fresh.dividends)):
+            assert ours.dates.tolist() == theirs.dates.tolist()
+            assert ours.values.tolist() == theirs.values.tolist()
 
 
 # Progress.

@@ -212,14 +212,15 @@ def test_symbols_without_prices_are_listed_and_the_others_written(
     yahoo: YahooServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     yahoo.listings["GONE"] = Listing(last=date(2023, 6, 1))
-    summary = get(yahoo, tmp_path / "m.h5", "NOPE", "AAPL", "GONE", "A/B")
+    summary = get(yahoo, tmp_path / "m.h5", "NOPE", "AAPL", "GONE", "A/B", "BRK.B")
     assert summary.missing == {
         "NOPE": "unknown or delisted",
         "GONE": "no prices since 2024-01-01",
         "A/B": "not a symbol of Yahoo's",
+        "BRK.B": "unknown or delisted; Yahoo writes BRK-B",
     }
     assert "unknown or delisted: NOPE" in summary.table()
-    assert summary.warning() == "no prices for NOPE, GONE, A/B"
+    assert summary.warning() == "no prices for NOPE, GONE, A/B, BRK.B"
     with MarketStore(tmp_path / "m.h5") as store:
         assert store.symbols == ["AAPL"]
     assert capfd.readouterr() == ("", "")
@@ -538,6 +539,28 @@ def test_a_journal_goes_on_the_next_day(yahoo: YahooServer, tmp_path: Path) -> N
         assert prices(tmp_path / "m.h5", name)[0].astype(str).tolist() == business_days(
             "2024-01-01", "2024-03-02"
         )
+
+
+def test_a_journal_that_a_kill_left_behind_does_no_harm(yahoo: YahooServer, tmp_path: Path) -> None:
+    """As after a kill between writing the store and removing the journal."""
+    path, journal = tmp_path / "m.h5", tmp_path / ".m.h5.journal"
+    get(yahoo, path, "AAPL", end="2024-02-01")
+    yahoo.faults = {"BRK-B": ("502", 1e9)}
+    with pytest.raises(InputError):
+        get(yahoo, path, "AAPL", "BRK-B", strict=True)
+    left = journal.read_bytes()
+    yahoo.faults = {}
+    get(yahoo, path, "AAPL", "BRK-B")
+    before = path.read_bytes()
+    journal.write_bytes(left)
+    yahoo.asked.clear()
+    get(yahoo, path, "AAPL", "BRK-B")
+    assert (yahoo.asked, path.read_bytes()) == ([], before)
+    journal.write_bytes(left)
+    next_day(yahoo)
+    get(yahoo, path, "AAPL", "BRK-B")
+    assert prices(path, "AAPL")[0].astype(str).tolist() == business_days("2024-01-01", "2024-03-02")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_ctrl_c_leaves_one_line_and_the_journal(yahoo: YahooServer, tmp_path: Path) -> None:
