@@ -15,13 +15,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-_PREFIX = "hpc-lstm-yfinance-"
+_PREFIX = "hpc-lstm-yfinance"
 
 
 def use_cache_of_our_own(yahoo: Any) -> None:
     """Give yfinance a folder on a local disk that goes when the process ends; without one it does without a cache."""
     place = Path(str(_present_folder(yahoo)))
-    if place.name.startswith(f"{_PREFIX}{os.getpid()}-") and place.is_dir():
+    if place.name.startswith(f"{_own_prefix()}-{os.getpid()}-") and place.is_dir():
         return  # from an earlier call: yfinance keeps its connections to it
     renew_cache(yahoo)
 
@@ -56,7 +56,8 @@ def _new_folder() -> Path | None:
     for parent in (None, "/dev/shm"):
         folder = None
         with suppress(OSError, sqlite3.Error):
-            folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}-{os.getpid()}-", dir=parent))
+            _remove_left_behind(folder.parent)
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             with closing(sqlite3.connect(folder / "probe.db", timeout=1)) as probe:
                 probe.execute("pragma journal_mode=wal")
@@ -64,3 +65,20 @@ def _new_folder() -> Path | None:
                 probe.commit()
             return folder
     return None
+
+
+def _own_prefix() -> str:
+    return f"{_PREFIX}-{os.uname().nodename}"
+
+
+def _remove_left_behind(parent: Path) -> None:
+    """Remove the folders of this user's processes that were killed."""
+    for folder in parent.glob(f"{_own_prefix()}-*-*"):
+        pid = folder.name.removeprefix(f"{_own_prefix()}-").partition("-")[0]
+        with suppress(OSError, ValueError):
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder, ignore_errors=True)

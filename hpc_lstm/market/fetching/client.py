@@ -152,6 +152,8 @@ def quiet_yfinance() -> Iterator[Any]:
                 'fetch needs yfinance, which is missing: pip install "hpc-lstm[yahoo]"'
             ) from None
         warnings.simplefilter("ignore")  # above the filters that importing yfinance adds
+        # Libraries change the filters for a moment, which all threads see.
+        warnings.showwarning = lambda *args, **kwargs: None
         loggers = [logging.getLogger(name) for name in _LIBRARIES]
         levels = [logger.level for logger in loggers]
         debug = yfinance.config.debug

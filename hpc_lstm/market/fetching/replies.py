@@ -129,7 +129,9 @@ class Host:
             if not self._answered:
                 try:
                     parts = urlsplit(url)
-                    session.get(url=f"{parts.scheme}://{parts.netloc}/", timeout=timeout)
+                    session.get(
+                        url=f"{parts.scheme}://{parts.netloc}/", timeout=timeout, allow_redirects=False
+                    )
                 except OSError as error:
                     self._failed = (time.monotonic(), error)
                     raise

@@ -299,6 +299,22 @@ def test_a_broken_cache_of_yfinances_is_not_used(
     assert sorted(path.name for path in (home / "py-yfinance").iterdir()) == ["cookies.db", "tkr-tz.db"]
 
 
+def test_caches_of_killed_processes_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpc_lstm.market.fetching import cache_folder
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    host = os.uname().nodename
+    dead = tmp_path / f"hpc-lstm-yfinance-{host}-{gone.pid}-x"
+    kept = [tmp_path / f"hpc-lstm-yfinance-{name}" for name in (f"{host}-{os.getppid()}-y", "other-1-z")]
+    for folder in (dead, *kept):
+        folder.mkdir()
+    made = cache_folder._new_folder()
+    assert made is not None
+    assert {made, *kept} == set(tmp_path.iterdir())
+
+
 def test_a_cache_that_breaks_is_replaced(yahoo: YahooServer, tmp_path: Path) -> None:
     import yfinance
 
