@@ -106,6 +106,9 @@ class YahooClient:
                     renew_cache(self._yahoo)
             raise failure from None
         self._bucket.speed_up()
+        assumed = zone or getattr(ticker, "_tz", None)
+        if replies.zone and assumed and assumed != replies.zone != zone:
+            return self._part(symbol, first, stop, end, replies.zone)  # the days were another exchange's
         if frame is None or not len(frame):
             raise NoPrices(NOTHING)
         missing = [

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import h5py
 import numpy as np
@@ -203,6 +204,37 @@ def test_minutes_are_kept_in_utc_and_asked_for_in_parts(yahoo: YahooServer, tmp_
     assert len(prices(tmp_path / "m.h5", "AAPL")[0]) == 15 * 360
     assert len(yahoo.asked) == 1
     assert (prices(tmp_path / "m.h5", "AAPL")[1][: len(values)] == values).all()
+
+
+@pytest.mark.parametrize(
+    ("interval", "zone", "opens", "bars", "first"),
+    [("30m", NEW_YORK, time(9, 30), 12, "2024-02-26T14:30"),
+     ("60m", "Europe/London", time(8), 6, "2024-02-26T08:00"),
+     ("5m", "Australia/Sydney", time(10), 72, "2024-02-25T23:00"),
+     ("1h", "Asia/Tokyo", time(9), 6, "2024-02-26T00:00")],
+)  # fmt: skip
+def test_intraday_sessions_are_whole_days_of_the_exchange(
+    yahoo: YahooServer, tmp_path: Path, interval: str, zone: str, opens: time, bars: int, first: str
+) -> None:
+    """Also through the change of summer time in New York on 10 March, London on 31 March, Sydney on 7 April."""
+    yahoo.listings = {"X": Listing(zone=zone, opens=opens, first=date(2024, 2, 1))}
+    path, sessions = tmp_path / "m.h5", []
+    for day in (date(2024, 2, 29), date(2024, 3, 8), date(2024, 3, 12), date(2024, 4, 2), date(2024, 4, 9)):
+        yahoo.now = datetime.combine(day, time(12), timezone.utc)
+        get(yahoo, path, "X", start="2024-02-26", interval=interval)
+        sessions = business_days("2024-02-26", str(day))
+        dates = prices(path, "X")[0]
+        assert len(dates) == len(sessions) * bars
+    assert str(dates[0]).startswith(first)
+    expected = [
+        (
+            datetime.combine(date.fromisoformat(day), opens, ZoneInfo(zone))
+            + number * timedelta(hours=6) / bars
+        )
+        for day in sessions
+        for number in range(bars)
+    ]
+    assert (dates.astype("int64") // 10**9).tolist() == [int(at.timestamp()) for at in expected]
 
 
 # Symbols that do not come.
