@@ -19,13 +19,19 @@ from hpc_lstm.market.fetching.history import SOURCE, History, StoredHistory, ope
 from hpc_lstm.market.fetching.journal import Journal, open_journal
 from hpc_lstm.market.fetching.passes import Outcome, Pace, fetch_all
 from hpc_lstm.market.fetching.progress import FetchProgress
-from hpc_lstm.market.fetching.replies import UNKNOWN, NoPrices
+from hpc_lstm.market.fetching.replies import UNKNOWN, NoPrices, NotAnswered
 from hpc_lstm.market.fetching.request import Request, parse_request, require_kept
 from hpc_lstm.market.fetching.series import COLUMNS
 from hpc_lstm.market.fetching.summary import FetchSummary, shortened
 from hpc_lstm.market.fetching.symbols import is_plausible, symbols_of
 from hpc_lstm.market.fetching.token_bucket import TokenBucket
-from hpc_lstm.market.fetching.update import Known, Update, bring_up_to_date, is_up_to_date
+from hpc_lstm.market.fetching.update import (
+    Contradicts,
+    Known,
+    Update,
+    bring_up_to_date,
+    is_up_to_date,
+)
 from hpc_lstm.market.store import StoreWriter, output_path
 
 __all__ = ["FetchSummary", "fetch_prices"]
@@ -123,8 +129,11 @@ def _fetch(
             elif isinstance(outcome.error, NoPrices):
                 kept = "; its rows are kept" if known else ""
                 summary.missing[name] = f"{outcome.error}{_spelling(name, outcome.error)}{kept}"
-            else:
+            elif isinstance(outcome.error, (NotAnswered, Contradicts)):
                 summary.failed[name] = str(outcome.error)
+            else:  # one symbol's odd prices do not cost the others theirs
+                kind = type(outcome.error).__name__
+                summary.failed[name] = f"prices that cannot be used ({kind}: {outcome.error})"
             shown.done(came=outcome.result is not None)
 
         fetch_all(work, todo, pace, take, shown.waiting)
