@@ -15,6 +15,7 @@ from hpc_lstm import __version__
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 if TYPE_CHECKING:
+    from hpc_lstm.market.import_summary import ImportSummary
     from hpc_lstm.parallel.world import World
 
 
@@ -57,25 +58,66 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.argument("symbols", nargs=-1, required=True)
+@click.argument("symbols", nargs=-1)
+@click.option(
+    "--symbols-file", default=None, type=click.Path(), help="File with a symbol a line; # begins a comment."
+)
 @click.option("--start", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
 @click.option("--end", default=None, metavar="DATE", help="Day after the last one; default: today.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
-def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) -> None:
-    """Fetch daily prices of SYMBOLS from Yahoo into a market store; a repeated call resumes."""
+@click.option(
+    "--interval",
+    default="1d",
+    show_default=True,
+    help="Of the rows: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+)
+@click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
+@click.option(
+    "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
+)
+@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write or to add to.")
+def fetch(
+    symbols: tuple[str, ...],
+    symbols_file: str | None,
+    start: str,
+    end: str | None,
+    interval: str,
+    strict: bool,
+    rate: float,
+    output: str,
+) -> None:
+    """Fetch prices of SYMBOLS from Yahoo into a market store.
+
+    The same command takes up an interrupted call where it was, and later adds what is new since: rows and symbols.
+    Symbols that do not come are listed, and the others are written.
+    """
+    from hpc_lstm.market.fetching.passes import Pace
+    from hpc_lstm.market.fetching.symbols import read_symbols
     from hpc_lstm.market.yahoo import fetch_prices
 
-    click.echo(fetch_prices(list(symbols), start, end, output).table())
+    names = [*symbols, *(read_symbols(symbols_file) if symbols_file else ())]
+    pace = Pace(rate=rate, burst=2 * rate)
+    try:
+        summary = fetch_prices(names, start, end, output, interval=interval, strict=strict, pace=pace)
+    except KeyboardInterrupt:
+        raise click.Abort("the same command goes on from here") from None
+    click.echo(summary.table())
+    if warning := summary.warning():
+        click.echo(f"hpc-lstm: warning: {warning}", err=True)
 
 
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
-def import_(files: tuple[str, ...], output: str) -> None:
+def import_(files: tuple[str, ...], append: bool, output: str) -> None:
     """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
+    from hpc_lstm.market.appending import append_prices
     from hpc_lstm.market.importing import import_prices
 
-    click.echo(import_prices(list(files), output).table())
+    def import_to(path: str) -> ImportSummary:
+        return import_prices(list(files), path)
+
+    click.echo((append_prices(output, import_to) if append else import_to(output)).table())
 
 
 @cli.command()
@@ -399,8 +441,8 @@ def _run(arguments: list[str] | None) -> None:
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else "hpc-lstm"
         _fail(f"{context}: error: {_one_line(error.format_message()).rstrip('.')}; see `{context} --help`", 2)
-    except click.Abort:
-        _fail("hpc-lstm: interrupted", 130)
+    except click.Abort as abort:
+        _fail(f"hpc-lstm: interrupted{''.join(f'; {hint}' for hint in abort.args)}", 130)
     except HpcLstmError as error:
         _end(error, arguments)
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it

@@ -90,10 +90,10 @@ def included_headers(path: Path) -> dict[str, bytes]:
     sources = [path.read_bytes()]
     while sources:
         for name in re.findall(rb'^#include "([\w.]+)"', sources.pop(), re.MULTILINE):
-            if name.decode() not in headers:
-                text = (path.parent / name.decode()).read_bytes()
-                headers[name.decode()] = text
-                sources.append(text)
+            header = path.parent / name.decode()
+            if header.name not in headers and header.is_file():  # the compiler tells of one that is missing
+                headers[header.name] = header.read_bytes()
+                sources.append(headers[header.name])
     return headers
 
 

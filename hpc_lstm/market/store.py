@@ -4,6 +4,7 @@
     /dates [R] int64            days since 1970-01-01 ("D"), or nanoseconds ("ns"): attribute date_unit
     /values [R, C] float64      one column per name in the attribute columns
     attributes                  format, version, columns, source, created, date_unit, and what the writer adds
+    more datasets               are optional, as the writer adds them: see ``events`` and ``fetching/history``
 
 ``/values`` and ``/dates`` are contiguous on disk, so that a slice is one read of just its bytes. A store is written
 under a temporary name in its folder and renamed when it is complete.
@@ -121,6 +122,21 @@ class MarketStore:
             self._read(self._dates, dates, start, stop)
         return dates
 
+    def extra(self, name: str) -> np.ndarray | None:
+        """An optional dataset as a whole, texts as str; None if the store does not have it.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        try:
+            if name not in self._file:
+                return None
+            dataset = self._file[name]
+            texts = h5py.check_string_dtype(dataset.dtype) is not None
+            return np.asarray(dataset.asstr()[:] if texts else dataset[:])
+        except (OSError, ValueError, AttributeError) as error:
+            raise StoreError(f"{self.path}: {name} cannot be read: {_short(error)}") from None
+
     def column(self, name: str) -> int:
         """The number of a column.
 
@@ -157,6 +173,9 @@ class StoreWriter:
         date_unit: "D" (days since 1970-01-01) or "ns".
         attributes: further attributes of the store; texts and numbers.
 
+    Attributes:
+        extras: optional datasets by name, small enough for memory; may be set until the store is complete.
+
     Raises:
         StoreError: the folder is missing or cannot be written, or the disk is full.
     """
@@ -173,6 +192,7 @@ class StoreWriter:
         self.path = output_path(path)
         self.columns, self.source, self.date_unit = list(columns), source, date_unit
         self.attributes = dict(attributes or {})
+        self.extras: dict[str, Any] = {}
         self._symbols: dict[str, int] = {}  # name to rows
         self._scratch = ExitStack()
         with write_errors(self.path):
@@ -235,6 +255,9 @@ class StoreWriter:
                 _copy_scratch(self._dates, file.create_dataset("dates", (rows,), np.int64))
                 values = file.create_dataset("values", (rows, len(self.columns)), np.float64)
                 _copy_scratch(self._values, values)
+                for name, data in self.extras.items():
+                    text = isinstance(data, list)
+                    file.create_dataset(name, data=data, dtype=h5py.string_dtype() if text else None)
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
 

@@ -1,197 +1,207 @@
-"""Daily prices from Yahoo Finance through yfinance, into a market store.
+"""Prices from Yahoo Finance through yfinance, into a market store, which the same command later brings up to date.
 
-Each fetched symbol is kept in a folder beside the output (``.market.h5.parts/``) until the store is complete, so that a
-call that was interrupted, or failed for an unknown symbol, resumes where it stopped.
+Symbols that Yahoo does not know, or does not answer for, are told of at the end and cost the others nothing. Each that
+came is kept in a journal beside the output (``fetching/journal``) until the store is complete, so that a call that was
+interrupted takes up where it was.
 """
 
 from __future__ import annotations
 
-import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import date
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import numpy as np
+from hpc_lstm.errors import InputError
+from hpc_lstm.market.fetching.client import YahooClient, quiet_yfinance
+from hpc_lstm.market.fetching.history import SOURCE, History, StoredHistory, open_stored_history
+from hpc_lstm.market.fetching.journal import Journal, open_journal
+from hpc_lstm.market.fetching.passes import Outcome, Pace, fetch_all
+from hpc_lstm.market.fetching.progress import FetchProgress
+from hpc_lstm.market.fetching.replies import UNKNOWN, NoPrices, NotAnswered
+from hpc_lstm.market.fetching.request import Request, parse_request, require_kept
+from hpc_lstm.market.fetching.series import COLUMNS
+from hpc_lstm.market.fetching.summary import FetchSummary, shortened
+from hpc_lstm.market.fetching.symbols import is_plausible, symbols_of
+from hpc_lstm.market.fetching.token_bucket import TokenBucket
+from hpc_lstm.market.fetching.update import (
+    Contradicts,
+    Known,
+    Update,
+    bring_up_to_date,
+    is_up_to_date,
+)
+from hpc_lstm.market.store import StoreWriter, output_path
 
-from hpc_lstm.errors import InputError, StoreError
-from hpc_lstm.market.store import MarketStore, StoreWriter, output_path
-
-# Columns of the store, and their names in yfinance.
-COLUMNS = {
-    "open": "Open",
-    "high": "High",
-    "low": "Low",
-    "close": "Close",
-    "volume": "Volume",
-    "adj_close": "Adj Close",
-}
-# What yfinance raises for a symbol that Yahoo does not know or has no prices for.
-_UNKNOWN = ("YFTzMissingError", "YFPricesMissingError", "YFTickerMissingError")
-SOURCE = "Yahoo Finance through yfinance"
-
-
-@dataclass(frozen=True)
-class FetchSummary:
-    """What a call of ``fetch_prices`` did.
-
-    Attributes:
-        rows: number in the store, by symbol.
-        dropped: number of rows that were incomplete or had a price that is not positive, by symbol.
-        resumed: symbols that an earlier call had fetched.
-    """
-
-    path: Path
-    rows: dict[str, int]
-    dropped: dict[str, int]
-    resumed: list[str]
-
-    def table(self) -> str:
-        """The summary as plain text."""
-        width = max(len("symbol"), *(len(name) for name in self.rows))
-        lines = [f"{'symbol':<{width}}{'rows':>8}{'dropped':>9}"]
-        for name, rows in self.rows.items():
-            note = "  fetched earlier" if name in self.resumed else ""
-            lines.append(f"{name:<{width}}{rows:>8,}{self.dropped[name]:>9,}{note}")
-        return "\n".join([*lines, f"wrote {self.path}"])
+__all__ = ["FetchSummary", "fetch_prices"]
 
 
-def fetch_prices(symbols: list[str], start: str, end: str | None, path: str | Path) -> FetchSummary:
-    """Fetch daily prices, unadjusted and with an ``adj_close`` column, and write a market store.
+def fetch_prices(
+    symbols: list[str],
+    start: str,
+    end: str | None,
+    path: str | Path,
+    *,
+    interval: str = "1d",
+    strict: bool = False,
+    pace: Pace | None = None,
+    now: float | None = None,
+    progress: Callable[[int], FetchProgress] = FetchProgress,
+) -> FetchSummary:
+    """Fetch prices, unadjusted for dividends and with an ``adj_close`` column, into a market store.
+
+    If the store exists, newer rows and new symbols are added to it; a symbol whose history changed is fetched anew.
 
     Args:
         symbols: as Yahoo names them.
-        start, end: first day, and the day after the last one (None: today), as YYYY-MM-DD.
+        start, end: first day, and the day after the last one (None: today), as YYYY-MM-DD, where the exchange is.
+        interval: of a row, as ``request.INTERVALS``.
+        strict: refuse to write a store without all the symbols.
+        pace: how fast to ask, and how patiently.
+        now: time of the call, seconds since 1970.
+        progress: makes what shows the progress, given the number of symbols to ask for.
 
     Raises:
-        InputError: a date is wrong, yfinance is missing, or Yahoo cannot be reached or does not know a symbol.
-        StoreError: the store cannot be written.
+        InputError: a date is wrong, yfinance is missing, nothing came, or with ``strict`` not everything.
+        StoreError: the store cannot be written, or is not one that Yahoo's prices go into.
     """
-    first, last = _days(start, end)
+    request = parse_request(interval, start, end, time.time() if now is None else now)
     output = output_path(path)
-    names = list(dict.fromkeys(symbols))
-    parts = output.with_name(f".{output.name}.parts")
-    resumed, unknown = [], []
-    with _yfinance() as yahoo:
-        try:
-            parts.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{parts}: cannot be created: {error.strerror}; choose another output") from None
-        try:
-            for name in names:
-                part = parts / f"{quote(name, safe='')}.h5"
-                if _is_fetched(part, first, last):
-                    resumed.append(name)
-                elif not _fetch_one(yahoo, name, first, last, part):
-                    unknown.append(name)
-        finally:
-            with suppress(OSError):  # it stays if anything was fetched
-                parts.rmdir()
-    if unknown:
-        raise InputError(
-            f"Yahoo has no prices for {', '.join(unknown)} from {first} to {last}; leave them out or correct them; "
-            "the other symbols are kept and will not be fetched again"
-        )
-    summary = FetchSummary(output, {}, {}, resumed)
-    with StoreWriter(
-        output, list(COLUMNS), SOURCE, attributes={"start": str(first), "end": str(last)}
-    ) as store:
-        for name in names:
-            with MarketStore(parts / f"{quote(name, safe='')}.h5") as part_store:
-                count = int(part_store.offsets[-1])
-                store.append(name, part_store.dates(0, count), part_store.rows(0, count))
-                summary.rows[name], summary.dropped[name] = count, int(part_store.attributes["dropped"])
-    shutil.rmtree(parts)
+    names = symbols_of(symbols)
+    if not names:
+        raise InputError("no symbol is given; name some, such as AAPL, or a file with --symbols-file")
+    if not output.exists():
+        require_kept(request)
+    summary = FetchSummary(output)
+    with (
+        quiet_yfinance() as yahoo,
+        open_stored_history(output, request) as stored,
+        open_journal(output, interval) as journal,
+    ):
+        history = History(stored, journal, request)
+        spelled = {name.upper(): name for name in stored.symbols}  # an older version kept the user's spelling
+        names = [spelled.get(name, name) for name in names]
+        _fetch(yahoo, names, history, journal, request, pace or Pace(), progress, summary)
+        _require_enough(names, summary, request, strict)
+        _write(output, names, history, stored, request, summary)
+    # What an older version left behind when it was interrupted.
+    shutil.rmtree(output.with_name(f".{output.name}.parts"), ignore_errors=True)
     return summary
 
 
-def _days(start: str, end: str | None) -> tuple[date, date]:
-    days = []
-    for option, text in (("--start", start), ("--end", end or date.today().isoformat())):
-        try:
-            days.append(date.fromisoformat(text))
-        except ValueError:
-            raise InputError(f'{option}: must be a day such as 2015-01-31, got "{text}"') from None
-    if days[0] >= days[1]:
-        raise InputError(f"--start {days[0]} must be before --end {days[1]}")
-    return days[0], days[1]
+def _fetch(
+    yahoo: Any,
+    names: list[str],
+    history: History,
+    journal: Journal,
+    request: Request,
+    pace: Pace,
+    progress: Callable[[int], FetchProgress],
+    summary: FetchSummary,
+) -> None:
+    """Ask for what is missing of each symbol; what comes goes into the journal."""
+    todo: list[tuple[str, Known | None]] = []
+    for name in names:
+        known = history.known(name)
+        if not is_plausible(name):
+            summary.missing[name] = "not a symbol of Yahoo's"
+        elif not is_up_to_date(known, request):
+            todo.append((name, known))
+        elif history.news(name):
+            summary.resumed.append(name)
+        else:
+            summary.unchanged.append(name)
+
+    client = YahooClient(
+        yahoo, request, TokenBucket(pace.rate, pace.burst, sleep=pace.sleep), timeout=pace.timeout
+    )
+
+    def work(item: tuple[str, Known | None]) -> Update:
+        return bring_up_to_date(client, *item, request)
+
+    with progress(len(todo)) as shown:
+
+        def take(outcome: Outcome[tuple[str, Known | None], Update]) -> None:
+            name, known = outcome.item
+            if outcome.result is not None:
+                _keep(name, known, outcome.result, journal, summary)
+            elif isinstance(outcome.error, NoPrices):
+                kept = "; its rows are kept" if known else ""
+                summary.missing[name] = f"{outcome.error}{_spelling(name, outcome.error)}{kept}"
+            elif isinstance(outcome.error, (NotAnswered, Contradicts)):
+                summary.failed[name] = str(outcome.error)
+            else:  # one symbol's odd prices do not cost the others theirs
+                kind = type(outcome.error).__name__
+                summary.failed[name] = f"prices that cannot be used ({kind}: {outcome.error})"
+            shown.done(came=outcome.result is not None)
+
+        fetch_all(work, todo, pace, take, shown.waiting)
+    summary.missing = {name: summary.missing[name] for name in names if name in summary.missing}
+    summary.failed = {name: summary.failed[name] for name in names if name in summary.failed}
 
 
-@contextmanager
-def _yfinance() -> Iterator[Any]:
-    """The module yfinance, configured to raise errors instead of logging them.
-
-    By default it returns an empty table if the network is down, as if the symbol were unknown.
-    """
-    try:
-        import yfinance
-    except ImportError:
-        raise InputError('fetch needs yfinance, which is missing: pip install "hpc-lstm[yahoo]"') from None
-    logger = logging.getLogger("yfinance")
-    level = logger.level
-    debug = yfinance.config.debug
-    hidden = debug.hide_exceptions
-    logger.setLevel(logging.CRITICAL + 1)
-    debug.hide_exceptions = False
-    try:
-        yield yfinance
-    finally:
-        logger.setLevel(level)
-        debug.hide_exceptions = hidden
+def _spelling(name: str, error: NoPrices) -> str:
+    """A hint for BRK.B, as it is written elsewhere."""
+    if str(error) == UNKNOWN and name[-2:] in (".A", ".B", ".C"):
+        return f"; Yahoo writes {name[:-2]}-{name[-1]}"
+    return ""
 
 
-def _is_fetched(part: Path, first: date, last: date) -> bool:
-    """Whether an earlier call has fetched this symbol for the same days."""
-    if not part.exists():
-        return False
-    try:
-        with MarketStore(part) as store:
-            return (store.attributes.get("start"), store.attributes.get("end")) == (str(first), str(last))
-    except StoreError:
-        return False
+def _keep(name: str, known: Known | None, update: Update, journal: Journal, summary: FetchSummary) -> None:
+    journal.append(name, update)
+    rows = len(update.series)
+    summary.dropped[name] = update.series.dropped
+    summary.added[name] = rows - known.rows if known and update.whole else rows
+    if update.reason:
+        summary.anew[name] = update.reason
 
 
-def _fetch_one(yahoo: Any, name: str, first: date, last: date, part: Path) -> bool:
-    """Fetch a symbol into its part; False if Yahoo has no prices for it."""
-    try:
-        frame = yahoo.Ticker(name).history(
-            start=str(first), end=str(last), interval="1d", auto_adjust=False, actions=False
-        )
-    except OSError as error:
+def _require_enough(names: list[str], summary: FetchSummary, request: Request, strict: bool) -> None:
+    without = {**summary.missing, **summary.failed}
+    if not without or (len(without) < len(names) and not strict):
+        return
+    reasons = dict.fromkeys(without.values())
+    why = "; ".join(list(reasons)[:3])
+    kept = "; the other symbols are kept and will not be fetched again" if len(without) < len(names) else ""
+    who = shortened(list(without))
+    if summary.missing and not summary.failed:
+        until = request.end or "today"
         raise InputError(
-            f"{name}: Yahoo cannot be reached ({type(error).__name__}); check the network and repeat the command: "
-            "symbols fetched so far are kept"
-        ) from None
-    except Exception as error:
-        if type(error).__name__ in _UNKNOWN:
-            return False
-        if type(error).__name__ == "YFRateLimitError":
-            raise InputError(
-                f"{name}: Yahoo refuses further requests for now; repeat the command later: "
-                "symbols fetched so far are kept"
-            ) from None
-        raise
-    if frame is None or not len(frame):
-        return False
-    missing = [theirs for theirs in COLUMNS.values() if theirs not in frame.columns]
-    if missing:
-        raise InputError(
-            f"{name}: yfinance returns no column {missing[0]!r}; update it: pip install -U yfinance"
+            f"Yahoo has no prices for {who} from {request.start} to {until} ({why}); leave them out or correct "
+            f"them{kept}"
         )
-    # The index has midnights in the exchange's time zone, which stand for local calendar days.
-    days = frame.index.tz_localize(None).to_numpy("datetime64[D]").astype(np.int64)
-    values = frame[list(COLUMNS.values())].to_numpy(np.float64)
-    days, order = np.unique(days[::-1], return_index=True)  # the last row of each day
-    values = values[::-1][order]
-    prices = values[:, [c != "volume" for c in COLUMNS]]
-    usable = np.isfinite(values).all(axis=1) & (prices > 0).all(axis=1)
-    if not usable.any():
-        return False
-    about = {"start": str(first), "end": str(last), "dropped": int((~usable).sum())}
-    with StoreWriter(part, list(COLUMNS), SOURCE, attributes=about) as store:
-        store.append(name, days[usable], values[usable])
-    return True
+    raise InputError(f"not fetched: {who} ({why}); repeat the command later{kept}")
+
+
+def _write(
+    output: Path,
+    names: list[str],
+    history: History,
+    stored: StoredHistory,
+    request: Request,
+    summary: FetchSummary,
+) -> None:
+    """Write the store anew, if there is anything new."""
+    fresh = {name for name in names if history.news(name)}
+    new = [name for name in names if name in fresh and name not in stored]
+    summary.others = len(set(stored.symbols) - set(names))
+    if not new and not any(record.whole or record.last for name in fresh for record in history.news(name)):
+        found = {name: history.known(name) for name in names}
+        summary.rows = {name: known.rows for name, known in found.items() if known}
+        return
+    old = stored.attributes
+    about = {
+        key: value
+        for key, value in old.items()
+        if key not in ("format", "version", "source", "created", "date_unit")
+    }
+    about["start"] = min(str(old.get("start", request.start)), str(request.start))
+    about["end"] = max(str(old.get("end", "")), str(request.end_in("")))
+    about["interval"] = request.interval
+    source = str(old.get("source", SOURCE))
+    source = source if SOURCE in source else f"{source}; {SOURCE}"
+    with StoreWriter(output, list(COLUMNS), source, date_unit=request.date_unit, attributes=about) as writer:
+        rows = history.write(writer, new, fresh)
+    summary.rows = {name: rows[name] for name in names if name in rows}
+    summary.written = True

@@ -638,6 +638,30 @@ CASES = [
         "fetch: folder missing", ("fetch", "AAPL", "--start", "2020-01-01", "-o", "no/x.h5"), ["no", "folder"]
     ),
     Case(
+        "fetch: interval",
+        ("fetch", "AAPL", "--start", "2020-01-01", "--interval", "7m", "-o", "x.h5"),
+        ["--interval", "1d, 1m", "7m"],
+    ),
+    Case(
+        "fetch: minutes of years ago",
+        ("fetch", "AAPL", "--start", "2020-01-01", "--interval", "1m", "-o", "x.h5"),
+        ["2020-01-01", "30 days", "use --start 20"],
+    ),
+    Case(
+        "fetch: symbols' file missing",
+        ("fetch", "--symbols-file", "s.txt", "--start", "2020-01-01", "-o", "x.h5"),
+        ["s.txt", "No such file"],
+    ),
+    Case(
+        "fetch: no symbol", ("fetch", "--start", "2020-01-01", "-o", "x.h5"), ["no symbol", "--symbols-file"]
+    ),
+    Case(
+        "import: append to no store",
+        ("import", "--append", "a.csv", "-o", "a.csv"),
+        ["a.csv", "not a market store"],
+        text("a.csv", "date,close\n2020-01-01,1.5\n"),
+    ),
+    Case(
         "fetch: yfinance missing",
         ("fetch", "AAPL", "--start", "2020-01-01", "-o", "x.h5"),
         ["yfinance", "pip install"],

@@ -1,0 +1,1 @@
+"""Fetching from Yahoo: what to ask for, how often, and what to do with the answers."""

@@ -1,0 +1,191 @@
+"""What a fetch has got so far, in a file beside the output, so that the same command takes up where it was.
+
+One record a symbol: a line of JSON, then the bytes of its arrays. A record that was cut short, as by a killed job, is
+dropped when the journal is opened again; the file goes when the store is complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.market.events import Events
+from hpc_lstm.market.fetching.series import COLUMNS, Series
+from hpc_lstm.market.fetching.update import Update
+from hpc_lstm.market.store import write_errors
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """A symbol's update, without its prices.
+
+    Attributes:
+        update's: start, whole, after, reason. series': end, and its last date, None if it has no row.
+        offset: of its arrays. header: its line.
+    """
+
+    start: date
+    whole: bool
+    after: int | None
+    reason: str
+    end: int
+    last: int | None
+    offset: int
+    header: dict[str, Any]
+
+
+class Journal:
+    """Updates of symbols, in the order in which they came.
+
+    Args:
+        file: open for reading and writing. interval: of the rows; records of others are passed over.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, interval: str) -> None:
+        self._path, self._file, self._interval = path, file, interval
+        self._records: dict[str, list[Record]] = {}
+        self._scan()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def records(self, symbol: str) -> list[Record]:
+        """A symbol's records, in order."""
+        return list(self._records.get(symbol, []))
+
+    def append(self, symbol: str, update: Update) -> None:
+        """Add a record.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        series = update.series
+        arrays = (
+            series.dates.astype(np.int64),
+            np.ascontiguousarray(series.values, np.float64),
+            *(series.splits.dates, series.splits.values, series.dividends.dates, series.dividends.values),
+        )
+        payload = b"".join(array.tobytes() for array in arrays)
+        header = {
+            "version": _VERSION,
+            "symbol": symbol,
+            "interval": self._interval,
+            "whole": update.whole,
+            "start": str(update.start),
+            "after": update.after,
+            "reason": update.reason,
+            "zone": series.zone,
+            "end": series.end,
+            "last": int(series.dates[-1]) if len(series) else None,
+            "dropped": series.dropped,
+            "rows": [len(series), len(series.splits), len(series.dividends)],
+            "bytes": len(payload),
+            "crc": zlib.crc32(payload),
+        }
+        line = json.dumps(header).encode() + b"\n"
+        with write_errors(self._path):
+            self._file.seek(0, os.SEEK_END)
+            offset = self._file.tell() + len(line)
+            self._file.write(line + payload)
+            self._file.flush()
+        self._add(offset, header)
+
+    def read(self, record: Record) -> Series:
+        """The prices of a record."""
+        header = record.header
+        self._file.seek(record.offset)
+        data = self._file.read(header["bytes"])
+        rows, splits, dividends = header["rows"]
+        sizes = [rows, rows * len(COLUMNS), splits, splits, dividends, dividends]
+        types = [np.int64, np.float64, np.int64, np.float64, np.int64, np.float64]
+        arrays, at = [], 0
+        for size, dtype in zip(sizes, types, strict=True):
+            arrays.append(np.frombuffer(data, dtype, size, at))
+            at += size * 8
+        dates, values, *events = arrays
+        return Series(
+            dates,
+            values.reshape(rows, len(COLUMNS)),
+            Events(events[0], events[1]),
+            Events(events[2], events[3]),
+            header["zone"],
+            header["end"],
+            header["dropped"],
+        )
+
+    def _add(self, offset: int, header: dict[str, Any]) -> None:
+        record = Record(
+            start=date.fromisoformat(header["start"]),
+            whole=header["whole"],
+            after=header["after"],
+            reason=header["reason"],
+            end=header["end"],
+            last=header["last"],
+            offset=offset,
+            header=header,
+        )
+        self._records.setdefault(header["symbol"], []).append(record)
+
+    def _scan(self) -> None:
+        """Find the records; cut off what follows the last sound one."""
+        self._file.seek(0)
+        sound = 0
+        while line := self._file.readline(1 << 16):
+            offset = sound + len(line)
+            try:
+                header = json.loads(line)
+                ok = line.endswith(b"\n") and header["version"] == _VERSION
+                ok = ok and zlib.crc32(self._file.read(header["bytes"])) == header["crc"]
+            except (ValueError, KeyError, TypeError):
+                ok = False
+            if not ok:
+                break
+            sound = offset + header["bytes"]
+            if header["interval"] == self._interval:
+                self._add(offset, header)
+        with write_errors(self._path):
+            self._file.truncate(sound)
+
+
+@contextmanager
+def open_journal(output: Path, interval: str) -> Iterator[Journal]:
+    """The journal of an output; it stays if the block raises and something is in it, else it is removed.
+
+    Raises:
+        InputError: another process is fetching into this output.
+        StoreError: the folder cannot be written.
+    """
+    path = output.with_name(f".{output.name}.journal")
+    with write_errors(path):
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{output}: another process is fetching into it; wait for it or choose another output"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        journal = Journal(path, file, interval)
+        try:
+            yield journal
+        except BaseException:
+            if not len(journal):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+            raise
+        path.unlink(missing_ok=True)
