@@ -1,10 +1,11 @@
 """How fast does training go on a GPU, preprocessing included, and what share of it is preprocessing?
 
-    python benchmarks/gpu_training.py [--batch 8192] [--units 128] [--quick]
+    python benchmarks/gpu_training.py [--batch 8192] [--units 128] [--engine fused] [--quick]
 
 The same network (stacked LSTMs, dropout, Adam, float32) is trained on the same number of windows by
 
-    cuda      this package: CUDA backend and Keras engine; windows are cut, shuffled and scaled as it goes
+    cuda      this package: CUDA backend, and the engine that `--engine` names; windows are cut, shuffled and scaled
+              as it goes
     host      the same with the host backend
     loop      a hand-written ``tf.function`` step on windows that lie ready on the GPU, read back once at the end
     fit       ``keras.fit`` on windows that lie ready in memory, best of two ``steps_per_execution``
@@ -41,7 +42,7 @@ def settings(store: Path, options: argparse.Namespace) -> configuration.RunConfi
         {
             "data": {"store": str(store), "window": WINDOW, "features": COLUMNS, "target": "close"},
             "model": {"layers": 2, "units": options.units, "dropout": 0.2},
-            "train": {"batch_size": options.batch},
+            "train": {"batch_size": options.batch, "engine": options.engine},
         },
         "benchmark",
     )
@@ -137,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=8192)
     parser.add_argument("--units", type=int, default=128)
+    parser.add_argument("--engine", default="auto", help="as in train.engine")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The engine on the GPU against the Keras layers on the CPU: forecasts, gradients and loss curves."""
+"""The Keras engine on the GPU against the Keras layers on the CPU: forecasts, gradients and loss curves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ config = configuration.parse(
     {
         "data": {"store": "none.h5", "window": 20, "features": ["open", "close", "volume"], "target": "close"},
         "model": {"layers": 2, "units": 32, "dropout": 0.0},
-        "train": {"batch_size": 64, "precision": precision},
+        "train": {"batch_size": 64, "precision": precision, "engine": "keras"},
     },
     "test",
 )

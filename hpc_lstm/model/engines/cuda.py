@@ -32,6 +32,8 @@ from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
+# In float32, from clusters of so many blocks and batches of so many windows on, cuDNN is faster (docs/fused-engine.md).
+CUDNN_SPLIT, CUDNN_BATCH = 8, 512
 # Most memory for the values of the windows that are forecast together.
 FORECAST_BYTES = 2**30
 # Losses that may be on their way at the same time; older ones are waited for.
@@ -93,7 +95,10 @@ class CudaEngine:
         if problem := cuda_problem():
             return problem
         found = _plan(config, Device())
-        return found if isinstance(found, str) else ""
+        if isinstance(found, str):
+            return found
+        slower = found.parts == 2 and found.forward.split >= CUDNN_SPLIT and found.windows >= CUDNN_BATCH
+        return "cuDNN is faster for this many units and windows" if auto and slower else ""
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
         shape = self._shape

@@ -1,0 +1,90 @@
+"""How the CUDA engine's kernels are cut: every plan keeps the limits of the GPU that it is for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpc_lstm.model.engines import cuda_network, cuda_plan
+
+KERNELS = Path(__file__).parents[3] / "kernels"
+H100, A100 = (9, 0), (8, 0)
+
+
+def plan(units: int, batch: int, parts: int = 1, capability: tuple[int, int] = H100) -> cuda_plan.Plan | None:
+    return cuda_plan.plan(
+        units, 5, batch, parts=parts, dropout=True, capability=capability, multiprocessors=132
+    )
+
+
+@given(
+    units=st.integers(1, 512),
+    batch=st.integers(1, 20_000),
+    parts=st.sampled_from([1, 2]),
+    capability=st.sampled_from([A100, (8, 6), (8, 9), H100, (10, 0), (12, 0)]),
+)
+def test_a_plan_keeps_the_limits(units: int, batch: int, parts: int, capability: tuple[int, int]) -> None:
+    found = plan(units, batch, parts, capability)
+    if found is None:
+        assert units > (64 if parts == 2 else 128) or capability not in (A100, H100)
+        return
+    assert found.units >= units
+    assert found.windows >= batch
+    assert found.windows < batch + found.forward.windows
+    for cut, group in ((found.forward, 8), (found.backward, 16)):
+        assert found.units % (group * cut.split) == 0
+        assert cut.warps == found.units // cut.split // group * cut.k_split <= 16
+        assert found.windows % cut.windows == 0
+        assert capability >= H100 or cut.split == 1
+        assert cut.shared <= 227 * 1024
+    # Each thread has a whole number of units and windows.
+    assert found.forward.tiles * 2 % found.forward.k_split == 0
+    assert found.backward.tiles * 4 % found.backward.k_split == 0
+
+
+@pytest.mark.parametrize(("units", "split"), [(1, 1), (64, 1), (128, 1), (129, 2), (256, 4), (512, 16)])
+def test_what_does_not_fit_one_block_is_shared_by_a_cluster(units: int, split: int) -> None:
+    found = plan(units, 1024)
+    assert found is not None
+    assert found.forward.split == found.backward.split == split
+
+
+def test_without_clusters_large_layers_do_not_fit() -> None:
+    assert plan(128, 64, capability=A100) is not None
+    assert plan(129, 64, capability=A100) is None
+    assert plan(512, 64, parts=2) is None
+
+
+def test_small_batches_are_spread_over_the_whole_gpu() -> None:
+    for batch, tiles in ((64, 1), (1024, 1), (2048, 2), (8192, 2)):
+        found = plan(128, batch)
+        assert found is not None
+        assert found.forward.tiles == tiles
+
+
+def test_structures_are_those_of_the_kernels() -> None:
+    update = (KERNELS / "lstm_update.cu").read_text()
+    body = re.search(r"struct Array \{(.*?)\};", update, re.DOTALL)
+    assert body is not None
+    declared = re.sub(r"//.*", "", body[1])
+    fields = [
+        name.strip(" *\n")
+        for line in declared.split(";")
+        for name in re.sub(r"^\s*(const )?\w+", "", line).split(",")
+    ]
+    assert [name for name in fields if name] == list(cuda_network.ARRAY.names or ())
+    assert cuda_network.ARRAY.itemsize == 80
+    common = (KERNELS / "lstm_common.cuh").read_text()
+    assert f"#define MAX_CONSTANTS {cuda_network.CONSTANTS}\n" in common
+    for name, value in (
+        ("BLOCK_M", cuda_network.BLOCK_M),
+        ("STAGES", cuda_network.STAGES),
+        ("EXTRA", cuda_network.EXTRA),
+    ):
+        assert re.search(rf"#define {name} {value}\b", (KERNELS / "lstm_products.cu").read_text())
+    for kernel in ("lstm_forward", "lstm_backward"):
+        assert re.search(rf"#define STAGES {cuda_plan.STAGES}\b", (KERNELS / f"{kernel}.cu").read_text())
