@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpc_lstm.config import ModelConfig
-from hpc_lstm.files import whole_file
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.parameters import network_schema
 
@@ -23,8 +19,7 @@ def build_network(
 ) -> keras.Model:
     """A plain Keras model from windows [B, window, features] to the scaled target [B, 1].
 
-    Its layers are Keras's own, so that a saved model opens where this package is not installed. Initial
-    weights depend on ``seed`` alone.
+    Initial weights depend on ``seed`` alone.
 
     Args:
         window: rows in one window.
@@ -57,18 +52,3 @@ def build_network(
     ):
         variable.assign(array)
     return model
-
-
-def save_network(model: keras.Model, arrays: Sequence[np.ndarray], path: str | PathLike[str]) -> None:
-    """Write a network with these weights as a Keras file, whole or not at all.
-
-    Args:
-        arrays: of its trainable variables, in their order.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    for variable, array in zip(model.trainable_variables, arrays, strict=True):
-        variable.assign(array)
-    with whole_file(Path(path)) as temporary:
-        model.save(temporary)

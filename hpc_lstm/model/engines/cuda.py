@@ -1,6 +1,6 @@
 """The engine in CUDA for GPUs: every part of a training step in kernels of our own, kernels/lstm_*.cu.
 
-Network, order of the parameters, dropout masks and mathematics are those of the C engine. Keras writes the model.
+Network, order of the parameters, dropout masks and mathematics are those of the C engine.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.cuda.device import Device, DeviceArray
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import InputError
-from hpc_lstm.model import network
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda_network import Forward, Shape, TrainingStep, Weights, call_bytes
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
-from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
 from hpc_lstm.model.initial_weights import initial_weights
+from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.parallel.gpu_discovery import installed_gpus
@@ -60,7 +59,7 @@ class CudaEngine:
         found = _plan(config, self._device)
         if isinstance(found, str):
             raise InputError(f'train.engine: "fused" {found}; use "auto"')
-        self._plan, train, self._config, self._threads = found, config.train, config, threads
+        self._plan, train, self._model = found, config.train, config.model
         self._shape = _shape(config)
         self.schema = network_schema(config.model, self._shape.features)
         self.steps_per_call = steps_per_call(train.batch_size, self._shape.rows, self._shape.features)
@@ -162,10 +161,8 @@ class CudaEngine:
         return self._forecaster.predict(inputs)
 
     def save(self, path: str | PathLike[str]) -> None:
-        start_tensorflow(self._threads, gpu=False)
-        shape, model = self._shape, self._config.model
-        built = network.build_network(model, shape.rows, shape.features, self._config.train.seed)
-        network.save_network(built, self.schema.unflatten(self.parameters()), path)
+        shape, arrays = self._shape, self.schema.unflatten(self.parameters())
+        write_keras_file(path, self._model, shape.rows, shape.features, arrays)
 
     def gradient(self) -> np.ndarray:
         """The gradient of the last step, before it was clipped: float32 [P]."""

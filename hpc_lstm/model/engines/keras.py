@@ -1,4 +1,4 @@
-"""The engine on Keras and TensorFlow: trains the network on CPUs or a GPU, saves it as a Keras file."""
+"""The engine on Keras and TensorFlow: trains the network on CPUs or a GPU."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hpc_lstm.model.engines.keras_optimizer import VariableOptimizer
 from hpc_lstm.model.engines.keras_vector import KerasVector
 from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow, threads_in_force
 from hpc_lstm.model.initial_weights import initial_weights
+from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import Schema, network_schema
 
@@ -33,7 +34,7 @@ class KerasEngine:
     """Trains a Keras model; see ``engine.Engine`` for its arguments and methods.
 
     The weights are one flat variable, and one compiled function takes any number of steps on it without returning to
-    the interpreter. ``keras.Model`` itself saves the network.
+    the interpreter.
 
     TensorFlow is configured by the first engine of a process; see ``start_tensorflow``.
 
@@ -47,7 +48,7 @@ class KerasEngine:
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
         tf = start_tensorflow(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
         train, window, features = config.train, config.data.window, len(config.data.features)
-        self._tf, self._clip_norm = tf, train.clip_norm
+        self._tf, self._clip_norm, self._config = tf, train.clip_norm, config
         self._model = network.build_network(config.model, window, features, train.seed, train.precision)
         self.schema = network_schema(config.model, features)
         self._flat = tf.Variable(initial_weights(self.schema, train.seed))
@@ -105,7 +106,10 @@ class KerasEngine:
         return _forecast_all(self._tf, self._forecast, inputs)
 
     def save(self, path: str | PathLike[str]) -> None:
-        network.save_network(self._model, self.schema.unflatten(self.parameters()), path)
+        arrays = self.schema.unflatten(self.parameters())
+        write_keras_file(
+            path, self._config.model, self._config.data.window, len(self._config.data.features), arrays
+        )
 
     def _take_steps(self, inputs: Any, targets: Any, rates: Any) -> Any:
         tf = self._tf

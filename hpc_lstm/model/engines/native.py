@@ -1,7 +1,7 @@
 """The engine in C for CPUs: the network's loss and gradient by kernels/lstm.c.
 
 Network, order of the parameters and mathematics are the Keras engine's; it is several times as fast
-(``benchmarks/engines.py``). Keras writes the model.
+(``benchmarks/engines.py``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.model import network
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
 from hpc_lstm.model.initial_weights import initial_weights
+from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
@@ -57,8 +57,7 @@ class NativeEngine:
         self._kernels = native_kernels.Kernels(native_kernels.load_kernels(), shape)
         self._window_shape = window, features
         threads = threads or len(os.sched_getaffinity(0))
-        start_tensorflow(threads, train.deterministic)
-        self._model = network.build_network(config.model, window, features, train.seed)
+        self._config = config.model
         self.schema = network_schema(config.model, features)
         self._flat = initial_weights(self.schema, train.seed)
         self._gradient = np.empty_like(self._flat)
@@ -129,7 +128,7 @@ class NativeEngine:
         return outputs
 
     def save(self, path: str | PathLike[str]) -> None:
-        network.save_network(self._model, self.schema.unflatten(self._flat), path)
+        write_keras_file(path, self._config, *self._window_shape, self.schema.unflatten(self._flat))
 
     def _check_windows(self, windows: np.ndarray, axes: int) -> None:
         if windows.ndim != axes or windows.shape[-2:] != self._window_shape:

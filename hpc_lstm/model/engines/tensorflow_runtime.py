@@ -16,7 +16,7 @@ LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 SHOW_ALL, FATAL_ONLY = "0", "3"
 
 
-def start_tensorflow(threads: int = 0, deterministic: bool = False, *, gpu: bool = True) -> Any:
+def start_tensorflow(threads: int = 0, deterministic: bool = False) -> Any:
     """Import TensorFlow and set its threads, determinism and use of GPU memory.
 
     TensorFlow is configured once per process: threads can be set only before its first operation. A later call with
@@ -28,7 +28,6 @@ def start_tensorflow(threads: int = 0, deterministic: bool = False, *, gpu: bool
 
     Args:
         threads: CPU threads to use; 0: TensorFlow's own choice.
-        gpu: False: compute on CPUs, and leave GPUs to others.
         deterministic: refuse or replace operations whose result depends on the order of threads.
 
     Returns:
@@ -43,15 +42,12 @@ def start_tensorflow(threads: int = 0, deterministic: bool = False, *, gpu: bool
             notes.append("TensorFlow keeps the number of threads it was started with in this process")
         if deterministic:
             tf.config.experimental.enable_op_determinism()
-        for found in tf.config.list_physical_devices("GPU"):
+        for gpu in tf.config.list_physical_devices("GPU"):
             try:
-                if not gpu:
-                    tf.config.set_visible_devices([], "GPU")
-                    break
                 # Without this the first of several ranks or libraries on a GPU would take all of its memory.
-                tf.config.experimental.set_memory_growth(found, True)
+                tf.config.experimental.set_memory_growth(gpu, True)
             except RuntimeError:
-                log.debug("TensorFlow is already running on %s", found.name)
+                log.debug("TensorFlow is already running on %s", gpu.name)
         tf.config.list_logical_devices()
     for note in notes:
         log.info(note)
