@@ -1,4 +1,4 @@
-"""The network as a Keras file, written without Keras: https://keras.io/api/models/model_saving_apis/.
+"""The network as a Keras file, written and read without Keras: https://keras.io/api/models/model_saving_apis/.
 
 A zip of three entries: ``metadata.json``; ``config.json``, the layers in Keras's notation; ``model.weights.h5``, their
 arrays by layer. Only what the layers differ in from their defaults is written, so that every Keras 3 reads it: settings
@@ -8,9 +8,11 @@ that one version adds are unknown to the versions before.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,21 @@ import h5py
 import numpy as np
 
 from hpc_lstm.config import ModelConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.files import whole_file
+from hpc_lstm.model.parameters import network_schema
 
+# Settings of a layer that change what it computes, as Keras assumes them where a description is silent.
+DEFAULTS: dict[str, Any] = {
+    "activation": None,
+    "recurrent_activation": "sigmoid",
+    "use_bias": True,
+    "go_backwards": False,
+    "stateful": False,
+    "return_state": False,
+    "return_sequences": False,
+}
+ACTIVATION = {"LSTM": "tanh", "Dense": "linear"}
 # The version whose format this is; the date of the entries, so that equal networks are equal files.
 KERAS_VERSION = "3.0.0"
 ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
@@ -53,6 +68,55 @@ def write_keras_file(
             archive.writestr(zipfile.ZipInfo(name, ENTRY_DATE), content)
 
 
+@dataclass(frozen=True)
+class SavedNetwork:
+    """A network read back from a file.
+
+    Attributes:
+        config: its layers.
+        window, features: rows and columns of a window.
+        flat: its weights [P].
+    """
+
+    config: ModelConfig
+    window: int
+    features: int
+    flat: np.ndarray
+
+
+def read_keras_file(path: str | PathLike[str]) -> SavedNetwork | None:
+    """The network in a Keras file; None: it holds another kind of network, or in another form than that of today.
+
+    Nothing in the file is executed.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such model; `hpc-lstm train` writes it at the end of a run")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            described = json.loads(archive.read("config.json"))
+            content = io.BytesIO(archive.read("model.weights.h5"))
+        found = _network_of(described)
+        if found is None:
+            return None
+        schema = network_schema(found[0], found[2])
+        with h5py.File(content, "r") as file:
+            arrays = [np.asarray(file[name], np.float32) for name in _places(found[0].layers)]
+    except (KeyError, TypeError):
+        return None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not a readable Keras model ({error}); train again, or put back a whole copy"
+        ) from None
+    return (
+        SavedNetwork(*found, schema.flatten(arrays))
+        if schema.shapes == tuple(map(np.shape, arrays))
+        else None
+    )
+
+
 def network_description(config: ModelConfig, window: int, features: int) -> dict[str, Any]:
     """The network in Keras's notation: stacked LSTM layers, dropout after each, one dense output."""
     layers = [
@@ -78,6 +142,35 @@ def network_description(config: ModelConfig, window: int, features: int) -> dict
 def _layer(kind: str, config: dict[str, Any], input_shape: list[int | None] | None = None) -> dict[str, Any]:
     described = {"module": "keras.layers", "class_name": kind, "config": config, "registered_name": None}
     return {**described, "build_config": {"input_shape": input_shape}} if input_shape else described
+
+
+def _network_of(described: Any) -> tuple[ModelConfig, int, int] | None:
+    """Layers, window and features of a description; None: it differs from what ``network_description`` gives."""
+    layers = described["config"]["layers"]
+    _, window, features = layers[0]["config"]["batch_shape"]
+    lstm = [layer["config"] for layer in layers if layer["class_name"] == "LSTM"]
+    dropout = [layer["config"]["rate"] for layer in layers if layer["class_name"] == "Dropout"]
+    if not lstm or len(set(dropout)) > 1:
+        return None
+    config = ModelConfig(layers=len(lstm), units=lstm[0]["units"], dropout=dropout[0] if dropout else 0.0)
+    # Each layer as it is here; what else a description says must be what Keras assumes anyway.
+    for given, own in itertools.zip_longest(
+        layers, network_description(config, window, features)["config"]["layers"]
+    ):
+        if given is None or own is None or given["class_name"] != own["class_name"]:
+            return None
+        settings = DEFAULTS | {"activation": ACTIVATION.get(own["class_name"])} | own["config"]
+        settings.pop("dtype", None)
+        if any(key in settings and value != settings[key] for key, value in given["config"].items()):
+            return None
+    return config, window, features
+
+
+def _places(layers: int) -> list[str]:
+    """Where the arrays lie in the file of the weights, in their order."""
+    cells = [f"layers/lstm{f'_{layer}' if layer else ''}/cell/vars" for layer in range(layers)]
+    places = [f"{cell}/{number}" for cell in cells for number in range(3)]
+    return [*places, "layers/dense/vars/0", "layers/dense/vars/1"]
 
 
 def _weights_file(layers: int, arrays: Sequence[np.ndarray]) -> bytes:

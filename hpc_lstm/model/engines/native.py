@@ -7,8 +7,6 @@ Network, order of the parameters and mathematics are the Keras engine's; it is s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -20,17 +18,16 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
+from hpc_lstm.model.engines.native_workers import Workers
 from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
 from hpc_lstm.model.initial_weights import initial_weights
-from hpc_lstm.model.keras_file import write_keras_file
+from hpc_lstm.model.keras_file import SavedNetwork, write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
 from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS = 16
-# Windows below which a part of a batch is not worth a thread of its own.
-MIN_PART = 6
 
 
 class NativeEngine:
@@ -66,9 +63,7 @@ class NativeEngine:
         self._clip_norm, self._step_count = train.clip_norm, 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.steps_per_call = steps_per_call(train.batch_size, window, features)
-        self._workers = [native_kernels.Worker(self._kernels) for _ in range(threads)]
-        self._packed = self._kernels.empty_packed()
-        self._pool = ThreadPoolExecutor(threads - 1, "lstm") if threads > 1 else None
+        self._workers = Workers(self._kernels, threads)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
@@ -117,15 +112,7 @@ class NativeEngine:
     def predict(self, inputs: Any) -> np.ndarray:
         windows = np.ascontiguousarray(inputs, np.float32)
         self._check_windows(windows, 3)
-        outputs = np.empty(len(windows), np.float32)
-        self._kernels.pack(self._flat, self._packed)
-        self._in_parallel(
-            lambda worker, start, stop: worker.forecast(
-                self._packed, windows[start:stop], outputs[start:stop]
-            ),
-            len(windows),
-        )
-        return outputs
+        return self._workers.forecast(self._flat, windows)
 
     def save(self, path: str | PathLike[str]) -> None:
         write_keras_file(path, self._config, *self._window_shape, self.schema.unflatten(self._flat))
@@ -140,14 +127,8 @@ class NativeEngine:
         """One optimizer step on a batch [B, T, F]; its mean squared error."""
         size = len(inputs)
         keys = np.array([self._dropout_key, self._step_count % 2**32], np.uint32)
-        self._kernels.pack(self._flat, self._packed)
-        squared_errors = self._in_parallel(
-            lambda worker, start, stop: worker.squared_error(
-                self._packed, inputs[start:stop], targets[start:stop], start, keys
-            ),
-            size,
-        )
-        self._kernels.sum_gradients(self._workers[: len(squared_errors)], 1 / size, self._gradient)
+        squared_errors = self._workers.squared_errors(self._flat, inputs, targets, keys)
+        self._kernels.sum_gradients(self._workers.of(len(squared_errors)), 1 / size, self._gradient)
         if self._clip_norm > 0:
             norm = float(np.sqrt(np.square(self._gradient, dtype=np.float64).sum()))
             self._gradient *= np.float32(self._clip_norm / max(norm, self._clip_norm))
@@ -157,20 +138,38 @@ class NativeEngine:
         )
         return sum(squared_errors) / size
 
-    def _in_parallel(
-        self, work: Callable[[native_kernels.Worker, int, int], float], size: int
-    ) -> list[float]:
-        """The results of ``work(worker, start, stop)`` for each part of ``size`` windows; the first in this thread."""
-        parts = max(1, min(len(self._workers), size // MIN_PART))
-        bounds = [part * size // parts for part in range(parts + 1)]
-        others: list[Future[float]] = []
-        if self._pool is not None:
-            for worker, start, stop in zip(self._workers[1:], bounds[1:], bounds[2:], strict=False):
-                others.append(self._pool.submit(work, worker, start, stop))
-        try:
-            return [work(self._workers[0], 0, bounds[1]), *(other.result() for other in others)]
-        finally:
-            wait(others)  # also after an error, no thread may still write into the arrays
+
+class NativeForecaster:
+    """A trained network on this process's CPU cores; see ``engine.Forecaster``.
+
+    Args:
+        network: as a file holds it.
+        threads: CPU threads; 0: all that this process may use.
+
+    Raises:
+        NoCompiler: there is no C compiler.
+    """
+
+    def __init__(self, network: SavedNetwork, *, threads: int = 0) -> None:
+        self.window, self.features = network.window, network.features
+        config = network.config
+        shape = native_kernels.Network(
+            config.layers, config.units, network.features, network.window, config.dropout
+        )
+        kernels = native_kernels.Kernels(native_kernels.load_kernels(), shape)
+        self._workers, self._flat = Workers(kernels, threads or len(os.sched_getaffinity(0))), network.flat
+        self.shapes = network_schema(config, network.features).shapes
+
+    def parameters(self) -> np.ndarray:
+        """The weights, float32 [P]."""
+        return self._flat.copy()
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Scaled forecasts, float32 [n], of windows float32 [n, T, F]."""
+        windows = np.ascontiguousarray(inputs, np.float32)
+        if windows.ndim != 3 or windows.shape[1:] != (self.window, self.features):
+            raise ValueError(f"windows of {(self.window, self.features)} expected, got {windows.shape}")
+        return self._workers.forecast(self._flat, windows)
 
 
 def _tensorflow_sees_gpu(config: RunConfig, threads: int) -> bool:

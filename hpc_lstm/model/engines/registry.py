@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from os import PathLike
 
 from hpc_lstm.config import RunConfig
@@ -15,7 +16,10 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.model.engine import Engine, Forecaster
 from hpc_lstm.model.engines.cuda import CudaEngine
 from hpc_lstm.model.engines.keras import KerasEngine, SavedModel
-from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.model.engines.native import NativeEngine, NativeForecaster
+from hpc_lstm.model.keras_file import read_keras_file
+from hpc_lstm.native.compiler import NoCompiler
+from hpc_lstm.parallel.gpu_discovery import installed_gpus
 from hpc_lstm.parallel.world import World
 
 log = logging.getLogger(__name__)
@@ -73,11 +77,15 @@ def create_engine(config: RunConfig, *, rank: int = 0, threads: int = 1) -> Engi
 
 
 def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
-    """The trained network in a Keras file.
+    """The trained network in a Keras file: by Keras itself on a GPU, or if it is not of the form that we write.
 
     Raises:
         InputError: the file is missing or damaged.
     """
+    network = read_keras_file(path)
+    if network is not None and not installed_gpus():
+        with suppress(NoCompiler):
+            return NativeForecaster(network, threads=threads)
     return SAVED_MODEL(path, threads=threads)
 
 

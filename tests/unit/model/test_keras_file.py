@@ -13,9 +13,13 @@ import pytest
 from hpc_lstm import config as configuration
 from hpc_lstm.config import ModelConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.model.engines.registry import create_engine
+from hpc_lstm.model import network
+from hpc_lstm.model.engines import tensorflow_runtime
+from hpc_lstm.model.engines.keras import SavedModel
+from hpc_lstm.model.engines.native import NativeForecaster
+from hpc_lstm.model.engines.registry import create_engine, load_forecaster
 from hpc_lstm.model.initial_weights import initial_weights
-from hpc_lstm.model.keras_file import write_keras_file
+from hpc_lstm.model.keras_file import read_keras_file, write_keras_file
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.model.reference import forecasts
 
@@ -62,7 +66,11 @@ def test_an_engine_trains_and_saves_without_tensorflow(tmp_path: Path) -> None:
 import sys
 import numpy as np
 from hpc_lstm import config
-from hpc_lstm.model.engines.registry import create_engine
+from hpc_lstm.model import network
+from hpc_lstm.model.engines import tensorflow_runtime
+from hpc_lstm.model.engines.keras import SavedModel
+from hpc_lstm.model.engines.native import NativeForecaster
+from hpc_lstm.model.engines.registry import create_engine, load_forecaster
 engine = create_engine(config.parse({"data": {"store": "none", "window": 4}}, "test"))
 engine.step(np.zeros((1, 64, 4, 1), "f"), np.zeros((1, 64, 1), "f"), 1e-3)
 engine.save(sys.argv[1])
@@ -87,3 +95,55 @@ def test_a_folder_that_is_missing_is_one_line(tmp_path: Path) -> None:
     config = configuration.parse({"data": {"store": "none", "window": 4}}, "test")
     with pytest.raises(InputError, match="nowhere"):
         create_engine(config).save(tmp_path / "nowhere" / "model.keras")
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    config = ModelConfig(layers=2, units=7, dropout=0.5)
+    schema = network_schema(config, 3)
+    flat = initial_weights(schema, 3)
+    write_keras_file(tmp_path / "model.keras", config, 6, 3, schema.unflatten(flat))
+    found = read_keras_file(tmp_path / "model.keras")
+    assert found is not None
+    assert (found.config, found.window, found.features) == (config, 6, 3)
+    np.testing.assert_array_equal(found.flat, flat)
+
+
+def test_what_keras_wrote_of_this_network_is_read_and_anything_else_is_left_to_keras(tmp_path: Path) -> None:
+    tensorflow_runtime.start_tensorflow(2)
+    import keras
+
+    config = ModelConfig(layers=2, units=7, dropout=0.5)
+    model = network.build_network(config, 6, 3, seed=1)
+    model.save(tmp_path / "model.keras")
+    found = read_keras_file(tmp_path / "model.keras")
+    assert found is not None
+    np.testing.assert_array_equal(found.flat, initial_weights(network_schema(config, 3), 1))
+    windows = np.random.default_rng(0).normal(size=(70, 6, 3)).astype("f")
+    ours = load_forecaster(tmp_path / "model.keras", threads=2)
+    assert isinstance(ours, NativeForecaster)
+    theirs = SavedModel(tmp_path / "model.keras", threads=2)
+    assert ours.shapes == theirs.shapes
+    np.testing.assert_array_equal(ours.parameters(), theirs.parameters())
+    np.testing.assert_allclose(ours.predict(windows), theirs.predict(windows), atol=1e-6)
+    for other in (
+        [keras.layers.LSTM(7, activation="relu"), keras.layers.Dense(1)],
+        [keras.layers.LSTM(7, go_backwards=True), keras.layers.Dropout(0.5), keras.layers.Dense(1)],
+        [keras.layers.GRU(7), keras.layers.Dropout(0.5), keras.layers.Dense(1)],
+        [keras.layers.LSTM(7), keras.layers.Dropout(0.5), keras.layers.Dense(2)],
+    ):
+        keras.Sequential([keras.Input((6, 3)), *other]).save(tmp_path / "other.keras")
+        assert read_keras_file(tmp_path / "other.keras") is None
+
+
+def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    with pytest.raises(InputError, match="no such model"):
+        read_keras_file(path)
+    config = ModelConfig(layers=1, units=3)
+    schema = network_schema(config, 1)
+    write_keras_file(path, config, 4, 1, schema.unflatten(initial_weights(schema, 0)))
+    whole = path.read_bytes()
+    for damaged in (b"", b"no zip", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="not a readable Keras model"):
+            read_keras_file(path)

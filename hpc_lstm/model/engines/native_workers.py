@@ -1,0 +1,72 @@
+"""A batch in parts on several threads, each with memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import numpy as np
+
+from hpc_lstm.model.engines.native_kernels import Kernels, Worker
+
+# Windows below which a part of a batch is not worth a thread of its own.
+MIN_PART = 6
+
+
+class Workers:
+    """The kernels on some threads.
+
+    The batch is split into one part for each; results are bit-identical for the same number of threads.
+    """
+
+    def __init__(self, kernels: Kernels, threads: int) -> None:
+        self._kernels, self._packed = kernels, kernels.empty_packed()
+        self._workers = [Worker(kernels) for _ in range(threads)]
+        self._pool = ThreadPoolExecutor(threads - 1, "lstm") if threads > 1 else None
+
+    def of(self, parts: int) -> list[Worker]:
+        """The workers that hold the gradients of the last ``squared_errors``, which has so many parts."""
+        return self._workers[:parts]
+
+    def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Forecasts [n] of windows [n, T, F] by weights [P], without dropout."""
+        outputs = np.empty(len(windows), np.float32)
+        self._kernels.pack(flat, self._packed)
+        self._in_parallel(
+            lambda worker, start, stop: worker.forecast(
+                self._packed, windows[start:stop], outputs[start:stop]
+            ),
+            len(windows),
+        )
+        return outputs
+
+    def squared_errors(
+        self, flat: np.ndarray, inputs: np.ndarray, targets: np.ndarray, keys: np.ndarray
+    ) -> list[float]:
+        """The sum of the squared errors of each part of a batch; their gradients stay with the workers.
+
+        Args:
+            flat: weights [P].
+            inputs, targets: [B, T, F] and [B, 1].
+            keys: uint32 [2] that the dropout masks depend on.
+        """
+        self._kernels.pack(flat, self._packed)
+        return self._in_parallel(
+            lambda worker, start, stop: worker.squared_error(
+                self._packed, inputs[start:stop], targets[start:stop], start, keys
+            ),
+            len(inputs),
+        )
+
+    def _in_parallel(self, work: Callable[[Worker, int, int], float], size: int) -> list[float]:
+        """The results of ``work(worker, start, stop)`` for each part of ``size`` windows; the first in this thread."""
+        parts = max(1, min(len(self._workers), size // MIN_PART))
+        bounds = [part * size // parts for part in range(parts + 1)]
+        others: list[Future[float]] = []
+        if self._pool is not None:
+            for worker, start, stop in zip(self._workers[1:], bounds[1:], bounds[2:], strict=False):
+                others.append(self._pool.submit(work, worker, start, stop))
+        try:
+            return [work(self._workers[0], 0, bounds[1]), *(other.result() for other in others)]
+        finally:
+            wait(others)  # also after an error, no thread may still write into the arrays
