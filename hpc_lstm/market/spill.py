@@ -64,6 +64,7 @@ class Spill:
         ends = self._group_ends()
         if not self._grouped and len(ends) > 1:
             self._regroup(ends)
+            self._grouped = True  # as far as groups go, if they are asked for again
         start = 0
         for rows in np.diff(np.concatenate([[0], np.cumsum(self._counts)[ends - 1]])):
             records = self._read(start, int(rows))
