@@ -64,7 +64,9 @@ def fetch(symbols: tuple[str, ...], start: str, end: str | None, output: str) ->
 )
 @click.option("--decimal", metavar="MARK", help='Decimal mark of the numbers, "." or ",".')
 @click.option(
-    "--timezone", metavar="ZONE", help="Of times without an offset, and of daily prices' dates: Europe/Berlin."
+    "--timezone",
+    metavar="ZONE",
+    help="Of times without an offset, and of daily prices' dates: Europe/Berlin.",
 )
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
 @click.option(

@@ -150,7 +150,9 @@ def _each_date_once(rows: PriceRows, counts: CleaningCounts, keep_last: bool) ->
         first = np.flatnonzero(same & (place[:-1] % 2 == 0))
         earlier, later = rows.values[first], rows.values[first + 1]
         if not keep_last:
-            apart = np.abs(earlier - later) > SAME * np.maximum(np.abs(earlier), np.abs(later))  # False where missing
+            apart = np.abs(earlier - later) > SAME * np.maximum(
+                np.abs(earlier), np.abs(later)
+            )  # False where missing
             if apart.any():
                 row = first[int(np.argmax(apart.any(axis=1)))]
                 raise DifferingRows(int(rows.symbol[row]), int(rows.date[row]))

@@ -98,7 +98,7 @@ def _shift(weekdays: np.ndarray, times: set[int], output: str) -> int:
         time = sorted(times & _MAY_BE_MIDNIGHT)[0]
         clock = f"{time // HOUR:02}:{time % HOUR * 60 // HOUR:02}"
         raise PriceFileError(
-            f"{output}: the prices are daily and stand at {clock} UTC, which is midnight of the next day in some places; "
-            "give --timezone, such as Europe/Berlin or America/New_York"
+            f"{output}: the prices are daily and stand at {clock} UTC, which is midnight of the next day in some "
+            "places; give --timezone, such as Europe/Berlin or America/New_York"
         )
     return 0

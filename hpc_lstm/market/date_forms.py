@@ -19,7 +19,12 @@ _FORMATS = {
     "excel": DateForm(excel=True, label="days counted by Excel"),
     **{
         f"epoch-{unit}": DateForm(epoch=unit, label=f"{name} from 1970")
-        for unit, name in (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds"), ("ns", "nanoseconds"))
+        for unit, name in (
+            ("s", "seconds"),
+            ("ms", "milliseconds"),
+            ("us", "microseconds"),
+            ("ns", "nanoseconds"),
+        )
     },
 }
 _DIRECTIVES = {
@@ -148,13 +153,16 @@ class DateEvidence:
     def _in_order(self) -> DateForm:
         if self.first_day and self.second_day:
             raise BadDate(
-                self.second_day, f'day/month/year as in "{self.first_day.strip()}", or month/day/year in all rows'
+                self.second_day,
+                f'day/month/year as in "{self.first_day.strip()}", or month/day/year in all rows',
             )
         first, _, last = (len(values) for values in self.ordered)
         dashed = "-" in self.first_ordered
         if self.short and self.first_day and (last > first or (dashed and last == first)):
             # 24-01-02, 24-01-03: the years do not seem to come last
-            raise BadDate(self.first_ordered, "a year of four digits; give --date-format %y-%m-%d or %d-%m-%y")
+            raise BadDate(
+                self.first_ordered, "a year of four digits; give --date-format %y-%m-%d or %d-%m-%y"
+            )
         if self.second_day:
             return DateForm(order="month", label=f'month/day/year, as "{self.second_day.strip()}" shows')
         if self.first_day:

@@ -150,7 +150,9 @@ def _counted(texts: Any, form: DateForm) -> Dates:
     if not matched.all():
         raise BadDate(texts[int(np.argmin(matched))].as_py() or "", form.label)
     whole = _integers(fields, "whole", 19)
-    part = np.array(["0." + (text or "0") for text in pc.struct_field(fields, "fraction").to_pylist()], np.float64)
+    part = np.array(
+        ["0." + (text or "0") for text in pc.struct_field(fields, "fraction").to_pylist()], np.float64
+    )
     if form.excel:
         bad = (whole < 1) | (whole > 100_000)
         seconds = np.round(part * 86400).astype(np.int64)
@@ -259,7 +261,9 @@ def offsets_of_zone(wall: np.ndarray, name: str) -> np.ndarray:
     import pyarrow.compute as pc
 
     try:
-        utc = pc.assume_timezone(pa.array(wall, pa.timestamp("ns")), name, ambiguous="earliest", nonexistent="latest")
+        utc = pc.assume_timezone(
+            pa.array(wall, pa.timestamp("ns")), name, ambiguous="earliest", nonexistent="latest"
+        )
     except pa.ArrowInvalid:
         raise BadDate(name, "the name of a time zone such as America/New_York") from None
     return ((wall - utc.cast(pa.int64()).to_numpy()) // 1_000_000_000).astype(np.int32)

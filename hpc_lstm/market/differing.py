@@ -39,10 +39,10 @@ def differing_rows(
         return PriceFileError(
             f'{places} are both "{symbol}" at {when} but differ ({closes}); {_advice(first[0], found)}'
         )
+    places = " and ".join(f"{file.path} {file.place(row)}" for file, row, _ in (first, second))
     return PriceFileError(
-        f'{first[0].path} {first[0].place(first[1])} and {second[0].path} {second[0].place(second[1])} are both "{symbol}" '
-        f"at {when} but differ ({closes}); rename one of the files if they are two symbols, or give --keep-last to take the "
-        "later file"
+        f'{places} are both "{symbol}" at {when} but differ ({closes}); rename one of the files if they are two '
+        "symbols, or give --keep-last to take the later file"
     )
 
 

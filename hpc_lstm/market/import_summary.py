@@ -65,7 +65,9 @@ class ImportSummary:
             ("columns ignored", shortened_list(self.ignored) or "none"),
             *(("left out", text) for text in self.left_out[:8]),
             *((f"understood: {_few(names)}", text) for text, names in list(self.understood.items())[:8]),
-            *zip(("first row of the first symbol", "last row of the first symbol"), self.example, strict=False),
+            *zip(
+                ("first row of the first symbol", "last row of the first symbol"), self.example, strict=False
+            ),
         ]
         zone = "local date kept" if daily else "converted to UTC"
         rules = [
@@ -87,7 +89,6 @@ class ImportSummary:
         lines.append(f"  {'found':<34} {'count':>12}  done")
         lines += [f"  {name:<34} {count:>12,}  {done}" for name, count, done in rules]
         return "\n".join(lines)
-
 
     def _zone_taken(self) -> str:
         if self.date_unit == "D":

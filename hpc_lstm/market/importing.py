@@ -142,7 +142,9 @@ def _spill_prices(file: PriceFile, symbols: dict[str, int], spill: Spill, summar
         rows += len(dates.wall)
         zone = dates.zone
         if summary.timezone is not None:
-            zone = np.where(zone == NO_ZONE, offsets_of_zone(dates.wall, summary.timezone), zone).astype(np.int32)
+            zone = np.where(zone == NO_ZONE, offsets_of_zone(dates.wall, summary.timezone), zone).astype(
+                np.int32
+            )
         numbers = np.array([symbols.setdefault(name, len(symbols)) for name in batch.symbols], np.int32)
         spill.append(numbers[batch.symbol], zone[batch.row], dates.wall[batch.row], batch.values)
         summary.rows_read += batch.cells
@@ -216,6 +218,7 @@ def _shown(date: int, unit: str) -> str:
 def _example(name: str, rows: PriceRows, begin: int, stop: int, unit: str) -> list[str]:
     """The first and the last row of a symbol, for people."""
     return [
-        f"{name} {_shown(int(rows.date[row]), unit)}: " + ", ".join(f"{value:.10g}" for value in rows.values[row])
+        f"{name} {_shown(int(rows.date[row]), unit)}: "
+        + ", ".join(f"{value:.10g}" for value in rows.values[row])
         for row in (begin, stop - 1)
     ]

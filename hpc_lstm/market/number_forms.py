@@ -15,7 +15,18 @@ import numpy as np
 
 from hpc_lstm.market.layouts.cells import MISSING, NUMBER_MARKS
 
-_FACTORS = {"": 1.0, "%": 1.0, "k": 1e3, "m": 1e6, "mio": 1e6, "b": 1e9, "mrd": 1e9, "t": 1e12, "万": 1e4, "萬": 1e4}
+_FACTORS = {
+    "": 1.0,
+    "%": 1.0,
+    "k": 1e3,
+    "m": 1e6,
+    "mio": 1e6,
+    "b": 1e9,
+    "mrd": 1e9,
+    "t": 1e12,
+    "万": 1e4,
+    "萬": 1e4,
+}
 _FACTORS |= {"亿": 1e8, "億": 1e8}
 # Patterns are of RE2 and of Python alike.
 _MARKS = NUMBER_MARKS.replace("−", "-")
@@ -66,7 +77,9 @@ class NumberForm:
         texts = pc.fill_null(texts, "")
         trimmed = pc.utf8_trim_whitespace(texts)
         missing = pc.is_in(trimmed, value_set=pa.array(sorted(MISSING)))
-        missing = pc.and_(missing, pc.or_(pc.not_equal(trimmed, ""), pc.equal(texts, "")))  # a blank is no nothing
+        missing = pc.and_(
+            missing, pc.or_(pc.not_equal(trimmed, ""), pc.equal(texts, ""))
+        )  # a blank is no nothing
         fields = pc.extract_regex(texts, _DRESSED)
         bare = pc.replace_substring_regex(pc.struct_field(fields, "number"), r"[\s'’_\x{00a0}\x{202f}]", "")
         group = "," if self.decimal == "." else "."
@@ -80,7 +93,9 @@ class NumberForm:
         good = pc.and_(pc.fill_null(sound, False), pc.invert(missing))
         numbers = pc.if_else(good, bare, pa.scalar(None, pa.string())).cast(pa.float64())
         values = np.array(numbers.to_numpy(zero_copy_only=False), np.float64)
-        return values * self._factors(fields), ~np.asarray(pc.or_(good, missing).to_numpy(zero_copy_only=False))
+        return values * self._factors(fields), ~np.asarray(
+            pc.or_(good, missing).to_numpy(zero_copy_only=False)
+        )
 
     @staticmethod
     def _factors(fields: Any) -> np.ndarray:
@@ -143,7 +158,9 @@ class NumberEvidence:
             self.bad = self.bad or text
             return
         number = found["number"]
-        plain = re.fullmatch(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*", text.replace(",", "."))
+        plain = re.fullmatch(
+            r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*", text.replace(",", ".")
+        )
         self.dressed = self.dressed or not plain
         bare = re.sub(r"[\s'’_]", "", number)
         mantissa = re.split("[eE]", bare)[0]
@@ -201,7 +218,8 @@ def _decide(column: NumberEvidence, shown: set[str], option: str | None, comma_s
     elif len(own) > 1:
         texts = [*column.decimal.values(), *column.grouping.values()]
         raise AmbiguousNumber(
-            texts[-1], f'one notation for the whole column, but "{texts[0].strip()}" is in another; correct one'
+            texts[-1],
+            f'one notation for the whole column, but "{texts[0].strip()}" is in another; correct one',
         )
     elif own:
         mark = own.pop()
@@ -226,13 +244,13 @@ def _decide_either(column: NumberEvidence, shown: set[str], comma_separated: boo
         if mark == "." and comma_separated and not column.hundreds:
             return mark
     raise AmbiguousNumber(
-        text, f'a number that is not both {_read(text, mark)}; give --decimal . or --decimal ,'
+        text, f"a number that is not both {_read(text, mark)}; give --decimal . or --decimal ,"
     )
 
 
 def _read(text: str, mark: str) -> str:
     digits = text.strip()
-    return f'{digits.replace(mark, ".")} and {digits.replace(mark, "")}'
+    return f"{digits.replace(mark, '.')} and {digits.replace(mark, '')}"
 
 
 def _other(mark: str) -> str:

@@ -72,7 +72,9 @@ class ArrowBatch:
         column = self._columns[number]
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
             return _typed_dates(column)
-        column = as_dictionary(column if time is None else _joined(column, self._columns[time], self._reading))
+        column = as_dictionary(
+            column if time is None else _joined(column, self._columns[time], self._reading)
+        )
         distinct, codes = parse_dates(column.dictionary, self._reading.dates), column.indices.to_numpy()
         return distinct.take(codes)
 
@@ -103,8 +105,7 @@ def as_texts(column: Any) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
-        whole = pc.replace_substring_regex(column.cast(pa.string()), r"\.0$", "")
-        return whole
+        return pc.replace_substring_regex(column.cast(pa.string()), r"\.0$", "")
     return column.cast(pa.string())
 
 

@@ -43,7 +43,9 @@ class CsvFile(TableFile):
     def left_out(self) -> list[str]:
         """Lines after the last row."""
         count = self._dialect.left_out
-        return [f"{count} {self.source.row_word}{'s' if count > 1 else ''} after the last row"] if count else []
+        return (
+            [f"{count} {self.source.row_word}{'s' if count > 1 else ''} after the last row"] if count else []
+        )
 
     def place(self, row: int) -> str:
         """The line of a row, the first row being 0."""
@@ -104,7 +106,9 @@ class CsvFile(TableFile):
             return words, set(), "."
         forms = {number: form for number, form in self.reading.numbers.items() if form.plain}
         decimal = "," if any(form.decimal == "," for form in forms.values()) else "."
-        plain = {n for n, form in forms.items() if form.decimal == decimal or "," not in (form.decimal, decimal)}
+        plain = {
+            n for n, form in forms.items() if form.decimal == decimal or "," not in (form.decimal, decimal)
+        }
         return words, plain, decimal
 
     @property
@@ -124,7 +128,10 @@ class CsvFile(TableFile):
     def _lines(self) -> Iterator[bytes]:
         """The lines of the rows, in UTF-8."""
         found = self._dialect
-        with self.source.open() as raw, io.TextIOWrapper(raw, found.encoding, errors="replace", newline="") as file:
+        with (
+            self.source.open() as raw,
+            io.TextIOWrapper(raw, found.encoding, errors="replace", newline="") as file,
+        ):
             for number, line in enumerate(_physical_lines(file), 1):
                 if found.end is not None and number > found.end:
                     return

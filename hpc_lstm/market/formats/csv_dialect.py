@@ -71,7 +71,7 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
         line = f"{source.row_word} {lines[found.header][0]}"
     body = lines[first:]
     names, body = _fit_width(names, body)
-    end, left_out = (find_footer(body, names) if source.whole else (None, 0))
+    end, left_out = find_footer(body, names) if source.whole else (None, 0)
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
     return CsvDialect(encoding, delimiter, names, before, line, rows, end, left_out, note)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -38,22 +38,18 @@ def first_bad_row(
     return PriceFileError(f"{source.path}: {what}; expected {len(dialect.names)} columns, as in the header")
 
 
-def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Sequence[tuple[int, list[str]]]:
+def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV, each with the number of its last line; rows after its last one left out."""
-
-    def rows():  # type: ignore[no-untyped-def]
-        with io.TextIOWrapper(source.open(), dialect.encoding, errors="replace", newline="") as file:
-            for _ in range(dialect.lines):
-                file.readline()
-            reader = csv.reader(file, delimiter=dialect.delimiter)
-            for row in reader:
-                line = dialect.lines + reader.line_num
-                if dialect.end is not None and line > dialect.end:
-                    return
-                if row:
-                    yield line, row
-
-    return rows()  # type: ignore[return-value]
+    with io.TextIOWrapper(source.open(), dialect.encoding, errors="replace", newline="") as file:
+        for _ in range(dialect.lines):
+            file.readline()
+        reader = csv.reader(file, delimiter=dialect.delimiter)
+        for row in reader:
+            line = dialect.lines + reader.line_num
+            if dialect.end is not None and line > dialect.end:
+                return
+            if row:
+                yield line, row
 
 
 def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate | None) -> str | None:
@@ -94,7 +90,9 @@ def _is_number_or_missing(reading: Reading, number: int, text: str) -> bool:
     values, bad = form.parse(pa.array([text]))
     if bad[0] or np.isinf(values[0]):
         return False
-    return not form.plain or text.strip(" \t").replace(form.decimal, ".") == text.strip().replace(form.decimal, ".")
+    return not form.plain or text.strip(" \t").replace(form.decimal, ".") == text.strip().replace(
+        form.decimal, "."
+    )
 
 
 def _other_notation(reading: Reading, number: int) -> str:

@@ -134,7 +134,7 @@ class _Unclosed(io.RawIOBase):
 
 def _write(rows: Iterator[tuple[Any, ...]], text: _Text) -> bool:
     """Write rows as CSV, a line each; whether any had a cell."""
-    wrapper = io.TextIOWrapper(text.file, "utf-8", newline="", write_through=True)  # type: ignore[type-var]
+    wrapper = io.TextIOWrapper(text.file, "utf-8", newline="", write_through=True)
     writer = csv.writer(wrapper, lineterminator="\n")
     any_cell = False
     for cells in rows:

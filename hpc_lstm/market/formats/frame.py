@@ -9,6 +9,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.layouts.header import SAMPLE
+from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.reading import TableHead
 
@@ -35,6 +36,9 @@ class FrameFile(TableFile):
         self._names, self._series = _flat(frame)
         self._length = len(frame)
         super().__init__(SourceFile(name, False, b"", whole=True, options=options, row_word="row"))
+        if isinstance(self.layout, SingleLayout):
+            self.layout.name = name
+            self.layout.origin = self.layout.origin.replace("the file's name", "the table's name")
 
     @classmethod
     def recognizes(cls, source: SourceFile) -> bool:
@@ -65,7 +69,9 @@ class FrameFile(TableFile):
         try:
             array = pa.Array.from_pandas(part)
         except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects of several types
-            array = pa.array([None if value is None or value != value else str(value) for value in part], pa.string())
+            array = pa.array(
+                [None if value is None or value != value else str(value) for value in part], pa.string()
+            )
         return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 

@@ -1,8 +1,8 @@
 """Where the header of a table is: one row, or the two or three of a pandas table with columns in levels.
 
-    Price,Close,Close,Open,Open        Ticker,AAPL,AAPL,MSFT,MSFT        Date,Close,Open
-    Ticker,AAPL,MSFT,AAPL,MSFT         Price,Open,Close,Open,Close       ,AAPL,AAPL
-    Date,,,,                           Date,,,,
+Price,Close,Close,Open,Open        Ticker,AAPL,AAPL,MSFT,MSFT        Date,Close,Open
+Ticker,AAPL,MSFT,AAPL,MSFT         Price,Open,Close,Open,Close       ,AAPL,AAPL
+Date,,,,                           Date,,,,
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number, is_time
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, TIMES, plain, words
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, TIMES, plain, word_set, words
 
 Rows = Sequence[list[str]]
-UNITS = frozenset("usd eur gbp jpy chf cny inr cad aud hkd krw brl shares stk stuck pcs percent pct points".split())
+UNITS = word_set(
+    r"""usd eur gbp jpy chf cny inr cad aud hkd krw brl shares stk stuck pcs percent pct points"""
+)
 _DATES = frozenset(SPELLINGS["date"]) | frozenset(TIMES)
 
 
@@ -39,7 +41,9 @@ class HeaderRows:
 def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     """The header of a table; None if its first row is one of prices already."""
     data = next((n for n, cells in enumerate(rows[:at_most]) if is_row(cells)), None)
-    named = [n for n, cells in enumerate(rows[:at_most]) if _names_fields(cells) and (data is None or n < data)]
+    named = [
+        n for n, cells in enumerate(rows[:at_most]) if _names_fields(cells) and (data is None or n < data)
+    ]
     if named:
         widths = Counter(len(cells) for cells in rows[named[0] + 1 : named[0] + 200])
         usual = widths.most_common(1)[0][0] if widths else 0
@@ -53,6 +57,8 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     before = rows[data - 1]
     if len(before) == 1 < len(rows[data]) or len(before) < len(rows[data]) - 1:
         return None if data == 1 else HeaderRows(0)
+    if data > 1 and _is_index(before, rows[data - 2]):  # only the symbols stand above: Ticker,AAPL,MSFT
+        return HeaderRows(data - 2, None, data - 1, data)
     return _with_levels(rows, data - 1)
 
 
@@ -60,7 +66,8 @@ def is_row(cells: list[str]) -> bool:
     """Whether a row has a date or time, and a number besides it."""
     dates = [n for n, cell in enumerate(cells[:6]) if is_date(cell)]
     return bool(dates) and any(
-        n != dates[0] and (is_number(cell) or (is_missing(cell) and len(cells) > 2)) for n, cell in enumerate(cells)
+        n != dates[0] and (is_number(cell) or (is_missing(cell) and len(cells) > 2))
+        for n, cell in enumerate(cells)
     )
 
 
@@ -72,12 +79,16 @@ def names_of(rows: Rows, found: HeaderRows) -> list[str]:
     else:
         tickers = _filled([cell.strip() for cell in rows[found.tickers]])
         tickers += [""] * (len(header) - len(tickers))
+        if (
+            found.tickers > found.header
+        ):  # merged cells of a workbook: Close stands above the first of its symbols
+            header = [header[0], *_filled(["", *header[1:]])[1:]]
         names = []
         for field, ticker in zip(header, tickers, strict=False):
             pair = bool(field and ticker and plain(field) not in _DATES)
             names.append(f"('{field}', '{ticker}')" if pair else field or ticker)
-        if plain(names[0]) not in _DATES:
-            names[0] = "Date"  # the names of the levels: Price, Ticker
+        if plain(names[0]) not in _DATES:  # the names of the levels: Price, Ticker
+            names[0] = "" if any(plain(name) in _DATES for name in names) else "Date"
     if found.index is not None:
         names = [rows[found.index][0].strip() or "Date", *names[1:]]
     return names
@@ -89,7 +100,12 @@ def _names_fields(cells: list[str]) -> bool:
         return False
     filled = [plain(cell) for cell in cells if cell.strip() and len(cell) < 60]
     fields = {FIELD_OF[name] for name in filled if name in FIELD_OF}
-    others = {word for cell in cells for word in words(cell) if FIELD_OF.get(word) in ("open", "high", "low", "close")}
+    others = {
+        word
+        for cell in cells
+        for word in words(cell)
+        if FIELD_OF.get(word) in ("open", "high", "low", "close")
+    }
     return (_names_date(cells) and len(filled) > 1) or len(fields) > 1 or len(others) > 3
 
 
@@ -126,9 +142,14 @@ def _is_level(cells: list[str], header: list[str], gaps: bool = False) -> bool:
     if plain(first) not in ("", "ticker", "tickers", "symbol", "symbols", "price", *_DATES):
         return False
     filled = [cell for cell in rest if cell]
-    if not filled or any(is_date(cell) or is_time(cell) or "." in cell and is_number(cell) for cell in filled):
+    if not filled or any(
+        is_date(cell) or is_time(cell) or ("." in cell and is_number(cell)) for cell in filled
+    ):
         return False
-    if all(is_number(cell) or is_missing(cell) for cell in filled) and plain(first) not in ("ticker", "symbol"):
+    if all(is_number(cell) or is_missing(cell) for cell in filled) and plain(first) not in (
+        "ticker",
+        "symbol",
+    ):
         return False
     known = sum(plain(cell) in FIELD_OF for cell in filled)
     return known < len(filled) and (len(filled) == len(rest) or gaps or _date_cell_blank(rest, header[1:]))
@@ -149,7 +170,7 @@ def _is_index(cells: list[str], header: list[str]) -> bool:
 
 
 def _filled(cells: list[str]) -> list[str]:
-    """Cells with empty ones, but for the first, taken from their left neighbours, as where cells were merged."""
+    """Cells with empty ones, but for the first two, taken from their left neighbours, as where cells were merged."""
     filled = list(cells)
     if cells and "" in cells[1:] and len(set(cells[1:])) > 1:
         for number in range(2, len(filled)):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number, is_time
 
-BINANCE = (
-    "open_time open high low close volume close_time quote_volume count taker_buy_volume taker_buy_quote_volume ignore"
-)
+BINANCE = """open_time open high low close volume close_time quote_volume count taker_buy_volume
+    taker_buy_quote_volume ignore"""
 
 
 def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tuple[list[str], str]:
@@ -28,12 +27,18 @@ def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tup
         names = [f"column {number + 1}" for number in range(width)]
         names[date] = "date"
         first = date + 1
-        if first < width and all(is_time(cells[first], digits=True) for cells in full) and not _is_ohlc(full, first):
+        if (
+            first < width
+            and all(is_time(cells[first], digits=True) for cells in full)
+            and not _is_ohlc(full, first)
+        ):
             names[first] = "time"
             first += 1
         elif first < width and all(len(cells[first]) == 1 and cells[first].isalpha() for cells in full):
             first += 1  # the period: D
-        words = [n for n in range(date) if not any(is_number(cells[n]) or is_missing(cells[n]) for cells in full)]
+        words = [
+            n for n in range(date) if not any(is_number(cells[n]) or is_missing(cells[n]) for cells in full)
+        ]
         if words:
             names[words[0]] = "symbol"
         if _is_ohlc(full, first):
@@ -42,7 +47,7 @@ def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tup
                 names[first + 4] = "volume"
             return names, "no header: columns taken for " + ", ".join(n for n in names if "column" not in n)
     raise PriceFileError(
-        f"{path}: {row_word} 1: found a row of prices, expected a header; put a first line above it that names the columns, "
+        f"{path}: {row_word} 1: found a row of prices, expected a header; put a line above it that names the columns, "
         "such as date,open,high,low,close,volume"
     )
 

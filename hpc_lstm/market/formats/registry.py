@@ -39,6 +39,6 @@ def open_tables(source: SourceFile) -> list[PriceFile]:
         if format_.recognizes(source):
             return format_.open_all(source)
     raise PriceFileError(
-        f"{source.path}: holds binary data, not the text of a CSV, nor an .xlsx, .parquet, .feather or .zip file; export "
-        "it as CSV in UTF-8"
+        f"{source.path}: holds binary data, not the text of a CSV, nor an .xlsx, .parquet, .feather or .zip file; "
+        "export it as CSV in UTF-8"
     )

@@ -52,7 +52,9 @@ def open_source(path: str, options: ImportOptions | None = None) -> SourceFile:
     if not Path(path).exists():
         raise PriceFileError(f"{path}: no such file")
     if not Path(path).is_file():
-        raise PriceFileError(f"{path}: is a folder or not a regular file; name a file of prices, such as a CSV")
+        raise PriceFileError(
+            f"{path}: is a folder or not a regular file; name a file of prices, such as a CSV"
+        )
     try:
         with open(path, "rb") as file:
             gzipped = file.read(2) == b"\x1f\x8b"
@@ -82,4 +84,6 @@ def unreadable(path: str, error: BaseException) -> PriceFileError:
     if isinstance(error, PermissionError):
         return PriceFileError(f"{path}: no permission to read it")
     reason = " ".join(str(error).split())[:120]
-    return PriceFileError(f"{path}: cannot be read: {reason}; the file is damaged or cut short, copy it again")
+    return PriceFileError(
+        f"{path}: cannot be read: {reason}; the file is damaged or cut short, copy it again"
+    )

@@ -100,7 +100,9 @@ class FeatherFile(ArrowFile):
     def _file(self) -> Any:
         import pyarrow as pa
 
-        return pa.ipc.open_file(pa.memory_map(self.path) if self.source.opener is None else self.source.open())
+        return pa.ipc.open_file(
+            pa.memory_map(self.path) if self.source.opener is None else self.source.open()
+        )
 
     def _schema(self) -> Any:
         return self._file().schema
@@ -112,4 +114,3 @@ class FeatherFile(ArrowFile):
             for start in range(0, batch.num_rows, ROWS):
                 part = batch.slice(start, ROWS)
                 yield part if names is None else part.select(names)
-

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from hpc_lstm.market.layouts.vocabulary import word_set
+
 # Texts that stand for a missing number.
-MISSING = frozenset(
-    """NA N/A #N/A nan NaN NAN null NULL Null None none nil - -- --- — – . .. … n/a n.a. N.A. na NaT <NA> #VALUE! #REF! #DIV/0!
-    #NUM! #NULL! #NAME? #N/A! N.D. n.d. nd ND \\N""".split()
+MISSING = word_set(
+    r"""NA N/A #N/A nan NaN NAN null NULL Null None none nil - -- --- — – . .. … n/a n.a. N.A. na NaT <NA>
+    #VALUE! #REF! #DIV/0! #NUM! #NULL! #NAME? #N/A! N.D. n.d. nd ND \N"""
 ) | {"", "#N/A N/A", "#N/A Invalid Security", "#N/A Field Not Applicable", "N/A N/A"}
 
-_TIME = re.compile(r"\s*\d{1,2}:\d{2}(:\d{2}([.,:]\d+)?)?\s*([AaPp]\.?[Mm]\.?)?\s*(Z|[A-Z]{2,4}|[+-]\d{2}:?\d{2})?\s*")
+_TIME = re.compile(
+    r"\s*\d{1,2}:\d{2}(:\d{2}([.,:]\d+)?)?\s*([AaPp]\.?[Mm]\.?)?\s*(Z|[A-Z]{2,4}|[+-]\d{2}:?\d{2})?\s*"
+)
 _TIME_DIGITS = re.compile(r"\s*(?:\d{1,6})\s*")
 _DATE = re.compile(
     r"""\s*(?:
@@ -62,7 +66,13 @@ def kind_of(cells: Iterable[str]) -> str:
         if is_missing(text):
             continue
         # A number of ten digits may be a volume: it is counted as a date only where a date is looked for.
-        kind = "number" if is_number(text) and not re.search(r"\d[-/]\d", text) else "date" if is_date(text) else "text"
+        kind = (
+            "number"
+            if is_number(text) and not re.search(r"\d[-/]\d", text)
+            else "date"
+            if is_date(text)
+            else "text"
+        )
         counts[kind] += 1
     best = max(counts, key=lambda kind: counts[kind])
     return best if counts[best] else "empty"

@@ -66,7 +66,9 @@ class Header:
         for number, own in enumerate(self.names):
             if own == name or (plain(own) and plain(own) == plain(name)):
                 return number
-        raise PriceFileError(f'{self.path}: {option}: no column is called "{name}"; it has {self.few_names()}')
+        raise PriceFileError(
+            f'{self.path}: {option}: no column is called "{name}"; it has {self.few_names()}'
+        )
 
     @property
     def price_words(self) -> list[int]:
@@ -75,7 +77,10 @@ class Header:
             number
             for number, name in enumerate(self.names)
             if number != self.fields.get("date")
-            and (self._plain[number] in vocabulary.FIELD_OF or any(map(vocabulary.is_price_word, vocabulary.words(name))))
+            and (
+                self._plain[number] in vocabulary.FIELD_OF
+                or any(map(vocabulary.is_price_word, vocabulary.words(name)))
+            )
         ]
 
     def require_fields(self, *fields: str) -> None:
@@ -90,18 +95,28 @@ class Header:
 
     def lacks(self, fields: Sequence[str]) -> PriceFileError:
         """The error for missing fields."""
-        missing = " and ".join(f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields)
+        missing = " and ".join(
+            f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields
+        )
         advice = "name the date column by --date-column" if "date" in fields else "rename one"
         if "date" not in fields and len(self.names) > 2:
             advice += ", or give --layout wide if each column is a symbol"
-        return PriceFileError(f"{self.path}: {self.line}: {missing} in the header {self.few_names()}; {advice}")
+        return PriceFileError(
+            f"{self.path}: {self.line}: {missing} in the header {self.few_names()}; {advice}"
+        )
 
     def few_names(self) -> str:
         """The first names of the header, for messages."""
-        return ", ".join(repr(name[:40]) for name in self.names[:8]) + (", ..." if len(self.names) > 8 else "")
+        return ", ".join(repr(name[:40]) for name in self.names[:8]) + (
+            ", ..." if len(self.names) > 8 else ""
+        )
 
-    def twice(self, name: str) -> PriceFileError:
+    def twice(self, name: str, other: str | None = None) -> PriceFileError:
         """The error for two columns of the same name."""
+        if other is not None and other.lower() != name.lower():
+            return PriceFileError(
+                f'{self.path}: {self.line}: the columns "{name}" and "{other}" may both be meant; keep one'
+            )
         return PriceFileError(f'{self.path}: {self.line}: two columns are called "{name}"; keep one')
 
     def _first(self, spellings: Sequence[str]) -> int | None:
@@ -111,9 +126,11 @@ class Header:
         """The first spelling found counts; twice the same is refused."""
         taken = set(self.fields.values())
         for spelling in SPELLINGS[name]:
-            places = [number for number, own in enumerate(self._plain) if own == spelling and number not in taken]
-            if len(places) > 1:
-                raise self.twice(self.names[places[0]])
+            places = [
+                number for number, own in enumerate(self._plain) if own == spelling and number not in taken
+            ]
+            if len(places) > 1 and (name != "volume" or self.names[places[0]] == self.names[places[1]]):
+                raise self.twice(self.names[places[0]], self.names[places[1]])
             if places and kind_of(self.cells(places[0])) != "date":
                 self.fields[name] = places[0]
                 return
@@ -122,7 +139,9 @@ class Header:
         if self.options.date_column is not None:
             self.fields["date"] = self.number_of(self.options.date_column, "--date-column")
         else:
-            named = [n for spelling in SPELLINGS["date"] for n, own in enumerate(self._plain) if own == spelling]
+            named = [
+                n for spelling in SPELLINGS["date"] for n, own in enumerate(self._plain) if own == spelling
+            ]
             if len(named) > 1 and self._plain[named[0]] == self._plain[named[1]]:
                 raise self.twice(self.names[named[0]])
             if not named or not mostly_dates(self.cells(named[0])):
@@ -154,7 +173,15 @@ class Header:
             return True
         kind = kind_of(cells)
         if kind == "number":
-            weak = self._plain[number] in ("index", "name", "item", "companyname", "sym", "index", "series_id")
+            weak = self._plain[number] in (
+                "index",
+                "name",
+                "item",
+                "companyname",
+                "sym",
+                "index",
+                "series_id",
+            )
             return not weak and all(text.strip().strip("'").isdigit() for text in cells)
         if kind == "empty":  # the ticker NA is a word here
             return any(text.strip() for text in cells)

@@ -31,7 +31,9 @@ class LongLayout(Layout):
         self._series = self._series_of_shares(header)
         self._find_symbol(header)
         used = {self.date, self.time, self._series, *self.numbers, *self.symbol}
-        self.ignored = tuple(name or "(unnamed)" for number, name in enumerate(header.names) if number not in used)
+        self.ignored = tuple(
+            name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
+        )
         self.words = tuple({*self.constant, *([] if self._series is None else [self._series])})
         self.origin = f'{self.origin}, close from "{header.names[self._values["close"]]}"'
 

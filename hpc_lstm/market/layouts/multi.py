@@ -1,4 +1,7 @@
-"""Tables with a column per symbol and field: "AAPL.Close", "Close_AAPL", "('Close', 'AAPL')", and yfinance's headers."""
+"""Tables with a column per symbol and field: "AAPL.Close", "Close_AAPL", "('Close', 'AAPL')".
+
+The headers of yfinance, of two or three rows, are read as such pairs.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ class MultiLayout(Layout):
         self.numbers = list(parts.values())
         self.columns = tuple(name for name in COLUMNS if any(field == name for _, field in parts))
         used = {self.date, *self.numbers}
-        self.ignored = tuple(name or "(unnamed)" for number, name in enumerate(header.names) if number not in used)
+        self.ignored = tuple(
+            name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
+        )
         self.origin = "symbol and field from the columns' names"
 
     def prices(self, batch: TableBatch, dates: Dates, columns: list[str]) -> PriceBatch:

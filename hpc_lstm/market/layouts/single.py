@@ -44,13 +44,15 @@ def _lone_price_word(header: Header) -> bool:
     words = header.price_words
     if not words:
         return False
-    others = [name for number, name in enumerate(header.names) if number not in (words[0], header.fields.get("date"))]
+    others = [
+        name
+        for number, name in enumerate(header.names)
+        if number not in (words[0], header.fields.get("date"))
+    ]
     return not (re.fullmatch(r"[A-Z]{2,5}", header.names[words[0]]) and any(others))
 
 
 def symbol_of_file(path: str) -> str:
     """The symbol that a file's name stands for: "data/AAPL.csv.gz" is "AAPL"."""
     name = re.sub(r"\.(gz|zip)$", "", Path(path).name, flags=re.IGNORECASE)
-    return re.sub(
-        r"\.(csv|txt|tsv|xlsx|xlsm|parquet|pq|feather|arrow)$", "", name, flags=re.IGNORECASE
-    )
+    return re.sub(r"\.(csv|txt|tsv|xlsx|xlsm|parquet|pq|feather|arrow)$", "", name, flags=re.IGNORECASE)

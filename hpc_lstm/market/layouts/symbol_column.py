@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.layouts.cells import kind_of
 from hpc_lstm.market.layouts.header import Header
-from hpc_lstm.market.layouts.vocabulary import SPELLINGS, plain
+from hpc_lstm.market.layouts.vocabulary import SPELLINGS, plain, word_set
 
 NONE = "none"  # what --symbol-column says of a table with one symbol
 # Columns of words that say something about a row but do not name its symbol.
-LABELS = frozenset(
-    """weekday dayofweek dayname month monthname quarter season session note notes comment comments remark remarks signal
-    trend direction label event sentiment recommendation action position currency curr ccy exchange market mic sector industry
-    country interval timeframe period per type assettype flag status unit source provider description adjusted isadjusted
-    isst tradestatus adjustflag holiday tradecode updown color pattern regime class side news headline url""".split()
+LABELS = word_set(
+    r"""weekday dayofweek dayname month monthname quarter season session note notes comment comments remark
+    remarks signal trend direction label event sentiment recommendation action position currency curr
+    ccy exchange market mic sector industry country interval timeframe period per type assettype flag
+    status unit source provider description adjusted isadjusted isst tradestatus adjustflag holiday
+    tradecode updown color pattern regime class side news headline url"""
 )
 
 
@@ -37,7 +38,7 @@ def symbol_columns(header: Header) -> tuple[int, ...]:
     others = [number for number in candidates(header) if _unique(times, header, number)]
     if known is not None:  # another column with a known name may do what the first one does not
         others = [number for number in others if plain(header.names[number]) in SPELLINGS["symbol"]]
-        return (others or [known])[0:1] if others else (known,)
+        return (others[0] if others else known,)
     return tuple(sorted(others, key=lambda number: len(set(header.cells(number))))[:1])
 
 
@@ -101,7 +102,9 @@ def _unique(times: list[tuple[str, ...]], header: Header, number: int | None) ->
     symbols = [""] * len(times) if number is None else header.cells(number)
     series = header.fields.get("series")
     kinds = [""] * len(times) if series is None else header.cells(series)
-    values = [header.fields[name] for name in ("open", "high", "low", "close", "volume") if name in header.fields]
+    values = [
+        header.fields[name] for name in ("open", "high", "low", "close", "volume") if name in header.fields
+    ]
     seen: dict[tuple[str, ...], tuple[str, ...]] = {}
     for row, (symbol, kind, time) in enumerate(zip(symbols, kinds, times, strict=False)):
         cells = tuple(header.rows[row][value] for value in values if value < len(header.rows[row]))

@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
 COLUMNS = ("open", "high", "low", "close", "volume", "adj_close")  # in the order of the market store
 
-# By field, the first spelling found counts: "Symbol" is the symbol in a file that also has a company's "Name". Lines:
-# English and vendors' own; German, Dutch, Nordic; French, Spanish, Italian, Portuguese; Polish, Czech, Russian, Turkish;
-# Chinese, Japanese, Korean.
+# By field, the first spelling found counts: "Symbol" is the symbol in a file that also has a company's "Name". First
+# English and vendors' own; then German, Dutch, Nordic; French, Spanish, Italian, Portuguese; Polish, Czech, Russian,
+# Turkish; Chinese, Japanese, Korean.
 _SPELLINGS: dict[str, str] = {
     "date": """
         date datetime timestamp tradedate tradingdate tradingday quotedate pricedate datadate bizdt traddt day date1
@@ -24,22 +30,27 @@ _SPELLINGS: dict[str, str] = {
         dzien den datumacas дата дататорговли время tarih
         日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
     "symbol": """
-        symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument instrumentname code
+        symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
+        instrumentname code
         stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf act_symbol
-        stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company companyname stockname
+        stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company companyname
+        stockname
         name securityname isin cusip permno sedol product item issuer fund series_id
         wertpapier wkn kurzel kuerzel aktie instrumentid
         valeur mnemonique titre simbolo titolo ativo codneg papel accion empresa
         papier nazwa тикер бумага код hisse sembol
         股票代码 代码 证券代码 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
     "open": """
-        open openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen openpx openrate
-        eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers oppen oppning apning avaus
+        open openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen openpx
+        openrate
+        eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers oppen oppning apning
+        avaus
         ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura primo
         otwarcie otevreni откр открытие открытия ценаоткрытия acilis
         开盘 开盘价 今开 開盤價 開盤 始値 시가""",
     "high": """
-        high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx tageshigh highrate
+        high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx tageshigh
+        highrate
         hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
         haut plushaut coursplushaut maximo max maxima premax massimo preciomaximo precomaximo
         najwyzszy maks макс максимум максимальная yuksek
@@ -51,25 +62,31 @@ _SPELLINGS: dict[str, str] = {
         najnizszy мин минимум минимальная dusuk
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
-        close closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice settleprice settlement
+        close closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice settleprice
+        settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx c trade
-        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav navpershare unitprice rate usdprice
+        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav navpershare unitprice rate
+        usdprice
         schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot slotkoers slotkurs laatst
         slotkoersen senaste stangning stangningskurs siste paatos seneste
-        cloture dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo chiusura fechamento fech
+        cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo chiusura
+        fechamento fech
         preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao valorliquidativo
         zamkniecie ostatnio kursz zaverecny закр закрытие закрытия ценазакрытия цена kapanis simdi fiyat son
         收盘 收盘价 收盤價 收盤 终值 終値 종가 현재가""",
     "volume": """
-        volume vol tradedvolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol ttltrdqnty noofshares
+        volume vol tradedvolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol ttltrdqnty
+        noofshares
         numberofshares totalvolume sharevolume volumetraded quantity sharestraded tradequantity qty v cshtrd
         dailyvolume volumeshares tradingvolume totvol vola volumebtc basevolume volumefrom sumvolume
         tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken omsattning volym volum vaihto
-        volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade qua totneg quatot
+        volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade qua
+        totneg quatot
         wolumen wol объем обем оборот объём hacim hac
         成交量 成交股数 成交股數 交易量 出来高 売買高 거래량""",
     "adj_close": """
-        adjclose adjustedclose adjcloseprice adjustedcloseprice closeadj closeadjusted adjusted adjustmentclose adjcls
+        adjclose adjustedclose adjcloseprice adjustedcloseprice closeadj closeadjusted adjusted adjustmentclose
+        adjcls
         adjustedclosingprice pxlastadj adjustedprice adjprice
         bereinigt bereinigterschlusskurs schlusskursbereinigt schlussbereinigt
         clotureajustee cierreajustado chiusuraaggiustata fechamentoajustado
@@ -80,12 +97,13 @@ _TIMES = "time zeit heure hora ora godzina время tradetime timeofday saat �
 _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the share, W1 a warrant
 
 # Words that stand beside a field's name without changing what it is.
-FILLER = frozenset("price px stock daily day bar value usd eur gbp inr jpy cny historical hist".split())
+FILLER = word_set(r"""price px stock daily day bar value usd eur gbp inr jpy cny historical hist""")
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
-OTHER = frozenset(
-    """prev previous pre preclose interest int time change chg pct percent 52w wk week year ytd avg average mean ma sma ema
-    signal return returns ret diff delta turnover value quote taker count number trades date timestamp lag next target
-    std volatility range ratio rank log scaled norm upper lower limit band adjustment split dividend""".split()
+OTHER = word_set(
+    r"""prev previous pre preclose interest int time change chg pct percent 52w wk week year ytd avg average
+    mean ma sma ema signal return returns ret diff delta turnover value quote taker count number trades
+    date timestamp lag next target std volatility range ratio rank log scaled norm upper lower limit
+    band adjustment split dividend"""
 )
 
 
@@ -106,7 +124,9 @@ def _folded(text: str) -> str:
     """Lower case, and Latin and Cyrillic letters without accents; other scripts as they are."""
     text = text.lower().replace("ß", "ss").replace("ł", "l").replace("ı", "i").replace("ø", "o")
     parts = unicodedata.normalize("NFD", text)
-    bare = "".join(c for c in parts if not unicodedata.combining(c) or unicodedata.name(c, "").startswith("KATA"))
+    bare = "".join(
+        c for c in parts if not unicodedata.combining(c) or unicodedata.name(c, "").startswith("KATA")
+    )
     return unicodedata.normalize("NFC", bare)
 
 

@@ -64,6 +64,6 @@ def _refuse_one_symbol(header: Header, numbers: list[int]) -> None:
     bounds = [(values[:, number] == bound).all() for bound in (high, low) for number in range(4)]
     if sum(bounds) >= 2 and (low > 0).all() and (high / low < 1.25).all():
         raise PriceFileError(
-            f"{header.path}: {header.line}: the columns {header.few_names()} look like open, high, low and close of one "
-            "symbol, under names that are not known; rename them, or give --layout wide if each is a symbol"
+            f"{header.path}: {header.line}: the columns {header.few_names()} look like open, high, low and close of "
+            "one symbol, under names that are not known; rename them, or give --layout wide if each is a symbol"
         )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc_lstm.errors import PriceFileError, InputError, StoreError
+from hpc_lstm.errors import InputError, PriceFileError, StoreError
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import import_prices
 from hpc_lstm.market.layouts.header import COLUMNS
@@ -216,7 +216,11 @@ def test_any_rows_follow_the_rules(
         assert load(folder / "m.h5") == (columns, wanted)
         assert list(load(folder / "m.h5")[1]) == list(wanted)
     else:
-        said = r"no row is left" if wanted is not None else r'lines \d+ and \d+ are both "S\d" at 2021-05-\d\d but differ'
+        said = (
+            r"no row is left"
+            if wanted is not None
+            else r'lines \d+ and \d+ are both "S\d" at 2021-05-\d\d but differ'
+        )
         with pytest.raises(PriceFileError, match=said):
             import_prices([str(folder / "a.csv")], str(folder / "m.h5"), options, rows_at_once=at_once)
     assert {file.name for file in folder.iterdir()} <= {"a.csv", "m.h5"}
