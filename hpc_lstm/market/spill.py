@@ -61,6 +61,8 @@ class Spill:
 
     def groups(self) -> Iterator[np.ndarray]:
         """Records of one or more whole symbols at a time, ascending; each symbol's in the order in which they came."""
+        if not len(self._counts):
+            return
         ends = self._group_ends()
         if not self._grouped and len(ends) > 1:
             self._regroup(ends)
