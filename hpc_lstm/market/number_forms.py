@@ -6,6 +6,7 @@ the mark that other columns show, and a file in which nothing shows it is refuse
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,15 @@ _DRESSED = (
 )
 _PYTHON = re.compile(_DRESSED.replace(r"\x{00a0}", "\xa0").replace(r"\x{202f}", "\u202f"))
 
+_PLAIN = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+
+
+def _sound(mark: str, group: str) -> str:
+    """Matches digits that are grouped as thousands are, or not at all, and decimals."""
+    mark, group = re.escape(mark), re.escape(group)
+    whole = rf"(?:[0-9]+|[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}})"
+    return rf"^{whole}?(?:{mark}[0-9]*)?(?:[eE][+-]?[0-9]+)?$"
+
 
 class AmbiguousNumber(ValueError):
     """A number may be read in two ways, or two numbers contradict each other.
@@ -59,11 +69,13 @@ class NumberForm:
         decimal: "." or ",".
         plain: whether digits, sign, exponent and decimal mark are all there is.
         label: for people.
+        whole: whether only digits were seen so far: a mark that comes later must not be taken for granted.
     """
 
     decimal: str = "."
     plain: bool = True
     label: str = "1234.5"
+    whole: bool = False
 
     def parse(self, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of n texts (a pyarrow string array).
@@ -83,11 +95,7 @@ class NumberForm:
         fields = pc.extract_regex(texts, _DRESSED)
         bare = pc.replace_substring_regex(pc.struct_field(fields, "number"), r"[\s'’_\x{00a0}\x{202f}]", "")
         group = "," if self.decimal == "." else "."
-        mark, other = re.escape(self.decimal), re.escape(group)
-        sound = pc.match_substring_regex(
-            bare,
-            rf"^(?:[0-9]+|[0-9]{{1,3}}(?:{other}[0-9]{{2,3}})*{other}[0-9]{{3}})?(?:{mark}[0-9]*)?(?:[eE][+-]?[0-9]+)?$",
-        )
+        sound = pc.match_substring_regex(bare, _sound(self.decimal, group))
         sound = pc.and_(sound, pc.match_substring_regex(bare, r"[0-9]"))
         bare = pc.replace_substring(pc.replace_substring(bare, group, ""), self.decimal, ".")
         good = pc.and_(pc.fill_null(sound, False), pc.invert(missing))
@@ -96,6 +104,21 @@ class NumberForm:
         return values * self._factors(fields), ~np.asarray(
             pc.or_(good, missing).to_numpy(zero_copy_only=False)
         )
+
+    def accepts(self, text: str) -> bool:
+        """Whether ``parse`` takes a single text for a number, or for a missing one."""
+        if text == "" or (text.strip() in MISSING and text.strip()):
+            return True
+        found = (_PLAIN if self.plain else _PYTHON).fullmatch(
+            text.replace(self.decimal, ".") if self.plain else text
+        )
+        if found is None:
+            return False
+        if self.plain:
+            return math.isfinite(float(text.replace(self.decimal, ".")))
+        group = "," if self.decimal == "." else "."
+        bare = re.sub(r"[\s'’_]", "", found["number"])
+        return re.fullmatch(_sound(self.decimal, group), bare) is not None and any(map(str.isdigit, bare))
 
     @staticmethod
     def _factors(fields: Any) -> np.ndarray:
@@ -123,6 +146,7 @@ class NumberEvidence:
         long, hundreds: an example of digits without a mark, four or more; three.
         dressed: whether anything but digits, sign, mark and exponent was seen.
         bad: the first text that is no number.
+        exponent: whether a number has one.
     """
 
     decimal: dict[str, str] = field(default_factory=dict)
@@ -132,7 +156,21 @@ class NumberEvidence:
     hundreds: str = ""
     dressed: bool = False
     bad: str = ""
+    exponent: bool = False
     _shapes: set[str] = field(default_factory=set)
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the mark is taken for the decimal mark because nothing yet speaks against it."""
+        unseen = self.dressed and not self.either
+        return (bool(self.either) or unseen) and not self.decimal and not self.grouping
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all numbers are digits alone."""
+        return bool(self.long or self.hundreds or self._shapes) and not (
+            self.decimal or self.grouping or self.either or self.dressed or self.bad or self.exponent
+        )
 
     def update(self, texts: Any) -> None:
         """Take in more texts (a pyarrow string array): the shape of each kind of number is looked at once."""
@@ -158,10 +196,7 @@ class NumberEvidence:
             self.bad = self.bad or text
             return
         number = found["number"]
-        plain = re.fullmatch(
-            r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*", text.replace(",", ".")
-        )
-        self.dressed = self.dressed or not plain
+        self.dressed = self.dressed or not _PLAIN.fullmatch(text.replace(",", "."))
         bare = re.sub(r"[\s'’_]", "", number)
         mantissa = re.split("[eE]", bare)[0]
         if bare != number and re.search(r"[\s'’_]\d{3}", number):  # thousands by spaces: marks are decimal
@@ -171,6 +206,7 @@ class NumberEvidence:
         self._take_marks(text, mantissa, exponent=mantissa != bare)
 
     def _take_marks(self, text: str, mantissa: str, exponent: bool) -> None:
+        self.exponent = self.exponent or exponent
         marks = [mark for mark in mantissa if mark in ".,"]
         if not marks:
             self.long = self.long or (text if len(mantissa) > 3 else "")
@@ -230,7 +266,7 @@ def _decide(column: NumberEvidence, shown: set[str], option: str | None, comma_s
     grouped = any(other != mark for other in (*column.grouping, *column.either))
     plain = not column.dressed and not grouped
     label = "1234" + mark + "5" if not grouped else "1" + _other(mark) + "234" + mark + "5"
-    return NumberForm(mark, plain, label)
+    return NumberForm(mark, plain, label, column.is_whole)
 
 
 def _decide_either(column: NumberEvidence, shown: set[str], comma_separated: bool) -> str:

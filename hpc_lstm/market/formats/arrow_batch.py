@@ -45,9 +45,7 @@ class ArrowBatch:
 
         column = self._columns[number]
         if is_text(column):
-            if pa.types.is_dictionary(column.type):
-                column = column.cast(column.type.value_type)
-            values, bad = self._reading.numbers[number].parse(column)
+            values, bad = self._reading.numbers[number].parse(as_texts(column))
         else:
             values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
             bad = np.isinf(values)

@@ -54,6 +54,12 @@ class CsvFile(TableFile):
                 return f"{self.source.row_word} {line}"
         return f"row {row + 1}"
 
+    def _place_of_text(self, text: str) -> str:
+        for line, row in numbered_rows(self.source, self._dialect):
+            if text in row:
+                return f"{self.source.row_word} {line}: "
+        return ""
+
     def _note(self) -> str:
         encoding = self._dialect.encoding
         parts = [] if encoding.startswith("utf-8") else [f"text in {encoding}"]
@@ -67,7 +73,7 @@ class CsvFile(TableFile):
         words, plain, decimal = self._types(texts)
         types: dict[int, Any] = dict.fromkeys(words, pa.dictionary(pa.int32(), pa.string()))
         for number in self.layout.numbers:
-            types.setdefault(number, pa.float64() if number in plain else pa.string())
+            types.setdefault(number, self._arrow_type(number) if number in plain else pa.string())
         read = arrow_csv.ReadOptions(
             column_names=[str(number) for number in range(len(self._dialect.names))],
             skip_rows=self._dialect.lines if self._is_direct else 0,
@@ -106,10 +112,15 @@ class CsvFile(TableFile):
             return words, set(), "."
         forms = {number: form for number, form in self.reading.numbers.items() if form.plain}
         decimal = "," if any(form.decimal == "," for form in forms.values()) else "."
-        plain = {
-            n for n, form in forms.items() if form.decimal == decimal or "," not in (form.decimal, decimal)
-        }
+        plain = {number for number, form in forms.items() if form.decimal == decimal or form.whole}
         return words, plain, decimal
+
+    def _arrow_type(self, number: int) -> Any:
+        """A column of digits alone is read so while only its beginning is known: 1.234 may follow, and mean 1234."""
+        import pyarrow as pa
+
+        whole = self.reading.numbers[number].whole and not self._seen_whole
+        return pa.int64() if whole else pa.float64()
 
     @property
     def _is_direct(self) -> bool:

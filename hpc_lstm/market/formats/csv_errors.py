@@ -7,8 +7,6 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import EXPECTED, BadDate
 from hpc_lstm.market.formats.csv_dialect import CsvDialect
@@ -80,19 +78,10 @@ def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate 
 
 
 def _is_number_or_missing(reading: Reading, number: int, text: str) -> bool:
-    import pyarrow as pa
-
-    form = reading.numbers.get(number)
     if text == "" or text.strip(" \t") in PLAIN_MISSING[1:]:
         return True
-    if form is None:
-        return False
-    values, bad = form.parse(pa.array([text]))
-    if bad[0] or np.isinf(values[0]):
-        return False
-    return not form.plain or text.strip(" \t").replace(form.decimal, ".") == text.strip().replace(
-        form.decimal, "."
-    )
+    form = reading.numbers.get(number)
+    return form is not None and form.accepts(text)
 
 
 def _other_notation(reading: Reading, number: int) -> str:

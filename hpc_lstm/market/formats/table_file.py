@@ -35,12 +35,16 @@ class TableFile(PriceFile):
         self.head = self._read_head()
         self.layout = choose_layout(self.path, self.head.names, self.head.rows, self.options, self.head.line)
         self._seen_whole = self.head.whole
+        evidence = self._evidence_of_head()
         try:
-            self.reading = self._decide(self._evidence_of_head())
+            self.reading = self._decide(evidence)
         except (BadDate, AmbiguousNumber) as error:
             if self._seen_whole:
                 raise self._undecided(error) from None
             self._study()
+        else:
+            if not self._seen_whole and any(column.is_weak for column in evidence.numbers.values()):
+                self._study()
 
     @abstractmethod
     def _read_head(self) -> TableHead:
@@ -96,15 +100,20 @@ class TableFile(PriceFile):
             return
         before = self.reading
         self._study()
-        if self.reading != before:
+        if self.reading != before or any(form.whole for form in before.numbers.values()):
             raise Reread
 
     def _study(self) -> None:
         """Decide by the whole file."""
+        while True:
+            evidence = Evidence(self.layout)
+            try:
+                for arrays, _ in self._columns(texts=True):
+                    evidence.update(_texts(arrays))
+            except Reread:  # its end has been found
+                continue
+            break
         self._seen_whole = True
-        evidence = Evidence(self.layout)
-        for arrays, _ in self._columns(texts=True):
-            evidence.update(_texts(arrays))
         try:
             self.reading = self._decide(evidence)
         except (BadDate, AmbiguousNumber) as error:

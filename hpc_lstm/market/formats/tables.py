@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,36 +20,44 @@ ROWS = 1 << 16  # that are read at a time
 class ArrowFile(TableFile):
     """A table whose columns have types: dates, numbers or texts."""
 
+    @abstractmethod
     def _schema(self) -> Any:
-        raise NotImplementedError
+        """The names and types of the columns, as pyarrow has them."""
 
+    @abstractmethod
     def _batches(self, names: list[int] | None) -> Iterator[Any]:
-        raise NotImplementedError
+        """Record batches with some columns, by their number in the file; None: with all."""
 
     def _read_head(self) -> TableHead:
         with self._errors():
-            names = self._column_names()
+            schema = self._schema()
+            index = _index_names(schema)
+            # pandas writes its index last.
+            self._order = sorted(
+                range(len(schema.names)), key=lambda number: schema.names[number] not in index
+            )
+            names = [schema.names[number] for number in self._order]
             rows: list[list[str]] = []
             for batch in self._batches(None):
-                columns = [as_texts(column.slice(0, SAMPLE)).to_pylist() for column in batch.columns]
-                rows += [[text or "" for text in row] for row in zip(*columns, strict=True)]
+                parts = [batch.column(number).slice(0, SAMPLE) for number in self._order]
+                rows += [
+                    [text or "" for text in row]
+                    for row in zip(*(as_texts(part).to_pylist() for part in parts), strict=True)
+                ]
                 if len(rows) >= SAMPLE:
                     break
+        names = ["" if name.startswith("__index_level_") else name for name in names]
         return TableHead(names, rows[:SAMPLE], False, "header")
-
-    def _column_names(self) -> list[str]:
-        """The columns' names; that of an index without one is empty."""
-        return ["" if name.startswith("__index_level_") else name for name in self._schema().names]
 
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
         layout = self.layout
         needed = {layout.date, *layout.symbol, *layout.words, *layout.numbers}
         if layout.time is not None:
             needed.add(layout.time)
-        order = sorted(needed)
+        numbers = sorted(needed)
         with self._errors():
-            for batch in self._batches(order):
-                yield {number: batch.column(place) for place, number in enumerate(order)}, batch.num_rows
+            for batch in self._batches([self._order[number] for number in numbers]):
+                yield {number: batch.column(place) for place, number in enumerate(numbers)}, batch.num_rows
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -114,3 +124,10 @@ class FeatherFile(ArrowFile):
             for start in range(0, batch.num_rows, ROWS):
                 part = batch.slice(start, ROWS)
                 yield part if names is None else part.select(names)
+
+
+def _index_names(schema: Any) -> list[str]:
+    """Names of the columns that hold the index of a pandas table."""
+    metadata = (schema.metadata or {}).get(b"pandas")
+    columns = json.loads(metadata).get("index_columns", []) if metadata else []
+    return [name for name in columns if isinstance(name, str)]

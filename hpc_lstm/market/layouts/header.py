@@ -29,6 +29,7 @@ class Header:
 
     Attributes:
         fields: by field, the number of the column that has it: those of ``SPELLINGS``, "time" and "series".
+        doubled: the error if two columns differ in what stands in parentheses alone.
 
     Raises:
         PriceFileError: two columns have the same name, or an option names a column that is not there.
@@ -40,6 +41,7 @@ class Header:
     options: ImportOptions = field(default_factory=ImportOptions)
     line: str = "line 1"
     fields: dict[str, int] = field(init=False, default_factory=dict)
+    doubled: PriceFileError | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._plain = [plain(name) for name in self.names]
@@ -130,7 +132,13 @@ class Header:
                 number for number, own in enumerate(self._plain) if own == spelling and number not in taken
             ]
             if len(places) > 1 and (name != "volume" or self.names[places[0]] == self.names[places[1]]):
-                raise self.twice(self.names[places[0]], self.names[places[1]])
+                first, second = (self.names[place] for place in places[:2])
+                if not (first.endswith(")") and second.endswith(")") and first != second):
+                    raise self.twice(first, second)
+                self.doubled = self.doubled or self.twice(
+                    first, second
+                )  # may be two symbols: close (CNY), close (USD)
+                return
             if places and kind_of(self.cells(places[0])) != "date":
                 self.fields[name] = places[0]
                 return

@@ -16,6 +16,7 @@ from hpc_lstm.market.layouts.single import symbol_of_file
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, FILLER, OTHER, plain, words
 
 _TUPLE = re.compile(r"""\(\s*(['"])(?P<first>.*?)\1\s*,\s*(['"])(?P<second>.*?)\3\s*\)""")
+_UNIT = re.compile(r"(?P<field>.*\S)\s*\((?P<unit>[A-Za-z]{3,5})\)")
 _SEPARATORS = r"[\s_.:|/\\-]+"
 Parts = dict[tuple[str, str], int]  # (symbol, field) to the column's number
 
@@ -66,7 +67,7 @@ def _parts(header: Header) -> Parts:
         for number, name in enumerate(header.names):
             if number == header.fields.get("date"):
                 continue
-            if found := _split(name, field_first):
+            if found := _split(name, field_first, symbol_of_file(header.path)):
                 symbol = found[0] or symbol_of_file(header.path)
                 if (symbol, found[1]) in parts:
                     if _spelling_rank(header.names[parts[symbol, found[1]]], name) == 0:
@@ -83,12 +84,15 @@ def _spelling_rank(first: str, second: str) -> int:
     return int(plain(first) != plain(second))
 
 
-def _split(name: str, field_first: bool) -> tuple[str, str] | None:
+def _split(name: str, field_first: bool, of_file: str) -> tuple[str, str] | None:
     """(symbol, field) of a column's name; an empty symbol if only filler such as "stock" stands beside the field."""
     if pair := _TUPLE.fullmatch(name.strip()):
         field, symbol = (pair["first"], pair["second"]) if field_first else (pair["second"], pair["first"])
         known = FIELD_OF.get(plain(re.sub(r"\.\d+$", "", field)))
         return (symbol.strip(), known) if known and symbol.strip() else None
+    if header_unit := _UNIT.fullmatch(name):
+        known = FIELD_OF.get(plain(header_unit["field"]))
+        return (f"{of_file} {header_unit['unit']}", known) if known else None
     tokens = [match.span() for match in re.finditer(rf"(?:(?!{_SEPARATORS}).)+", name)]
     for count in range(min(3, len(tokens) - 1), 0, -1):
         if field_first:

@@ -36,6 +36,8 @@ def choose_layout(
     if header.options.layout is not None:
         return next(layout for layout in LAYOUTS if layout.kind == header.options.layout)(header)
     for layout in LAYOUTS:
+        if header.doubled is not None and layout is not MultiLayout:
+            raise header.doubled
         if layout.recognizes(header):
             return layout(header)
     raise header.lacks([field for field in ("date", "close") if field not in header.fields])

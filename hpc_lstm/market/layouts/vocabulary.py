@@ -25,7 +25,7 @@ _SPELLINGS: dict[str, str] = {
         date datetime timestamp tradedate tradingdate tradingday quotedate pricedate datadate bizdt traddt day date1
         observationdate timeopen opentime starttime dt time datestamp ts tsevent windowstart unix unixtimestamp
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose tstamp
-        datum tag handelstag zeit dag paivamaara dato
+        datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
         dzien den datumacas дата дататорговли время tarih
         日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
