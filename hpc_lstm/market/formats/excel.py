@@ -6,7 +6,7 @@ import csv
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from typing import Any
 
@@ -36,7 +36,9 @@ class ExcelFile(CsvFile):
             return False
 
     @classmethod
-    def open_all(cls, source: SourceFile) -> list[PriceFile]:
+    def open_all(
+        cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
+    ) -> list[PriceFile]:
         """The sheets with prices; others, such as one with notes, are left out if there is one."""
         tables: list[ExcelFile] = []
         errors: list[PriceFileError] = []

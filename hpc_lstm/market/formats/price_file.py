@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch
@@ -38,8 +38,14 @@ class PriceFile(ABC):
     def __init__(self, source: SourceFile) -> None: ...
 
     @classmethod
-    def open_all(cls, source: SourceFile) -> list[PriceFile]:
-        """The tables of a file; most formats hold one."""
+    def open_all(
+        cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
+    ) -> list[PriceFile]:
+        """The tables of a file; most formats hold one.
+
+        Args:
+            open_part: opens a file inside this one, of whatever format.
+        """
         return [cls(source)]
 
     @abstractmethod

@@ -37,7 +37,7 @@ def open_tables(source: SourceFile) -> list[PriceFile]:
     """
     for format_ in FORMATS:
         if format_.recognizes(source):
-            return format_.open_all(source)
+            return format_.open_all(source, open_tables)
     raise PriceFileError(
         f"{source.path}: holds binary data, not the text of a CSV, nor an .xlsx, .parquet, .feather or .zip file; "
         "export it as CSV in UTF-8"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,16 +24,16 @@ class ZipFile(PriceFile):
         return source.head.startswith(b"PK\3\4")
 
     @classmethod
-    def open_all(cls, source: SourceFile) -> list[PriceFile]:
+    def open_all(
+        cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
+    ) -> list[PriceFile]:
         """The tables of all its files; what macOS and folders leave in a ZIP is passed over."""
-        from hpc_lstm.market.formats.registry import open_tables
-
         tables: list[PriceFile] = []
         for name in _members(source):
             part = SourceFile(
                 f"{source.path}/{name}", False, b"", options=source.options, opener=_Opener(source, name)
             )
-            tables += open_tables(with_head(part))
+            tables += open_part(with_head(part))
         if not tables:
             raise PriceFileError(f"{source.path}: holds no files; expected CSV files")
         return tables
