@@ -38,6 +38,8 @@ def open_tables(source: SourceFile) -> list[PriceFile]:
     for format_ in FORMATS:
         if format_.recognizes(source):
             return format_.open_all(source, open_tables)
+    if source.head.startswith(b"\xd0\xcf\x11\xe0"):
+        raise PriceFileError(f"{source.path}: is a workbook of old Excel (.xls); save it as .xlsx or CSV")
     raise PriceFileError(
         f"{source.path}: holds binary data, not the text of a CSV, nor an .xlsx, .parquet, .feather or .zip file; "
         "export it as CSV in UTF-8"
