@@ -11,7 +11,9 @@ from datetime import date
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.dates import BadDate, DateForm
 
-_ORDERED = re.compile(r"\s*(\d{1,2})\s?([-/.])\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?!\d).*")
+_ORDERED = re.compile(
+    r"\s*(?:[^\W\d_]{2,}\.?,? +)?(\d{1,2})\s?([-/.])\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?!\d).*"
+)
 _DIGITS = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
 _FORMATS = {
     "day-first": DateForm(order="day", label="day/month/year, as --date-format says"),

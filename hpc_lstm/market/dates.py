@@ -47,11 +47,14 @@ _UNAMBIGUOUS = (
     _WEEKDAY + r"(?P<day>\d{1,2})[\s./-]*(?P<name>\pL{3,})[\s.,/-]*" + _YEAR + _TIME,
     _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2}),?[\s-]+(?P<year>\d{4})" + _TIME,
     r"^\s*(?P<year>\d{4})[-/\s](?P<name>\pL{3,})\.?[-/\s](?P<day>\d{1,2})" + _TIME,
+    r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})\.0+\s*$",  # a whole number that was read as a float
+    r"^\s*(?P<year>\d{4})-(?P<month>\d{2})\s*$",  # the first of a month
+    r"^\s*(?P<name>\pL{3,})\.?[\s-](?P<year>\d{4})\s*$",
     r"^\s*(?P<roc>\d{3})/(?P<month>\d{2})/(?P<day>\d{2})\s*$",
 )
 _ORDERED = {
-    "day": r"^\s*(?P<day>\d{1,2})\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?" + _YEAR,
-    "month": r"^\s*(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})\s?[-/.]\s?" + _YEAR,
+    "day": _WEEKDAY + r"(?P<day>\d{1,2})\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?" + _YEAR,
+    "month": _WEEKDAY + r"(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})\s?[-/.]\s?" + _YEAR,
 }
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _ABBREVIATIONS = {"E": -5, "C": -6, "M": -7, "P": -8}
@@ -186,6 +189,8 @@ def _integers(fields: Any, name: str, digits: int = 2) -> np.ndarray:
 def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.ndarray]:
     names = {field.name for field in fields.type}
     day, hour, minute, second = (_integers(fields, name) for name in ("day", "hour", "minute", "second"))
+    if "day" not in names:
+        day = np.ones(len(day), np.int64)
     month = _months(fields) if "name" in names else _integers(fields, "month")
     year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields)
     start = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")

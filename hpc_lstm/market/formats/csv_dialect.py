@@ -55,6 +55,12 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
         text = text[: text.rindex("\n") + 1]  # its last line may be cut
     if not text.strip():
         raise PriceFileError(f"{source.path}: is empty; expected a header with date and close, and rows")
+    if kind := re.match(
+        r"\s*(?:<(?:!doctype|html|head|body|table|\?xml|div)|(\{|\[\s*[{\[]))", text, re.IGNORECASE
+    ):
+        raise PriceFileError(
+            f"{source.path}: is {'JSON' if kind[1] else 'a web page or XML'}, not a table; save it as CSV"
+        )
     said = re.match(r"\s*\"?sep=(.)\"?[ \t;,]*\r?\n", text)
     delimiter = said[1] if said else find_delimiter(text)
     lines = read_lines(text, delimiter)

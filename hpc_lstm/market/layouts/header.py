@@ -50,6 +50,9 @@ class Header:
         self._find_date()
         for name in COLUMNS:
             self._find(name)
+        self._find_volume_of_pair()
+        if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
+            self.fields["close"] = self.fields.pop("adj_close")
         if self.options.symbol_column is None:
             self._find_symbol()
         if (series := self._first(vocabulary.SERIES)) is not None:
@@ -142,6 +145,17 @@ class Header:
             if places and kind_of(self.cells(places[0])) != "date":
                 self.fields[name] = places[0]
                 return
+
+    def _find_volume_of_pair(self) -> None:
+        """The volume in the coin, of "Volume ETH" and "Volume USDT"."""
+        for number, name in enumerate(self.names):
+            parts = vocabulary.words(name)
+            if (
+                len(parts) == 2
+                and parts[0] == "volume"
+                and parts[1] not in vocabulary.OTHER | vocabulary.FILLER
+            ):
+                self.fields.setdefault("volume", number)
 
     def _find_date(self) -> None:
         if self.options.date_column is not None:

@@ -5,19 +5,14 @@ The headers of yfinance, of two or three rows, are read as such pairs.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
+from hpc_lstm.market.layouts.paired_names import paired_names
 from hpc_lstm.market.layouts.single import symbol_of_file
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, FILLER, OTHER, plain, words
 
-_TUPLE = re.compile(r"""\(\s*(['"])(?P<first>.*?)\1\s*,\s*(['"])(?P<second>.*?)\3\s*\)""")
-_UNIT = re.compile(r"(?P<field>.*\S)\s*\((?P<unit>[A-Za-z]{3,5})\)")
-_SEPARATORS = r"[\s_.:|/\\-]+"
 Parts = dict[tuple[str, str], int]  # (symbol, field) to the column's number
 
 
@@ -60,49 +55,24 @@ class MultiLayout(Layout):
 
 
 def _parts(header: Header) -> Parts:
-    """The columns by symbol and field, of symbols that have a close; the reading that takes most columns."""
-    readings = []
-    for field_first in (True, False):
-        parts: Parts = {}
-        for number, name in enumerate(header.names):
-            if number == header.fields.get("date"):
-                continue
-            if found := _split(name, field_first, symbol_of_file(header.path)):
-                symbol = found[0] or symbol_of_file(header.path)
-                if (symbol, found[1]) in parts:
-                    if _spelling_rank(header.names[parts[symbol, found[1]]], name) == 0:
-                        raise header.twice(name)
-                    continue
-                parts[symbol, found[1]] = number
-        closes = {symbol for symbol, field in parts if field == "close"}
-        readings.append({key: number for key, number in parts.items() if key[0] in closes})
-    return max(readings, key=len)
+    """The columns by symbol and field, of symbols that have a close.
 
-
-def _spelling_rank(first: str, second: str) -> int:
-    """0 if two names are the same."""
-    return int(plain(first) != plain(second))
-
-
-def _split(name: str, field_first: bool, of_file: str) -> tuple[str, str] | None:
-    """(symbol, field) of a column's name; an empty symbol if only filler such as "stock" stands beside the field."""
-    if pair := _TUPLE.fullmatch(name.strip()):
-        field, symbol = (pair["first"], pair["second"]) if field_first else (pair["second"], pair["first"])
-        known = FIELD_OF.get(plain(re.sub(r"\.\d+$", "", field)))
-        return (symbol.strip(), known) if known and symbol.strip() else None
-    if header_unit := _UNIT.fullmatch(name):
-        known = FIELD_OF.get(plain(header_unit["field"]))
-        return (f"{of_file} {header_unit['unit']}", known) if known else None
-    tokens = [match.span() for match in re.finditer(rf"(?:(?!{_SEPARATORS}).)+", name)]
-    for count in range(min(3, len(tokens) - 1), 0, -1):
-        if field_first:
-            field, symbol = name[: tokens[count - 1][1]], name[tokens[count][0] :]
-        else:
-            field, symbol = name[tokens[-count][0] :], name[: tokens[-count - 1][1]]
-        known = FIELD_OF.get(plain(field))
-        if known:
-            others = set(words(symbol))
-            if others & OTHER and others <= OTHER | FILLER:
-                return None
-            return ("" if others <= FILLER else symbol.strip(), known)
-    return None
+    Raises:
+        PriceFileError: two columns are a symbol's same field.
+    """
+    own = symbol_of_file(header.path)
+    chosen: dict[tuple[str, str], tuple[int, int]] = {}  # rank and number
+    for number, pair in paired_names(header.names).items():
+        if number == header.fields.get("date"):
+            continue
+        symbol = f"{own} {pair.symbol}" if pair.unit else pair.symbol or own
+        rank, before = chosen.get((symbol, pair.field), (pair.rank + 1, number))
+        if rank == pair.rank:
+            raise header.twice(header.names[before], header.names[number])
+        if pair.rank < rank:
+            chosen[symbol, pair.field] = pair.rank, number
+    parts = {key: number for key, (_, number) in chosen.items()}
+    for symbol in {symbol for symbol, _ in parts}:  # adjusted closes alone are what there is
+        if (symbol, "close") not in parts:
+            parts[symbol, "close"] = parts.pop((symbol, "adj_close"))
+    return dict(sorted(parts.items(), key=lambda item: item[1]))

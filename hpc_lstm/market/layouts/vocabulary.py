@@ -97,10 +97,12 @@ _TIMES = "time zeit heure hora ora godzina время tradetime timeofday saat �
 _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the share, W1 a warrant
 
 # Words that stand beside a field's name without changing what it is.
-FILLER = word_set(r"""price px stock daily day bar value usd eur gbp inr jpy cny historical hist""")
+FILLER = word_set(
+    r"""price px stock daily day bar value usdt busd usdc usd eur gbp inr jpy cny historical hist"""
+)
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
 OTHER = word_set(
-    r"""prev previous pre preclose interest int time change chg pct percent 52w wk week year ytd avg average
+    r"""adj adjusted prev previous pre preclose interest int time change chg pct percent 52w wk week year ytd avg average
     mean ma sma ema signal return returns ret diff delta turnover value quote taker count number trades
     date timestamp lag next target std volatility range ratio rank log scaled norm upper lower limit
     band adjustment split dividend"""
@@ -144,6 +146,8 @@ SINGLE_LETTERS = frozenset("ohlcvt")  # names only where open, high, low and clo
 
 def is_price_word(word: str) -> bool:
     """Whether a word of a name is open, high, low, close or volume in some language."""
+    if word in ("bid", "ask", "vwap", "ohlc"):
+        return True
     return len(word) >= 3 and word in FIELD_OF and word not in ("max", "min", "first", "trade", "son")
 
 

@@ -9,6 +9,7 @@ from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.cells import kind_of
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
+from hpc_lstm.market.layouts.vocabulary import OTHER, words
 
 
 class WideLayout(Layout):
@@ -54,6 +55,13 @@ def _refuse_one_symbol(header: Header, numbers: list[int]) -> None:
     Of four columns one is the highest and one the lowest in every row, and they are close together: prices of four
     companies are not.
     """
+    for number in numbers:
+        name = header.names[number]
+        if set(words(name)) <= OTHER and not name.isupper():
+            raise PriceFileError(
+                f'{header.path}: {header.line}: the column "{name}" holds no prices by its name; leave it out, or give '
+                "--layout wide if each column is a symbol"
+            )
     if not 4 <= len(numbers) <= 8 or len(header.rows) < 2:
         return
     try:
