@@ -73,6 +73,9 @@ def is_row(cells: list[str]) -> bool:
 
 def names_of(rows: Rows, found: HeaderRows) -> list[str]:
     """The names of the columns; of two levels, as a pair such as ``('Close', 'AAPL')``."""
+    if _is_counted(rows, found):  # read by pandas as if it had one header row, and saved again
+        trimmed = [cells[1:] for cells in rows[: found.first_row]]
+        return ["", *names_of(trimmed, found)]
     header = [cell.strip() for cell in rows[found.header]]
     if found.tickers is None:
         names = header
@@ -94,11 +97,20 @@ def names_of(rows: Rows, found: HeaderRows) -> list[str]:
     return names
 
 
+def _counts(header: list[str], below: list[str]) -> bool:
+    """Whether the first column counts rows, those of the header included."""
+    return len(below) == len(header) > 2 and header[0].strip() == "" and below[0].strip() == "0"
+
+
+def _is_counted(rows: Rows, found: HeaderRows) -> bool:
+    return found.tickers == found.header + 1 and _counts(rows[found.header], rows[found.tickers])
+
+
 def _names_fields(cells: list[str]) -> bool:
     """Whether a row names a date and something else, or two different prices."""
     if len(cells) < 2 or any(is_date(cell) for cell in cells):
         return False
-    filled = [plain(cell) for cell in cells if cell.strip() and len(cell) < 60]
+    filled = [plain(cell) for cell in cells if cell.strip() and len(cell) < 60 and not cell.strip().isdigit()]
     fields = {FIELD_OF[name] for name in filled if name in FIELD_OF}
     others = {
         word
@@ -117,6 +129,10 @@ def _with_levels(rows: Rows, header: int) -> HeaderRows:
     """The header with the rows of symbols above or below it."""
     after = header + 1
     tickers = None
+    if header + 2 < len(rows) and _counts(rows[header], rows[after]):
+        found = _with_levels([cells[1:] for cells in rows[: header + 4]], header)
+        if found.tickers is not None:
+            return found
     below = rows[after] if after < len(rows) else []
     if _is_level(below, rows[header]):
         if not {cell.strip().lower() for cell in below if cell.strip()} <= UNITS:

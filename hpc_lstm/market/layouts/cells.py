@@ -69,7 +69,7 @@ def kind_of(cells: Iterable[str]) -> str:
         # A number of ten digits may be a volume: it is counted as a date only where a date is looked for.
         kind = (
             "number"
-            if is_number(text) and not re.search(r"\d[-/]\d", text)
+            if is_number(text) and not re.search(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$", text)
             else "date"
             if is_date(text)
             else "text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +45,7 @@ class Header:
     doubled: PriceFileError | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
         self._plain = [plain(name) for name in self.names]
         if not {"o", "h", "l", "c"} <= set(self._plain):
             self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
@@ -51,6 +53,8 @@ class Header:
         for name in COLUMNS:
             self._find(name)
         self._find_volume_of_pair()
+        if "date" not in self.fields and "close" in self.fields:
+            self._find_date_by_cells()
         if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
             self.fields["close"] = self.fields.pop("adj_close")
         if self.options.symbol_column is None:
@@ -145,6 +149,13 @@ class Header:
             if places and kind_of(self.cells(places[0])) != "date":
                 self.fields[name] = places[0]
                 return
+
+    def _find_date_by_cells(self) -> None:
+        """The one column whose cells are dates, under a name that is not known."""
+        taken = set(self.fields.values())
+        columns = [n for n in range(len(self.names)) if n not in taken and kind_of(self.cells(n)) == "date"]
+        if len(columns) == 1:
+            self.fields["date"] = columns[0]
 
     def _find_volume_of_pair(self) -> None:
         """The volume in the coin, of "Volume ETH" and "Volume USDT"."""

@@ -27,7 +27,7 @@ _SPELLINGS: dict[str, str] = {
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose tstamp
         datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
-        dzien den datumacas дата дататорговли время tarih
+        dzien den datumacas дата дататорговли время tarih tanggal ngay
         日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
     "symbol": """
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
@@ -43,7 +43,7 @@ _SPELLINGS: dict[str, str] = {
     "open": """
         open openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen openpx
         openrate
-        eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers oppen oppning apning
+        pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers oppen oppning apning
         avaus
         ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura primo
         otwarcie otevreni откр открытие открытия ценаоткрытия acilis
@@ -51,13 +51,13 @@ _SPELLINGS: dict[str, str] = {
     "high": """
         high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx tageshigh
         highrate
-        hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
+        tertinggi cao hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
         haut plushaut coursplushaut maximo max maxima premax massimo preciomaximo precomaximo
         najwyzszy maks макс максимум максимальная yuksek
         最高 最高价 最高價 高 高値 고가""",
     "low": """
         low lowprice pxlow lw lwpric pricelow daylow lowest min minimum minprice l prcld lowpx lowrate
-        tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
+        terendah thap tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
         bas plusbas coursplusbas minimo minima premin minimo preciominimo precominimo
         najnizszy мин минимум минимальная dusuk
         最低 最低价 最低價 低 低値 安値 저가""",
@@ -67,7 +67,7 @@ _SPELLINGS: dict[str, str] = {
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx c trade
         closerate price lastsale pxmid mid midprice value vwapclose spotprice nav navpershare unitprice rate
         usdprice
-        schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot slotkoers slotkurs laatst
+        terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot slotkoers slotkurs laatst
         slotkoersen senaste stangning stangningskurs siste paatos seneste
         cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo chiusura
         fechamento fech
@@ -79,7 +79,7 @@ _SPELLINGS: dict[str, str] = {
         noofshares
         numberofshares totalvolume sharevolume volumetraded quantity sharestraded tradequantity qty v cshtrd
         dailyvolume volumeshares tradingvolume totvol vola volumebtc basevolume volumefrom sumvolume
-        tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken omsattning volym volum vaihto
+        kl khoiluong tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken omsattning volym volum vaihto
         volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade qua
         totneg quatot
         wolumen wol объем обем оборот объём hacim hac

@@ -144,6 +144,23 @@ FORMS: dict[str, Form] = {
         "Price,Close,Close.1,High,High.1\nTicker,AAPL,MSFT,AAPL,MSFT\nDate,,,,\n2024-01-02,95.6,270.6,98.4,275.6\n",
         {"AAPL": closes(("2024-01-02", 95.6)), "MSFT": closes(("2024-01-02", 270.6))},
     ),
+    "yfinance read back with its index": (
+        "x.csv",
+        ",Price,Close,High,Low,Open,Volume\n0,Ticker,AAPL,AAPL,AAPL,AAPL,AAPL\n1,Date,,,,,\n"
+        "2,2024-01-02,95.6,98.4,93.9,97.2,7200\n3,2024-01-03,94.3,95.9,93.4,94.2,5200\n",
+        {"AAPL": TWO},
+    ),
+    "yfinance unnamed index": (
+        "AAPL.csv",
+        "Unnamed: 0,Open,High,Low,Close,Volume\n2024-01-02,97.2,98.4,93.9,95.6,7200\n2024-01-03,94.2,95.9,93.4,94.3,5200\n",
+        {"AAPL": TWO},
+    ),
+    "yfinance group_by ticker, intraday, a ticker without prices": (
+        "x.csv",
+        "Ticker,ZZZ,ZZZ,AAPL,AAPL\nPrice,Close,Volume,Close,Volume\nDatetime,,,,\n2024-01-02 14:30:00+00:00,,,95.6,7200\n"
+        "2024-01-02 14:31:00+00:00,,,94.3,5200\n",
+        {"AAPL": closes((INTRADAY, 95.6), ("2024-01-02T14:31:00.000000000", 94.3))},
+    ),
     "yfinance live row": (
         "AAPL.csv",
         "Date,Open,High,Low,Close,Volume\n2024-01-02 00:00:00-05:00,97.2,98.4,93.9,95.6,7200\n"
@@ -764,6 +781,60 @@ FORMS: dict[str, Form] = {
         "Date,open (EUR),high (EUR),low (EUR),close (EUR),volume\n2024-01-02,97.2,98.4,93.9,95.6,7200\n2024-01-03,94.2,95.9,93.4,94.3,5200\n",
         {"x": TWO},
     ),
+    "date under an unknown name": (
+        "x.csv",
+        "Wann;Schlusskurs;Stück\n15.01.2024;95,60;7.200\n16.01.2024;94,30;5.200\n",
+        {"x": bars()},
+    ),
+    "Volume ETH": (
+        "x.csv",
+        "unix,date,symbol,open,high,low,close,Volume ETH,Volume USDT,tradecount\n1704153600000,2024-01-02 00:00:00,ETH/USDT,94.2,95.9,93.4,94.3,520.25,49000.2,90\n",
+        {"ETH/USDT": bars(("2024-01-02", 94.2, 95.9, 93.4, 94.3, 520.25))},
+    ),
+    "Kraken without header": (
+        "XBTUSD_60.csv",
+        "1704067200,97.2,98.4,93.9,95.6,720.5,100\n1704070800,94.2,95.9,93.4,94.3,520.25,90\n",
+        {
+            "XBTUSD_60": closes(
+                ("2024-01-01T00:00:00.000000000", 95.6), ("2024-01-01T01:00:00.000000000", 94.3)
+            )
+        },
+    ),
+    "Finam": (
+        "SBER.txt",
+        "<TICKER>;<PER>;<DATE>;<TIME>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>\nSBER;60;20240103;100000;271.9;272.5;271.6;272.1;5200\nSBER;60;20240103;110000;272.1;272.6;271.9;272.4;4100\n",
+        {"SBER": closes(("2024-01-03T10:00:00.000000000", 272.1), ("2024-01-03T11:00:00.000000000", 272.4))},
+    ),
+    "Moscow Exchange": (
+        "SBER.csv",
+        "history\n\nBOARDID;TRADEDATE;SHORTNAME;SECID;NUMTRADES;VALUE;OPEN;LOW;HIGH;LEGALCLOSEPRICE;WAPRICE;CLOSE;VOLUME\n"
+        "TQBR;2024-01-03;Sberbank;SBER;60000;13574000000.5;271.9;271.6;274.7;274.56;273.6;274.56;49600000\n",
+        {"SBER": bars(("2024-01-03", 271.9, 274.7, 271.6, 274.56, 49600000))},
+    ),
+    "Korea Exchange": (
+        "005930.csv",
+        '일자,종가,대비,등락률,시가,고가,저가,거래량\n2024/01/03,"77,000","-2,600",-3.27,"78,500","78,800","77,000","21,753,644"\n',
+        {"005930": bars(("2024-01-03", 78500, 78800, 77000, 77000, 21753644))},
+    ),
+    "European Central Bank": (
+        "eurofxref-hist.csv",
+        "Date,USD,JPY,BGN,CYP,\n2024-01-03,1.0919,156.16,1.9558,N/A,\n2024-01-02,1.0956,155.79,1.9558,N/A,\n",
+        {
+            "USD": closes(("2024-01-02", 1.0956), ("2024-01-03", 1.0919)),
+            "JPY": closes(("2024-01-02", 155.79), ("2024-01-03", 156.16)),
+            "BGN": closes(("2024-01-02", 1.9558), ("2024-01-03", 1.9558)),
+        },
+    ),
+    "Bank of England": (
+        "XUDLUSS.csv",
+        "DATE,XUDLUSS\n02 Jan 24,1.2656\n03 Jan 24,1.2655\n",
+        {"XUDLUSS": closes(("2024-01-02", 1.2656), ("2024-01-03", 1.2655))},
+    ),
+    "Investing.com Indonesian": (
+        "bbca.csv",
+        '"Tanggal","Terakhir","Pembukaan","Tertinggi","Terendah","Vol.","Perubahan%"\n"16/01/2024","9.600","9.675","9.700","9.575","58,12M","-0,78%"\n',
+        {"bbca": bars(("2024-01-16", 9675, 9700, 9575, 9600, 58120000))},
+    ),
     "pipes": (
         "x.txt",
         "symbol|date|open|high|low|close|volume\nAAPL|2024-01-02|97.2|98.4|93.9|95.6|7200\nAAPL|2024-01-03|94.2|95.9|93.4|94.3|5200\n",
@@ -789,4 +860,5 @@ FORMS: dict[str, Form] = {
         {"x": closes(("2024-03-07", 1), ("2024-03-08", 2), ("2024-03-11", 3))},
     ),
 }
+FORMS["date under an unknown name"][2]["x"] = closes(("2024-01-15", 95.6), ("2024-01-16", 94.3))
 FORMS["CoinGecko"][2]["btc-usd-max"] = closes(("2024-01-02", 44187.1), ("2024-01-03", 44957.9))

@@ -164,7 +164,7 @@ AMBIGUOUS = "Date,Close\n01/02/2024,1.5\n03/02/2024,2.5\n"
             "2024-01-02",
         ),
         (
-            "When,Close\n2024-01-02,1.5\n",
+            "When,Closing time,Close\n2024-01-02,2024-01-02,1.5\n",
             "no date column.*--date-column",
             {"date_column": "When"},
             "2024-01-02",
