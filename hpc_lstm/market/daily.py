@@ -71,9 +71,10 @@ def find_calendar(groups: Iterable[np.ndarray], timezone: str | None, output: st
             wall = np.where(zone == NO_ZONE, wall, local_times(wall, timezone))
         same_symbol = symbol[1:] == symbol[:-1]
         day = wall // DAY
-        if (same_symbol & (day[1:] == day[:-1]) & (wall[1:] != wall[:-1])).any():
-            return Calendar("ns")
         last = np.append(~same_symbol, True)
+        twice = same_symbol & (day[1:] == day[:-1]) & (wall[1:] != wall[:-1])
+        if (twice & ~_live(symbol, wall, last)).any():
+            return Calendar("ns")
         times.update(np.unique((wall % DAY)[~last]).tolist())
         if len(times) > 4:
             return Calendar("ns")
@@ -87,6 +88,15 @@ def find_calendar(groups: Iterable[np.ndarray], timezone: str | None, output: st
     if timezone is not None or not in_utc:
         return Calendar("D", timezone)
     return Calendar("D", None, _shift(weekdays, in_utc, output))
+
+
+def _live(symbol: np.ndarray, wall: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Pairs of rows, bool [n - 1], of which the second is its symbol's last, and all others stand at midnight."""
+    midnight = wall % DAY == 0
+    begin = np.flatnonzero(np.append(True, symbol[1:] != symbol[:-1]))
+    lengths = np.diff(np.append(begin, len(symbol)))
+    others = np.repeat(np.add.reduceat(midnight | last, begin) == lengths, lengths)
+    return np.asarray((last & others & (np.repeat(lengths, lengths) > 2))[1:])
 
 
 def _shift(weekdays: np.ndarray, times: set[int], output: str) -> int:

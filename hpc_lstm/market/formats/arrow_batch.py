@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.market.dates import DAY, NO_ZONE, Dates, local_times, parse_dates
+from hpc_lstm.market.dates import DAY, NO_ZONE, BadDate, Dates, local_times, parse_dates
 from hpc_lstm.market.reading import Reading
 
 
@@ -69,7 +69,10 @@ class ArrowBatch:
 
         column = self._columns[number]
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            return _typed_dates(column)
+            try:
+                return _typed_dates(column)
+            except pa.ArrowInvalid as error:
+                raise BadDate(str(error), "a date between 1678 and 2261") from None
         column = as_dictionary(
             column if time is None else _joined(column, self._columns[time], self._reading)
         )
@@ -136,8 +139,6 @@ def _typed_dates(column: Any) -> Dates:
 
 
 def _whole(column: Any) -> np.ndarray:
-    from hpc_lstm.market.dates import BadDate
-
     if column.null_count:
         raise BadDate("")
     return np.asarray(column.to_numpy(zero_copy_only=False)).astype(np.int64)

@@ -13,6 +13,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.options import ImportOptions
 
 HEAD = 1 << 18  # bytes by which a file is understood
+FEW_LINES = 30  # in these bytes: then more are read
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SourceFile:
 
     Attributes:
         path: of the file; of a part, such as a file inside a ZIP, behind that of the whole: "prices.zip/AAPL.csv".
-        head: its first ``HEAD`` bytes, decompressed.
+        head: its first ``HEAD`` bytes, decompressed; more if its lines are very long.
         whole: whether that is all of it.
         options: of the user.
         opener: opens a part; None for a file.
@@ -71,12 +72,16 @@ def with_head(source: SourceFile) -> SourceFile:
     Raises:
         PriceFileError: it cannot be read.
     """
+    limit = HEAD
     try:
         with source.open() as file:
             head = file.read(HEAD + 1)
+            if len(head) > HEAD and head.count(b"\n") < FEW_LINES:  # thousands of columns
+                limit = HEAD * 32
+                head += file.read(limit - HEAD)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(source.path, error) from None
-    return replace(source, head=head[:HEAD], whole=len(head) <= HEAD)
+    return replace(source, head=head[:limit], whole=len(head) <= limit)
 
 
 def unreadable(path: str, error: BaseException) -> PriceFileError:

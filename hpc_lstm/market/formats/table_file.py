@@ -11,7 +11,7 @@ from hpc_lstm.market.dates import BadDate
 from hpc_lstm.market.formats.arrow_batch import ArrowBatch, BadNumber, as_texts, is_text
 from hpc_lstm.market.formats.csv_errors import row_problem
 from hpc_lstm.market.formats.price_file import PriceFile, Reread
-from hpc_lstm.market.formats.source import SourceFile
+from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.layouts.layout import MissingSymbol, PriceBatch
 from hpc_lstm.market.layouts.registry import choose_layout
 from hpc_lstm.market.layouts.symbol_column import changes
@@ -71,6 +71,8 @@ class TableFile(PriceFile):
 
     def batches(self, columns: list[str]) -> Iterator[PriceBatch]:
         """The table's prices."""
+        import pyarrow as pa
+
         done = 0
         same: dict[int, str] = {}
         for arrays, count in self._columns(texts=False):
@@ -83,6 +85,8 @@ class TableFile(PriceFile):
             except (BadDate, BadNumber, MissingSymbol) as error:
                 self._reread()
                 raise self._bad_row(arrays, done, error) from None
+            except pa.ArrowException as error:  # columns of lists and other types without numbers
+                raise unreadable(self.path, error) from None
             yield prices
             done += count
         if not done:

@@ -67,13 +67,10 @@ def kind_of(cells: Iterable[str]) -> str:
         if is_missing(text):
             continue
         # A number of ten digits may be a volume: it is counted as a date only where a date is looked for.
-        kind = (
-            "number"
-            if is_number(text) and not re.search(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$", text)
-            else "date"
-            if is_date(text)
-            else "text"
-        )
+        if is_number(text) and not re.search(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$", text):
+            kind = "number"
+        else:
+            kind = "date" if is_date(text) else "text"
         counts[kind] += 1
     best = max(counts, key=lambda kind: counts[kind])
     return best if counts[best] else "empty"

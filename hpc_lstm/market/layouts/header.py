@@ -46,6 +46,7 @@ class Header:
 
     def __post_init__(self) -> None:
         self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
+        self._sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
         self._plain = [plain(name) for name in self.names]
         if not {"o", "h", "l", "c"} <= set(self._plain):
             self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
@@ -63,8 +64,8 @@ class Header:
             self.fields["series"] = series
 
     def cells(self, number: int) -> list[str]:
-        """A column's cells in the sample."""
-        return [row[number] for row in self.rows[:SAMPLE] if number < len(row)]
+        """A column's cells in a sample of the rows."""
+        return [row[number] for row in self._sample if number < len(row)]
 
     def number_of(self, name: str, option: str) -> int:
         """The number of a column that an option names.

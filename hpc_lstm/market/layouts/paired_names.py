@@ -62,11 +62,11 @@ def _split(name: str, field_first: bool) -> PairedName | None:
             field, symbol = name[: tokens[count - 1][1]], name[tokens[count][0] :]
         else:
             field, symbol = name[tokens[-count][0] :], name[: tokens[-count - 1][1]]
-        if found := _pair(field, symbol):
+        if paired := _pair(field, symbol):
             others = set(words(symbol))
             if others <= FILLER:
-                return PairedName("", found.field, found.spelling)
-            return None if others <= OTHER | FILLER else found
+                return PairedName("", paired.field, paired.spelling)
+            return None if others <= OTHER | FILLER else paired
     return None
 
 

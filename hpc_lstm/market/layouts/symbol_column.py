@@ -77,7 +77,6 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
         and plain(header.names[number]) not in LABELS
         and kind_of(cells := header.cells(number)) == "text"
         and len(set(cells)) == 1
-        and len(cells) == len(header.rows[: len(cells)])
     )
 
 
@@ -94,14 +93,14 @@ def _times(header: Header) -> list[tuple[str, ...]] | None:
     if "date" not in header.fields or not header.rows:
         return None
     columns = [header.fields["date"]] + ([header.fields["time"]] if "time" in header.fields else [])
-    return list(zip(*(header.cells(number) for number in columns), strict=False))
+    return [tuple(row[number] for number in columns) for row in header.rows]
 
 
 def _unique(times: list[tuple[str, ...]], header: Header, number: int | None) -> bool:
     """Whether no two rows of the same symbol and time differ in their prices."""
-    symbols = [""] * len(times) if number is None else header.cells(number)
+    symbols = [""] * len(times) if number is None else [row[number] for row in header.rows]
     series = header.fields.get("series")
-    kinds = [""] * len(times) if series is None else header.cells(series)
+    kinds = [""] * len(times) if series is None else [row[series] for row in header.rows]
     values = [
         header.fields[name] for name in ("open", "high", "low", "close", "volume") if name in header.fields
     ]

@@ -22,9 +22,12 @@ COLUMNS = ("open", "high", "low", "close", "volume", "adj_close")  # in the orde
 # Turkish; Chinese, Japanese, Korean.
 _SPELLINGS: dict[str, str] = {
     "date": """
-        date datetime timestamp tradedate tradingdate tradingday quotedate pricedate datadate bizdt traddt day date1
-        observationdate timeopen opentime starttime dt time datestamp ts tsevent windowstart unix unixtimestamp
-        snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose tstamp
+        date datetime timestamp tradedate tradingdate tradingday quotedate pricedate datadate bizdt traddt
+        day date1
+        observationdate timeopen opentime starttime dt time datestamp ts tsevent windowstart unix
+        unixtimestamp
+        snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose
+        tstamp
         datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
         dzien den datumacas дата дататорговли время tarih tanggal ngay
@@ -32,8 +35,10 @@ _SPELLINGS: dict[str, str] = {
     "symbol": """
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
         instrumentname code
-        stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf act_symbol
-        stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company companyname
+        stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf
+        act_symbol
+        stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company
+        companyname
         stockname
         name securityname isin cusip permno sedol product item issuer fund series_id
         wertpapier wkn kurzel kuerzel aktie instrumentid
@@ -41,15 +46,19 @@ _SPELLINGS: dict[str, str] = {
         papier nazwa тикер бумага код hisse sembol
         股票代码 代码 证券代码 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
     "open": """
-        open openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen openpx
+        open openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen
+        openpx
         openrate
-        pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers oppen oppning apning
+        pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
+        oppen oppning apning
         avaus
-        ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura primo
+        ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura
+        primo
         otwarcie otevreni откр открытие открытия ценаоткрытия acilis
         开盘 开盘价 今开 開盤價 開盤 始値 시가""",
     "high": """
-        high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx tageshigh
+        high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx
+        tageshigh
         highrate
         tertinggi cao hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
         haut plushaut coursplushaut maximo max maxima premax massimo preciomaximo precomaximo
@@ -62,30 +71,39 @@ _SPELLINGS: dict[str, str] = {
         najnizszy мин минимум минимальная dusuk
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
-        close closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice settleprice
+        close closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice
+        settleprice
         settlement
-        sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx c trade
+        sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
+        c trade
         closerate price lastsale pxmid mid midprice value vwapclose spotprice nav navpershare unitprice rate
         usdprice
-        terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot slotkoers slotkurs laatst
+        terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot
+        slotkoers slotkurs laatst
         slotkoersen senaste stangning stangningskurs siste paatos seneste
-        cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo chiusura
+        cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo
+        chiusura
         fechamento fech
-        preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao valorliquidativo
+        preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao
+        valorliquidativo
         zamkniecie ostatnio kursz zaverecny закр закрытие закрытия ценазакрытия цена kapanis simdi fiyat son
         收盘 收盘价 收盤價 收盤 终值 終値 종가 현재가""",
     "volume": """
-        volume vol tradedvolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol ttltrdqnty
+        volume vol tradedvolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol
+        ttltrdqnty
         noofshares
         numberofshares totalvolume sharevolume volumetraded quantity sharestraded tradequantity qty v cshtrd
         dailyvolume volumeshares tradingvolume totvol vola volumebtc basevolume volumefrom sumvolume
-        kl khoiluong tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken omsattning volym volum vaihto
-        volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade qua
+        kl khoiluong tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken
+        omsattning volym volum vaihto
+        volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade
+        qua
         totneg quatot
         wolumen wol объем обем оборот объём hacim hac
         成交量 成交股数 成交股數 交易量 出来高 売買高 거래량""",
     "adj_close": """
-        adjclose adjustedclose adjcloseprice adjustedcloseprice closeadj closeadjusted adjusted adjustmentclose
+        adjclose adjustedclose adjcloseprice adjustedcloseprice closeadj closeadjusted adjusted
+        adjustmentclose
         adjcls
         adjustedclosingprice pxlastadj adjustedprice adjprice
         bereinigt bereinigterschlusskurs schlusskursbereinigt schlussbereinigt
@@ -102,7 +120,8 @@ FILLER = word_set(
 )
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
 OTHER = word_set(
-    r"""adj adjusted prev previous pre preclose interest int time change chg pct percent 52w wk week year ytd avg average
+    r"""adj adjusted prev previous pre preclose interest int time change chg pct percent 52w wk week
+    year ytd avg average
     mean ma sma ema signal return returns ret diff delta turnover value quote taker count number trades
     date timestamp lag next target std volatility range ratio rank log scaled norm upper lower limit
     band adjustment split dividend"""

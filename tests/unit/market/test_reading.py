@@ -83,6 +83,24 @@ def test_a_live_row_after_many_days(tmp_path: Path) -> None:
     assert (summary.date_unit, table["X"][-1][0]) == ("D", "2024-01-02")
 
 
+def test_a_live_row_beside_the_same_day_is_asked_about(tmp_path: Path) -> None:
+    text = many("5.5") + f"{DAYS[-1]} 13:05:00-05:00,6.5\n"
+    with pytest.raises(PriceFileError, match=rf'lines 801 and 802 are both "X" at {DAYS[-1]} but differ'):
+        read(tmp_path, text)
+    assert read(tmp_path, text, keep_last=True)[1]["X"][-1] == (DAYS[-1], {"close": 6.5})
+
+
+def test_thousands_of_columns(tmp_path: Path) -> None:
+    names = [f"S{number:04}" for number in range(2000)]
+    text = (
+        "Date,"
+        + ",".join(names)
+        + "\n"
+        + "".join(f"{day}," + ",".join(["5.5"] * 2000) + "\n" for day in DAYS[:4])
+    )
+    assert len(read(tmp_path, text)[1]) == 2000
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_column_of_words_that_changes_late_is_asked_about(apart: bool, tmp_path: Path) -> None:
     later = DAYS[400:] if apart else DAYS[:400]
