@@ -21,7 +21,7 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,7 @@ def import_prices(
     if not files:
         raise PriceFileError("no file of prices is given; name at least one")
     name_by_folders(files)
-    while True:
-        try:
-            return _import_files(files, str(output), target, options, rows_at_once)
-        except Reread:  # once a file at most
-            continue
+    return _import_files(files, str(output), target, options, rows_at_once)
 
 
 def check_prices(sources: Sequence[str | Path], options: ImportOptions | None = None) -> ImportSummary:
@@ -131,29 +127,57 @@ def _origin(files: list[PriceFile]) -> str:
     )
 
 
+@dataclass
+class _FileCounts:
+    """What was found in a file."""
+
+    rows: int = 0
+    cells: int = 0
+    without_close: int = 0
+    other_series: int = 0
+    with_zone: int = 0
+    times_of_day: bool = False
+
+
 def _spill_prices(file: PriceFile, symbols: dict[str, int], spill: Spill, summary: ImportSummary) -> bool:
     """Move a file's prices to scratch space, add its symbols; return whether it has times of day."""
-    times_of_day = False
-    rows = with_zone = 0
+    mark, known = spill.mark(), len(symbols)
+    while True:
+        try:
+            found = _spill_batches(file, symbols, spill, summary)
+            break
+        except Reread:  # how it is written shows late; once or twice a file at most
+            spill.go_back(mark)
+            for name in list(symbols)[known:]:
+                del symbols[name]
+    summary.rows_read += found.cells
+    summary.other_series += found.other_series
+    summary.counts.without_close += found.without_close
+    summary.with_zone += found.with_zone
+    if found.times_of_day:
+        summary.without_zone += found.rows - found.with_zone
+    return found.times_of_day
+
+
+def _spill_batches(
+    file: PriceFile, symbols: dict[str, int], spill: Spill, summary: ImportSummary
+) -> _FileCounts:
+    found = _FileCounts()
     for batch in file.batches(summary.columns):
-        dates = batch.dates
-        times_of_day = times_of_day or bool((dates.wall % DAY != 0).any())
-        with_zone += int((dates.zone != NO_ZONE).sum())
-        rows += len(dates.wall)
-        zone = dates.zone
+        dates, zone = batch.dates, batch.dates.zone
+        found.times_of_day = found.times_of_day or bool((dates.wall % DAY != 0).any())
+        found.with_zone += int((zone != NO_ZONE).sum())
+        found.rows += len(dates.wall)
         if summary.timezone is not None:
             zone = np.where(zone == NO_ZONE, offsets_of_zone(dates.wall, summary.timezone), zone).astype(
                 np.int32
             )
         numbers = np.array([symbols.setdefault(name, len(symbols)) for name in batch.symbols], np.int32)
         spill.append(numbers[batch.symbol], zone[batch.row], dates.wall[batch.row], batch.values)
-        summary.rows_read += batch.cells
-        summary.other_series += batch.other_series
-        summary.counts.without_close += batch.cells - len(batch.values)
-    summary.with_zone += with_zone
-    if times_of_day:
-        summary.without_zone += rows - with_zone
-    return times_of_day
+        found.cells += batch.cells
+        found.other_series += batch.other_series
+        found.without_close += batch.cells - len(batch.values)
+    return found
 
 
 def _require_times(times_of_day: dict[str, bool]) -> None:

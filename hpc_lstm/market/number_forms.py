@@ -177,9 +177,7 @@ class NumberEvidence:
         import pyarrow.compute as pc
 
         shapes = pc.replace_substring_regex(pc.fill_null(texts, ""), r"^([^0-9]*)0([.,])", r"\1Z\2")
-        shapes = pc.replace_substring_regex(shapes, r"[1-9]", "8")
-        distinct = pc.replace_substring_regex(shapes, r"[08]", "8")
-        encoded = distinct.dictionary_encode()
+        encoded = pc.replace_substring_regex(shapes, r"[0-9]", "8").dictionary_encode()
         first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
         for shape, row in zip(encoded.dictionary.to_pylist(), first.tolist(), strict=True):
             if shape not in self._shapes:

@@ -36,7 +36,8 @@ class CsvFile(TableFile):
 
     def _read_head(self) -> TableHead:
         self._dialect = find_dialect(self.source, find_encoding(self.source))
-        found = self._dialect
+        found, self._dialect = self._dialect, replace(self._dialect, rows=[])
+        self.source = replace(self.source, head=b"")
         return TableHead(found.names, found.rows, self.source.whole, found.line, found.delimiter == ",")
 
     @property

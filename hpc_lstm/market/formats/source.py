@@ -12,7 +12,7 @@ from typing import Any
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.options import ImportOptions
 
-HEAD = 1 << 18  # bytes by which a file is understood
+HEAD = 1 << 16  # bytes by which a file is understood
 FEW_LINES = 30  # in these bytes: then more are read
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hpc_lstm.errors import PriceFileError
@@ -18,6 +19,7 @@ from hpc_lstm.market.layouts.symbol_column import changes
 from hpc_lstm.market.number_forms import AmbiguousNumber
 from hpc_lstm.market.reading import Evidence, Reading, TableHead
 
+LOOKED_AT = 500  # rows by which dates and numbers are decided at first
 Columns = Mapping[int, Any]  # pyarrow arrays by number of the column
 
 
@@ -34,7 +36,7 @@ class TableFile(PriceFile):
         self.path, self.source, self.options = source.path, source, source.options
         self.head = self._read_head()
         self.layout = choose_layout(self.path, self.head.names, self.head.rows, self.options, self.head.line)
-        self._seen_whole = self.head.whole
+        self._seen_whole = self.head.whole and len(self.head.rows) <= LOOKED_AT
         evidence = self._evidence_of_head()
         try:
             self.reading = self._decide(evidence)
@@ -45,6 +47,7 @@ class TableFile(PriceFile):
         else:
             if not self._seen_whole and any(column.is_weak for column in evidence.numbers.values()):
                 self._study()
+        self.head = replace(self.head, rows=self.head.rows[:LOOKED_AT])  # memory, where files are many
 
     @abstractmethod
     def _read_head(self) -> TableHead:
@@ -127,10 +130,11 @@ class TableFile(PriceFile):
         import pyarrow as pa
 
         evidence = Evidence(self.layout)
+        rows = self.head.rows[:: max(1, len(self.head.rows) // LOOKED_AT)]
         needed = {self.layout.date, *self.layout.numbers}
         if self.layout.time is not None:
             needed.add(self.layout.time)
-        evidence.update({n: pa.array([row[n] for row in self.head.rows], pa.string()) for n in needed})
+        evidence.update({n: pa.array([row[n] for row in rows], pa.string()) for n in needed})
         return evidence
 
     def _decide(self, evidence: Evidence) -> Reading:

@@ -14,7 +14,7 @@ from hpc_lstm.market.options import ImportOptions
 
 __all__ = ["COLUMNS", "Header"]
 
-SAMPLE = 400  # rows by which a column is judged
+SAMPLE = 200  # rows by which a column is judged
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Header:
 
     Attributes:
         fields: by field, the number of the column that has it: those of ``SPELLINGS``, "time" and "series".
+        symbols: numbers of the columns that name the symbol, once ``symbol_columns`` has found them.
         doubled: the error if two columns differ in what stands in parentheses alone.
 
     Raises:
@@ -43,9 +44,11 @@ class Header:
     line: str = "line 1"
     fields: dict[str, int] = field(init=False, default_factory=dict)
     doubled: PriceFileError | None = field(init=False, default=None)
+    symbols: tuple[int, ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
+        self._kinds: dict[int, str] = {}
         self._sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
         self._plain = [plain(name) for name in self.names]
         if not {"o", "h", "l", "c"} <= set(self._plain):
@@ -66,6 +69,12 @@ class Header:
     def cells(self, number: int) -> list[str]:
         """A column's cells in a sample of the rows."""
         return [row[number] for row in self._sample if number < len(row)]
+
+    def kind(self, number: int) -> str:
+        """What most of a column's cells are, as ``kind_of`` says."""
+        if number not in self._kinds:
+            self._kinds[number] = kind_of(self.cells(number))
+        return self._kinds[number]
 
     def number_of(self, name: str, option: str) -> int:
         """The number of a column that an option names.
@@ -147,14 +156,14 @@ class Header:
                     first, second
                 )  # may be two symbols: close (CNY), close (USD)
                 return
-            if places and kind_of(self.cells(places[0])) != "date":
+            if places and self.kind(places[0]) != "date":
                 self.fields[name] = places[0]
                 return
 
     def _find_date_by_cells(self) -> None:
         """The one column whose cells are dates, under a name that is not known."""
         taken = set(self.fields.values())
-        columns = [n for n in range(len(self.names)) if n not in taken and kind_of(self.cells(n)) == "date"]
+        columns = [n for n in range(len(self.names)) if n not in taken and self.kind(n) == "date"]
         if len(columns) == 1:
             self.fields["date"] = columns[0]
 
@@ -205,7 +214,7 @@ class Header:
         cells = self.cells(number)
         if not cells:
             return True
-        kind = kind_of(cells)
+        kind = self.kind(number)
         if kind == "number":
             weak = self._plain[number] in (
                 "index",

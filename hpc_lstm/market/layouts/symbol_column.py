@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hpc_lstm.errors import PriceFileError
-from hpc_lstm.market.layouts.cells import kind_of
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.vocabulary import SPELLINGS, plain, word_set
 
@@ -26,6 +25,12 @@ def symbol_columns(header: Header) -> tuple[int, ...]:
     Raises:
         PriceFileError: an option names a column that is not there.
     """
+    if header.symbols is None:
+        header.symbols = _find(header)
+    return header.symbols
+
+
+def _find(header: Header) -> tuple[int, ...]:
     named = header.options.symbol_column
     if named == NONE:
         return ()
@@ -50,9 +55,9 @@ def candidates(header: Header) -> list[int]:
         for number in range(len(header.names))
         if number not in used
         and plain(header.names[number]) not in LABELS
-        and kind_of(cells := header.cells(number)) == "text"
-        and len(set(cells)) > 1
-        and all(text.strip() for text in cells)
+        and header.kind(number) == "text"
+        and len(set(header.cells(number))) > 1
+        and all(text.strip() for text in header.cells(number))
     ]
 
 
@@ -75,8 +80,8 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
         for number in range(len(header.names))
         if number not in used
         and plain(header.names[number]) not in LABELS
-        and kind_of(cells := header.cells(number)) == "text"
-        and len(set(cells)) == 1
+        and header.kind(number) == "text"
+        and len(set(header.cells(number))) == 1
     )
 
 
@@ -98,15 +103,15 @@ def _times(header: Header) -> list[tuple[str, ...]] | None:
 
 def _unique(times: list[tuple[str, ...]], header: Header, number: int | None) -> bool:
     """Whether no two rows of the same symbol and time differ in their prices."""
-    symbols = [""] * len(times) if number is None else [row[number] for row in header.rows]
-    series = header.fields.get("series")
-    kinds = [""] * len(times) if series is None else [row[series] for row in header.rows]
+    places = [place for place in (number, header.fields.get("series")) if place is not None]
+    keys = [(*time, *(row[place] for place in places)) for time, row in zip(times, header.rows, strict=True)]
+    if len(set(keys)) == len(keys):
+        return True
     values = [
         header.fields[name] for name in ("open", "high", "low", "close", "volume") if name in header.fields
     ]
-    seen: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for row, (symbol, kind, time) in enumerate(zip(symbols, kinds, times, strict=False)):
-        cells = tuple(header.rows[row][value] for value in values if value < len(header.rows[row]))
-        if seen.setdefault((symbol, kind, *time), cells) != cells:
-            return False
-    return True
+    seen: dict[tuple[str, ...], list[str]] = {}
+    return all(
+        seen.setdefault(key, cells := [row[value] for value in values]) == cells
+        for key, row in zip(keys, header.rows, strict=True)
+    )

@@ -6,7 +6,6 @@ import numpy as np
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import Dates
-from hpc_lstm.market.layouts.cells import kind_of
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
 from hpc_lstm.market.layouts.vocabulary import OTHER, words
@@ -27,7 +26,7 @@ class WideLayout(Layout):
         self.date = header.fields.get("date", 0)
         columns: dict[str, int] = {}
         for number, name in enumerate(header.names):
-            if number == self.date or not name or kind_of(header.cells(number)) == "date":
+            if number == self.date or not name or header.kind(number) == "date":
                 continue
             if name in columns:
                 raise header.twice(name)
