@@ -114,7 +114,7 @@ def find_delimiter(text: str) -> str:
 
 def _known(cells: list[str]) -> int:
     """How many cells are names of columns."""
-    names = {plain(cell) for cell in cells if len(cell) < 60} - {""}
+    names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
     return len(names & set(FIELD_OF)) + len(names & (set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])))
 
 

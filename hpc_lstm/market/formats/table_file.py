@@ -19,7 +19,7 @@ from hpc_lstm.market.layouts.symbol_column import changes
 from hpc_lstm.market.number_forms import AmbiguousNumber
 from hpc_lstm.market.reading import Evidence, Reading, TableHead
 
-LOOKED_AT = 500  # rows by which dates and numbers are decided at first
+LOOKED_AT = 200  # rows by which dates and numbers are decided at first
 Columns = Mapping[int, Any]  # pyarrow arrays by number of the column
 
 

@@ -39,6 +39,8 @@ _NUMBER = re.compile(
     rf"(?:{NUMBER_MARKS}|%|[KkMmBbTt]|[Mm]io\.?|[Mm]rd\.?|万|亿|萬|億)?\s*\)?\s*"
 )
 
+_NO_NUMBER = re.compile(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$")  # dates that would pass for one: 31.01.2024
+
 
 def is_missing(text: str) -> bool:
     """Whether a text stands for a missing number."""
@@ -66,14 +68,16 @@ def kind_of(cells: Iterable[str]) -> str:
     for text in cells:
         if is_missing(text):
             continue
-        # A number of ten digits may be a volume: it is counted as a date only where a date is looked for.
-        if is_number(text) and not re.search(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$", text):
-            kind = "number"
-        else:
-            kind = "date" if is_date(text) else "text"
-        counts[kind] += 1
+        counts[_kind(text)] += 1
     best = max(counts, key=lambda kind: counts[kind])
     return best if counts[best] else "empty"
+
+
+def _kind(text: str) -> str:
+    # A number of ten digits may be a volume: it is a date only where a date is looked for.
+    if is_number(text) and not _NO_NUMBER.search(text):
+        return "number"
+    return "date" if is_date(text) else "text"
 
 
 def mostly_dates(cells: Iterable[str]) -> bool:

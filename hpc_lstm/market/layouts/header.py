@@ -14,7 +14,7 @@ from hpc_lstm.market.options import ImportOptions
 
 __all__ = ["COLUMNS", "Header"]
 
-SAMPLE = 200  # rows by which a column is judged
+SAMPLE = 100  # rows by which a column is judged
 
 
 @dataclass

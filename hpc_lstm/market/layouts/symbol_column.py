@@ -98,19 +98,20 @@ def _times(header: Header) -> list[tuple[str, ...]] | None:
     if "date" not in header.fields or not header.rows:
         return None
     columns = [header.fields["date"]] + ([header.fields["time"]] if "time" in header.fields else [])
-    return [tuple(row[number] for number in columns) for row in header.rows]
+    return list(zip(*([row[number] for row in header.rows] for number in columns), strict=True))
 
 
 def _unique(times: list[tuple[str, ...]], header: Header, number: int | None) -> bool:
     """Whether no two rows of the same symbol and time differ in their prices."""
     places = [place for place in (number, header.fields.get("series")) if place is not None]
-    keys = [(*time, *(row[place] for place in places)) for time, row in zip(times, header.rows, strict=True)]
+    texts = ([row[place] for row in header.rows] for place in places)
+    keys = list(zip(times, *texts, strict=True))
     if len(set(keys)) == len(keys):
         return True
     values = [
         header.fields[name] for name in ("open", "high", "low", "close", "volume") if name in header.fields
     ]
-    seen: dict[tuple[str, ...], list[str]] = {}
+    seen: dict[tuple[object, ...], list[str]] = {}
     return all(
         seen.setdefault(key, cells := [row[value] for value in values]) == cells
         for key, row in zip(keys, header.rows, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -128,17 +129,19 @@ OTHER = word_set(
 )
 
 
+@lru_cache(4096)  # files of one kind have the same names
 def plain(name: str) -> str:
     """The form in which names are compared: "4. close (USD)" is "close"."""
     return "".join(words(name))
 
 
-def words(name: str) -> list[str]:
+@lru_cache(4096)
+def words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and without accents: "adjClose" is "adj", "close"."""
     text = re.sub(r"\([^)]*\)|\[[^]]*\]", " ", name) if not name.strip().startswith(("(", "[")) else name
     text = re.sub(r"^\s*\d+[a-z]?\.\s", " ", text)  # Alpha Vantage: "4. close", "4a. close"
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    return [word for word in re.split(r"[\W_]+", _folded(text)) if word]
+    return tuple(word for word in re.split(r"[\W_]+", _folded(text)) if word)
 
 
 def _folded(text: str) -> str:

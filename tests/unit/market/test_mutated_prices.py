@@ -62,7 +62,7 @@ CELLS = [
     "\u0661",
     "1e999",
 ]
-EXAMPLES = int(os.environ.get("HPC_LSTM_MUTATIONS", "60"))
+EXAMPLES = int(os.environ.get("HPC_LSTM_MUTATIONS", "250"))
 
 
 def mutated(text: str, rng: random.Random) -> str:
