@@ -53,10 +53,13 @@ class Header:
         self._plain = [plain(name) for name in self.names]
         if not {"o", "h", "l", "c"} <= set(self._plain):
             self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
+        self._bare = [_without_filler(name) for name in self.names]
         self._find_date()
         for name in COLUMNS:
             self._find(name)
         self._find_volume_of_pair()
+        if "volume" not in self.fields:
+            self._find_among(self._bare, "volume")
         if "date" not in self.fields and "close" in self.fields:
             self._find_date_by_cells()
         if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
@@ -143,11 +146,14 @@ class Header:
 
     def _find(self, name: str) -> None:
         """The first spelling found counts; twice the same is refused."""
+        self._find_among(self._plain, name)
+        if name not in self.fields and name != "volume":
+            self._find_among(self._bare, name)
+
+    def _find_among(self, names: list[str], name: str) -> None:
         taken = set(self.fields.values())
         for spelling in SPELLINGS[name]:
-            places = [
-                number for number, own in enumerate(self._plain) if own == spelling and number not in taken
-            ]
+            places = [number for number, own in enumerate(names) if own == spelling and number not in taken]
             if len(places) > 1 and (name != "volume" or self.names[places[0]] == self.names[places[1]]):
                 first, second = (self.names[place] for place in places[:2])
                 if not (first.endswith(")") and second.endswith(")") and first != second):
@@ -229,3 +235,9 @@ class Header:
         if kind == "empty":  # the ticker NA is a word here
             return any(text.strip() for text in cells)
         return kind == "text" or (kind == "date" and not mostly_dates(cells))
+
+
+def _without_filler(name: str) -> str:
+    """The plain form of a name less words such as "stock" and "usd": "stock_close" is "close"."""
+    parts = [word for word in vocabulary.words(name) if word not in vocabulary.FILLER]
+    return "".join(parts) if len("".join(parts)) > 1 else ""

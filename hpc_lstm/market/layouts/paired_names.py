@@ -10,7 +10,7 @@ from hpc_lstm.market.layouts.vocabulary import FIELD_OF, FILLER, OTHER, SPELLING
 
 _TUPLE = re.compile(r"""\(\s*(['"])(?P<first>.*?)\1\s*,\s*(['"])(?P<second>.*?)\3\s*\)""")
 _UNIT = re.compile(r"(?P<field>.*\S)\s*\((?P<unit>[A-Za-z]{3,5})\)")
-_SEPARATORS = r"[\s_.:|/\\-]+"
+_CUT = re.compile(r"[\s_.:|/\\-]+|(?<=[a-zß-ÿ])(?=[A-Z])")  # at punctuation, and as in closePrice
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ def paired_names(names: Sequence[str]) -> dict[int, PairedName]:
 
 def _in_order(names: Sequence[str], field_first: bool) -> dict[int, PairedName]:
     pairs = {number: pair for number, name in enumerate(names) if (pair := _split(name, field_first))}
+    named = {FIELD_OF[word] for pair in pairs.values() if (word := plain(pair.symbol)) in FIELD_OF}
+    if len(named) > 1 and {pair.field for pair in pairs.values()} == {"close"}:
+        return {}  # "price.open" and "price.high" are no prices of symbols called open and high
     closes = {pair.symbol for pair in pairs.values() if pair.field in ("close", "adj_close")}
     return {number: pair for number, pair in pairs.items() if pair.symbol in closes}
 
@@ -56,7 +59,7 @@ def _split(name: str, field_first: bool) -> PairedName | None:
     if plain(name) in FIELD_OF:  # "Adj Close" is no close of a symbol "Adj"
         found = _UNIT.fullmatch(name.strip())
         return _pair(found["field"], found["unit"], unit=True) if found else None
-    tokens = [match.span() for match in re.finditer(rf"(?:(?!{_SEPARATORS}).)+", name)]
+    tokens = _tokens(name)
     for count in range(min(3, len(tokens) - 1), 0, -1):
         if field_first:
             field, symbol = name[: tokens[count - 1][1]], name[tokens[count][0] :]
@@ -75,3 +78,12 @@ def _pair(field: str, symbol: str, unit: bool = False) -> PairedName | None:
     if spelling not in FIELD_OF or not symbol.strip():
         return None
     return PairedName(symbol.strip(), FIELD_OF[spelling], spelling, unit)
+
+
+def _tokens(name: str) -> list[tuple[int, int]]:
+    """Beginning and end of each part of a name."""
+    begin, tokens = 0, []
+    for cut in _CUT.finditer(name):
+        tokens.append((begin, cut.start()))
+        begin = cut.end()
+    return [(first, last) for first, last in [*tokens, (begin, len(name))] if first < last]

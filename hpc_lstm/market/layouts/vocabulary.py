@@ -47,7 +47,7 @@ _SPELLINGS: dict[str, str] = {
         papier nazwa тикер бумага код hisse sembol
         股票代码 代码 证券代码 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
     "open": """
-        open openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen
+        open opening openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen
         openpx
         openrate
         pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
@@ -72,7 +72,7 @@ _SPELLINGS: dict[str, str] = {
         najnizszy мин минимум минимальная dusuk
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
-        close closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice
+        close closing closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice
         settleprice
         settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
@@ -117,7 +117,8 @@ _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the
 
 # Words that stand beside a field's name without changing what it is.
 FILLER = word_set(
-    r"""price px stock daily day bar value usdt busd usdc usd eur gbp inr jpy cny historical hist"""
+    r"""price px mid raw regular market stock daily day bar value usdt busd usdc usd eur gbp inr jpy cny
+    historical hist"""
 )
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
 OTHER = word_set(

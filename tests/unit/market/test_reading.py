@@ -280,3 +280,55 @@ def test_check_says_what_is_understood_and_writes_nothing(tmp_path: Path) -> Non
     ):
         assert text in shown
     assert [path.name for path in tmp_path.iterdir()] == ["k.csv"]
+
+
+FIELDS = [
+    ("open", "high", "low", "close", "volume"),
+    ("Opening", "Highest", "Lowest", "Last", "Vol"),
+    ("eröffnung", "hoch", "tief", "schluss", "volumen"),
+    ("ouverture", "haut", "bas", "clôture", "volume"),
+    ("apertura", "máximo", "mínimo", "cierre", "volumen"),
+    ("o", "h", "l", "c", "v"),
+    ("始値", "高値", "安値", "終値", "出来高"),
+]
+SPELT = [
+    "{}",
+    "<{}>",
+    "{} (EUR)",
+    "AAPL.{}",
+    "{}_AAPL",
+    "AAPL {}",
+    "('{}', 'AAPL')",
+    "('AAPL', '{}')",
+    "{}*",
+    "1. {}",
+]
+SPELT += [
+    "{} price",
+    "stock_{}",
+    "price.{}",
+    "{}Price",
+    "{}USD",
+    "{}1",
+    "my{}",
+    "{}.{}",
+    "mid_{}",
+    "{}/AAPL",
+    "day {}",
+]
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+def test_names_of_prices_in_any_spelling_are_no_symbols(spelt: str, tmp_path: Path) -> None:
+    loaded = 0
+    for fields in FIELDS:
+        names = ",".join(f'"{spelt.format(field, field)}"' for field in fields)
+        rows = "2024-01-02,97.2,98.4,93.9,95.6,7200\n2024-01-03,94.2,95.9,93.4,94.3,5200\n"
+        try:
+            _, table = read(tmp_path, f"Date,{names}\n{rows}")
+        except PriceFileError:
+            continue
+        (found,) = table.values()
+        assert [row["close"] for _, row in found] == [95.6, 94.3]
+        loaded += 1
+    assert loaded or spelt in ("{}1", "my{}")
