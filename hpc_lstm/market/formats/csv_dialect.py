@@ -12,7 +12,7 @@ from hpc_lstm.market.formats.header_rows import find_header, names_of
 from hpc_lstm.market.formats.headerless import guess_names
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, is_price_word, plain, words
 
 Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
 
@@ -97,25 +97,33 @@ def read_lines(text: str, delimiter: str) -> list[Line]:
 def find_delimiter(text: str) -> str:
     """The mark that cuts most lines into the same number of cells; the header's words decide between equals."""
     sample = text.splitlines(keepends=True)[:200]
-    best, best_score = ",", (0.0, 0, 0)
-    for mark in ",;\t|":
+    return _best_of(",;\t|", sample) or _best_of(" ", sample, at_least=2) or ","
+
+
+def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
+    """The best of some marks; "" if none cuts the lines, or the header has fewer words that are known."""
+    best, best_score = "", (0.0, 0, 0)
+    for mark in marks:
         rows = [cells for cells in csv.reader(sample, delimiter=mark) if cells]
         widths = Counter(len(cells) for cells in rows)
         width, count = max(widths.items(), key=lambda item: (item[1] if item[0] > 1 else 0, item[0]))
         if width == 1:
             continue
-        words = max(_known(cells) for cells in rows[:40])
-        header = next((cells for cells in rows[:40] if _known(cells) == words), [])
-        score = (round(count / len(rows), 2) * bool(words or count > 1) + bool(words), words, len(header))
-        if score > best_score:
+        known = max(_known(cells) for cells in rows[:40])
+        header = next((cells for cells in rows[:40] if _known(cells) == known), [])
+        score = (round(count / len(rows), 2) * bool(known or count > 1) + bool(known), known, len(header))
+        if score > best_score and known >= at_least:
             best, best_score = mark, score
     return best
 
 
 def _known(cells: list[str]) -> int:
     """How many cells are names of columns."""
+    paired = sum(any(map(is_price_word, words(cell))) for cell in cells if "." in cell or "_" in cell)
     names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
-    return len(names & set(FIELD_OF)) + len(names & (set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])))
+    return (
+        paired + len(names & set(FIELD_OF)) + len(names & (set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])))
+    )
 
 
 def _fit_width(names: list[str], body: list[Line]) -> tuple[list[str], list[Line]]:

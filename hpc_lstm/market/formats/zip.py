@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -69,6 +70,7 @@ class _Opener:
     def __call__(self) -> Any:
         try:
             archive = zipfile.ZipFile(self._source.open())
-            return archive.open(self._name)
+            part = archive.open(self._name)
+            return gzip.open(part, "rb") if self._name.lower().endswith(".gz") else part
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
             raise unreadable(f"{self._source.path}/{self._name}", error) from None

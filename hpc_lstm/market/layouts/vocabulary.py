@@ -139,7 +139,11 @@ def plain(name: str) -> str:
 @lru_cache(4096)
 def words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and without accents: "adjClose" is "adj", "close"."""
-    text = re.sub(r"\([^)]*\)|\[[^]]*\]", " ", name) if not name.strip().startswith(("(", "[")) else name
+    text = (
+        re.sub(r"\((?!adj)[^)]*\)|\[[^]]*\]", " ", name, flags=re.I)
+        if not name.strip().startswith(("(", "["))
+        else name
+    )
     text = re.sub(r"^\s*\d+[a-z]?\.\s", " ", text)  # Alpha Vantage: "4. close", "4a. close"
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     return tuple(word for word in re.split(r"[\W_]+", _folded(text)) if word)

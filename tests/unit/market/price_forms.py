@@ -468,6 +468,41 @@ FORMS: dict[str, Form] = {
             )
         },
     ),
+    "quantmod write.table, spaces": (
+        "x.txt",
+        '"AAPL.Open" "AAPL.High" "AAPL.Low" "AAPL.Close" "AAPL.Volume" "AAPL.Adjusted"\n"2024-01-02" 97.2 98.4 93.9 95.6 7200 95.1\n'
+        '"2024-01-03" 94.2 95.9 93.4 94.3 5200 93.8\n',
+        {
+            "AAPL": bars(
+                ("2024-01-02", 97.2, 98.4, 93.9, 95.6, 7200, 95.1),
+                ("2024-01-03", 94.2, 95.9, 93.4, 94.3, 5200, 93.8),
+            )
+        },
+    ),
+    "spaces": (
+        "x.txt",
+        "Date Open High Low Close Volume\n2024-01-02 97.2 98.4 93.9 95.6 7200\n2024-01-03 94.2 95.9 93.4 94.3 5200\n",
+        {"x": TWO},
+    ),
+    "adjusted close in parentheses": (
+        "x.csv",
+        "Date,Open,High,Low,Close,Volume,Close (adjusted)\n2024-01-02,97.2,98.4,93.9,95.6,7200,95.1\n",
+        {"x": bars(("2024-01-02", 97.2, 98.4, 93.9, 95.6, 7200, 95.1))},
+    ),
+    "Kaggle, indices": (
+        "indexProcessed.csv",
+        "Index,Date,Open,High,Low,Close,Adj Close,Volume,CloseUSD\nHSI,1986-12-31,2568.3,2568.3,2568.3,2568.3,2568.3,0.0,333.879\nHSI,1987-01-02,2540.1,2540.1,2540.1,2540.1,2540.1,0.0,330.213\n"
+        "NYA,1986-12-31,138.58,138.58,138.58,138.58,138.58,0.0,138.58\n",
+        {
+            "HSI": closes(("1986-12-31", 2568.3), ("1987-01-02", 2540.1)),
+            "NYA": closes(("1986-12-31", 138.58)),
+        },
+    ),
+    "Kaggle, Indian minutes": (
+        "NIFTY.csv",
+        "date,open,high,low,close,volume\n2015-02-02 09:15:00+05:30,97.2,98.4,93.9,95.6,7200\n2015-02-02 09:16:00+05:30,94.2,95.9,93.4,94.3,5200\n",
+        {"NIFTY": closes(("2015-02-02T03:45:00.000000000", 95.6), ("2015-02-02T03:46:00.000000000", 94.3))},
+    ),
     "tidyquant": (
         "x.csv",
         "symbol,date,open,high,low,close,volume,adjusted\nAAPL,2024-01-02,97.2,98.4,93.9,95.6,7200,95.1\nMSFT,2024-01-02,273.6,275.6,266.5,270.6,2100,270.1\n",
