@@ -37,6 +37,7 @@ from hpc_lstm.market.formats.price_file import PriceFile, Reread
 from hpc_lstm.market.formats.registry import open_price_files
 from hpc_lstm.market.import_summary import ImportSummary, shortened_list
 from hpc_lstm.market.layouts.header import COLUMNS
+from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.spill import Spill
 from hpc_lstm.market.store import StoreWriter, output_path, write_errors
@@ -44,7 +45,7 @@ from hpc_lstm.market.symbol_names import name_by_folders
 
 
 def import_prices(
-    sources: Sequence[str | Path] | Mapping[str, Any],
+    sources: Sequence[str | Path] | Mapping[str, Any] | Any,
     output: str | Path,
     options: ImportOptions | None = None,
     *,
@@ -54,7 +55,8 @@ def import_prices(
 
     Args:
         sources: paths of files; a later file's rows count as later rows. Or tables of pandas by name: one that has no
-            column for the symbol and no symbols in the names of its columns is that of the symbol so named.
+            column for the symbol and no symbols in the names of its columns is that of the symbol so named. Or one
+            table of pandas that says its symbols itself.
         output: the store; replaced when the new one is complete.
         options: how to read the files; None: they say it all themselves.
         rows_at_once: rows held in memory while they are cleaned; a symbol with more rows is held whole.
@@ -66,14 +68,25 @@ def import_prices(
     """
     target = output_path(output)
     options = options or ImportOptions()
-    if isinstance(sources, Mapping):
-        files: list[PriceFile] = [FrameFile(name, frame, options) for name, frame in sources.items()]
+    files: list[PriceFile]
+    if hasattr(sources, "columns"):
+        files = [_lone_frame(sources, options)]
+    elif isinstance(sources, Mapping):
+        files = [FrameFile(name, frame, options) for name, frame in sources.items()]
     else:
         files = [file for path in sources for file in open_price_files(str(path), options)]
     if not files:
         raise PriceFileError("no file of prices is given; name at least one")
     name_by_folders(files)
     return _import_files(files, str(output), target, options, rows_at_once)
+
+
+def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:
+    """A table of pandas without a name, which must say its symbols itself."""
+    file = FrameFile("table", frame, options)
+    if isinstance(file.layout, SingleLayout):
+        raise PriceFileError('the table says no symbol; name it: import_prices({"AAPL": table}, ...)')
+    return file
 
 
 def check_prices(sources: Sequence[str | Path], options: ImportOptions | None = None) -> ImportSummary:

@@ -111,3 +111,10 @@ def test_a_bad_cell_of_a_table_is_named(tmp_path: Path) -> None:
     frame = ONE.reset_index().assign(Close=["1.5", "abc"])
     with pytest.raises(PriceFileError, match='AAPL: row 2: found "abc" in column 3'):
         import_prices({"AAPL": frame}, tmp_path / "m.h5")
+
+
+def test_a_table_without_a_name_must_say_its_symbols(tmp_path: Path) -> None:
+    import_prices(TWO, tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), BOTH)
+    with pytest.raises(PriceFileError, match=r"the table says no symbol; name it"):
+        import_prices(ONE, tmp_path / "m.h5")
