@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -107,17 +107,55 @@ def fetch(
 
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--output", type=click.Path(), help="Market store to write.")
 @click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
-def import_(files: tuple[str, ...], append: bool, output: str) -> None:
-    """Import prices from CSV FILES, plain or gzipped, long or wide, into a market store."""
-    from hpc_lstm.market.appending import append_prices
-    from hpc_lstm.market.importing import import_prices
+@click.option("--check", is_flag=True, help="Show what is understood, check every row, write nothing.")
+@click.option(
+    "--symbol-column", metavar="NAME", help="Column of the symbol; NAME,NAME joins two; none: there is none."
+)
+@click.option("--date-column", metavar="NAME", help="Column of the date or time.")
+@click.option(
+    "--date-format",
+    metavar="FORM",
+    help="day-first, month-first, epoch-s, epoch-ms, epoch-us, epoch-ns, excel, or a pattern such as %d/%m/%y.",
+)
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="long: a symbol column; single: one symbol, named by the file; wide: a column per symbol; "
+    "multi: a column per symbol and field.",
+)
+@click.option("--decimal", metavar="MARK", help='Decimal mark of the numbers, "." or ",".')
+@click.option(
+    "--timezone",
+    metavar="ZONE",
+    help="Of times without an offset, and of daily prices' dates: Europe/Berlin.",
+)
+@click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
+@click.option(
+    "--keep-last", is_flag=True, help="Of rows of one symbol and time that differ keep the last one."
+)
+def import_(files: tuple[str, ...], output: str | None, append: bool, check: bool, **options: Any) -> None:
+    """Import prices from FILES into a market store: CSV, Excel, Parquet, Feather, plain, gzipped or in a ZIP.
 
-    def import_to(path: str) -> ImportSummary:
-        return import_prices(list(files), path)
+    Layout, symbols, dates and numbers are found by the files themselves, and shown; an option settles what they leave
+    open.
+    """
+    from hpc_lstm.market.importing import check_prices, import_prices
+    from hpc_lstm.market.options import ImportOptions
 
-    click.echo((append_prices(output, import_to) if append else import_to(output)).table())
+    chosen = ImportOptions(**options)
+    if check:
+        click.echo(check_prices(list(files), chosen).table())
+    elif output is None:
+        raise InputError("import: name the market store to write by -o, or give --check")
+    else:
+        from hpc_lstm.market.appending import append_prices
+
+        def import_to(path: str) -> ImportSummary:
+            return import_prices(list(files), path, chosen)
+
+        click.echo((append_prices(output, import_to) if append else import_to(output)).table())
 
 
 @cli.command()

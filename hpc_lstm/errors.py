@@ -37,8 +37,11 @@ class StoreError(InputError):
     """A market store cannot be read or written: the message names the file."""
 
 
-class CsvError(InputError):
-    """A CSV cannot be imported: the message names the file and the line."""
+class PriceFileError(InputError):
+    """A file of prices cannot be imported: the message names the file and, where there is one, the row."""
+
+
+CsvError = PriceFileError  # its name while CSV was the only format
 
 
 class StorageError(InputError):

@@ -3,12 +3,15 @@
 In this order, for each symbol:
 
     row without close                          dropped
-    price that is zero or negative             row dropped; open, high, low, close and adj_close are prices
+    close that is zero or negative             row dropped
+    other price that is zero or negative       treated as missing; prices are open, high, low, close and adj_close
     negative volume                            treated as missing
     rows out of order                          sorted by date
-    several rows with the same date            the last one is kept (of those not dropped)
+    several rows with the same date            one is kept if they agree; if they differ the import is refused
     any other missing value                    the symbol's last known value of that column
     missing value with none before it          open, high, low, adj_close: the row's own close; volume: 0
+
+Prices that are zero or negative, such as those of spreads and yields, are kept if the user says so.
 
 No rule looks at a later row, so that no value depends on the future. Symbols may have different dates: they are not
 aligned, each keeps its own.
@@ -27,6 +30,7 @@ class CleaningCounts:
 
     without_close: int = 0
     bad_price: int = 0
+    bad_cells: int = 0
     negative_volume: int = 0
     unsorted: int = 0
     duplicated: int = 0
@@ -51,32 +55,58 @@ class PriceRows:
         return PriceRows(self.symbol[which], self.date[which], self.values[which])
 
 
-def clean_rows(rows: PriceRows, columns: list[str], counts: CleaningCounts) -> PriceRows:
+class DifferingRows(ValueError):
+    """Two rows of one symbol and date differ.
+
+    Attributes:
+        symbol: its number. date: in the rows' unit.
+    """
+
+    def __init__(self, symbol: int, date: int) -> None:
+        super().__init__(symbol, date)
+        self.symbol, self.date = symbol, date
+
+
+def clean_rows(
+    rows: PriceRows,
+    columns: list[str],
+    counts: CleaningCounts,
+    *,
+    allow_negative: bool = False,
+    keep_last: bool = False,
+) -> PriceRows:
     """Apply the rules.
 
     Args:
         rows: symbols ascending or mixed, each symbol's rows as they came; may be changed in place.
         columns: names of the values' columns; "close" is one.
         counts: increased.
+        allow_negative: keep prices that are zero or negative.
+        keep_last: of rows of one symbol and date that differ, keep the last one.
 
     Returns:
         Rows by symbol, then date, each date once, every value finite.
+
+    Raises:
+        DifferingRows: two rows of one symbol and date differ.
     """
     close = columns.index("close")
     rows = _keep(rows, ~np.isnan(rows.values[:, close]), counts, "without_close")
-    prices = [number for number, name in enumerate(columns) if name != "volume"]
-    bad = np.zeros(len(rows.date), bool)
-    for number in prices:
-        bad |= rows.values[:, number] <= 0
-    rows = _keep(rows, ~bad, counts, "bad_price")
+    if not allow_negative:
+        rows = _keep(rows, ~(rows.values[:, close] <= 0), counts, "bad_price")
+        for number, name in enumerate(columns):
+            if name not in ("volume", "close"):
+                column = rows.values[:, number]
+                bad = column <= 0
+                counts.bad_cells += int(bad.sum())
+                column[bad] = np.nan
     if "volume" in columns:
         volume = rows.values[:, columns.index("volume")]
         negative = volume < 0
         counts.negative_volume += int(negative.sum())
         volume[negative] = np.nan
     rows = _by_date(rows, counts)
-    same = (rows.symbol[1:] == rows.symbol[:-1]) & (rows.date[1:] == rows.date[:-1])
-    rows = _keep(rows, np.append(~same, True)[: len(rows.date)], counts, "duplicated")
+    rows = _each_date_once(rows, counts, keep_last)
     _fill(rows, columns, counts)
     return rows
 
@@ -104,6 +134,32 @@ def _by_date(rows: PriceRows, counts: CleaningCounts) -> PriceRows:
         return rows
     counts.unsorted += int(back.sum())
     return rows.take(np.lexsort((rows.date, rows.symbol)))  # stable: the last of a date stays the last
+
+
+SAME = 1e-6  # relative: Yahoo's adjusted prices of two days differ by float32's rounding
+
+
+def _each_date_once(rows: PriceRows, counts: CleaningCounts, keep_last: bool) -> PriceRows:
+    """Join the rows of a symbol and date, two by two until there is one of each; the last known values count."""
+    while True:
+        same = (rows.symbol[1:] == rows.symbol[:-1]) & (rows.date[1:] == rows.date[:-1])
+        if not same.any():
+            return rows
+        begin = np.concatenate([[True], ~same])  # of the rows of a date
+        place = np.arange(len(begin)) - np.maximum.accumulate(np.where(begin, np.arange(len(begin)), 0))
+        first = np.flatnonzero(same & (place[:-1] % 2 == 0))
+        earlier, later = rows.values[first], rows.values[first + 1]
+        if not keep_last:
+            apart = np.abs(earlier - later) > SAME * np.maximum(
+                np.abs(earlier), np.abs(later)
+            )  # False where missing
+            if apart.any():
+                row = first[int(np.argmax(apart.any(axis=1)))]
+                raise DifferingRows(int(rows.symbol[row]), int(rows.date[row]))
+            rows.values[first + 1] = np.where(np.isnan(later), earlier, later)
+        mask = np.ones(len(rows.date), bool)
+        mask[first] = False
+        rows = _keep(rows, mask, counts, "duplicated")
 
 
 def _fill(rows: PriceRows, columns: list[str], counts: CleaningCounts) -> None:

@@ -1,10 +1,12 @@
-"""Dates and times as texts in price files.
+"""Dates and times as texts in price files, parsed as a ``DateForm`` says; ``date_forms`` finds it.
 
-2020-01-31  2020/01/31  20200131         daily
-2020-01-31 15:59[:00[.123456789]]        with a time of day, after "T" or a space
-...Z  ...+01:00  ...-0500                with the offset from UTC
-1/31/2020                                month/day/year: only in a file where some day is above 12; without one,
-                                         it could as well mean day/month/year
+2020-01-31  2020/1/31  20200131  2020年1月31日    daily
+31-Jan-2020  Jan 31, 2020  31. Januar 2020        month names of the languages in ``month_names``
+31/1/2020  1/31/20  31.01.2020                    day or month first, as the form says
+113/01/31                                         year of the Taiwanese calendar, which began in 1911
+2020-01-31 15:59[:00[.123456789]] [PM]            with a time of day, after "T" or a space; also 155900
+...Z  ...+01:00  ...-0500  ...GMT+1  ...US/Eastern  with the offset from UTC, or a zone's name
+1580428800                                        seconds, milli-, micro- or nanoseconds from 1970, in UTC
 """
 
 from __future__ import annotations
@@ -14,16 +16,48 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.market.month_names import month_number
+
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
-_TIME = (
+_ZONE = r"(?P<zone>Z|[ECMP][SD]T|[A-Z][A-Za-z]+/[A-Za-z_]+|(?:UTC|GMT)?(?:[+-]\d{1,2}:?(?:\d{2})?)?)(?: ?\([^)]*\))?"
+_CLOCK = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)?"
+    r" ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + _ZONE
+)
+_TIME = r"(?:(?:T|,? +)" + _CLOCK + r")?\s*$"
+_DIGITS = r"[T ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?\s*$"
+_WEEKDAY = r"^\s*(?:\pL{2,}\.?,? +)?"
+_YEAR = r"(?P<year>\d{4}|\d{2})"
+
+# What a pattern does not match is left to the next ones.
+_PLAIN = (
+    r"^\s*(?P<year>\d{4})(?:-|/|)(?P<month>\d{2})(?:-|/|)(?P<day>\d{2})"
     r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
     r" ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?)?\s*$"
 )
-_YEAR_FIRST = r"^\s*(?P<year>\d{4})(?:-|/|)(?P<month>\d{2})(?:-|/|)(?P<day>\d{2})" + _TIME
-_MONTH_FIRST = r"^\s*(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})" + _TIME
+_UNAMBIGUOUS = (
+    _PLAIN,
+    r"^\s*(?P<year>\d{4})\s*[-/.年년]\s*(?P<month>\d{1,2})\s*[-/.月월]\s*(?P<day>\d{1,2})\s*[日일.]?" + _TIME,
+    r"^\s*(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})" + _DIGITS,
+    r"^\s*(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})" + _TIME,
+    r"^\s*(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2}) (?P<hour>\d{1,2})-(?P<half>[AP]M)\s*$",  # CryptoDataDownload
+    _WEEKDAY + r"(?P<day>\d{1,2})[\s./-]*(?P<name>\pL{3,})[\s.,/-]*" + _YEAR + _TIME,
+    _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2}),?[\s-]+(?P<year>\d{4})" + _TIME,
+    r"^\s*(?P<year>\d{4})[-/\s](?P<name>\pL{3,})\.?[-/\s](?P<day>\d{1,2})" + _TIME,
+    r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})\.0+\s*$",  # a whole number that was read as a float
+    r"^\s*(?P<year>\d{4})-(?P<month>\d{2})\s*$",  # the first of a month
+    r"^\s*(?P<name>\pL{3,})\.?[\s-](?P<year>\d{4})\s*$",
+    r"^\s*(?P<roc>\d{3})/(?P<month>\d{2})/(?P<day>\d{2})\s*$",
+)
+_ORDERED = {
+    "day": _WEEKDAY + r"(?P<day>\d{1,2})\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?" + _YEAR,
+    "month": _WEEKDAY + r"(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})\s?[-/.]\s?" + _YEAR,
+}
+_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_ABBREVIATIONS = {"E": -5, "C": -6, "M": -7, "P": -8}
 
 
 class BadDate(ValueError):
@@ -38,6 +72,35 @@ class BadDate(ValueError):
         self.text, self.expected = text, expected
 
 
+@dataclass(frozen=True)
+class DateForm:
+    """How the dates of a column are written.
+
+    Attributes:
+        order: of 01/02/2020: "day" or "month" first; None if there is no such date.
+        epoch: they are numbers counted from 1970: "s", "ms", "us", "ns", or "auto", where the number of digits tells.
+        excel: they are days counted by Excel.
+        pattern: a regular expression with named groups that all of them match.
+        time_digits: times in a column of their own are written as 4 (930 is 9:30) or 6 digits (93000); 0: with colons.
+        label: for people.
+    """
+
+    order: str | None = None
+    epoch: str | None = None
+    excel: bool = False
+    pattern: str | None = None
+    time_digits: int = 0
+    label: str = "YYYY-MM-DD"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Regular expressions; the first one that matches a text reads it."""
+        if self.pattern is not None:
+            return (self.pattern,)
+        ordered = [_ORDERED[self.order] + end for end in (_TIME, _DIGITS)] if self.order else []
+        return (*_UNAMBIGUOUS, *ordered)
+
+
 @dataclass
 class Dates:
     """Parsed dates.
@@ -45,80 +108,189 @@ class Dates:
     Attributes:
         wall: int64 [n], nanoseconds from 1970-01-01 to the local date and time in the text.
         zone: int32 [n], the offset from UTC in seconds; NO_ZONE if the text has none.
-        month_first: the first text written as month/day/year, if any.
-        day_above_12: whether some such text has a day that cannot be a month.
     """
 
     wall: np.ndarray
     zone: np.ndarray
-    month_first: str | None
-    day_above_12: bool
+
+    def take(self, rows: np.ndarray) -> Dates:
+        """The dates of some rows."""
+        return Dates(self.wall[rows], self.zone[rows])
 
 
-def parse_dates(texts: Any) -> Dates:
+def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
     """Parse n texts (a pyarrow string array).
 
     Raises:
         BadDate: the first text that is not a date between 1678 and 2261.
     """
+    form = form or DateForm()
+    if form.epoch is not None or form.excel:
+        return _counted(texts, form)
     import pyarrow.compute as pc
 
-    # Texts that begin with the year; what they do not match must begin with the month.
     wall, zone = np.zeros(len(texts), np.int64), np.full(len(texts), NO_ZONE, np.int32)
-    fields = pc.extract_regex(texts, _YEAR_FIRST)
-    rest = np.flatnonzero(~_matched(fields))
-    if len(rest) < len(texts):
-        rows = np.flatnonzero(_matched(fields))
-        wall[rows], zone[rows] = _instants(fields.take(rows), texts.take(rows), EXPECTED)
-    if not len(rest):
-        return Dates(wall, zone, None, False)
-    texts = texts.take(rest)
-    fields = pc.extract_regex(texts, _MONTH_FIRST)
-    if not _matched(fields).all():
-        raise BadDate(texts[int(np.argmin(_matched(fields)))].as_py() or "")
-    wall[rest], zone[rest] = _instants(fields, texts, "month/day/year; better YYYY-MM-DD")
-    return Dates(wall, zone, texts[0].as_py(), bool((_integers(fields, "day") > 12).any()))
+    rest = np.arange(len(texts))
+    for pattern in form.patterns:
+        left = texts if len(rest) == len(texts) else texts.take(rest)
+        fields = pc.extract_regex(left, pattern)
+        matched = np.asarray(fields.is_valid().to_numpy(zero_copy_only=False))
+        if matched.any():
+            rows = np.flatnonzero(matched)
+            wall[rest[rows]], zone[rest[rows]] = _instants(fields.take(rows), left.take(rows), form)
+            rest = rest[~matched]
+        if not len(rest):
+            return Dates(wall, zone)
+    raise BadDate(texts[int(rest[0])].as_py() or "", EXPECTED if form.order is None else form.label)
 
 
-def _matched(fields: Any) -> np.ndarray:
-    return np.asarray(fields.is_valid().to_numpy(zero_copy_only=False))
+def _counted(texts: Any, form: DateForm) -> Dates:
+    """Numbers of seconds and their parts from 1970, or of Excel's days."""
+    import pyarrow.compute as pc
+
+    fields = pc.extract_regex(texts, r"^\s*(?P<whole>\d{1,19})(?:\.(?P<fraction>\d*))?\s*$")
+    matched = np.asarray(fields.is_valid().to_numpy(zero_copy_only=False))
+    if not matched.all():
+        raise BadDate(texts[int(np.argmin(matched))].as_py() or "", form.label)
+    whole = _integers(fields, "whole", 19)
+    part = np.array(
+        ["0." + (text or "0") for text in pc.struct_field(fields, "fraction").to_pylist()], np.float64
+    )
+    if form.excel:
+        bad = (whole < 1) | (whole > 100_000)
+        seconds = np.round(part * 86400).astype(np.int64)
+        wall, zone = (whole - 25569) * DAY + seconds * 1_000_000_000, np.full(len(whole), NO_ZONE, np.int32)
+    else:
+        unit = np.array([_UNITS.get(form.epoch or "", 0)] * len(whole), np.int64)
+        if form.epoch == "auto":
+            limits = [2 * 10**9, 2 * 10**12, 2 * 10**15]  # until 2033; units are a thousandfold apart
+            unit = np.array([1_000_000_000, 1_000_000, 1_000, 1], np.int64)[np.searchsorted(limits, whole)]
+        bad = whole > np.iinfo(np.int64).max // unit
+        wall = np.where(bad, 0, whole) * unit + (part * unit).astype(np.int64)
+        zone = np.zeros(len(whole), np.int32)
+    if bad.any():
+        raise BadDate(texts[int(np.argmax(bad))].as_py(), form.label)
+    return Dates(wall, zone)
 
 
 def _integers(fields: Any, name: str, digits: int = 2) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    names = [field.name for field in fields.type]
+    if name not in names:
+        return np.zeros(len(fields), np.int64)
     padded = pc.utf8_rpad if name == "fraction" else pc.utf8_lpad
-    whole = padded(pc.struct_field(fields, name), width=digits, padding="0").cast(pa.int64())
+    column = pc.fill_null(pc.struct_field(fields, name), "")
+    whole = padded(column, width=digits, padding="0").cast(pa.int64())
     return np.asarray(whole.to_numpy(zero_copy_only=False))
 
 
-def _instants(fields: Any, texts: Any, expected: str) -> tuple[np.ndarray, np.ndarray]:
-    year, month, day = (_integers(fields, name) for name in ("year", "month", "day"))
-    hour, minute, second = (_integers(fields, name) for name in ("hour", "minute", "second"))
+def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.ndarray]:
+    names = {field.name for field in fields.type}
+    day, hour, minute, second = (_integers(fields, name) for name in ("day", "hour", "minute", "second"))
+    if "day" not in names:
+        day = np.ones(len(day), np.int64)
+    month = _months(fields) if "name" in names else _integers(fields, "month")
+    year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields)
     start = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     length = ((start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64)
     wrong = (month < 1) | (month > 12) | (day < 1) | (day > length) | (year < 1678) | (year > 2261)
+    if "half" in names:
+        hour, bad = _hours(fields, hour)
+        wrong |= bad
     wrong |= (hour > 23) | (minute > 59) | (second > 59)
     if wrong.any():
+        expected = EXPECTED if form.order is None else form.label
         raise BadDate(texts[int(np.argmax(wrong))].as_py(), expected)
     days = start.astype("datetime64[D]").astype(np.int64) + day - 1
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
-    return seconds * 1_000_000_000 + _integers(fields, "fraction", 9), _zone_offsets(fields)
+    wall = seconds * 1_000_000_000 + _integers(fields, "fraction", 9)
+    zone = _zone_offsets(fields, wall) if "zone" in names else np.full(len(wall), NO_ZONE, np.int32)
+    return wall, zone
 
 
-def _zone_offsets(fields: Any) -> np.ndarray:
+def _years(fields: Any) -> np.ndarray:
+    """Years; of two digits, 70 to 99 are of the last century."""
     import pyarrow.compute as pc
 
-    codes = pc.struct_field(fields, "zone").dictionary_encode()
-    seconds = np.array([_zone_offset(text) for text in codes.dictionary.to_pylist()], np.int32)
-    return np.asarray(seconds[codes.indices.to_numpy()])
+    year = _integers(fields, "year", 4)
+    short = pc.utf8_length(pc.struct_field(fields, "year")).to_numpy(zero_copy_only=False) == 2
+    return np.where(short, np.where(year < 70, 2000 + year, 1900 + year), year)
+
+
+def _months(fields: Any) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    codes = pc.struct_field(fields, "name").dictionary_encode()
+    numbers = np.array([month_number(text) for text in codes.dictionary.to_pylist()], np.int64)
+    return np.asarray(numbers[codes.indices.to_numpy()])
+
+
+def _hours(fields: Any, hour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hours of 24 from those with AM or PM, and where these are wrong."""
+    import pyarrow.compute as pc
+
+    half = pc.utf8_lower(pc.utf8_slice_codeunits(pc.fill_null(pc.struct_field(fields, "half"), ""), 0, 1))
+    half = np.array(half.to_pylist(), dtype="U1")
+    written = half != ""
+    wrong = written & ((hour < 1) | (hour > 12))
+    return np.where(written, hour % 12 + 12 * (half == "p"), hour), wrong
+
+
+def _zone_offsets(fields: Any, wall: np.ndarray) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    codes = pc.fill_null(pc.struct_field(fields, "zone"), "").dictionary_encode()
+    texts, indices = codes.dictionary.to_pylist(), codes.indices.to_numpy()
+    seconds = np.array([_zone_offset(text) for text in texts], np.int32)
+    zone = np.asarray(seconds[indices])
+    for number, text in enumerate(texts):
+        if "/" in text:
+            rows = indices == number
+            zone[rows] = offsets_of_zone(wall[rows], text)
+    return zone
+
+
+def offsets_of_zone(wall: np.ndarray, name: str) -> np.ndarray:
+    """Offsets from UTC, in seconds, of local times in a time zone.
+
+    Args:
+        wall: int64 [n], nanoseconds from 1970-01-01 to the local time. One that occurs twice as clocks go back is
+            taken for the first; one that is skipped is moved forward.
+
+    Raises:
+        BadDate: there is no such zone.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        utc = pc.assume_timezone(
+            pa.array(wall, pa.timestamp("ns")), name, ambiguous="earliest", nonexistent="latest"
+        )
+    except pa.ArrowInvalid:
+        raise BadDate(name, "the name of a time zone such as America/New_York") from None
+    return ((wall - utc.cast(pa.int64()).to_numpy()) // 1_000_000_000).astype(np.int32)
+
+
+def local_times(instants: np.ndarray, name: str) -> np.ndarray:
+    """Local times in a time zone of instants in UTC, both int64 [n] nanoseconds from 1970-01-01."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    local = pc.local_timestamp(pa.array(instants, pa.timestamp("ns", "UTC")).cast(pa.timestamp("ns", name)))
+    return np.asarray(local.cast(pa.int64()).to_numpy())
 
 
 def _zone_offset(text: str) -> int:
-    if not text:
+    if not text or "/" in text:
         return int(NO_ZONE)
-    if text in ("Z", "UTC"):
+    if len(text) == 3 and text[1:] in ("ST", "DT"):
+        return (_ABBREVIATIONS[text[0]] + (text[1] == "D")) * 3600
+    text = text.removeprefix("UTC").removeprefix("GMT").replace(":", "")
+    if text in ("Z", ""):
         return 0
-    ahead = int(text[1:3]) * 3600 + int(text[-2:]) * 60
+    digits = text[1:] if len(text) > 3 else text[1:].zfill(2) + "00"
+    ahead = int(digits.zfill(4)[:2]) * 3600 + int(digits[-2:]) * 60
     return -ahead if text[0] == "-" else ahead

@@ -23,6 +23,11 @@ class ImportSummary:
         without_rows: symbols of which no row was left.
         other_calendar: symbols whose dates differ from the most frequent set of dates.
         ignored: names of columns that were not imported.
+        understood: what was understood of the files: by description, their names.
+        example: the first and the last row of the first symbol.
+        left_out: lines, sheets and files inside others that are no prices.
+        other_series: rows of securities that are no shares, left out.
+        timezone: the zone that times without an offset were taken in.
     """
 
     output: str
@@ -40,6 +45,11 @@ class ImportSummary:
     without_rows: int = 0
     other_calendar: int = 0
     ignored: list[str] = field(default_factory=list)
+    understood: dict[str, list[str]] = field(default_factory=dict)
+    example: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    other_series: int = 0
+    timezone: str | None = None
 
     def table(self) -> str:
         """The summary as aligned text."""
@@ -53,18 +63,25 @@ class ImportSummary:
             ("dates", f"{self.first} to {self.last}, {'daily' if daily else 'intraday, UTC'}"),
             ("columns", ", ".join(self.columns)),
             ("columns ignored", shortened_list(self.ignored) or "none"),
+            *(("left out", text) for text in self.left_out[:8]),
+            *((f"understood: {_few(names)}", text) for text, names in list(self.understood.items())[:8]),
+            *zip(
+                ("first row of the first symbol", "last row of the first symbol"), self.example, strict=False
+            ),
         ]
         zone = "local date kept" if daily else "converted to UTC"
         rules = [
             ("rows without close", counts.without_close, "dropped"),
-            ("rows with a zero or negative price", counts.bad_price, "dropped"),
+            ("rows with a zero or negative close", counts.bad_price, "dropped; --allow-negative keeps them"),
+            ("other prices zero or negative", counts.bad_cells, "treated as missing"),
             ("negative volumes", counts.negative_volume, "treated as missing"),
             ("rows out of order", counts.unsorted, "sorted by date"),
-            ("rows of a duplicated date", counts.duplicated, "dropped, the last one kept"),
+            ("rows of a duplicated date", counts.duplicated, "one kept"),
             ("missing values", counts.filled_values, "last known value of the symbol"),
             ("missing values with none before", counts.leading_values, "the row's close; volume 0"),
             ("rows with a time zone", self.with_zone, zone),
-            ("times without a zone", self.without_zone, "taken as UTC"),
+            ("times without a zone", self.without_zone, self._zone_taken()),
+            ("rows of other series than shares", self.other_series, "left out"),
             ("symbols without a row left", self.without_rows, "left out"),
             ("symbols with dates of their own", self.other_calendar, "kept as they are"),
         ]
@@ -72,6 +89,17 @@ class ImportSummary:
         lines.append(f"  {'found':<34} {'count':>12}  done")
         lines += [f"  {name:<34} {count:>12,}  {done}" for name, count, done in rules]
         return "\n".join(lines)
+
+    def _zone_taken(self) -> str:
+        if self.date_unit == "D":
+            return "local date kept"
+        return f"taken as {self.timezone or 'UTC'}"
+
+
+def _few(names: list[str]) -> str:
+    """A file's name and how many more, short enough for the table's first column."""
+    name = names[0] if len(names[0]) <= 18 else names[0][:17] + "…"
+    return name if len(names) == 1 else f"{name} +{len(names) - 1}"
 
 
 def shortened_list(names: list[str], at_most: int = 8) -> str:

@@ -59,11 +59,24 @@ class Spill:
         self._last = int(symbol[-1])
         self._file.write(records.view(np.uint8).data)
 
+    def mark(self) -> tuple[int, np.ndarray, int, bool]:
+        """The state, to go back to."""
+        return self._file.tell(), self._counts, self._last, self._grouped
+
+    def go_back(self, mark: tuple[int, np.ndarray, int, bool]) -> None:
+        """Forget the rows that were added since a mark."""
+        position, self._counts, self._last, self._grouped = mark
+        self._file.seek(position)
+        self._file.truncate()
+
     def groups(self) -> Iterator[np.ndarray]:
         """Records of one or more whole symbols at a time, ascending; each symbol's in the order in which they came."""
+        if not len(self._counts):
+            return
         ends = self._group_ends()
         if not self._grouped and len(ends) > 1:
             self._regroup(ends)
+            self._grouped = True  # as far as groups go, if they are asked for again
         start = 0
         for rows in np.diff(np.concatenate([[0], np.cumsum(self._counts)[ends - 1]])):
             records = self._read(start, int(rows))

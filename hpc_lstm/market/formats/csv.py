@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import csv as python_csv
+import io
+import zlib
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from hpc_lstm.errors import CsvError
-from hpc_lstm.market.dates import BadDate, Dates, parse_dates
-from hpc_lstm.market.formats.csv_errors import MISSING, first_bad_row
-from hpc_lstm.market.formats.csv_header import read_csv_header
-from hpc_lstm.market.formats.price_file import PriceFile
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.dates import BadDate
+from hpc_lstm.market.formats.csv_dialect import find_dialect, find_footer
+from hpc_lstm.market.formats.csv_errors import first_bad_row, numbered_rows
+from hpc_lstm.market.formats.encoding import find_encoding, is_text
+from hpc_lstm.market.formats.price_file import Reread
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.layouts.layout import MissingSymbol, PriceBatch
-from hpc_lstm.market.layouts.registry import choose_layout
+from hpc_lstm.market.formats.table_file import Columns, TableFile
+from hpc_lstm.market.number_forms import PLAIN_MISSING
+from hpc_lstm.market.reading import TableHead
 
 BLOCK = 4 << 20  # bytes that are parsed at a time
 
 
-class CsvFile(PriceFile):
+class CsvFile(TableFile):
     """A CSV whose header has been read."""
 
     format_name = "CSV"
@@ -27,90 +32,166 @@ class CsvFile(PriceFile):
     @classmethod
     def recognizes(cls, source: SourceFile) -> bool:
         """Whether the file is text."""
-        return b"\0" not in source.head
+        return is_text(source.head)
 
-    def __init__(self, source: SourceFile) -> None:
-        self.path = source.path
-        self._source, self._header = source, read_csv_header(source)
-        self.layout = choose_layout(source.path, self._header.names)
+    def _read_head(self) -> TableHead:
+        self._dialect = find_dialect(self.source, find_encoding(self.source))
+        found, self._dialect = self._dialect, replace(self._dialect, rows=[])
+        self.source = replace(self.source, head=b"")
+        return TableHead(found.names, found.rows, self.source.whole, found.line, found.delimiter == ",")
 
-    def batches(self, columns: list[str]) -> Iterator[PriceBatch]:
-        """The file's prices; dates that may mean two days are refused once all rows are read."""
-        done = 0
-        month_first: str | None = None
-        day_above_12 = False
-        for batch in self._record_batches():
-            try:
-                dates = batch.dates(self.layout.date)
-                if any(np.isinf(batch.floats(number)).any() for number in self.layout.numbers):
-                    raise self._bad_row(done)
-                prices = self.layout.prices(batch, dates, columns)
-            except BadDate as error:
-                raise self._bad_row(done, error) from None
-            except MissingSymbol:
-                raise self._bad_row(done) from None
-            month_first = month_first or dates.month_first
-            day_above_12 = day_above_12 or dates.day_above_12
-            yield prices
-            done += batch.num_rows
-        if not done:
-            raise CsvError(f"{self.path}: has a header but no rows")
-        if month_first is not None and not day_above_12:
-            expected = "YYYY-MM-DD, since no date of the file tells month/day from day/month"
-            raise self._bad_row(0, BadDate(month_first, expected))
+    @property
+    def left_out(self) -> list[str]:
+        """Lines after the last row."""
+        count = self._dialect.left_out
+        return (
+            [f"{count} {self.source.row_word}{'s' if count > 1 else ''} after the last row"] if count else []
+        )
 
-    def _record_batches(self) -> Iterator[_CsvBatch]:
-        """The file's rows, only the columns needed: float64 numbers, dates and symbols as distinct texts and codes."""
+    def place(self, row: int) -> str:
+        """The line of a row, the first row being 0."""
+        for number, (line, _) in enumerate(numbered_rows(self.source, self._dialect)):
+            if number == row:
+                return f"{self.source.row_word} {line}"
+        return f"row {row + 1}"
+
+    def _place_of_text(self, text: str) -> str:
+        for line, row in numbered_rows(self.source, self._dialect):
+            if text in row:
+                return f"{self.source.row_word} {line}: "
+        return ""
+
+    def _note(self) -> str:
+        encoding = self._dialect.encoding
+        parts = [] if encoding.startswith("utf-8") else [f"text in {encoding}"]
+        return "; ".join([*([self._dialect.note] if self._dialect.note else []), *parts])
+
+    def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
+        """Only the columns needed: numbers as float64 if they are plain, all others as distinct texts and codes."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        types: dict[int, Any] = {self.layout.date: pa.dictionary(pa.int32(), pa.string())}
-        if self.layout.symbol is not None:
-            types[self.layout.symbol] = pa.dictionary(pa.int32(), pa.string())
-        types |= dict.fromkeys(self.layout.numbers, pa.float64())
+        words, plain, decimal = self._types(texts)
+        types: dict[int, Any] = dict.fromkeys(words, pa.dictionary(pa.int32(), pa.string()))
+        for number in self.layout.numbers:
+            types.setdefault(number, self._arrow_type(number) if number in plain else pa.string())
         read = arrow_csv.ReadOptions(
-            column_names=[str(number) for number in range(len(self._header.names))],
-            skip_rows=self._header.lines,
+            column_names=[str(number) for number in range(len(self._dialect.names))],
+            skip_rows=self._dialect.lines if self._is_direct else 0,
             block_size=BLOCK,
         )
         convert = arrow_csv.ConvertOptions(
             include_columns=[str(number) for number in sorted(types)],
             column_types={str(number): kind for number, kind in types.items()},
-            null_values=list(MISSING),
+            null_values=list(PLAIN_MISSING),
             strings_can_be_null=False,  # "NA" and "NAN" are symbols
+            decimal_point=decimal,
         )
-        parsing = arrow_csv.ParseOptions(delimiter=self._header.delimiter)
+        parsing = arrow_csv.ParseOptions(delimiter=self._dialect.delimiter)
         done = 0
         try:
-            with pa.input_stream(self.path, compression="gzip" if self._source.gzipped else None) as stream:
+            with self._stream() as stream:
                 for batch in arrow_csv.open_csv(stream, read, parsing, convert):
-                    yield _CsvBatch(batch, sorted(types))
+                    arrays = {number: batch.column(place) for place, number in enumerate(sorted(types))}
+                    yield arrays, batch.num_rows
                     done += batch.num_rows
         except pa.ArrowInvalid as error:
-            raise self._bad_row(done, fallback=str(error)) from None
-        except OSError as error:
+            if "Empty CSV" in str(error):
+                return
+            if not texts:
+                self._reread()
+            self._find_end()
+            raise self._first_bad_row(done, fallback=str(error)) from None
+        except (OSError, EOFError, zlib.error) as error:
             raise unreadable(self.path, error) from None
 
-    def _bad_row(self, done: int, date: BadDate | None = None, fallback: str = "") -> CsvError:
-        return first_bad_row(self._source, self._header, self.layout, done, date, fallback)
+    def _types(self, texts: bool) -> tuple[set[int], set[int], str]:
+        """Columns that are read as distinct texts, those that Arrow reads as numbers, and their decimal mark."""
+        layout = self.layout
+        words = {layout.date, *layout.symbol, *layout.words, *([] if layout.time is None else [layout.time])}
+        if texts:
+            return words, set(), "."
+        forms = {number: form for number, form in self.reading.numbers.items() if form.plain}
+        decimal = "," if any(form.decimal == "," for form in forms.values()) else "."
+        plain = {number for number, form in forms.items() if form.decimal == decimal or form.whole}
+        return words, plain, decimal
+
+    def _arrow_type(self, number: int) -> Any:
+        """A column of digits alone is read so while only its beginning is known: 1.234 may follow, and mean 1234."""
+        import pyarrow as pa
+
+        whole = self.reading.numbers[number].whole and not self._seen_whole
+        return pa.int64() if whole else pa.float64()
+
+    @property
+    def _is_direct(self) -> bool:
+        """Whether Arrow can read the file's own bytes."""
+        found = self._dialect
+        return self.source.opener is None and found.encoding.startswith("utf-8") and found.end is None
+
+    def _stream(self) -> Any:
+        """What Arrow reads."""
+        import pyarrow as pa
+
+        if self._is_direct:
+            return pa.input_stream(self.path, compression="gzip" if self.source.gzipped else None)
+        return pa.PythonFile(io.BufferedReader(_Body(self._lines()), BLOCK), mode="r")
+
+    def _lines(self) -> Iterator[bytes]:
+        """The lines of the rows, in UTF-8."""
+        found = self._dialect
+        with (
+            self.source.open() as raw,
+            io.TextIOWrapper(raw, found.encoding, errors="replace", newline="") as file,
+        ):
+            for number, line in enumerate(_physical_lines(file), 1):
+                if found.end is not None and number > found.end:
+                    return
+                if number > found.lines:
+                    yield line.encode()
+
+    def _find_end(self) -> None:
+        """Find lines after the last row of a file of which only the beginning was known; then it is read again."""
+        if self.source.whole or self._dialect.end is not None:
+            return
+        tail: deque[tuple[int, list[str]]] = deque(maxlen=50)
+        try:
+            for line in numbered_rows(self.source, self._dialect):
+                tail.append(line)
+        except (OSError, EOFError, zlib.error, python_csv.Error):
+            return
+        end, count = find_footer(list(tail), self._dialect.names)
+        if end is not None:
+            self._dialect = replace(self._dialect, end=end, left_out=count)
+            raise Reread
+
+    def _bad_row(self, arrays: Columns, done: int, error: Exception) -> PriceFileError:
+        return self._first_bad_row(done, error if isinstance(error, BadDate) else None)
+
+    def _first_bad_row(self, done: int, date: BadDate | None = None, fallback: str = "") -> PriceFileError:
+        return first_bad_row(self.source, self._dialect, self.reading, done, date, fallback)
 
 
-class _CsvBatch:
-    """A record batch whose columns are found by their number in the file."""
+def _physical_lines(file: io.TextIOWrapper) -> Iterator[str]:
+    yield from file
 
-    def __init__(self, batch: Any, numbers: list[int]) -> None:
-        self._columns = {number: batch.column(place) for place, number in enumerate(numbers)}
-        self.num_rows: int = batch.num_rows
 
-    def floats(self, number: int) -> np.ndarray:
-        return np.asarray(self._columns[number].to_numpy(zero_copy_only=False))
+class _Body(io.RawIOBase):
+    """Lines as a file."""
 
-    def texts(self, number: int) -> tuple[list[str], np.ndarray]:
-        column = self._columns[number]
-        return column.dictionary.to_pylist(), column.indices.to_numpy()
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines, self._rest = lines, b""
 
-    def dates(self, number: int) -> Dates:
-        """A column's dates; each distinct text is parsed once."""
-        column = self._columns[number]
-        distinct, codes = parse_dates(column.dictionary), column.indices.to_numpy()
-        return Dates(distinct.wall[codes], distinct.zone[codes], distinct.month_first, distinct.day_above_12)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        parts, size = [self._rest], len(self._rest)
+        while size < len(buffer) and (line := next(self._lines, b"")):
+            parts.append(line)
+            size += len(line)
+        data = b"".join(parts)
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        self._rest = data[count:]
+        return count

@@ -1,28 +1,23 @@
-"""What is wrong with a CSV, and in which line: found by reading the file again, row by row."""
+"""What is wrong with a row of a table; in a CSV, found by reading the file again, row by row."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 import zlib
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from hpc_lstm.errors import CsvError
+from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import EXPECTED, BadDate
-from hpc_lstm.market.formats.csv_header import CsvHeader
+from hpc_lstm.market.formats.csv_dialect import CsvDialect
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.layouts.layout import Layout
-
-# Fields that stand for a missing number.
-MISSING = ("", "NA", "N/A", "#N/A", "nan", "NaN", "NAN", "null", "NULL", "None", "-", "--")
-NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+from hpc_lstm.market.number_forms import PLAIN_MISSING
+from hpc_lstm.market.reading import Reading
 
 
 def first_bad_row(
-    source: SourceFile, header: CsvHeader, layout: Layout, done: int, date: BadDate | None, fallback: str
-) -> CsvError:
+    source: SourceFile, dialect: CsvDialect, reading: Reading, done: int, date: BadDate | None, fallback: str
+) -> PriceFileError:
     """The error for the first bad row.
 
     Args:
@@ -31,52 +26,69 @@ def first_bad_row(
         fallback: what to say if no row looks wrong.
     """
     try:
-        with io.TextIOWrapper(source.open(), "utf-8-sig", errors="replace", newline="") as file:
-            for _ in range(header.lines):
-                file.readline()
-            reader = csv.reader(file, delimiter=header.delimiter)
-            seen = 0
-            for row in reader:
-                if not row:
-                    continue
-                seen += 1
-                problem = _problem(header, layout, row, date) if seen > done else None
-                if problem:
-                    return CsvError(f"{source.path}: line {header.lines + reader.line_num}: {problem}")
+        for seen, (line, row) in enumerate(numbered_rows(source, dialect), 1):
+            problem = row_problem(reading, row, len(dialect.names), date) if seen > done else None
+            if problem:
+                return PriceFileError(f"{source.path}: {source.row_word} {line}: {problem}")
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         return unreadable(source.path, error)
     what = " ".join((fallback or "a row cannot be read").split())[:160]
-    return CsvError(f"{source.path}: {what}; expected {len(header.names)} columns, as in the header")
+    return PriceFileError(f"{source.path}: {what}; expected {len(dialect.names)} columns, as in the header")
 
 
-def _problem(header: CsvHeader, layout: Layout, row: list[str], date: BadDate | None) -> str | None:
+def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV, each with the number of its last line; rows after its last one left out."""
+    with io.TextIOWrapper(source.open(), dialect.encoding, errors="replace", newline="") as file:
+        for _ in range(dialect.lines):
+            file.readline()
+        reader = csv.reader(file, delimiter=dialect.delimiter)
+        for row in reader:
+            line = dialect.lines + reader.line_num
+            if dialect.end is not None and line > dialect.end:
+                return
+            if row:
+                yield line, row
+
+
+def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate | None) -> str | None:
     """What is wrong with a row."""
-    if len(row) != len(header.names):
-        return f"found {len(row)} columns, expected {len(header.names)} as in the header"
+    layout = reading.layout
+    if len(row) != width:
+        return f"found {len(row)} columns, expected {width} as in the header"
     if any("\N{REPLACEMENT CHARACTER}" in text for text in row):
         return "found bytes that are not UTF-8, expected UTF-8 text"
     when = row[layout.date]
     if not when.strip():
         return f"found no date, expected {EXPECTED}"
-    if date is not None and when == date.text:
-        return f'found the date "{_shortened(when)}", expected {date.expected}'
-    if layout.symbol is not None and not row[layout.symbol].strip():
-        return "found no symbol, expected one in each row"
+    if layout.time is not None:
+        when = f"{when.strip()} {row[layout.time].strip()}"
+    if date is not None and date.text.strip() in (when.strip(), row[layout.date].strip()):
+        return f'found the date "{shortened(when)}", expected {date.expected}'
+    for number in layout.symbol:
+        if not row[number].strip():
+            return "found no symbol, expected one in each row"
     for number in layout.numbers:
-        if not _is_number_or_missing(row[number]):
-            text = _shortened(row[number])
+        if not _is_number_or_missing(reading, number, row[number]):
+            text = shortened(row[number])
             return (
                 f'found "{text}" in column {number + 1}, expected a finite number such as 1234.5 or nothing'
+                + _other_notation(reading, number)
             )
     return None
 
 
-def _is_number_or_missing(text: str) -> bool:
-    if text == "" or text.strip(" \t") in MISSING[1:]:
+def _is_number_or_missing(reading: Reading, number: int, text: str) -> bool:
+    if text == "" or text.strip(" \t") in PLAIN_MISSING[1:]:
         return True
-    return bool(NUMBER.fullmatch(text) and np.isfinite(float(text)))
+    form = reading.numbers.get(number)
+    return form is not None and form.accepts(text)
 
 
-def _shortened(text: str) -> str:
+def _other_notation(reading: Reading, number: int) -> str:
+    form = reading.numbers.get(number)
+    return "" if form is None or form.label == "1234.5" else f", as the column is written: {form.label}"
+
+
+def shortened(text: str) -> str:
     """The beginning of a field, on one line."""
     return text[:40].replace("\n", "\\n").replace("\r", "\\r")

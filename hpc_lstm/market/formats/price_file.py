@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch
+
+
+class Reread(Exception):
+    """The beginning of a file did not show how it is written, now its whole has: its prices must be read again."""
 
 
 class PriceFile(ABC):
@@ -18,7 +22,7 @@ class PriceFile(ABC):
         layout: what its columns mean.
 
     Raises:
-        CsvError: the file cannot be read, or its columns are not understood.
+        PriceFileError: the file cannot be read, or its columns are not understood.
     """
 
     format_name: str
@@ -33,6 +37,17 @@ class PriceFile(ABC):
     @abstractmethod
     def __init__(self, source: SourceFile) -> None: ...
 
+    @classmethod
+    def open_all(
+        cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
+    ) -> list[PriceFile]:
+        """The tables of a file; most formats hold one.
+
+        Args:
+            open_part: opens a file inside this one, of whatever format.
+        """
+        return [cls(source)]
+
     @abstractmethod
     def batches(self, columns: list[str]) -> Iterator[PriceBatch]:
         """The file's prices, a few megabytes at a time.
@@ -41,5 +56,19 @@ class PriceFile(ABC):
             columns: names of the store's columns to return values for.
 
         Raises:
-            CsvError: a row is bad, or there is none.
+            PriceFileError: a row is bad, or there is none.
+            Reread: the prices so far are to be forgotten, and asked for again.
         """
+
+    def place(self, row: int) -> str:
+        """Where a row stands, the first being 0, for messages."""
+        return f"row {row + 1}"
+
+    def understood(self) -> str:
+        """What was understood of the file, for people."""
+        return f"{self.layout.kind}; {self.layout.origin}"
+
+    @property
+    def left_out(self) -> list[str]:
+        """What is left out of the file besides columns, for people."""
+        return []

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from hpc_lstm.errors import CsvError
+from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.csv import CsvFile
+from hpc_lstm.market.formats.excel import ExcelFile
 from hpc_lstm.market.formats.price_file import PriceFile
-from hpc_lstm.market.formats.source import open_source
+from hpc_lstm.market.formats.source import SourceFile, open_source
+from hpc_lstm.market.formats.tables import FeatherFile, ParquetFile
+from hpc_lstm.market.formats.zip import ZipFile
+from hpc_lstm.market.options import ImportOptions
 
-FORMATS: tuple[type[PriceFile], ...] = (CsvFile,)
+FORMATS: tuple[type[PriceFile], ...] = (
+    ExcelFile,
+    ZipFile,
+    ParquetFile,
+    FeatherFile,
+    CsvFile,
+)
 
 
-def open_price_file(path: str) -> PriceFile:
-    """Open a file of prices with the format that recognizes it.
+def open_price_files(path: str, options: ImportOptions | None = None) -> list[PriceFile]:
+    """Open the tables of a file of prices with the format that recognizes it.
 
     Raises:
-        CsvError: the file cannot be read, or no format recognizes it.
+        PriceFileError: the file cannot be read, or no format recognizes it.
     """
-    source = open_source(path)
+    return open_tables(open_source(path, options))
+
+
+def open_tables(source: SourceFile) -> list[PriceFile]:
+    """Open the tables of a source.
+
+    Raises:
+        PriceFileError: it cannot be read, or no format recognizes it.
+    """
     for format_ in FORMATS:
         if format_.recognizes(source):
-            return format_(source)
-    raise CsvError(f"{path}: holds binary data, not the text of a CSV; expected UTF-8 text, plain or gzipped")
+            return format_.open_all(source, open_tables)
+    if source.head.startswith(b"\xd0\xcf\x11\xe0"):
+        raise PriceFileError(f"{source.path}: is a workbook of old Excel (.xls); save it as .xlsx or CSV")
+    raise PriceFileError(
+        f"{source.path}: holds binary data, not the text of a CSV, nor an .xlsx, .parquet, .feather or .zip file; "
+        "export it as CSV in UTF-8"
+    )

@@ -1,91 +1,243 @@
-"""The header of a table of prices, and the spellings by which it may name its columns.
-
-Case, spaces, underscores, dots, hyphens and asterisks do not matter: "Adj. Close**" is "adj_close".
-"""
+"""The header of a table of prices: which column holds the date, the symbol and each price."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from hpc_lstm.errors import CsvError
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.layouts import vocabulary
+from hpc_lstm.market.layouts.cells import is_time, kind_of, mostly_dates
+from hpc_lstm.market.layouts.vocabulary import COLUMNS, SPELLINGS, plain
+from hpc_lstm.market.options import ImportOptions
 
-COLUMNS = ("open", "high", "low", "close", "volume", "adj_close")  # in the order of the market store
+__all__ = ["COLUMNS", "Header"]
 
-# The first spelling found counts: "Symbol" is the symbol in a file that also has a company's "Name".
-SPELLINGS: dict[str, tuple[str, ...]] = {
-    "date": ("date", "datetime", "timestamp", "tradedate", "tradingday", "day", "time"),
-    "symbol": ("symbol", "ticker", "tic", "sym", "instrument", "stock", "name"),
-    "open": ("open", "openprice", "openingprice"),
-    "high": ("high", "highprice"),
-    "low": ("low", "lowprice"),
-    "close": ("close", "closeprice", "closingprice", "close/last", "last", "price"),
-    "volume": ("volume", "vol", "tradedvolume"),
-    "adj_close": ("adjclose", "adjustedclose", "adjcloseprice", "closeadj", "closeadjusted"),
-}
+SAMPLE = 100  # rows by which a column is judged
 
 
+@dataclass
 class Header:
-    """The header of a table.
+    """The header of a table, and what its columns are by their names and a sample of their cells.
 
     Args:
         path: the file, for error messages.
         names: the columns' names as in the file.
+        rows: the first rows, as texts.
+        options: of the user.
+        line: where the header stands, for error messages.
 
     Attributes:
-        fields: by field of ``SPELLINGS``, the number of the column that has it.
+        fields: by field, the number of the column that has it: those of ``SPELLINGS``, "time" and "series".
+        symbols: numbers of the columns that name the symbol, once ``symbol_columns`` has found them.
+        doubled: the error if two columns differ in what stands in parentheses alone.
 
     Raises:
-        CsvError: two columns have the same name.
+        PriceFileError: two columns have the same name, or an option names a column that is not there.
     """
 
-    def __init__(self, path: str, names: Sequence[str]) -> None:
-        self.path, self.names = path, list(names)
-        self.fields: dict[str, int] = {}
-        self._plain = [re.sub(r"[\s_.\-*]+", "", name).lower() for name in names]
-        for field, spellings in SPELLINGS.items():
-            for spelling in spellings:
-                if self._plain.count(spelling) > 1:
-                    raise self.twice(self.names[self._plain.index(spelling)])
-                if spelling in self._plain and field not in self.fields:
-                    self.fields[field] = self._plain.index(spelling)
-        if "date" not in self.fields and self._plain[0] == "":  # an index column without a name
-            self.fields["date"] = 0
+    path: str
+    names: list[str]
+    rows: Sequence[Sequence[str]] = ()
+    options: ImportOptions = field(default_factory=ImportOptions)
+    line: str = "line 1"
+    fields: dict[str, int] = field(init=False, default_factory=dict)
+    doubled: PriceFileError | None = field(init=False, default=None)
+    symbols: tuple[int, ...] | None = field(init=False, default=None)
 
-    @property
-    def names_prices(self) -> bool:
-        """Whether the columns are fields of one symbol's row, rather than one column per symbol."""
-        known = len([field for field in (*COLUMNS, "symbol") if field in self.fields])
-        others = len(self.names) - ("date" in self.fields)
-        return "close" in self.fields or "symbol" in self.fields or 2 * known > others
+    def __post_init__(self) -> None:
+        self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
+        self._kinds: dict[int, str] = {}
+        self._sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
+        self._plain = [plain(name) for name in self.names]
+        if not {"o", "h", "l", "c"} <= set(self._plain):
+            self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
+        self._bare = [_without_filler(name) for name in self.names]
+        self._find_date()
+        for name in COLUMNS:
+            self._find(name)
+        self._find_volume_of_pair()
+        if "volume" not in self.fields:
+            self._find_among(self._bare, "volume")
+        if "date" not in self.fields and "close" in self.fields:
+            self._find_date_by_cells()
+        if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
+            self.fields["close"] = self.fields.pop("adj_close")
+        if self.options.symbol_column is None:
+            self._find_symbol()
+        if (series := self._first(vocabulary.SERIES)) is not None:
+            self.fields["series"] = series
 
-    def require_fields(self, *fields: str) -> None:
-        """Refuse a header that lacks a field, or that has date and time in two columns.
+    def cells(self, number: int) -> list[str]:
+        """A column's cells in a sample of the rows."""
+        return [row[number] for row in self._sample if number < len(row)]
+
+    def kind(self, number: int) -> str:
+        """What most of a column's cells are, as ``kind_of`` says."""
+        if number not in self._kinds:
+            self._kinds[number] = kind_of(self.cells(number))
+        return self._kinds[number]
+
+    def number_of(self, name: str, option: str) -> int:
+        """The number of a column that an option names.
 
         Raises:
-            CsvError: the file, the accepted names and the header found.
+            PriceFileError: there is none.
         """
-        missing = [field for field in fields if field not in self.fields]
+        for number, own in enumerate(self.names):
+            if own == name or (plain(own) and plain(own) == plain(name)):
+                return number
+        raise PriceFileError(
+            f'{self.path}: {option}: no column is called "{name}"; it has {self.few_names()}'
+        )
+
+    @property
+    def price_words(self) -> list[int]:
+        """Numbers of the columns whose names hold open, high, low, close or volume in any spelling or language."""
+        return [
+            number
+            for number, name in enumerate(self.names)
+            if number != self.fields.get("date")
+            and (
+                self._plain[number] in vocabulary.FIELD_OF
+                or any(map(vocabulary.is_price_word, vocabulary.words(name)))
+            )
+        ]
+
+    def require_fields(self, *fields: str) -> None:
+        """Refuse a header that lacks a field.
+
+        Raises:
+            PriceFileError: the file, the accepted names and the header found.
+        """
+        missing = [name for name in fields if name not in self.fields]
         if missing:
             raise self.lacks(missing)
-        if "time" in self._plain and self._plain.index("time") != self.fields["date"]:
-            date, time = self.names[self.fields["date"]], self.names[self._plain.index("time")]
-            raise CsvError(
-                f'{self.path}: line 1: the columns "{date}" and "{time}" both hold times; join them into one, such as '
-                f"2020-01-31T15:59:00"
-            )
 
-    def lacks(self, fields: Sequence[str]) -> CsvError:
+    def lacks(self, fields: Sequence[str]) -> PriceFileError:
         """The error for missing fields."""
         missing = " and ".join(
-            f"no {field} column (accepted names: {', '.join(SPELLINGS[field])})" for field in fields
+            f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields
         )
-        few = ", ".join(repr(name) for name in self.names[:8]) + (", ..." if len(self.names) > 8 else "")
-        return CsvError(
-            f"{self.path}: line 1: {missing} in the header {few}; rename one. A wide file has the date in its first "
-            "column"
+        advice = "name the date column by --date-column" if "date" in fields else "rename one"
+        if "date" not in fields and len(self.names) > 2:
+            advice += ", or give --layout wide if each column is a symbol"
+        return PriceFileError(
+            f"{self.path}: {self.line}: {missing} in the header {self.few_names()}; {advice}"
         )
 
-    def twice(self, name: str) -> CsvError:
+    def few_names(self) -> str:
+        """The first names of the header, for messages."""
+        return ", ".join(repr(name[:40]) for name in self.names[:8]) + (
+            ", ..." if len(self.names) > 8 else ""
+        )
+
+    def twice(self, name: str, other: str | None = None) -> PriceFileError:
         """The error for two columns of the same name."""
-        return CsvError(f'{self.path}: line 1: two columns are called "{name}"; keep one')
+        if other is not None and other.lower() != name.lower():
+            return PriceFileError(
+                f'{self.path}: {self.line}: the columns "{name}" and "{other}" may both be meant; keep one'
+            )
+        return PriceFileError(f'{self.path}: {self.line}: two columns are called "{name}"; keep one')
+
+    def _first(self, spellings: Sequence[str]) -> int | None:
+        return next((self._plain.index(spelling) for spelling in spellings if spelling in self._plain), None)
+
+    def _find(self, name: str) -> None:
+        """The first spelling found counts; twice the same is refused."""
+        self._find_among(self._plain, name)
+        if name not in self.fields and name != "volume":
+            self._find_among(self._bare, name)
+
+    def _find_among(self, names: list[str], name: str) -> None:
+        taken = set(self.fields.values())
+        for spelling in SPELLINGS[name]:
+            places = [number for number, own in enumerate(names) if own == spelling and number not in taken]
+            if len(places) > 1 and (name != "volume" or self.names[places[0]] == self.names[places[1]]):
+                first, second = (self.names[place] for place in places[:2])
+                if not (first.endswith(")") and second.endswith(")") and first != second):
+                    raise self.twice(first, second)
+                self.doubled = self.doubled or self.twice(
+                    first, second
+                )  # may be two symbols: close (CNY), close (USD)
+                return
+            if places and self.kind(places[0]) != "date":
+                self.fields[name] = places[0]
+                return
+
+    def _find_date_by_cells(self) -> None:
+        """The one column whose cells are dates, under a name that is not known."""
+        taken = set(self.fields.values())
+        columns = [n for n in range(len(self.names)) if n not in taken and self.kind(n) == "date"]
+        if len(columns) == 1:
+            self.fields["date"] = columns[0]
+
+    def _find_volume_of_pair(self) -> None:
+        """The volume in the coin, of "Volume ETH" and "Volume USDT"."""
+        for number, name in enumerate(self.names):
+            parts = vocabulary.words(name)
+            if (
+                len(parts) == 2
+                and parts[0] == "volume"
+                and parts[1] not in vocabulary.OTHER | vocabulary.FILLER
+            ):
+                self.fields.setdefault("volume", number)
+
+    def _find_date(self) -> None:
+        if self.options.date_column is not None:
+            self.fields["date"] = self.number_of(self.options.date_column, "--date-column")
+        else:
+            named = [
+                n for spelling in SPELLINGS["date"] for n, own in enumerate(self._plain) if own == spelling
+            ]
+            if len(named) > 1 and self._plain[named[0]] == self._plain[named[1]]:
+                raise self.twice(self.names[named[0]])
+            if not named or not mostly_dates(self.cells(named[0])):
+                # An index column without a name, or called Index.
+                named += [n for n, own in enumerate(self._plain) if own in ("", "index") and self.rows]
+            seen = [number for number in named if mostly_dates(self.cells(number))]
+            if seen or named[:1]:
+                self.fields["date"] = (seen or named)[0]
+            elif self.names[0] == "" and not self.rows:
+                self.fields["date"] = 0
+        for number, own in enumerate(self._plain):
+            if own in vocabulary.TIMES and "date" in self.fields and number != self.fields["date"]:
+                cells = self.cells(number)
+                if cells and all(is_time(text, digits=True) for text in cells):
+                    self.fields.setdefault("time", number)
+
+    def _find_symbol(self) -> None:
+        taken = set(self.fields.values())
+        for spelling in SPELLINGS["symbol"]:
+            for number, own in enumerate(self._plain):
+                if own == spelling and number not in taken and self._may_be_symbol(number):
+                    self.fields["symbol"] = number
+                    return
+
+    def _may_be_symbol(self, number: int) -> bool:
+        """Whether a column's cells may name symbols: words, or whole numbers if they are called a code."""
+        cells = self.cells(number)
+        if not cells:
+            return True
+        kind = self.kind(number)
+        if kind == "number":
+            weak = self._plain[number] in (
+                "index",
+                "name",
+                "item",
+                "companyname",
+                "sym",
+                "index",
+                "series_id",
+            )
+            return not weak and all(text.strip().strip("'").isdigit() for text in cells)
+        if kind == "empty":  # the ticker NA is a word here
+            return any(text.strip() for text in cells)
+        return kind == "text" or (kind == "date" and not mostly_dates(cells))
+
+
+def _without_filler(name: str) -> str:
+    """The plain form of a name less words such as "stock" and "usd": "stock_close" is "close"."""
+    parts = [word for word in vocabulary.words(name) if word not in vocabulary.FILLER]
+    return "".join(parts) if len("".join(parts)) > 1 else ""

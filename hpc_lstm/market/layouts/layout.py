@@ -39,6 +39,7 @@ class PriceBatch:
         row: int [n], the row that each price comes from.
         values: float64 [n, C], columns as requested, NaN where missing.
         cells: number of prices that the rows have room for; n of them are present.
+        other_series: rows left out as no shares.
     """
 
     symbols: list[str]
@@ -47,6 +48,7 @@ class PriceBatch:
     row: np.ndarray
     values: np.ndarray
     cells: int
+    other_series: int = 0
 
 
 class Layout(ABC):
@@ -55,21 +57,29 @@ class Layout(ABC):
     Attributes:
         kind: the layout's name.
         date: number of the date column.
-        symbol: number of the symbol column, None if there is none.
+        time: number of a second column with the time of day, None if there is none.
+        symbol: numbers of the columns that hold the symbol, joined if several; empty if there is none.
+        words: numbers of other columns whose texts are needed.
+        constant: of these, columns that must not change: if they do, the file may hold several symbols.
         numbers: numbers of the columns that hold numbers.
         columns: those of the store's columns that the table has.
         ignored: names of columns that are not imported.
+        origin: for people, where symbol and close come from.
 
     Raises:
-        CsvError: a column is missing, or two have the same name.
+        PriceFileError: a column is missing, or two have the same name.
     """
 
     kind: str
     date: int
-    symbol: int | None = None
+    time: int | None = None
+    symbol: tuple[int, ...] = ()
+    words: tuple[int, ...] = ()
+    constant: tuple[int, ...] = ()
     numbers: list[int]
     columns: tuple[str, ...]
     ignored: tuple[str, ...]
+    origin: str = ""
 
     @classmethod
     @abstractmethod

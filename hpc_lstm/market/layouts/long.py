@@ -7,6 +7,10 @@ import numpy as np
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, MissingSymbol, PriceBatch, TableBatch
+from hpc_lstm.market.layouts.symbol_column import symbol_columns
+
+# Series of the National Stock Exchange of India that are shares; the others are warrants, bonds, rights.
+SHARES = ("EQ", "BE", "BZ", "SM", "ST", "SZ")
 
 
 class LongLayout(Layout):
@@ -17,15 +21,36 @@ class LongLayout(Layout):
     @classmethod
     def recognizes(cls, header: Header) -> bool:
         """Whether a header has price columns and a symbol."""
-        return header.names_prices and "symbol" in header.fields
+        return bool(symbol_columns(header)) and _is_price_table(header)
 
     def __init__(self, header: Header) -> None:
         header.require_fields("date", "close")
-        self.date, self.symbol = header.fields["date"], header.fields.get("symbol")
+        self.date, self.time = header.fields["date"], header.fields.get("time")
         self._values = {name: header.fields[name] for name in COLUMNS if name in header.fields}
         self.columns, self.numbers = tuple(self._values), list(self._values.values())
-        used = set(header.fields.values())
-        self.ignored = tuple(name for number, name in enumerate(header.names) if number not in used)
+        self._series = self._series_of_shares(header)
+        self._find_symbol(header)
+        used = {self.date, self.time, self._series, *self.numbers, *self.symbol}
+        self.ignored = tuple(
+            name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
+        )
+        self.words = tuple({*self.constant, *([] if self._series is None else [self._series])})
+        self.origin = f'{self.origin}, close from "{header.names[self._values["close"]]}"'
+
+    def _find_symbol(self, header: Header) -> None:
+        self.symbol = symbol_columns(header)
+        if not self.symbol:
+            raise header.lacks(["symbol"])
+        names = " and ".join(f'"{header.names[number]}"' for number in self.symbol)
+        self.origin = f"symbol from column {names}"
+
+    @staticmethod
+    def _series_of_shares(header: Header) -> int | None:
+        """The column of the series, where it tells shares from other securities of the same symbol."""
+        series = header.fields.get("series")
+        if series is None or "EQ" not in {text.strip() for text in header.cells(series)}:
+            return None
+        return series
 
     def prices(self, batch: TableBatch, dates: Dates, columns: list[str]) -> PriceBatch:
         """A price per row."""
@@ -34,12 +59,33 @@ class LongLayout(Layout):
         for place, name in enumerate(columns):
             if name in self._values:
                 values[:, place] = batch.floats(self._values[name])
-        return PriceBatch(symbols, symbol, dates, np.arange(batch.num_rows), values, batch.num_rows)
+        rows = np.arange(batch.num_rows)
+        if self._series is not None:
+            names, series = batch.texts(self._series)
+            rows = rows[np.array([name.strip() in SHARES for name in names], bool)[series]]
+        if len(rows) == batch.num_rows:
+            return PriceBatch(symbols, symbol, dates, rows, values, batch.num_rows)
+        return PriceBatch(
+            symbols, symbol[rows], dates, rows, values[rows], len(rows), batch.num_rows - len(rows)
+        )
 
     def _symbols(self, batch: TableBatch) -> tuple[list[str], np.ndarray]:
-        assert self.symbol is not None
-        names, symbol = batch.texts(self.symbol)
-        names = [name.strip() for name in names]
-        if "" in names:
-            raise MissingSymbol
+        names, symbol = _names(batch, self.symbol[0])
+        for number in self.symbol[1:]:
+            more, code = _names(batch, number)
+            pairs, symbol = np.unique(symbol.astype(np.int64) * len(more) + code, return_inverse=True)
+            names = [f"{names[pair // len(more)]} {more[pair % len(more)]}" for pair in pairs.tolist()]
         return names, symbol
+
+
+def _names(batch: TableBatch, number: int) -> tuple[list[str], np.ndarray]:
+    names, code = batch.texts(number)
+    names = [name.strip().removeprefix("'") for name in names]  # '600519 keeps a number a text in Excel
+    if "" in names:
+        raise MissingSymbol
+    return names, code
+
+
+def _is_price_table(header: Header) -> bool:
+    """Whether the columns are fields of one symbol's row, rather than one column per symbol."""
+    return "close" in header.fields or "symbol" in header.fields or len(header.price_words) > 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_lstm.errors import CsvError
+from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import DAY, NO_ZONE, Dates
 from hpc_lstm.market.formats import registry
 from hpc_lstm.market.formats.price_file import PriceFile
@@ -53,7 +53,7 @@ class JsonFile(PriceFile):
         for row in self._rows:
             batch = JsonBatch([row])
             days = batch.floats(self.layout.date).astype(np.int64)
-            dates = Dates(days * DAY, np.full(1, NO_ZONE, np.int32), None, False)
+            dates = Dates(days * DAY, np.full(1, NO_ZONE, np.int32))
             yield self.layout.prices(batch, dates, columns)
 
 
@@ -98,5 +98,5 @@ def test_layouts_are_chosen_by_the_header(names: list[str], kind: str, columns: 
 
 @pytest.mark.parametrize("names", [["AAPL", "MSFT"], ["date"], ["date", ""]])
 def test_a_header_that_fits_no_layout_is_refused(names: list[str]) -> None:
-    with pytest.raises(CsvError, match="no close column"):
+    with pytest.raises(PriceFileError, match="no close column"):
         choose_layout("prices.csv", names)

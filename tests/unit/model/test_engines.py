@@ -143,9 +143,7 @@ def test_a_saved_model_forecasts_the_same(engine: Callable[..., Engine], tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
     loaded = engines.load_forecaster(path, threads=2)
     assert (loaded.window, loaded.features) == (WINDOW, 2)
-    np.testing.assert_allclose(
-        loaded.predict(INPUTS[0]), one.predict(INPUTS[0]), atol=1e-6 if one.name == "fused" else 0
-    )
+    np.testing.assert_allclose(loaded.predict(INPUTS[0]), one.predict(INPUTS[0]), atol=1e-6)
 
     # Elsewhere: plain Keras, this package out of reach.
     np.save(tmp_path / "inputs.npy", INPUTS[0])

@@ -1,0 +1,77 @@
+"""The message for rows of one symbol and time that differ: where they are, and what may tell them apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.daily import Calendar
+from hpc_lstm.market.formats.price_file import PriceFile
+from hpc_lstm.market.formats.table_file import TableFile
+from hpc_lstm.market.layouts.cells import kind_of
+
+Found = tuple[PriceFile, int, float]  # the file, the row's number, its close
+
+
+def differing_rows(
+    files: Sequence[PriceFile], columns: list[str], symbol: str, date: int, calendar: Calendar
+) -> PriceFileError:
+    """The error for rows of one symbol and date that differ, found by reading the files again.
+
+    Args:
+        columns: of the store.
+        symbol, date: of the rows; the date in the store's unit.
+        calendar: how times became dates.
+    """
+    found = [place for file in files for place in _rows(file, columns, symbol, date, calendar)]
+    when = str(np.array(date).astype(f"datetime64[{calendar.unit}]")).removesuffix(".000000000")
+    if len(found) < 2:
+        return PriceFileError(f'rows of "{symbol}" at {when} differ; correct them, or give --keep-last')
+    first = found[0]
+    second = next((place for place in found[1:] if place[2] != first[2]), found[1])
+    closes = f"close {first[2]:g} and {second[2]:g}"
+    if first[0] is second[0]:
+        places = f"{first[0].path}: {first[0].place(first[1])} and {first[0].place(second[1])}"
+        places = re.sub(r": (line|row) (\d+) and \1 ", r": \1s \2 and ", places)
+        return PriceFileError(
+            f'{places} are both "{symbol}" at {when} but differ ({closes}); {_advice(first[0], found)}'
+        )
+    places = " and ".join(f"{file.path} {file.place(row)}" for file, row, _ in (first, second))
+    return PriceFileError(
+        f'{places} are both "{symbol}" at {when} but differ ({closes}); rename one of the files if they are two '
+        "symbols, or give --keep-last to take the later file"
+    )
+
+
+def _rows(file: PriceFile, columns: list[str], symbol: str, date: int, calendar: Calendar) -> list[Found]:
+    done, found = 0, []
+    for batch in file.batches(columns):
+        if symbol in batch.symbols:
+            of_symbol = np.array([name == symbol for name in batch.symbols])[batch.symbol]
+            dates = calendar.dates(batch.dates.wall, batch.dates.zone)[batch.row]
+            for place in np.flatnonzero(of_symbol & (dates == date)).tolist():
+                close = float(batch.values[place, columns.index("close")])
+                if not np.isnan(close):
+                    found.append((file, done + int(batch.row[place]), close))
+        done += len(batch.dates.wall)
+    return found
+
+
+def _advice(file: PriceFile, found: list[Found]) -> str:
+    keep = "or --keep-last to keep the last row"
+    if not isinstance(file, TableFile):
+        return f"correct one, {keep}"
+    used = {file.layout.date, file.layout.time, *file.layout.symbol, *file.layout.numbers}
+    names = []
+    for number, name in enumerate(file.head.names):
+        cells = [row[number] for row in file.head.rows[:400]]
+        if number not in used and len(set(cells)) > 1 and kind_of(cells) == "text":
+            names.append(f'"{name}"')
+    if not names:
+        return f"give the column of the symbol by --symbol-column, {keep}"
+    taken = [file.head.names[number] for number in file.layout.symbol]
+    joined = ",".join([*taken, names[0].strip('"')])
+    return f'if {" or ".join(names[:4])} tells securities apart give --symbol-column "{joined}", {keep}'

@@ -1,0 +1,171 @@
+"""How a CSV is written: its delimiter, what stands before its header and after its last row, and its columns' names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.formats.header_rows import find_header, names_of
+from hpc_lstm.market.formats.headerless import guess_names
+from hpc_lstm.market.formats.source import SourceFile
+from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, is_price_word, plain, words
+
+Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
+
+
+@dataclass(frozen=True)
+class CsvDialect:
+    """How a CSV is written.
+
+    Attributes:
+        encoding: of its text.
+        delimiter: between cells.
+        names: of the columns.
+        lines: lines before the first row: blank ones, notes and the header.
+        line: of the header, for messages.
+        rows: the first rows, as texts.
+        end: number of the last line with a row; None if nothing but rows is known to follow.
+        left_out: lines after that.
+        note: what is unusual, for people.
+    """
+
+    encoding: str
+    delimiter: str
+    names: list[str]
+    lines: int
+    line: str
+    rows: list[list[str]]
+    end: int | None = None
+    left_out: int = 0
+    note: str = ""
+
+
+def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
+    """How a CSV is written, by its beginning.
+
+    Raises:
+        PriceFileError: the file is empty, or nothing in it looks like a header or a row.
+    """
+    text = source.head.decode(encoding, errors="replace").removeprefix("\ufeff")
+    if not source.whole and "\n" in text:
+        text = text[: text.rindex("\n") + 1]  # its last line may be cut
+    if not text.strip():
+        raise PriceFileError(f"{source.path}: is empty; expected a header with date and close, and rows")
+    if kind := re.match(
+        r"\s*(?:<(?:!doctype|html|head|body|table|\?xml|div)|(\{|\[\s*[{\[]))", text, re.IGNORECASE
+    ):
+        raise PriceFileError(
+            f"{source.path}: is {'JSON' if kind[1] else 'a web page or XML'}, not a table; save it as CSV"
+        )
+    said = re.match(r"\s*\"?sep=(.)\"?[ \t;,]*\r?\n", text)
+    delimiter = said[1] if said else find_delimiter(text)
+    lines = read_lines(text, delimiter)
+    if said:
+        lines = lines[1:]
+    lines = [line for line in lines if line[1]]
+    found = find_header([cells for _, cells in lines])
+    if found is None:  # no header: every line is a row
+        names, note = guess_names(source.path, [cells for _, cells in lines], source.row_word)
+        first, before, line = 0, lines[0][0] - 1, f"{source.row_word} {lines[0][0]}"
+    else:
+        names, note = names_of([cells for _, cells in lines], found), ""
+        first, before = found.first_row, lines[found.first_row - 1][0]
+        line = f"{source.row_word} {lines[found.header][0]}"
+    body = lines[first:]
+    names, body = _fit_width(names, body)
+    end, left_out = find_footer(body, names) if source.whole else (None, 0)
+    rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
+    return CsvDialect(encoding, delimiter, names, before, line, rows, end, left_out, note)
+
+
+def read_lines(text: str, delimiter: str) -> list[Line]:
+    """The rows of a text, each with the number of its last line."""
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+    lines: list[Line] = []
+    try:
+        for cells in reader:
+            lines.append((reader.line_num, cells))
+    except csv.Error:
+        pass  # reading the rows will say what is wrong with this one
+    return lines
+
+
+def find_delimiter(text: str) -> str:
+    """The mark that cuts most lines into the same number of cells; the header's words decide between equals."""
+    sample = text.splitlines(keepends=True)[:200]
+    return _best_of(",;\t|", sample) or _best_of(" ", sample, at_least=2) or ","
+
+
+def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
+    """The best of some marks; "" if none cuts the lines, or the header has fewer words that are known."""
+    best, best_score = "", (0.0, 0, 0)
+    for mark in marks:
+        rows = [cells for cells in csv.reader(sample, delimiter=mark) if cells]
+        widths = Counter(len(cells) for cells in rows)
+        width, count = max(widths.items(), key=lambda item: (item[1] if item[0] > 1 else 0, item[0]))
+        if width == 1:
+            continue
+        known = max(_known(cells) for cells in rows[:40])
+        header = next((cells for cells in rows[:40] if _known(cells) == known), [])
+        score = (round(count / len(rows), 2) * bool(known or count > 1) + bool(known), known, len(header))
+        if score > best_score and known >= at_least:
+            best, best_score = mark, score
+    return best
+
+
+def _known(cells: list[str]) -> int:
+    """How many cells are names of columns."""
+    paired = sum(any(map(is_price_word, words(cell))) for cell in cells if "." in cell or "_" in cell)
+    names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
+    return (
+        paired + len(names & set(FIELD_OF)) + len(names & (set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])))
+    )
+
+
+def _fit_width(names: list[str], body: list[Line]) -> tuple[list[str], list[Line]]:
+    """Names as many as the rows have cells: an index without a name before them, or an empty cell after them."""
+    if not body:
+        return names, body
+    width = Counter(len(cells) for _, cells in body[:500]).most_common(1)[0][0]
+    full = [cells for _, cells in body if len(cells) == width]
+    if width == len(names) + 1 and full:
+        if all(not cells[-1].strip() for cells in full):
+            return [*names, ""], body
+        dated = any(plain(name) in SPELLINGS["date"] for name in names)
+        if not dated and all(is_date(cells[0]) for cells in full[:20]):  # write.table of R
+            return ["", *names], body
+    if width == len(names) - 1 and names[-1] == "":  # the header alone ends with a delimiter
+        return names[:-1], body
+    return names, body
+
+
+def find_footer(body: list[Line], names: list[str]) -> tuple[int | None, int]:
+    """The last line with a row, None if no other lines follow, and how many do: notes, sources, counts, empty cells."""
+    kept = len(body)
+    while kept > 0 and _is_note(body[kept - 1][1], body[kept - 2][1] if kept > 1 else [], len(names)):
+        kept -= 1
+    if kept in (0, len(body)):
+        return None, 0
+    return body[kept - 1][0], len(body) - kept
+
+
+def _is_note(cells: list[str], before: list[str], width: int) -> bool:
+    """Whether a line after the rows is no row, rather than a damaged one."""
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    if not filled:
+        return True
+    if any(is_date(cell) for cell in filled[:2]) and len(filled) > 1:
+        return False
+    if len(cells) == width and len(filled) > 1:
+        return False
+    if any(len(cell.split()) >= 3 and not is_number(cell) for cell in filled):
+        return True
+    if len(filled) > 1 or len(cells) == width == 1:
+        return False
+    first = next((cell.strip() for cell in before if cell.strip()), "")
+    beginning = first.startswith(filled[0]) or is_missing(filled[0])  # of the next row, cut short
+    return not is_date(filled[0]) and (not beginning or filled[0].isdigit())

@@ -1,0 +1,94 @@
+"""The encoding of a text file, and its bytes in UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.formats.source import SourceFile
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+# Encodings of exports from before UTF-8, by how many names of columns they let us know: of Western and Central Europe,
+# Russia, Turkey, China, Taiwan, Japan and Korea.
+_OLD = ("cp1252", "cp1250", "cp1251", "cp1254", "gb18030", "big5", "cp932", "cp949")
+
+_ROW = re.compile(rb"\d{4}[-/.]\d|\d[-/.]\d{1,2}[-/.]\d|\d{8}")  # a line with a date
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file's beginning is text, also in UTF-16."""
+    return b"\0" not in head or find_utf16(head) is not None
+
+
+def find_utf16(head: bytes) -> str | None:
+    """The kind of UTF-16, by its mark or by the zeros beside ASCII characters."""
+    for mark, name in _MARKS[1:]:
+        if head.startswith(mark):
+            return name
+    part = head[:2000]
+    if len(part) >= 8 and not any(part[1::2]) and all(part[::2]):
+        return "utf-16-le"
+    if len(part) >= 8 and not any(part[::2]) and all(part[1::2]):
+        return "utf-16-be"
+    return None
+
+
+def find_encoding(source: SourceFile) -> str:
+    """The encoding of a text file; UTF-8 if its beginning is, or if only its rows are not.
+
+    Raises:
+        PriceFileError: the first line is in none that is known.
+    """
+    head = source.head
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    wide = find_utf16(head)
+    if wide is not None:
+        if source.whole:
+            try:
+                head.decode(wide)
+            except UnicodeDecodeError:
+                raise _no_text(source) from None
+        return wide
+    if _is_utf8(head, source.whole):
+        return "utf-8"
+    header = b"\n".join(itertools.takewhile(lambda line: not _ROW.search(line), head.splitlines()[:60]))
+    if _is_utf8(header, True):
+        return "utf-8"  # the row that is not is named when it is read
+    known = {name: _known_names(header.decode(name, errors="ignore")) for name in _OLD}
+    best = max(_OLD, key=lambda name: known[name])
+    if not known[best] or not _decodes(head, best, source.whole):
+        raise _no_text(source)
+    return best
+
+
+def _no_text(source: SourceFile) -> PriceFileError:
+    return PriceFileError(
+        f"{source.path}: line 1: is not UTF-8 text, nor in another encoding that is known; save it as CSV UTF-8"
+    )
+
+
+def _is_utf8(raw: bytes, whole: bool) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(raw, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decodes(raw: bytes, encoding: str, whole: bool) -> bool:
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(raw, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _known_names(text: str) -> int:
+    """How many cells of a text are names of columns, of those with other letters than A to Z."""
+    known = set(FIELD_OF) | set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])
+    cells = re.split(r'[,;\t|\r\n"]+', text)
+    return sum(plain(cell) in known for cell in cells if not cell.isascii())

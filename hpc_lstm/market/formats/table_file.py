@@ -1,0 +1,176 @@
+"""A table of prices in any format: understood by its first rows, read batch by batch, and checked on its whole."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.dates import BadDate
+from hpc_lstm.market.formats.arrow_batch import ArrowBatch, BadNumber, as_texts, is_text
+from hpc_lstm.market.formats.csv_errors import row_problem
+from hpc_lstm.market.formats.price_file import PriceFile, Reread
+from hpc_lstm.market.formats.source import SourceFile, unreadable
+from hpc_lstm.market.layouts.layout import MissingSymbol, PriceBatch
+from hpc_lstm.market.layouts.registry import choose_layout
+from hpc_lstm.market.layouts.symbol_column import changes
+from hpc_lstm.market.number_forms import AmbiguousNumber
+from hpc_lstm.market.reading import Evidence, Reading, TableHead
+
+LOOKED_AT = 200  # rows by which dates and numbers are decided at first
+Columns = Mapping[int, Any]  # pyarrow arrays by number of the column
+
+
+class TableFile(PriceFile):
+    """A table whose beginning has been understood.
+
+    Attributes:
+        reading: how it is read.
+    """
+
+    reading: Reading
+
+    def __init__(self, source: SourceFile) -> None:
+        self.path, self.source, self.options = source.path, source, source.options
+        self.head = self._read_head()
+        self.layout = choose_layout(self.path, self.head.names, self.head.rows, self.options, self.head.line)
+        self._seen_whole = self.head.whole and len(self.head.rows) <= LOOKED_AT
+        evidence = self._evidence_of_head()
+        try:
+            self.reading = self._decide(evidence)
+        except (BadDate, AmbiguousNumber) as error:
+            if self._seen_whole:
+                raise self._undecided(error) from None
+            self._study()
+        else:
+            if not self._seen_whole and any(column.is_weak for column in evidence.numbers.values()):
+                self._study()
+        self.head = replace(self.head, rows=self.head.rows[:LOOKED_AT])  # memory, where files are many
+
+    @abstractmethod
+    def _read_head(self) -> TableHead:
+        """The beginning of the table."""
+
+    @abstractmethod
+    def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
+        """The columns that the layout needs, and their length, some rows at a time.
+
+        Args:
+            texts: give columns of numbers as they are written, too.
+
+        Raises:
+            PriceFileError, Reread: a row cannot be read.
+        """
+
+    def place(self, row: int) -> str:
+        """Where a row stands, the first being 0, for messages."""
+        return f"row {row + 1}"
+
+    def understood(self) -> str:
+        """What was understood of the file, for people."""
+        return self.reading.describe()
+
+    def batches(self, columns: list[str]) -> Iterator[PriceBatch]:
+        """The table's prices."""
+        import pyarrow as pa
+
+        done = 0
+        same: dict[int, str] = {}
+        for arrays, count in self._columns(texts=False):
+            batch = ArrowBatch(arrays, count, self.reading)
+            try:
+                dates = batch.dates(self.layout.date, self.layout.time)
+                for number in self.layout.constant:
+                    self._require_constant(batch, number, same)
+                prices = self.layout.prices(batch, dates, columns)
+            except (BadDate, BadNumber, MissingSymbol) as error:
+                self._reread()
+                raise self._bad_row(arrays, done, error) from None
+            except pa.ArrowException as error:  # columns of lists and other types without numbers
+                raise unreadable(self.path, error) from None
+            yield prices
+            done += count
+        if not done:
+            raise PriceFileError(f"{self.path}: has a header but no rows")
+
+    def _require_constant(self, batch: ArrowBatch, number: int, same: dict[int, str]) -> None:
+        values = {text for text in batch.texts(number)[0] if text.strip()} | {same.get(number, "")} - {""}
+        if len(values) > 1:
+            raise changes(self.path, self.head.names[number], values)
+        same.update((number, value) for value in values)
+
+    def _reread(self) -> None:
+        """Look at the whole file if only its beginning has been: its rows may be read in another way."""
+        if self._seen_whole:
+            return
+        before = self.reading
+        self._study()
+        if self.reading != before or any(form.whole for form in before.numbers.values()):
+            raise Reread
+
+    def _study(self) -> None:
+        """Decide by the whole file."""
+        while True:
+            evidence = Evidence(self.layout)
+            try:
+                for arrays, _ in self._columns(texts=True):
+                    evidence.update(_texts(arrays))
+            except Reread:  # its end has been found
+                continue
+            break
+        self._seen_whole = True
+        try:
+            self.reading = self._decide(evidence)
+        except (BadDate, AmbiguousNumber) as error:
+            raise self._undecided(error) from None
+
+    def _evidence_of_head(self) -> Evidence:
+        import pyarrow as pa
+
+        evidence = Evidence(self.layout)
+        rows = self.head.rows[:: max(1, len(self.head.rows) // LOOKED_AT)]
+        needed = {self.layout.date, *self.layout.numbers}
+        if self.layout.time is not None:
+            needed.add(self.layout.time)
+        evidence.update({n: pa.array([row[n] for row in rows], pa.string()) for n in needed})
+        return evidence
+
+    def _decide(self, evidence: Evidence) -> Reading:
+        return evidence.decide(self.options, comma_separated=self.head.comma_separated, note=self._note())
+
+    def _note(self) -> str:
+        return ""
+
+    def _undecided(self, error: BadDate | AmbiguousNumber) -> PriceFileError:
+        """The error for texts that can be read in two ways."""
+        if isinstance(error, BadDate):
+            what = f'found the date "{error.text.strip()}", expected {error.expected}'
+        else:
+            what = f'found "{error.text.strip()}", expected {error.why}'
+        return PriceFileError(f"{self.path}: {self._place_of_text(error.text)}{what}")
+
+    def _place_of_text(self, text: str) -> str:
+        """Where a text stands first: "line 3: "; nothing if that is not known."""
+        for number, row in enumerate(self.head.rows):
+            if text in row:
+                return f"{self.place(number)}: "
+        return ""
+
+    def _bad_row(self, arrays: Columns, done: int, error: Exception) -> PriceFileError:
+        """The error for the first bad row of a batch."""
+        columns = {number: as_texts(array).to_pylist() for number, array in arrays.items()}
+        date = error if isinstance(error, BadDate) else None
+        for row in range(len(next(iter(columns.values())))):
+            cells = [""] * len(self.head.names)
+            for number, texts in columns.items():
+                cells[number] = texts[row] or ""
+            if problem := row_problem(self.reading, cells, len(cells), date):
+                return PriceFileError(f"{self.path}: {self.place(done + row)}: {problem}")
+        return PriceFileError(f"{self.path}: a row after {self.place(done)} cannot be read: {error}")
+
+
+def _texts(arrays: Columns) -> dict[int, Any]:
+    """The columns that are texts, as strings."""
+    return {number: as_texts(array) for number, array in arrays.items() if is_text(array)}

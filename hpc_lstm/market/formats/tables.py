@@ -1,0 +1,133 @@
+"""Apache Parquet and Feather (Arrow IPC), read by pyarrow a batch at a time."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hpc_lstm.market.formats.arrow_batch import as_texts
+from hpc_lstm.market.formats.source import SourceFile, unreadable
+from hpc_lstm.market.formats.table_file import Columns, TableFile
+from hpc_lstm.market.layouts.header import SAMPLE
+from hpc_lstm.market.reading import TableHead
+
+ROWS = 1 << 16  # that are read at a time
+
+
+class ArrowFile(TableFile):
+    """A table whose columns have types: dates, numbers or texts."""
+
+    @abstractmethod
+    def _schema(self) -> Any:
+        """The names and types of the columns, as pyarrow has them."""
+
+    @abstractmethod
+    def _batches(self, names: list[int] | None) -> Iterator[Any]:
+        """Record batches with some columns, by their number in the file; None: with all."""
+
+    def _read_head(self) -> TableHead:
+        with self._errors():
+            schema = self._schema()
+            index = _index_names(schema)
+            # pandas writes its index last.
+            self._order = sorted(
+                range(len(schema.names)), key=lambda number: schema.names[number] not in index
+            )
+            names = [schema.names[number] for number in self._order]
+            rows: list[list[str]] = []
+            for batch in self._batches(None):
+                parts = [batch.column(number).slice(0, SAMPLE) for number in self._order]
+                rows += [
+                    [text or "" for text in row]
+                    for row in zip(*(as_texts(part).to_pylist() for part in parts), strict=True)
+                ]
+                if len(rows) >= SAMPLE:
+                    break
+        names = ["" if name.startswith("__index_level_") else name for name in names]
+        return TableHead(names, rows[:SAMPLE], False, "header")
+
+    def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
+        layout = self.layout
+        needed = {layout.date, *layout.symbol, *layout.words, *layout.numbers}
+        if layout.time is not None:
+            needed.add(layout.time)
+        numbers = sorted(needed)
+        with self._errors():
+            for batch in self._batches([self._order[number] for number in numbers]):
+                yield {number: batch.column(place) for place, number in enumerate(numbers)}, batch.num_rows
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(self.path, error) from None
+
+
+class ParquetFile(ArrowFile):
+    """An Apache Parquet file."""
+
+    format_name = "Parquet"
+
+    @classmethod
+    def recognizes(cls, source: SourceFile) -> bool:
+        """Whether the file begins as Parquet does."""
+        return source.head.startswith(b"PAR1")
+
+    def _schema(self) -> Any:
+        return self._file().schema_arrow
+
+    def _file(self) -> Any:
+        from pyarrow import parquet
+
+        return parquet.ParquetFile(self.source.path if self.source.opener is None else self.source.open())
+
+    def _batches(self, names: list[int] | None) -> Iterator[Any]:
+        file = self._file()
+        schema = file.schema_arrow
+        chosen = None if names is None else [schema.names[number] for number in names]
+        for batch in file.iter_batches(ROWS, columns=chosen):
+            if names is not None:
+                batch = batch.select([schema.names[number] for number in names])
+            yield batch
+
+
+class FeatherFile(ArrowFile):
+    """A Feather file of version 2, which is an Arrow IPC file."""
+
+    format_name = "Feather"
+
+    @classmethod
+    def recognizes(cls, source: SourceFile) -> bool:
+        """Whether the file begins as Arrow's files do."""
+        return source.head.startswith((b"ARROW1", b"FEA1"))
+
+    def _file(self) -> Any:
+        import pyarrow as pa
+
+        return pa.ipc.open_file(
+            pa.memory_map(self.path) if self.source.opener is None else self.source.open()
+        )
+
+    def _schema(self) -> Any:
+        return self._file().schema
+
+    def _batches(self, names: list[int] | None) -> Iterator[Any]:
+        file = self._file()
+        for number in range(file.num_record_batches):
+            batch = file.get_batch(number)
+            for start in range(0, batch.num_rows, ROWS):
+                part = batch.slice(start, ROWS)
+                yield part if names is None else part.select(names)
+
+
+def _index_names(schema: Any) -> list[str]:
+    """Names of the columns that hold the index of a pandas table."""
+    metadata = (schema.metadata or {}).get(b"pandas")
+    columns = json.loads(metadata).get("index_columns", []) if metadata else []
+    return [name for name in columns if isinstance(name, str)]

@@ -1,0 +1,78 @@
+"""Tables with a column per symbol and field: "AAPL.Close", "Close_AAPL", "('Close', 'AAPL')".
+
+The headers of yfinance, of two or three rows, are read as such pairs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpc_lstm.market.dates import Dates
+from hpc_lstm.market.layouts.header import COLUMNS, Header
+from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
+from hpc_lstm.market.layouts.paired_names import paired_names
+from hpc_lstm.market.layouts.single import symbol_of_file
+
+Parts = dict[tuple[str, str], int]  # (symbol, field) to the column's number
+
+
+class MultiLayout(Layout):
+    """A row per date, and a column for each symbol and field."""
+
+    kind = "multi"
+
+    @classmethod
+    def recognizes(cls, header: Header) -> bool:
+        """Whether the names are pairs of a symbol and a field, and there is no close of the table itself."""
+        return "date" in header.fields and "close" not in header.fields and bool(_parts(header))
+
+    def __init__(self, header: Header) -> None:
+        header.require_fields("date")
+        parts = _parts(header)
+        if not parts:
+            raise header.lacks(["close"])
+        self.date = header.fields["date"]
+        self._names = list(dict.fromkeys(symbol for symbol, _ in parts))
+        self._parts = parts
+        self.numbers = list(parts.values())
+        self.columns = tuple(name for name in COLUMNS if any(field == name for _, field in parts))
+        used = {self.date, *self.numbers}
+        self.ignored = tuple(
+            name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
+        )
+        self.origin = "symbol and field from the columns' names"
+
+    def prices(self, batch: TableBatch, dates: Dates, columns: list[str]) -> PriceBatch:
+        """A price per symbol and row, where the row has any of its fields; symbol by symbol."""
+        values = np.full((len(self._names), batch.num_rows, len(columns)), np.nan)
+        for (name, field), number in self._parts.items():
+            if field in columns:
+                values[self._names.index(name), :, columns.index(field)] = batch.floats(number)
+        symbol, row = np.nonzero(~np.isnan(values[:, :, columns.index("close")]))
+        return PriceBatch(
+            self._names, symbol, dates, row, values[symbol, row], len(self._names) * batch.num_rows
+        )
+
+
+def _parts(header: Header) -> Parts:
+    """The columns by symbol and field, of symbols that have a close.
+
+    Raises:
+        PriceFileError: two columns are a symbol's same field.
+    """
+    own = symbol_of_file(header.path)
+    chosen: dict[tuple[str, str], tuple[int, int]] = {}  # rank and number
+    for number, pair in paired_names(header.names).items():
+        if number == header.fields.get("date"):
+            continue
+        symbol = f"{own} {pair.symbol}" if pair.unit else pair.symbol or own
+        rank, before = chosen.get((symbol, pair.field), (pair.rank + 1, number))
+        if rank == pair.rank:
+            raise header.twice(header.names[before], header.names[number])
+        if pair.rank < rank:
+            chosen[symbol, pair.field] = pair.rank, number
+    parts = {key: number for key, (_, number) in chosen.items()}
+    for symbol in {symbol for symbol, _ in parts}:  # adjusted closes alone are what there is
+        if (symbol, "close") not in parts:
+            parts[symbol, "close"] = parts.pop((symbol, "adj_close"))
+    return dict(sorted(parts.items(), key=lambda item: item[1]))

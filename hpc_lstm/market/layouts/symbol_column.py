@@ -1,0 +1,118 @@
+"""Which column of a table names the symbol: one with a known name, or the one that makes symbol and time unique."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.layouts.header import Header
+from hpc_lstm.market.layouts.vocabulary import SPELLINGS, plain, word_set
+
+NONE = "none"  # what --symbol-column says of a table with one symbol
+# Columns of words that say something about a row but do not name its symbol.
+LABELS = word_set(
+    r"""weekday dayofweek dayname month monthname quarter season session note notes comment comments remark
+    remarks signal trend direction label event sentiment recommendation action position currency curr
+    ccy exchange market mic sector industry country interval timeframe period per type assettype flag
+    status unit source provider description adjusted isadjusted isst tradestatus adjustflag holiday
+    tradecode updown color pattern regime class side news headline url"""
+)
+
+
+def symbol_columns(header: Header) -> tuple[int, ...]:
+    """Numbers of the columns that name the symbol; none if the table has a single one.
+
+    Raises:
+        PriceFileError: an option names a column that is not there.
+    """
+    if header.symbols is None:
+        header.symbols = _find(header)
+    return header.symbols
+
+
+def _find(header: Header) -> tuple[int, ...]:
+    named = header.options.symbol_column
+    if named == NONE:
+        return ()
+    if named is not None:
+        return tuple(header.number_of(name.strip(), "--symbol-column") for name in named.split(","))
+    known = header.fields.get("symbol")
+    times = _times(header)
+    if times is None or _unique(times, header, known):
+        return () if known is None else (known,)
+    others = [number for number in candidates(header) if _unique(times, header, number)]
+    if known is not None:  # another column with a known name may do what the first one does not
+        others = [number for number in others if plain(header.names[number]) in SPELLINGS["symbol"]]
+        return (others[0] if others else known,)
+    return tuple(sorted(others, key=lambda number: len(set(header.cells(number))))[:1])
+
+
+def candidates(header: Header) -> list[int]:
+    """Columns that may name symbols, by their cells: words in every row, not all the same."""
+    used = {number for name, number in header.fields.items() if name != "symbol"}
+    return [
+        number
+        for number in range(len(header.names))
+        if number not in used
+        and plain(header.names[number]) not in LABELS
+        and header.kind(number) == "text"
+        and len(set(header.cells(number))) > 1
+        and all(text.strip() for text in header.cells(number))
+    ]
+
+
+def require_one_symbol(header: Header) -> tuple[int, ...]:
+    """Refuse a table without a symbol column in which another column of words changes.
+
+    Returns:
+        Columns of words that are the same in all rows seen, and must be so in the others.
+
+    Raises:
+        PriceFileError: the column's name, and what to do.
+    """
+    if header.options.symbol_column == NONE or not header.rows:
+        return ()
+    if changing := candidates(header):
+        raise changes(header.path, header.names[changing[0]], set(header.cells(changing[0])))
+    used = set(header.fields.values())
+    return tuple(
+        number
+        for number in range(len(header.names))
+        if number not in used
+        and plain(header.names[number]) not in LABELS
+        and header.kind(number) == "text"
+        and len(set(header.cells(number))) == 1
+    )
+
+
+def changes(path: str, name: str, values: Iterable[str]) -> PriceFileError:
+    """The error for a column of words that changes in a table of one symbol."""
+    some = ", ".join(f'"{value.strip()[:30]}"' for value in sorted(values)[:3])
+    return PriceFileError(
+        f'{path}: no column is known as the symbol\'s, but "{name}" has several values ({some}); give '
+        f'--symbol-column "{name}" if they are symbols, or --symbol-column {NONE} if the file has a single one'
+    )
+
+
+def _times(header: Header) -> list[tuple[str, ...]] | None:
+    if "date" not in header.fields or not header.rows:
+        return None
+    columns = [header.fields["date"]] + ([header.fields["time"]] if "time" in header.fields else [])
+    return list(zip(*([row[number] for row in header.rows] for number in columns), strict=True))
+
+
+def _unique(times: list[tuple[str, ...]], header: Header, number: int | None) -> bool:
+    """Whether no two rows of the same symbol and time differ in their prices."""
+    places = [place for place in (number, header.fields.get("series")) if place is not None]
+    texts = ([row[place] for row in header.rows] for place in places)
+    keys = list(zip(times, *texts, strict=True))
+    if len(set(keys)) == len(keys):
+        return True
+    values = [
+        header.fields[name] for name in ("open", "high", "low", "close", "volume") if name in header.fields
+    ]
+    seen: dict[tuple[object, ...], list[str]] = {}
+    return all(
+        seen.setdefault(key, cells := [row[value] for value in values]) == cells
+        for key, row in zip(keys, header.rows, strict=True)
+    )

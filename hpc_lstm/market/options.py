@@ -1,0 +1,59 @@
+"""What the user says about files of prices where they do not say it themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.market.date_forms import form_of_option
+
+LAYOUT_NAMES = ("long", "single", "wide", "multi")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How to read files of prices; what is None is decided by the files.
+
+    Attributes:
+        symbol_column: name of the column that holds the symbol; several, separated by commas, are joined.
+        date_column: name of the column that holds the date or time.
+        date_format: "day-first", "month-first", "epoch-s", "epoch-ms", "epoch-us", "epoch-ns", "excel" or a pattern of
+            ``strptime`` such as "%d/%m/%y".
+        layout: "long" (a symbol column), "single" (one symbol, named by the file), "wide" (a column per symbol) or
+            "multi" (a column per symbol and field).
+        decimal: the mark before the decimals, "." or ",".
+        timezone: where times without an offset were taken, such as "America/New_York"; daily rows whose times have
+            an offset take their date there.
+        allow_negative: keep prices that are zero or negative.
+        keep_last: of rows of one symbol and time that differ, keep the last one instead of refusing the file.
+
+    Raises:
+        InputError: a value that is not among these.
+    """
+
+    symbol_column: str | None = None
+    date_column: str | None = None
+    date_format: str | None = None
+    layout: str | None = None
+    decimal: str | None = None
+    timezone: str | None = None
+    allow_negative: bool = False
+    keep_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.layout not in (None, *LAYOUT_NAMES):
+            raise InputError(f'--layout: must be one of {", ".join(LAYOUT_NAMES)}, got "{self.layout}"')
+        if self.decimal not in (None, ".", ","):
+            raise InputError(f'--decimal: must be "." or ",", got "{self.decimal}"')
+        if self.date_format is not None:
+            form_of_option(self.date_format)
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+                raise _no_zone(self.timezone) from None
+
+
+def _no_zone(name: str) -> InputError:
+    return InputError(f'--timezone: there is no time zone "{name}"; name one such as America/New_York or UTC')

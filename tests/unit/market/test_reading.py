@@ -1,0 +1,334 @@
+"""What the beginning of a file does not show is found in its whole, or refused; options settle what is left open."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_price_forms import load
+
+from hpc_lstm.errors import InputError, PriceFileError
+from hpc_lstm.market.formats import source
+from hpc_lstm.market.import_summary import ImportSummary
+from hpc_lstm.market.importing import check_prices, import_prices
+from hpc_lstm.market.options import ImportOptions
+
+DAYS = [str(date(2000, 1, 1) + timedelta(days)) for days in range(800)]
+
+
+@pytest.fixture(autouse=True)
+def short_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's first 4,000 bytes stand for the first 256 KiB."""
+    monkeypatch.setattr(source, "HEAD", 4000)
+
+
+def read(
+    folder: Path, text: str, name: str = "X.csv", **options: Any
+) -> tuple[ImportSummary, dict[str, Any]]:
+    raw = text.encode()
+    (folder / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    summary = import_prices([folder / name], folder / "m.h5", ImportOptions(**options))
+    return summary, load(folder / "m.h5")
+
+
+def many(close: str, header: str = "Date,Close\n") -> str:
+    """A file of 800 days."""
+    return header + "".join(f"{day}{header[4]}{close}\n" for day in DAYS)
+
+
+@pytest.mark.parametrize("name", ["X.csv", "X.csv.gz"])
+def test_late_thousands_and_footer(name: str, tmp_path: Path) -> None:
+    text = many("714.5") + '2024-01-02,"1,042.75"\nDownloaded from somewhere as of today\n'
+    summary, table = read(tmp_path, text, name)
+    assert table["X"][-1] == ("2024-01-02", {"close": 1042.75})
+    assert len(table["X"]) == 801
+    assert summary.left_out == [f"1 line after the last row of {name}"]
+
+
+def test_a_mark_that_comes_late_takes_the_meaning_that_other_columns_show(tmp_path: Path) -> None:
+    text = "Date;Close;Volume\n" + "".join(f"{day};9,25;{number + 1}\n" for number, day in enumerate(DAYS))
+    _, table = read(tmp_path, text + "2024-01-02;9,25;1.234\n")
+    assert table["X"][-1][1] == {"close": 9.25, "volume": 1234}
+
+
+def test_a_mark_that_comes_late_and_may_mean_both_is_refused(tmp_path: Path) -> None:
+    text = many("998") + "2024-01-02,1.002\n"
+    with pytest.raises(
+        PriceFileError, match=r'line 802: found "1\.002", .* give --decimal \. or --decimal ,'
+    ):
+        read(tmp_path, text)
+    assert read(tmp_path, text, decimal=".")[1]["X"][-1][1]["close"] == 1.002
+    assert read(tmp_path, text, decimal=",")[1]["X"][-1][1]["close"] == 1002
+
+
+@pytest.mark.parametrize(("last", "wanted"), [("12/31/2019", "2019-12-31"), ("31/12/2019", "2019-12-31")])
+def test_the_order_of_day_and_month_is_shown_by_the_last_row(last: str, wanted: str, tmp_path: Path) -> None:
+    rows = "".join(
+        f"{month}/{day}/{year},5.5\n"
+        for year in range(2000, 2006)
+        for month in range(1, 13)
+        for day in (1, 12)
+    )
+    _, table = read(tmp_path, "Date,Close\n" + rows + f"{last},7.5\n")
+    assert table["X"][-1] == (wanted, {"close": 7.5})
+    second = "2000-01-12" if last.startswith("12") else "2000-01-02"
+    assert table["X"][1][0] == second
+
+
+def test_a_live_row_after_many_days(tmp_path: Path) -> None:
+    summary, table = read(tmp_path, many("5.5") + "2024-01-02 13:05:00-05:00,6.5\n")
+    assert (summary.date_unit, table["X"][-1][0]) == ("D", "2024-01-02")
+
+
+def test_a_live_row_beside_the_same_day_is_asked_about(tmp_path: Path) -> None:
+    text = many("5.5") + f"{DAYS[-1]} 13:05:00-05:00,6.5\n"
+    with pytest.raises(PriceFileError, match=rf'lines 801 and 802 are both "X" at {DAYS[-1]} but differ'):
+        read(tmp_path, text)
+    assert read(tmp_path, text, keep_last=True)[1]["X"][-1] == (DAYS[-1], {"close": 6.5})
+
+
+def test_thousands_of_columns(tmp_path: Path) -> None:
+    names = [f"S{number:04}" for number in range(2000)]
+    text = (
+        "Date,"
+        + ",".join(names)
+        + "\n"
+        + "".join(f"{day}," + ",".join(["5.5"] * 2000) + "\n" for day in DAYS[:4])
+    )
+    assert len(read(tmp_path, text)[1]) == 2000
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_column_of_words_that_changes_late_is_asked_about(apart: bool, tmp_path: Path) -> None:
+    later = DAYS[400:] if apart else DAYS[:400]
+    rows = "".join(f"Acme,{day},5.5\n" for day in DAYS[:400]) + "".join(f"Bolt,{day},7.5\n" for day in later)
+    with pytest.raises(PriceFileError, match=r'"Firm" has several values .*--symbol-column "Firm"'):
+        read(tmp_path, "Firm,Date,Close\n" + rows)
+    _, table = read(tmp_path, "Firm,Date,Close\n" + rows, symbol_column="Firm")
+    assert {name: len(rows) for name, rows in table.items()} == {"Acme": 400, "Bolt": 400}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("2024-01-02,abc", 'line 802: found "abc" in column 2'),
+        ("2024-01-02", "line 802: found 1 columns, expected 2"),
+        ("2024-13-02,5", 'line 802: found the date "2024-13-02"'),
+        (",5", "line 802: found no date"),
+    ],
+)
+def test_a_late_bad_row_is_named(line: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(PriceFileError, match=said):
+        read(tmp_path, many("5.5") + f"{line}\n2024-01-03,6.5\n")
+
+
+def test_encodings_from_before_utf_8(tmp_path: Path) -> None:
+    for encoding, text in {
+        "cp1252": "Datum;Eröffnung;Hoch;Tief;Schluß\n2024-01-15;1,5;2,5;1,25;2,75\n",
+        "gb18030": "日期,股票代码,收盘价\n2024-01-15,X,2.75\n",
+        "cp932": "日付,終値,始値\n2024/1/15,2.75,2.5\n",
+        "cp1251": "Дата;Цена;Откр.\n15.01.2024;2,75;2,5\n",
+        "big5": "日期,開盤價,收盤價\n113/01/15,2.5,2.75\n",
+    }.items():
+        (tmp_path / "X.csv").write_bytes(text.encode(encoding))
+        import_prices([tmp_path / "X.csv"], tmp_path / "m.h5")
+        ((day, values),) = load(tmp_path / "m.h5")["X"]
+        assert (day, values["close"]) == ("2024-01-15", 2.75), encoding
+
+
+def test_negative_prices_are_dropped_unless_they_are_allowed(tmp_path: Path) -> None:
+    text = "Date,Close\n2020-04-17,18.27\n2020-04-20,-37.63\n2020-04-21,10.01\n"
+    summary, table = read(tmp_path, text, "CL.csv")
+    assert (len(table["CL"]), summary.counts.bad_price) == (2, 1)
+    assert "--allow-negative" in summary.table()
+    summary, table = read(tmp_path, text, "CL.csv", allow_negative=True)
+    assert [row["close"] for _, row in table["CL"]] == [18.27, -37.63, 10.01]
+
+
+AMBIGUOUS = "Date,Close\n01/02/2024,1.5\n03/02/2024,2.5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "options", "first"),
+    [
+        (
+            AMBIGUOUS,
+            "give --date-format month-first or day-first",
+            {"date_format": "day-first"},
+            "2024-02-01",
+        ),
+        (AMBIGUOUS, "--date-format", {"date_format": "month-first"}, "2024-01-02"),
+        (AMBIGUOUS, "--date-format", {"date_format": "%d/%m/%Y"}, "2024-02-01"),
+        (
+            "Date,Close\n24-01-02,1.5\n24-01-23,2\n",
+            "--date-format %y",
+            {"date_format": "%y-%m-%d"},
+            "2024-01-02",
+        ),
+        ("Date,Close\n45293,1.5\n45294,2.5\n", "--date-format excel", {"date_format": "excel"}, "2024-01-02"),
+        (
+            "Datetime,Close\n2024-01-09 15:00:00+00:00,1\n2024-01-10 15:00:00+00:00,2\n",
+            "stand at 15:00 UTC.*--timezone",
+            {"timezone": "Asia/Tokyo"},
+            "2024-01-10",
+        ),
+        (
+            "Date,AAPL,OPEN,LOW\n2024-01-02,1,2,3\n",
+            "no close column.*--layout wide",
+            {"layout": "wide"},
+            "2024-01-02",
+        ),
+        (
+            "When,Closing time,Close\n2024-01-02,2024-01-02,1.5\n",
+            "no date column.*--date-column",
+            {"date_column": "When"},
+            "2024-01-02",
+        ),
+        (
+            "Date,Close\n2024-01-02,1\n2024-01-02,2\n",
+            'lines 2 and 3 are both "X" at 2024-01-02 but differ .close 1 and 2.*--keep-last',
+            {"keep_last": True},
+            "2024-01-02",
+        ),
+        (
+            "Date,Mood,Close\n2024-01-02,good,1\n2024-01-03,bad,2\n",
+            '"Mood" has several values.*--symbol-column none',
+            {"symbol_column": "none"},
+            "2024-01-02",
+        ),
+        (
+            "Date,A,B,C,D\n2024-01-02,10,11,9.5,10.5\n2024-01-03,10.5,11.5,10,11\n",
+            "look like open, high, low and close of one symbol.*--layout wide",
+            {"layout": "wide"},
+            "2024-01-02",
+        ),
+    ],
+)
+def test_a_refusal_names_the_option_that_settles_it(
+    text: str, said: str, options: dict[str, Any], first: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PriceFileError, match=said) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    _, table = read(tmp_path, text, **options)
+    assert next(iter(table.values()))[0][0] == first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"layout": "tall"}, "--layout: must be one of long, single, wide, multi"),
+        ({"decimal": ";"}, '--decimal: must be "." or ","'),
+        ({"timezone": "Mars/Olympus"}, 'there is no time zone "Mars/Olympus"'),
+        ({"date_format": "%d"}, "--date-format: must be day-first"),
+        ({"date_column": "Moment"}, '--date-column: no column is called "Moment"'),
+        ({"symbol_column": "Moment"}, '--symbol-column: no column is called "Moment"'),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        read(tmp_path, "Date,Close\n2024-01-02,1\n", **options)
+
+
+def test_times_of_a_zone_become_utc(tmp_path: Path) -> None:
+    text = "Time,Close\n2024-03-08 09:30,1\n2024-03-08 09:31,2\n2024-03-11 09:30,3\n"
+    _, table = read(tmp_path, text, timezone="America/New_York")
+    assert [day for day, _ in table["X"]][::2] == [
+        "2024-03-08T14:30:00.000000000",
+        "2024-03-11T13:30:00.000000000",
+    ]
+
+
+def test_two_columns_joined_to_a_symbol(tmp_path: Path) -> None:
+    text = "Date,Symbol,Venue X,Close\n2024-01-02,A,NYSE,1\n2024-01-02,A,LSE,2\n"
+    with pytest.raises(PriceFileError, match=r'if "Venue X" tells .* --symbol-column "Symbol,Venue X"'):
+        read(tmp_path, text)
+    assert set(read(tmp_path, text, symbol_column="Symbol,Venue X")[1]) == {"A NYSE", "A LSE"}
+
+
+def test_files_that_contradict_each_other(tmp_path: Path) -> None:
+    (tmp_path / "A.csv").write_text("Date,Close\n2024-01-02,1\n2024-01-03,2\n")
+    (tmp_path / "b.csv").write_text("Date,Symbol,Close\n2024-01-03,A,5\n")
+    files = [tmp_path / "A.csv", tmp_path / "b.csv"]
+    with pytest.raises(PriceFileError, match=r'A\.csv line 3 and .*b\.csv line 2 are both "A" at 2024-01-03'):
+        import_prices(files, tmp_path / "m.h5")
+    import_prices(files, tmp_path / "m.h5", ImportOptions(keep_last=True))
+    assert [row["close"] for _, row in load(tmp_path / "m.h5")["A"]] == [1, 5]
+
+
+def test_the_same_file_name_over_the_years_is_one_symbol(tmp_path: Path) -> None:
+    for year in ("2023", "2024"):
+        (tmp_path / year).mkdir()
+        (tmp_path / year / "AAPL.csv").write_text(f"Date,Close\n{year}-01-03,{year}\n")
+    import_prices([tmp_path / year / "AAPL.csv" for year in ("2023", "2024")], tmp_path / "m.h5")
+    assert [row["close"] for _, row in load(tmp_path / "m.h5")["AAPL"]] == [2023, 2024]
+
+
+def test_check_says_what_is_understood_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "k.csv").write_text("ts_code,trade_date,close\nA,20240102,9.5\nA,20240103,9.75\n")
+    shown = check_prices([tmp_path / "k.csv"]).table()
+    for text in (
+        "long",
+        'symbol from column "ts_code"',
+        "YYYYMMDD",
+        "1234.5",
+        "A 2024-01-02: 9.5",
+        "A 2024-01-03: 9.75",
+    ):
+        assert text in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["k.csv"]
+
+
+FIELDS = [
+    ("open", "high", "low", "close", "volume"),
+    ("Opening", "Highest", "Lowest", "Last", "Vol"),
+    ("eröffnung", "hoch", "tief", "schluss", "volumen"),
+    ("ouverture", "haut", "bas", "clôture", "volume"),
+    ("apertura", "máximo", "mínimo", "cierre", "volumen"),
+    ("o", "h", "l", "c", "v"),
+    ("始値", "高値", "安値", "終値", "出来高"),
+]
+SPELT = [
+    "{}",
+    "<{}>",
+    "{} (EUR)",
+    "AAPL.{}",
+    "{}_AAPL",
+    "AAPL {}",
+    "('{}', 'AAPL')",
+    "('AAPL', '{}')",
+    "{}*",
+    "1. {}",
+]
+SPELT += [
+    "{} price",
+    "stock_{}",
+    "price.{}",
+    "{}Price",
+    "{}USD",
+    "{}1",
+    "my{}",
+    "{}.{}",
+    "mid_{}",
+    "{}/AAPL",
+    "day {}",
+]
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+def test_names_of_prices_in_any_spelling_are_no_symbols(spelt: str, tmp_path: Path) -> None:
+    loaded = 0
+    for fields in FIELDS:
+        names = ",".join(f'"{spelt.format(field, field)}"' for field in fields)
+        rows = "2024-01-02,97.2,98.4,93.9,95.6,7200\n2024-01-03,94.2,95.9,93.4,94.3,5200\n"
+        try:
+            _, table = read(tmp_path, f"Date,{names}\n{rows}")
+        except PriceFileError:
+            continue
+        (found,) = table.values()
+        assert [row["close"] for _, row in found] == [95.6, 94.3]
+        loaded += 1
+    assert loaded or spelt in ("{}1", "my{}")

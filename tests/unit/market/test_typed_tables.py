@@ -1,0 +1,120 @@
+"""Workbooks, Parquet, Feather, ZIP files and tables of pandas: the same rules, dates and numbers as they are."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from price_forms import Rows, closes
+from test_price_forms import load, require
+
+from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.importing import import_prices
+
+DAYS = pd.DatetimeIndex(["2024-01-02", "2024-01-03"], name="Date")
+ONE = pd.DataFrame({"Open": [1.0, 2.0], "Close": [1.5, 2.5], "Volume": [10, 20]}, index=DAYS)
+LEVELS = pd.MultiIndex.from_product([["Close", "Open"], ["AAPL", "MSFT"]], names=["Price", "Ticker"])
+TWO = pd.DataFrame([[1.5, 3.5, 1.0, 3.0], [2.5, 4.5, 2.0, 4.0]], index=DAYS, columns=LEVELS)
+WIDE = pd.DataFrame({"AAPL": [1.5, 2.5], "MSFT": [3.5, 4.5]}, index=DAYS)
+LONG = TWO.stack(level=1, future_stack=True).reset_index()
+AAPL = closes(("2024-01-02", 1.5), ("2024-01-03", 2.5))
+BOTH = {"AAPL": AAPL, "MSFT": closes(("2024-01-02", 3.5), ("2024-01-03", 4.5))}
+TABLES: dict[str, tuple[pd.DataFrame, dict[str, Rows]]] = {
+    "one": (ONE, {"AAPL": AAPL}),
+    "index without name": (ONE.rename_axis(None), {"AAPL": AAPL}),
+    "columns": (ONE.reset_index(), {"AAPL": AAPL}),
+    "days of New York": (ONE.tz_localize("America/New_York"), {"AAPL": AAPL}),
+    "days of Tokyo": (ONE.tz_localize("Asia/Tokyo"), {"AAPL": AAPL}),
+    "texts": (
+        ONE.reset_index().assign(Date=["02-Jan-2024", "03-Jan-2024"], Close=["$1.5", "$2.5"]),
+        {"AAPL": AAPL},
+    ),
+    "levels": (TWO, BOTH),
+    "levels by ticker": (TWO.swaplevel(axis=1).sort_index(axis=1), BOTH),
+    "levels, index reset": (TWO.reset_index(), BOTH),
+    "long": (LONG, BOTH),
+    "long, symbols as categories": (LONG.assign(Ticker=LONG["Ticker"].astype("category")), BOTH),
+    "wide": (WIDE, BOTH),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+@pytest.mark.parametrize("form", ["pandas", "parquet", "feather", "xlsx"])
+def test_table(case: str, form: str, tmp_path: Path) -> None:
+    frame, wanted = TABLES[case]
+    path = tmp_path / f"AAPL.{form}"
+    if form == "pandas":
+        import_prices({"AAPL": frame}, tmp_path / "m.h5")
+    else:
+        if form == "parquet":
+            frame.to_parquet(path)
+        elif form == "feather":
+            flat = frame.reset_index() if isinstance(frame.index, pd.DatetimeIndex) else frame.copy()
+            flat.columns = [str(name) if isinstance(name, tuple) else name for name in flat.columns]
+            flat.to_feather(path)
+        else:
+            local = frame.tz_localize(None) if isinstance(frame.index, pd.DatetimeIndex) else frame
+            local.to_excel(path)
+        import_prices([path], tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), wanted)
+
+
+def test_a_workbook_with_sheets_of_symbols_and_notes(tmp_path: Path) -> None:
+    with pd.ExcelWriter(tmp_path / "all.xlsx") as book:
+        pd.DataFrame({"Notes": ["made by hand", "in a hurry"]}).to_excel(
+            book, sheet_name="README", index=False
+        )
+        ONE.to_excel(book, sheet_name="AAPL")
+        (ONE + 2).to_excel(book, sheet_name="MSFT")
+    summary = import_prices([tmp_path / "all.xlsx"], tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), BOTH)
+    assert summary.left_out == ['sheet "README" of AAPL']
+
+
+def test_a_zip_with_many_files(tmp_path: Path) -> None:
+    book = io.BytesIO()
+    (ONE + 2).to_excel(book)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("prices/AAPL.csv", ONE.to_csv())
+        archive.writestr("__MACOSX/prices/._AAPL.csv", b"\0\1\2")
+        archive.writestr("prices/MSFT.xlsx", book.getvalue())
+    import_prices([tmp_path / "all.zip"], tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), BOTH)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.parquet", "a.feather", "a.zip"])
+def test_a_file_cut_short_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name.endswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("AAPL.csv", ONE.to_csv())
+    else:
+        {"a.xlsx": ONE.to_excel, "a.parquet": ONE.to_parquet, "a.feather": ONE.reset_index().to_feather}[
+            name
+        ](path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(PriceFileError, match=r"the file is damaged or cut short") as caught:
+        import_prices([path], tmp_path / "m.h5")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PriceFileError, match="AAPL: is no table of pandas but a int"):
+        import_prices({"AAPL": 3}, tmp_path / "m.h5")
+
+
+def test_a_bad_cell_of_a_table_is_named(tmp_path: Path) -> None:
+    frame = ONE.reset_index().assign(Close=["1.5", "abc"])
+    with pytest.raises(PriceFileError, match='AAPL: row 2: found "abc" in column 3'):
+        import_prices({"AAPL": frame}, tmp_path / "m.h5")
+
+
+def test_a_table_without_a_name_must_say_its_symbols(tmp_path: Path) -> None:
+    import_prices(TWO, tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), BOTH)
+    with pytest.raises(PriceFileError, match=r"the table says no symbol; name it"):
+        import_prices(ONE, tmp_path / "m.h5")
