@@ -287,10 +287,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #endif
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
             float sums[4][4] = {};  // chains of products
+            // Two steps at a time; the last one alone, if their number is odd, twice.
             UNROLL for (int k = 0; k < INNER; k += 2) {
                 uint32 values[2][PARTS][2];
                 UNROLL for (int part = 0; part < PARTS; ++part)
-                    load_matrices(dz_at + ((now * PARTS + part) * WINDOWS + 8 * tile) * PITCH * 2 + k * 32,
+                    load_matrices(dz_at + ((now * PARTS + part) * WINDOWS + 8 * tile) * PITCH * 2 + k * 32 -
+                                      (k + 1 < INNER ? 0 : lane / 16 * 32),
                                   values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
                 multiply_parts(sums[k % 4], u[k], values[0]);
                 if (k + 1 < INNER) multiply_parts(sums[(k + 1) % 4], u[k + 1 < INNER ? k + 1 : k], values[1]);

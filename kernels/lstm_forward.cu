@@ -296,7 +296,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             UNROLL for (int k = 0; k < INNER; k += 2) {
                 uint32 values[2][PARTS][2];
                 UNROLL for (int part = 0; part < PARTS; ++part)
-                    load_matrices(h_at + ((now * PARTS + part) * WINDOWS + 8 * tile) * PITCH * 2 + k * 32,
+                    load_matrices(h_at + ((now * PARTS + part) * WINDOWS + 8 * tile) * PITCH * 2 + k * 32 -
+                                      (k + 1 < INNER ? 0 : lane / 16 * 32),
                                   values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
                 UNROLL for (int half = 0; half < 2; ++half) {
                     multiply_parts(sums[half], u[half][k], values[0]);

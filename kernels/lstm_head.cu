@@ -9,6 +9,9 @@
 #define THREADS 256
 #define WARPS 8
 
+// Infinity becomes NaN, which ends in the loss; saturated gates would hide it there, but not in the gradient.
+INLINE float checked(float value) { return fmaf(value, 0.0f, value); }
+
 // given: windows [batch][rows][features], or null: those of a step of the call.
 extern "C" __global__ void __launch_bounds__(THREADS)
 stage_inputs(const float* __restrict__ given, const Call* __restrict__ call, const int step, bf16* __restrict__ x,
@@ -21,7 +24,8 @@ stage_inputs(const float* __restrict__ given, const Call* __restrict__ call, con
         const int64 at = (int64(window) * rows + v / (width / 2) / windows) * features + f;
         const bool inside = window < batch;
         uint32 parts[PARTS];
-        split(inside && f < features ? from[at] : 0.0f, inside && f + 1 < features ? from[at + 1] : 0.0f, parts);
+        split(inside && f < features ? checked(from[at]) : 0.0f,
+              inside && f + 1 < features ? checked(from[at + 1]) : 0.0f, parts);
         UNROLL for (int part = 0; part < PARTS; ++part)
             *reinterpret_cast<uint32*>(x + part * plane + 2 * v) = parts[part];
     }

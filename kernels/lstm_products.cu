@@ -5,7 +5,7 @@
 //                                                        launch, so that dz is read once
 //
 // One tile of BLOCK_M x BLOCK_N numbers of the result a block, 8 warps on it, by mma.m16n8k16 from shared memory. Tiles
-// of the operands come by cp.async, STAGES of them on the way. Results of multiply_columns have a long inner dimension
+// of the operands come by cp.async, STAGES of them (2, or 3 where there is room) on the way. Results of multiply_columns have a long inner dimension
 // and few tiles: it is cut into `splits` parts, whose sums are written side by side and added in order by whoever reads
 // them, so that results do not depend on chance.
 //
@@ -19,7 +19,6 @@
 
 #define THREADS 256
 #define BLOCK_M 128
-#define STAGES 3
 #define K 32             // of one stage
 #define EXTRA 16         // columns of a narrow second operand
 
@@ -116,8 +115,9 @@ INLINE void multiply_rows(const bf16* __restrict__ a, const int64 a_plane, const
     RowStage<N>* const stages = reinterpret_cast<RowStage<N>*>(memory);
     using S = Shape<N>;
     // Blocks that share rows of a run at the same time.
-    const int64 m0 = int64(blockIdx.y) * BLOCK_M;
-    const int n0 = blockIdx.x * N, count = (k + K - 1) / K;
+    const int across = (n + N - 1) / N;
+    const int64 m0 = int64(blockIdx.x / across) * BLOCK_M;
+    const int n0 = blockIdx.x % across * N, count = (k + K - 1) / K;
     const auto load = [&](int i) {
         if (i < count) {
             RowStage<N>& stage = stages[i % STAGES];

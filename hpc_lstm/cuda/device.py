@@ -23,6 +23,7 @@ from hpc_lstm.errors import CudaError
 log = logging.getLogger(__name__)
 
 THREADS = 256  # of every block, unless a kernel says otherwise
+STAGING = 6  # pinned buffers: those of two calls of steps with batches from the host
 STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block may have without asking
 # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, which PyCUDA has no name for.
 NON_PORTABLE_CLUSTER = 14
@@ -74,6 +75,11 @@ class DeviceArray:
             self._device, self._memory, self.pointer, shape, self.dtype if dtype is None else dtype
         )
 
+    @property
+    def device(self) -> Device:
+        """On whose stream it is written."""
+        return self._device
+
     def part(self, first: int, count: int) -> DeviceArray:
         """``count`` elements from number ``first`` on, in the same memory."""
         return DeviceArray(
@@ -123,9 +129,9 @@ class Device:
         with self.current():
             self.stream = cuda.Stream()
             self._begin, self._end = cuda.Event(), cuda.Event()
-            self._copied = [cuda.Event(), cuda.Event()]
-        # Two pinned buffers for copies to the device: while one is being copied, the other is filled.
-        self._staging: list[Any] = [None, None]
+            self._copied = [cuda.Event() for _ in range(STAGING)]
+        # Pinned buffers for copies to the device: while some are being copied, another is filled.
+        self._staging: list[Any] = [None] * STAGING
         self._next_staging = 0
         if ignored := compiler.ignored_setting():
             log.warning(ignored)
@@ -237,14 +243,14 @@ class Device:
                 self.stream.synchronize()
 
     def upload_async(self, pointer: int, array: np.ndarray) -> None:
-        """Copy a dense host array to ``pointer`` through one of two pinned buffers, without waiting for the copy.
+        """Copy a dense host array to ``pointer`` through one of a few pinned buffers, without waiting for the copy.
 
         The caller may reuse ``array`` at once, and prepare the next one while this one is being transferred.
         """
         if not array.nbytes:
             return
         which = self._next_staging
-        self._next_staging = 1 - which
+        self._next_staging = (which + 1) % STAGING
         with self.current():
             # The buffer may still hold rows that are being transferred.
             self._copied[which].synchronize()
@@ -259,7 +265,7 @@ class Device:
     def free_staging(self) -> None:
         """Free the pinned buffers of ``upload_async`` once all copies are done."""
         self.synchronize()
-        self._staging = [None, None]
+        self._staging = [None] * STAGING
 
     def download(self, array: np.ndarray, pointer: int) -> None:
         """Copy from ``pointer`` into a dense host array after earlier work, and wait for the copy."""
@@ -282,6 +288,11 @@ class Device:
         """Record an event behind all work launched so far."""
         with self.current():
             event.record(self.stream)
+
+    def wait(self, event: Any) -> None:
+        """Wait until a recorded event is reached."""
+        with self.current():
+            event.synchronize()
 
     def branch(self) -> Branch:
         """A second stream for work beside the first."""

@@ -5,7 +5,9 @@ PyCUDA has no interface to graphs; its launches can be recorded all the same, si
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from contextlib import suppress
 from ctypes import POINTER, byref, c_int, c_uint, c_void_p
 from typing import ClassVar
 
@@ -46,18 +48,43 @@ class Graph:
 
     def __init__(self, device: Device, record: Callable[[], None]) -> None:
         self._device, self._driver, self._ready = device, GraphDriver(), c_void_p()
-        stream, recorded = c_void_p(device.stream.handle), c_void_p()
+        recorded = self._record(record)
         with device.current():
             try:
+                self._driver.call("cuGraphInstantiateWithFlags", byref(self._ready), recorded, 0)
+            except LibraryError as error:
+                raise _refused(error) from None
+            finally:
+                self._driver.call("cuGraphDestroy", recorded)
+
+    def _record(self, record: Callable[[], None]) -> c_void_p:
+        stream, recorded = c_void_p(self._device.stream.handle), c_void_p()
+        # What the collector frees in the middle would be a call that must not be recorded.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            with self._device.current():
                 self._driver.call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
                 try:
                     record()
-                finally:
-                    self._driver.call("cuStreamEndCapture", stream, byref(recorded))
-                self._driver.call("cuGraphInstantiateWithFlags", byref(self._ready), recorded, 0)
-                self._driver.call("cuGraphDestroy", recorded)
-            except LibraryError as error:
-                raise CudaError(f"the GPU cannot record a graph of kernels: {error}") from None
+                except BaseException:
+                    # The capture ends without a graph, or with one that is not wanted.
+                    with suppress(LibraryError):
+                        self._driver.call("cuStreamEndCapture", stream, byref(recorded))
+                        self._driver.call("cuGraphDestroy", recorded)
+                    raise
+                self._driver.call("cuStreamEndCapture", stream, byref(recorded))
+        except LibraryError as error:
+            raise _refused(error) from None
+        finally:
+            if collects:
+                gc.enable()
+        return recorded
+
+    def close(self) -> None:
+        """Free it, once it is not running."""
+        with self._device.current(), suppress(LibraryError):
+            self._driver.call("cuGraphExecDestroy", self._ready)
 
     def launch(self) -> None:
         """Launch the recorded work on the device's stream.
@@ -72,3 +99,7 @@ class Graph:
                 raise CudaError(
                     f"the GPU failed: {error}; see nvidia-smi and dmesg, then run with --resume"
                 ) from None
+
+
+def _refused(error: LibraryError) -> CudaError:
+    return CudaError(f"the GPU cannot record a graph of kernels: {error}")

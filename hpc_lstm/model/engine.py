@@ -32,12 +32,14 @@ class Engine(Protocol):
 
     Attributes:
         name: as in ``train.engine``.
+        arithmetic: what computes, in words; where it is another, results are not the same to the bit.
         reads_device_batches: ``step`` reads batches in GPU memory where they are; otherwise it copies them to the host.
         schema: what lies where in the parameter vector.
         steps_per_call: the number of steps a call of ``step`` is most efficient with; fewer give the same bits.
     """
 
     name: ClassVar[str]
+    arithmetic: ClassVar[str]
     reads_device_batches: ClassVar[bool]
     schema: Schema
     steps_per_call: int

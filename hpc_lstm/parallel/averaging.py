@@ -72,8 +72,10 @@ class Averager:
     def warm_up(self, engine: Averaged) -> None:
         """Run one all-reduce whose result is not used: NCCL's first connects the GPUs, and takes as long as many."""
         if self._on_device is not None and self._world.size > 1:
-            copy = engine.device_vectors(moments=False)[0].scaled(1.0)
-            self._on_device.allreduce_sum(copy.address, copy.length)
+            vector = engine.device_vectors(moments=False)[0]
+            copy = vector.scaled(1.0)
+            with vector.current():
+                self._on_device.allreduce_sum(copy.address, copy.length)
 
     def agree(self, samples: int, loss_sum: float) -> Agreement:
         """Agree with the other ranks on the mean loss and on stopping, by one all-reduce.
@@ -97,7 +99,8 @@ class Averager:
         if self._on_device is not None:
             for vector in engine.device_vectors(moments=self._moments):
                 copy = vector.scaled(share)
-                self._on_device.allreduce_sum(copy.address, copy.length)
+                with vector.current():
+                    self._on_device.allreduce_sum(copy.address, copy.length)
                 vector.assign(copy)
             return
         engine.set_parameters(self._mean(engine.parameters(), share))

@@ -209,6 +209,8 @@ class CudaKernels:
     def on_device(self, array: Any) -> DeviceArray:
         """``array`` where kernels reach it: as it is if it is there, else a copy."""
         if isinstance(array, DeviceArray):
+            if array.device is not self.device:
+                array.device.synchronize()  # what is launched there may still write it
             return array
         if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == dlpack.CUDA:
             capsule = array.__dlpack__()  # keeps the memory

@@ -109,12 +109,12 @@ def log_changed_arithmetic(
     """
     deterministic = new.train.deterministic
     level = logging.WARNING if deterministic else logging.INFO
-    engine, threads = str(state.get("computed_by", placement.engine.name)), int(state["threads"])
-    if engine != placement.engine.name:
+    engine, threads = str(state.get("computed_by", placement.engine.arithmetic)), int(state["threads"])
+    if engine != placement.engine.arithmetic:
         log.log(
             level,
             "the checkpoint was computed by the engine %s, this start uses %s: results will not be bit-identical",
-            *(engine, placement.engine.name),
+            *(engine, placement.engine.arithmetic),
         )
     if old.train.precision != new.train.precision:
         log.log(

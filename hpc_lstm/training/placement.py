@@ -50,7 +50,7 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     backend = world.raise_on_all(
         lambda: backend_for_training(config.train, gpu, device_batches=device_batches)
     )
-    engine = engine_class(config, rank=world.rank, threads=threads)
+    engine: Engine = world.raise_on_all(lambda: engine_class(config, rank=world.rank, threads=threads))
     on_gpu = bool(engine.device_vectors(moments=False))
     allreduce = create_device_allreduce(config.average.transport, world, on_gpu, backend.device, gpu)
     return Placement(gpu, threads, backend, engine, allreduce)

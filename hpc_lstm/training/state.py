@@ -7,7 +7,7 @@ position/...                steps, epochs and samples so far
 meeting/...                 windows and losses since the ranks last agreed
 best/...                    the best validation loss; its weights on rank 0 alone
 threads                     CPU threads of this rank: the last bits of a sum depend on them
-computed_by                 name of the engine: dropout masks and last bits depend on it
+computed_by                 what computed: dropout masks and last bits depend on it
 sync/...                    this cluster's state among the others, on rank 0 alone
 data                        digest of the market store that older versions compare
 known/...                   the rows that the run is trained on, on rank 0 alone
@@ -80,7 +80,7 @@ class TrainState:
             "meeting/loss_sum": self.losses.loss_sum(),
             "steps_per_epoch": run.schedule.steps_per_epoch,
             "threads": run.placement.threads,
-            "computed_by": run.engine.name,
+            "computed_by": run.engine.arithmetic,
             "data": data_digest(run.store),
             "scaling": run.origin.scaling_digest,
         }

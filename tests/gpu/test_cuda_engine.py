@@ -11,6 +11,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.model.engines.cuda import CudaEngine
 from hpc_lstm.model.optimizers import registry as optimizers
 from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
+from hpc_lstm.preprocess.cuda_kernels import CudaKernels
 
 FEATURES = ["open", "high", "low", "close", "volume", *(f"sma(close, {n})" for n in range(2, 40))]
 # Largest relative error of a gradient in the Euclidean norm, and of forecasts: float32 is no worse than TF32.
@@ -183,11 +184,37 @@ def test_the_network_learns() -> None:
         assert losses[-1] < 0.2 * losses[0], losses
 
 
-def test_nan_in_the_inputs_makes_the_loss_nan() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_in_the_inputs_makes_the_loss_nan(precision: str, value: float) -> None:
+    one = engine(precision=precision)
+    inputs, targets = batches(one, 1, 8, 5, 3)
+    inputs[0, 3, 2, 1] = value
+    assert np.isnan(float(one.step(inputs, targets, 1e-2)))
+
+
+def test_forecasts_are_there_for_whoever_reads_them_on_another_stream() -> None:
+    one = engine(8, 64, 3, 500, 64)
+    windows = np.random.default_rng(0).normal(size=(700, 500, 3)).astype("f")
+    targets = np.zeros((700, 1), "f")
+    kernels = CudaKernels()
+    expected = float(np.square(one.predict(windows), dtype=np.float64).sum())
+    on_device = kernels.device.to_device(windows)
+    for _ in range(3):
+        found, _, _ = kernels.errors(one.predict(on_device), targets, np.array([0, 700]))
+        assert found[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_arrays_of_another_type_or_shape_are_refused() -> None:
     one = engine()
     inputs, targets = batches(one, 1, 8, 5, 3)
-    inputs[0, 3, 2, 1] = np.nan
-    assert np.isnan(float(one.step(inputs, targets, 1e-2)))
+    wide = one._device.to_device(inputs.astype(np.float64))
+    with pytest.raises(TypeError, match="float64"):
+        one.step(wide, one._device.to_device(targets), 1e-2)
+    with pytest.raises(ValueError, match="batches"):
+        one.step(inputs[:, :, :4], targets, 1e-2)
+    with pytest.raises(ValueError, match="no steps"):
+        one.step(inputs[:0], targets[:0], 1e-2)
 
 
 def test_averaged_vectors_are_taken_over() -> None:

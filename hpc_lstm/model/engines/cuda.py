@@ -6,6 +6,7 @@ Network, order of the parameters, dropout masks and mathematics are those of the
 from __future__ import annotations
 
 import weakref
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from hpc_lstm.cuda import dlpack
 from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.cuda.device import Device, DeviceArray
 from hpc_lstm.cuda.graph import Graph
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda_network import Forward, Shape, TrainingStep, Weights, call_bytes
@@ -33,8 +34,8 @@ MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
 # In float32, from clusters of so many blocks and batches of so many windows on, cuDNN is faster (docs/fused-engine.md).
 CUDNN_SPLIT, CUDNN_BATCH = 8, 512
-# Most memory for the values of the windows that are forecast together.
-FORECAST_BYTES = 2**30
+# Most memory for the values of the windows that are forecast together, and which part of what is free.
+FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
 # Losses that may be on their way at the same time; older ones are waited for.
 LOSSES = 64
 
@@ -52,6 +53,7 @@ class CudaEngine:
     """
 
     name: ClassVar[str] = "fused"
+    arithmetic: ClassVar[str] = "fused on a GPU"
     reads_device_batches: ClassVar[bool] = True
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
@@ -81,11 +83,12 @@ class CudaEngine:
         )
         self._graphs: dict[int, Graph] = {}
         self._losses = _LossSlots(self._device)
-        self._forecaster: _Forecaster | None = None
         self._inputs = _HostBatch(self._device)
         self._step_count = 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.set_parameters(initial_weights(self.schema, train.seed))
+        # Now, before the rows are placed: later there may be no room.
+        self._forecaster = _Forecaster(self._device, self._plan, self._shape, self._weights, self._call)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
@@ -93,7 +96,10 @@ class CudaEngine:
             return "no GPU"
         if problem := cuda_problem():
             return problem
-        found = _plan(config, Device())
+        try:
+            found = _plan(config, Device())
+        except CudaError as error:
+            return str(error)
         if isinstance(found, str):
             return found
         slower = found.parts == 2 and found.forward.split >= CUDNN_SPLIT and found.windows >= CUDNN_BATCH
@@ -110,6 +116,8 @@ class CudaEngine:
             raise ValueError(
                 f"targets of shape {tuple(targets.shape)} for inputs of shape {tuple(inputs.shape)}"
             )
+        if count < 1:
+            raise ValueError("no steps to take")
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
         most = self.steps_per_call
         if count <= most:
@@ -156,8 +164,6 @@ class CudaEngine:
         self._step_count = int(state["steps"])
 
     def predict(self, inputs: Any) -> Any:
-        if self._forecaster is None:
-            self._forecaster = _Forecaster(self._device, self._plan, self._shape, self._weights, self._call)
         return self._forecaster.predict(inputs)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -189,21 +195,16 @@ class CudaEngine:
 
 
 class DeviceLoss:
-    """The mean loss of a call of steps, on its way from the GPU.
+    """The mean loss of a call of steps, on its way from the GPU."""
 
-    Args:
-        kept: what must stay alive until the steps are done.
-    """
-
-    def __init__(self, ready: Any, slot: np.ndarray, device: Device, kept: Any) -> None:
-        self._ready, self._slot, self._device, self._kept = ready, slot, device, kept
+    def __init__(self, ready: Any, slot: np.ndarray, device: Device) -> None:
+        self._ready, self._slot, self._device = ready, slot, device
         self._value: float | None = None
 
     def __float__(self) -> float:
         if self._value is None:
-            with self._device.current():
-                self._ready.synchronize()
-            self._value, self._kept = float(self._slot[0]), None
+            self._device.wait(self._ready)
+            self._value = float(self._slot[0])
         return self._value
 
 
@@ -225,20 +226,24 @@ class _LossSlots:
         self._on_device = device.zeros((LOSSES,), np.float32)
         _, self._host = device.empty_pinned((LOSSES,), np.float32, "the losses")
         self._owners: list[weakref.ref[DeviceLoss] | None] = [None] * LOSSES
+        self._kept: list[Any] = [None] * LOSSES
         self._events = [device.event() for _ in range(LOSSES)]
 
     def of(self, step: TrainingStep, count: int, kept: Any) -> DeviceLoss:
-        """The mean loss of the last call's ``count`` steps."""
+        """The mean loss of the last call's ``count`` steps, which read what is ``kept``."""
         turn, self._turn = self._turn, (self._turn + 1) % LOSSES
         owner = self._owners[turn]
         if owner is not None and (waiting := owner()) is not None:
             float(waiting)
+        elif self._kept[turn] is not None:
+            self._device.wait(self._events[turn])
+        self._kept[turn] = kept  # also where nobody asks for the loss
         place = self._on_device.part(turn, 1)
         step.launch_mean_loss(count, place)
         slot = self._host[turn : turn + 1]
         self._device.download_async(slot, place.pointer)
         self._device.record(self._events[turn])
-        loss = DeviceLoss(self._events[turn], slot, self._device, kept)
+        loss = DeviceLoss(self._events[turn], slot, self._device)
         self._owners[turn] = weakref.ref(loss)
         return loss
 
@@ -254,10 +259,8 @@ class _HostBatch:
         """Both arrays in GPU memory: as they are if they lie there, else copies, ordered behind earlier steps."""
         found = []
         for number, array in enumerate((inputs, targets)):
-            if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == dlpack.CUDA:
-                capsule = array.__dlpack__()  # waits until it is written
-                seen = dlpack.inspect_capsule(capsule)
-                found.append(DeviceArray(self._device, capsule, seen.address, seen.shape, seen.dtype))
+            if (there := _on_gpu(self._device, array)) is not None:
+                found.append(there)
                 continue
             host = np.ascontiguousarray(array, np.float32)
             if self._memory[number].size < host.size:
@@ -276,7 +279,8 @@ class _Forecaster:
     ) -> None:
         blocks = max(1, device.multiprocessors // plan.forward.split)
         row_bytes = 2 * plan.parts * shape.rows * (plan.units * 7 * shape.layers + plan.width)
-        most = max(1, FORECAST_BYTES // (row_bytes * plan.forward.windows))
+        room = min(FORECAST_BYTES, device.free_bytes() // FORECAST_SHARE)
+        most = max(1, room // (row_bytes * plan.forward.windows))
         windows = plan.forward.windows * min(blocks, most)
         self._device, self._call, self._rows = device, call, (shape.rows, shape.features)
         self._batch = windows
@@ -285,30 +289,38 @@ class _Forecaster:
 
     def predict(self, inputs: Any) -> Any:
         """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""
-        on_host = isinstance(inputs, np.ndarray)
         if tuple(inputs.shape[1:]) != self._rows:
             raise ValueError(f"windows of {self._rows} rows and features expected, got {tuple(inputs.shape)}")
-        count, size = int(inputs.shape[0]), int(np.prod(self._rows))
-        device = self._device
+        count, size, device = int(inputs.shape[0]), int(np.prod(self._rows)), self._device
         out = device.empty((count,), np.float32)
-        if on_host:
-            if self._inputs.size < self._batch * size:
-                self._inputs = device.empty((self._batch * size,), np.float32, "windows to forecast")
-            given, address = np.ascontiguousarray(inputs, np.float32).reshape(-1), 0
-        else:
-            capsule = inputs.__dlpack__()
-            address = dlpack.inspect_capsule(capsule).address
+        there = _on_gpu(device, inputs)
+        host = np.ascontiguousarray(inputs, np.float32).reshape(-1) if there is None else None
+        if host is not None and self._inputs.size < self._batch * size:
+            self._inputs = device.empty((self._batch * size,), np.float32, "windows to forecast")
         for first in range(0, count, self._batch):
             batch = min(self._batch, count - first)
-            if on_host:
-                device.upload_async(self._inputs.pointer, given[first * size : (first + batch) * size])
-                windows = self._inputs
-            else:
-                windows = DeviceArray(
-                    device, capsule, address + 4 * first * size, (batch * size,), np.float32
-                )
+            if host is not None:
+                device.upload_async(self._inputs.pointer, host[first * size : (first + batch) * size])
+            windows = self._inputs if there is None else there.part(first * size, batch * size)
             self._forward.forecast(windows, self._call, np.uint64(out.pointer + 4 * first), batch)
-        return out.numpy() if on_host else out
+        # Whoever reads the forecasts, or overwrites the windows, does so on a stream of their own.
+        device.synchronize()
+        return out if there is not None else out.numpy()
+
+
+def _on_gpu(device: Device, array: Any) -> DeviceArray | None:
+    """A float32 array as the GPU addresses it, once it is written; None: it lies on the host.
+
+    Raises:
+        TypeError: it lies on the GPU in another type.
+    """
+    if not hasattr(array, "__dlpack_device__") or array.__dlpack_device__()[0] != dlpack.CUDA:
+        return None
+    capsule = array.__dlpack__()  # waits until it is written, and keeps the memory
+    seen = dlpack.inspect_capsule(capsule)
+    if seen.dtype != np.float32:
+        raise TypeError(f"an array of {seen.dtype} in GPU memory where float32 is expected")
+    return DeviceArray(device, capsule, seen.address, seen.shape, seen.dtype)
 
 
 class _Vector:
@@ -330,6 +342,10 @@ class _Vector:
         self._device.copy(self._vector, copy.array)
         if self._packed:
             self._step.pack()
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make the GPU current inside the block."""
+        return self._device.current()
 
 
 class _Scaled:

@@ -27,11 +27,18 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
-from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan
+from hpc_lstm.model.engines.cuda_plan import (
+    BLOCK_M,
+    EXTRA,
+    INNER,
+    ChainShape,
+    Plan,
+    columns_shared,
+    product_block,
+    rows_shared,
+)
 from hpc_lstm.model.parameters import Schema
 
-# Sizes of kernels/lstm_products.cu.
-BLOCK_M, STAGES, INNER, PITCH_PAD, EXTRA = 128, 3, 32, 8, 16
 # Parts that the inner dimension of a weight gradient is cut into: blocks for every multiprocessor twice, and enough
 # work in each.
 PRODUCT_WAVES, LEAST_INNER = 2, 256
@@ -157,7 +164,7 @@ class Forward:
         defines: dict[str, str | int] = {"UNITS": plan.units, "PARTS": plan.parts}
         cell = "bf16" if plan.parts == 1 else "float"
         self.head_kernels = device.load("lstm_head", defines)
-        self.products = device.load("lstm_products", {"PARTS": plan.parts})
+        self.products = device.load("lstm_products", {"PARTS": plan.parts, "STAGES": plan.product_stages})
         self._chains = [
             device.load(
                 "lstm_forward",
@@ -255,11 +262,10 @@ class Forward:
     ) -> None:
         """out [m, n] = a [m, inner] b [n, inner]^T + bias for all rows of all windows."""
         m, block = self.shape.rows * self.plan.windows, product_block(n)
-        stages = STAGES * self.plan.parts * (BLOCK_M + block) * (INNER + PITCH_PAD) * 2
-        shared = max(stages, BLOCK_M * (block + PITCH_PAD) * 2)  # the result passes through it, too
+        shared = rows_shared(block, self.plan.parts, self.plan.product_stages)
         self.device.launch_grid(
             self.products.get_function(f"multiply_rows_{block}", shared),
-            (-(-n // block), -(-m // BLOCK_M)),
+            (-(-n // block) * -(-m // BLOCK_M),),
             THREADS,
             shared,
             *(np.uint64(a.pointer + 2 * begin), np.int64(plane), b, bias, out),
@@ -462,8 +468,7 @@ class TrainingStep:
         trace, (x, begin, plane, width) = self.forward.traces[layer], self.forward.input_of(layer)
         u, w = self._matrix_parts[layer, "u"], self._matrix_parts[layer, "w"]
         each = math.ceil(length / len(u) / INNER) * INNER
-        columns = BLOCK_M + block + EXTRA + 3 * PITCH_PAD
-        shared = STAGES * self._plan.parts * INNER * columns * 2
+        shared = columns_shared(block, self._plan.parts, self._plan.product_stages)
         self._device.launch_grid(
             self.forward.products.get_function(f"multiply_columns_{block}", shared),
             (-(-m // BLOCK_M), self._column_blocks(layer), len(u)),
@@ -516,11 +521,6 @@ def forward_drops(shape: Shape) -> bool:
 def chain_defines(cut: ChainShape) -> dict[str, str | int]:
     """The macros of one of the kernels over a chain of rows."""
     return {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": 1}
-
-
-def product_block(width: int) -> int:
-    """Columns of a product's tiles."""
-    return next(block for block in (16, 32, 64, 128) if width <= block or block == 128)
 
 
 def call_bytes(inputs: int, targets: int, key: int, first: int, constants: list[Any]) -> np.ndarray:

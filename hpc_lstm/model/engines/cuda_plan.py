@@ -21,6 +21,8 @@ SHARED_BYTES_8 = 163 * 1024  # of compute capability 8.0; 8.6 and 8.9 have 99 Ki
 FOLDED_FEATURES = 16
 # Rows whose input is on its way, in both kernels.
 STAGES = 4
+# Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
+BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Plan:
         width: features, padded.
         folded: the first layer's input is multiplied inside its kernel.
         windows: the batch, padded to whole blocks.
+        product_stages: tiles of a product's operands on their way or in use.
     """
 
     units: int
@@ -67,6 +70,7 @@ class Plan:
     width: int
     folded: bool
     windows: int
+    product_stages: int
 
 
 def plan(
@@ -117,7 +121,29 @@ def plan(
         width=-(-features // 16) * 16,
         folded=features <= FOLDED_FEATURES,
         windows=-(-batch // forward.windows) * forward.windows,
+        product_stages=3 if products_shared(4 * padded, parts, 3) <= limit else 2,
     )
+
+
+def product_block(width: int) -> int:
+    """Columns of a product's tiles."""
+    return next(block for block in (16, 32, 64, 128) if width <= block or block == 128)
+
+
+def rows_shared(block: int, parts: int, stages: int) -> int:
+    """Bytes of shared memory of multiply_rows in kernels/lstm_products.cu, whose result passes through it, too."""
+    return max(stages * parts * (BLOCK_M + block) * (INNER + PAD), BLOCK_M * (block + PAD)) * 2
+
+
+def columns_shared(block: int, parts: int, stages: int) -> int:
+    """The same of multiply_columns."""
+    return stages * parts * INNER * (BLOCK_M + block + EXTRA + 3 * PAD) * 2
+
+
+def products_shared(width: int, parts: int, stages: int) -> int:
+    """The most that a product with up to ``width`` columns takes."""
+    block = product_block(width)
+    return max(rows_shared(block, parts, stages), columns_shared(block, parts, stages))
 
 
 def with_windows(cut: Plan, windows: int) -> Plan:
@@ -129,7 +155,8 @@ def _cuts(
     units: int, parts: int, dropout: bool, capability: tuple[int, int]
 ) -> Iterator[tuple[int, int, int, int]]:
     """Padded units, blocks of a cluster, and parts of the inner dimension forward and backward; the best first."""
-    for split in (1, 2, 4, 8, 16) if capability >= (9, 0) else (1,):
+    largest = 1 if capability < (9, 0) else 16 if capability < (12, 0) else 8
+    for split in (one for one in (1, 2, 4, 8, 16) if one <= largest):
         padded = -(-units // (16 * split)) * 16 * split
         own = padded // split
         forward = next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 
@@ -25,3 +26,6 @@ class DeviceVector(Protocol):
 
     def assign(self, copy: Any) -> None:
         """Take what a ``scaled`` copy of this vector holds now; whoever wrote it has finished."""
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make the GPU current for libraries that are handed addresses inside the block."""

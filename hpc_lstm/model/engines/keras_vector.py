@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from hpc_lstm.cuda import dlpack
@@ -38,3 +39,7 @@ class KerasVector:
     def assign(self, copy: KerasScaledCopy) -> None:
         """Take what ``copy`` holds now; whoever wrote it has finished."""
         self._variable.assign(copy.tensor)
+
+    def current(self) -> AbstractContextManager[None]:
+        """TensorFlow keeps the GPU current."""
+        return nullcontext()
