@@ -42,11 +42,13 @@ $(INSTALLED): setup.cfg pyproject.toml tools/make_venv.sh
 demo: venv  ## train on the shipped prices on 2 ranks; results in demo/
 	@tools/demo.sh "$(RANKS)"
 
+# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
 test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 	@$(BIN)/python -m pytest tests/mpi
 endif
 

@@ -6,6 +6,7 @@ What Yahoo replies is looked at before yfinance sees it: see ``replies``.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -146,6 +147,11 @@ def quiet_yfinance() -> Iterator[Any]:
     Raises:
         InputError: it is not installed.
     """
+    if "tensorflow" in sys.modules and "curl_cffi" not in sys.modules:
+        raise InputError(
+            "fetch: TensorFlow is loaded in this process, and what it brings of libcurl breaks yfinance's requests; fetch "
+            "in a process of its own, such as `hpc-lstm fetch`"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

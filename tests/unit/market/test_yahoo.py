@@ -680,3 +680,19 @@ def test_the_summary_of_many_symbols_is_short() -> None:
     names = [f"S{number}" for number in range(5000)]
     summary = FetchSummary(Path("m.h5"), rows=dict.fromkeys(names, 10), written=True)
     assert len(summary.table().splitlines()) < 10
+
+
+def test_a_process_with_tensorflow_is_told_to_fetch_elsewhere() -> None:
+    program = """
+import sys, types
+sys.modules["tensorflow"] = types.ModuleType("tensorflow")
+from hpc_lstm.market.fetching.client import quiet_yfinance
+from hpc_lstm.errors import InputError
+try:
+    with quiet_yfinance(): pass
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "TensorFlow is loaded" in done.stdout, done.stderr
+    assert "`hpc-lstm fetch`" in done.stdout
