@@ -149,8 +149,8 @@ def quiet_yfinance() -> Iterator[Any]:
     """
     if "tensorflow" in sys.modules and "curl_cffi" not in sys.modules:
         raise InputError(
-            "fetch: TensorFlow is loaded in this process, and what it brings of libcurl breaks yfinance's requests; fetch "
-            "in a process of its own, such as `hpc-lstm fetch`"
+            "fetch: TensorFlow is loaded in this process, and what it brings of libcurl breaks yfinance's requests; "
+            "fetch in a process of its own, such as `hpc-lstm fetch`"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
