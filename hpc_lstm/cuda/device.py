@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -21,6 +22,8 @@ from hpc_lstm.cuda import compiler, dlpack
 from hpc_lstm.errors import CudaError
 
 log = logging.getLogger(__name__)
+
+Source = tuple[str, compiler.Defines]  # a file of kernels/, without its suffix, and macros
 
 THREADS = 256  # of every block, unless a kernel says otherwise
 STAGING = 6  # pinned buffers: those of two calls of steps with batches from the host
@@ -126,6 +129,7 @@ class Device:
         self._threads = device.get_attribute(cuda.device_attribute.MAX_THREADS_PER_MULTIPROCESSOR)
         self._registers = device.get_attribute(cuda.device_attribute.MAX_REGISTERS_PER_MULTIPROCESSOR)
         self._modules: dict[tuple[Any, ...], Module] = {}
+        self._codes: dict[tuple[Any, ...], bytes] = {}  # compiled, not yet loaded
         with self.current():
             self.stream = cuda.Stream()
             self._begin, self._end = cuda.Event(), cuda.Event()
@@ -312,6 +316,21 @@ class Device:
         name = {"float32": "float", "float64": "double"}[np.dtype(value).name]
         return self.load(file, {"VALUE": name}).get_function(kernel)
 
+    def compile(self, sources: Sequence[Source]) -> None:
+        """Compile several sources side by side, to be loaded afterwards.
+
+        Raises:
+            CudaError: there is no compiler.
+        """
+        missing = {(file, *sorted(defines.items())): (file, defines) for file, defines in sources}
+        missing = {key: source for key, source in missing.items() if key not in self._modules}
+        with ThreadPoolExecutor(max(1, min(len(missing), len(os.sched_getaffinity(0))))) as pool:
+            self._codes.update(zip(missing, pool.map(self._compile, missing.values()), strict=True))
+
+    def _compile(self, source: Source) -> bytes:
+        file, defines = source
+        return compiler.compile_kernels(compiler.kernel_source(file), defines, self.architecture)
+
     def load(self, file: str, defines: compiler.Defines) -> Module:
         """The kernels of kernels/``file``.cu with these macros, compiled on first use.
 
@@ -320,7 +339,7 @@ class Device:
         """
         key = (file, *sorted(defines.items()))
         if key not in self._modules:
-            code = compiler.compile_kernels(compiler.kernel_source(file), defines, self.architecture)
+            code = self._codes.pop(key, b"") or self._compile((file, defines))
             with self.current():
                 try:
                     module = self._cuda.module_from_buffer(code)

@@ -22,6 +22,7 @@ from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda_network import Forward, Shape, TrainingStep, Weights, call_bytes
+from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.initial_weights import initial_weights
@@ -65,6 +66,7 @@ class CudaEngine:
         self._shape = _shape(config)
         self.schema = network_schema(config.model, self._shape.features)
         self.steps_per_call = steps_per_call(train.batch_size, self._shape.rows, self._shape.features)
+        self._device.compile(Sources(self._plan, self._shape.layers, self._shape.dropout > 0).all())
         self._optimizer = create_optimizer(train.optimizer, train.model_dump())
         self._weights = Weights(
             self._device, self._plan, self._shape, self.schema, len(self._optimizer.slots)

@@ -31,12 +31,12 @@ from hpc_lstm.model.engines.cuda_plan import (
     BLOCK_M,
     EXTRA,
     INNER,
-    ChainShape,
     Plan,
     columns_shared,
     product_block,
     rows_shared,
 )
+from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.parameters import Schema
 
 # Parts that the inner dimension of a weight gradient is cut into: blocks for every multiprocessor twice, and enough
@@ -161,21 +161,12 @@ class Forward:
         self.drops = training and shape.dropout > 0
         self.threshold = int(np.float32(shape.dropout) * np.float32(2**24))
         self.keep = np.float32(1) / (np.float32(1) - np.float32(shape.dropout))
-        defines: dict[str, str | int] = {"UNITS": plan.units, "PARTS": plan.parts}
-        cell = "bf16" if plan.parts == 1 else "float"
-        self.head_kernels = device.load("lstm_head", defines)
-        self.products = device.load("lstm_products", {"PARTS": plan.parts, "STAGES": plan.product_stages})
+        sources = Sources(plan, shape.layers, shape.dropout > 0)
+        self.head_kernels, self.products = device.load(*sources.head), device.load(*sources.products)
         self._chains = [
-            device.load(
-                "lstm_forward",
-                {
-                    **defines,
-                    **chain_defines(plan.forward),
-                    "CELL": cell,
-                    "DROPS": int(self.drops and layer + 1 < shape.layers),
-                    "INPUT_TILES": int(layer == 0 and plan.folded),
-                },
-            ).get_function("lstm_forward", plan.forward.shared, plan.forward.split > 8)
+            device.load(*sources.forward(layer, training=training)).get_function(
+                "lstm_forward", plan.forward.shared, plan.forward.split > 8
+            )
             for layer in range(shape.layers)
         ]
         length, units = shape.rows * plan.windows, plan.units
@@ -308,21 +299,14 @@ class TrainingStep:
         self._device, self._plan, self._shape, self._schema = device, plan, shape, schema
         self._weights, self._call, self._clip_norm = weights, call, np.float32(clip_norm)
         self.forward = Forward(device, plan, shape, weights, training=True)
-        defines: dict[str, str | int] = {"UNITS": plan.units, "PARTS": plan.parts}
+        sources = Sources(plan, shape.layers, shape.dropout > 0)
         self._chains = [
-            device.load(
-                "lstm_backward",
-                {
-                    **defines,
-                    **chain_defines(plan.backward),
-                    "CELL": "bf16" if plan.parts == 1 else "float",
-                    "DROPS": int(shape.dropout > 0 and layer + 1 < shape.layers),
-                    "TOP": int(layer + 1 == shape.layers),
-                },
-            ).get_function("lstm_backward", plan.backward.shared, plan.backward.split > 8)
+            device.load(*sources.backward(layer)).get_function(
+                "lstm_backward", plan.backward.shared, plan.backward.split > 8
+            )
             for layer in range(shape.layers)
         ]
-        updates = device.load("lstm_update", defines)
+        updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
         self._scale = updates.get_function("scale")
         self._pack, self._mean_loss = updates.get_function("pack"), updates.get_function("mean_loss")
@@ -348,7 +332,7 @@ class TrainingStep:
         masked = shape.layers - 1 if forward_drops(shape) else 0
         self._all_masks = [device.empty((max(1, masked) * words,), np.uint32) for _ in range(2)]
         self._masks = [[one.part(layer * words, words) for layer in range(masked)] for one in self._all_masks]
-        self._draw = device.load("lstm_masks", {"UNITS": units}).get_function("draw_masks")
+        self._draw = device.load(*sources.masks).get_function("draw_masks")
         self._branch = device.branch()
 
     def launch(self, step: int, *, last: bool) -> None:
@@ -516,11 +500,6 @@ class TrainingStep:
 def forward_drops(shape: Shape) -> bool:
     """Whether a layer below the last one drops outputs."""
     return shape.dropout > 0 and shape.layers > 1
-
-
-def chain_defines(cut: ChainShape) -> dict[str, str | int]:
-    """The macros of one of the kernels over a chain of rows."""
-    return {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": 1}
 
 
 def call_bytes(inputs: int, targets: int, key: int, first: int, constants: list[Any]) -> np.ndarray:

@@ -1,0 +1,69 @@
+"""Which files of kernels/ the CUDA engine compiles, and with which macros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpc_lstm.cuda.device import Source
+from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The kernels of one network, each a file and its macros.
+
+    Attributes:
+        plan: how they are cut.
+        layers: of the network.
+        dropout: whether outputs are dropped in training.
+    """
+
+    plan: Plan
+    layers: int
+    dropout: bool
+
+    @property
+    def head(self) -> Source:
+        return "lstm_head", self._sizes()
+
+    @property
+    def products(self) -> Source:
+        return "lstm_products", {"PARTS": self.plan.parts, "STAGES": self.plan.product_stages}
+
+    @property
+    def update(self) -> Source:
+        return "lstm_update", self._sizes()
+
+    @property
+    def masks(self) -> Source:
+        return "lstm_masks", {"UNITS": self.plan.units}
+
+    def forward(self, layer: int, *, training: bool) -> Source:
+        """Of one layer, from 0."""
+        folded = int(layer == 0 and self.plan.folded)
+        drops = self._drops(layer) if training else 0
+        return "lstm_forward", {**self._chain(self.plan.forward), "DROPS": drops, "INPUT_TILES": folded}
+
+    def backward(self, layer: int) -> Source:
+        """Of one layer, from 0."""
+        top = int(layer + 1 == self.layers)
+        return "lstm_backward", {**self._chain(self.plan.backward), "DROPS": self._drops(layer), "TOP": top}
+
+    def all(self) -> list[Source]:
+        """All that training and forecasts need; some may be the same."""
+        layers = range(self.layers)
+        chains = [self.forward(layer, training=training) for layer in layers for training in (True, False)]
+        chains += [self.backward(layer) for layer in layers]
+        return [*chains, self.products, self.update, self.head, self.masks]
+
+    def _drops(self, layer: int) -> int:
+        # The head drops the last layer's outputs.
+        return int(self.dropout and layer + 1 < self.layers)
+
+    def _sizes(self) -> dict[str, str | int]:
+        return {"UNITS": self.plan.units, "PARTS": self.plan.parts}
+
+    def _chain(self, cut: ChainShape) -> dict[str, str | int]:
+        cell = "bf16" if self.plan.parts == 1 else "float"
+        sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": 1}
+        return {**self._sizes(), **sizes, "CELL": cell}
