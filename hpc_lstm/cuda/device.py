@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
@@ -436,7 +437,9 @@ class Module:
     """The kernels of one source file, as one set of macros makes them."""
 
     def __init__(self, device: Device, module: Any) -> None:
-        self._device, self._module = device, module
+        # Not a strong reference: a circle would be freed by the collector, in whichever thread and whenever it runs,
+        # and PyCUDA frees nothing in another thread.
+        self._device, self._module = weakref.proxy(device), module
         self._functions: dict[str, Any] = {}
 
     def get_function(self, kernel: str, shared: int = 0, largest_cluster: bool = False) -> Any:

@@ -147,11 +147,8 @@ def quiet_yfinance() -> Iterator[Any]:
     Raises:
         InputError: it is not installed.
     """
-    if "tensorflow" in sys.modules and "curl_cffi" not in sys.modules:
-        raise InputError(
-            "fetch: TensorFlow is loaded in this process, and what it brings of libcurl breaks yfinance's requests; "
-            "fetch in a process of its own, such as `hpc-lstm fetch`"
-        )
+    # TensorFlow brings a libcurl of its own, which curl_cffi then takes for its own if it is loaded later.
+    broken = "tensorflow" in sys.modules and "curl_cffi" not in sys.modules
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -160,6 +157,11 @@ def quiet_yfinance() -> Iterator[Any]:
             raise InputError(
                 'fetch needs yfinance, which is missing: pip install "hpc-lstm[yahoo]"'
             ) from None
+        if broken:
+            raise InputError(
+                "fetch: TensorFlow is loaded in this process, and what it brings of libcurl breaks yfinance's requests; "
+                "fetch in a process of its own, such as `hpc-lstm fetch`"
+            )
         warnings.simplefilter("ignore")  # above the filters that importing yfinance adds
         # Libraries change the filters for a moment, which all threads see.
         warnings.showwarning = lambda *args, **kwargs: None
