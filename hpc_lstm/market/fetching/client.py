@@ -159,8 +159,8 @@ def quiet_yfinance() -> Iterator[Any]:
             ) from None
         if broken:
             raise InputError(
-                "fetch: TensorFlow is loaded in this process, and what it brings of libcurl breaks yfinance's requests; "
-                "fetch in a process of its own, such as `hpc-lstm fetch`"
+                "fetch: TensorFlow is loaded in this process, and its libcurl breaks yfinance's requests; fetch in a "
+                "process of its own, such as `hpc-lstm fetch`"
             )
         warnings.simplefilter("ignore")  # above the filters that importing yfinance adds
         # Libraries change the filters for a moment, which all threads see.
