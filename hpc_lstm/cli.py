@@ -145,6 +145,10 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     from hpc_lstm.market.options import ImportOptions
 
     chosen = ImportOptions(**options)
+    if check and append:
+        raise InputError(
+            "import: --check shows what is in the files, not in a store; give it without --append"
+        )
     if check:
         click.echo(check_prices(list(files), chosen).table())
     elif output is None:

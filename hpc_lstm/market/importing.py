@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hpc_lstm.errors import PriceFileError
@@ -42,6 +43,14 @@ from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.spill import Spill
 from hpc_lstm.market.store import StoreWriter, output_path, write_errors
 from hpc_lstm.market.symbol_names import name_by_folders
+
+
+def _require_replaceable(output: Path) -> None:
+    """Refuse to write a store over what is none, such as one of the files of prices."""
+    if output.is_file() and output.stat().st_size and not h5py.is_hdf5(output):
+        raise PriceFileError(
+            f"{output}: is no market store, and would be replaced by one; give another name after -o"
+        )
 
 
 def import_prices(
@@ -67,6 +76,7 @@ def import_prices(
         StoreError: the output cannot be written.
     """
     target = output_path(output)
+    _require_replaceable(Path(output))
     options = options or ImportOptions()
     files: list[PriceFile]
     if hasattr(sources, "columns"):

@@ -19,6 +19,12 @@ LABELS = word_set(
 )
 
 
+# Of these, what differs between two instruments: it does not change within the prices of one.
+OF_INSTRUMENTS = word_set("currency curr ccy exchange market mic")
+# Numbers of instruments, where they recur from row to row.
+IDENTIFIERS = word_set("gvkey permno permco secid securityid instrumentid assetid conid id")
+
+
 def symbol_columns(header: Header) -> tuple[int, ...]:
     """Numbers of the columns that name the symbol; none if the table has a single one.
 
@@ -72,7 +78,7 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
     """
     if header.options.symbol_column == NONE or not header.rows:
         return ()
-    if changing := candidates(header):
+    if changing := [*candidates(header), *_instruments(header)]:
         raise changes(header.path, header.names[changing[0]], set(header.cells(changing[0])))
     used = set(header.fields.values())
     return tuple(
@@ -83,6 +89,17 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
         and header.kind(number) == "text"
         and len(set(header.cells(number))) == 1
     )
+
+
+def _instruments(header: Header) -> list[int]:
+    """Columns that change, and say that the rows are of several instruments."""
+    used, found = set(header.fields.values()), []
+    for number, name in enumerate(header.names):
+        different = len(set(header.cells(number)))
+        recurs = plain(name) in IDENTIFIERS and different < len(header.cells(number))
+        if number not in used and different > 1 and (recurs or plain(name) in OF_INSTRUMENTS):
+            found.append(number)
+    return found
 
 
 def changes(path: str, name: str, values: Iterable[str]) -> PriceFileError:

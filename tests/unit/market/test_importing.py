@@ -8,6 +8,7 @@ import os
 import random
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -346,7 +347,10 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
     """A limit on files' size stands for the disk: the scratch file takes 960 kB."""
     days = np.datetime_as_string(np.arange(40_000).astype("datetime64[D]"))
     (tmp_path / "A.csv").write_text("date,close\n" + "".join(f"{day},1\n" for day in days))
-    (tmp_path / "m.h5").write_text("an older one")
+    (tmp_path / "old.csv").write_text("date,close\n2020-01-02,1\n2020-01-03,2\n")
+    import_prices([str(tmp_path / "old.csv")], str(tmp_path / "m.h5"))
+    (tmp_path / "old.csv").unlink()
+    older = (tmp_path / "m.h5").read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -356,4 +360,35 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["A.csv", "m.h5"]
-    assert (tmp_path / "m.h5").read_text() == "an older one"
+    assert (tmp_path / "m.h5").read_bytes() == older
+
+
+def test_a_file_of_prices_is_not_replaced_by_the_store(tmp_path: Path) -> None:
+    prices = tmp_path / "A.csv"
+    prices.write_text("Date,Close\n2024-01-02,1\n2024-01-03,2\n")
+    before = prices.read_bytes()
+    with pytest.raises(PriceFileError, match="is no market store"):
+        import_prices([prices], prices)
+    assert prices.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", ["112'16", "1 12,50", "112_1"])
+def test_marks_that_separate_no_thousands_are_no_numbers(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "A.csv"
+    path.write_text(f'Date,Close\n2024-01-02,"{number}"\n2024-01-03,"{number}"\n')
+    with pytest.raises(PriceFileError):
+        import_prices([path], tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("Currency", ["USD", "USD", "EUR"]), ("Market", ["NYSE", "LSE", "LSE"]), ("gvkey", [1, 1, 2])],
+)
+def test_a_column_that_differs_between_instruments_is_asked_about(
+    tmp_path: Path, name: str, values: list[Any]
+) -> None:
+    path = tmp_path / "x.csv"
+    rows = [f"2024-01-0{day},{10 + day},{value}" for day, value in enumerate(values, 2)]
+    path.write_text("\n".join([f"Date,Close,{name}", *rows]) + "\n")
+    with pytest.raises(PriceFileError, match=f'"{name}" has several values'):
+        import_prices([path], tmp_path / "m.h5")
