@@ -27,6 +27,14 @@ def name_by_folders(files: Sequence[PriceFile]) -> None:
     """
     groups: dict[str, list[PriceFile]] = {}
     for file in files:
+        book = Path(file.path).parent
+        if (
+            isinstance(file.layout, SingleLayout)
+            and book.suffix == ".xlsx"
+            and _PARTS.fullmatch(file.layout.name)
+        ):
+            file.layout.name = symbol_of_file(str(book))  # its sheets are years of one symbol
+            file.layout.origin = file.layout.origin.replace("the file's name", "the workbook's name")
         if isinstance(file.layout, SingleLayout):
             groups.setdefault(file.layout.name, []).append(file)
     for name, group in groups.items():

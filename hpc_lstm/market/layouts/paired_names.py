@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, FILLER, OTHER, SPELLINGS, plain, words
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, FILLER, OTHER, SIDES, SPELLINGS, plain, words
 
 _TUPLE = re.compile(r"""\(\s*(['"])(?P<first>.*?)\1\s*,\s*(['"])(?P<second>.*?)\3\s*\)""")
 _UNIT = re.compile(r"(?P<field>.*\S)\s*\((?P<unit>[A-Za-z]{3,5})\)")
@@ -21,7 +21,7 @@ class PairedName:
         symbol: "" if only filler such as "stock" stands beside the field.
         field: one of the store's columns.
         spelling: of the field.
-        unit: whether the symbol is what stood in parentheses, as the currency in "close (USD)".
+        unit: whether the symbol is only a part of the file's: the currency in "close (USD)", the side in "BidClose".
     """
 
     symbol: str
@@ -69,6 +69,8 @@ def _split(name: str, field_first: bool) -> PairedName | None:
             others = set(words(symbol))
             if others <= FILLER:
                 return PairedName("", paired.field, paired.spelling)
+            if others <= SIDES:
+                return replace(paired, unit=True)
             return None if others <= OTHER | FILLER else paired
     return None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.layouts.header import Header
-from hpc_lstm.market.layouts.vocabulary import SPELLINGS, plain, word_set
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain, word_set
 
 NONE = "none"  # what --symbol-column says of a table with one symbol
 # Columns of words that say something about a row but do not name its symbol.
@@ -33,7 +33,20 @@ def symbol_columns(header: Header) -> tuple[int, ...]:
     """
     if header.symbols is None:
         header.symbols = _find(header)
+        for number in header.symbols if header.options.symbol_column is None else ():
+            _refuse_fields(header, number)
     return header.symbols
+
+
+def _refuse_fields(header: Header, number: int) -> None:
+    """Refuse a column that names fields, not symbols: a table of one value a row."""
+    values = set(header.cells(number))
+    if len(values) > 1 and all(plain(value) in FIELD_OF for value in values):
+        some = ", ".join(sorted(values)[:3])
+        raise PriceFileError(
+            f'{header.path}: the values of "{header.names[number]}" are names of columns ({some}); make a column of '
+            "each, such as by pivot in pandas"
+        )
 
 
 def _find(header: Header) -> tuple[int, ...]:

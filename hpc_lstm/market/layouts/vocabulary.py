@@ -163,6 +163,8 @@ def _table(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(plain(word) for word in text.split()))
 
 
+# Sides of a market: of one instrument each, not its name.
+SIDES = frozenset({"bid", "ask", "mid", "buy", "sell", "offer"})
 SPELLINGS: dict[str, tuple[str, ...]] = {field: _table(text) for field, text in _SPELLINGS.items()}
 TIMES, SERIES = _table(_TIMES), _table(_SERIES)
 FIELD_OF: dict[str, str] = {

@@ -8,7 +8,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
-from hpc_lstm.market.layouts.vocabulary import OTHER, words
+from hpc_lstm.market.layouts.vocabulary import OTHER, SIDES, plain, words
 
 
 class WideLayout(Layout):
@@ -61,6 +61,11 @@ def _refuse_one_symbol(header: Header, numbers: list[int]) -> None:
                 f'{header.path}: {header.line}: the column "{name}" holds no prices by its name; leave it out, or give '
                 "--layout wide if each column is a symbol"
             )
+    if {plain(header.names[number]) for number in numbers} <= SIDES:
+        raise PriceFileError(
+            f"{header.path}: {header.line}: the columns {header.few_names()} are sides of one market; name one of them "
+            '"close" and leave the others out'
+        )
     if not 4 <= len(numbers) <= 8 or len(header.rows) < 2:
         return
     try:

@@ -392,3 +392,40 @@ def test_a_column_that_differs_between_instruments_is_asked_about(
     path.write_text("\n".join([f"Date,Close,{name}", *rows]) + "\n")
     with pytest.raises(PriceFileError, match=f'"{name}" has several values'):
         import_prices([path], tmp_path / "m.h5")
+
+
+def test_sides_of_a_market_are_no_symbols(tmp_path: Path) -> None:
+    header = "Gmt time,BidOpen,BidHigh,BidLow,BidClose,AskOpen,AskHigh,AskLow,AskClose\n"
+    for symbol, price in (("EURUSD", 1.1), ("USDJPY", 141.0)):
+        rows = (f"2024-01-0{day}," + ",".join([str(price)] * 4 + [str(price + 0.5)] * 4) for day in (2, 3))
+        (tmp_path / f"{symbol}.csv").write_text(header + "\n".join(rows) + "\n")
+    summary = import_prices([tmp_path / "EURUSD.csv", tmp_path / "USDJPY.csv"], tmp_path / "m.h5")
+    assert summary.symbols == 4
+    with MarketStore(tmp_path / "m.h5") as store:
+        assert list(store.symbols) == ["EURUSD Bid", "EURUSD Ask", "USDJPY Bid", "USDJPY Ask"]
+    (tmp_path / "gold.csv").write_text("Date,Buy,Sell\n2024-01-02,10,11\n2024-01-03,10,11\n")
+    with pytest.raises(PriceFileError, match="sides of one market"):
+        import_prices([tmp_path / "gold.csv"], tmp_path / "n.h5")
+
+
+def test_names_of_fields_in_a_column_are_no_symbols(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    rows = ["2024-01-02,Close,95.6", "2024-01-03,Close,94.3", "2024-01-02,Open,97", "2024-01-03,Open,95"]
+    path.write_text("\n".join(["Date,Metric,Value", *rows]) + "\n")
+    with pytest.raises(PriceFileError, match="pivot"):
+        import_prices([path], tmp_path / "m.h5")
+
+
+def test_sheets_that_are_years_are_one_symbol(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for year in ("2023", "2024"):
+        sheet = book.create_sheet(year)
+        for row in (("Date", "Close"), (f"{year}-01-03", 1.0), (f"{year}-01-04", 2.0)):
+            sheet.append(row)
+    book.save(tmp_path / "AAPL.xlsx")
+    import_prices([tmp_path / "AAPL.xlsx"], tmp_path / "m.h5")
+    with MarketStore(tmp_path / "m.h5") as store:
+        assert list(store.symbols) == ["AAPL"]
