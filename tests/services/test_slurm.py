@@ -248,11 +248,12 @@ def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: 
     slurm.wait(lambda: checkpoints(run) != [], job)
     slurm.warn(job)
     slurm.restarted(job, 1)
-    end_soon(path, run)
     stopped_at = int(re.findall(r"stopped by SIGUSR1 at step (\d+)", log.read_text())[0])
     assert checkpoints(run)[-1] == stopped_at
     slurm.wait(lambda: "start 1: " in log.read_text(), job)
     slurm.warn(job)
+    slurm.wait(lambda: log.read_text().count("stopped with a checkpoint; queued again") == 2, job)
+    end_soon(path, run)
     slurm.restarted(job, 2)
     assert slurm.ended(job) == "COMPLETED", slurm.account(job)
     assert f"resuming from the checkpoint of step {stopped_at}" in log.read_text()
