@@ -29,7 +29,6 @@ class GraphDriver(CudaDriver):
         "cuStreamEndCapture": (c_void_p, POINTER(c_void_p)),
         "cuGraphInstantiateWithFlags": (POINTER(c_void_p), c_void_p, c_uint),
         "cuGraphLaunch": (c_void_p, c_void_p),
-        "cuGraphExecDestroy": (c_void_p,),
         "cuGraphDestroy": (c_void_p,),
     }
 
@@ -80,11 +79,6 @@ class Graph:
             if collects:
                 gc.enable()
         return recorded
-
-    def close(self) -> None:
-        """Free it, once it is not running."""
-        with self._device.current(), suppress(LibraryError):
-            self._driver.call("cuGraphExecDestroy", self._ready)
 
     def launch(self) -> None:
         """Launch the recorded work on the device's stream.
