@@ -9,6 +9,17 @@
 #define THREADS 256
 #define WARPS 8
 
+// Where in a row's arrays a number lies: in tiles of 64 windows (lstm_tiles.cuh), or window by window.
+#if TILED
+INLINE int64 input_place(int window, int f, int) { return int64(window) * 16 + (f / 8 ^ window / 4 % 2) * 8 + f % 8; }
+INLINE int64 unit_place(int window, int unit) {
+    return int64(window / 64) * 64 * UNITS + unit / 64 * 4096 + window % 64 * 64 + (unit / 8 % 8 ^ window % 8) * 8 + unit % 8;
+}
+#else
+INLINE int64 input_place(int window, int f, int width) { return int64(window) * width + f; }
+INLINE int64 unit_place(int window, int unit) { return int64(window) * UNITS + unit; }
+#endif
+
 // Infinity becomes NaN, which ends in the loss; saturated gates would hide it there, but not in the gradient.
 INLINE float checked(float value) { return fmaf(value, 0.0f, value); }
 
@@ -21,13 +32,14 @@ stage_inputs(const float* __restrict__ given, const Call* __restrict__ call, con
     for (int64 v = int64(blockIdx.x) * THREADS + threadIdx.x; v < pairs; v += int64(gridDim.x) * THREADS) {
         const int f = v % (width / 2) * 2;
         const int window = v / (width / 2) % windows;
-        const int64 at = (int64(window) * rows + v / (width / 2) / windows) * features + f;
+        const int64 t = v / (width / 2) / windows, row = t * windows * width;
+        const int64 at = (int64(window) * rows + t) * features + f;
         const bool inside = window < batch;
         uint32 parts[PARTS];
         split(inside && f < features ? checked(from[at]) : 0.0f,
               inside && f + 1 < features ? checked(from[at + 1]) : 0.0f, parts);
         UNROLL for (int part = 0; part < PARTS; ++part)
-            *reinterpret_cast<uint32*>(x + part * plane + 2 * v) = parts[part];
+            *reinterpret_cast<uint32*>(x + part * plane + row + input_place(window, f, width)) = parts[part];
     }
 }
 
@@ -65,7 +77,7 @@ head(const bf16* __restrict__ h, const int64 plane, const float* __restrict__ de
         float value[OWN], mask[OWN], sum = 0.0f;
         UNROLL for (int i = 0; i < OWN; ++i) {
             const int unit = lane + 32 * i;
-            value[i] = unit < UNITS ? last_h(h, plane, int64(window) * UNITS + unit) : 0.0f;
+            value[i] = unit < UNITS ? last_h(h, plane, unit_place(window, unit)) : 0.0f;
             mask[i] = 1.0f;
             if (threshold) {
                 const uint2 drawn = draw(call, step, layer, window, (rows - 1) / 2, units, unit);
@@ -105,7 +117,7 @@ forecast(const bf16* __restrict__ h, const int64 plane, const float* __restrict_
     if (window >= batch) return;
     float sum = 0.0f;
     for (int unit = lane; unit < UNITS; unit += 32)
-        sum = fmaf(last_h(h, plane, int64(window) * UNITS + unit), dense[unit], sum);
+        sum = fmaf(last_h(h, plane, unit_place(window, unit)), dense[unit], sum);
     sum = warp_sum(sum);
     if (lane == 0) out[window] = sum + dense[UNITS];
 }

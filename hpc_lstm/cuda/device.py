@@ -330,7 +330,9 @@ class Device:
 
     def _compile(self, source: Source) -> bytes:
         file, defines = source
-        return compiler.compile_kernels(compiler.kernel_source(file), defines, self.architecture)
+        # wgmma exists for compute capability 9.0 alone, and not for what runs on later ones, too.
+        target = f"{self.architecture}a" if defines.get("WGMMA") else self.architecture
+        return compiler.compile_kernels(compiler.kernel_source(file), defines, target)
 
     def load(self, file: str, defines: compiler.Defines) -> Module:
         """The kernels of kernels/``file``.cu with these macros, compiled on first use.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm import config as configuration
+from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda import CudaEngine
 from hpc_lstm.model.optimizers import registry as optimizers
 from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
@@ -65,6 +66,21 @@ SHAPES = [
     (2, 256, 4, 5, 50, 0.1),
     (1, 200, 4, 6, 600, 0.0),
 ]
+# For kernels/lstm_tile_*.cu, with one tile and two a block.
+TILED = [
+    (1, 64, 1, 1, 1, 0.0),
+    (1, 64, 3, 2, 64, 0.0),
+    (1, 128, 3, 2, 64, 0.0),
+    (2, 64, 5, 12, 100, 0.1),
+    (2, 128, 5, 9, 300, 0.1),
+    (2, 128, 5, 3, 130, 0.0),
+    (3, 64, 16, 7, 200, 0.2),
+    (3, 128, 16, 7, 90, 0.0),
+    (2, 100, 4, 6, 600, 0.2),
+    (8, 60, 2, 5, 70, 0.1),
+    (2, 128, 5, 4, 5000, 0.1),
+    (2, 64, 4, 3, 9000, 0.1),
+]
 LARGE = [(2, 512, 5, 4, 40, 0.1), (1, 400, 5, 4, 300, 0.0)]
 
 
@@ -74,6 +90,16 @@ LARGE = [(2, 512, 5, 4, 40, 0.1), (1, 400, 5, 4, 300, 0.0)]
     ids=str,
 )
 def test_loss_and_gradient_are_those_of_the_mathematics(precision: str, shape: Any) -> None:
+    compare_with_mathematics(precision, shape)
+
+
+@pytest.mark.parametrize("shape", TILED, ids=str)
+def test_kernels_for_large_batches_compute_the_same(shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_plan, "TILE_BATCHES", {64: 1, 128: 1})
+    assert compare_with_mathematics("bfloat16", shape)._plan.tiles > 0
+
+
+def compare_with_mathematics(precision: str, shape: Any) -> CudaEngine:
     layers, units, features, window, batch, dropout = shape
     one = engine(
         layers, units, features, window, batch, dropout=dropout, precision=precision, optimizer="sgd"
@@ -100,6 +126,7 @@ def test_loss_and_gradient_are_those_of_the_mathematics(precision: str, shape: A
     assert np.abs(found - wanted).max() < of_forecast * max(1, np.abs(wanted).max())
     assert found.shape == (batch,)
     np.testing.assert_array_equal(one.parameters(), flat)
+    return one
 
 
 @pytest.mark.parametrize("name", optimizers.names())

@@ -21,8 +21,9 @@ from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
-from hpc_lstm.model.engines.cuda_network import Forward, Shape, TrainingStep, Weights, call_bytes
+from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
 from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.initial_weights import initial_weights
@@ -286,7 +287,9 @@ class _Forecaster:
         windows = plan.forward.windows * min(blocks, most)
         self._device, self._call, self._rows = device, call, (shape.rows, shape.features)
         self._batch = windows
-        self._forward = Forward(device, cuda_plan.with_windows(plan, windows), shape, weights, training=False)
+        self._forward = forward_pass(
+            device, cuda_plan.with_windows(plan, windows), shape, weights, training=False
+        )
         self._inputs = device.empty((0,), np.float32)
 
     def predict(self, inputs: Any) -> Any:
@@ -387,6 +390,7 @@ def _plan(config: RunConfig, device: Device) -> cuda_plan.Plan | str:
         model.units,
         len(config.data.features),
         config.train.batch_size,
+        layers=model.layers,
         parts=PARTS[config.train.precision],
         dropout=model.dropout > 0,
         capability=device.capability,

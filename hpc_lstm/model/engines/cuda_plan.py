@@ -21,6 +21,12 @@ SHARED_BYTES_8 = 163 * 1024  # of compute capability 8.0; 8.6 and 8.9 have 99 Ki
 FOLDED_FEATURES = 16
 # Rows whose input is on its way, in both kernels.
 STAGES = 4
+# Of kernels/lstm_tile_*.cu: windows, or columns, of a tile, and threads of a block.
+TILE, TILE_THREADS = 64, 512
+TILE_BYTES = 2 * TILE * TILE
+GATE_COLUMNS = 4 * TILE  # of a block
+# Windows from which on they are faster, by units (docs/fused-engine.md).
+TILE_BATCHES = {64: 2048, 128: 3072}
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
 
@@ -61,6 +67,7 @@ class Plan:
         folded: the first layer's input is multiplied inside its kernel.
         windows: the batch, padded to whole blocks.
         product_stages: tiles of a product's operands on their way or in use.
+        tiles: of 64 windows in a block of kernels/lstm_tile_*.cu; 0: the kernels for small batches.
     """
 
     units: int
@@ -71,6 +78,20 @@ class Plan:
     folded: bool
     windows: int
     product_stages: int
+    tiles: int = 0
+
+    def input_width(self, layer: int) -> int:
+        """Columns of a layer's input, padded."""
+        return self.units if layer else self.width
+
+
+@dataclass(frozen=True)
+class TileShared:
+    """Bytes of shared memory of the kernels for large batches."""
+
+    forward: int
+    backward: int
+    gradients: int
 
 
 def plan(
@@ -78,18 +99,26 @@ def plan(
     features: int,
     batch: int,
     *,
+    layers: int,
     parts: int,
     dropout: bool,
     capability: tuple[int, int],
     multiprocessors: int,
+    large: bool | None = None,
     tiles: int = 0,
 ) -> Plan | None:
     """The plan for a network; None: no cut of its recurrent weights fits this GPU.
 
     Args:
-        units, features, batch: of the network and the batch, not padded.
+        units, features, batch, layers: of the network and the batch, not padded.
+        large: whether to take the kernels for large batches, where they can be; None: where they are faster.
         tiles: of 8 windows in a block; 0: as many as keep the whole GPU busy with few of them.
     """
+    padded = -(-units // TILE) * TILE
+    if large is not False and parts == 1 and capability == (9, 0) and features <= FOLDED_FEATURES:
+        in_tiles = _tile_plan(padded, batch, layers, dropout, multiprocessors)
+        if in_tiles and (large or (batch >= TILE_BATCHES[padded] and units > 3 * padded // 4)):
+            return in_tiles
     found = next(_cuts(units, parts, dropout, capability), None)
     if found is None:
         return None
@@ -123,6 +152,43 @@ def plan(
         windows=-(-batch // forward.windows) * forward.windows,
         product_stages=3 if products_shared(4 * padded, parts, 3) <= limit else 2,
     )
+
+
+def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileShared:
+    """Shared memory of a layer's kernels, as their ``struct Shared``.
+
+    Args:
+        narrow: its input has 16 columns, rather than as many as units.
+        drops: it drops outputs.
+    """
+    split, width = units // TILE, 16 if narrow else units
+    weights = GATE_COLUMNS * 2 * (units + width) + GATE_COLUMNS * 4
+    inputs, stages = tiles * TILE * width * 2, 2 if narrow else 1
+    forward = weights + 2 * tiles * split * TILE_BYTES + stages * inputs + 8 * tiles * (2 + stages)
+    if drops:
+        forward += 2 * tiles * (TILE_BYTES + 8 * units)
+    backward = weights + tiles * 5 * TILE_BYTES + 24 * tiles
+    backward += tiles * TILE_BYTES if split > 1 else tiles * split * TILE_BYTES + inputs
+    columns = split if narrow else 2
+    gradients = 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * width if narrow else 0)) + 2 * 8 * 16 + 16 * 4
+    return TileShared(forward, backward, gradients)
+
+
+def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocessors: int) -> Plan | None:
+    """The plan for the kernels for large batches; None: they do not take this network."""
+    split = padded // TILE
+    if split not in (1, 2):
+        return None
+    # One tile a block as long as all blocks run at the same time: two share the tensor cores.
+    tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) * split <= multiprocessors), 2)
+    kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
+    for narrow, drops in kinds:
+        shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
+        if max(shared.forward, shared.backward, shared.gradients) > SHARED_BYTES:
+            return None
+    cut = ChainShape(split, 1, TILE * tiles // 8, TILE_THREADS // 32, 0)
+    windows = -(-batch // cut.windows) * cut.windows
+    return Plan(padded, 1, cut, cut, FOLDED_FEATURES, True, windows, 0, tiles)
 
 
 def product_block(width: int) -> int:

@@ -24,7 +24,7 @@ class Sources:
 
     @property
     def head(self) -> Source:
-        return "lstm_head", self._sizes()
+        return "lstm_head", {**self._sizes(), "TILED": int(self.plan.tiles > 0)}
 
     @property
     def products(self) -> Source:
@@ -40,21 +40,31 @@ class Sources:
 
     def forward(self, layer: int, *, training: bool) -> Source:
         """Of one layer, from 0."""
+        if self.plan.tiles:
+            return "lstm_tile_forward", {**self._tile(layer), "DROPS": self._drops(layer) if training else 0}
         folded = int(layer == 0 and self.plan.folded)
         drops = self._drops(layer) if training else 0
         return "lstm_forward", {**self._chain(self.plan.forward), "DROPS": drops, "INPUT_TILES": folded}
 
     def backward(self, layer: int) -> Source:
         """Of one layer, from 0."""
+        if self.plan.tiles:
+            top = int(layer + 1 == self.layers)
+            return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
         top = int(layer + 1 == self.layers)
         return "lstm_backward", {**self._chain(self.plan.backward), "DROPS": self._drops(layer), "TOP": top}
+
+    def gradients(self, layer: int) -> Source:
+        """Of one layer, from 0, for large batches."""
+        return "lstm_tile_gradients", self._tile(layer)
 
     def all(self) -> list[Source]:
         """All that training and forecasts need; some may be the same."""
         layers = range(self.layers)
         chains = [self.forward(layer, training=training) for layer in layers for training in (True, False)]
         chains += [self.backward(layer) for layer in layers]
-        return [*chains, self.products, self.update, self.head, self.masks]
+        others = [self.gradients(layer) for layer in layers] if self.plan.tiles else [self.products]
+        return [*chains, *others, self.update, self.head, self.masks]
 
     def _drops(self, layer: int) -> int:
         # The head drops the last layer's outputs.
@@ -62,6 +72,14 @@ class Sources:
 
     def _sizes(self) -> dict[str, str | int]:
         return {"UNITS": self.plan.units, "PARTS": self.plan.parts}
+
+    def _tile(self, layer: int) -> dict[str, str | int]:
+        return {
+            "UNITS": self.plan.units,
+            "TILES": self.plan.tiles,
+            "INPUT": self.plan.input_width(layer),
+            "WGMMA": 1,
+        }
 
     def _chain(self, cut: ChainShape) -> dict[str, str | int]:
         cell = "bf16" if self.plan.parts == 1 else "float"

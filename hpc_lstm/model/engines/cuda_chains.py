@@ -1,0 +1,219 @@
+"""The passes by kernels that keep the recurrent weights in registers, for every size of network and batch.
+
+for each layer, upwards:
+    x W                  = multiply_rows(x, W)                       unless folded into the next
+    gates, h, cells      = lstm_forward(x W, U, b)
+for each layer, downwards:
+    dz, db               = lstm_backward(gates, cells, dh, U)
+    dU, dW               = multiply_columns(dz, [h before, x])       beside the layer below
+    dh of the layer below = multiply_rows(dz, W)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.model.engines.cuda_passes import ForwardPass
+from hpc_lstm.model.engines.cuda_plan import (
+    BLOCK_M,
+    EXTRA,
+    INNER,
+    Plan,
+    columns_shared,
+    product_block,
+    rows_shared,
+)
+from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+
+# Parts that the inner dimension of a weight gradient is cut into: blocks for every multiprocessor twice, and enough
+# work in each.
+PRODUCT_WAVES, LEAST_INNER = 2, 256
+# ``struct Operand`` of kernels/lstm_products.cu.
+OPERAND = np.dtype([("values", "u8"), ("out", "u8"), ("plane", "i8"), ("n", "i4"), ("unused", "i4")])
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What a layer computes for one batch.
+
+    Attributes:
+        gates: x W, then activated gates, then their gradients.
+        h: outputs, after a row of zeros.
+        cells: cell states.
+        dropped: outputs after dropout; None where nothing is dropped, or it is done by the head.
+    """
+
+    gates: DeviceArray
+    h: DeviceArray
+    cells: DeviceArray
+    dropped: DeviceArray | None
+
+
+class ChainForward(ForwardPass):
+    """The forward pass by kernels/lstm_forward.cu.
+
+    Attributes:
+        traces: what the layers compute, from the lowest one up.
+        products: kernels/lstm_products.cu.
+    """
+
+    def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
+        super().__init__(device, plan, shape, weights, training=training)
+        self.products = device.load(*self.sources.products)
+        self._chains = [
+            device.load(*self.sources.forward(layer, training=training)).get_function(
+                "lstm_forward", plan.forward.shared, plan.forward.split > 8
+            )
+            for layer in range(shape.layers)
+        ]
+        length, units = shape.rows * plan.windows, plan.units
+        cell_type = np.uint16 if plan.parts == 1 else np.float32
+        self.traces = []
+        for layer in range(shape.layers):
+            drops = self.drops and layer + 1 < shape.layers
+            what = f"layer {layer + 1}'s values of a batch"
+            self.traces.append(
+                LayerTrace(
+                    gates=device.empty((plan.parts * length * 4 * units,), np.uint16, what),
+                    h=device.zeros((plan.parts * (length + plan.windows) * units,), np.uint16),
+                    cells=device.zeros(((length + plan.windows) * units,), cell_type),
+                    dropped=device.empty((plan.parts * length * units,), np.uint16, what) if drops else None,
+                )
+            )
+
+    def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
+        plan, trace, own = self.plan, self.traces[layer], self.weights.layers[layer]
+        folded = layer == 0 and plan.folded
+        if not folded:
+            self.multiply_rows(*self.input_of(layer), own.w, trace.gates, 4 * plan.units, own.bias)
+        self.device.launch_grid(
+            self._chains[layer],
+            (plan.windows // plan.forward.windows * plan.forward.split,),
+            plan.forward.warps * 32,
+            plan.forward.shared,
+            *(own.u, own.w if folded else None, own.bias, self.x if folded else None),
+            *(trace.gates, trace.h, trace.cells, trace.dropped),
+            masks[layer] if masks and trace.dropped else None,
+            *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
+        )
+
+    @property
+    def outputs(self) -> DeviceArray:
+        return self.traces[-1].h
+
+    def input_of(self, layer: int) -> tuple[DeviceArray, int, int, int]:
+        """A layer's input: the array, where in it the input begins, numbers of a plane, and width."""
+        plan, length = self.plan, self.shape.rows * self.plan.windows
+        if layer == 0:
+            return self.x, 0, length * plan.width, plan.width
+        below = self.traces[layer - 1]
+        if below.dropped is not None:
+            return below.dropped, 0, length * plan.units, plan.units
+        return below.h, plan.windows * plan.units, (length + plan.windows) * plan.units, plan.units
+
+    def multiply_rows(
+        self,
+        a: DeviceArray,
+        begin: int,
+        plane: int,
+        inner: int,
+        b: DeviceArray,
+        out: DeviceArray,
+        n: int,
+        bias: DeviceArray | None = None,
+    ) -> None:
+        """out [m, n] = a [m, inner] b [n, inner]^T + bias for all rows of all windows."""
+        m, block = self.shape.rows * self.plan.windows, product_block(n)
+        shared = rows_shared(block, self.plan.parts, self.plan.product_stages)
+        self.device.launch_grid(
+            self.products.get_function(f"multiply_rows_{block}", shared),
+            (-(-n // block) * -(-m // BLOCK_M),),
+            THREADS,
+            shared,
+            *(np.uint64(a.pointer + 2 * begin), np.int64(plane), b, bias, out),
+            *(np.int64(m), np.int32(n), np.int32(inner)),
+        )
+
+
+class ChainBackward:
+    """The backward pass by kernels/lstm_backward.cu; see ``BackwardPass``."""
+
+    def __init__(self, forward: ChainForward) -> None:
+        self._forward = forward
+        device, plan, shape = forward.device, forward.plan, forward.shape
+        self._device, self._plan, self._shape = device, plan, shape
+        self._chains = [
+            device.load(*forward.sources.backward(layer)).get_function(
+                "lstm_backward", plan.backward.shared, plan.backward.split > 8
+            )
+            for layer in range(shape.layers)
+        ]
+        units = plan.units
+        self._above = device.empty(
+            (plan.parts * forward.length * units,), np.uint16, "gradients of a layer's outputs"
+        )
+        self._blocks = plan.windows // plan.backward.windows
+        self.bias_parts = [device.empty((self._blocks, 4 * units), np.float32) for _ in range(shape.layers)]
+        self.matrix_parts = {
+            (layer, name): device.empty((self._splits(layer), 4 * units, width), np.float32, "gradients")
+            for layer in range(shape.layers)
+            for name, width in (("w", plan.input_width(layer)), ("u", units))
+        }
+        self._branch = device.branch()
+
+    def run(self, last: DeviceArray, masks: list[DeviceArray]) -> None:
+        plan, shape, forward = self._plan, self._shape, self._forward
+        for layer in reversed(range(shape.layers)):
+            trace, own, top = forward.traces[layer], forward.weights.layers[layer], layer + 1 == shape.layers
+            self._device.launch_grid(
+                self._chains[layer],
+                (self._blocks * plan.backward.split,),
+                plan.backward.warps * 32,
+                plan.backward.shared,
+                *(own.u_back, trace.gates, trace.cells, None if top else self._above, last),
+                *(None if top or not masks else masks[layer], forward.keep),
+                *(self.bias_parts[layer], np.int32(shape.rows), np.int32(plan.windows)),
+            )
+            with self._branch:
+                self._multiply_columns(layer)
+            if own.w_back is not None:
+                plane = forward.length * 4 * plan.units
+                forward.multiply_rows(
+                    trace.gates, 0, plane, 4 * plan.units, own.w_back, self._above, plan.units
+                )
+        self._branch.join()
+
+    def _splits(self, layer: int) -> int:
+        """Parts that the inner dimension of a layer's weight gradients is cut into."""
+        tiles = -(-4 * self._plan.units // BLOCK_M) * self._column_blocks(layer)
+        most = max(1, self._shape.rows * self._plan.windows // LEAST_INNER)
+        return max(1, min(PRODUCT_WAVES * self._device.multiprocessors // tiles, most))
+
+    def _column_blocks(self, layer: int) -> int:
+        """Blocks over the columns of h before and, unless it is narrow, of x."""
+        units, width = self._plan.units, self._plan.input_width(layer)
+        block = product_block(units)
+        return -(-units // block) + (-(-width // block) if width > EXTRA else 0)
+
+    def _multiply_columns(self, layer: int) -> None:
+        """The parts of a layer's weight gradients: dz [length, 4 units]^T [h before, x]."""
+        units, windows, rows = self._plan.units, self._plan.windows, self._shape.rows
+        m, length, block = 4 * units, rows * windows, product_block(units)
+        trace, (x, begin, plane, width) = self._forward.traces[layer], self._forward.input_of(layer)
+        u, w = self.matrix_parts[layer, "u"], self.matrix_parts[layer, "w"]
+        each = math.ceil(length / len(u) / INNER) * INNER
+        shared = columns_shared(block, self._plan.parts, self._plan.product_stages)
+        self._device.launch_grid(
+            self._forward.products.get_function(f"multiply_columns_{block}", shared),
+            (-(-m // BLOCK_M), self._column_blocks(layer), len(u)),
+            THREADS,
+            shared,
+            *(trace.gates, np.int64(length * m)),
+            np.array((trace.h.pointer, u.pointer, (rows + 1) * windows * units, units, 0), OPERAND)[()],
+            np.array((x.pointer + 2 * begin, w.pointer, plane, width, 0), OPERAND)[()],
+            *(np.int32(m), np.int64(length), np.int32(each)),
+        )

@@ -1,0 +1,104 @@
+"""What the passes over a network have in common, whichever kernels they launch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+
+HEAD_WARPS = 8
+
+
+class ForwardPass:
+    """The way from windows to the last layer's outputs, for batches of one size.
+
+    Attributes:
+        x: the windows as the kernels read them.
+        drops: whether outputs are dropped.
+        threshold, keep: of dropout; see kernels/lstm_masks.cu and lstm_head.cu.
+    """
+
+    def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
+        self.device, self.plan, self.shape, self.weights = device, plan, shape, weights
+        self.drops = training and shape.dropout > 0
+        self.threshold = int(np.float32(shape.dropout) * np.float32(2**24))
+        self.keep = np.float32(1) / (np.float32(1) - np.float32(shape.dropout))
+        self.sources = Sources(plan, shape.layers, shape.dropout > 0)
+        self.head_kernels = device.load(*self.sources.head)
+        self.length = shape.rows * plan.windows
+        self.x = device.empty((plan.parts * self.length * plan.width,), np.uint16, "a batch's inputs")
+
+    def run(
+        self,
+        given: DeviceArray | None,
+        call: DeviceArray,
+        step: int,
+        batch: int,
+        masks: list[DeviceArray] | None = None,
+    ) -> None:
+        """Launch the forward pass.
+
+        Args:
+            given: windows [batch, rows, features]; None: those of a step of ``call``.
+            step: within the call.
+            batch: windows that count, at most the plan's.
+            masks: of dropout, of all layers but the last; None: no dropout.
+        """
+        plan, shape, device = self.plan, self.shape, self.device
+        device.launch(
+            self.head_kernels.get_function("stage_inputs"),
+            max(1, min(device.multiprocessors * 8, self.length * plan.width // 2 // THREADS)),
+            *(given, call, np.int32(step), self.x, np.int32(batch), np.int32(plan.windows)),
+            *(np.int32(shape.rows), np.int32(shape.features), np.int32(plan.width)),
+        )
+        for layer in range(shape.layers):
+            self.run_layer(layer, masks)
+
+    def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
+        """Launch one layer."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> DeviceArray:
+        """The last layer's outputs, after a row of zeros."""
+        raise NotImplementedError
+
+    def last_output(self) -> tuple[np.uint64, np.int64]:
+        """Address of the last layer's outputs at the last row, and numbers of a plane."""
+        units, windows = self.plan.units, self.plan.windows
+        at = self.outputs.pointer + 2 * self.length * units
+        return np.uint64(at), np.int64((self.length + windows) * units)
+
+    def forecast(self, given: DeviceArray, call: DeviceArray, out: np.uint64, batch: int) -> None:
+        """Launch the forecasts of windows [batch, rows, features], into float32 [batch] at an address."""
+        self.run(given, call, 0, batch)
+        self.device.launch(
+            self.head_kernels.get_function("forecast"),
+            -(-batch // HEAD_WARPS),
+            *(*self.last_output(), self.weights.dense, out, np.int32(batch)),
+        )
+
+
+class BackwardPass(Protocol):
+    """The way back, to the parts of all gradients.
+
+    Attributes:
+        bias_parts: of each layer, float32 [parts, 4 units].
+        matrix_parts: of each layer's "w" and "u", float32 [parts, 4 units, width].
+    """
+
+    bias_parts: list[DeviceArray]
+    matrix_parts: dict[tuple[int, str], DeviceArray]
+
+    def run(self, last: DeviceArray, masks: list[DeviceArray]) -> None:
+        """Launch the backward pass.
+
+        Args:
+            last: gradient of the last layer's outputs at the last row, float32 [windows, units].
+            masks: of dropout, as in the forward pass; empty: no dropout.
+        """

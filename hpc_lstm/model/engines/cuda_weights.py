@@ -1,0 +1,77 @@
+"""The network's weights in GPU memory: the flat vector, the optimizer's slots, and copies as the kernels read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.parameters import Schema
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network and batch, not padded.
+
+    Attributes:
+        layers, units, features, rows: of the network and its windows.
+        dropout: share of each layer's outputs that is dropped.
+        batch: windows of a step.
+    """
+
+    layers: int
+    units: int
+    features: int
+    rows: int
+    dropout: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """A layer's weights as the kernels read them.
+
+    Attributes:
+        u, u_back: the recurrent weights for lstm_forward and lstm_backward.
+        w, w_back: the input's weights; ``w_back`` is None in the first layer, below which no gradient is needed.
+        bias: float32.
+    """
+
+    u: DeviceArray
+    u_back: DeviceArray
+    w: DeviceArray
+    w_back: DeviceArray | None
+    bias: DeviceArray
+
+
+class Weights:
+    """Weights, optimizer's slots and their packed copies in GPU memory.
+
+    Args:
+        slots: vectors that the optimizer remembers.
+    """
+
+    def __init__(self, device: Device, plan: Plan, shape: Shape, schema: Schema, slots: int) -> None:
+        self.flat = device.zeros((schema.length,), np.float32)
+        self.moments = device.zeros((slots * schema.length,), np.float32)
+        self.layers = []
+        rows = plan.parts * 4 * plan.units
+        for layer in range(shape.layers):
+            width = plan.input_width(layer)
+            self.layers.append(
+                LayerWeights(
+                    u=device.zeros((rows * plan.units,), np.uint16),
+                    u_back=device.zeros((rows * plan.units,), np.uint16),
+                    w=device.zeros((rows * width,), np.uint16),
+                    w_back=device.zeros((rows * width,), np.uint16) if layer else None,
+                    bias=device.zeros((4 * plan.units,), np.float32),
+                )
+            )
+        self.dense = device.zeros((plan.units + 1,), np.float32)
+
+
+def forward_drops(shape: Shape) -> bool:
+    """Whether a layer below the last one drops outputs."""
+    return shape.dropout > 0 and shape.layers > 1

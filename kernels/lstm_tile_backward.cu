@@ -1,0 +1,382 @@
+// The gradients of one LSTM layer over all rows of a large batch's windows, for compute capability 9.0.
+//
+// From the last row to the first, with c' the cells of the row before, and dh, dc what later rows and the layer above ask:
+//
+//     gates i, f, g, o and c are computed again from x, h' and c'
+//     dc += dh o (1 - tanh(c)^2)
+//     dz  = [dc g i(1-i), dc c' f(1-f), dc i (1-g^2), dh tanh(c) o(1-o)]        dc' = dc f
+//     dh' = dz U^T          dx = dz W^T, for the layer below
+//
+// Blocks, clusters, tiles and warpgroups are those of lstm_tile_forward.cu. A block computes dz of its 256 gate columns
+// and from it a part of all units' dh' and dx:
+//
+// - The weights lie once in shared memory: by rows as the operand of the gates, by columns as that of dh' and dx.
+// - dz is written to shared memory as the operand of both products; one bulk copy brings it to global memory.
+// - One warpgroup of a tile multiplies dh', another dx. dh' of own units is handed to the others through shared memory,
+//   that of the other block's units by st.async into its. dx is written as a part for each block, which the layer
+//   below adds up.
+// - With two blocks shared memory is full: dz then takes the place of the x and h that it was computed from.
+//
+// Since weights of sigmoid gates are halved, the product's z is z / 2, and what is computed here are gradients by that:
+// dz is twice what it is above for i, f and o. With halved weights dh' and dx are right; lstm_tile_gradients.cu
+// halves the others.
+//
+// Floor on an H100 for 128 units at 8,192 windows of 60 rows, above the first layer: 1,130 MB, 380 us at 3 TB/s; 129 GMAC,
+// 320 us.
+
+#include "lstm_tiles.cuh"
+
+#define GROUPS 4                     // warpgroups
+#define THREADS (128 * GROUPS)
+#define SHARE (GROUPS / TILES)       // warpgroups of a tile
+#define COLUMNS (GATES / SHARE)      // gate columns of a warpgroup
+#define EIGHTS (COLUMNS / 32)        // groups of 8 units of a warpgroup
+#define OVERLAY (SPLIT > 1)          // dz takes the place of x and h
+#ifndef TURNS
+#define TURNS 0
+#endif
+#define OF_H 0                       // which warpgroup of a tile multiplies dh'
+#define OF_X 1                       // and dx
+
+#if defined(__CUDA_ARCH__)
+
+#define INPUTS_SIZE (SPLIT * TILE_SIZE + TILE * INPUT)  // of h', then x
+struct Shared {
+    bf16 u[SPLIT][GATES * 64];
+    bf16 w[GATES * INPUT];
+#if OVERLAY
+    bf16 dz[TILES][4 * TILE_SIZE];  // and before, h' and x
+#else
+    bf16 dz[TILES][4 * TILE_SIZE];
+    bf16 inputs[TILES][INPUTS_SIZE];
+#endif
+    bf16 dh[TILES][TILE_SIZE];  // of own units, by own gates: [4][128 threads][8], as cells
+#if SPLIT > 1
+    bf16 dh_of_peer[TILES][TILE_SIZE];  // by the other block's gates
+#endif
+    float bias[GATES];
+    uint64 loaded[TILES], arrived[TILES], freed[TILES];
+};
+
+// Named barriers, by tile.
+#define READ 1     // the gates' products have read x and h'
+#define WRITTEN 3  // dz is in shared memory
+#define FREED 5    // the products of dz have read it
+#define TURN 7     // a tile may compute its gradients
+
+// dz of two units, one beside the other, from the products of their gates; c0: the cells of the row before.
+INLINE void differentiate(const float* z, const float (&b)[4][2], const uint32 before, const float (&dh)[2],
+                          float* dc, uint32 (&dz)[4]) {
+    float found[4][2];
+    UNROLL for (int e = 0; e < 2; ++e) {
+        const float c0 = e ? upper(before) : lower(before);
+        const float ti = tangent(z[e] + b[0][e]), tf = tangent(z[4 + e] + b[1][e]);
+        const float n = tangent(z[8 + e] + b[2][e]), to = tangent(z[12 + e] + b[3][e]);
+        const float i = fmaf(0.5f, ti, 0.5f), f = fmaf(0.5f, tf, 0.5f), o = fmaf(0.5f, to, 0.5f);
+        const float t = tangent(fmaf(f, c0, i * n));
+        const float change = fmaf(dh[e] * o, fmaf(-t, t, 1.0f), dc[e]), half = 0.5f * change;
+        found[0][e] = half * n * fmaf(-ti, ti, 1.0f);
+        found[1][e] = half * c0 * fmaf(-tf, tf, 1.0f);
+        found[2][e] = change * i * fmaf(-n, n, 1.0f);
+        found[3][e] = 0.5f * dh[e] * t * fmaf(-to, to, 1.0f);
+        dc[e] = change * f;
+    }
+    UNROLL for (int gate = 0; gate < 4; ++gate) dz[gate] = pack(found[gate][0], found[gate][1]);
+}
+
+INLINE uint32 word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
+// dz [64, 256] times the columns of weights [256 rows][UNITS].
+INLINE void multiply_dz(float (&out)[UNITS / 2], uint32 dz, uint32 weights) {
+    UNROLL for (int k = 0; k < GATES / 16; ++k)
+        multiply_tiles<false, true>(out, along_rows(dz + k / 4 * TILE_BYTES + k % 4 * 32),
+                                    down_rows(weights + k * 2048, GATES * 128), k > 0);
+}
+// Two groups of 8 units of this thread's windows, rounded.
+INLINE uint4 pack_units(const float* first) {
+    return make_uint4(pack(first[0], first[1]), pack(first[2], first[3]), pack(first[4], first[5]),
+                      pack(first[6], first[7]));
+}
+#endif
+
+// weights, input_weights, bias, x, h, cells, kept: as in lstm_tile_forward.cu
+// above: gradients of the layer's outputs after dropout, parts by both blocks of the layer above:
+//     [rows][windows / 64][UNITS / 64][parts: UNITS / 64][4][128 threads][8], units as in cells; unless TOP
+// last: [windows][UNITS], the gradient of the last row's outputs, if TOP
+// dz: tiles [rows][windows / 64][UNITS / 64 blocks][4]
+// below: as above, of the layer's input, unless that is narrow
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+#if SPLIT > 1
+    __cluster_dims__(SPLIT, 1, 1)
+#endif
+        lstm_tile_backward(const bf16* __restrict__ weights, const bf16* __restrict__ input_weights,
+                           const float* __restrict__ bias, const bf16* __restrict__ x, const bf16* __restrict__ h,
+                           const bf16* __restrict__ cells, const bf16* __restrict__ above,
+                           const float* __restrict__ last, const uint32* __restrict__ kept, const float keep,
+                           bf16* __restrict__ dz, bf16* __restrict__ below, const int rows, const int windows) {
+#if defined(__CUDA_ARCH__)
+    extern __shared__ __align__(1024) unsigned char memory[];
+    Shared& shared = *reinterpret_cast<Shared*>(memory);
+    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    const int group = warp / 4, tile = group / SHARE, share = group % SHARE, thread = threadIdx.x % 128;
+#if SPLIT > 1
+    const uint32 rank = cluster_rank(), peer = 1 - rank;
+#else
+    const uint32 rank = 0;
+#endif
+    load_weights(shared.u[0], weights, UNITS, rank, THREADS);
+#if NARROW
+    load_narrow_weights(shared.w, input_weights, rank, THREADS);
+#else
+    load_weights(shared.w, input_weights, INPUT, rank, THREADS);
+#endif
+    load_bias(shared.bias, bias, rank, THREADS);
+    if (threadIdx.x < 3 * TILES) init_arrivals(shared_address(shared.loaded) + 8 * threadIdx.x);
+    publish_arrivals();
+    publish_writes();
+    __syncthreads();
+#if SPLIT > 1
+    cluster_barrier();
+#endif
+
+    const int tiles = windows / TILE, own_tile = blockIdx.x / SPLIT * TILES + tile;
+    const uint32 u = shared_address(shared.u), w = shared_address(shared.w);
+    const uint32 loaded = shared_address(&shared.loaded[tile]);
+#if SPLIT > 1
+    const uint32 arrived = shared_address(&shared.arrived[tile]), freed = shared_address(&shared.freed[tile]);
+#endif
+    const uint32 own_dz = shared_address(shared.dz[tile]);
+#if OVERLAY
+    const uint32 own_h = own_dz;
+#else
+    const uint32 own_h = shared_address(shared.inputs[tile]);
+#endif
+    const uint32 own_x = own_h + SPLIT * TILE_BYTES;
+    const int first = share * COLUMNS;
+    const int places = (share * EIGHTS / 2 * 128 + thread) * 8;  // this thread's, in an array like cells
+    const uint32 own_dh = shared_address(shared.dh[tile]);
+    const uint32 own_bias = shared_address(shared.bias) + share * EIGHTS * 128 + q * 32;
+    const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
+    const bool moves = share == SHARE - 1 && warp % 4 == 1;         // this warp's bulk copies
+
+    const auto load_row = [&](int t) {  // by one thread
+        const int64 at = int64(t) * tiles + own_tile;
+        expect_arrivals(loaded, SPLIT * TILE_BYTES + INPUT_BYTES);
+        copy_bulk(own_h, h + at * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES, loaded);  // begins with zeros: of the row before
+        copy_bulk(own_x, x + at * TILE * INPUT, INPUT_BYTES, loaded);
+        if (t > 0) {
+            const int64 next = at - tiles;
+            if (rank == 0) {
+                prefetch_bulk(h + next * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES);
+                prefetch_bulk(x + next * TILE * INPUT, INPUT_BYTES);
+            }
+            if (t > 1) prefetch_bulk(cells + ((next - tiles) * SPLIT + rank) * TILE_SIZE, TILE_BYTES);
+#if !TOP
+            if (t > 1) prefetch_bulk(above + ((next - tiles) * SPLIT + rank) * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES);
+#endif
+        }
+    };
+    if (moves && elected()) load_row(rows - 1);
+
+    float dc[4 * EIGHTS];
+    UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) dc[i] = 0.0f;
+#if !TOP
+    // The layer above's gradients of row t.
+    uint4 asked[EIGHTS / 2][SPLIT];
+#if DROPS
+    uint32 masks[EIGHTS][2];
+#endif
+    const auto load_above = [&](int t) {
+        const bf16* from = above + ((int64(t) * tiles + own_tile) * SPLIT + rank) * SPLIT * TILE_SIZE + places;
+        UNROLL for (int j = 0; j < EIGHTS / 2; ++j)
+            UNROLL for (int part = 0; part < SPLIT; ++part)
+                asked[j][part] = *reinterpret_cast<const uint4*>(from + part * TILE_SIZE + j * 128 * 8);
+#if DROPS
+        const uint32* words = kept + (((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * rank +
+                                      share * EIGHTS) * 2 + g % 2;
+        UNROLL for (int m = 0; m < EIGHTS; ++m)
+            UNROLL for (int half = 0; half < 2; ++half) masks[m][half] = words[(half * (UNITS / 8) + m) * 2];
+#endif
+    };
+    // Their sum, before dropout.
+    uint4 from_above[EIGHTS / 2];
+    const auto add_above = [&] {
+        UNROLL for (int j = 0; j < EIGHTS / 2; ++j) {
+            uint32 sums[4];
+            UNROLL for (int i = 0; i < 4; ++i) {
+                float a = lower(word(asked[j][0], i)), b = upper(word(asked[j][0], i));
+                if (SPLIT > 1) {
+                    a += lower(word(asked[j][SPLIT - 1], i));
+                    b += upper(word(asked[j][SPLIT - 1], i));
+                }
+#if DROPS
+                const uint32 bits = masks[2 * j + i / 2][i % 2] >> (8 * q + g / 2);
+                a = bits & 1 ? a * keep : 0.0f;
+                b = bits & 16 ? b * keep : 0.0f;
+#endif
+                sums[i] = pack(a, b);
+            }
+            from_above[j] = make_uint4(sums[0], sums[1], sums[2], sums[3]);
+        }
+    };
+    load_above(rows - 1);
+    add_above();
+#endif
+#if TILES == 2 && TURNS
+    if (tile == 1) arrive(TURN, THREADS);
+#endif
+
+    for (int s = 0; s < rows; ++s) {
+        const int t = rows - 1 - s;
+        float gates[COLUMNS / 2];
+        wait_copy(loaded, s & 1);
+        __syncwarp();
+        begin_products();
+        add_input<COLUMNS>(gates, own_x, w, first);
+        UNROLL for (int block = 0; block < SPLIT; ++block)
+            add_tile<COLUMNS>(gates, own_h + block * TILE_BYTES, u + block * GATES * 128, first);
+        commit_products();
+        uint4 before[EIGHTS / 2];
+        UNROLL for (int j = 0; j < EIGHTS / 2; ++j)
+            before[j] = t > 0 ? *reinterpret_cast<const uint4*>(
+                                    cells + ((int64(t - 1) * tiles + own_tile) * SPLIT + rank) * TILE_SIZE + places +
+                                    j * 128 * 8)
+                              : make_uint4(0, 0, 0, 0);
+#if !OVERLAY
+        if (moves && elected()) wait_stores_read();  // of dz, which is written again
+#endif
+#if TILES == 2 && TURNS
+        barrier(TURN + tile, THREADS);
+#endif
+        wait_products<0>();
+        barrier(READ + tile, 128 * SHARE);  // x and h' are read, and dh is there
+#if !OVERLAY
+        if (moves && t > 0 && elected()) load_row(t - 1);
+#endif
+#if SPLIT > 1
+        if (s > 0) wait_arrivals(arrived, (s - 1) & 1);
+#endif
+        UNROLL for (int j = 0; j < EIGHTS / 2; ++j) {
+            uint4 own = make_uint4(0, 0, 0, 0);
+#if SPLIT > 1
+            uint4 others = make_uint4(0, 0, 0, 0);
+#endif
+            if (s > 0) {
+                own = load_shared(own_dh + (places + j * 128 * 8) * 2);
+#if SPLIT > 1
+                others = load_shared(shared_address(shared.dh_of_peer[tile]) + (places + j * 128 * 8) * 2);
+#endif
+            }
+            UNROLL for (int m = 2 * j; m < 2 * j + 2; ++m) {
+                const uint4 b0 = load_shared(own_bias + m * 128), b1 = load_shared(own_bias + m * 128 + 16);
+                const float b[4][2] = {{__uint_as_float(b0.x), __uint_as_float(b0.y)},
+                                       {__uint_as_float(b0.z), __uint_as_float(b0.w)},
+                                       {__uint_as_float(b1.x), __uint_as_float(b1.y)},
+                                       {__uint_as_float(b1.z), __uint_as_float(b1.w)}};
+                uint32 found[2][4];
+                UNROLL for (int half = 0; half < 2; ++half) {
+                    const int i = m % 2 * 2 + half;
+                    float dh[2] = {lower(word(own, i)), upper(word(own, i))};
+#if SPLIT > 1
+                    dh[0] += lower(word(others, i));
+                    dh[1] += upper(word(others, i));
+#endif
+#if TOP
+                    if (s == 0) {
+                        const int64 window = int64(own_tile) * TILE + 16 * (warp % 4) + 8 * half + g;
+                        const float2 two = *reinterpret_cast<const float2*>(
+                            last + window * UNITS + 64 * rank + 8 * (share * EIGHTS + m) + 2 * q);
+                        dh[0] = two.x;
+                        dh[1] = two.y;
+                    }
+#else
+                    dh[0] += lower(word(from_above[j], i));
+                    dh[1] += upper(word(from_above[j], i));
+#endif
+                    differentiate(gates + 16 * m + 2 * half, b, word(before[j], i), dh, dc + 4 * m + 2 * half,
+                                  found[half]);
+                }
+                const uint32 to = own_dz + (share * EIGHTS + m) / 2 * TILE_BYTES + row * 128;
+                UNROLL for (int gate = 0; gate < 4; gate += 2)
+                    store_matrices(to + ((m % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate],
+                                   found[1][gate], found[0][gate + 1], found[1][gate + 1]);
+            }
+        }
+#if TILES == 2 && TURNS
+        if (!(tile == 1 && t == 0)) arrive(TURN + 1 - tile, THREADS);
+#endif
+        publish_writes();
+        barrier(WRITTEN + tile, 128 * SHARE);
+        if (moves && elected()) {
+            store_bulk(dz + ((int64(t) * tiles + own_tile) * SPLIT + rank) * 4 * TILE_SIZE, own_dz, 4 * TILE_BYTES);
+#if SPLIT > 1
+            if (t > 0) {
+                expect_arrivals(arrived, TILE_BYTES);
+                if (s > 0) arrive_at_peer(peer_address(freed, peer));
+            }
+#endif
+        }
+#if !TOP
+        if (t > 0) load_above(t - 1);
+#endif
+#if OVERLAY
+        // After a product of dz: when all are done, x and h' of the row before may take its place.
+        const auto release = [&] {
+            if (t == 0) return;
+            if (moves) {
+                barrier(FREED + tile, 128 * SHARE);
+                if (elected()) {
+                    wait_stores_read();
+                    load_row(t - 1);
+                }
+            } else {
+                arrive(FREED + tile, 128 * SHARE);
+            }
+        };
+#else
+        const auto release = [] {};
+#endif
+        float out[UNITS / 2];
+        if (share == OF_H && t > 0) {
+            begin_products();
+            multiply_dz(out, own_dz, u);
+            commit_products();
+            wait_products<0>();
+            release();
+#if SPLIT > 1
+            if (s > 0) wait_arrivals(freed, (s - 1) & 1);
+            const uint32 to = peer_address(shared_address(shared.dh_of_peer[tile]) + thread * 16, peer);
+            const uint32 their_arrived = peer_address(arrived, peer);
+            UNROLL for (int j = 0; j < 4; ++j) {
+                const uint4 low = pack_units(out + 8 * j), high = pack_units(out + 32 + 8 * j);
+                send(to + j * 2048, rank ? low : high, their_arrived);
+                store_shared(own_dh + (j * 128 + thread) * 16, rank ? high : low);
+            }
+#else
+            UNROLL for (int j = 0; j < 4; ++j)
+                store_shared(own_dh + (j * 128 + thread) * 16, pack_units(out + 8 * j));
+#endif
+        } else if (!NARROW && share == OF_X) {
+            begin_products();
+            multiply_dz(out, own_dz, w);
+            commit_products();
+            wait_products<0>();
+            release();
+            UNROLL for (int half = 0; half < SPLIT; ++half) {
+                bf16* to = below + (((int64(t) * tiles + own_tile) * SPLIT + half) * SPLIT + rank) * TILE_SIZE + thread * 8;
+                UNROLL for (int j = 0; j < 4; ++j)
+                    *reinterpret_cast<uint4*>(to + j * 128 * 8) = pack_units(out + 32 * half + 8 * j);
+            }
+        } else {
+            release();
+        }
+#if !TOP
+        if (t > 0) add_above();
+#endif
+    }
+    if (moves && elected()) wait_stores();
+#if SPLIT > 1
+    cluster_barrier();
+#endif
+#endif
+}
