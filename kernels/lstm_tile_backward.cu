@@ -32,6 +32,8 @@
 #define COLUMNS (GATES / SHARE)      // gate columns of a warpgroup
 #define EIGHTS (COLUMNS / 32)        // groups of 8 units of a warpgroup
 #define OVERLAY (SPLIT > 1)          // dz takes the place of x and h
+#define STAGED (NARROW || SPLIT == 1)  // there is room in shared memory for what else a row reads
+#define MASK_BYTES (8 * UNITS)       // of a tile and row
 #ifndef TURNS
 #define TURNS 0
 #endif
@@ -55,7 +57,16 @@ struct Shared {
     bf16 dh_of_peer[TILES][TILE_SIZE];  // by the other block's gates
 #endif
     float bias[GATES];
-    uint64 loaded[TILES], arrived[TILES], freed[TILES];
+#if STAGED
+    bf16 cells[TILES][TILE_SIZE];  // of the row before
+#if !TOP
+    bf16 above[TILES][SPLIT][TILE_SIZE];
+#if DROPS
+    uint2 kept[TILES][8][UNITS / 8];
+#endif
+#endif
+#endif
+    uint64 loaded[TILES], arrived[TILES], freed[TILES], staged[TILES];
 };
 
 // Named barriers, by tile.
@@ -84,7 +95,15 @@ INLINE void differentiate(const float* z, const float (&b)[4][2], const uint32 b
     UNROLL for (int gate = 0; gate < 4; ++gate) dz[gate] = pack(found[gate][0], found[gate][1]);
 }
 
-INLINE uint32 word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+INLINE uint2 load_two(const bf16* at) { return *reinterpret_cast<const uint2*>(at); }
+// Two neighbouring units of two rows.
+template <bool FIRST> INLINE void add_units(float (&sums)[2][2], uint2 v) {
+    UNROLL for (int half = 0; half < 2; ++half) {
+        const uint32 both = half ? v.y : v.x;
+        sums[half][0] = FIRST ? lower(both) : sums[half][0] + lower(both);
+        sums[half][1] = FIRST ? upper(both) : sums[half][1] + upper(both);
+    }
+}
 
 // dz [64, 256] times the columns of weights [256 rows][UNITS].
 INLINE void multiply_dz(float (&out)[UNITS / 2], uint32 dz, uint32 weights) {
@@ -117,13 +136,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #if defined(__CUDA_ARCH__)
     extern __shared__ __align__(1024) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
-    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, q = lane % 4;
     const int group = warp / 4, tile = group / SHARE, share = group % SHARE, thread = threadIdx.x % 128;
 #if SPLIT > 1
     const uint32 rank = cluster_rank(), peer = 1 - rank;
 #else
     const uint32 rank = 0;
 #endif
+    const int tiles = windows / TILE, own_tile = blockIdx.x / SPLIT * TILES + tile;
+    // Where an array like cells has this thread's numbers of a group of 8 units.
+    const auto place = [&](int m) { return ((share * EIGHTS + m) / 2 * 128 + thread) * 8 + (share * EIGHTS + m) % 2 * 4; };
     load_weights(shared.u[0], weights, UNITS, rank, THREADS);
 #if NARROW
     load_narrow_weights(shared.w, input_weights, rank, THREADS);
@@ -131,7 +153,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     load_weights(shared.w, input_weights, INPUT, rank, THREADS);
 #endif
     load_bias(shared.bias, bias, rank, THREADS);
-    if (threadIdx.x < 3 * TILES) init_arrivals(shared_address(shared.loaded) + 8 * threadIdx.x);
+    // What the last row is asked.
+    UNROLL for (int m = 0; m < EIGHTS; ++m) {
+        uint2 asked = make_uint2(0, 0);
+#if TOP
+        const float* const from = last + (int64(own_tile) * TILE + 16 * (warp % 4) + lane / 4) * UNITS + 64 * rank +
+                                  8 * (share * EIGHTS + m) + 2 * q;
+        const float2 a = *reinterpret_cast<const float2*>(from), b = *reinterpret_cast<const float2*>(from + 8 * UNITS);
+        asked = make_uint2(pack(a.x, a.y), pack(b.x, b.y));
+#endif
+        *reinterpret_cast<uint2*>(shared.dh[tile] + place(m)) = asked;
+#if SPLIT > 1
+        *reinterpret_cast<uint2*>(shared.dh_of_peer[tile] + place(m)) = make_uint2(0, 0);
+#endif
+    }
+    if (threadIdx.x < 4 * TILES) init_arrivals(shared_address(shared.loaded) + 8 * threadIdx.x);
     publish_arrivals();
     publish_writes();
     __syncthreads();
@@ -139,7 +175,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     cluster_barrier();
 #endif
 
-    const int tiles = windows / TILE, own_tile = blockIdx.x / SPLIT * TILES + tile;
     const uint32 u = shared_address(shared.u), w = shared_address(shared.w);
     const uint32 loaded = shared_address(&shared.loaded[tile]);
 #if SPLIT > 1
@@ -147,13 +182,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
     const uint32 own_dz = shared_address(shared.dz[tile]);
 #if OVERLAY
-    const uint32 own_h = own_dz;
+    const uint32 inputs = own_dz;
 #else
-    const uint32 own_h = shared_address(shared.inputs[tile]);
+    const uint32 inputs = shared_address(shared.inputs[tile]);
 #endif
-    const uint32 own_x = own_h + SPLIT * TILE_BYTES;
     const int first = share * COLUMNS;
-    const int places = (share * EIGHTS / 2 * 128 + thread) * 8;  // this thread's, in an array like cells
     const uint32 own_dh = shared_address(shared.dh[tile]);
     const uint32 own_bias = shared_address(shared.bias) + share * EIGHTS * 128 + q * 32;
     const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
@@ -162,66 +195,40 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const auto load_row = [&](int t) {  // by one thread
         const int64 at = int64(t) * tiles + own_tile;
         expect_arrivals(loaded, SPLIT * TILE_BYTES + INPUT_BYTES);
-        copy_bulk(own_h, h + at * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES, loaded);  // begins with zeros: of the row before
-        copy_bulk(own_x, x + at * TILE * INPUT, INPUT_BYTES, loaded);
+        copy_bulk(inputs, h + at * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES, loaded);  // begins with zeros: of the row before
+        copy_bulk(inputs + SPLIT * TILE_BYTES, x + at * TILE * INPUT, INPUT_BYTES, loaded);
         if (t > 0) {
             const int64 next = at - tiles;
             if (rank == 0) {
                 prefetch_bulk(h + next * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES);
                 prefetch_bulk(x + next * TILE * INPUT, INPUT_BYTES);
             }
-            if (t > 1) prefetch_bulk(cells + ((next - tiles) * SPLIT + rank) * TILE_SIZE, TILE_BYTES);
+            prefetch_bulk(cells + (next * SPLIT + rank) * TILE_SIZE, TILE_BYTES);
 #if !TOP
-            if (t > 1) prefetch_bulk(above + ((next - tiles) * SPLIT + rank) * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES);
+            prefetch_bulk(above + (next * SPLIT + rank) * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES);
 #endif
         }
     };
     if (moves && elected()) load_row(rows - 1);
 
+#if STAGED
+    const uint32 staged = shared_address(&shared.staged[tile]);
+    const auto stage_row = [&](int t) {  // by one thread
+        const int64 at = (int64(t) * tiles + own_tile) * SPLIT + rank;
+        expect_arrivals(staged, TILE_BYTES + (TOP ? 0 : SPLIT * TILE_BYTES + (DROPS ? MASK_BYTES : 0)));
+        copy_bulk(shared_address(shared.cells[tile]), cells + at * TILE_SIZE, TILE_BYTES, staged);
+#if !TOP
+        copy_bulk(shared_address(shared.above[tile]), above + at * SPLIT * TILE_SIZE, SPLIT * TILE_BYTES, staged);
+#if DROPS
+        copy_bulk(shared_address(shared.kept[tile]), kept + (int64(t) * tiles + own_tile) * (MASK_BYTES / 4), MASK_BYTES,
+                  staged);
+#endif
+#endif
+    };
+    if (moves && elected()) stage_row(rows - 1);
+#endif
     float dc[4 * EIGHTS];
     UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) dc[i] = 0.0f;
-#if !TOP
-    // The layer above's gradients of row t.
-    uint4 asked[EIGHTS / 2][SPLIT];
-#if DROPS
-    uint32 masks[EIGHTS][2];
-#endif
-    const auto load_above = [&](int t) {
-        const bf16* from = above + ((int64(t) * tiles + own_tile) * SPLIT + rank) * SPLIT * TILE_SIZE + places;
-        UNROLL for (int j = 0; j < EIGHTS / 2; ++j)
-            UNROLL for (int part = 0; part < SPLIT; ++part)
-                asked[j][part] = *reinterpret_cast<const uint4*>(from + part * TILE_SIZE + j * 128 * 8);
-#if DROPS
-        const uint32* words = kept + (((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * rank +
-                                      share * EIGHTS) * 2 + g % 2;
-        UNROLL for (int m = 0; m < EIGHTS; ++m)
-            UNROLL for (int half = 0; half < 2; ++half) masks[m][half] = words[(half * (UNITS / 8) + m) * 2];
-#endif
-    };
-    // Their sum, before dropout.
-    uint4 from_above[EIGHTS / 2];
-    const auto add_above = [&] {
-        UNROLL for (int j = 0; j < EIGHTS / 2; ++j) {
-            uint32 sums[4];
-            UNROLL for (int i = 0; i < 4; ++i) {
-                float a = lower(word(asked[j][0], i)), b = upper(word(asked[j][0], i));
-                if (SPLIT > 1) {
-                    a += lower(word(asked[j][SPLIT - 1], i));
-                    b += upper(word(asked[j][SPLIT - 1], i));
-                }
-#if DROPS
-                const uint32 bits = masks[2 * j + i / 2][i % 2] >> (8 * q + g / 2);
-                a = bits & 1 ? a * keep : 0.0f;
-                b = bits & 16 ? b * keep : 0.0f;
-#endif
-                sums[i] = pack(a, b);
-            }
-            from_above[j] = make_uint4(sums[0], sums[1], sums[2], sums[3]);
-        }
-    };
-    load_above(rows - 1);
-    add_above();
-#endif
 #if TILES == 2 && TURNS
     if (tile == 1) arrive(TURN, THREADS);
 #endif
@@ -232,16 +239,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         wait_copy(loaded, s & 1);
         __syncwarp();
         begin_products();
-        add_input<COLUMNS>(gates, own_x, w, first);
+        const uint32 own_h = opaque(inputs), own_x = own_h + SPLIT * TILE_BYTES;
+        add_input<COLUMNS>(gates, own_x, opaque(w), first);
+        const uint32 own_u = opaque(u);
         UNROLL for (int block = 0; block < SPLIT; ++block)
-            add_tile<COLUMNS>(gates, own_h + block * TILE_BYTES, u + block * GATES * 128, first);
+            add_tile<COLUMNS>(gates, own_h + block * TILE_BYTES, own_u + block * GATES * 128, first);
         commit_products();
-        uint4 before[EIGHTS / 2];
-        UNROLL for (int j = 0; j < EIGHTS / 2; ++j)
-            before[j] = t > 0 ? *reinterpret_cast<const uint4*>(
-                                    cells + ((int64(t - 1) * tiles + own_tile) * SPLIT + rank) * TILE_SIZE + places +
-                                    j * 128 * 8)
-                              : make_uint4(0, 0, 0, 0);
+#if !STAGED
+        // The next group's cells are on their way while one is computed.
+        const bf16* const from_cells = cells + ((int64(t) * tiles + own_tile) * SPLIT + rank) * TILE_SIZE;
+        uint2 next_cells = *reinterpret_cast<const uint2*>(from_cells + place(0));
+#endif
 #if !OVERLAY
         if (moves && elected()) wait_stores_read();  // of dz, which is written again
 #endif
@@ -254,53 +262,66 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         if (moves && t > 0 && elected()) load_row(t - 1);
 #endif
 #if SPLIT > 1
-        if (s > 0) wait_arrivals(arrived, (s - 1) & 1);
+        if (s > 0) wait_copy(arrived, (s - 1) & 1);
 #endif
-        UNROLL for (int j = 0; j < EIGHTS / 2; ++j) {
-            uint4 own = make_uint4(0, 0, 0, 0);
-#if SPLIT > 1
-            uint4 others = make_uint4(0, 0, 0, 0);
+#if STAGED
+        wait_copy(staged, s & 1);
 #endif
-            if (s > 0) {
-                own = load_shared(own_dh + (places + j * 128 * 8) * 2);
-#if SPLIT > 1
-                others = load_shared(shared_address(shared.dh_of_peer[tile]) + (places + j * 128 * 8) * 2);
-#endif
-            }
-            UNROLL for (int m = 2 * j; m < 2 * j + 2; ++m) {
-                const uint4 b0 = load_shared(own_bias + m * 128), b1 = load_shared(own_bias + m * 128 + 16);
-                const float b[4][2] = {{__uint_as_float(b0.x), __uint_as_float(b0.y)},
-                                       {__uint_as_float(b0.z), __uint_as_float(b0.w)},
-                                       {__uint_as_float(b1.x), __uint_as_float(b1.y)},
-                                       {__uint_as_float(b1.z), __uint_as_float(b1.w)}};
-                uint32 found[2][4];
-                UNROLL for (int half = 0; half < 2; ++half) {
-                    const int i = m % 2 * 2 + half;
-                    float dh[2] = {lower(word(own, i)), upper(word(own, i))};
-#if SPLIT > 1
-                    dh[0] += lower(word(others, i));
-                    dh[1] += upper(word(others, i));
-#endif
-#if TOP
-                    if (s == 0) {
-                        const int64 window = int64(own_tile) * TILE + 16 * (warp % 4) + 8 * half + g;
-                        const float2 two = *reinterpret_cast<const float2*>(
-                            last + window * UNITS + 64 * rank + 8 * (share * EIGHTS + m) + 2 * q);
-                        dh[0] = two.x;
-                        dh[1] = two.y;
-                    }
+        UNROLL for (int m = 0; m < EIGHTS; ++m) {
+#if STAGED
+            const uint2 c0 = load_two(shared.cells[tile] + place(m));
 #else
-                    dh[0] += lower(word(from_above[j], i));
-                    dh[1] += upper(word(from_above[j], i));
+            const uint2 c0 = next_cells;
+            if (m + 1 < EIGHTS) next_cells = *reinterpret_cast<const uint2*>(from_cells + place(m + 1));
 #endif
-                    differentiate(gates + 16 * m + 2 * half, b, word(before[j], i), dh, dc + 4 * m + 2 * half,
-                                  found[half]);
-                }
-                const uint32 to = own_dz + (share * EIGHTS + m) / 2 * TILE_BYTES + row * 128;
-                UNROLL for (int gate = 0; gate < 4; gate += 2)
-                    store_matrices(to + ((m % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate],
-                                   found[1][gate], found[0][gate + 1], found[1][gate + 1]);
+            float dh[2][2];  // [row][unit]
+            add_units<true>(dh, load_two(shared.dh[tile] + place(m)));
+#if SPLIT > 1
+            add_units<false>(dh, load_two(shared.dh_of_peer[tile] + place(m)));
+#endif
+#if !TOP
+            float asked[2][2];
+#if STAGED
+            add_units<true>(asked, load_two(shared.above[tile][0] + place(m)));
+            if (SPLIT > 1) add_units<false>(asked, load_two(shared.above[tile][SPLIT - 1] + place(m)));
+#else
+            const bf16* const from =
+                above + ((int64(t) * tiles + own_tile) * SPLIT + rank) * SPLIT * TILE_SIZE + place(m);
+            add_units<true>(asked, *reinterpret_cast<const uint2*>(from));
+            if (SPLIT > 1) add_units<false>(asked, *reinterpret_cast<const uint2*>(from + (SPLIT - 1) * TILE_SIZE));
+#endif
+            UNROLL for (int half = 0; half < 2; ++half) {
+#if DROPS
+                // The bit of unit u and window w of 8 x 8: 4 u + w / 2 of word w % 2.
+                const int eighth = 8 * rank + share * EIGHTS + m, windows_eighth = 2 * (warp % 4) + half;
+#if STAGED
+                const uint2 words = shared.kept[tile][windows_eighth][eighth];
+#else
+                const uint2 words = reinterpret_cast<const uint2*>(
+                    kept)[((int64(t) * tiles + own_tile) * 8 + windows_eighth) * (UNITS / 8) + eighth];
+#endif
+                const uint32 bits = (lane / 4 % 2 ? words.y : words.x) >> (8 * q + lane / 8);
+                dh[half][0] += bits & 1 ? asked[half][0] * keep : 0.0f;
+                dh[half][1] += bits & 16 ? asked[half][1] * keep : 0.0f;
+#else
+                dh[half][0] += asked[half][0];
+                dh[half][1] += asked[half][1];
+#endif
             }
+#endif
+            const uint4 b0 = load_shared(own_bias + m * 128), b1 = load_shared(own_bias + m * 128 + 16);
+            const float b[4][2] = {{__uint_as_float(b0.x), __uint_as_float(b0.y)},
+                                   {__uint_as_float(b0.z), __uint_as_float(b0.w)},
+                                   {__uint_as_float(b1.x), __uint_as_float(b1.y)},
+                                   {__uint_as_float(b1.z), __uint_as_float(b1.w)}};
+            uint32 found[2][4];
+            UNROLL for (int half = 0; half < 2; ++half)
+                differentiate(gates + 16 * m + 2 * half, b, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half,
+                              found[half]);
+            const uint32 to = own_dz + (share * EIGHTS + m) / 2 * TILE_BYTES + row * 128;
+            UNROLL for (int gate = 0; gate < 4; gate += 2)
+                store_matrices(to + (((share * EIGHTS + m) % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate],
+                               found[1][gate], found[0][gate + 1], found[1][gate + 1]);
         }
 #if TILES == 2 && TURNS
         if (!(tile == 1 && t == 0)) arrive(TURN + 1 - tile, THREADS);
@@ -308,6 +329,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         publish_writes();
         barrier(WRITTEN + tile, 128 * SHARE);
         if (moves && elected()) {
+#if STAGED
+            if (t > 0) stage_row(t - 1);
+#endif
             store_bulk(dz + ((int64(t) * tiles + own_tile) * SPLIT + rank) * 4 * TILE_SIZE, own_dz, 4 * TILE_BYTES);
 #if SPLIT > 1
             if (t > 0) {
@@ -316,9 +340,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             }
 #endif
         }
-#if !TOP
-        if (t > 0) load_above(t - 1);
-#endif
 #if OVERLAY
         // After a product of dz: when all are done, x and h' of the row before may take its place.
         const auto release = [&] {
@@ -339,12 +360,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         float out[UNITS / 2];
         if (share == OF_H && t > 0) {
             begin_products();
-            multiply_dz(out, own_dz, u);
+            multiply_dz(out, opaque(own_dz), opaque(u));
             commit_products();
             wait_products<0>();
             release();
 #if SPLIT > 1
-            if (s > 0) wait_arrivals(freed, (s - 1) & 1);
+            if (s > 0) wait_copy(freed, (s - 1) & 1);
             const uint32 to = peer_address(shared_address(shared.dh_of_peer[tile]) + thread * 16, peer);
             const uint32 their_arrived = peer_address(arrived, peer);
             UNROLL for (int j = 0; j < 4; ++j) {
@@ -358,7 +379,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
         } else if (!NARROW && share == OF_X) {
             begin_products();
-            multiply_dz(out, own_dz, w);
+            multiply_dz(out, opaque(own_dz), opaque(w));
             commit_products();
             wait_products<0>();
             release();
@@ -370,9 +391,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         } else {
             release();
         }
-#if !TOP
-        if (t > 0) add_above();
-#endif
     }
     if (moves && elected()) wait_stores();
 #if SPLIT > 1

@@ -42,7 +42,7 @@ struct Shared {
 #endif
     bf16 input[STAGES][TILES][TILE * INPUT];
 #if DROPS
-    uint2 kept[2][TILES][8][UNITS / 8];
+    uint2 kept[STAGES + 1][TILES][8][UNITS / 8];  // a row's are read after its input
 #endif
     float bias[GATES];
     uint64 arrived[TILES][2], loaded[TILES][STAGES];
@@ -107,7 +107,7 @@ INLINE void activate(float (&gates)[COLUMNS / 2], float (&c)[4 * EIGHTS], const 
 // bias: [4 UNITS], 4 * unit + gate
 // x: tiles [rows][windows / 64][INPUT / 64], or of 16 columns
 // h: tiles [rows + 1][windows / 64][UNITS / 64], begins with zeros
-// cells: [rows][windows / 64][UNITS / 64][4][128 threads][8]: 16 units' groups of a thread's windows
+// cells: [rows + 1][windows / 64][UNITS / 64][4][128 threads][8]: a thread's windows of 16 units; begins with zeros
 // dropped: tiles as h, without the row of zeros; kept: its masks (lstm_masks.cu); if DROPS
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #if SPLIT > 1
@@ -150,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const uint32 own_bias = shared_address(shared.bias) + share * EIGHTS * 128 + q * 32;
     const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
     const int first = share * COLUMNS, thread = threadIdx.x % 128;
-    bf16* own_cells = cells + (int64(own_tile) * SPLIT + rank) * TILE_SIZE + (share * EIGHTS / 2 * 128 + thread) * 8;
+    bf16* own_cells = cells + (int64(tiles + own_tile) * SPLIT + rank) * TILE_SIZE + (share * EIGHTS / 2 * 128 + thread) * 8;
 
     const auto load_row = [&](int t) {  // by one thread
         const uint32 own = loaded + 8 * (t % STAGES);
@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         copy_bulk(shared_address(shared.input[t % STAGES][tile]), x + (int64(t) * tiles + own_tile) * TILE * INPUT,
                   INPUT_BYTES, own);
 #if DROPS
-        copy_bulk(shared_address(shared.kept[t % 2][tile]), kept + (int64(t) * tiles + own_tile) * (MASK_BYTES / 4),
+        copy_bulk(shared_address(shared.kept[t % (STAGES + 1)][tile]), kept + (int64(t) * tiles + own_tile) * (MASK_BYTES / 4),
                   MASK_BYTES, own);
 #endif
     };
@@ -187,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         add_tile<COLUMNS>(gates, h_now + rank * TILE_BYTES, u + rank * GATES * 128, first);
         commit_products();
 #if SPLIT > 1
-        if (t > 0) wait_arrivals(arrived + 8 * (1 - (t & 1)), (t - 1) / 2 % 2);
+        if (t > 0) wait_copy(arrived + 8 * (1 - (t & 1)), (t - 1) / 2 % 2);
         begin_products();
         add_tile<COLUMNS>(gates, h_now + peer * TILE_BYTES, u + peer * GATES * 128, first);
         commit_products();
@@ -205,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         activate(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells,
 #if DROPS
                  shared_address(shared.dropped[now][tile]) + row * 128,
-                 &shared.kept[now][tile][2 * (warp % 4)][8 * rank + share * EIGHTS], keep, lane);
+                 &shared.kept[t % (STAGES + 1)][tile][2 * (warp % 4)][8 * rank + share * EIGHTS], keep, lane);
 #else
                  0, nullptr, keep, lane);
 #endif

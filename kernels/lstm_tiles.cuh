@@ -47,7 +47,7 @@ INLINE uint64 down_narrow_rows(uint32 address) { return describe(address, 256, 2
 #define SIXTEEN_OF(d, i) FOUR_OF(d, i), FOUR_OF(d, i + 4), FOUR_OF(d, i + 8), FOUR_OF(d, i + 12)
 #define THIRTY_TWO_OF(d, i) SIXTEEN_OF(d, i), SIXTEEN_OF(d, i + 16)
 // The operands A and B, whether their inner dimension runs down the rows, and whether D is added to.
-#define WGMMA(N, REGISTERS, A, B, ADD, DOWN_A, DOWN_B, ...)                                                            \
+#define MULTIPLY_TILES(N, REGISTERS, A, B, ADD, DOWN_A, DOWN_B, ...)                                                            \
     template <bool DOWN_ROWS_A, bool DOWN_ROWS_B>                                                                      \
     INLINE void multiply_tiles(float (&d)[N / 2], uint64 a, uint64 b, bool add) {                                      \
         asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #ADD ", 0;\n"                                            \
@@ -56,10 +56,10 @@ INLINE uint64 down_narrow_rows(uint32 address) { return describe(address, 256, 2
                      : __VA_ARGS__                                                                                     \
                      : "l"(a), "l"(b), "r"(int(add)), "n"(int(DOWN_ROWS_A)), "n"(int(DOWN_ROWS_B)));                   \
     }
-WGMMA(8, "%0,%1,%2,%3", 4, 5, 6, 7, 8, FOUR_OF(d, 0))
-WGMMA(16, "%0,%1,%2,%3,%4,%5,%6,%7", 8, 9, 10, 11, 12, FOUR_OF(d, 0), FOUR_OF(d, 4))
-WGMMA(64, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) ",%30,%31", 32, 33, 34, 35, 36, THIRTY_TWO_OF(d, 0))
-WGMMA(128, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) "," TEN(3) "," TEN(4) "," TEN(5) ",%60,%61,%62,%63", 64,
+MULTIPLY_TILES(8, "%0,%1,%2,%3", 4, 5, 6, 7, 8, FOUR_OF(d, 0))
+MULTIPLY_TILES(16, "%0,%1,%2,%3,%4,%5,%6,%7", 8, 9, 10, 11, 12, FOUR_OF(d, 0), FOUR_OF(d, 4))
+MULTIPLY_TILES(64, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) ",%30,%31", 32, 33, 34, 35, 36, THIRTY_TWO_OF(d, 0))
+MULTIPLY_TILES(128, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) "," TEN(3) "," TEN(4) "," TEN(5) ",%60,%61,%62,%63", 64,
       65, 66, 67, 68, THIRTY_TWO_OF(d, 0), THIRTY_TWO_OF(d, 32))
 
 // Orders what was written to registers before products that read or add to them.
@@ -70,6 +70,13 @@ template <int PENDING> INLINE void wait_products() {
 }
 // Makes what this thread wrote to shared memory visible to products and to the copy engine.
 INLINE void publish_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// The same address, as one that the compiler knows nothing of: what is computed from it is computed where it is used, rather
+// than kept in registers over the whole loop.
+INLINE uint32 opaque(uint32 address) {
+    asm volatile("" : "+r"(address));
+    return address;
+}
 
 // -- copies and barriers ----------------------------------------------------------------------------------------------
 

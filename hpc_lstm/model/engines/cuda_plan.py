@@ -166,9 +166,11 @@ def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileSha
     inputs, stages = tiles * TILE * width * 2, 2 if narrow else 1
     forward = weights + 2 * tiles * split * TILE_BYTES + stages * inputs + 8 * tiles * (2 + stages)
     if drops:
-        forward += 2 * tiles * (TILE_BYTES + 8 * units)
-    backward = weights + tiles * 5 * TILE_BYTES + 24 * tiles
+        forward += tiles * (2 * TILE_BYTES + (stages + 1) * 8 * units)
+    backward = weights + tiles * 5 * TILE_BYTES + 32 * tiles
     backward += tiles * TILE_BYTES if split > 1 else tiles * split * TILE_BYTES + inputs
+    if narrow or split == 1:
+        backward += tiles * ((1 + split) * TILE_BYTES + 8 * units)
     columns = split if narrow else 2
     gradients = 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * width if narrow else 0)) + 2 * 8 * 16 + 16 * 4
     return TileShared(forward, backward, gradients)

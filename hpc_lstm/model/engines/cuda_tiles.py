@@ -25,7 +25,7 @@ class TileTrace:
 
     Attributes:
         h: outputs, after a row of zeros.
-        cells: cell states.
+        cells: cell states, after a row of zeros.
         dropped: outputs after dropout; None where nothing is dropped, or it is done by the head.
     """
 
@@ -55,7 +55,7 @@ class TileForward(ForwardPass):
             self.traces.append(
                 TileTrace(
                     h=device.zeros(((shape.rows + 1) * row,), np.uint16),
-                    cells=device.empty((shape.rows * row,), np.uint16, what),
+                    cells=device.zeros(((shape.rows + 1) * row,), np.uint16),
                     dropped=device.empty((shape.rows * row,), np.uint16, what) if drops else None,
                 )
             )
