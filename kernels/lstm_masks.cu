@@ -5,21 +5,23 @@
 // before. A bit for each number: 1, kept.
 //
 // Bound by arithmetic: 80 operations for two rows of a unit and window, 0.16 ms at 8,192 windows of 60 rows and 128
-// units on an H100.
+// units on an H100. With few registers and no shared memory its blocks fit beside those of other kernels; a step's masks can
+// be drawn in several slices, beside kernels that wait for memory.
 
 #include "lstm_common.cuh"
 
-#define THREADS 256
+#define THREADS 128
 
 // A warp draws two rows of 8 units and 8 windows. Lane 4g + q has unit g and windows 2q, 2q + 1.
+// slice, slices: which part of all of them.
 // kept: [layers][rows][windows / 8][UNITS / 8][2]
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 16)
 draw_masks(const Call* __restrict__ call, const int step, const int layers, const int rows, const int windows,
-           const int units, const uint32 threshold, uint32* __restrict__ kept) {
+           const int units, const uint32 threshold, const int slice, const int slices, uint32* __restrict__ kept) {
     const int lane = threadIdx.x % 32, pairs = (rows + 1) / 2;
     const int64 blocks = int64(windows / 8) * (UNITS / 8);  // of 8 units and 8 windows
-    const int64 warps = blocks * pairs * layers;
-    for (int64 v = int64(blockIdx.x) * (THREADS / 32) + threadIdx.x / 32; v < warps;
+    const int64 warps = blocks * pairs * layers, end = warps * (slice + 1) / slices;
+    for (int64 v = warps * slice / slices + int64(blockIdx.x) * (THREADS / 32) + threadIdx.x / 32; v < end;
          v += int64(gridDim.x) * (THREADS / 32)) {
         const int layer = v / (blocks * pairs), pair = v / blocks % pairs;
         const int unit = v % (UNITS / 8) * 8 + lane / 4, window = v % blocks / (UNITS / 8) * 8 + lane % 4 * 2;

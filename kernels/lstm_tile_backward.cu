@@ -34,9 +34,6 @@
 #define OVERLAY (SPLIT > 1)          // dz takes the place of x and h
 #define STAGED (NARROW || SPLIT == 1)  // there is room in shared memory for what else a row reads
 #define MASK_BYTES (8 * UNITS)       // of a tile and row
-#ifndef TURNS
-#define TURNS 0
-#endif
 #define OF_H 0                       // which warpgroup of a tile multiplies dh'
 #define OF_X 1                       // and dx
 
@@ -229,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
     float dc[4 * EIGHTS];
     UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) dc[i] = 0.0f;
-#if TILES == 2 && TURNS
+#if TILES == 2
     if (tile == 1) arrive(TURN, THREADS);
 #endif
 
@@ -253,7 +250,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #if !OVERLAY
         if (moves && elected()) wait_stores_read();  // of dz, which is written again
 #endif
-#if TILES == 2 && TURNS
+#if TILES == 2
         barrier(TURN + tile, THREADS);
 #endif
         wait_products<0>();
@@ -323,7 +320,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 store_matrices(to + (((share * EIGHTS + m) % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate],
                                found[1][gate], found[0][gate + 1], found[1][gate + 1]);
         }
-#if TILES == 2 && TURNS
+#if TILES == 2
         if (!(tile == 1 && t == 0)) arrive(TURN + 1 - tile, THREADS);
 #endif
         publish_writes();
@@ -336,7 +333,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #if SPLIT > 1
             if (t > 0) {
                 expect_arrivals(arrived, TILE_BYTES);
-                if (s > 0) arrive_at_peer(peer_address(freed, peer));
+                arrive_at_peer(peer_address(freed, peer));
             }
 #endif
         }
@@ -365,7 +362,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             wait_products<0>();
             release();
 #if SPLIT > 1
-            if (s > 0) wait_copy(freed, (s - 1) & 1);
+            wait_copy(freed, s & 1);
             const uint32 to = peer_address(shared_address(shared.dh_of_peer[tile]) + thread * 16, peer);
             const uint32 their_arrived = peer_address(arrived, peer);
             UNROLL for (int j = 0; j < 4; ++j) {

@@ -29,8 +29,9 @@ Source = tuple[str, compiler.Defines]  # a file of kernels/, without its suffix,
 THREADS = 256  # of every block, unless a kernel says otherwise
 STAGING = 6  # pinned buffers: those of two calls of steps with batches from the host
 STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block may have without asking
-# CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, which PyCUDA has no name for.
-NON_PORTABLE_CLUSTER = 14
+# CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED and ..._PREFERRED_SHARED_MEMORY_CARVEOUT (in percent), which PyCUDA
+# has no names for.
+NON_PORTABLE_CLUSTER, CARVEOUT = 14, 9
 
 
 class DeviceArray:
@@ -444,12 +445,16 @@ class Module:
         self._device, self._module = weakref.proxy(device), module
         self._functions: dict[str, Any] = {}
 
-    def get_function(self, kernel: str, shared: int = 0, largest_cluster: bool = False) -> Any:
+    def get_function(
+        self, kernel: str, shared: int = 0, largest_cluster: bool = False, *, little_cache: bool = False
+    ) -> Any:
         """A kernel.
 
         Args:
             shared: bytes of dynamic shared memory that it will be launched with.
             largest_cluster: it is launched in clusters of more than 8 blocks.
+            little_cache: it leaves what is cache or shared memory to the latter, as it must to run on a multiprocessor
+                beside a kernel that takes all of it.
         """
         if kernel not in self._functions:
             cuda = self._device._cuda
@@ -460,6 +465,8 @@ class Module:
                     function.set_attribute(attributes.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
                 if largest_cluster:
                     function.set_attribute(attributes(NON_PORTABLE_CLUSTER), 1)
+                if little_cache:
+                    function.set_attribute(attributes(CARVEOUT), 100)
             self._functions[kernel] = function
         return self._functions[kernel]
 

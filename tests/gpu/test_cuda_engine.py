@@ -152,12 +152,23 @@ def test_every_optimizer_takes_its_own_step(name: str, clip: float) -> None:
         np.testing.assert_allclose(found, slot, rtol=2e-2, atol=1e-3 * np.abs(slot).max())
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_results_are_the_same_to_the_bit_and_however_steps_are_called(precision: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "units", "batch"),
+    [
+        ("float32", 64, 40),
+        ("bfloat16", 64, 40),
+        ("bfloat16", 64, 3000),
+        ("bfloat16", 128, 3500),
+        ("bfloat16", 128, 9000),
+    ],
+)
+def test_results_are_the_same_to_the_bit_and_however_steps_are_called(
+    precision: str, units: int, batch: int
+) -> None:
     found = []
     for parts in ((6,), (6,), (1, 2, 3)):
-        one = engine(2, 64, 3, 9, 40, dropout=0.3, precision=precision)
-        inputs, targets = batches(one, 6, 40, 9, 3)
+        one = engine(2, units, 3, 9, batch, dropout=0.3, precision=precision)
+        inputs, targets = batches(one, 6, batch, 9, 3)
         at = 0
         for count in parts:
             loss = one.step(inputs[at : at + count], targets[at : at + count], 1e-3)

@@ -12,6 +12,7 @@ for each layer, downwards:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,8 +166,9 @@ class ChainBackward:
         }
         self._branch = device.branch()
 
-    def run(self, last: DeviceArray, masks: list[DeviceArray]) -> None:
+    def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         plan, shape, forward = self._plan, self._shape, self._forward
+        beside(0, 1)
         for layer in reversed(range(shape.layers)):
             trace, own, top = forward.traces[layer], forward.weights.layers[layer], layer + 1 == shape.layers
             self._device.launch_grid(

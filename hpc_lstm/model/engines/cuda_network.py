@@ -28,6 +28,8 @@ from hpc_lstm.model.parameters import Schema
 
 # Of a block of kernels/lstm_update.cu.
 TILE_INPUTS, TILE_UNITS, COLLECT_THREADS = 8, 32, 1024
+# Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside lstm_tile_gradients.cu.
+MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
 # ``struct Array`` of kernels/lstm_update.cu, and its kinds.
 ARRAY = np.dtype(
     [
@@ -95,7 +97,7 @@ class TrainingStep:
         masked = shape.layers - 1 if forward_drops(shape) else 0
         self._all_masks = [device.empty((max(1, masked) * words,), np.uint32) for _ in range(2)]
         self._masks = [[one.part(layer * words, words) for layer in range(masked)] for one in self._all_masks]
-        self._draw = device.load(*sources.masks).get_function("draw_masks")
+        self._draw = device.load(*sources.masks).get_function("draw_masks", little_cache=True)
         self._branch = device.branch()
 
     def launch(self, step: int, *, last: bool) -> None:
@@ -104,7 +106,7 @@ class TrainingStep:
         rows, windows, units = np.int32(shape.rows), np.int32(plan.windows), plan.units
         masks = self._masks[step % 2]
         if masks and step == 0:
-            self._draw_masks(step)
+            self._draw_masks(step, 0, 1)
         forward.run(None, self._call, step, shape.batch, masks)
         device.launch(
             forward.head_kernels.get_function("head"),
@@ -114,11 +116,15 @@ class TrainingStep:
             *(np.int32(shape.batch), windows, rows, np.int32(shape.layers - 1), np.int32(shape.units)),
             *(np.uint32(forward.threshold), forward.keep),
         )
-        if masks and not last:
-            with self._branch:
-                self._draw_masks(step + 1)
-        self._backward.run(self._last, masks)
-        if masks and not last:
+        draws = bool(masks) and not last
+
+        def beside(part: int, parts: int) -> None:
+            if draws:
+                with self._branch:
+                    self._draw_masks(step + 1, part, parts)
+
+        self._backward.run(self._last, masks, beside)
+        if draws:
             self._branch.join()
         arrays, count = self._arrays[step], np.int32(len(self._schema.names) - 1)
         device.launch_grid(
@@ -171,15 +177,20 @@ class TrainingStep:
         """The last step's gradient, before it was clipped: float32 [P]."""
         return self._gradient.numpy()
 
-    def _draw_masks(self, step: int) -> None:
-        plan, shape = self._plan, self._shape
+    def _draw_masks(self, step: int, part: int, parts: int) -> None:
+        """Draw one of several parts of a step's masks."""
+        plan, shape, device = self._plan, self._shape, self._device
         warps = plan.windows // 8 * (plan.units // 8) * -(-shape.rows // 2) * (shape.layers - 1)
-        self._device.launch(
+        # Beside other kernels, as many blocks as there is room for: more would keep those that follow waiting.
+        blocks = device.multiprocessors * (MASK_BLOCKS if parts == 1 else MASK_BLOCKS_BESIDE)
+        device.launch_grid(
             self._draw,
-            min(-(-warps // (THREADS // 32)), 8 * self._device.multiprocessors),
+            (min(-(-warps // (MASK_THREADS // 32) // parts), blocks),),
+            MASK_THREADS,
+            0,
             *(self._call, np.int32(step), np.int32(shape.layers - 1), np.int32(shape.rows)),
             *(np.int32(plan.windows), np.int32(shape.units), np.uint32(self.forward.threshold)),
-            self._all_masks[step % 2],
+            *(np.int32(part), np.int32(parts), self._all_masks[step % 2]),
         )
 
     def _array_table(self, step: int) -> DeviceArray:

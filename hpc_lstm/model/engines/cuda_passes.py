@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -95,10 +96,12 @@ class BackwardPass(Protocol):
     bias_parts: list[DeviceArray]
     matrix_parts: dict[tuple[int, str], DeviceArray]
 
-    def run(self, last: DeviceArray, masks: list[DeviceArray]) -> None:
+    def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         """Launch the backward pass.
 
         Args:
             last: gradient of the last layer's outputs at the last row, float32 [windows, units].
             masks: of dropout, as in the forward pass; empty: no dropout.
+            beside: launches other work, of which it is given the part and the number of parts, beside the kernel that
+                is launched next.
         """

@@ -9,6 +9,7 @@ for each layer, downwards:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,7 +117,7 @@ class TileBackward:
             for name, width in (("w", plan.input_width(layer)), ("u", units))
         }
 
-    def run(self, last: DeviceArray, masks: list[DeviceArray]) -> None:
+    def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         forward, plan = self._forward, self._forward.plan
         device, top = forward.device, forward.shape.layers - 1
         rows, windows = np.int32(forward.shape.rows), np.int32(plan.windows)
@@ -134,6 +135,7 @@ class TileBackward:
                 *(self._dz, self._outputs[(layer - 1) % 2] if layer else None, rows, windows),
             )
             kernel, shared = self._gradients[layer]
+            beside(top - layer, top + 1)
             device.launch_grid(
                 kernel,
                 (len(self.bias_parts[layer]), plan.forward.split, 2 if self._apart(layer) else 1),
