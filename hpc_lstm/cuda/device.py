@@ -29,8 +29,8 @@ Source = tuple[str, compiler.Defines]  # a file of kernels/, without its suffix,
 THREADS = 256  # of every block, unless a kernel says otherwise
 STAGING = 6  # pinned buffers: those of two calls of steps with batches from the host
 STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block may have without asking
-# CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED and ..._PREFERRED_SHARED_MEMORY_CARVEOUT (in percent), which PyCUDA
-# has no names for.
+# CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED and ..._PREFERRED_SHARED_MEMORY_CARVEOUT (in percent), which
+# PyCUDA has no names for.
 NON_PORTABLE_CLUSTER, CARVEOUT = 14, 9
 
 
