@@ -26,7 +26,7 @@ TILE, TILE_THREADS = 64, 512
 TILE_BYTES = 2 * TILE * TILE
 GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
-TILE_BATCHES = {64: 2048, 128: 3072}
+TILE_BATCHES = {64: 4096, 128: 2560}
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
 

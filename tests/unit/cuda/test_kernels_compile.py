@@ -34,6 +34,11 @@ def chain(units: int, parts: int, split: int, k_split: int, tiles: int, **more: 
     return {**sizes, "BLOCKS": 1, "CELL": cell, "DROPS": 1, **more}
 
 
+def tile(units: int, width: int, tiles: int, **more: int) -> tuple[Defines, list[str]]:
+    """A layer of lstm_tile_*, which compute capability 9.0 alone has the instructions for."""
+    return {"UNITS": units, "INPUT": width, "TILES": tiles, "WGMMA": 1, **more}, ["sm_90a"]
+
+
 def sized(*sizes: tuple[int, int]) -> list[tuple[Defines, list[str]]]:
     """Kernels for some numbers of units and parts."""
     return [({"UNITS": units, "PARTS": parts}, ["sm_80", "sm_90"]) for units, parts in sizes]
@@ -59,7 +64,25 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(512, 1, 16, 4, 2, TOP=0), WITH_CLUSTERS),
     ],
     "lstm_products": [({"PARTS": parts, "STAGES": 3}, ["sm_80", "sm_90"]) for parts in (1, 2)],
-    "lstm_head": sized((64, 1), (128, 2)),
+    "lstm_head": [
+        ({"UNITS": units, "PARTS": parts, "TILED": tiled}, ["sm_80", "sm_90"])
+        for units, parts, tiled in ((64, 1, 0), (128, 2, 0), (128, 1, 1))
+    ],
+    "lstm_tile_forward": [
+        tile(units, width, tiles, DROPS=drops)
+        for units, width, tiles, drops in ((64, 16, 1, 1), (64, 64, 2, 1), (128, 16, 2, 1), (128, 128, 2, 0))
+    ],
+    "lstm_tile_backward": [
+        tile(units, width, tiles, DROPS=drops, TOP=top)
+        for units, width, tiles, drops, top in (
+            (64, 16, 1, 1, 0),
+            (64, 64, 2, 1, 0),
+            (128, 16, 2, 1, 0),
+            (128, 128, 2, 0, 1),
+            (128, 128, 2, 0, 0),
+        )
+    ],
+    "lstm_tile_gradients": [tile(units, width, 1) for units in (64, 128) for width in (16, units)],
     "lstm_update": sized((64, 1), (128, 2)),
     "lstm_masks": [({"UNITS": 64}, ["sm_80", "sm_90"])],
 }

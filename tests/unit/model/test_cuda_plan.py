@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,19 @@ KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
 
 
-def plan(units: int, batch: int, parts: int = 1, capability: tuple[int, int] = H100) -> cuda_plan.Plan | None:
+def plan(
+    units: int, batch: int, parts: int = 1, capability: tuple[int, int] = H100, large: bool | None = False
+) -> cuda_plan.Plan | None:
     return cuda_plan.plan(
-        units, 5, batch, parts=parts, dropout=True, capability=capability, multiprocessors=132
+        units,
+        5,
+        batch,
+        layers=2,
+        parts=parts,
+        dropout=True,
+        capability=capability,
+        multiprocessors=132,
+        large=large,
     )
 
 
@@ -69,6 +80,45 @@ def test_small_batches_are_spread_over_the_whole_gpu() -> None:
         assert found.forward.tiles == tiles
 
 
+@given(
+    units=st.integers(1, 512), batch=st.integers(1, 20_000), layers=st.integers(1, 8), dropout=st.booleans()
+)
+def test_tiles_for_large_batches_keep_the_limits(units: int, batch: int, layers: int, dropout: bool) -> None:
+    found = cuda_plan.plan(
+        units,
+        16,
+        batch,
+        layers=layers,
+        parts=1,
+        dropout=dropout,
+        capability=H100,
+        multiprocessors=132,
+        large=True,
+    )
+    if found is None or not found.tiles:
+        assert units > 128 or (units > 64 and layers > 2 and dropout)
+        return
+    assert found.units in (64, 128)
+    assert found.units >= units
+    assert batch <= found.windows < batch + 64 * found.tiles
+    assert found.windows % found.forward.windows == 0
+    for layer in range(layers):
+        drops = dropout and layer + 1 < layers
+        shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
+        assert max(shared.forward, shared.backward, shared.gradients) <= 227 * 1024
+
+
+def test_tiles_are_taken_where_they_are_faster() -> None:
+    def tiles(units: int, batch: int, **more: Any) -> int:
+        found = plan(units, batch, large=None, **more)
+        return found.tiles if found else -1
+
+    assert [tiles(64, batch) for batch in (1024, 4096, 8192, 16384)] == [0, 1, 1, 2]
+    assert [tiles(128, batch) for batch in (2048, 4096, 8192)] == [0, 1, 2]
+    assert tiles(32, 8192) == tiles(256, 8192) == 0
+    assert tiles(64, 8192, parts=2) == tiles(64, 8192, capability=(10, 0)) == 0
+
+
 def test_structures_are_those_of_the_kernels() -> None:
     update = (KERNELS / "lstm_update.cu").read_text()
     body = re.search(r"struct Array \{(.*?)\};", update, re.DOTALL)
@@ -85,5 +135,9 @@ def test_structures_are_those_of_the_kernels() -> None:
     assert f"#define MAX_CONSTANTS {cuda_network.CONSTANTS}\n" in common
     for name, value in (("BLOCK_M", cuda_plan.BLOCK_M), ("K", cuda_plan.INNER), ("EXTRA", cuda_plan.EXTRA)):
         assert re.search(rf"#define {name} {value}\b", (KERNELS / "lstm_products.cu").read_text())
+    tiles = (KERNELS / "lstm_tiles.cuh").read_text()
+    assert f"#define TILE {cuda_plan.TILE} " in tiles
+    assert f"#define GATES {cuda_plan.GATE_COLUMNS} " in tiles
+    assert f"#define THREADS {cuda_network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
     for kernel in ("lstm_forward", "lstm_backward"):
         assert re.search(rf"#define STAGES {cuda_plan.STAGES}\b", (KERNELS / f"{kernel}.cu").read_text())
