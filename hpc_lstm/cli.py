@@ -191,12 +191,18 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @click.option(
     "--resume", is_flag=True, help="Resume from the newest complete checkpoint, or start if there is none."
 )
+@click.option(
+    "--accept-unsigned",
+    is_flag=True,
+    help="With HPC_LSTM_SYNC_KEY: resume from a checkpoint, or join a run, that is not signed for this run and place.",
+)
 @_warm_start_options
 def train(
     config: str,
     overrides: tuple[str, ...],
     run_dir: str | None,
     resume: bool,
+    accept_unsigned: bool,
     init_from: str | None,
     keep_scaling: bool,
 ) -> None:
@@ -217,7 +223,9 @@ def train(
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
-        train_model(settings, run, world, resume=resume, warm_start=warm_start)
+        train_model(
+            settings, run, world, resume=resume, warm_start=warm_start, accept_unsigned=accept_unsigned
+        )
 
 
 @cli.command()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from hpc_lstm.checkpoint.writer import CheckpointWriter
 from hpc_lstm.runs.history import History
 from hpc_lstm.timing.clocks import compare_clocks
+from hpc_lstm.training.ownership import provenance_of
 from hpc_lstm.training.progress_bar import ProgressBar, Throughput
-from hpc_lstm.training.records import record_checkpoints
+from hpc_lstm.training.records import record_checkpoint
 from hpc_lstm.training.schedule import Progress
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
@@ -42,7 +43,10 @@ def open_outputs(run: Run, state: TrainState) -> Iterator[Outputs]:
             config=config,
             schema_digest=run.engine.schema.digest(),
             present=step if state.resumed else None,
-            completed=lambda: record_checkpoints(run.directory, config, run.storage.checkpoint_prefix),
+            completed=lambda step: record_checkpoint(
+                run.directory, config, run.storage.checkpoint_prefix, step
+            ),
+            provenance=provenance_of(run.directory, run.storage) if first else None,
         )
         parts.callback(checkpoints.close)
         history = History(run.directory, first, step)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm import config as configuration
+from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.writer import holds_checkpoints
 from hpc_lstm.clusters.location import run_name
 from hpc_lstm.config import RunConfig
@@ -18,7 +19,8 @@ from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.runs.run_file import RunFile, read_run_file
 from hpc_lstm.storage.objects import ObjectStore
-from hpc_lstm.storage.stores import open_store
+from hpc_lstm.storage.signing import Signer, signer_from_environment
+from hpc_lstm.storage.stores import open_store, store_place
 
 
 @contextlib.contextmanager
@@ -151,11 +153,15 @@ class RunStorage:
         store: the object store.
         run_prefix: what the keys begin with that all clusters of the run share; "" in the run's own folder.
         checkpoint_prefix: what the keys of its own checkpoints begin with, without a slash at the end.
+        place: of the store; "" in the run's own folder.
+        signer: signs what the run puts there, if there is a key; on rank 0.
     """
 
     store: ObjectStore
     run_prefix: str
     checkpoint_prefix: str
+    place: str
+    signer: Signer
 
 
 def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunStorage:
@@ -165,7 +171,9 @@ def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunS
 
     Raises:
         StorageError: the store cannot be used.
+        ConfigError: the key of signatures is none.
     """
+    signer = world.raise_on_all(lambda: Signer() if world.rank else signer_from_environment())
     store = world.raise_on_all(lambda: open_store(config.storage, run.path))
 
     def look() -> str:
@@ -177,7 +185,23 @@ def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunS
         return f"{run_name(store, config.sync, run.name)}/" if config.storage.url else ""
 
     prefix = world.bcast(world.raise_on_all(look))
-    return RunStorage(store, prefix, f"{prefix}checkpoints/{config.sync.cluster or 'main'}")
+    return RunStorage(
+        store=store,
+        run_prefix=prefix,
+        checkpoint_prefix=f"{prefix}checkpoints/{config.sync.cluster or 'main'}",
+        place=store_place(config.storage),
+        signer=signer,
+    )
+
+
+def provenance_of(run: RunDirectory, storage: RunStorage, *, accept_unsigned: bool = False) -> Provenance:
+    """Whose checkpoints this run's are; on rank 0.
+
+    Args:
+        accept_unsigned: take older ones that are not signed for it.
+    """
+    record = read_run_file(run) or RunFile()
+    return Provenance(storage.signer, record.id, storage.place, accept_unsigned)
 
 
 def refuse_existing_checkpoints(objects: ObjectStore, prefix: str, world: World) -> None:

@@ -107,6 +107,8 @@ def set_up(
         if config.sync.cluster:
             clusters = ClusterSynchronizer(
                 *(storage.store, storage.run_prefix, world, config, placement.engine, log, timeline),
+                place=storage.place,
+                signer=storage.signer,
                 scaling=origin.scaling_digest,
             )
             parts.callback(clusters.close)
@@ -126,5 +128,9 @@ def set_up(
             storage=storage,
             clusters=clusters,
         )
-        messages.log_setup(log, config, world, placement, data, run.schedule, store_copy=str(store.path))
+        messages.log_setup(
+            *(log, config, world, placement, data, run.schedule),
+            store_copy=str(store.path),
+            signed=storage.signer.active,
+        )
         yield run

@@ -15,6 +15,7 @@ from simulated_ranks import on_ranks, outcomes
 from store_wrappers import Intercepted
 
 from hpc_lstm.checkpoint import manifest as manifests
+from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.restore import restore_checkpoint
 from hpc_lstm.errors import CheckpointError, StorageError
 from hpc_lstm.parallel.world import World
@@ -118,9 +119,9 @@ def test_a_checkpoint_with_a_damaged_or_hostile_manifest_is_passed_over(tmp_path
 def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     on_ranks(2, lambda world: write(store, world, 1, 2))
-    edit(lambda manifest: manifest.update(version=manifests.VERSION + 1))(
-        folder_of(tmp_path, 2) / "checkpoint.json"
-    )
+    path = folder_of(tmp_path, 2) / "checkpoint.json"
+    newer = {**unsealed(json.loads(path.read_text())), "version": manifests.VERSION + 1}
+    path.write_text(json.dumps(Provenance().seal("", newer)))
 
     def refused(world: World) -> None:
         with pytest.raises(StorageError, match="the newer program that wrote it") as caught:

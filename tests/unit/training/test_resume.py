@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from hpc_lstm import cli
 from hpc_lstm.checkpoint.manifest import complete_steps, read_manifest, step_prefix
+from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.store import StoreWriter
@@ -160,7 +162,8 @@ def test_a_run_notes_what_it_was_given(folder: Path) -> None:
     assert (noted["init_from"], noted["scaling"]) == (None, "fitted")
     assert (noted["data"]["rows"], noted["data"]["symbols"]) == (217, 3)
     assert noted["data"]["last"] == str(np.datetime64(15119, "D"))
-    assert noted["checkpoints"] == {"url": "", "prefix": "checkpoints/main"}
+    assert noted["checkpoints"] == {"url": "", "prefix": "checkpoints/main", "step": 18}
+    assert re.fullmatch("[0-9a-f]{32}", noted["id"])
 
 
 def test_newer_rows_are_trained_on(folder: Path) -> None:
@@ -258,7 +261,7 @@ def rewrite_states(change: Any) -> None:
             data = pack_state(change(unpack_state(path.read_bytes())))
             path.write_bytes(data)
             file |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        manifest.write_text(json.dumps(content))
+        manifest.write_text(json.dumps(Provenance().seal("", unsealed(content))))
 
 
 def of_an_older_version(folder: Path) -> None:
