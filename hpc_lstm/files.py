@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from hpc_lstm.errors import InputError
 
@@ -35,6 +38,44 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
+
+
+def append_text(path: Path, within: Path) -> IO[str]:
+    """Open a text file for appending; neither it nor a folder below ``within`` may be a link.
+
+    A run directory may come from somebody else, and whoever goes on with the run must not write elsewhere by it.
+
+    Args:
+        within: the folder that the file belongs to, of which the path is known to be meant.
+
+    Raises:
+        InputError: it is a link or no file, or cannot be written.
+    """
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(within, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            *folders, name = path.relative_to(within).parts
+            for part in folders:
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            # Without waiting for the reader of a FIFO.
+            handle = os.open(
+                name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | flags, 0o666, dir_fd=folder
+            )
+        finally:
+            os.close(folder)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InputError(f"{path}: is not a regular file; remove it")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise InputError(
+                f"{path}: nothing is written through a symbolic link, or into what is no file; remove it"
+            ) from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return os.fdopen(handle, "a", encoding="utf-8")
 
 
 def write_text(path: str | Path, text: str) -> None:

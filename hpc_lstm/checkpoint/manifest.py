@@ -84,14 +84,22 @@ def rank_file_name(rank: int, upload: str) -> str:
     return f"{_file_stem(rank)}{upload}.h5"
 
 
+def step_of(prefix: str, key: str) -> int | None:
+    """The step that an object of a checkpoint belongs to; None of any other object: it is not ours."""
+    folder, _, name = key.rpartition("/")
+    step = folder.removeprefix(f"{prefix}/")
+    if not (name == NAME or re.fullmatch(_FILE, name)) or not re.fullmatch(r"[0-9]{9,18}", step):
+        return None
+    return int(step) if folder == step_prefix(prefix, int(step)) else None
+
+
 def find_steps(store: ObjectStore, prefix: str) -> dict[int, bool]:
     """Steps that have any file, ascending, and whether they have a manifest."""
-    pattern = re.compile(re.escape(prefix) + r"/([0-9]{9,})/([^/]+)")
     found: dict[int, bool] = {}
     for key, _ in store.list(f"{prefix}/"):
-        match = pattern.fullmatch(key)
-        if match and key.startswith(f"{step_prefix(prefix, int(match[1]))}/"):
-            found[int(match[1])] = found.get(int(match[1]), False) or match[2] == NAME
+        step = step_of(prefix, key)
+        if step is not None:
+            found[step] = found.get(step, False) or key.endswith(f"/{NAME}")
     return dict(sorted(found.items()))
 
 
@@ -148,11 +156,12 @@ def read_manifest(
 
 
 def delete_checkpoint(store: ObjectStore, prefix: str, step: int) -> None:
-    """Delete a checkpoint, its manifest first, so that a half-deleted one does not count."""
+    """Delete a checkpoint, its manifest first, so that a half-deleted one does not count; nothing else."""
     place = step_prefix(prefix, step)
     store.delete(f"{place}/{NAME}")
     for key, _ in store.list(f"{place}/"):
-        store.delete(key)
+        if step_of(prefix, key) == step:
+            store.delete(key)
 
 
 def _file_stem(rank: int) -> str:

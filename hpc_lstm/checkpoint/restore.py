@@ -155,8 +155,8 @@ def _clean_up(store: ObjectStore, prefix: str, restored: int) -> None:
     for step in sorted(whole):
         if step > restored:
             manifests.delete_checkpoint(store, prefix, step)
-    kept = {f"{manifests.step_prefix(prefix, step)}/" for step in whole if step <= restored}
     for key, _ in store.list(f"{prefix}/"):
-        if key.rpartition("/")[0] + "/" not in kept:
+        owner = manifests.step_of(prefix, key)
+        if owner is not None and (owner > restored or owner not in whole):
             store.delete(key)
     store.discard_unfinished(f"{prefix}/")

@@ -24,6 +24,8 @@ from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
 MAX_BYTES = 4096
+# More starts than any cluster can have: numbers are counted up by one.
+MAX_NUMBER = 10**9
 POLL_S = 0.5
 # The longest timeout that an owner may demand of others.
 MAX_TIMEOUT_S = 3600.0
@@ -128,11 +130,17 @@ class Lease:
                 raise self._taken(newest)
 
     def _newest_lease(self) -> tuple[int, int, bool]:
-        """Number of the newest lease, its beat, and whether it was released; 0 if there is none."""
+        """Number of the newest lease, its beat, and whether it was released; 0 if there is none.
+
+        Raises:
+            StorageError: one has a number that no start of a cluster can have.
+        """
         beats: dict[int, int] = {}
         released = set()
         for key, _ in self._store.list(self._prefix):
             match = _KEY.fullmatch(key.removeprefix(self._prefix))
+            if match and (len(match[1]) > len(str(MAX_NUMBER)) or int(match[1]) > MAX_NUMBER):
+                raise StorageError(f"{key[:200]}: was put there by somebody else; delete it")
             if match and match[2] == "released":
                 released.add(int(match[1]))
             elif match:

@@ -132,15 +132,16 @@ def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_
     assert manifests.complete_steps(store, PREFIX) == [1, 2]
 
 
-def test_what_belongs_to_no_checkpoint_is_deleted_and_other_runs_are_not(tmp_path: Path) -> None:
+def test_files_of_no_checkpoint_are_deleted_and_what_is_not_ours_is_not(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     on_ranks(2, lambda world: write(store, world, 1, 2))
-    orphans = [
-        f"{PREFIX}/000000003/rank-00000.0123abcd.h5",
-        f"{PREFIX}/0000000002/checkpoint.json",
-        f"{PREFIX}/stray",
+    orphans = [f"{PREFIX}/000000003/rank-00000.0123abcd.h5"]
+    others = [
+        *("run/checkpoints/main-2/000000009/checkpoint.json", "run-2/checkpoints/main/1/x", "run/log"),
+        # In the folders of checkpoints, but with no name that one of ours has.
+        *(f"{PREFIX}/stray", f"{PREFIX}/000000003/letter.txt", f"{PREFIX}/0000000002/checkpoint.json"),
+        *(f"{PREFIX}/000000003/{name}" for name in ("rank-00000.h5", "rank-00000.0123abcd.h5.bak")),
     ]
-    others = ["run/checkpoints/main-2/000000009/checkpoint.json", "run-2/checkpoints/main/1/x", "run/log"]
     for key in orphans + others:
         store.put_new(key, b"{}")
     unfinished = tmp_path / PREFIX / "000000002" / ".writing-killed"
