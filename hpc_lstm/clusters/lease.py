@@ -1,4 +1,4 @@
-"""One job for each cluster name: a lease in the object store, renewed by a counter that advances while its owner lives.
+"""One job for each cluster name or run directory: a lease in a store, renewed by a counter while its owner lives.
 
     leases/<cluster>/<number>.<beat>    put once; beat 0 names the owner and stays, later ones replace each other
     leases/<cluster>/<number>.released  the owner has ended
@@ -40,6 +40,8 @@ class Lease:
         prefix: of the run's keys.
         timeout_s: seconds without a renewal after which an owner is considered dead.
         stop_requested: asked while it waits for an earlier owner's lease to expire.
+        what: what a message says is owned; "": the name of the cluster.
+        advice: what whoever finds it taken is told to do.
 
     Attributes:
         number: of this lease among all of the name, from 1.
@@ -58,7 +60,11 @@ class Lease:
         timeout_s: float,
         log: logging.Logger,
         stop_requested: Callable[[], bool] = lambda: False,
+        *,
+        what: str = "",
+        advice: str = "give each cluster a name of its own, or stop that job",
     ) -> None:
+        self._what, self._advice = what or f'sync.cluster = "{cluster}"', advice
         self._store, self._cluster, self._timeout_s, self._log = store, cluster, timeout_s, log
         self._prefix, self._stop_requested = f"{prefix}leases/{cluster}/", stop_requested
         self._ended = threading.Event()
@@ -77,8 +83,8 @@ class Lease:
         """
         if self.lost:
             raise InputError(
-                f'sync.cluster = "{self._cluster}": another job has taken this name over; stop one of the two, and '
-                "continue the other with --resume"
+                f"{self._what}: another job has taken this name over; stop one of the two, and continue the other with "
+                "--resume"
             )
 
     def release(self) -> None:
@@ -94,7 +100,7 @@ class Lease:
         try:
             self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
         except Exception as error:  # the next owner waits for the timeout instead
-            self._log.warning("the cluster's name could not be released: %s", error)
+            self._log.warning("%s could not be released: %s", self._what, error)
 
     def _acquire(self) -> int:
         newest, beat, released = self._newest_lease()
@@ -113,15 +119,16 @@ class Lease:
         """Return when an earlier lease is released, or was not renewed for the longer of both owners' timeouts."""
         since, timeout_s = time.monotonic(), max(self._timeout_s, self._timeout_of(number))
         self._log.info(
-            "waiting %g s to see whether the previous owner of cluster name %s is alive",
+            "%s: waiting %g s to see whether its previous owner is alive",
+            self._what,
             timeout_s,
-            self._cluster,
         )
         while time.monotonic() - since < timeout_s:
             time.sleep(min(POLL_S, timeout_s / 4))
             if self._stop_requested():
                 raise StopRequested(
-                    "stopped while waiting for the cluster's name: run the same command with --resume to continue"
+                    f"{self._what}: stopped while waiting for its previous owner: run the same command with --resume "
+                    "to continue"
                 )
             newest, newest_beat, released = self._newest_lease()
             if released:
@@ -171,10 +178,7 @@ class Lease:
 
     def _taken(self, number: int) -> InputError:
         host = re.sub(r"[^\w.-]", "", str(self._owner(number).get("host", ""))[:80]) or "another machine"
-        return InputError(
-            f'sync.cluster = "{self._cluster}": a job on {host} is training under this name; give each cluster a '
-            "name of its own, or stop that job"
-        )
+        return InputError(f"{self._what}: a job on {host} is training under this name; {self._advice}")
 
     def _renew_until_released(self) -> None:
         while not self._ended.wait(self._timeout_s / 4):
@@ -187,7 +191,7 @@ class Lease:
                 if self._beat > 1:
                     self._store.delete(f"{self._prefix}{self.number:06d}.{self._beat - 1:09d}")
             except Exception as error:  # whatever it is, keep renewing
-                self._log.warning("the cluster's lease could not be renewed: %s", error)
+                self._log.warning("the lease of %s could not be renewed: %s", self._what, error)
 
 
 def identity() -> dict[str, Any]:

@@ -53,10 +53,10 @@ def train(
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.handle_signals()
-    with owned(directory, config, world, resume=resume):
+    with owned(directory, config, world, resume=resume) as owner:
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)
-            with set_up(config, directory, world, timeline, log, warm_start=warm_start) as run:
+            with set_up(config, directory, world, timeline, log, warm_start=warm_start, owner=owner) as run:
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 with open_outputs(run, state) as outputs:
                     if is_complete(run, state):

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from hpc_lstm.checkpoint.writer import CheckpointWriter
+from hpc_lstm.errors import InputError
 from hpc_lstm.runs.history import History
 from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.training.ownership import provenance_of
@@ -94,7 +95,9 @@ def save_checkpoint(run: Run, state: TrainState, outputs: Outputs, *, wait: bool
 
     Raises:
         CheckpointError: on all ranks: checkpoints cannot be written.
+        InputError: another job has taken the run directory over, or somebody has deleted it.
     """
+    run.world.raise_on_all(lambda: _check_directory(run))
     if wait:
         with run.timeline.span("wait"):
             compare_clocks(run.world, run.timeline)
@@ -109,3 +112,12 @@ def save_checkpoint(run: Run, state: TrainState, outputs: Outputs, *, wait: bool
             validation=state.early_stopping.last,
             wait=wait,
         )
+
+
+def _check_directory(run: Run) -> None:
+    if run.owner is not None:
+        run.owner.check()
+        if not run.directory.holds_run:
+            raise InputError(
+                f"{run.directory.path}: was deleted while the run was at it; put it back, or start another run"
+            )

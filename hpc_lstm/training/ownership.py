@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.writer import holds_checkpoints
+from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.location import run_name
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
@@ -18,30 +21,47 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.runs.run_file import RunFile, read_run_file
+from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
 from hpc_lstm.storage.signing import Signer, signer_from_environment
 from hpc_lstm.storage.stores import open_store, store_place
 
+# Seconds without a sign of life after which the owner of a run directory is considered dead.
+OWNER_TIMEOUT_S = 20.0
+# What says on rank 0 who owns the run directory, below it.
+OWNER = ".owner/"
+# A file system without hard links, on which there can be no lease.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+
 
 @contextlib.contextmanager
-def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Iterator[None]:
+def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Iterator[Lease | None]:
     """Own the run directory during a run; collective.
 
     A start that its input ends before the run has begun leaves nothing behind.
 
+    Yields:
+        The lease by which rank 0 owns it; None on other ranks, and where the file system has no hard links.
+
     Raises:
-        InputError: see ``create_folders``; or the machine's memory is not enough.
+        InputError: see ``create_folders``; or another job is at it; or the machine's memory is not enough.
     """
     created = world.raise_on_all(
         lambda: create_folders(run, config, resume=resume) if world.rank == 0 else []
     )
+    lease = None
     try:
-        yield
+        lease = world.raise_on_all(lambda: _acquire(run, config, world, resume=resume))
+        yield lease
     except InputError as error:
         if error.on_all_ranks or world.size == 1:
             world.barrier()  # every rank has closed its files
             if world.rank == 0:
-                remove_unbegun(run, created, world.size)
+                if lease is not None:
+                    lease.release()
+                # A directory that another job is at is left to it.
+                if lease is not None or not (run.path / OWNER).exists():
+                    remove_unbegun(run, created, world.size)
         raise
     except OSError as error:
         if (
@@ -56,6 +76,54 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
                 "each of which holds its share of the data"
             ) from error
         raise
+    finally:
+        if lease is not None:
+            lease.release()
+
+
+def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Lease | None:
+    """Become the owner of the run directory; on rank 0.
+
+    Raises:
+        InputError: another job is at it, or has begun a run there meanwhile.
+        StopRequested: the process was asked to stop while it watched an earlier owner.
+    """
+    if world.rank:
+        return None
+    try:
+        lease = Lease(
+            *(FolderStore(run.path), OWNER, "run", OWNER_TIMEOUT_S, logging.getLogger("hpc_lstm")),
+            lambda: world.stop_requested,
+            what=str(run.path),
+            advice="choose another --run-dir, or stop that job",
+        )
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return None
+        raise InputError(
+            f"{run.path}: cannot be written: {error.strerror}; choose another --run-dir"
+        ) from None
+    try:
+        refuse_begun(run, config, resume=resume)
+    except InputError:
+        lease.release()
+        raise
+    return lease
+
+
+def refuse_begun(run: RunDirectory, config: RunConfig, *, resume: bool) -> None:
+    """Refuse a directory that holds another run, or a run that is not to be resumed; on rank 0.
+
+    Raises:
+        InputError: it holds a run and ``resume`` is off.
+        ConfigError: it holds a run with other settings: the keys.
+    """
+    if run.holds_run:
+        if not resume:
+            raise InputError(
+                f"{run.path}: already holds a run; continue it with --resume, or choose another --run-dir"
+            )
+        refuse_changed_settings(run.load_config(), config, str(run.config))
 
 
 def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> list[Path]:
@@ -70,12 +138,7 @@ def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> lis
         InputError: it holds a run and ``resume`` is off, or it cannot be created.
         ConfigError: it holds a run with other settings: the keys.
     """
-    if run.holds_run:
-        if not resume:
-            raise InputError(
-                f"{run.path}: already holds a run; continue it with --resume, or choose another --run-dir"
-            )
-        refuse_changed_settings(run.load_config(), config, str(run.config))
+    refuse_begun(run, config, resume=resume)
     inside = (run.rank_log(0).parent, run.rank_timing(0).parent, run.tensorboard)
     created: list[Path] = []
     try:
@@ -140,6 +203,13 @@ def remove_unbegun(run: RunDirectory, created: list[Path], ranks: int) -> None:
         for file in (run.record, run.rows, run.scaler):  # written just before the settings
             with contextlib.suppress(OSError):
                 file.unlink()
+    if ranks:
+        owner = FolderStore(run.path)
+        for key, _ in owner.list(OWNER):
+            owner.delete(key)
+        for part in ("leases/run", "leases", ""):
+            with contextlib.suppress(OSError):
+                (run.path / OWNER / part).rmdir()
     for folder in created:
         with contextlib.suppress(OSError):  # not empty: something else is in it
             folder.rmdir()
