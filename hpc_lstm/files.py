@@ -100,6 +100,20 @@ def expanded(path: str | Path) -> Path:
         raise InputError(f"{path}: no such home folder; write the path out") from None
 
 
+def checked_path(path: str | Path) -> Path:
+    """``path`` expanded and absolute, if it can stand in files of UTF-8, as all of a run's are.
+
+    Raises:
+        InputError: it cannot; or there is no such home folder.
+    """
+    absolute = expanded(path).absolute()
+    try:
+        str(absolute).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(absolute)!a}: this path is not UTF-8; rename the folder or file") from None
+    return absolute
+
+
 def data_folder(name: str) -> Path:
     """``kernels`` or ``slurm``: inside the package where it is installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent

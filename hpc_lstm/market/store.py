@@ -13,6 +13,7 @@ under a temporary name in its folder and renamed when it is complete.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import tempfile
@@ -56,7 +57,7 @@ class MarketStore:
                 f"{path}: no such market store; make one with `hpc-lstm import`, `fetch` or `synth`"
             )
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = _open_for_reading(self.path)
         except OSError as error:
             raise StoreError(f"{path}: {_why_unreadable(error)}") from None
         try:
@@ -316,9 +317,29 @@ def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     raise StoreError(f'{path}: no {kind} "{name}"; {hint}')
 
 
+def _open_for_reading(path: Path) -> h5py.File:
+    """Open a store whose file system may have no locks, such as NFS without its daemon, or some Lustre.
+
+    Raises:
+        OSError: it cannot be opened, or another program has it open for writing.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        # HDF5 tells the number of the error in its text alone.
+        if any(f"errno = {number}," in str(error) for number in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)):
+            return h5py.File(path, "r", locking=False)
+        raise
+
+
 def _why_unreadable(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read it"
+    if error.errno in (errno.EAGAIN, errno.EACCES) or "unable to lock" in str(error):
+        return (
+            "another program has it open for writing, such as a notebook; close it there, or set "
+            "HDF5_USE_FILE_LOCKING=FALSE if nothing is writing"
+        )
     if "truncated" in str(error):
         return "truncated market store: its end is missing; make or copy it again"
     return "not a market store: no HDF5 file"

@@ -251,6 +251,10 @@ class S3Store:
     def _refusal(self, code: str, status: int) -> str:
         if code == "NoSuchBucket" or status == 404:
             return f'there is no bucket "{self._bucket}"; make it, or correct storage.url'
+        if code == "RequestTimeTooSkewed":
+            return f"refused ({code}); the clock of this machine or of the server is wrong: set it"
+        if "Quota" in code or code in ("EntityTooLarge", "StorageFull", "XMinioStorageFull"):
+            return f"refused ({code}); a quota is used up: make room or ask for more"
         if status in (401, 403) or code in _CREDENTIAL_CODES:
             return (
                 f"access refused ({code or status}); check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE or the "
@@ -265,6 +269,10 @@ class S3Store:
 
 def _unreachable(error: Exception) -> str:
     name = type(error).__name__
+    if name in ("ConfigParseError", "ConfigNotFound"):
+        return f"the AWS configuration cannot be read ({name}); correct ~/.aws/config or the file in AWS_CONFIG_FILE"
+    if "Region" in name:
+        return f"not a valid region ({name}); correct AWS_DEFAULT_REGION, or the region in ~/.aws/config"
     if "Credential" in name or "Profile" in name or "Token" in name:
         return (
             f"no usable credentials ({name}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"

@@ -65,6 +65,18 @@ def log_setup(
         log.info(f"skipped, too short for a train window: {counted(len(data.skipped), 'symbol')} ({names})")
 
 
+def log_complete(log: logging.Logger, config: RunConfig, *, stopped_early: bool) -> None:
+    """Log that there is nothing to do, and what would let the run train further."""
+    if stopped_early:
+        log.info(
+            "nothing to do: the run was stopped early, after %d epochs without a better validation loss "
+            "(train.patience); raise train.patience, or set it to 0, to train further",
+            config.train.patience,
+        )
+    else:
+        log.info("nothing to do: the run is complete; raise train.epochs to train further")
+
+
 def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, ranks: int) -> None:
     """Log which checkpoint the run continues from."""
     log.info("resuming from the checkpoint of step %d (epoch %d)", progress.step, progress.epoch)

@@ -60,7 +60,7 @@ def train(
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 with open_outputs(run, state) as outputs:
                     if is_complete(run, state):
-                        log.info("nothing to do: the run is complete; raise train.epochs to train further")
+                        messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
                     else:
                         train_epochs(run, state, outputs)
                         finish(run, state, outputs)

@@ -718,6 +718,8 @@ def test_a_body_that_breaks_off_is_read_again(bucket: Bucket, monkeypatch: pytes
         (403, "AccessDenied", "credentials"),
         (403, "SignatureDoesNotMatch", "credentials"),
         (400, "ExpiredToken", "credentials"),
+        (403, "RequestTimeTooSkewed", "the clock of this machine or of the server"),
+        (403, "QuotaExceeded", "a quota is used up"),
         (400, "IllegalLocationConstraintException", "AWS_DEFAULT_REGION"),
         (404, "NoSuchBucket", "no bucket"),
         (501, "NotImplemented", "conditional"),
@@ -782,6 +784,20 @@ def test_no_server_there(s3_credentials: None) -> None:
         began = time.monotonic()
         assert "cannot be reached" in refusal(lambda: open_store(config, Path()).check())
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("what", ["configuration", "region"])
+def test_what_of_awss_settings_is_wrong_is_named(
+    s3_credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    if what == "configuration":
+        (tmp_path / "garbage").write_text("garbage\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "garbage"))
+    else:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us east 1")
+    config = StorageConfig(url="s3://bucket/x", endpoint_url="http://127.0.0.1:9", timeout_s=1)
+    text = refusal(lambda: open_store(config, Path()).check())
+    assert {"configuration": "AWS_CONFIG_FILE", "region": "AWS_DEFAULT_REGION"}[what] in text
 
 
 def test_no_credentials(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

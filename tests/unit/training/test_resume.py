@@ -336,6 +336,16 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(folder: P
     assert "no complete checkpoint: starting anew" in said()
 
 
+def test_a_run_that_patience_ended_is_not_told_to_raise_its_epochs(folder: Path) -> None:
+    rest = ("--set", "train.patience=1", "--set", "train.learning_rate=10")
+    assert train("early", "--set", "train.epochs=50", *rest) == 0
+    assert train("early", "--resume", "--set", "train.epochs=60", *rest) == 0
+    text = said("early")
+    assert "nothing to do: the run was stopped early" in text
+    assert "raise train.patience" in text
+    assert "raise train.epochs" not in text
+
+
 # -- more epochs -----------------------------------------------------------------------------------------------
 
 
