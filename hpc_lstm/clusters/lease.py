@@ -42,6 +42,7 @@ class Lease:
         stop_requested: asked while it waits for an earlier owner's lease to expire.
         what: what a message says is owned; "": the name of the cluster.
         advice: what whoever finds it taken is told to do.
+        forget: leave nothing behind on release, rather than that it was released.
 
     Attributes:
         number: of this lease among all of the name, from 1.
@@ -63,7 +64,9 @@ class Lease:
         *,
         what: str = "",
         advice: str = "give each cluster a name of its own, or stop that job",
+        forget: bool = False,
     ) -> None:
+        self._forget = forget
         self._what, self._advice = what or f'sync.cluster = "{cluster}"', advice
         self._store, self._cluster, self._timeout_s, self._log = store, cluster, timeout_s, log
         self._prefix, self._stop_requested = f"{prefix}leases/{cluster}/", stop_requested
@@ -98,14 +101,23 @@ class Lease:
     def _put_released(self) -> None:
         self._thread.join(RELEASE_S)
         try:
-            self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
+            if self._forget:
+                self._delete_up_to(self.number)
+            else:
+                self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
         except Exception as error:  # the next owner waits for the timeout instead
             self._log.warning("%s could not be released: %s", self._what, error)
+
+    def _delete_up_to(self, number: int) -> None:
+        for key, _ in self._store.list(self._prefix):
+            match = _KEY.fullmatch(key.removeprefix(self._prefix))
+            if match and int(match[1]) <= number:
+                self._store.delete(key)
 
     def _acquire(self) -> int:
         newest, beat, released = self._newest_lease()
         if newest and not released and not self._is_dead(newest):
-            self._await_expiry(newest, beat)
+            newest = self._await_expiry(newest, beat)
         owner = {**identity(), "token": secrets.token_hex(8), "silence_s": self._timeout_s}
         data = json.dumps(owner).encode()
         if not self._store.put_new(f"{self._prefix}{newest + 1:06d}.{0:09d}", data):
@@ -115,8 +127,12 @@ class Lease:
             raise self._taken(newest + 2)
         return newest + 1
 
-    def _await_expiry(self, number: int, beat: int) -> None:
-        """Return when an earlier lease is released, or was not renewed for the longer of both owners' timeouts."""
+    def _await_expiry(self, number: int, beat: int) -> int:
+        """Wait until an earlier lease is released, or was not renewed for the longer of both owners' timeouts.
+
+        Returns:
+            Number of the newest lease, 0 if there is none any more.
+        """
         since, timeout_s = time.monotonic(), max(self._timeout_s, self._timeout_of(number))
         self._log.info(
             "%s: waiting %g s to see whether its previous owner is alive",
@@ -131,10 +147,11 @@ class Lease:
                     "to continue"
                 )
             newest, newest_beat, released = self._newest_lease()
-            if released:
-                return
+            if released or not newest:
+                return newest
             if (newest, newest_beat) != (number, beat):
                 raise self._taken(newest)
+        return number
 
     def _newest_lease(self) -> tuple[int, int, bool]:
         """Number of the newest lease, its beat, and whether it was released; 0 if there is none.

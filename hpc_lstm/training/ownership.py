@@ -96,6 +96,7 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
             lambda: world.stop_requested,
             what=str(run.path),
             advice="choose another --run-dir, or stop that job",
+            forget=True,
         )
     except OSError as error:
         if error.errno in _NO_LINKS:
