@@ -786,6 +786,36 @@ def test_no_server_there(s3_credentials: None) -> None:
     assert time.monotonic() - began < 3
 
 
+def test_credentials_that_somebody_renews_in_their_file_are_read_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+
+    def write(key: str) -> None:
+        file.write_text(
+            f"[default]\naws_access_key_id = {key}\naws_secret_access_key = y\naws_session_token = t\n"
+        )
+
+    write("OLD")
+    store = s3(bucket)
+    store.put_new("a", b"1")
+    expired = error_of(400, "ExpiredToken")
+
+    def refuse(**_: object) -> None:
+        raise expired
+
+    for method in ("put_object", "get_object", "list_objects_v2", "delete_object"):
+        monkeypatch.setattr(store._client, method, refuse)
+    assert "check the credentials" in refusal(lambda: store.get("a"))
+    write("NEW")
+    assert store.get("a") == b"1"
+    assert store.put_new("b", b"2")
+    assert [key for key, _ in store.list("")] == ["a", "b"]
+
+
 @pytest.mark.parametrize("what", ["configuration", "region"])
 def test_what_of_awss_settings_is_wrong_is_named(
     s3_credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
