@@ -83,9 +83,9 @@ class MarketStore:
         self.columns = [str(name) for name in attributes.pop("columns")]
         self.date_unit = str(attributes.get("date_unit", "D"))
         self.attributes: dict[str, Any] = attributes
-        self.symbols = [str(name) for name in self._file["symbols"].asstr()[:]]
-        self.offsets = self._file["offsets"][:].astype(np.int64)
-        self._dates, self._values = self._file["dates"], self._file["values"]
+        self.symbols = [str(name) for name in _own_dataset(self._file, "symbols").asstr()[:]]
+        self.offsets = _own_dataset(self._file, "offsets")[:].astype(np.int64)
+        self._dates, self._values = (_own_dataset(self._file, name) for name in ("dates", "values"))
         rows = int(self.offsets[-1])
         sound = (
             len(self.offsets) == len(self.symbols) + 1
@@ -132,7 +132,7 @@ class MarketStore:
         try:
             if name not in self._file:
                 return None
-            dataset = self._file[name]
+            dataset = _own_dataset(self._file, name)
             texts = h5py.check_string_dtype(dataset.dtype) is not None
             return np.asarray(dataset.asstr()[:] if texts else dataset[:])
         except (OSError, ValueError, AttributeError) as error:
@@ -315,6 +315,26 @@ def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     few = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
     hint = f'did you mean "{close[0]}"?' if close else f"it has {few}"
     raise StoreError(f'{path}: no {kind} "{name}"; {hint}')
+
+
+def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose data lie in this file: HDF5 lets one be any bytes of any other file, which would become prices.
+
+    Raises:
+        ValueError: it is a link, or its data lie elsewhere.
+        KeyError: there is none.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise KeyError(name)
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"the data of {name} lie in another file")
+    return dataset
 
 
 def _open_for_reading(path: Path) -> h5py.File:
