@@ -27,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test soak test-services lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test fuzz soak test-services lint bench gpu-test gpu-bench docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -53,17 +53,22 @@ else
 endif
 
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
-	@HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
+	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
 
-lint: venv  ## ruff and mypy
+lint: venv  ## ruff, mypy and shellcheck
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/shellcheck $$(git ls-files .ci/run '*.sh' '*.sbatch')
+
+fuzz: venv  ## look for inputs that break the program: new examples for all property tests, EXAMPLES of each mutation
+	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
+	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
 	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py benchmarks/gpu_engines.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done

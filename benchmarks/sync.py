@@ -37,7 +37,6 @@ from hpc_lstm import config as configuration
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
 from hpc_lstm.clusters.runner import Runner
-from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
@@ -46,6 +45,7 @@ from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
+from hpc_lstm.storage.signing import Signer
 from hpc_lstm.storage.stores import open_store
 
 BATCH = 32

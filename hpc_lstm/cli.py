@@ -44,6 +44,14 @@ def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
         raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
 
 
+class _OutputFile(click.Path):
+    """A file to write; where it is a symbolic link, the file that it leads to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+
 @click.group(
     no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
@@ -74,7 +82,7 @@ def cli(debug: bool) -> None:
 @click.option(
     "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
 )
-@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write or to add to.")
+@click.option("-o", "--output", required=True, type=_OutputFile(), help="Market store to write or to add to.")
 def fetch(
     symbols: tuple[str, ...],
     symbols_file: str | None,
@@ -107,7 +115,7 @@ def fetch(
 
 @cli.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
-@click.option("-o", "--output", type=click.Path(), help="Market store to write.")
+@click.option("-o", "--output", type=_OutputFile(), help="Market store to write.")
 @click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
 @click.option("--check", is_flag=True, help="Show what is understood, check every row, write nothing.")
 @click.option(
@@ -168,7 +176,7 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     "--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the generator.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Market store to write.")
+@click.option("-o", "--output", required=True, type=_OutputFile(), help="Market store to write.")
 def synth(symbols: int, days: int, seed: int, output: str) -> None:
     """Make a universe of prices with known structure, and its best possible forecast error."""
     with connected_world() as world:
@@ -191,12 +199,18 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
 @click.option(
     "--resume", is_flag=True, help="Resume from the newest complete checkpoint, or start if there is none."
 )
+@click.option(
+    "--accept-unsigned",
+    is_flag=True,
+    help="With HPC_LSTM_SYNC_KEY: resume from a checkpoint, or join a run, that is not signed for this run and place.",
+)
 @_warm_start_options
 def train(
     config: str,
     overrides: tuple[str, ...],
     run_dir: str | None,
     resume: bool,
+    accept_unsigned: bool,
     init_from: str | None,
     keep_scaling: bool,
 ) -> None:
@@ -217,7 +231,9 @@ def train(
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
-        train_model(settings, run, world, resume=resume, warm_start=warm_start)
+        train_model(
+            settings, run, world, resume=resume, warm_start=warm_start, accept_unsigned=accept_unsigned
+        )
 
 
 @cli.command()
@@ -260,7 +276,7 @@ def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
 @click.option("--sma", default="", metavar="DAYS,...", help="Simple moving averages, such as 20,50,200.")
 @click.option("--ema", default="", metavar="DAYS,...", help="Exponential moving averages.")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(), help="Picture to write: .png, .svg or .pdf."
+    "-o", "--output", required=True, type=_OutputFile(), help="Picture to write: .png, .svg or .pdf."
 )
 def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
     """Plot a symbol's prices in STORE with moving averages."""
@@ -272,7 +288,7 @@ def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
 
 @cli.command()
 @click.argument("run_dir", type=click.Path())
-@click.option("-o", "--output", default=None, type=click.Path(), help="Default: RUN_DIR/report.html.")
+@click.option("-o", "--output", default=None, type=_OutputFile(), help="Default: RUN_DIR/report.html.")
 def report(run_dir: str, output: str | None) -> None:
     """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
     from hpc_lstm.report.html import write_report
@@ -471,6 +487,7 @@ def connected_world() -> Iterator[World]:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
+    _prepare_streams()
     try:
         _run(arguments)
     finally:
@@ -512,6 +529,26 @@ def _fail(text: str, code: int, quiet: bool = False) -> None:
     if not quiet:
         sys.stderr.write(text + "\n")
     sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Let output go nowhere where its stream is closed, and print what its encoding lacks as an escape.
+
+    Otherwise the next file to be opened would get the closed stream's number, and the output of libraries.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _release_stdout() -> None:

@@ -30,6 +30,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.files import checked_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -469,6 +470,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: file missing, not TOML, unknown key, wrong type or range; one line that names it.
+        InputError: the path of ``data.store`` is not UTF-8.
     """
     path = Path(path)
     tables = read_toml(path, "config", "examples/quickstart.toml")
@@ -481,6 +483,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f'{path}: data.store: no such home folder: "{config.data.store}"') from None
     if not store.is_absolute():
         store = (path.parent / store).resolve()
+    store = checked_path(store)
     return config.model_copy(update={"data": config.data.model_copy(update={"store": str(store)})})
 
 

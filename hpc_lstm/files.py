@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from hpc_lstm.errors import InputError
 
@@ -37,6 +41,92 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def whole_hdf5(path: str | Path) -> Iterator[Any]:
+    """An ``h5py.File`` to write to, which becomes ``path`` if the block ends well.
+
+    HDF5 cannot close a file that it could not write (h5py issue 914): it raises a RuntimeError or ends the process. So
+    it writes to a file that tells of a full disk afterwards.
+
+    Raises:
+        InputError: it cannot be written: the file and the reason.
+    """
+    import h5py
+
+    with whole_file(path) as temporary, _Disk(temporary) as disk:
+        try:
+            with h5py.File(disk, "w") as file:
+                yield file
+        finally:
+            if disk.failure is not None:
+                raise disk.failure
+
+
+class _Disk(io.FileIO):
+    """A file to write to that never fails; ``failure`` is the first error that it has met."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+b")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left) and self.failure is None:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self.failure = error
+        if self.failure is not None:
+            self.seek(len(left), os.SEEK_CUR)
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+def append_text(path: Path, within: Path) -> IO[str]:
+    """Open a text file for appending; neither it nor a folder below ``within`` may be a link.
+
+    A run directory may come from somebody else, and whoever goes on with the run must not write elsewhere by it.
+
+    Args:
+        within: the folder that the file belongs to, of which the path is known to be meant.
+
+    Raises:
+        InputError: it is a link or no file, or cannot be written.
+    """
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        folder = os.open(within, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            *folders, name = path.relative_to(within).parts
+            for part in folders:
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            # Without waiting for the reader of a FIFO.
+            handle = os.open(
+                name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | flags, 0o666, dir_fd=folder
+            )
+        finally:
+            os.close(folder)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InputError(f"{path}: is not a regular file; remove it")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise InputError(
+                f"{path}: nothing is written through a symbolic link, or into what is no file; remove it"
+            ) from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return os.fdopen(handle, "a", encoding="utf-8")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 
@@ -57,6 +147,20 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise InputError(f"{path}: no such home folder; write the path out") from None
+
+
+def checked_path(path: str | Path) -> Path:
+    """``path`` expanded and absolute, if it can stand in files of UTF-8, as all of a run's are.
+
+    Raises:
+        InputError: it cannot; or there is no such home folder.
+    """
+    absolute = expanded(path).absolute()
+    try:
+        str(absolute).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(absolute)!a}: this path is not UTF-8; rename the folder or file") from None
+    return absolute
 
 
 def data_folder(name: str) -> Path:

@@ -1,3 +1,5 @@
+# shellcheck shell=bash disable=SC2154 # whoever reads this sets $stop
+#
 # What the batch scripts beside this file have in common; they read it with `.`, in bash. docs/slurm.md tells it all.
 #
 #   run_ranks COMMAND...         run it on every task of the job, and end the script
@@ -96,12 +98,13 @@ find_launcher() {
 }
 
 run_ranks() {
-    local launcher=() code module
+    local launcher=() modules=() code module
     trap on_warning USR1 USR2
     trap on_end TERM
     [[ ${HPC_LSTM_MAX_REQUEUES:-100} =~ ^[0-9]{1,18}$ ]] ||
         fail "HPC_LSTM_MAX_REQUEUES=$HPC_LSTM_MAX_REQUEUES: must be a whole number, such as 100; 0: never again"
-    for module in ${HPC_LSTM_MODULES:-}; do
+    read -rd '' -a modules <<<"${HPC_LSTM_MODULES:-}" # as words: a star in a name is no pattern of files
+    for module in "${modules[@]}"; do
         module load "$module" || exit 2
     done
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}

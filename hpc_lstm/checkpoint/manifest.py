@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hpc_lstm.checkpoint.provenance import Provenance, is_damaged, unsealed
 from hpc_lstm.errors import StorageError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 
 FORMAT = "hpc_lstm checkpoint"
-VERSION = 1
+VERSION = 2  # 1 has no digest, run and place
 NAME = "checkpoint.json"
 # A manifest of 100,000 ranks has 17 MB.
 LARGEST_MANIFEST = 1 << 25
@@ -47,6 +48,8 @@ class Manifest(BaseModel):
         validation: the newest validation loss, None before the first.
         config: the run's settings; ``config_digest`` of those that must not change on resume.
         schema_digest: of the parameter vector.
+        run: random name of the run, which no other run has; "": of version 1.
+        place: of the store in which it was written; "" in the run's own directory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -62,6 +65,8 @@ class Manifest(BaseModel):
     config_digest: str
     schema_digest: str
     files: list[RankFile] = Field(min_length=1)
+    run: str = Field("", max_length=64)
+    place: str = Field("", max_length=4096)
 
     @property
     def ranks(self) -> int:
@@ -79,14 +84,22 @@ def rank_file_name(rank: int, upload: str) -> str:
     return f"{_file_stem(rank)}{upload}.h5"
 
 
+def step_of(prefix: str, key: str) -> int | None:
+    """The step that an object of a checkpoint belongs to; None of any other object: it is not ours."""
+    folder, _, name = key.rpartition("/")
+    step = folder.removeprefix(f"{prefix}/")
+    if not (name == NAME or re.fullmatch(_FILE, name)) or not re.fullmatch(r"[0-9]{9,18}", step):
+        return None
+    return int(step) if folder == step_prefix(prefix, int(step)) else None
+
+
 def find_steps(store: ObjectStore, prefix: str) -> dict[int, bool]:
     """Steps that have any file, ascending, and whether they have a manifest."""
-    pattern = re.compile(re.escape(prefix) + r"/([0-9]{9,})/([^/]+)")
     found: dict[int, bool] = {}
     for key, _ in store.list(f"{prefix}/"):
-        match = pattern.fullmatch(key)
-        if match and key.startswith(f"{step_prefix(prefix, int(match[1]))}/"):
-            found[int(match[1])] = found.get(int(match[1]), False) or match[2] == NAME
+        step = step_of(prefix, key)
+        if step is not None:
+            found[step] = found.get(step, False) or key.endswith(f"/{NAME}")
     return dict(sorted(found.items()))
 
 
@@ -95,25 +108,42 @@ def complete_steps(store: ObjectStore, prefix: str) -> list[int]:
     return [step for step, has_manifest in find_steps(store, prefix).items() if has_manifest]
 
 
-def read_manifest(store: ObjectStore, prefix: str, step: int) -> Manifest:
+def manifest_bytes(key: str, manifest: Manifest, provenance: Provenance) -> bytes:
+    """A manifest as it is put under ``key``."""
+    return json.dumps(provenance.seal(key, manifest.model_dump(mode="json")), indent=1).encode()
+
+
+def read_manifest(
+    store: ObjectStore, prefix: str, step: int, provenance: Provenance | None = None
+) -> Manifest:
     """The manifest of a step.
+
+    Args:
+        provenance: what it must be by its signature; None: not verified.
 
     Raises:
         NotFoundError: there is none.
         TooLargeError: it is larger than any manifest can be.
-        StorageError: a newer version of this program wrote it.
+        StorageError: it is not by whom ``provenance`` says; or a newer version of this program wrote it.
         ValueError: it is damaged.
     """
-    data = store.get(f"{step_prefix(prefix, step)}/{NAME}", LARGEST_MANIFEST)
+    key = f"{step_prefix(prefix, step)}/{NAME}"
+    data = store.get(key, LARGEST_MANIFEST)
     try:
         content = json.loads(data)
-        version = content.get("version") if isinstance(content, dict) else None
+        if not isinstance(content, dict) or is_damaged(content):
+            raise ValueError("its manifest is damaged")
+        version = content.get("version")
         if isinstance(version, int) and version > VERSION:
             raise StorageError(
-                f"{step_prefix(prefix, step)}/{NAME}: of version {version}, this program knows {VERSION}; "
+                f"{key}: of version {version}, this program knows {VERSION}; "
                 "resume with the newer program that wrote it"
             )
-        manifest = Manifest.model_validate(content)
+        if version == VERSION and "digest" not in content:
+            raise ValueError("its manifest is damaged")
+        manifest = Manifest.model_validate(
+            unsealed(content) if provenance is None else provenance.verify(key, content)
+        )
     except (ValidationError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("its manifest is damaged") from None
     if manifest.format != FORMAT:
@@ -126,11 +156,12 @@ def read_manifest(store: ObjectStore, prefix: str, step: int) -> Manifest:
 
 
 def delete_checkpoint(store: ObjectStore, prefix: str, step: int) -> None:
-    """Delete a checkpoint, its manifest first, so that a half-deleted one does not count."""
+    """Delete a checkpoint, its manifest first, so that a half-deleted one does not count; nothing else."""
     place = step_prefix(prefix, step)
     store.delete(f"{place}/{NAME}")
     for key, _ in store.list(f"{place}/"):
-        store.delete(key)
+        if step_of(prefix, key) == step:
+            store.delete(key)
 
 
 def _file_stem(rank: int) -> str:

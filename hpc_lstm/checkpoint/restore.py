@@ -13,6 +13,7 @@ import numpy as np
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint.manifest import Manifest
+from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.state_file import unpack_state
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.parallel.world import World
@@ -41,6 +42,7 @@ def restore_checkpoint(
     *,
     averaged: Sequence[str],
     weight: str,
+    provenance: Provenance | None = None,
 ) -> Restored | None:
     """The newest complete checkpoint under ``prefix``, None if there is no checkpoint at all; collective.
 
@@ -51,14 +53,18 @@ def restore_checkpoint(
     Args:
         averaged: names of the arrays that are averaged if the number of ranks has changed; the rest is rank 0's.
         weight: name of the number that weights each rank's arrays; equal weights if all are 0.
+        provenance: what the checkpoint must be by its signature, on rank 0; None: nothing.
 
     Raises:
         CheckpointError: there are checkpoints, but none is complete.
-        StorageError: the store cannot be read.
+        StorageError: the store cannot be read; or the newest checkpoint that is not damaged is by somebody else.
+            Nothing is deleted then.
     """
     steps = _on_first(world, partial(manifests.complete_steps, store, prefix))
     for step in reversed(steps):
-        manifest, trouble = _on_first(world, partial(_read_manifest, store, prefix, step))
+        manifest, trouble = _on_first(
+            world, partial(_read_manifest, store, prefix, step, provenance or Provenance())
+        )
         if manifest is not None:
             found, trouble = _read_state(world, store, prefix, manifest, averaged, weight)
             if found is not None:
@@ -81,9 +87,11 @@ def _on_first(world: World, work: Callable[[], T]) -> T:
     return cast(T, world.bcast(world.raise_on_all(lambda: work() if world.rank == 0 else None)))
 
 
-def _read_manifest(store: ObjectStore, prefix: str, step: int) -> tuple[Manifest | None, str]:
+def _read_manifest(
+    store: ObjectStore, prefix: str, step: int, provenance: Provenance
+) -> tuple[Manifest | None, str]:
     try:
-        return manifests.read_manifest(store, prefix, step), ""
+        return manifests.read_manifest(store, prefix, step, provenance), ""
     except manifests.DAMAGED as error:
         return None, str(error)
 
@@ -147,8 +155,8 @@ def _clean_up(store: ObjectStore, prefix: str, restored: int) -> None:
     for step in sorted(whole):
         if step > restored:
             manifests.delete_checkpoint(store, prefix, step)
-    kept = {f"{manifests.step_prefix(prefix, step)}/" for step in whole if step <= restored}
     for key, _ in store.list(f"{prefix}/"):
-        if key.rpartition("/")[0] + "/" not in kept:
+        owner = manifests.step_of(prefix, key)
+        if owner is not None and (owner > restored or owner not in whole):
             store.delete(key)
     store.discard_unfinished(f"{prefix}/")

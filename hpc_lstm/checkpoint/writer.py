@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint.manifest import Manifest, RankFile
+from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.state_file import pack_state
 from hpc_lstm.config import CheckpointConfig, RunConfig, StorageConfig
 from hpc_lstm.errors import CheckpointError, HpcLstmError, StorageError, from_os_error
@@ -68,7 +69,8 @@ class CheckpointWriter:
         prefix: of the run's checkpoints in the store.
         config: the run's settings, for the manifests, as is ``schema_digest`` of its parameter vector.
         present: step of the checkpoint that the run was resumed from, which need not be written again.
-        completed: called on rank 0 after each complete checkpoint, on a thread of its own.
+        completed: called with its step on rank 0 after each complete checkpoint, on a thread of its own.
+        provenance: the run that they are of, and the key that they are signed with, on rank 0; None: unsigned.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class CheckpointWriter:
         config: RunConfig,
         schema_digest: str,
         present: int | None = None,
-        completed: Callable[[], None] = lambda: None,
+        completed: Callable[[int], None] = lambda step: None,
+        provenance: Provenance | None = None,
     ) -> None:
         self._store, self._prefix, self._world, self._log = store, prefix, world, log
-        self._completed = completed
+        self._completed, self._provenance = completed, provenance or Provenance()
         self._keep, self._storage = checkpoint.keep, storage
         self._config, self._schema_digest = config, schema_digest
         self._attempt = world.bcast(secrets.token_hex(4))
@@ -150,6 +153,8 @@ class CheckpointWriter:
             config_digest=configuration.digest(self._config),
             schema_digest=self._schema_digest,
             files=self._world.allgather(mine),
+            run=self._provenance.run,
+            place=self._provenance.place,
         )
         # A daemon: after a crash nothing must keep the process alive.
         self._thread = threading.Thread(
@@ -205,7 +210,7 @@ class CheckpointWriter:
         self._error, self._failures = None, 0
         if self._world.rank == 0:
             try:
-                self._completed()
+                self._completed(whole.step)
                 self._delete_old(whole.step)
             except Exception as error:  # harmless: it only takes space
                 self._log.warning(
@@ -217,10 +222,10 @@ class CheckpointWriter:
         return self._try(lambda: self._store.put_new(key, data))
 
     def _put_manifest(self, key: str, whole: Manifest) -> None:
-        if self._put(key, whole.model_dump_json(indent=1).encode()):
+        if self._put(key, manifests.manifest_bytes(key, whole, self._provenance)):
             return
         # It may be from this start: an upload counted as failed because its response was lost.
-        there = manifests.read_manifest(self._store, self._prefix, whole.step)
+        there = manifests.read_manifest(self._store, self._prefix, whole.step, self._provenance)
         if there.attempt != self._attempt:
             raise StorageError(
                 f"{key}: another run has put its checkpoint there; give each run a --run-dir with another name"
@@ -257,8 +262,10 @@ class CheckpointWriter:
             return
         losses: dict[int, float | None] = {}
         for step in (step for step, has_manifest in found.items() if has_manifest):
-            with contextlib.suppress(*manifests.DAMAGED):  # not a checkpoint of ours: left alone
-                losses[step] = manifests.read_manifest(self._store, self._prefix, step).validation
+            # Not a checkpoint of ours: left alone.
+            with contextlib.suppress(*manifests.DAMAGED, StorageError):
+                found_there = manifests.read_manifest(self._store, self._prefix, step, self._provenance)
+                losses[step] = found_there.validation
         known = {step: loss for step, loss in losses.items() if loss is not None}
         kept = {*sorted(losses)[-self._keep :], *sorted(known, key=lambda step: (known[step], step))[:1]}
         for step in losses:

@@ -7,6 +7,11 @@
 
 Each is put once and never changed. No vector is used that none of them names, or whose bytes have another hash. Keys
 here are below the run's own prefix.
+
+Contributions and results name what they build on by its digest: the result of the round before, or in round 1 the run's
+manifest. So the documents of a run are one history, into which objects of another run, of an earlier state of the
+bucket or a second result of a round do not fit. Those of a run that version 0.1 began (its manifest has no ``id``) name
+nothing.
 """
 
 from __future__ import annotations
@@ -19,17 +24,19 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpc_lstm.clusters.encoding import BYTES_PER_NUMBER, Encoding
-from hpc_lstm.clusters.signing import Signer
+from hpc_lstm.storage.signing import Signer, canonical_json
 
 D = TypeVar("D", bound="Document")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _HASH = r"^[0-9a-f]{64}$"
+_DIGEST = r"^([0-9a-f]{64})?$"
+_RUN_ID = r"^([0-9a-f]{32})?$"
 # The sum over as many contributions as a result may name stays within what a result may say.
 _MAX_COUNT, _MAX_TOTAL = 1 << 44, 1 << 62
 PAYLOADS = "payloads/"
 ROUNDS = "rounds/"
 RESULT_KEY = re.compile(r"rounds/([0-9]{6,})/merged\.json")
-CONTRIBUTION_KEY = re.compile(r"rounds/[0-9]{6,}/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
+CONTRIBUTION_KEY = re.compile(r"rounds/([0-9]{6,})/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
 _PAYLOAD_KEY = re.compile(r"payloads/([0-9]{6,})/[0-9a-f]{64}")
 
 
@@ -53,10 +60,21 @@ class Document(BaseModel):
 
     Attributes:
         max_bytes: a larger object is not read.
+        since_0_2: fields that version 0.1 does not know.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     max_bytes: ClassVar[int]
+    since_0_2: ClassVar[tuple[str, ...]] = ()
+
+    def content(self) -> dict[str, Any]:
+        """The document as it is put; in a run that version 0.1 began, as that version reads it."""
+        content = self.model_dump()
+        return {name: value for name, value in content.items() if value or name not in self.since_0_2}
+
+    def digest(self) -> str:
+        """SHA-256 of the content, in hex, by which the next document names this one."""
+        return hashlib.sha256(canonical_json(self.content())).hexdigest()
 
 
 class RunManifest(Document):
@@ -66,15 +84,20 @@ class RunManifest(Document):
         settings: what every cluster must share, by key of the configuration.
         schema_digest: of the parameter vector; ``length`` is its number of parameters.
         initial: the weights that all clusters start from.
+        id: random name of this run, which no other run of the same name has.
+        place: of the store in which the run began.
     """
 
     max_bytes = 1 << 20
+    since_0_2 = ("id", "place")
     format: Literal["hpc_lstm run"] = "hpc_lstm run"
     version: Literal[1] = 1
     settings: dict[str, Any]
     schema_digest: str = Field(pattern=_HASH)
     length: int = Field(gt=0, le=_MAX_COUNT)
     initial: Payload
+    id: str = Field("", pattern=_RUN_ID)
+    place: str = Field("", max_length=4096)
 
 
 class Contribution(Document):
@@ -85,9 +108,11 @@ class Contribution(Document):
         staleness: rounds that closed without it, to whose weights its change now adds.
         lease: number of the lease of the start that wrote it.
         final: the cluster contributes no more.
+        previous: digest of what the change builds on.
     """
 
     max_bytes = 1 << 14
+    since_0_2 = ("previous",)
     round: int = Field(gt=0, le=_MAX_COUNT)
     cluster: str = Field(pattern=NAME)
     samples: int = Field(ge=0, le=_MAX_COUNT)
@@ -95,6 +120,7 @@ class Contribution(Document):
     lease: int = Field(ge=0, le=_MAX_COUNT)
     final: bool
     payload: Payload
+    previous: str = Field("", pattern=_DIGEST)
 
 
 class Member(Document):
@@ -115,15 +141,18 @@ class RoundResult(Document):
         samples: windows of all rounds so far.
         payload: the new weights.
         momentum: of the outer optimizer; None if it has none.
+        previous: digest of the result of the round before.
     """
 
     max_bytes = 1 << 23  # 10,000 members have 3 MB
+    since_0_2 = ("previous",)
     round: int = Field(gt=0, le=_MAX_COUNT)
     members: list[Member] = Field(min_length=1)
     departed: list[Annotated[str, Field(pattern=NAME)]]
     samples: int = Field(ge=0, le=_MAX_TOTAL)
     payload: Payload
     momentum: Payload | None
+    previous: str = Field("", pattern=_DIGEST)
 
     def member(self, cluster: str) -> Member | None:
         """How the cluster took part, None if it did not."""
@@ -178,6 +207,21 @@ def round_of_payload(key: str) -> int:
     return int(match[1]) if match else 0
 
 
+def other_history(key: str, number: int) -> str:
+    """What is wrong if a valid document of round ``number`` does not build on the round before that a cluster knows."""
+    return (
+        f"{key}: does not build on {f'the round {number - 1}' if number > 1 else 'the run.json'} that this cluster "
+        "knows: objects of this run were replaced, or put back to an earlier state; nothing was adopted; restore the "
+        "store, or start another sync.run"
+    )
+
+
+def round_of_contribution(key: str) -> int:
+    """The round to which this key's contribution is made; 0 for any other key."""
+    match = CONTRIBUTION_KEY.fullmatch(key)
+    return int(match[1]) if match else 0
+
+
 def payload_hash(data: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
@@ -190,7 +234,7 @@ def payload_bytes(payload: Payload, length: int) -> int:
 
 def encode_document(document: Document, key: str, signer: Signer) -> bytes:
     """A document as bytes, signed for its key in the store if there is a shared secret."""
-    return json.dumps(signer.sign(key, document.model_dump()), sort_keys=True, indent=1).encode()
+    return json.dumps(signer.sign(key, document.content()), sort_keys=True, indent=1).encode()
 
 
 def decode_document(kind: type[D], data: bytes, key: str, signer: Signer) -> D:

@@ -1,4 +1,4 @@
-"""One job for each cluster name: a lease in the object store, renewed by a counter that advances while its owner lives.
+"""One job for each cluster name or run directory: a lease in a store, renewed by a counter while its owner lives.
 
     leases/<cluster>/<number>.<beat>    put once; beat 0 names the owner and stays, later ones replace each other
     leases/<cluster>/<number>.released  the owner has ended
@@ -24,6 +24,8 @@ from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
 MAX_BYTES = 4096
+# More starts than any cluster can have: numbers are counted up by one.
+MAX_NUMBER = 10**9
 POLL_S = 0.5
 # The longest timeout that an owner may demand of others.
 MAX_TIMEOUT_S = 3600.0
@@ -38,6 +40,9 @@ class Lease:
         prefix: of the run's keys.
         timeout_s: seconds without a renewal after which an owner is considered dead.
         stop_requested: asked while it waits for an earlier owner's lease to expire.
+        what: what a message says is owned; "": the name of the cluster.
+        advice: what whoever finds it taken is told to do.
+        forget: leave nothing behind on release, rather than that it was released.
 
     Attributes:
         number: of this lease among all of the name, from 1.
@@ -56,7 +61,13 @@ class Lease:
         timeout_s: float,
         log: logging.Logger,
         stop_requested: Callable[[], bool] = lambda: False,
+        *,
+        what: str = "",
+        advice: str = "give each cluster a name of its own, or stop that job",
+        forget: bool = False,
     ) -> None:
+        self._forget = forget
+        self._what, self._advice = what or f'sync.cluster = "{cluster}"', advice
         self._store, self._cluster, self._timeout_s, self._log = store, cluster, timeout_s, log
         self._prefix, self._stop_requested = f"{prefix}leases/{cluster}/", stop_requested
         self._ended = threading.Event()
@@ -75,8 +86,8 @@ class Lease:
         """
         if self.lost:
             raise InputError(
-                f'sync.cluster = "{self._cluster}": another job has taken this name over; stop one of the two, and '
-                "continue the other with --resume"
+                f"{self._what}: another job has taken this name over; stop one of the two, and continue the other with "
+                "--resume"
             )
 
     def release(self) -> None:
@@ -90,14 +101,23 @@ class Lease:
     def _put_released(self) -> None:
         self._thread.join(RELEASE_S)
         try:
-            self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
+            if self._forget:
+                self._delete_up_to(self.number)
+            else:
+                self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")
         except Exception as error:  # the next owner waits for the timeout instead
-            self._log.warning("the cluster's name could not be released: %s", error)
+            self._log.warning("%s could not be released: %s", self._what, error)
+
+    def _delete_up_to(self, number: int) -> None:
+        for key, _ in self._store.list(self._prefix):
+            match = _KEY.fullmatch(key.removeprefix(self._prefix))
+            if match and int(match[1]) <= number:
+                self._store.delete(key)
 
     def _acquire(self) -> int:
         newest, beat, released = self._newest_lease()
         if newest and not released and not self._is_dead(newest):
-            self._await_expiry(newest, beat)
+            newest = self._await_expiry(newest, beat)
         owner = {**identity(), "token": secrets.token_hex(8), "silence_s": self._timeout_s}
         data = json.dumps(owner).encode()
         if not self._store.put_new(f"{self._prefix}{newest + 1:06d}.{0:09d}", data):
@@ -107,32 +127,44 @@ class Lease:
             raise self._taken(newest + 2)
         return newest + 1
 
-    def _await_expiry(self, number: int, beat: int) -> None:
-        """Return when an earlier lease is released, or was not renewed for the longer of both owners' timeouts."""
+    def _await_expiry(self, number: int, beat: int) -> int:
+        """Wait until an earlier lease is released, or was not renewed for the longer of both owners' timeouts.
+
+        Returns:
+            Number of the newest lease, 0 if there is none any more.
+        """
         since, timeout_s = time.monotonic(), max(self._timeout_s, self._timeout_of(number))
         self._log.info(
-            "waiting %g s to see whether the previous owner of cluster name %s is alive",
+            "%s: waiting %g s to see whether its previous owner is alive",
+            self._what,
             timeout_s,
-            self._cluster,
         )
         while time.monotonic() - since < timeout_s:
             time.sleep(min(POLL_S, timeout_s / 4))
             if self._stop_requested():
                 raise StopRequested(
-                    "stopped while waiting for the cluster's name: run the same command with --resume to continue"
+                    f"{self._what}: stopped while waiting for its previous owner: run the same command with --resume "
+                    "to continue"
                 )
             newest, newest_beat, released = self._newest_lease()
-            if released:
-                return
+            if released or not newest:
+                return newest
             if (newest, newest_beat) != (number, beat):
                 raise self._taken(newest)
+        return number
 
     def _newest_lease(self) -> tuple[int, int, bool]:
-        """Number of the newest lease, its beat, and whether it was released; 0 if there is none."""
+        """Number of the newest lease, its beat, and whether it was released; 0 if there is none.
+
+        Raises:
+            StorageError: one has a number that no start of a cluster can have.
+        """
         beats: dict[int, int] = {}
         released = set()
         for key, _ in self._store.list(self._prefix):
             match = _KEY.fullmatch(key.removeprefix(self._prefix))
+            if match and (len(match[1]) > len(str(MAX_NUMBER)) or int(match[1]) > MAX_NUMBER):
+                raise StorageError(f"{key[:200]}: was put there by somebody else; delete it")
             if match and match[2] == "released":
                 released.add(int(match[1]))
             elif match:
@@ -163,10 +195,7 @@ class Lease:
 
     def _taken(self, number: int) -> InputError:
         host = re.sub(r"[^\w.-]", "", str(self._owner(number).get("host", ""))[:80]) or "another machine"
-        return InputError(
-            f'sync.cluster = "{self._cluster}": a job on {host} is training under this name; give each cluster a '
-            "name of its own, or stop that job"
-        )
+        return InputError(f"{self._what}: a job on {host} is training under this name; {self._advice}")
 
     def _renew_until_released(self) -> None:
         while not self._ended.wait(self._timeout_s / 4):
@@ -179,7 +208,7 @@ class Lease:
                 if self._beat > 1:
                     self._store.delete(f"{self._prefix}{self.number:06d}.{self._beat - 1:09d}")
             except Exception as error:  # whatever it is, keep renewing
-                self._log.warning("the cluster's lease could not be renewed: %s", error)
+                self._log.warning("the lease of %s could not be renewed: %s", self._what, error)
 
 
 def identity() -> dict[str, Any]:

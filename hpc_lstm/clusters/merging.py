@@ -93,6 +93,7 @@ def _put_vectors(
         samples=(session.newest.samples if session.newest else 0) + sum(one.samples for one in members),
         payload=payload,
         momentum=momentum_payload,
+        previous=repository.name_of(session.state.result),
     )
 
 

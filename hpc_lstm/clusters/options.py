@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from typing import Literal
 
 from hpc_lstm.clusters.encoding import Encoding
@@ -11,7 +12,14 @@ from hpc_lstm.config import SyncConfig
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """The options of one cluster; ``lease`` is the number of its lease, the rest as in ``[sync]``."""
+    """The options of one cluster, as in ``[sync]``.
+
+    Attributes:
+        lease: number of its lease.
+        run_id: random name that it gives the run if it is the first.
+        place: of the store.
+        accept_older: take a signed run that names no place or another one, or has no ``id``.
+    """
 
     cluster: str
     expected: int = 1
@@ -24,9 +32,12 @@ class SyncOptions:
     payload: Encoding = "float32"
     keep: int = 4
     lease: int = 0
+    run_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    place: str = ""
+    accept_older: bool = False
 
 
-def sync_options(sync: SyncConfig, lease: int) -> SyncOptions:
+def sync_options(sync: SyncConfig, lease: int, place: str, *, accept_older: bool) -> SyncOptions:
     """The options that ``[sync]`` says, with the default quorum worked out."""
     return SyncOptions(
         cluster=sync.cluster,
@@ -40,4 +51,6 @@ def sync_options(sync: SyncConfig, lease: int) -> SyncOptions:
         payload=sync.payload,
         keep=sync.keep,
         lease=lease,
+        place=place,
+        accept_older=accept_older,
     )

@@ -12,11 +12,11 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.documents import Contribution, Document, Payload
+from hpc_lstm.clusters.documents import Contribution, Document, Payload, RoundResult, RunManifest
 from hpc_lstm.clusters.encoding import Encoding, decode_vector, encode_vector
-from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.clusters.steps import Delete, DiscardUnfinished, Get, List, Log, Put, Steps
 from hpc_lstm.errors import StorageError
+from hpc_lstm.storage.signing import Signer
 
 D = TypeVar("D", bound=Document)
 
@@ -34,6 +34,30 @@ class Repository:
         self.bytes_put = self.bytes_got = 0
         self._signer = signer
         self._refused: set[str] = set()
+        self._is_history = False
+
+    def belong_to(self, manifest: RunManifest) -> None:
+        """Read and write documents of this run alone from here on."""
+        self._is_history = bool(manifest.id)
+        if self._is_history:
+            self._signer = self._signer.bound_to(manifest.digest())
+
+    def follows(self, document: Contribution | RoundResult, previous: str) -> bool:
+        """True if a document names what this cluster knows as the round before.
+
+        Args:
+            previous: digest of that; "": not known.
+        """
+        return not (self._is_history and previous) or document.previous == previous
+
+    def name_of(self, previous: str) -> str:
+        """What a document of this run says of the round before it, whose digest is ``previous``."""
+        return previous if self._is_history else ""
+
+    @property
+    def is_signed(self) -> bool:
+        """True if documents are signed."""
+        return self._signer.active
 
     # -- documents -------------------------------------------------------------------------------------
 
@@ -69,15 +93,28 @@ class Repository:
             ) from None
 
     def read_contributions(
-        self, number: int, keys: Iterable[str], known: dict[str, Contribution]
+        self, number: int, keys: Iterable[str], known: dict[str, Contribution], previous: str
     ) -> Steps[None]:
-        """Add to ``known``, by key, the valid contributions to a round among ``keys`` that it lacks."""
+        """Add to ``known``, by key, the valid contributions to a round among ``keys`` that it lacks.
+
+        Args:
+            previous: digest of the result of the round before.
+
+        Raises:
+            StorageError: a signed one builds on another result.
+        """
         prefix = documents.contributions_prefix(number)
         named = {key for key in keys if key.startswith(prefix) and documents.CONTRIBUTION_KEY.fullmatch(key)}
         for key in sorted(named - known.keys() - self._refused):
             one = yield from self.find_document(Contribution, key)
-            if one is not None and documents.contribution_key(one.round, one.cluster) == key:
+            if one is None or documents.contribution_key(one.round, one.cluster) != key:
+                continue
+            if self.follows(one, previous):
                 known[key] = one
+            elif self.is_signed:
+                raise StorageError(documents.other_history(key, number))
+            else:
+                yield from self._refuse(key, f"builds on another round {number - 1} than this cluster's")
 
     def newest_closed_round(self) -> Steps[int]:
         """Number of the newest closed round, 0 if there is none; a lower bound, since a listing may lag behind."""
@@ -141,7 +178,8 @@ class Repository:
         for number in sorted({documents.round_of_payload(key) for key in keys} | {newest}):
             if 0 < number <= newest:
                 for key in (yield from List(documents.contributions_prefix(number))):
-                    yield from Delete(key)
+                    if documents.CONTRIBUTION_KEY.fullmatch(key):
+                        yield from Delete(key)
                 for key in keys:
                     if documents.round_of_payload(key) == number:
                         yield from Delete(key)

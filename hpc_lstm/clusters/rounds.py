@@ -20,10 +20,10 @@ from hpc_lstm.clusters.merging import merge
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.repository import Repository
 from hpc_lstm.clusters.session import Session
-from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.clusters.state import ClusterState, PendingContribution
 from hpc_lstm.clusters.steps import List, Log, LogStoredRuns, Steps, Wait
 from hpc_lstm.errors import ConfigError, StorageError
+from hpc_lstm.storage.signing import Signer
 
 # Seconds that each cluster gives the one before it, in order of name, to merge first.
 STAGGER_S = 1.0
@@ -112,12 +112,13 @@ class Rounds:
             ConfigError: the run's clusters train something else; names the key that differs.
         """
         manifest = yield from self._agree_on_manifest(initial, settings, schema_digest)
-        self.state.base = initial
+        self.state.base, self.state.run = initial, manifest.digest()
         newest = yield from self._repository.newest_closed_round()
         if newest:
-            yield from self._load_round(newest)
+            yield from self._load_round(newest, joining=True)
         else:
             self.state.base = yield from self._initial_weights(manifest, initial)
+            self.state.result = manifest.digest()
         return self.state.base
 
     def rejoin(
@@ -133,8 +134,9 @@ class Rounds:
         Returns:
             float32 [P], the weights to continue with.
         """
-        yield from self._agree_on_manifest(self.state.base, settings, schema_digest)
+        manifest = yield from self._agree_on_manifest(self.state.base, settings, schema_digest)
         state = self.state
+        state.run = manifest.digest()
         newest = yield from self._repository.newest_closed_round()
         if newest > state.round:
             update = yield from self._catch_up(newest, weights, samples)
@@ -146,6 +148,11 @@ class Rounds:
                 raise StorageError(
                     f"{key}: is gone, though this cluster has adopted it; was the run deleted from the store?"
                 )
+            if state.result not in ("", self._session.newest.digest()):
+                raise StorageError(documents.other_history(key, state.round + 1))
+            state.result = self._session.newest.digest()
+        else:
+            state.result = manifest.digest()
         key = documents.contribution_key(state.round + 1, self._options.cluster)
         if (yield from self._repository.find_document(Contribution, key)) is None:
             state.pending = None
@@ -211,12 +218,19 @@ class Rounds:
         if manifest is None:
             payload, _ = yield from self._repository.put_vector(0, initial, "float32", "weights")
             manifest = RunManifest(
-                settings=settings, schema_digest=schema_digest, length=len(initial), initial=payload
+                settings=settings,
+                schema_digest=schema_digest,
+                length=len(initial),
+                initial=payload,
+                id=self._options.run_id,
+                place=self._options.place,
             )
             if not (yield from self._repository.put_document(key, manifest)):
                 manifest = yield from self._repository.require_valid(RunManifest, key)
                 if manifest is None:
                     raise StorageError(f"{key}: was there and is gone; is somebody deleting this run?")
+        self._refuse_other_run(manifest)
+        self._repository.belong_to(manifest)
         self._session.initial_key = documents.payload_key(0, manifest.initial.sha256)
         _refuse_other_settings(manifest, settings)
         if (manifest.schema_digest, manifest.length) != (schema_digest, len(initial)):
@@ -224,6 +238,34 @@ class Rounds:
                 "the clusters of this run train a network with other parameters; use another sync.run"
             )
         return manifest
+
+    def _refuse_other_run(self, manifest: RunManifest) -> None:
+        """Refuse a valid manifest that was put there in place of the run's own.
+
+        Raises:
+            StorageError: it is another one than this cluster has joined; or this cluster joins now, and it may be of
+                another run.
+        """
+        key, known = documents.manifest_key(), self.state.run
+        if known:
+            if known != manifest.digest():
+                raise StorageError(
+                    f"{key}: is of another run than this cluster has joined; put the run's own back, or start another "
+                    "sync.run"
+                )
+            return
+        if not self._repository.is_signed or self._options.accept_older:
+            return
+        if not manifest.id:
+            raise StorageError(
+                f"{key}: was signed by an older version, and may be that of an earlier run of this name; if it is this "
+                "run's, join once with --accept-unsigned"
+            )
+        if manifest.place != self._options.place:
+            raise StorageError(
+                f"{key}: was signed for {_shortened(manifest.place)} and lies in {_shortened(self._options.place)}; if "
+                "you have moved the run, join once with --accept-unsigned"
+            )
 
     def _initial_weights(self, manifest: RunManifest, own: np.ndarray) -> Steps[np.ndarray]:
         """The weights that all clusters start from, float32 [P]; ``own`` if they are the same."""
@@ -259,6 +301,7 @@ class Rounds:
             lease=options.lease,
             final=final,
             payload=payload,
+            previous=self._repository.name_of(state.result),
         )
         key = documents.contribution_key(number, options.cluster)
         if not (yield from self._repository.put_document(key, contribution)):
@@ -306,7 +349,7 @@ class Rounds:
             yield from self._delete_expired_rounds()  # here, where there may be time
             if self.state.pending:  # a listing may lag behind what this cluster has put itself
                 keys = [*keys, documents.contribution_key(number, options.cluster)]
-            yield from self._repository.read_contributions(number, keys, contributions)
+            yield from self._repository.read_contributions(number, keys, contributions, self.state.result)
 
             present = finished | {one.cluster for one in contributions.values()}
             expired = now - since >= options.deadline_s
@@ -355,8 +398,8 @@ class Rounds:
         """
         state, session = self.state, self._session
         before, base, pending = state.round, state.base, state.pending
-        newest = yield from self._load_round(number)
-        counted = yield from self._rounds_counted_in(before, newest)
+        newest, results = yield from self._load_round(number)
+        counted = self._rounds_counted_in(results)
         first = counted.get(before + 1)
         pending_counted = pending is not None and first is not None and pending.payload in ("", first.payload)
         contributed = pending_counted and session.upload is not None
@@ -387,10 +430,17 @@ class Rounds:
         yield from Log(f"round {newest}: too late to be counted; the change is dropped")
         return RoundUpdate(newest, state.base, pending.weights if pending is not None else weights, False)
 
-    def _load_round(self, number: int) -> Steps[int]:
-        """Adopt the weights of round ``number``, or of a newer one if they are gone; returns which.
+    def _load_round(self, number: int, *, joining: bool = False) -> Steps[tuple[int, list[RoundResult]]]:
+        """Adopt the weights of round ``number``, or of a newer one if they are gone.
+
+        Args:
+            joining: the cluster knows no round before.
+
+        Returns:
+            Which, and the results of all rounds since the one that the cluster stood at.
 
         Raises:
+            StorageError: the rounds do not follow on the one that the cluster stood at.
             RoundLostError: they are gone, and nobody has put them again for too long.
         """
         attempt, since = 0, (yield from Wait(0))
@@ -401,9 +451,10 @@ class Rounds:
                 length = len(self.state.base)
                 vector = yield from self._repository.get_vector(number, result.payload, length)
                 if vector is not None:
-                    self.state.round, self.state.base = number, vector
+                    results = [result] if joining else (yield from self._results_up_to(result))
+                    self.state.round, self.state.base, self.state.result = number, vector, result.digest()
                     self._session.newest, self._session.momentum = result, None
-                    return number
+                    return number, results
                 if attempt % (2 * recovery.CHECK_EVERY) == recovery.CHECK_EVERY:
                     yield from recovery.recompute_result(self._session, result)
             newer = yield from self._repository.newest_closed_round()
@@ -417,17 +468,35 @@ class Rounds:
                 self._session, attempt, since, key, f"the weights of round {number}, which is closed,"
             )
 
-    def _rounds_counted_in(self, before: int, newest: int) -> Steps[dict[int, Member]]:
-        """How this cluster took part, by round, in those after ``before`` up to ``newest``."""
-        counted = {}
-        for number in range(before + 1, newest + 1):
-            result = self._session.newest
-            if result is None or result.round != number:
-                result = yield from self._repository.require_valid(RoundResult, documents.result_key(number))
-            member = result.member(self._options.cluster) if result is not None else None
-            if member is not None:
-                counted[number] = member
-        return counted
+    def _results_up_to(self, newest: RoundResult) -> Steps[list[RoundResult]]:
+        """The results of the rounds after ``state.round`` up to ``newest``, in order.
+
+        Raises:
+            StorageError: one does not build on the one before; or one is missing in a signed run.
+        """
+        results, known = [], self.state.result
+        for number in range(self.state.round + 1, newest.round + 1):
+            key, result = documents.result_key(number), newest
+            if number < newest.round:
+                found = yield from self._repository.require_valid(RoundResult, key)
+                if found is None:
+                    if self._repository.is_signed:
+                        raise StorageError(
+                            f"{key}: is gone, though later rounds are there; restore the store"
+                        )
+                    known = ""
+                    continue
+                result = found
+            if not self._repository.follows(result, known):
+                raise StorageError(documents.other_history(key, number))
+            results.append(result)
+            known = result.digest()
+        return results
+
+    def _rounds_counted_in(self, results: list[RoundResult]) -> dict[int, Member]:
+        """How this cluster took part, by round."""
+        members = {result.round: result.member(self._options.cluster) for result in results}
+        return {number: member for number, member in members.items() if member is not None}
 
 
 def _refuse_other_settings(manifest: RunManifest, settings: dict[str, Any]) -> None:

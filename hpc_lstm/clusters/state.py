@@ -37,6 +37,8 @@ class ClusterState:
             empty in float32.
         dropped: windows whose change was dropped.
         finished: its final contribution has been counted.
+        run: digest of the run's manifest; "" before it has joined, and in checkpoints of version 0.1.
+        result: digest of the result of ``round``, which the next round must build on; that of the manifest in round 0.
     """
 
     round: int = 0
@@ -47,6 +49,8 @@ class ClusterState:
     residual: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     dropped: int = 0
     finished: bool = False
+    run: str = ""
+    result: str = ""
 
     def while_contributing(self, weights: np.ndarray, samples: int) -> ClusterState:
         """The state to save while ``Rounds.synchronize`` runs: the contribution may or may not have been put."""
@@ -62,6 +66,8 @@ class ClusterState:
             "residual": self.residual,
             "lost": self.dropped,
             "departed": int(self.finished),
+            "run": self.run,
+            "result": self.result,
         }
         if self.pending is not None:
             state |= {
@@ -90,4 +96,6 @@ class ClusterState:
             residual=np.asarray(state["residual"]),
             dropped=int(state["lost"]),
             finished=bool(state["departed"]),
+            run=str(state.get("run", "")),
+            result=str(state.get("result", "")),
         )

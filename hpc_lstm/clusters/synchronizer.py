@@ -19,13 +19,13 @@ from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.options import sync_options
 from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
 from hpc_lstm.clusters.runner import Runner
-from hpc_lstm.clusters.signing import signer_from_environment
 from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.clusters.steps import Steps
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engine import Engine
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.objects import ObjectStore
+from hpc_lstm.storage.signing import Signer
 from hpc_lstm.timing.timeline import Timeline
 
 # How often waiting ranks ask whether the runner is done, or whether one of them was asked to stop.
@@ -45,6 +45,8 @@ class ClusterSynchronizer:
     Args:
         prefix: of the run's keys in the store, with the slash.
         engine: whose weights are synchronized.
+        place: of the store.
+        signer: signs and verifies what the clusters tell each other; on rank 0; None: there is no key.
         scaling: digest of the scaling that the cluster keeps from an earlier run, which all must then keep; "": none.
 
     Attributes:
@@ -61,11 +63,17 @@ class ClusterSynchronizer:
         engine: Engine,
         log: logging.Logger,
         timeline: Timeline,
+        place: str = "",
+        signer: Signer | None = None,
         scaling: str = "",
     ) -> None:
         self._store, self._prefix, self._world, self._log = store, prefix, world, log
         self._config, self._timeline, self.engine = config, timeline, engine
-        self._scaling = scaling
+        self._scaling, self._place, self._signer = (
+            scaling,
+            place,
+            (signer or Signer()).within(prefix.rstrip("/")),
+        )
         self.missing, self.already_finished = 0, False
         self._lease: Lease | None = None  # on rank 0, as the three that follow
         self._rounds: Rounds | None = None
@@ -79,13 +87,12 @@ class ClusterSynchronizer:
         """Make sure that no other job trains under this cluster's name.
 
         Raises:
-            InputError: one does; or the signing key is not valid.
+            InputError: one does.
             StopRequested: rank 0 was asked to stop while it waited for an earlier owner's lease to expire.
         """
 
         def acquire() -> None:
             if self._world.rank == 0:
-                self._signer = signer_from_environment(self._prefix.rstrip("/"))
                 sync = self._config.sync
                 self._lease = Lease(
                     *(self._store, self._prefix, sync.cluster, sync.lease_s, self._log),
@@ -94,13 +101,16 @@ class ClusterSynchronizer:
 
         self._world.raise_on_all(acquire)
 
-    def join(self, samples: int, state: ClusterState | None, resumed: bool) -> None:
+    def join(
+        self, samples: int, state: ClusterState | None, resumed: bool, *, accept_older: bool = False
+    ) -> None:
         """Join the run, for the first time or again, and set the engine's weights to where it stands.
 
         Args:
             samples: windows that the cluster has trained on in all.
             state: of the checkpoint, on rank 0; None at a fresh start.
             resumed: the engine's weights come from a checkpoint.
+            accept_older: take a signed run that an older version began, or that was moved.
 
         Raises:
             Interrupted: a rank was asked to stop.
@@ -108,7 +118,7 @@ class ClusterSynchronizer:
         """
         config, world = self._config, self._world
         if self._lease is not None:
-            options = sync_options(config.sync, self._lease.number)
+            options = sync_options(config.sync, self._lease.number, self._place, accept_older=accept_older)
             self._rounds = Rounds(options, self._signer, state)
         weights = self.engine.parameters()
         settings = {key: configuration.get(config, key) for key in sorted(configuration.shared_by_clusters())}

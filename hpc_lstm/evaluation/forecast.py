@@ -21,6 +21,7 @@ from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
+from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
 from hpc_lstm.parallel.world import World
 
@@ -109,6 +110,7 @@ def predict_symbol(
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
+    notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index)
     if compared is not None:
         notes += _about_rows(compared, unit)
     ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import whole_hdf5
 from hpc_lstm.market.row_hashes import first_difference, hash_rows
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.world import World
@@ -114,7 +114,7 @@ class KnownRows:
             InputError: disk full or no permission.
         """
         text = h5py.string_dtype()
-        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        with whole_hdf5(path) as file:
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
             file.attrs["date_unit"] = self.date_unit
             for name in ("columns", "symbols"):

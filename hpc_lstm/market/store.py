@@ -13,6 +13,7 @@ under a temporary name in its folder and renamed when it is complete.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import tempfile
@@ -56,7 +57,7 @@ class MarketStore:
                 f"{path}: no such market store; make one with `hpc-lstm import`, `fetch` or `synth`"
             )
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = _open_for_reading(self.path)
         except OSError as error:
             raise StoreError(f"{path}: {_why_unreadable(error)}") from None
         try:
@@ -82,9 +83,9 @@ class MarketStore:
         self.columns = [str(name) for name in attributes.pop("columns")]
         self.date_unit = str(attributes.get("date_unit", "D"))
         self.attributes: dict[str, Any] = attributes
-        self.symbols = [str(name) for name in self._file["symbols"].asstr()[:]]
-        self.offsets = self._file["offsets"][:].astype(np.int64)
-        self._dates, self._values = self._file["dates"], self._file["values"]
+        self.symbols = [str(name) for name in _own_dataset(self._file, "symbols").asstr()[:]]
+        self.offsets = _own_dataset(self._file, "offsets")[:].astype(np.int64)
+        self._dates, self._values = (_own_dataset(self._file, name) for name in ("dates", "values"))
         rows = int(self.offsets[-1])
         sound = (
             len(self.offsets) == len(self.symbols) + 1
@@ -131,7 +132,7 @@ class MarketStore:
         try:
             if name not in self._file:
                 return None
-            dataset = self._file[name]
+            dataset = _own_dataset(self._file, name)
             texts = h5py.check_string_dtype(dataset.dtype) is not None
             return np.asarray(dataset.asstr()[:] if texts else dataset[:])
         except (OSError, ValueError, AttributeError) as error:
@@ -316,9 +317,49 @@ def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     raise StoreError(f'{path}: no {kind} "{name}"; {hint}')
 
 
+def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose data lie in this file: HDF5 lets one be any bytes of any other file, which would become prices.
+
+    Raises:
+        ValueError: it is a link, or its data lie elsewhere.
+        KeyError: there is none.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise KeyError(name)
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"the data of {name} lie in another file")
+    return dataset
+
+
+def _open_for_reading(path: Path) -> h5py.File:
+    """Open a store whose file system may have no locks, such as NFS without its daemon, or some Lustre.
+
+    Raises:
+        OSError: it cannot be opened, or another program has it open for writing.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        # HDF5 tells the number of the error in its text alone.
+        if any(f"errno = {number}," in str(error) for number in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)):
+            return h5py.File(path, "r", locking=False)
+        raise
+
+
 def _why_unreadable(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read it"
+    if error.errno in (errno.EAGAIN, errno.EACCES) or "unable to lock" in str(error):
+        return (
+            "another program has it open for writing, such as a notebook; close it there, or set "
+            "HDF5_USE_FILE_LOCKING=FALSE if nothing is writing"
+        )
     if "truncated" in str(error):
         return "truncated market store: its end is missing; make or copy it again"
     return "not a market store: no HDF5 file"

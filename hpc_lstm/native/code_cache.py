@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_DIGEST = hashlib.sha256().digest_size
+_SIZE = hashlib.sha256().digest_size
 
 
 def cache_path(name: str) -> Path | None:
@@ -31,15 +32,18 @@ def read_code(file: Path | None) -> bytes | None:
     if file is None:
         return None
     try:
-        with file.open("rb") as stream:
+        # Without waiting for the writer of a FIFO.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return None
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
                 return None
             content = stream.read()
     except OSError:
         return None
-    digest, code = content[:_DIGEST], content[_DIGEST:]
-    return code if digest == hashlib.sha256(code).digest() else None
+    digest, code = content[:_SIZE], content[_SIZE:]
+    return code if digest == _digest(file, code) else None
 
 
 def write_code(file: Path | None, code: bytes) -> None:
@@ -52,8 +56,13 @@ def write_code(file: Path | None, code: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name[:40]}.tmp-")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(hashlib.sha256(code).digest() + code)
+                stream.write(_digest(file, code) + code)
             os.replace(temporary, file)
         except OSError:
             os.unlink(temporary)
             raise
+
+
+def _digest(file: Path, code: bytes) -> bytes:
+    """Of the code and the name it is kept under: code for something else, under this name, is not taken."""
+    return hashlib.sha256(file.name.encode() + b"\0" + code).digest()

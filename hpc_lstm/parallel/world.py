@@ -241,9 +241,13 @@ class World:
         return signal.Signals(self._stop[0]).name if self._stop else ""
 
     def _end_handling_signals(self) -> None:
-        """Ignore SIGUSR1 from now on: Python drops its handlers as it exits, and another SIGUSR1 would then kill it."""
+        """Ignore what asks for a stop from now on: Python drops its handlers as it exits, and another would kill it.
+
+        Slurm and service managers repeat SIGTERM. SIGINT still ends a process that does not come to its end.
+        """
         if self._handling_signals:
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            for number in (signal.SIGUSR1, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and signal.SIGINT in self._stop:

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import whole_hdf5
 
 FORMAT = "hpc_lstm scaler"
 VERSION = 1
@@ -79,7 +79,7 @@ class Scaler:
         Raises:
             InputError: disk full or no permission.
         """
-        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+        with whole_hdf5(path) as file:
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
             file.attrs["kind"], file.attrs["feature_range"] = self.kind, self.feature_range
             text = h5py.string_dtype()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.documents import Contribution, RoundResult
+from hpc_lstm.clusters.documents import Contribution, Document, RoundResult, RunManifest
 from hpc_lstm.clusters.inventory import StoredRun, printable, stored_runs
-from hpc_lstm.clusters.signing import Signer, signer_from_environment
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
+from hpc_lstm.storage.signing import VARIABLE, Signer, Unverified, signer_from_environment
 
+D = TypeVar("D", bound=Document)
 # Newest rounds that are listed; all are counted.
 LISTED = 20
 
@@ -74,15 +76,22 @@ def _describe_checkpoint(store: ObjectStore, found: StoredRun, cluster: str, ste
 
 
 def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> str:
-    signer = signer_from_environment(found.name)
     closed = found.closed_rounds
     lines = [f"run {found.name}: {len(closed)} rounds closed"]
+    signer = signer_from_environment(found.name)
+    if not signer.active:
+        signer = Unverified()
+    manifest: RunManifest | None = None
+    try:
+        manifest = _read(store, found, RunManifest, documents.manifest_key(), signer)
+        signer = signer.bound_to(manifest.digest()) if manifest.id else signer
+    except manifests.DAMAGED as error:
+        lines.append(f"  {documents.manifest_key()}: {error}")
     newest: RoundResult | None = None
     for number in closed[-LISTED:]:
         key = documents.result_key(number)
         try:
-            data = store.get(found.prefix + key, RoundResult.max_bytes)
-            newest = documents.decode_document(RoundResult, data, key, signer)
+            newest = _read(store, found, RoundResult, key, signer)
         except manifests.DAMAGED as error:
             lines.append(f"  round {number}: {error}")
             continue
@@ -96,8 +105,17 @@ def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> str:
         )
     lines += _progress(store, found, newest, signer)
     if gc:
-        lines.append(_collect_garbage(store, found, closed))
+        lines.append(_collect_garbage(store, found, manifest, signer))
     return "\n".join(lines)
+
+
+def _read(store: ObjectStore, found: StoredRun, kind: type[D], key: str, signer: Signer) -> D:
+    """A document of a run.
+
+    Raises:
+        NotFoundError, TooLargeError, ValueError: there is none that is valid.
+    """
+    return documents.decode_document(kind, store.get(found.prefix + key, kind.max_bytes), key, signer)
 
 
 def _progress(
@@ -111,8 +129,7 @@ def _progress(
             key
         ):
             try:
-                data = store.get(found.prefix + key, Contribution.max_bytes)
-                here.append(documents.decode_document(Contribution, data, key, signer).cluster)
+                here.append(_read(store, found, Contribution, key, signer).cluster)
             except NotFoundError:  # its round has closed meanwhile
                 pass
             except manifests.DAMAGED as error:
@@ -130,18 +147,46 @@ def _progress(
         yield f"  finished: {', '.join(sorted(departed))}"
 
 
-def _collect_garbage(store: ObjectStore, found: StoredRun, closed: list[int]) -> str:
-    """Delete the vectors of rounds before the newest; those of the newest and the open one may still be read."""
-    newest = closed[-1] if closed else 0
+def _collect_garbage(
+    store: ObjectStore, found: StoredRun, manifest: RunManifest | None, signer: Signer
+) -> str:
+    """Delete the vectors of rounds before the newest; those of the newest and the open one may still be read.
+
+    The newest is the last of the results that follow on the run's manifest without a gap: one of any other number may
+    have been put there by anybody.
+    """
+    if not signer.active and _is_signed(store, found):
+        return f"  nothing deleted: the run is signed; set {VARIABLE} to its key, so that its rounds can be verified"
+    if manifest is None:
+        return f"  nothing deleted: {documents.manifest_key()} is not valid"
+    newest, known = 0, manifest.digest()
+    for number in found.closed_rounds:
+        if number != newest + 1:
+            break
+        try:
+            result = _read(store, found, RoundResult, documents.result_key(number), signer)
+        except manifests.DAMAGED:
+            break
+        if result.round != number or result.previous not in ("", known):
+            break
+        newest, known = number, result.digest()
     freed = 0
     for key, size in found.sizes.items():
-        match = re.fullmatch(r"(?:payloads|rounds)/([0-9]{6,})/(?:contributions/)?[^/]+", key)
-        if match and 0 < int(match[1]) < newest and not key.endswith("merged.json"):
+        number = documents.round_of_payload(key) or documents.round_of_contribution(key)
+        if 0 < number < newest:
             store.delete(found.prefix + key)
             freed += size
-    for number in closed[:-1]:
-        store.discard_unfinished(f"{found.prefix}{documents.PAYLOADS}{number:06d}/")
+    for number in range(1, newest):
+        store.discard_unfinished(f"{found.prefix}{documents.payloads_prefix(number)}")
     return f"  deleted {_size(freed)} of rounds before {newest}"
+
+
+def _is_signed(store: ObjectStore, found: StoredRun) -> bool:
+    try:
+        _read(store, found, RunManifest, documents.manifest_key(), Signer())
+    except manifests.DAMAGED:
+        return True
+    return False
 
 
 def _open(storage: StorageConfig) -> ObjectStore:

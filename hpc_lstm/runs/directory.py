@@ -6,12 +6,13 @@ timing/rank-00000.jsonl ...  timing.h5  log/rank-00000.log  checkpoints/  tensor
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import expanded
+from hpc_lstm.files import checked_path
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class RunDirectory:
         if not path.exists():
             raise InputError(
                 f"{path}: missing: the run is not complete; continue it with "
-                f"`hpc-lstm train {self.config} --run-dir {self.path} --resume`"
+                f"`hpc-lstm train {shlex.quote(str(self.config))} --run-dir {shlex.quote(str(self.path))} --resume`"
             )
         return path
 
@@ -120,6 +121,6 @@ def at(path: str | Path) -> RunDirectory:
     """The run directory at ``path``, which need not exist.
 
     Raises:
-        InputError: the path names a home folder that does not exist.
+        InputError: the path names a home folder that does not exist, or is not UTF-8.
     """
-    return RunDirectory(expanded(path).absolute())
+    return RunDirectory(checked_path(path))

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hpc_lstm.files import write_text
+from hpc_lstm.files import append_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.event_file import EventFile
 
@@ -42,7 +42,7 @@ class History:
             run.history,
             "".join(json.dumps(e) + "\n" for e in read_history(run.history) if e["step"] <= resumed_at),
         )
-        self._file = run.history.open("a", encoding="utf-8")
+        self._file = append_text(run.history, run.path)
         # A resumed run adds a file; TensorBoard hides the points of others from its first step on.
         self._events = EventFile(run.tensorboard)
 

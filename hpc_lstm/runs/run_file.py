@@ -1,10 +1,12 @@
 """``run.json`` of a run directory: where the run began, which prices it was given, and where its checkpoints go.
 
-    {"format": "hpc_lstm run", "version": 1,
+    {"format": "hpc_lstm run", "version": 2,
+     "id": "9f86d081...",                     random, of this run alone: its checkpoints are signed for it
      "init_from": null,                       or the run directory whose model it began with
      "scaling": "fitted",                     or "kept": that run's
      "data": {"store", "symbols", "rows", "last", "sha256"},
-     "checkpoints": {"url", "prefix"}}        null before the first is complete; url is storage.url
+     "checkpoints": {"url", "prefix", "step"}}
+                                              null before the first is complete; url is storage.url, step the newest
 
 A run of an older version has none.
 """
@@ -20,7 +22,7 @@ from hpc_lstm.files import write_text
 from hpc_lstm.runs.directory import RunDirectory
 
 FORMAT = "hpc_lstm run"
-VERSION = 1
+VERSION = 2
 FITTED, KEPT = "fitted", "kept"
 
 
@@ -32,13 +34,15 @@ class RunFile:
         init_from: absolute path of the run directory whose model the run began with; None: it began from the seed.
         scaling: FITTED on its own train rows, or KEPT: that of ``init_from``.
         data: the market store, and in sum what the run was given of it.
-        checkpoints: where there is, or was, a complete checkpoint: ``storage.url`` and the prefix there.
+        checkpoints: where there is, or was, a complete checkpoint: ``storage.url``, the prefix there, the newest step.
+        id: random name of the run, which no other run has; "" in a run that version 0.1 began.
     """
 
     init_from: str | None = None
     scaling: str = FITTED
     data: dict[str, Any] | None = None
-    checkpoints: dict[str, str] | None = None
+    checkpoints: dict[str, Any] | None = None
+    id: str = ""
 
 
 def read_run_file(run: RunDirectory) -> RunFile | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpc_lstm.config import StorageConfig
@@ -15,6 +17,8 @@ from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, 
 
 # Files being written, which are never listed.
 _TEMPORARY = ".writing-"
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Missing, or deleted meanwhile: on NFS, a file that another machine deletes leaves a stale handle.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
 
@@ -37,7 +41,8 @@ class FolderStore:
     """Objects are files; see ``objects.ObjectStore``.
 
     ``link`` makes a complete file appear under its name, or fails if the name is taken, atomically on every POSIX file
-    system (also on NFS, where O_EXCL was once unreliable). No locks.
+    system (also on NFS, where O_EXCL was once unreliable). No locks. Below the root no link is followed, and only
+    regular files are objects: whoever may write there can neither have files elsewhere deleted nor let a reader wait.
 
     Args:
         root: the folder, created by ``check`` if it is missing.
@@ -69,101 +74,167 @@ class FolderStore:
             os.unlink(probe)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        path = self._root / checked_key(key)
-        new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+        *folders, name = checked_key(key).split("/")
+        with self._opened(folders, create=True) as folder:
+            temporary = f"{_TEMPORARY}{secrets.token_hex(8)}"
             try:
-                os.link(temporary, path)
-            except OSError as error:
-                # NFS may lose the response to a link that it has made, or repeat it and find its own name taken.
-                if os.stat(temporary).st_nlink != 2:
-                    if isinstance(error, FileExistsError):
+                # Not by tempfile, whose files only their owner may read.
+                handle = os.open(temporary, os.O_CREAT | os.O_EXCL | _WRITE, 0o666, dir_fd=folder)
+                try:
+                    with os.fdopen(handle, "wb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    if not self._link(temporary, name, folder):
                         return False
-                    raise
-        finally:
-            with contextlib.suppress(OSError):  # it is never listed
-                os.unlink(temporary)
-        for folder in (path.parent, *(made.parent for made in new)):
-            _sync_folder(folder)
+                finally:
+                    with contextlib.suppress(OSError):  # it is never listed
+                        os.unlink(temporary, dir_fd=folder)
+            except OSError as error:
+                error.filename, error.filename2 = str(self._root / key), None
+                raise
+            _sync(folder)
         return True
 
     def put(self, key: str, data: bytes) -> None:
         self.put_new(key, data)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        path = self._root / checked_key(key)
+        *folders, name = checked_key(key).split("/")
+        path = self._root / key
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if limit is not None and size > limit:
-                    raise TooLargeError(f"{path}: {size} bytes, more than the {limit} expected: not read")
-                return file.read()
+            with self._opened(folders) as folder:
+                # A FIFO would be waited for, a device might never end.
+                if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    raise NotFoundError(f"{path}: not a regular file")
+                with os.fdopen(os.open(name, _READ | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    if limit is not None and size > limit:
+                        raise TooLargeError(f"{path}: {size} bytes, more than the {limit} expected: not read")
+                    return file.read() if limit is None else file.read(limit)
         except OSError as error:
             if error.errno in _GONE:
                 raise NotFoundError(f"{path}: no such object") from None
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
-        found = []
-        for path in self._files(prefix):
-            if not path.name.startswith(_TEMPORARY):
-                try:
-                    found.append((path.relative_to(self._root).as_posix(), path.stat().st_size))
-                except OSError as error:
-                    if error.errno not in _GONE:  # deleted by another meanwhile
-                        raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
-        return sorted(found)
+        return sorted((key, size) for key, size in self._files(prefix) if not _is_temporary(key))
 
     def delete(self, key: str) -> None:
-        path = self._root / checked_key(key)
+        *folders, name = checked_key(key).split("/")
         try:
-            path.unlink()
+            with self._opened(folders) as folder:
+                os.unlink(name, dir_fd=folder)
         except OSError as error:
             if error.errno not in _GONE:
-                raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from None
-        self._remove_if_empty(path.parent)
+                raise StorageError(f"{self._root / key}: cannot be deleted: {error.strerror}") from None
+        self._remove_if_empty(folders)
 
     def discard_unfinished(self, prefix: str) -> None:
-        for path in self._files(prefix):
-            if path.name.startswith(_TEMPORARY):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                self._remove_if_empty(path.parent)
+        for key, _ in self._files(prefix):
+            if _is_temporary(key):
+                self.delete(key)
 
-    def _remove_if_empty(self, folder: Path) -> None:
+    def _link(self, temporary: str, name: str, folder: int) -> bool:
+        """Give a complete file its name; False if the name is taken."""
+        try:
+            os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            # NFS may lose the response to a link that it has made, or repeat it and find its own name taken.
+            if os.stat(temporary, dir_fd=folder).st_nlink != 2:
+                if isinstance(error, FileExistsError):
+                    return False
+                raise
+        return True
+
+    def _remove_if_empty(self, folders: Sequence[str]) -> None:
         """Remove a folder, unless it is the root or has files in it."""
-        if folder != self._root:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        if folders:
+            with contextlib.suppress(OSError, StorageError), self._opened(folders[:-1]) as above:
+                os.rmdir(folders[-1], dir_fd=above)
 
-    def _files(self, prefix: str) -> Iterator[Path]:
-        """Files whose keys begin with ``prefix``, including temporary ones."""
+    @contextlib.contextmanager
+    def _opened(self, folders: Sequence[str], *, create: bool = False) -> Iterator[int]:
+        """A folder below the root, by its descriptor; reached without following a link.
 
-        def refuse(error: OSError) -> None:
+        Raises:
+            OSError: it does not exist, or cannot be opened or made.
+            StorageError: a link is in its place.
+        """
+        if create:
+            self._root.mkdir(parents=True, exist_ok=True)
+        here = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            for depth, name in enumerate(folders, 1):
+                path = self._root.joinpath(*folders[:depth])
+                below = _open_folder(here, name, path, create=create)
+                os.close(here)
+                here = below
+            yield here
+        finally:
+            os.close(here)
+
+    def _files(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys that begin with ``prefix`` and sizes of regular files, including temporary ones."""
+        folders = [part for part in checked_prefix(prefix).split("/")[:-1] if part]
+        try:
+            with self._opened(folders) as folder:
+                for key, size in self._walk(folder, "".join(f"{name}/" for name in folders)):
+                    if key.startswith(prefix):
+                        yield key, size
+        except OSError as error:
             # A folder that cannot be read must not be mistaken for an empty one.
             if error.errno not in _GONE:
-                raise StorageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+                path = error.filename or self._root.joinpath(*folders)
+                raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
 
-        start = self._root / checked_prefix(prefix).rpartition("/")[0]
-        for folder, _, names in os.walk(start, onerror=refuse):
-            for name in names:
-                path = Path(folder) / name
-                if path.relative_to(self._root).as_posix().startswith(prefix):
-                    yield path
+    def _walk(self, folder: int, place: str) -> Iterator[tuple[str, int]]:
+        """Keys and sizes of the regular files of a folder and those below it; links are passed over."""
+        for name in os.listdir(folder):
+            path = self._root / f"{place}{name}"
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    yield f"{place}{name}", status.st_size
+                elif stat.S_ISDIR(status.st_mode):
+                    below = _open_folder(folder, name, path)
+                    try:
+                        yield from self._walk(below, f"{place}{name}/")
+                    finally:
+                        os.close(below)
+            except OSError as error:
+                if error.errno not in _GONE:  # not deleted by another meanwhile
+                    raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _sync_folder(folder: Path) -> None:
+def _open_folder(above: int, name: str, path: Path, *, create: bool = False) -> int:
+    """The descriptor of a folder in another one, made if asked for.
+
+    Raises:
+        OSError: it does not exist, or cannot be opened or made.
+        StorageError: it is a link.
+    """
+    if create:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+            _sync(above)
+    try:
+        return os.open(name, _READ | os.O_DIRECTORY, dir_fd=above)
+    except OSError as error:
+        error.filename = str(path)
+        with contextlib.suppress(OSError):
+            if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+                raise StorageError(
+                    f"{path}: is a symbolic link, which is not followed; name its folder by storage.url"
+                ) from None
+        raise
+
+
+def _is_temporary(key: str) -> bool:
+    return key.rpartition("/")[2].startswith(_TEMPORARY)
+
+
+def _sync(folder: int) -> None:
     # Some network file systems cannot; they order the operations themselves.
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        os.fsync(folder)

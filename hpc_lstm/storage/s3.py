@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -92,7 +93,8 @@ class S3Store:
         self._put_options = {"ServerSideEncryption": sse} if sse else {}
         if sse_kms_key:
             self._put_options["SSEKMSKeyId"] = sse_kms_key
-        options = Config(
+        self._endpoint_url = endpoint_url or None
+        self._options = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=min(_CONNECT_S, timeout_s),
             read_timeout=min(_READ_S, timeout_s),
@@ -101,11 +103,12 @@ class S3Store:
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"} if endpoint_url else None,
         )
+        self._renewing = threading.Lock()
         try:
             # A session of its own: boto3's default session is not thread-safe.
-            self._client = boto3.session.Session().client(
-                "s3", endpoint_url=endpoint_url or None, config=options
-            )
+            session = boto3.session.Session()
+            self._client = session.client("s3", endpoint_url=self._endpoint_url, config=self._options)
+            self._access = _access(session)
         except BotoCoreError as error:
             raise StorageError(f"{self._url()}: {_unreachable(error)}") from None
         except ValueError:
@@ -225,12 +228,41 @@ class S3Store:
 
     def _try(self, work: Callable[[], T], timeout_s: float, key: str = "") -> T:
         """Call ``work`` with retries; an error becomes one line, without any text of the server's."""
+
+        def attempt() -> T:
+            client = self._client
+            try:
+                return work()
+            except self._client_error as error:
+                if _code(error) in _CREDENTIAL_CODES and self._renewed(client):
+                    return work()
+                raise
+
         try:
-            return retry(work, self._is_transient, timeout_s)
+            return retry(attempt, self._is_transient, timeout_s)
         except self._client_error as error:
             raise StorageError(f"{self._url(key)}: {self._refusal(_code(error), _status(error))}") from None
         except self._core_errors as error:
             raise StorageError(f"{self._url(key)}: {_unreachable(error)}") from None
+
+    def _renewed(self, refused: Any) -> bool:
+        """True if other credentials than those of a client are there now, which the next calls use.
+
+        boto3 itself renews those of roles and of ``credential_process``, but reads ``~/.aws/credentials`` once; a run
+        may outlive what somebody keeps renewing there.
+        """
+        import boto3
+
+        with self._renewing:
+            if self._client is not refused:  # another thread has seen it
+                return True
+            session = boto3.session.Session()
+            access = _access(session)
+            if access in (None, self._access):
+                return False
+            self._client = session.client("s3", endpoint_url=self._endpoint_url, config=self._options)
+            self._access = access
+            return True
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, self._client_error):
@@ -251,6 +283,10 @@ class S3Store:
     def _refusal(self, code: str, status: int) -> str:
         if code == "NoSuchBucket" or status == 404:
             return f'there is no bucket "{self._bucket}"; make it, or correct storage.url'
+        if code == "RequestTimeTooSkewed":
+            return f"refused ({code}); the clock of this machine or of the server is wrong: set it"
+        if "Quota" in code or code in ("EntityTooLarge", "StorageFull", "XMinioStorageFull"):
+            return f"refused ({code}); a quota is used up: make room or ask for more"
         if status in (401, 403) or code in _CREDENTIAL_CODES:
             return (
                 f"access refused ({code or status}); check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE or the "
@@ -265,6 +301,10 @@ class S3Store:
 
 def _unreachable(error: Exception) -> str:
     name = type(error).__name__
+    if name in ("ConfigParseError", "ConfigNotFound"):
+        return f"the AWS configuration cannot be read ({name}); correct ~/.aws/config or the file in AWS_CONFIG_FILE"
+    if "Region" in name:
+        return f"not a valid region ({name}); correct AWS_DEFAULT_REGION, or the region in ~/.aws/config"
     if "Credential" in name or "Profile" in name or "Token" in name:
         return (
             f"no usable credentials ({name}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -272,6 +312,12 @@ def _unreachable(error: Exception) -> str:
     if name in ("ParamValidationError", "InvalidBucketNameError"):
         return "not a valid bucket name; correct storage.url"
     return f"cannot be reached ({name}); check storage.endpoint_url and the network"
+
+
+def _access(session: Any) -> Any:
+    """The credentials of a session, to be compared; None if there are none."""
+    credentials = session.get_credentials()
+    return None if credentials is None else credentials.get_frozen_credentials()
 
 
 def _status(error: Any) -> int:

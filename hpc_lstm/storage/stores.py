@@ -63,6 +63,13 @@ def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:
     return module.open_url(config.model_copy(update={"url": url}))
 
 
+def store_place(config: StorageConfig) -> str:
+    """Which store ``[storage]`` names, whatever its server is called: what is signed for it is of no use elsewhere."""
+    if not config.url or config.url.startswith("s3://"):
+        return config.url.rstrip("/")
+    return f"file://{Path(config.url.removeprefix('file://')).resolve()}"
+
+
 def _store_module(config: StorageConfig) -> StoreModule:
     scheme, separator, _ = config.url.partition("://")
     if config.url and not (separator and scheme in STORES):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import whole_file, whole_hdf5
 from hpc_lstm.sweep.groups import Group, Record, per_processor
 from hpc_lstm.sweep.measure import STEADY
 
@@ -54,7 +54,7 @@ def write_hdf5(table: Sequence[dict[str, Any]], records: Sequence[Record], path:
     import h5py
 
     environments, numbers = deduplicate([record["environment"] for record in records])
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(path) as file:
         file.attrs.update({"format": FORMAT, "version": VERSION})
         for name in table[0]:
             _dataset(file, f"runs/{name}", [row[name] for row in table])

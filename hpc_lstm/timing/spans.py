@@ -34,7 +34,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import whole_hdf5
 from hpc_lstm.runs import directory
 from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
 
@@ -116,7 +116,7 @@ def gather_timing(run_dir: str | Path) -> Path:
     sources = _rank_files(run)
     if not sources:
         raise InputError(f"{run.path}: has no timing/rank-*.jsonl; give the folder of a run that was started")
-    with whole_file(run.timing) as temporary, h5py.File(temporary, "w") as file:
+    with whole_hdf5(run.timing) as file:
         writer = _SpanWriter(file)
         parts = [part for source in sources for part in _read_rank_file(source, writer)]
         if not parts:

@@ -29,6 +29,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
+from hpc_lstm.files import append_text
+
 PHASES = ("startup", "load", "preprocess", "compute", "average", "wait", "sync", "checkpoint", "evaluate")
 FORMAT = "hpc_lstm timing"
 VERSION = 1
@@ -67,7 +69,7 @@ class Timeline:
         self._file: IO[str] | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = append_text(path, path.parent.parent)
             if not _ends_a_line(path):
                 self._file.write("\n")  # a killed run's last line must not swallow the header
             header = {

@@ -10,15 +10,20 @@ from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
 
 
-def join(run: Run, state: TrainState) -> None:
+def join(run: Run, state: TrainState, *, accept_older: bool) -> None:
     """Join the other clusters, for the first time or again, and start from the weights of their newest round.
+
+    Args:
+        accept_older: take a signed run that an older version began, or that was moved.
 
     Raises:
         StopRequested: a signal came while waiting for them.
     """
     with run.timeline.span("sync"):
         try:
-            _clusters(run).join(state.progress.samples, state.cluster, state.resumed)
+            _clusters(run).join(
+                state.progress.samples, state.cluster, state.resumed, accept_older=accept_older
+            )
         except Interrupted:
             raise messages.stopped_before_training(run.world) from None
     state.cluster = None  # from here on the synchronizer keeps it

@@ -14,6 +14,7 @@ from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.prepare import Prepared
+from hpc_lstm.storage.signing import VARIABLE
 from hpc_lstm.training.learning_rate import learning_rate
 from hpc_lstm.training.placement import Placement
 from hpc_lstm.training.schedule import Progress, Schedule
@@ -30,6 +31,7 @@ def log_setup(
     schedule: Schedule,
     *,
     store_copy: str,
+    signed: bool,
 ) -> None:
     """Log what this rank is about to do, and where."""
     engine, backend = placement.engine, placement.backend
@@ -44,6 +46,12 @@ def log_setup(
     )
     if store_copy != config.data.store:
         log.info(f"reading the market store from its copy on this node, {store_copy}")
+    if world.rank == 0 and (signed or config.storage.url):
+        log.info(
+            f"what is put into the store is signed with the key in {VARIABLE}; nothing else is taken"
+            if signed
+            else f"what is put into the store is not signed: {VARIABLE} is not set"
+        )
     if batch_job := job.own_job():
         log.info(batch_job)
     if placement.gpu is not None:
@@ -55,6 +63,18 @@ def log_setup(
             ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""
         )
         log.info(f"skipped, too short for a train window: {counted(len(data.skipped), 'symbol')} ({names})")
+
+
+def log_complete(log: logging.Logger, config: RunConfig, *, stopped_early: bool) -> None:
+    """Log that there is nothing to do, and what would let the run train further."""
+    if stopped_early:
+        log.info(
+            "nothing to do: the run was stopped early, after %d epochs without a better validation loss "
+            "(train.patience); raise train.patience, or set it to 0, to train further",
+            config.train.patience,
+        )
+    else:
+        log.info("nothing to do: the run is complete; raise train.epochs to train further")
 
 
 def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, ranks: int) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import cast
 
+from hpc_lstm.files import append_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 
@@ -20,7 +24,7 @@ def open_log(run: RunDirectory, world: World) -> logging.Logger:
     logger.propagate = False
     path = run.rank_log(world.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = _LogFile(path, encoding="utf-8")
+    to_file = _LogFile(path, run.path)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(to_file)
     if world.rank == 0:
@@ -42,6 +46,13 @@ def close_log() -> None:
 
 class _LogFile(logging.FileHandler):
     """A log file that loses lines when the disk is full: whatever needs the disk reports that itself, in one line."""
+
+    def __init__(self, path: Path, within: Path) -> None:
+        self._within = within
+        super().__init__(path, encoding="utf-8")
+
+    def _open(self) -> TextIOWrapper:
+        return cast(TextIOWrapper, append_text(Path(self.baseFilename), self._within))
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -39,26 +39,28 @@ def train(
     *,
     resume: bool = False,
     warm_start: WarmStart | None = None,
+    accept_unsigned: bool = False,
 ) -> None:
     """Train as ``config`` says and fill the run directory; collective over all ranks.
 
     Args:
         resume: continue from the newest complete checkpoint; start anew if there is none.
         warm_start: start with the model of another run instead of weights from the seed.
+        accept_unsigned: with a key of signatures, resume from what is not signed for this run.
 
     Raises:
         InputError: settings, market store, run directory or storage are wrong, or the memory is not enough.
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.handle_signals()
-    with owned(directory, config, world, resume=resume):
+    with owned(directory, config, world, resume=resume) as owner:
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)
-            with set_up(config, directory, world, timeline, log, warm_start=warm_start) as run:
-                state = start(run, resume=resume)
+            with set_up(config, directory, world, timeline, log, warm_start=warm_start, owner=owner) as run:
+                state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 with open_outputs(run, state) as outputs:
                     if is_complete(run, state):
-                        log.info("nothing to do: the run is complete; raise train.epochs to train further")
+                        messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
                     else:
                         train_epochs(run, state, outputs)
                         finish(run, state, outputs)

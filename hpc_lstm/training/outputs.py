@@ -7,10 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from hpc_lstm.checkpoint.writer import CheckpointWriter
+from hpc_lstm.errors import InputError
 from hpc_lstm.runs.history import History
 from hpc_lstm.timing.clocks import compare_clocks
+from hpc_lstm.training.ownership import provenance_of
 from hpc_lstm.training.progress_bar import ProgressBar, Throughput
-from hpc_lstm.training.records import record_checkpoints
+from hpc_lstm.training.records import record_checkpoint
 from hpc_lstm.training.schedule import Progress
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
@@ -42,7 +44,10 @@ def open_outputs(run: Run, state: TrainState) -> Iterator[Outputs]:
             config=config,
             schema_digest=run.engine.schema.digest(),
             present=step if state.resumed else None,
-            completed=lambda: record_checkpoints(run.directory, config, run.storage.checkpoint_prefix),
+            completed=lambda step: record_checkpoint(
+                run.directory, config, run.storage.checkpoint_prefix, step
+            ),
+            provenance=provenance_of(run.directory, run.storage) if first else None,
         )
         parts.callback(checkpoints.close)
         history = History(run.directory, first, step)
@@ -90,7 +95,9 @@ def save_checkpoint(run: Run, state: TrainState, outputs: Outputs, *, wait: bool
 
     Raises:
         CheckpointError: on all ranks: checkpoints cannot be written.
+        InputError: another job has taken the run directory over, or somebody has deleted it.
     """
+    run.world.raise_on_all(lambda: _check_directory(run))
     if wait:
         with run.timeline.span("wait"):
             compare_clocks(run.world, run.timeline)
@@ -105,3 +112,12 @@ def save_checkpoint(run: Run, state: TrainState, outputs: Outputs, *, wait: bool
             validation=state.early_stopping.last,
             wait=wait,
         )
+
+
+def _check_directory(run: Run) -> None:
+    if run.owner is not None:
+        run.owner.check()
+        if not run.directory.holds_run:
+            raise InputError(
+                f"{run.directory.path}: was deleted while the run was at it; put it back, or start another run"
+            )

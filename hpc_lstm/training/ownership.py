@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm import config as configuration
+from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.writer import holds_checkpoints
+from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.location import run_name
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
@@ -17,29 +21,47 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.runs.run_file import RunFile, read_run_file
+from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
-from hpc_lstm.storage.stores import open_store
+from hpc_lstm.storage.signing import Signer, signer_from_environment
+from hpc_lstm.storage.stores import open_store, store_place
+
+# Seconds without a sign of life after which the owner of a run directory is considered dead.
+OWNER_TIMEOUT_S = 20.0
+# What says on rank 0 who owns the run directory, below it.
+OWNER = ".owner/"
+# A file system without hard links, on which there can be no lease.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Iterator[None]:
+def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Iterator[Lease | None]:
     """Own the run directory during a run; collective.
 
     A start that its input ends before the run has begun leaves nothing behind.
 
+    Yields:
+        The lease by which rank 0 owns it; None on other ranks, and where the file system has no hard links.
+
     Raises:
-        InputError: see ``create_folders``; or the machine's memory is not enough.
+        InputError: see ``create_folders``; or another job is at it; or the machine's memory is not enough.
     """
     created = world.raise_on_all(
         lambda: create_folders(run, config, resume=resume) if world.rank == 0 else []
     )
+    lease = None
     try:
-        yield
+        lease = world.raise_on_all(lambda: _acquire(run, config, world, resume=resume))
+        yield lease
     except InputError as error:
         if error.on_all_ranks or world.size == 1:
             world.barrier()  # every rank has closed its files
             if world.rank == 0:
-                remove_unbegun(run, created, world.size)
+                if lease is not None:
+                    lease.release()
+                # A directory that another job is at is left to it.
+                if lease is not None or not (run.path / OWNER).exists():
+                    remove_unbegun(run, created, world.size)
         raise
     except OSError as error:
         if (
@@ -54,6 +76,55 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
                 "each of which holds its share of the data"
             ) from error
         raise
+    finally:
+        if lease is not None:
+            lease.release()
+
+
+def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Lease | None:
+    """Become the owner of the run directory; on rank 0.
+
+    Raises:
+        InputError: another job is at it, or has begun a run there meanwhile.
+        StopRequested: the process was asked to stop while it watched an earlier owner.
+    """
+    if world.rank:
+        return None
+    try:
+        lease = Lease(
+            *(FolderStore(run.path), OWNER, "run", OWNER_TIMEOUT_S, logging.getLogger("hpc_lstm")),
+            lambda: world.stop_requested,
+            what=str(run.path),
+            advice="choose another --run-dir, or stop that job",
+            forget=True,
+        )
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return None
+        raise InputError(
+            f"{run.path}: cannot be written: {error.strerror}; choose another --run-dir"
+        ) from None
+    try:
+        refuse_begun(run, config, resume=resume)
+    except InputError:
+        lease.release()
+        raise
+    return lease
+
+
+def refuse_begun(run: RunDirectory, config: RunConfig, *, resume: bool) -> None:
+    """Refuse a directory that holds another run, or a run that is not to be resumed; on rank 0.
+
+    Raises:
+        InputError: it holds a run and ``resume`` is off.
+        ConfigError: it holds a run with other settings: the keys.
+    """
+    if run.holds_run:
+        if not resume:
+            raise InputError(
+                f"{run.path}: already holds a run; continue it with --resume, or choose another --run-dir"
+            )
+        refuse_changed_settings(run.load_config(), config, str(run.config))
 
 
 def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> list[Path]:
@@ -68,12 +139,7 @@ def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> lis
         InputError: it holds a run and ``resume`` is off, or it cannot be created.
         ConfigError: it holds a run with other settings: the keys.
     """
-    if run.holds_run:
-        if not resume:
-            raise InputError(
-                f"{run.path}: already holds a run; continue it with --resume, or choose another --run-dir"
-            )
-        refuse_changed_settings(run.load_config(), config, str(run.config))
+    refuse_begun(run, config, resume=resume)
     inside = (run.rank_log(0).parent, run.rank_timing(0).parent, run.tensorboard)
     created: list[Path] = []
     try:
@@ -138,6 +204,13 @@ def remove_unbegun(run: RunDirectory, created: list[Path], ranks: int) -> None:
         for file in (run.record, run.rows, run.scaler):  # written just before the settings
             with contextlib.suppress(OSError):
                 file.unlink()
+    if ranks:
+        owner = FolderStore(run.path)
+        for key, _ in owner.list(OWNER):
+            owner.delete(key)
+        for part in ("leases/run", "leases", ""):
+            with contextlib.suppress(OSError):
+                (run.path / OWNER / part).rmdir()
     for folder in created:
         with contextlib.suppress(OSError):  # not empty: something else is in it
             folder.rmdir()
@@ -151,11 +224,15 @@ class RunStorage:
         store: the object store.
         run_prefix: what the keys begin with that all clusters of the run share; "" in the run's own folder.
         checkpoint_prefix: what the keys of its own checkpoints begin with, without a slash at the end.
+        place: of the store; "" in the run's own folder.
+        signer: signs what the run puts there, if there is a key; on rank 0.
     """
 
     store: ObjectStore
     run_prefix: str
     checkpoint_prefix: str
+    place: str
+    signer: Signer
 
 
 def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunStorage:
@@ -165,7 +242,9 @@ def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunS
 
     Raises:
         StorageError: the store cannot be used.
+        ConfigError: the key of signatures is none.
     """
+    signer = world.raise_on_all(lambda: Signer() if world.rank else signer_from_environment())
     store = world.raise_on_all(lambda: open_store(config.storage, run.path))
 
     def look() -> str:
@@ -177,7 +256,23 @@ def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunS
         return f"{run_name(store, config.sync, run.name)}/" if config.storage.url else ""
 
     prefix = world.bcast(world.raise_on_all(look))
-    return RunStorage(store, prefix, f"{prefix}checkpoints/{config.sync.cluster or 'main'}")
+    return RunStorage(
+        store=store,
+        run_prefix=prefix,
+        checkpoint_prefix=f"{prefix}checkpoints/{config.sync.cluster or 'main'}",
+        place=store_place(config.storage),
+        signer=signer,
+    )
+
+
+def provenance_of(run: RunDirectory, storage: RunStorage, *, accept_unsigned: bool = False) -> Provenance:
+    """Whose checkpoints this run's are; on rank 0.
+
+    Args:
+        accept_unsigned: take older ones that are not signed for it.
+    """
+    record = read_run_file(run) or RunFile()
+    return Provenance(storage.signer, record.id, storage.place, accept_unsigned)
 
 
 def refuse_existing_checkpoints(objects: ObjectStore, prefix: str, world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -16,19 +17,22 @@ from hpc_lstm.training.warm_start import Origin
 
 
 def write_records(
-    run: RunDirectory, config: RunConfig, origin: Origin, known: KnownRows, *, first: bool
+    run: RunDirectory, config: RunConfig, origin: Origin, known: KnownRows, *, first: bool, run_id: str = ""
 ) -> None:
     """Write where the run began, then its settings, by which the folder holds a run; on rank 0.
 
     Args:
         first: it has no checkpoint yet, so that no model of it knows other rows than ``known``.
+        run_id: by which its checkpoints are signed; "": the directory's, or a new one.
 
     Raises:
         InputError: they cannot be written.
     """
-    if first or read_run_file(run) is None:
+    record = read_run_file(run)
+    if first or record is None:
         source = str(origin.source.path) if origin.source is not None else None
-        write_run_file(run, RunFile(source, origin.scaling, _in_sum(known, config)))
+        record = RunFile(source, origin.scaling, _in_sum(known, config))
+    write_run_file(run, replace(record, id=record.id or run_id or secrets.token_hex(16)))
     if first:
         known.save(run.rows)
         if origin.scaler is not None:
@@ -46,15 +50,14 @@ def record_known_rows(run: RunDirectory, config: RunConfig, known: KnownRows) ->
     write_run_file(run, replace(read_run_file(run) or RunFile(), data=_in_sum(known, config)))
 
 
-def record_checkpoints(run: RunDirectory, config: RunConfig, prefix: str) -> None:
-    """Write where there is a complete checkpoint; on rank 0.
+def record_checkpoint(run: RunDirectory, config: RunConfig, prefix: str, step: int) -> None:
+    """Write where there is a complete checkpoint, and of which step; on rank 0.
 
     Raises:
         InputError: it cannot be written.
     """
-    record, place = read_run_file(run) or RunFile(), {"url": config.storage.url, "prefix": prefix}
-    if record.checkpoints != place:
-        write_run_file(run, replace(record, checkpoints=place))
+    newest = {"url": config.storage.url, "prefix": prefix, "step": step}
+    write_run_file(run, replace(read_run_file(run) or RunFile(), checkpoints=newest))
 
 
 def _in_sum(known: KnownRows, config: RunConfig) -> dict[str, Any]:

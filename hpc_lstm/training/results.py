@@ -35,6 +35,8 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
     with run.timeline.span("evaluate"):
         run.data.train.close()
         run.engine.set_parameters(final_weights(run, state))
+        # First of all: what was trained must not be lost because something of the test rows is wrong, or the disk full.
+        run.world.raise_on_all(lambda: _write_model(run) if run.world.rank == 0 else None)
         metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
     metrics |= run_facts(run, state, outputs)
     run.world.raise_on_all(lambda: _write_results(run, metrics) if run.world.rank == 0 else None)
@@ -42,11 +44,15 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         raise unsaved
 
 
-def _write_results(run: Run, metrics: dict[str, Any]) -> None:
-    """Write model, scaling and metrics; on rank 0."""
+def _write_model(run: Run) -> None:
+    """Write model, scaling and which rows they know; on rank 0."""
     run.engine.save(run.directory.model)
     run.data.scaler.save(run.directory.scaler)
     record_known_rows(run.directory, run.config, run.known)
+
+
+def _write_results(run: Run, metrics: dict[str, Any]) -> None:
+    """Write and show the metrics; on rank 0."""
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
     run.log.info("%s", comparison_table(metrics))

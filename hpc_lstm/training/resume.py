@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.errors import InputError
+from hpc_lstm.runs.run_file import read_run_file
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best
@@ -13,10 +14,13 @@ from hpc_lstm.training.state import AVERAGED, SAMPLES, TrainState, data_digest
 from hpc_lstm.training.warm_start import read_weights
 
 
-def start(run: Run, *, resume: bool) -> TrainState:
+def start(run: Run, *, resume: bool, accept_unsigned: bool = False) -> TrainState:
     """Resume from the newest complete checkpoint if asked to and there is one, otherwise start anew.
 
     Collective. Afterwards the run directory holds a run: its settings are written.
+
+    Args:
+        accept_unsigned: with a key of signatures, take what is not signed for this run, such as an older version's.
 
     Raises:
         InputError: the checkpoint belongs to a run with other settings or prices; or there are checkpoints, and
@@ -28,11 +32,11 @@ def start(run: Run, *, resume: bool) -> TrainState:
             run.clusters.acquire_lease()
         if not resume:
             ownership.refuse_existing_checkpoints(run.storage.store, run.storage.checkpoint_prefix, world)
-        if not (resume and _load_newest(run, state)):
+        if not (resume and _load_newest(run, state, accept_unsigned=accept_unsigned)):
             _begin(run)
     complete = is_complete(run, state)
     if run.clusters is not None and not complete:
-        cluster_sync.join(run, state)
+        cluster_sync.join(run, state, accept_older=accept_unsigned)
     growth = state.growth
     if growth is not None:
         world.raise_on_all(lambda: log_growth(run, growth, complete=complete))
@@ -67,16 +71,28 @@ def _begin(run: Run) -> None:
     run.engine.set_parameters(world.bcast_array(run.engine.parameters()))
 
 
-def _load_newest(run: Run, state: TrainState) -> bool:
+def _load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
     """Load the newest complete checkpoint; collective. False if there is none."""
     world, log = run.world, run.log
+    provenance = world.raise_on_all(
+        lambda: (
+            None
+            if world.rank
+            else ownership.provenance_of(run.directory, run.storage, accept_unsigned=accept_unsigned)
+        )
+    )
     found = restore_checkpoint(
-        world, run.storage.store, run.storage.checkpoint_prefix, log, averaged=AVERAGED, weight=SAMPLES
+        *(world, run.storage.store, run.storage.checkpoint_prefix, log),
+        averaged=AVERAGED,
+        weight=SAMPLES,
+        provenance=provenance,
     )
     if found is None:
         world.raise_on_all(lambda: _refuse_lost_checkpoints(run) if world.rank == 0 else None)
         log.info("no complete checkpoint: starting anew")
         return False
+    state.run_id = found.manifest.run
+    world.raise_on_all(lambda: _log_lost_steps(run, found) if world.rank == 0 else None)
     saved = world.raise_on_all(lambda: _checked_settings(run, found))
     digest = world.raise_on_all(lambda: data_digest(run.store))
     state.growth = check_prices(run, found.state, digest)
@@ -97,6 +113,18 @@ def _refuse_lost_checkpoints(run: Run) -> None:
     ownership.refuse_lost_checkpoints(run.directory, run.config, run.storage.checkpoint_prefix)
 
 
+def _log_lost_steps(run: Run, found: Restored) -> None:
+    """Say if this run has written a newer checkpoint than the one found; on rank 0."""
+    record = read_run_file(run.directory)
+    written = (record.checkpoints if record is not None else None) or {}
+    if written.get("url") == run.config.storage.url and written.get("step", 0) > found.manifest.step:
+        run.log.warning(
+            "this run has written a checkpoint of step %d, which is gone or damaged: what it did since step %d is "
+            "repeated; if nobody has deleted it, the storage was put back to an earlier state",
+            *(written["step"], found.manifest.step),
+        )
+
+
 def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
     """The settings that the checkpoint was written with, if the run may continue from it."""
     where = f"checkpoint of step {found.manifest.step}"
@@ -112,4 +140,6 @@ def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
 
 def _write_records(run: Run, state: TrainState) -> None:
     """Write what makes the directory that of this run; on rank 0."""
-    records.write_records(run.directory, run.config, run.origin, run.known, first=not state.resumed)
+    records.write_records(
+        *(run.directory, run.config, run.origin, run.known), first=not state.resumed, run_id=state.run_id
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 from hpc_lstm.config import RunConfig
 from hpc_lstm.market.known_rows import KnownRows, know_rows
@@ -37,6 +38,7 @@ class Run:
         known: the rows of the store that the run is trained on.
         storage: where checkpoints, and the rounds of clusters, are kept.
         clusters: synchronizes with other clusters; None where this one trains alone.
+        owner: the lease by which this job owns the directory, on rank 0.
     """
 
     config: RunConfig
@@ -53,6 +55,7 @@ class Run:
     averager: Averager
     storage: RunStorage
     clusters: ClusterSynchronizer | None
+    owner: Lease | None = None
 
     @property
     def engine(self) -> Engine:
@@ -79,6 +82,7 @@ def set_up(
     log: logging.Logger,
     *,
     warm_start: WarmStart | None = None,
+    owner: Lease | None = None,
 ) -> Iterator[Run]:
     """Open the data and everything that trains on it; collective.
 
@@ -107,6 +111,8 @@ def set_up(
         if config.sync.cluster:
             clusters = ClusterSynchronizer(
                 *(storage.store, storage.run_prefix, world, config, placement.engine, log, timeline),
+                place=storage.place,
+                signer=storage.signer,
                 scaling=origin.scaling_digest,
             )
             parts.callback(clusters.close)
@@ -125,6 +131,11 @@ def set_up(
             averager=averager,
             storage=storage,
             clusters=clusters,
+            owner=owner,
         )
-        messages.log_setup(log, config, world, placement, data, run.schedule, store_copy=str(store.path))
+        messages.log_setup(
+            *(log, config, world, placement, data, run.schedule),
+            store_copy=str(store.path),
+            signed=storage.signer.active,
+        )
         yield run

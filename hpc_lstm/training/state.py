@@ -49,6 +49,7 @@ class TrainState:
         cluster: this cluster's state by the checkpoint, on rank 0; from then on ``Run.clusters`` keeps it.
         resumed: the run continues from a checkpoint.
         growth: what the market store has got since that checkpoint; None: nothing.
+        run_id: random name of the run by that checkpoint; "" where there is none.
     """
 
     sampler: ShuffledSampler
@@ -58,6 +59,7 @@ class TrainState:
     cluster: ClusterState | None = None
     resumed: bool = False
     growth: Growth | None = None
+    run_id: str = ""
 
     @classmethod
     def initial(cls, run: Run) -> TrainState:

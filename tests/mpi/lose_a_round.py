@@ -12,8 +12,8 @@ from typing import Any
 from hpc_lstm import cli
 from hpc_lstm.clusters import documents, recovery
 from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
-from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.clusters.steps import Steps
+from hpc_lstm.storage.signing import Signer
 
 FOLDER, OPTIONS = Path(sys.argv[1]), sys.argv[2:]
 recovery.MIN_RECOVERY_S = 0.5

@@ -20,6 +20,13 @@ from s3_bucket import SECRET_KEY, Bucket
 from small_job import write_config, write_store
 
 from hpc_lstm.clusters import documents
+from hpc_lstm.config import StorageConfig
+from hpc_lstm.storage.stores import open_store
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 SHARDS = (("alpha", "1/2"), ("beta", "2/2"))
 SIGNING_KEY = "planted-signing-key-0123456789abcdef"
@@ -255,6 +262,45 @@ def test_no_secret_is_in_any_artefact(
     for data in [*said, *files, *objects]:
         for secret in (SECRET_KEY, SIGNING_KEY, SIGNING_KEY[::-1]):
             assert secret.encode() not in data
+
+
+def test_without_the_key_nobody_moves_the_weights_by_a_checkpoint(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack_by_checkpoint(tmp_path, storage, monkeypatch)
+
+
+def attack_by_checkpoint(tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that comes back finds a newer checkpoint of other weights, whole in itself, where its own lie."""
+    from forged_checkpoint import forge_checkpoint
+
+    store = open_store(StorageConfig(**tomllib.loads(storage)), Path())
+    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY)
+    command = cluster(tmp_path, "alpha", storage, sync="deadline_s = 0.1\nquorum = 1", epochs=1)
+    first = launch(1, command)
+    assert first.returncode == 0, first.stderr
+    assert "signed with the key in HPC_LSTM_SYNC_KEY" in first.stdout
+    forge_checkpoint(store, "prices/checkpoints/alpha", 900_000_000)
+    before, objects = weights(tmp_path, "alpha"), store.list("")
+
+    more = [*command, "--set", "train.epochs=2", "--resume"]
+    second = launch(1, more)
+    assert second.returncode == 2, second.stdout
+    assert len(second.stderr.strip().splitlines()) == 1
+    assert "/900000000/checkpoint.json: is not signed with the key" in second.stderr
+    assert weights(tmp_path, "alpha").tobytes() == before.tobytes()
+    left = [key for key, _ in store.list("") if not key.startswith("prices/leases/")]
+    assert left == [key for key, _ in objects if not key.startswith("prices/leases/")]
+
+    for key, _ in store.list("prices/checkpoints/alpha/900000000/"):
+        store.delete(key)
+    monkeypatch.delenv("HPC_LSTM_SYNC_KEY")
+    without = launch(1, more)
+    assert without.returncode == 2, without.stdout
+    assert "is signed; set HPC_LSTM_SYNC_KEY to the key of this run" in without.stderr
+    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY)
+    third = launch(1, more)
+    assert third.returncode == 0, third.stderr
 
 
 def test_a_round_that_is_lost_ends_all_ranks_in_one_line_with_a_checkpoint(tmp_path: Path) -> None:

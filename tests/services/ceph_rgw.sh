@@ -33,8 +33,9 @@ installed() {
 
 install() {
     if installed; then return; fi
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         fail "Ceph is not installed, and only root on Debian can have it installed; run this there"
+    fi
     export DEBIAN_FRONTEND=noninteractive
     {
         apt-get update -q && apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "${PACKAGES[@]}"

@@ -34,8 +34,9 @@ installed() {
 
 install() {
     if installed; then return; fi
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         fail "Slurm is not installed, and only root on Debian can have it installed; run this there"
+    fi
     export DEBIAN_FRONTEND=noninteractive
     {
         apt-get update -q && apt-get install -y -q --no-install-recommends "${PACKAGES[@]}"
@@ -83,7 +84,7 @@ PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-0 State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=1-0 State=UP
 PartitionName=closed Nodes=ALL AllowAccounts=staff MaxTime=1-0 State=UP
 X
-    echo "NodeName=$NAME-n[1-3] Name=gpu File=$gpus[0-3]" >"$ROOT/gres.conf"
+    echo "NodeName=${NAME}-n[1-3] Name=gpu File=${gpus}[0-3]" >"$ROOT/gres.conf"
 }
 
 # Process ids of this cluster's daemons.

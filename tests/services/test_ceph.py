@@ -14,7 +14,7 @@ import pytest
 from conftest import Ceph
 from launcher import kill, launch, program, start, wait_until
 from small_job import write_config
-from test_clusters import cluster, finish, metrics, same_model
+from test_clusters import attack_by_checkpoint, cluster, finish, metrics, same_model
 
 from hpc_lstm.errors import StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError
@@ -125,6 +125,13 @@ def test_two_clusters_of_which_one_is_killed_end_with_one_model(
     found = launch(0, program("checkpoints", f"s3://{ceph_bucket}/team", "--endpoint-url", ceph.endpoint))
     assert "prices  alpha" in found.stdout
     assert "prices  beta" in found.stdout
+
+
+def test_without_the_key_nobody_moves_the_weights_by_a_checkpoint(
+    tmp_path: Path, ceph: Ceph, ceph_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f'url = "s3://{ceph_bucket}/team"\nendpoint_url = "{ceph.endpoint}"'
+    attack_by_checkpoint(tmp_path, storage, monkeypatch)
 
 
 def policies() -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.encoding import decode_vector
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.rounds import Rounds
-from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.clusters.steps import Delete, Get, List, Log, LogStoredRuns, Put, Steps, Wait
 from hpc_lstm.errors import RoundLostError
+from hpc_lstm.storage.signing import Signer
 
 T = TypeVar("T")
 LENGTH = 512

@@ -30,7 +30,7 @@ old=$(realpath "$1") python=$(realpath -s "$2")
 here=$(dirname "$(realpath "$0")")
 mpiexec=$(dirname "$python")/mpiexec
 [ -x "$mpiexec" ] || mpiexec=mpiexec
-KEY=a-key-that-is-for-these-tests-alone
+KEY='a-key-that-is-for-these-tests-alone'
 work=$(mktemp -d)
 data=$work/data
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT

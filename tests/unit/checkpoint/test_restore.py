@@ -15,6 +15,7 @@ from simulated_ranks import on_ranks, outcomes
 from store_wrappers import Intercepted
 
 from hpc_lstm.checkpoint import manifest as manifests
+from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.restore import restore_checkpoint
 from hpc_lstm.errors import CheckpointError, StorageError
 from hpc_lstm.parallel.world import World
@@ -118,9 +119,9 @@ def test_a_checkpoint_with_a_damaged_or_hostile_manifest_is_passed_over(tmp_path
 def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     on_ranks(2, lambda world: write(store, world, 1, 2))
-    edit(lambda manifest: manifest.update(version=manifests.VERSION + 1))(
-        folder_of(tmp_path, 2) / "checkpoint.json"
-    )
+    path = folder_of(tmp_path, 2) / "checkpoint.json"
+    newer = {**unsealed(json.loads(path.read_text())), "version": manifests.VERSION + 1}
+    path.write_text(json.dumps(Provenance().seal("", newer)))
 
     def refused(world: World) -> None:
         with pytest.raises(StorageError, match="the newer program that wrote it") as caught:
@@ -131,15 +132,16 @@ def test_a_checkpoint_of_a_newer_program_is_neither_passed_over_nor_deleted(tmp_
     assert manifests.complete_steps(store, PREFIX) == [1, 2]
 
 
-def test_what_belongs_to_no_checkpoint_is_deleted_and_other_runs_are_not(tmp_path: Path) -> None:
+def test_files_of_no_checkpoint_are_deleted_and_what_is_not_ours_is_not(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     on_ranks(2, lambda world: write(store, world, 1, 2))
-    orphans = [
-        f"{PREFIX}/000000003/rank-00000.0123abcd.h5",
-        f"{PREFIX}/0000000002/checkpoint.json",
-        f"{PREFIX}/stray",
+    orphans = [f"{PREFIX}/000000003/rank-00000.0123abcd.h5"]
+    others = [
+        *("run/checkpoints/main-2/000000009/checkpoint.json", "run-2/checkpoints/main/1/x", "run/log"),
+        # In the folders of checkpoints, but with no name that one of ours has.
+        *(f"{PREFIX}/stray", f"{PREFIX}/000000003/letter.txt", f"{PREFIX}/0000000002/checkpoint.json"),
+        *(f"{PREFIX}/000000003/{name}" for name in ("rank-00000.h5", "rank-00000.0123abcd.h5.bak")),
     ]
-    others = ["run/checkpoints/main-2/000000009/checkpoint.json", "run-2/checkpoints/main/1/x", "run/log"]
     for key in orphans + others:
         store.put_new(key, b"{}")
     unfinished = tmp_path / PREFIX / "000000002" / ".writing-killed"

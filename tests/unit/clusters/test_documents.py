@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.documents import Contribution, RoundResult, RunManifest
-from hpc_lstm.clusters.signing import Signer
+from hpc_lstm.storage.signing import Signer
 
 HASH = "0" * 64
 PLACE = documents.contribution_key(1, "beta")

@@ -14,7 +14,7 @@ import pytest
 
 from hpc_lstm.clusters import lease as module
 from hpc_lstm.clusters.lease import Lease
-from hpc_lstm.errors import InputError, StopRequested
+from hpc_lstm.errors import InputError, StopRequested, StorageError
 from hpc_lstm.storage.folder import FolderStore
 
 LOG = logging.getLogger("test")
@@ -175,6 +175,15 @@ def test_a_wish_to_stop_ends_the_waiting_for_a_name(tmp_path: Path, monkeypatch:
     with pytest.raises(StopRequested, match="--resume"):
         Lease(FolderStore(tmp_path), "run/", "alpha", 300, LOG, lambda: next(asked))
     owner.release()
+
+
+@pytest.mark.parametrize("number", ["9" * 13, "9" * 240, f"{10**9 + 1}"])
+def test_a_number_that_no_start_can_have_is_refused_in_one_line(tmp_path: Path, number: str) -> None:
+    key = f"run/leases/alpha/{number}.000000000"
+    FolderStore(tmp_path).put_new(key, b"{}")
+    with pytest.raises(StorageError, match="was put there by somebody else; delete it") as caught:
+        Lease(FolderStore(tmp_path), "run/", "alpha", 1, LOG)
+    assert len(str(caught.value)) < 300
 
 
 class Dead(FolderStore):

@@ -23,9 +23,9 @@ from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Sto
 from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.rounds import ALONE_S, Rounds
-from hpc_lstm.clusters.signing import Signer
 from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
+from hpc_lstm.storage.signing import Signer
 
 # `make soak` sets it.
 SCHEDULES = int(os.environ.get("HPC_LSTM_SCHEDULES", "1000"))
@@ -461,6 +461,123 @@ def test_a_forged_merge_ends_the_run_rather_than_being_adopted() -> None:
     alpha.start()
     with pytest.raises(StorageError, match="is not signed"):
         run_all(world, [alpha])
+
+
+def closed_alone(name: str, store: Store | None = None, periods: int = 1) -> World:
+    """A cluster that has trained to its end without the other one, which may come yet."""
+    world = World([options(name, 2, quorum=1, deadline_s=3.0)], periods, overlap=False)
+    world.store = store or world.store
+    world.store.counted.clear()
+    world.clusters[0].start()
+    run_all(world, world.clusters)
+    return world
+
+
+def replay(source: Store, target: Store, key: str) -> None:
+    target.objects[key] = source.objects[key]
+    target.put_first.setdefault(key, source.objects[key])
+    target.listings.append(sorted(target.objects))
+
+
+def test_what_an_earlier_run_of_the_same_name_has_signed_is_of_no_use() -> None:
+    earlier, world = closed_alone("beta"), World([options("alpha", 2, deadline_s=5.0)], 1, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    run_until(alpha, lambda: documents.manifest_key() in world.store.objects)
+    replayed = documents.contribution_key(1, "beta")
+    for key in (replayed, *(key for key in earlier.store.objects if key.startswith("payloads/000001/"))):
+        replay(earlier.store, world.store, key)
+    run_all(world, [alpha])
+    assert any(f"{replayed}: refused: is not signed" in text for text in alpha.logged)
+
+    again = World([options("alpha", 2)], 1, overlap=False)
+    again.clusters[0].start()
+    run_until(again.clusters[0], lambda: documents.manifest_key() in again.store.objects)
+    replay(earlier.store, again.store, documents.result_key(1))
+    with pytest.raises(StorageError, match=r"rounds/000001/merged\.json: is not signed"):
+        run_all(again, again.clusters)
+
+
+def test_two_results_of_one_round_are_noticed() -> None:
+    """Whoever may delete objects can show two clusters two results, each of which one of them has signed."""
+    world = World([options("alpha", 2, quorum=1, deadline_s=3.0)], 3, overlap=False)
+    (alpha,) = world.clusters
+    alpha.start()
+    run_until(alpha, lambda: alpha.state.round == 1)
+    store = world.store
+    for key in (documents.result_key(1), documents.contribution_key(1, "alpha")):
+        store.delete(key)
+    closed_alone("beta", store)
+    with pytest.raises(StorageError, match="does not build on the round 1 that this cluster knows"):
+        run_all(world, [alpha])
+
+
+def test_a_store_that_was_put_back_is_noticed() -> None:
+    world = closed_alone("alpha", periods=2)
+    (alpha,), store = world.clusters, world.store
+    assert alpha.state.round == 3
+    for key in [key for key in store.objects if "/000003/" in key]:
+        store.delete(key)
+    with pytest.raises(StorageError, match=r"rounds/000003/merged\.json: is gone"):
+        rejoin(alpha, store)
+
+
+def test_a_result_that_was_replaced_while_its_cluster_was_away_is_noticed() -> None:
+    world = closed_alone("alpha")
+    (alpha,), store = world.clusters, world.store
+    for key in [key for key in store.objects if key.startswith("rounds/")]:
+        store.delete(key)
+    closed_alone("beta", store)
+    with pytest.raises(StorageError, match="does not build on the round 2 that this cluster knows"):
+        rejoin(alpha, store)
+
+
+def test_another_run_json_than_the_one_joined_is_refused() -> None:
+    world, other = closed_alone("alpha"), closed_alone("alpha")
+    world.store.objects[documents.manifest_key()] = other.store.objects[documents.manifest_key()]
+    with pytest.raises(StorageError, match=r"run\.json: is of another run than this cluster has joined"):
+        rejoin(world.clusters[0], world.store)
+
+
+def rejoin(cluster: Cluster, store: Store) -> None:
+    saved = cluster.saved
+    assert saved is not None
+    rounds = Rounds(cluster.options, KEY, saved.state)
+    drive(store, rounds.rejoin(saved.weights, saved.samples, SETTINGS, SCHEMA))
+
+
+def join(store: Store, key: Signer = KEY, **more: object) -> np.ndarray:
+    return drive(
+        store, Rounds(options("beta", 2, **more), key).join(np.zeros(LENGTH, np.float32), SETTINGS, SCHEMA)
+    )
+
+
+def test_a_cluster_without_the_key_does_not_join_a_signed_run() -> None:
+    store = closed_alone("alpha").store
+    with pytest.raises(StorageError, match=r"run\.json: is signed; set HPC_LSTM_SYNC_KEY"):
+        join(store, Signer())
+
+
+def test_a_run_that_was_copied_to_another_place_is_joined_only_if_asked_for() -> None:
+    store = closed_alone("alpha").store
+    with pytest.raises(StorageError, match=r"run\.json: was signed for '' and lies in 's3://other/place'"):
+        join(store, place="s3://other/place")
+    join(store, place="s3://other/place", accept_older=True)
+
+
+def test_a_signed_run_of_an_older_version_is_joined_only_if_asked_for_and_then_goes_on_as_it_was() -> None:
+    store = Store()
+    old = Rounds(options("alpha", 1, run_id=""), KEY)
+    with pytest.raises(StorageError, match="was signed by an older version"):
+        drive(store, old.join(np.zeros(LENGTH, np.float32), SETTINGS, SCHEMA))
+    accepting = Rounds(options("alpha", 1, run_id="", accept_older=True), KEY)
+    drive(store, accepting.join(np.zeros(LENGTH, np.float32), SETTINGS, SCHEMA))
+    drive(store, accepting.synchronize(np.zeros(LENGTH, np.float32), 0))
+    for key in (documents.manifest_key(), documents.result_key(1)):
+        assert json.loads(store.objects[key]).keys().isdisjoint({"id", "place", "previous"})
+    # From then on the cluster knows which run it is.
+    again = Rounds(options("alpha", 1), KEY, accepting.state)
+    drive(store, again.rejoin(np.zeros(LENGTH, np.float32), 0, SETTINGS, SCHEMA))
 
 
 def test_clusters_that_train_something_else_are_refused_by_the_key_that_differs() -> None:

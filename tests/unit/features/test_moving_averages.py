@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.features.ema import SPANS, exponential_moving_average
@@ -44,6 +44,9 @@ def test_sma_is_that_of_pandas(prices: list[float], length: int) -> None:
 
 
 @given(st.lists(st.floats(0.01, 1e6), max_size=60), st.integers(1, 70))
+@example(
+    [262145.0, 0.01319153149293577], 1
+)  # a small price after a large one, which must not be lost beside it
 def test_ema_is_that_of_pandas(prices: list[float], span: int) -> None:
     values = pd.Series(prices, dtype=np.float64)
     found = exponential_moving_average(values.to_numpy(), span)

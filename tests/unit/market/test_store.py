@@ -158,3 +158,31 @@ def test_output_folder(tmp_path: Path) -> None:
         write(tmp_path / "none" / "m.h5")
     with pytest.raises(StoreError, match="is a folder"):
         write(tmp_path)
+
+
+def swap_values(path: Path, how: str) -> None:
+    """Put in the place of the values of a store what leads to another file."""
+    with h5py.File(path, "r+") as file:
+        shape = file["values"].shape
+        del file["values"]
+        if how == "external storage":
+            size = 8 * shape[0] * shape[1]
+            file.create_dataset("values", shape, np.float64, external=[("/proc/self/exe", 0, size)])
+        elif how == "virtual":
+            layout = h5py.VirtualLayout(shape, np.float64)
+            layout[:] = h5py.VirtualSource("other.h5", "values", shape)
+            file.create_virtual_dataset("values", layout)
+        elif how == "external link":
+            file["values"] = h5py.ExternalLink("other.h5", "/values")
+        else:
+            file["values"] = h5py.SoftLink("/dates")
+
+
+@pytest.mark.parametrize("how", ["external storage", "virtual", "external link", "soft link"])
+def test_prices_that_lie_in_another_file_are_refused(tmp_path: Path, how: str) -> None:
+    for name in ("market.h5", "other.h5"):
+        with StoreWriter(tmp_path / name, ["close"], "test") as store:
+            store.append("AAA", np.arange(5), np.ones((5, 1)))
+    swap_values(tmp_path / "market.h5", how)
+    with pytest.raises(StoreError, match=r"damaged market store.*(is a link|lie in another file)"):
+        MarketStore(tmp_path / "market.h5")

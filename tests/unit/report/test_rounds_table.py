@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from hpc_lstm.clusters import documents, signing
+from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
 from hpc_lstm.clusters.runner import Runner
@@ -17,6 +17,7 @@ from hpc_lstm.clusters.steps import Steps
 from hpc_lstm.errors import InputError
 from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table, storage_at
 from hpc_lstm.storage.folder import FolderStore
+from hpc_lstm.storage.signing import Signer
 
 LOG = logging.getLogger("test")
 LENGTH = 100
@@ -26,10 +27,10 @@ T = TypeVar("T")
 class Member:
     """One cluster of a run in a folder."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, signer: Signer | None = None) -> None:
         self.store = FolderStore(folder)
         self.store.put_new(f"prices/leases/{name}/000001.000000000", b"{}")
-        self.rounds = Rounds(SyncOptions(cluster=name, expected=2, keep=10), signing.Signer())
+        self.rounds = Rounds(SyncOptions(cluster=name, expected=2, keep=10), signer or Signer())
         self.samples = 0
         self.start(self.rounds.join(np.zeros(LENGTH, np.float32), {}, "0" * 64)).result()
 
@@ -100,6 +101,45 @@ def test_what_killed_clusters_left_unfinished_is_collected(tmp_path: Path) -> No
         path.write_bytes(b"half a vector")
     rounds_table(storage_at(f"file://{tmp_path}", ""), gc=True)
     assert [path.exists() for path in left] == [False, True], "somebody may be at it still"
+
+
+def test_collecting_goes_by_rounds_that_follow_on_each_other_not_by_names(tmp_path: Path) -> None:
+    alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
+    for _ in range(2):
+        for runner in (alpha.synchronize(), beta.synchronize()):
+            runner.result()
+    newest = (tmp_path / "prices" / documents.result_key(2)).read_bytes()
+    alpha.store.put_new(f"prices/{documents.result_key(999_999)}", newest)
+    notes = tmp_path / "prices" / "payloads" / "000001" / "notes.txt"
+    notes.write_text("not ours")
+    told = rounds_table(storage_at(f"file://{tmp_path}", ""), gc=True)
+    assert "of rounds before 2" in told
+    assert {key.split("/")[2] for key, _ in alpha.store.list("prices/payloads/")} == {
+        *("000000", "000001", "000002")
+    }
+    assert notes.exists()
+
+
+def test_a_signed_run_is_shown_but_nothing_of_it_deleted_without_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "a key that all clusters share"
+    members = [Member(tmp_path, name, Signer(key.encode(), "prices")) for name in ("alpha", "beta")]
+    for _ in range(3):
+        for runner in [member.synchronize() for member in members]:
+            runner.result()
+    storage, before = storage_at(f"file://{tmp_path}", ""), FolderStore(tmp_path).list("")
+    monkeypatch.delenv("HPC_LSTM_SYNC_KEY", raising=False)
+    told = rounds_table(storage, gc=True)
+    assert "round 3: windows of alpha 50, beta 50" in told
+    assert "nothing deleted: the run is signed; set HPC_LSTM_SYNC_KEY" in told
+    assert FolderStore(tmp_path).list("") == before
+    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", key[::-1])
+    assert "nothing deleted: run.json is not valid" in rounds_table(storage, gc=True)
+    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", key)
+    told = rounds_table(storage, gc=True)
+    assert "round 3: windows of alpha 50, beta 50" in told
+    assert "of rounds before 3" in told
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:

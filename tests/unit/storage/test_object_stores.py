@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -154,7 +155,7 @@ def test_files_being_written_are_not_listed_and_can_be_discarded(tmp_path: Path)
     store.put_new("run/a", b"1")
     names: list[str] = []
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         names.extend(path.name for path in tmp_path.rglob("*") if path.is_file())
         assert store.list("") == [("run/a", 1)]
         os._exit(0)
@@ -176,11 +177,11 @@ def test_files_being_written_are_not_listed_and_can_be_discarded(tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("function", ["fsync", "link", "chmod"])
+@pytest.mark.parametrize("function", ["fsync", "link"])
 def test_a_put_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     store = FolderStore(tmp_path)
@@ -195,9 +196,9 @@ def test_a_put_that_fails_leaves_nothing(
 def test_a_link_that_nfs_repeats_is_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 
-    def repeated(source: str, target: Path) -> None:
-        link(source, target)
-        link(source, target)
+    def repeated(source: str, target: str, **folders: int) -> None:
+        link(source, target, **folders)
+        link(source, target, **folders)
 
     store = FolderStore(tmp_path)
     monkeypatch.setattr(os, "link", repeated)
@@ -210,8 +211,8 @@ def test_a_link_that_nfs_repeats_is_a_success(tmp_path: Path, monkeypatch: pytes
 def test_a_link_whose_answer_was_lost_is_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 
-    def lost(source: str, target: Path) -> None:
-        link(source, target)
+    def lost(source: str, target: str, **folders: int) -> None:
+        link(source, target, **folders)
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     monkeypatch.setattr(os, "link", lost)
@@ -222,7 +223,7 @@ def test_a_link_whose_answer_was_lost_is_a_success(tmp_path: Path, monkeypatch: 
 def test_a_temporary_file_that_cannot_be_removed_does_not_undo_the_put(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stale(*_: object) -> None:
+    def stale(*_: object, **__: object) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     store = FolderStore(tmp_path)
@@ -240,14 +241,14 @@ def test_a_file_that_goes_while_it_is_listed(
     """On NFS its handle is stale; other trouble must not pass for an empty folder."""
     store = FolderStore(tmp_path)
     store.put_new("run/a", b"1")
-    stat = Path.stat
+    stat = os.stat
 
-    def gone(path: Path, **options: Any) -> Any:
-        if path.name == "a":
-            raise OSError(number, os.strerror(number), str(path))
+    def gone(path: Any, **options: Any) -> Any:
+        if path == "a":
+            raise OSError(number, os.strerror(number), path)
         return stat(path, **options)
 
-    monkeypatch.setattr(Path, "stat", gone)
+    monkeypatch.setattr(os, "stat", gone)
     if found is None:
         assert os.strerror(number) in refusal(lambda: store.list("run/"))
     else:
@@ -258,17 +259,81 @@ def test_a_stale_object_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     store = FolderStore(tmp_path)
     store.put_new("a", b"1")
 
-    def stale(*_: object) -> None:
+    def stale(*_: object, **__: object) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(Path, "open", stale)
+    monkeypatch.setattr(os, "open", stale)
     with pytest.raises(NotFoundError):
         store.get("a")
 
 
-def test_others_may_read_what_is_put(tmp_path: Path) -> None:
-    FolderStore(tmp_path).put_new("a", b"1")
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_what_is_put_is_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        FolderStore(tmp_path).put_new("a", b"1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> tuple[FolderStore, Path]:
+    """A store in which a link leads to a folder of somebody's, in the place of a run's checkpoints."""
+    theirs = tmp_path / "theirs"
+    for name in ("000000001/rank-00000.0123abcd.h5", "letter.txt", ".writing-letter"):
+        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / name).write_text("precious")
+    store = FolderStore(tmp_path / "store")
+    store.put_new("run/a", b"1")
+    (tmp_path / "store" / "run" / "checkpoints").symlink_to(theirs)
+    return store, theirs
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_followed(linked: tuple[FolderStore, Path]) -> None:
+    store, theirs = linked
+    before = {path: path.read_text() for path in theirs.rglob("*") if path.is_file()}
+    key = "run/checkpoints/000000001/rank-00000.0123abcd.h5"
+    for work in (
+        lambda: store.list("run/checkpoints/"),
+        lambda: store.get(key),
+        lambda: store.delete(key),
+        lambda: store.discard_unfinished("run/checkpoints/"),
+        lambda: store.put_new("run/checkpoints/new", b"1"),
+    ):
+        text = refusal(work)
+        assert "run/checkpoints: is a symbolic link" in text
+        assert "storage.url" in text
+    store.discard_unfinished("run/")
+    assert store.list("run/") == [("run/a", 1)]
+    assert {path: path.read_text() for path in theirs.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_in_the_place_of_an_object_is_none(linked: tuple[FolderStore, Path]) -> None:
+    store, theirs = linked
+    link = theirs.parent / "store" / "run" / "b"
+    link.symlink_to(theirs / "letter.txt")
+    assert store.list("run/") == [("run/a", 1)]
+    with pytest.raises(NotFoundError):
+        store.get("run/b")
+    assert not store.put_new("run/b", b"1")
+    store.delete("run/b")
+    assert (theirs / "letter.txt").read_text() == "precious"
+    assert not link.is_symlink()
+
+
+def test_what_is_no_file_is_no_object(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    with contextlib.suppress(PermissionError):  # without root there is no device to be made
+        os.mknod(tmp_path / "zeros", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    assert store.list("") == []
+    for name in os.listdir(tmp_path):
+        with pytest.raises(NotFoundError, match="not a regular file"):
+            store.get(name, 100)
+    listener.close()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -280,7 +345,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_file_system_without_hard_links_is_told_before_the_first_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", refuse)
@@ -293,14 +358,14 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
 ) -> None:
     store = FolderStore(tmp_path)
     store.put_new("run/a", b"1")
-    scandir = os.scandir
+    real = os.open
 
-    def refuse(path: Any) -> Any:
-        if Path(path).name == "run":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scandir(path)
+    def refuse(path: Any, *flags: int, **folder: int) -> int:
+        if path == "run":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *flags, **folder)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert "Permission denied" in refusal(lambda: store.list("run/"))
     assert "Permission denied" in refusal(lambda: store.list(""))
 
@@ -311,10 +376,10 @@ def test_an_unreadable_object_is_not_taken_for_a_missing_one(
     store = FolderStore(tmp_path)
     store.put_new("a", b"1")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert "Permission denied" in refusal(lambda: store.get("a"))
 
 
@@ -653,6 +718,8 @@ def test_a_body_that_breaks_off_is_read_again(bucket: Bucket, monkeypatch: pytes
         (403, "AccessDenied", "credentials"),
         (403, "SignatureDoesNotMatch", "credentials"),
         (400, "ExpiredToken", "credentials"),
+        (403, "RequestTimeTooSkewed", "the clock of this machine or of the server"),
+        (403, "QuotaExceeded", "a quota is used up"),
         (400, "IllegalLocationConstraintException", "AWS_DEFAULT_REGION"),
         (404, "NoSuchBucket", "no bucket"),
         (501, "NotImplemented", "conditional"),
@@ -717,6 +784,50 @@ def test_no_server_there(s3_credentials: None) -> None:
         began = time.monotonic()
         assert "cannot be reached" in refusal(lambda: open_store(config, Path()).check())
     assert time.monotonic() - began < 3
+
+
+def test_credentials_that_somebody_renews_in_their_file_are_read_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+
+    def write(key: str) -> None:
+        file.write_text(
+            f"[default]\naws_access_key_id = {key}\naws_secret_access_key = y\naws_session_token = t\n"
+        )
+
+    write("OLD")
+    store = s3(bucket)
+    store.put_new("a", b"1")
+    expired = error_of(400, "ExpiredToken")
+
+    def refuse(**_: object) -> None:
+        raise expired
+
+    for method in ("put_object", "get_object", "list_objects_v2", "delete_object"):
+        monkeypatch.setattr(store._client, method, refuse)
+    assert "check the credentials" in refusal(lambda: store.get("a"))
+    write("NEW")
+    assert store.get("a") == b"1"
+    assert store.put_new("b", b"2")
+    assert [key for key, _ in store.list("")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("what", ["configuration", "region"])
+def test_what_of_awss_settings_is_wrong_is_named(
+    s3_credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    if what == "configuration":
+        (tmp_path / "garbage").write_text("garbage\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "garbage"))
+    else:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us east 1")
+    config = StorageConfig(url="s3://bucket/x", endpoint_url="http://127.0.0.1:9", timeout_s=1)
+    text = refusal(lambda: open_store(config, Path()).check())
+    assert {"configuration": "AWS_CONFIG_FILE", "region": "AWS_DEFAULT_REGION"}[what] in text
 
 
 def test_no_credentials(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
@@ -33,6 +36,24 @@ def test_rank_0_says_it_too_and_the_others_write(
         assert line.endswith(f"INFO rank {rank} speaks")
 
 
+@pytest.mark.parametrize("what", ["file", "folder", "fifo"])
+def test_nothing_is_written_through_a_link_that_somebody_else_has_left(run: RunDirectory, what: str) -> None:
+    keys = run.path / "home" / "rank-00000.log"
+    keys.parent.mkdir()
+    keys.write_text("ssh-ed25519 AAAA own\n")
+    if what == "folder":
+        run.rank_log(0).parent.symlink_to(keys.parent)
+    else:
+        run.rank_log(0).parent.mkdir()
+        if what == "file":
+            run.rank_log(0).symlink_to(keys)
+        else:
+            os.mkfifo(run.rank_log(0))
+    with pytest.raises(InputError, match="nothing is written through a symbolic link"):
+        open_log(run, World())
+    assert keys.read_text() == "ssh-ed25519 AAAA own\n"
+
+
 def test_a_restart_appends(run: RunDirectory) -> None:
     for word in ("first", "second"):
         open_log(run, World()).info(word)
@@ -49,10 +70,13 @@ def test_closed_log_is_closed(run: RunDirectory) -> None:
 
 
 def test_full_disk_under_the_log_stops_nothing(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
-    run.rank_log(1).parent.mkdir()
-    run.rank_log(1).symlink_to("/dev/full")
-    open_log(run, World(rank=1, size=2)).warning("lost")
-    close_log()
+    log = open_log(run, World(rank=1, size=2))
+    (to_file,) = [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
+    with open("/dev/full", "w") as full:
+        to_file.stream.close()
+        to_file.stream = full
+        log.warning("lost")
+        close_log()
     assert capsys.readouterr() == ("", "")
 
 

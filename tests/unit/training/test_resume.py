@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from hpc_lstm import cli
 from hpc_lstm.checkpoint.manifest import complete_steps, read_manifest, step_prefix
+from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.store import StoreWriter
@@ -160,7 +162,8 @@ def test_a_run_notes_what_it_was_given(folder: Path) -> None:
     assert (noted["init_from"], noted["scaling"]) == (None, "fitted")
     assert (noted["data"]["rows"], noted["data"]["symbols"]) == (217, 3)
     assert noted["data"]["last"] == str(np.datetime64(15119, "D"))
-    assert noted["checkpoints"] == {"url": "", "prefix": "checkpoints/main"}
+    assert noted["checkpoints"] == {"url": "", "prefix": "checkpoints/main", "step": 18}
+    assert re.fullmatch("[0-9a-f]{32}", noted["id"])
 
 
 def test_newer_rows_are_trained_on(folder: Path) -> None:
@@ -258,7 +261,7 @@ def rewrite_states(change: Any) -> None:
             data = pack_state(change(unpack_state(path.read_bytes())))
             path.write_bytes(data)
             file |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        manifest.write_text(json.dumps(content))
+        manifest.write_text(json.dumps(Provenance().seal("", unsealed(content))))
 
 
 def of_an_older_version(folder: Path) -> None:
@@ -331,6 +334,28 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(folder: P
     Path("run/run.json").write_text(json.dumps({**noted, "checkpoints": None}))
     assert resume(2) == 0
     assert "no complete checkpoint: starting anew" in said()
+
+
+def test_a_run_that_patience_ended_is_not_told_to_raise_its_epochs(folder: Path) -> None:
+    rest = ("--set", "train.patience=1", "--set", "train.learning_rate=10")
+    assert train("early", "--set", "train.epochs=50", *rest) == 0
+    assert train("early", "--resume", "--set", "train.epochs=60", *rest) == 0
+    text = said("early")
+    assert "nothing to do: the run was stopped early" in text
+    assert "raise train.patience" in text
+    assert "raise train.epochs" not in text
+
+
+def test_a_bad_price_in_the_test_rows_does_not_cost_the_model(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File("market.h5", "r+") as file:
+        file["values"][file["offsets"][1] - 1] = 0.0
+    assert train("bad", "--set", 'data.features=["log-returns(close)"]') == 2
+    assert "must be a number above 0" in capfd.readouterr().err
+    assert Path("bad/model.keras").exists()
+    assert Path("bad/scaler.h5").exists()
+    assert not Path("bad/metrics.json").exists()
 
 
 # -- more epochs -----------------------------------------------------------------------------------------------

@@ -1,0 +1,12 @@
+"""The same examples at every start of the tests: whether a test passes must not depend on luck."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, database=None)
+# `make fuzz` and `make soak` look for new examples.
+settings.register_profile("explore", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
