@@ -146,9 +146,8 @@ def main() -> None:
         modules = turns[-1][0]["modules"]
         results["imports_s"] = spread([imports_s(modules) for _ in range(options.turns)])
         timed([*program, "train", str(folder / "job.toml"), "--run-dir", str(folder / "run")])
-        for command in ("--help", "evaluate", "predict", "timing", "rounds"):
+        for command in ("--help", "evaluate", "predict", "timing"):
             rest = {"--help": [], "predict": [str(folder / "run"), "--symbol", "SYN00001"]}
-            rest["rounds"] = [f"file://{folder / 'run'}"]
             words = [*program, command, *rest.get(command, [str(folder / "run")])]
             results[command] = spread([timed(words) for _ in range(options.turns)])
             print(f"{command}: {json.dumps(results[command])}")
