@@ -13,7 +13,7 @@ VENV  ?= .venv
 MPI   ?= $(or $(shell cat $(VENV)/mpi 2>/dev/null),mpich)
 RANKS ?= 2
 GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
-EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))s3,yahoo,files,report,test
+EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test
 GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 TOOLS = memcheck racecheck initcheck

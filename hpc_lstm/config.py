@@ -191,9 +191,9 @@ class TrainConfig(Section):
     engine: Annotated[str, NameIn(ENGINE_REGISTRY)] = Field(
         "auto",
         description="What computes the steps: `fused` is code of our own, in CUDA on a GPU (compute capability 8.0 or "
-        "newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)), and in C on CPUs, in float32, which this "
-        "machine's C compiler (`$CC`, `cc`, `gcc` or `clang`) compiles on first use; `keras` is TensorFlow on CPUs or "
-        "a GPU. `auto` takes `fused` where it can.",
+        "newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)), and in C on CPUs, in float32, built with "
+        "the package or by this machine's compiler (`$CC`, `cc`, `gcc` or `clang`), without either slowly in NumPy; "
+        "`keras` is TensorFlow on CPUs or a GPU, and needs the extra `[keras]`. `auto` takes `fused` where it can.",
         json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(

@@ -58,7 +58,7 @@ def diagnose(config: RunConfig | None, world: World) -> Diagnosis:
             mpi.check_ranks(ranks),
             *machine.check_machine(),
             computing.check_tensorflow(gpus),
-            computing.check_c_compiler(),
+            *computing.check_c_kernels(),
             gpus.check,
             *computing.check_gpu_of_ranks(gpu_of_each),
             *computing.check_cuda(gpus),

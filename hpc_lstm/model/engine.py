@@ -104,10 +104,6 @@ class Engine(Protocol):
 class Forecaster(Protocol):
     """A trained network read back from a file.
 
-    Args:
-        path: a file that ``Engine.save`` wrote.
-        threads: CPU threads; 0: all that this process may use.
-
     Attributes:
         window, features: rows and columns of a window.
         shapes: of the arrays in its vector of weights.
@@ -116,8 +112,6 @@ class Forecaster(Protocol):
     window: int
     features: int
     shapes: tuple[tuple[int, ...], ...]
-
-    def __init__(self, path: str | PathLike[str], *, threads: int = 0) -> None: ...
 
     def parameters(self) -> np.ndarray:
         """The weights, float32 [P], in the order of ``parameters.Schema``."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -23,7 +25,7 @@ import numpy as np
 from hpc_lstm.config import ModelConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import whole_file
-from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.model.parameters import Schema, network_schema
 
 # Settings of a layer that change what it computes, as Keras assumes them where a description is silent.
 DEFAULTS: dict[str, Any] = {
@@ -36,6 +38,13 @@ DEFAULTS: dict[str, Any] = {
     "return_sequences": False,
 }
 ACTIVATION = {"LSTM": "tanh", "Dense": "linear"}
+# Settings that change nothing in a forecast from float32 weights.
+IRRELEVANT = {"dtype", "name"}
+# Where Keras says that its own classes are.
+MODULES = {"keras", "keras.layers"}
+# Most bytes of the entries of a file, beside those for each weight, an optimizer's vectors included.
+DESCRIPTION_BYTES = 2**20
+WEIGHTS_BYTES, BYTES_PER_WEIGHT = 16 * 2**20, 64
 # The version whose format this is; the date of the entries, so that equal networks are equal files.
 KERAS_VERSION = "3.0.0"
 ENTRY_DATE = (1980, 1, 1, 0, 0, 0)
@@ -84,37 +93,35 @@ class SavedNetwork:
     flat: np.ndarray
 
 
-def read_keras_file(path: str | PathLike[str]) -> SavedNetwork | None:
-    """The network in a Keras file; None: it holds another kind of network, or in another form than that of today.
+def read_keras_file(path: str | PathLike[str]) -> SavedNetwork:
+    """The network in a Keras file, whether this package wrote it or Keras.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed, and no other file is read.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing, damaged or holds another kind of network.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such model; `hpc-lstm train` writes it at the end of a run")
     try:
         with zipfile.ZipFile(path) as archive:
-            described = json.loads(archive.read("config.json"))
-            content = io.BytesIO(archive.read("model.weights.h5"))
-        found = _network_of(described)
-        if found is None:
-            return None
-        schema = network_schema(found[0], found[2])
-        with h5py.File(content, "r") as file:
-            arrays = [np.asarray(file[name], np.float32) for name in _places(found[0].layers)]
-    except (KeyError, TypeError):
-        return None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            config, window, features = _network_of(
+                json.loads(_read(archive, "config.json", DESCRIPTION_BYTES))
+            )
+            schema = network_schema(config, features)
+            content = _read(archive, "model.weights.h5", WEIGHTS_BYTES + BYTES_PER_WEIGHT * schema.length)
+        flat = _read_weights(content, config.layers, schema)
+    except _OtherNetworkError as error:
+        raise InputError(f"{path}: {error}; only what `hpc-lstm train` writes is read") from None
+    except (
+        *(OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError),
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: not a readable Keras model ({error}); train again, or put back a whole copy"
+            f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
         ) from None
-    return (
-        SavedNetwork(*found, schema.flatten(arrays))
-        if schema.shapes == tuple(map(np.shape, arrays))
-        else None
-    )
+    return SavedNetwork(config, window, features, flat)
 
 
 def network_description(config: ModelConfig, window: int, features: int) -> dict[str, Any]:
@@ -144,26 +151,89 @@ def _layer(kind: str, config: dict[str, Any], input_shape: list[int | None] | No
     return {**described, "build_config": {"input_shape": input_shape}} if input_shape else described
 
 
-def _network_of(described: Any) -> tuple[ModelConfig, int, int] | None:
-    """Layers, window and features of a description; None: it differs from what ``network_description`` gives."""
+class _OtherNetworkError(Exception):
+    """The file holds a network that is not of the kind that this package trains."""
+
+
+def _read(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > most_bytes:
+        raise _OtherNetworkError(f"{name} has {size:,} bytes, more than such a network takes")
+    return archive.read(name)
+
+
+def _network_of(described: Any) -> tuple[ModelConfig, int, int]:
+    """Layers, window and features of a network in Keras's notation.
+
+    Raises:
+        _OtherNetworkError: it differs from what ``network_description`` gives.
+        KeyError, TypeError, ValueError: it is in no such notation.
+    """
+    if not _is_of_keras(described, "Sequential"):
+        raise _OtherNetworkError("holds no keras.Sequential")
     layers = described["config"]["layers"]
     _, window, features = layers[0]["config"]["batch_shape"]
+    if not all(type(number) is int and 0 < number < 2**31 for number in (window, features)):
+        raise _OtherNetworkError(f"takes windows of {window} rows of {features} features")
     lstm = [layer["config"] for layer in layers if layer["class_name"] == "LSTM"]
-    dropout = [layer["config"]["rate"] for layer in layers if layer["class_name"] == "Dropout"]
-    if not lstm or len(set(dropout)) > 1:
-        return None
-    config = ModelConfig(layers=len(lstm), units=lstm[0]["units"], dropout=dropout[0] if dropout else 0.0)
+    rates = [layer["config"]["rate"] for layer in layers if layer["class_name"] == "Dropout"]
+    if not lstm:
+        raise _OtherNetworkError("has no LSTM layer")
+    config = ModelConfig(layers=len(lstm), units=lstm[0]["units"], dropout=rates[0] if rates else 0.0)
     # Each layer as it is here; what else a description says must be what Keras assumes anyway.
     for given, own in itertools.zip_longest(
         layers, network_description(config, window, features)["config"]["layers"]
     ):
-        if given is None or own is None or given["class_name"] != own["class_name"]:
-            return None
+        if given is None or own is None or not _is_of_keras(given, own["class_name"]):
+            kind = "nothing" if given is None else given["class_name"]
+            wanted = "the end" if own is None else own["class_name"]
+            raise _OtherNetworkError(f"has {kind} where {wanted} is expected")
         settings = DEFAULTS | {"activation": ACTIVATION.get(own["class_name"])} | own["config"]
-        settings.pop("dtype", None)
-        if any(key in settings and value != settings[key] for key, value in given["config"].items()):
-            return None
+        for key, value in given["config"].items():
+            if key in settings and key not in IRRELEVANT and value != settings[key]:
+                raise _OtherNetworkError(f"{own['class_name']} has {key} = {str(value)[:60]}")
     return config, window, features
+
+
+def _is_of_keras(described: Any, kind: str) -> bool:
+    """Whether an object is Keras's own, and no class of a user that has the same name."""
+    module, registered = described["module"], described.get("registered_name")
+    return described["class_name"] == kind and module in MODULES and registered in (None, kind)
+
+
+def _read_weights(content: bytes, layers: int, schema: Schema) -> np.ndarray:
+    """The weights [P] from the bytes of ``model.weights.h5``."""
+    if len(content) < 4 * schema.length:
+        raise ValueError(f"{schema.length:,} weights in a file of {len(content):,} bytes")
+    with h5py.File(io.BytesIO(content), "r") as file:
+        arrays = []
+        for place, shape in zip(_places(layers), schema.shapes, strict=True):
+            dataset = _own_dataset(file, place)
+            if dataset.shape != shape:
+                raise _OtherNetworkError(f"{place} has the shape {dataset.shape}, not {shape}")
+            arrays.append(np.asarray(dataset, np.float32))
+    return schema.flatten(arrays)
+
+
+def _own_dataset(file: h5py.File, place: str) -> h5py.Dataset:
+    """An array that lies in the file itself: links and external storage would read other files.
+
+    Compressed arrays are refused, too: Keras writes none, and a few bytes might fill the memory.
+    """
+    node = file
+    for name in place.split("/"):
+        if not isinstance(node.get(name, getlink=True), h5py.HardLink):
+            raise _OtherNetworkError(f"{place} is a link")
+        node = node[name]
+    if (
+        not isinstance(node, h5py.Dataset)
+        or node.is_virtual
+        or node.external
+        or node.chunks
+        or node.dtype.kind != "f"
+    ):
+        raise _OtherNetworkError(f"{place} is no plain array of numbers")
+    return node
 
 
 def _places(layers: int) -> list[str]:

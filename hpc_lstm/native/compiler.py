@@ -1,4 +1,4 @@
-"""C kernels compiled for this machine's processor on first use, cached, and loaded.
+"""C code compiled for this machine's processor on first use, cached, and loaded.
 
 The compiler is $CC, else the first of cc, gcc and clang that works. The cache (``code_cache``) is keyed by the source,
 the options, $CC and the processor: nodes of several kinds may share it, and nodes without a compiler load what another
@@ -21,8 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.files import data_folder
+from hpc_lstm.errors import InputError
 from hpc_lstm.native import code_cache
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -64,8 +63,11 @@ class Compiler:
     native: str
     version: str
 
-    def compile(self, source: bytes, name: str) -> bytes:
+    def compile(self, source: bytes, name: str, processor: str = "") -> bytes:
         """The bytes of a shared library.
+
+        Args:
+            processor: the option for the processors that it is for; default: this one.
 
         Raises:
             NoCompiler: the compiler failed.
@@ -73,7 +75,7 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix="hpc_lstm-") as folder:
             file, target = Path(folder, f"{name}.c"), Path(folder, f"{name}.so")
             file.write_bytes(source)
-            _run([*self.command, self.native, *OPTIONS, "-o", str(target), str(file), "-lm"])
+            _run([*self.command, processor or self.native, *OPTIONS, "-o", str(target), str(file), "-lm"])
             return target.read_bytes()
 
 
@@ -100,17 +102,12 @@ def find_compiler() -> Compiler:
     raise problems[0]
 
 
-def load_library(name: str) -> ctypes.CDLL:
-    """kernels/``name``.c as a shared library for this processor.
+def compile_library(source: bytes, name: str) -> ctypes.CDLL:
+    """A kernel's source as a shared library for this processor.
 
     Raises:
         NoCompiler: it cannot be compiled or loaded here.
-        HpcLstmError: the source is not installed.
     """
-    path = data_folder("kernels") / f"{name}.c"
-    if not path.is_file():
-        raise HpcLstmError(f"{path}: no such kernel; the installation is incomplete, reinstall hpc-lstm")
-    source = path.read_bytes()
     parts = [
         hashlib.sha256(source).hexdigest(),
         NATIVE,
@@ -127,7 +124,7 @@ def load_library(name: str) -> ctypes.CDLL:
             code_cache.write_code(cached, code)
         return _load(code, name)
     except OSError as error:
-        raise NoCompiler(f"{path.name} cannot be compiled and loaded: {error.strerror or error}") from None
+        raise NoCompiler(f"{name}.c cannot be compiled and loaded: {error.strerror or error}") from None
 
 
 def identify_processor() -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hpc_lstm.cuda import driver, enumerate_devices
 
+NVML_LIBRARY = "libnvidia-ml.so.1"
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 # How long the driver may take to start: many seconds on a node with many GPUs and no persistence daemon.
 DRIVER_TIMEOUT_S = 60
@@ -62,6 +63,10 @@ def installed_gpus() -> list[Gpu]:
 
 def _gpus_by_nvml() -> list[Gpu] | None:
     """The GPUs that NVML reports; None if it cannot be used."""
+    try:
+        ctypes.CDLL(NVML_LIBRARY)
+    except OSError:
+        return None  # pynvml need not be imported to find that out
     import pynvml as nvml
 
     try:

@@ -1,15 +1,26 @@
-"""TensorBoard event files with scalars, written without TensorFlow.
+"""TensorBoard event files with scalars, written without TensorBoard or TensorFlow.
 
-Records and summaries are what ``tf.summary.scalar`` writes; the formats are those of tensorboard's protocol buffers
-(https://github.com/tensorflow/tensorboard/tree/master/tensorboard/compat/proto).
+A file is a sequence of TFRecords, each an ``Event`` protocol buffer as ``tf.summary.scalar`` writes it:
+https://www.tensorflow.org/tutorials/load_data/tfrecord and
+https://github.com/tensorflow/tensorboard/tree/master/tensorboard/compat/proto.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
+import struct
 import time
+from functools import cache
 from pathlib import Path
+
+# Castagnoli's polynomial, its bits reversed.
+CRC32C = 0x82F63B78
+# Of protocol buffers: how a field is encoded.
+VARINT, FIXED64, BYTES = 0, 1, 2
+# Of types.proto and summary.proto.
+DT_FLOAT, DATA_CLASS_SCALAR = 1, 1
 
 
 class EventFile:
@@ -20,30 +31,21 @@ class EventFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads files with "tfevents" in their names, sorted by name: the time comes first.
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
         number = sum(1 for _ in folder.glob(f"{name}.*"))
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self._metadata = summary_pb2.SummaryMetadata(
-            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name="scalars"),
-            data_class=summary_pb2.DATA_CLASS_SCALAR,
-        )
         self._file = (folder / f"{name}.{number}.v2").open("xb")
-        self._records = RecordWriter(self._file)
-        self._write(file_version="brain.Event:2")
+        self._write(_field(3, "brain.Event:2"))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add one point of the curve ``tag``."""
-        from tensorboard.compat.proto import tensor_pb2, tensor_shape_pb2, types_pb2
-
-        no_axes = tensor_shape_pb2.TensorShapeProto()
-        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[value], tensor_shape=no_axes)
-        point = self._summary.Value(tag=tag, tensor=tensor, metadata=self._metadata)
-        self._write(step=step, summary=self._summary(value=[point]))
+        single = ctypes.c_float(value).value  # a number that is too large becomes infinite
+        plugin = _field(1, "scalars")
+        metadata = _field(1, plugin) + _field(4, DATA_CLASS_SCALAR)
+        tensor = _field(1, DT_FLOAT) + _field(2, b"") + _field(5, struct.pack("<f", single))
+        point = _field(1, tag) + _field(8, tensor) + _field(9, metadata)
+        self._write(_field(2, step) + _field(5, _field(1, point)))
 
     def flush(self) -> None:
         """Bring what was added to the disk."""
@@ -53,6 +55,49 @@ class EventFile:
         """Write what is left."""
         self._file.close()
 
-    def _write(self, **fields: object) -> None:
-        event = self._event(wall_time=time.time(), **fields)
-        self._records.write(event.SerializeToString())
+    def _write(self, fields: bytes) -> None:
+        """Add an ``Event`` of the present time, as a TFRecord."""
+        event = _key(1, FIXED64) + struct.pack("<d", time.time()) + fields
+        length = struct.pack("<Q", len(event))
+        self._file.write(length + _checksum(length) + event + _checksum(event))
+
+
+def _field(number: int, value: int | str | bytes) -> bytes:
+    """One field of a protocol buffer: a whole number of at least 0, a text, or a message."""
+    if isinstance(value, int):
+        return _key(number, VARINT) + _varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return _key(number, BYTES) + _varint(len(content)) + content
+
+
+def _key(number: int, encoding: int) -> bytes:
+    return bytes([number << 3 | encoding])
+
+
+def _varint(value: int) -> bytes:
+    """A whole number in groups of 7 bits, the lowest first."""
+    groups = []
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def _checksum(content: bytes) -> bytes:
+    """The masked CRC-32C of a TFRecord."""
+    table, crc = _crc_table(), 0xFFFFFFFF
+    for byte in content:
+        crc = table[(crc ^ byte) & 255] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    masked = (crc >> 15 | crc << 17) + 0xA282EAD8
+    return struct.pack("<I", masked & 0xFFFFFFFF)
+
+
+@cache
+def _crc_table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (CRC32C if byte & 1 else 0)
+        table.append(byte)
+    return tuple(table)

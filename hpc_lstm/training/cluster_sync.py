@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from hpc_lstm.clusters.synchronizer import ClusterSynchronizer, Interrupted
+from typing import TYPE_CHECKING
+
 from hpc_lstm.errors import RoundLostError
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
+
+if TYPE_CHECKING:
+    from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 
 
 def join(run: Run, state: TrainState, *, accept_older: bool) -> None:
@@ -19,6 +23,8 @@ def join(run: Run, state: TrainState, *, accept_older: bool) -> None:
     Raises:
         StopRequested: a signal came while waiting for them.
     """
+    from hpc_lstm.clusters.synchronizer import Interrupted
+
     with run.timeline.span("sync"):
         try:
             _clusters(run).join(
@@ -35,6 +41,8 @@ def synchronize(run: Run, state: TrainState, outputs: Outputs) -> bool:
     Raises:
         RoundLostError: this cluster cannot continue with the others; its state is in a checkpoint.
     """
+    from hpc_lstm.clusters.synchronizer import Interrupted
+
     due = run.schedule.synchronizes_at(state.progress)
     try:
         with run.timeline.span("sync"):
@@ -54,6 +62,8 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
         RoundLostError: see ``synchronize``.
     """
+    from hpc_lstm.clusters.synchronizer import Interrupted
+
     try:
         with run.timeline.span("sync"):
             _clusters(run).finish(state.progress.samples)

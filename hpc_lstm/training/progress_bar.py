@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def _on_a_terminal() -> bool:
@@ -58,8 +59,11 @@ class ProgressBar:
         self._active = active
         self._due = time.monotonic() + every_s
         self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID | None = None
         if active and _on_a_terminal():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -76,7 +80,7 @@ class ProgressBar:
         if not self._active:
             return
         text = f"epoch {epoch:.2f}  loss {loss:.6f}  {samples_per_second:,.0f} samples/s"
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, description=text)
         elif time.monotonic() >= self._due:
             self._due = time.monotonic() + self._every_s

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpc_lstm.clusters.lease import Lease
-from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 from hpc_lstm.config import RunConfig
 from hpc_lstm.market.known_rows import KnownRows, know_rows
 from hpc_lstm.market.staging import stage_store
@@ -25,6 +25,9 @@ from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
 from hpc_lstm.training.schedule import Schedule, make_schedule
 from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
+
+if TYPE_CHECKING:
+    from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ def set_up(
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:
+            from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
+
             clusters = ClusterSynchronizer(
                 *(storage.store, storage.run_prefix, world, config, placement.engine, log, timeline),
                 place=storage.place,

@@ -54,22 +54,27 @@ def case_reductions(world: World) -> None:
 
 
 def case_all_ranks_take_one_engine(world: World) -> None:
-    """The last rank finds no C compiler, and nothing that another has compiled."""
-    if world.size != 2:
-        return  # TensorFlow's import is slow, and other numbers show no more
+    """The last rank has no build of the C kernels, no compiler, and nothing that another has compiled."""
     from hpc_lstm.model.engines import registry as engine
+    from hpc_lstm.native import library
 
-    config = parse({"data": {"store": "none"}}, "test")
-    assert engine.choose_engine(config, world=world).name == "fused"
-    kept = dict(os.environ)
-    if world.rank == 1:
+    automatic = parse({"data": {"store": "none"}}, "test")
+    fused = parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
+    bfloat16 = parse(
+        {"data": {"store": "none"}, "train": {"engine": "fused", "precision": "bfloat16"}}, "test"
+    )
+    assert engine.choose_engine(automatic, world=world).arithmetic == "fused"
+    kept, find_build = dict(os.environ), library.find_build
+    if world.rank == world.size - 1:
         os.environ |= {"PATH": "/nowhere", "HPC_LSTM_CACHE": "/nowhere"}
         os.environ.pop("CC", None)
-    assert engine.choose_engine(config, world=world).name == "keras"
-    fused = parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
-    with pytest.raises(InputError, match=r'train\.engine: "fused": no GPU; no C compiler found') as caught:
-        engine.choose_engine(fused, world=world)
+        library.find_build = lambda *_: None
+    assert engine.choose_engine(automatic, world=world).name == "keras"
+    assert engine.choose_engine(fused, world=world).arithmetic == "fused in NumPy"
+    with pytest.raises(InputError, match=r'train\.engine: "fused": no GPU; .*computes in float32') as caught:
+        engine.choose_engine(bfloat16, world=world)
     assert caught.value.quiet == (world.rank != 0)
+    library.find_build = find_build
     os.environ |= kept
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import hpc_lstm
+from hpc_lstm.native.builds import LEVELS, file_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
@@ -24,7 +26,6 @@ DISTRIBUTIONS = {
     "tomllib": "tomli",
     "tomli_w": "tomli-w",
     "botocore": "boto3",
-    "keras": "tensorflow",
     "ml_dtypes": "ml-dtypes",
     "pydantic_core": "pydantic",
     "pynvml": "nvidia-ml-py",
@@ -42,10 +43,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(kind: str, folder: Path, target: Path) -> Path:
+def build(kind: str, folder: Path, target: Path, **environment: str) -> Path:
     """A wheel or an sdist of a source tree, built without network."""
     code = f"from setuptools import build_meta as b; print(b.build_{kind}({str(target)!r}))"
-    built = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    built = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
     assert built.returncode == 0, built.stderr
     return target / built.stdout.splitlines()[-1]
 
@@ -63,19 +70,44 @@ def content(wheel: Path) -> set[str]:
 
 def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
     modules = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*.py")}
-    kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").iterdir()}
+    kernels = {f"hpc_lstm/kernels/{p.name}" for p in (ROOT / "kernels").iterdir() if p.is_file()}
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
     data = {"hpc_lstm/py.typed", "hpc_lstm/report/templates/report.html"}
-    assert content(wheel) == modules | kernels | scripts | data
+    assert content(wheel) == modules | kernels | builds() | scripts | data
     assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 
 
-def test_a_wheel_made_from_the_sdist_is_the_same(source: Path, wheel: Path, tmp_path: Path) -> None:
+def builds() -> set[str]:
+    """The C kernels in a wheel that is made here: those for this kind of processors."""
+    source = (ROOT / "kernels" / "lstm.c").read_bytes()
+    levels = [level for level in LEVELS if level.machine == platform.machine()]
+    return {f"hpc_lstm/kernels/builds/{file_name(source, 'lstm', level)}" for level in levels}
+
+
+def test_a_wheel_made_from_the_sdist_without_a_compiler_lacks_the_builds_alone(
+    source: Path, wheel: Path, tmp_path: Path
+) -> None:
     shutil.unpack_archive(build("sdist", source, tmp_path), tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
-    assert content(build("wheel", unpacked, tmp_path)) == content(wheel)
+    pure = build("wheel", unpacked, tmp_path, CC="/nowhere/cc")
+    assert content(pure) == content(wheel) - builds()
+    assert pure.name.endswith("-py3-none-any.whl")
+    assert wheel.name.endswith(f"-py3-none-linux_{platform.machine()}.whl")
+
+
+def test_the_builds_in_a_wheel_are_taken_where_there_is_no_compiler(wheel: Path, tmp_path: Path) -> None:
+    code = (
+        "from hpc_lstm import config; from hpc_lstm.model.engines.registry import create_engine\n"
+        "print(create_engine(config.parse({'data': {'store': 'none'}}, 'test')).arithmetic)"
+    )
+    shutil.unpack_archive(wheel, tmp_path, "zip")
+    nothing = {"PATH": "/nowhere", "HPC_LSTM_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=nothing, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("fused\n", "")
 
 
 def test_kernels_and_scripts_are_found_in_a_checkout_and_in_a_wheel(

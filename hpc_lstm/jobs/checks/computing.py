@@ -1,4 +1,4 @@
-"""What computes: GPUs, TensorFlow, PyCUDA, and the compilers of the C and CUDA kernels."""
+"""What computes: GPUs, TensorFlow, PyCUDA, the C kernels, and the compilers of these and the CUDA kernels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def check_tensorflow(gpus: DriverGpus) -> Check:
     """TensorFlow, and how many of the GPUs it sees."""
     version = package_version("tensorflow") or package_version("tensorflow-cpu")
     if version is None:
-        return Check("TensorFlow", "missing", "not installed", "for training: pip install hpc-lstm")
+        advice = 'for train.engine = "keras": pip install "hpc-lstm[keras]"'
+        return Check("TensorFlow", "missing", "not installed", advice)
     found = f"{version}, Keras {package_version('keras') or 'not installed'}"
     if gpus.number == 0:
         return Check("TensorFlow", "ok", f"{found}; computes on the CPU")
@@ -69,14 +70,29 @@ def check_tensorflow(gpus: DriverGpus) -> Check:
     return Check("TensorFlow", "ok", f"{found}; sees {counted(seen, 'GPU')}")
 
 
-def check_c_compiler() -> Check:
-    """What compiles the fused engine."""
-    from hpc_lstm.native import compiler as native
+def check_c_kernels() -> list[Check]:
+    """What computes the fused engine on CPUs: a build of the installation, and this machine's compiler."""
+    from hpc_lstm.files import data_folder
+    from hpc_lstm.native import builds, compiler, library
 
+    build = builds.find_build(library.kernel_source("lstm"), "lstm", data_folder("kernels"))
     try:
-        return Check("C compiler", "ok", native.find_compiler().version)
-    except native.NoCompiler as error:
-        return Check("C compiler", "missing", str(error), 'for train.engine = "fused", the fastest on CPUs')
+        version, problem = compiler.find_compiler().version, ""
+    except compiler.NoCompiler as error:
+        version, problem = "", str(error)
+    if build is not None:
+        kernels = Check("C kernels", "ok", f"built for {build.level.name}")
+    else:
+        kernels = Check(
+            "C kernels", "info", "no build for this processor is installed; they are compiled here"
+        )
+    if version:
+        return [kernels, Check("C compiler", "ok", version)]
+    if build is not None:
+        return [kernels, Check("C compiler", "info", f"{problem.partition(':')[0]}; not needed")]
+    advice = f'for train.engine = "fused", which NumPy computes slowly otherwise: {problem}'
+    kernels = Check("C kernels", "missing", "no build for this processor is installed")
+    return [kernels, Check("C compiler", "missing", problem.partition(":")[0], advice)]
 
 
 def check_cuda(gpus: DriverGpus) -> list[Check]:

@@ -21,11 +21,11 @@ from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
+from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
-from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer

@@ -10,22 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError
 from hpc_lstm.model import network
 from hpc_lstm.model.engine import Loss
+from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.keras_forward import Forward
 from hpc_lstm.model.engines.keras_optimizer import VariableOptimizer
 from hpc_lstm.model.engines.keras_vector import KerasVector
-from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow, threads_in_force
+from hpc_lstm.model.engines.tensorflow_runtime import keras_installed, start_tensorflow, threads_in_force
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
-from hpc_lstm.model.parameters import Schema, network_schema
+from hpc_lstm.model.parameters import network_schema
 
-# Steps a call, measured (benchmarks/engines.py): more gain nothing, and all batches of a call are in memory together.
-STEPS_PER_CALL = 16
-CALL_BYTES = 64 * 2**20
 # Windows forecast together.
 PREDICT_BATCH, PREDICT_BATCH_GPU = 256, 1024
 
@@ -72,7 +69,11 @@ class KerasEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        return ""
+        return (
+            ""
+            if keras_installed()
+            else 'Keras and TensorFlow are not installed; pip install "hpc-lstm[keras]"'
+        )
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), inputs.shape[0])
@@ -137,57 +138,6 @@ class KerasEngine:
         self._optimizer.apply(self._flat, gradient, rate, count + 1)
         self._step_count.assign(count + 1)
         return loss
-
-
-class SavedModel:
-    """A trained network read back from a Keras file; see ``engine.Forecaster``.
-
-    Args:
-        path: a file that ``KerasEngine.save`` wrote.
-        threads: CPU threads; 0: all that this process may use.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds another kind of network.
-    """
-
-    def __init__(self, path: str | PathLike[str], *, threads: int = 0) -> None:
-        if not os.path.isfile(path):
-            raise InputError(f"{path}: no such model; `hpc-lstm train` writes it at the end of a run")
-        tf = start_tensorflow(threads or len(os.sched_getaffinity(0)))
-        import keras
-
-        try:
-            model = keras.models.load_model(path, compile=False)
-            _, self.window, self.features = model.input_shape
-        except Exception as error:  # on a damaged file Keras raises errors of many kinds
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
-            ) from None
-        self.shapes = tuple(tuple(v.shape) for v in model.trainable_variables)
-        arrays = Schema(tuple(v.path for v in model.trainable_variables), self.shapes)
-        forward = Forward(tf, model, arrays, threads_in_force(tf))
-        self._tf, self._weights = tf, _weights(model, arrays)
-        self._forecast = _forecast_function(
-            tf, forward, tf.Variable(self._weights, trainable=False), self.window, self.features
-        )
-
-    def parameters(self) -> np.ndarray:
-        """The weights, float32 [P]."""
-        return self._weights.copy()
-
-    def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""
-        return _forecast_all(self._tf, self._forecast, inputs)
-
-
-def steps_per_call(batch: int, window: int, features: int) -> int:
-    """The number of steps a call is most efficient with, for batches of these shapes."""
-    return max(1, min(STEPS_PER_CALL, CALL_BYTES // (4 * batch * window * features)))
-
-
-def _weights(model: Any, arrays: Schema) -> np.ndarray:
-    return arrays.flatten([v.value.numpy() for v in model.trainable_variables])
 
 
 def tensor(tf: Any, array: Any) -> Any:

@@ -8,26 +8,60 @@ from __future__ import annotations
 
 import os
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpc_lstm.config import RunConfig
+from hpc_lstm.config import ModelConfig, RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import native_kernels
+from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
-from hpc_lstm.model.engines.keras import steps_per_call
 from hpc_lstm.model.engines.native_workers import Workers
-from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
+from hpc_lstm.model.engines.tensorflow_runtime import keras_installed, start_tensorflow
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import SavedNetwork, write_keras_file
+from hpc_lstm.model.optimizers.optimizer import Optimizer
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
 from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS = 16
+
+
+class NetworkMath(Protocol):
+    """Losses, gradients and forecasts of one network, for flat weights [P]."""
+
+    def loss_and_gradient(
+        self,
+        flat: np.ndarray,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        keys: np.ndarray,
+        gradient: np.ndarray,
+    ) -> float:
+        """The mean squared error of a batch; its gradient goes into ``gradient`` [P].
+
+        Args:
+            inputs, targets: [B, T, F] and [B, 1].
+            keys: uint32 [2] that the dropout masks depend on.
+        """
+
+    def update(
+        self,
+        optimizer: Optimizer,
+        weights: np.ndarray,
+        moments: np.ndarray,
+        gradient: np.ndarray,
+        rate: float,
+        step: int,
+    ) -> None:
+        """Take an optimizer's step in place; see ``Optimizer.update``."""
+
+    def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Forecasts float32 [n] of windows [n, T, F], without dropout."""
 
 
 class NativeEngine:
@@ -38,7 +72,7 @@ class NativeEngine:
     batch alone.
 
     Raises:
-        InputError: the engine cannot train this network, or there is no C compiler.
+        InputError: the engine cannot train this network, or its kernels are not there for this processor.
     """
 
     name: ClassVar[str] = "fused"
@@ -46,15 +80,13 @@ class NativeEngine:
     reads_device_batches: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
-        if problem := _unsupported(config):
+        if problem := unsupported(config):
             raise InputError(f'train.engine: "fused" {problem}; use "auto"')
         train, window, features = config.train, config.data.window, len(config.data.features)
-        shape = native_kernels.Network(
-            config.model.layers, config.model.units, features, window, config.model.dropout
+        self._math = self.network_math(
+            config.model, window, features, threads or len(os.sched_getaffinity(0))
         )
-        self._kernels = native_kernels.Kernels(native_kernels.load_kernels(), shape)
         self._window_shape = window, features
-        threads = threads or len(os.sched_getaffinity(0))
         self._config = config.model
         self.schema = network_schema(config.model, features)
         self._flat = initial_weights(self.schema, train.seed)
@@ -64,17 +96,26 @@ class NativeEngine:
         self._clip_norm, self._step_count = train.clip_norm, 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.steps_per_call = steps_per_call(train.batch_size, window, features)
-        self._workers = Workers(self._kernels, threads)
+
+    @staticmethod
+    def network_math(model: ModelConfig, window: int, features: int, threads: int) -> NetworkMath:
+        """What computes a network.
+
+        Raises:
+            NoCompiler: there is no build of the kernels for this processor, and no C compiler.
+        """
+        shape = native_kernels.Network(model.layers, model.units, features, window, model.dropout)
+        return Workers(native_kernels.Kernels(native_kernels.load_kernels(), shape), threads)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if auto and _tensorflow_sees_gpu(config, threads):
-            return "there is a GPU"
+        if auto and _keras_has_gpu(config, threads):
+            return "Keras trains on the GPU"
         try:
             native_kernels.load_kernels()
         except NoCompiler as error:
             return str(error)
-        return _unsupported(config)
+        return unsupported(config)
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> float:
         inputs, targets = (np.ascontiguousarray(array, np.float32) for array in (inputs, targets))
@@ -113,7 +154,7 @@ class NativeEngine:
     def predict(self, inputs: Any) -> np.ndarray:
         windows = np.ascontiguousarray(inputs, np.float32)
         self._check_windows(windows, 3)
-        return self._workers.forecast(self._flat, windows)
+        return self._math.forecast(self._flat, windows)
 
     def save(self, path: str | PathLike[str]) -> None:
         write_keras_file(path, self._config, *self._window_shape, self.schema.unflatten(self._flat))
@@ -126,18 +167,16 @@ class NativeEngine:
 
     def _take_step(self, inputs: np.ndarray, targets: np.ndarray, rate: np.float32) -> float:
         """One optimizer step on a batch [B, T, F]; its mean squared error."""
-        size = len(inputs)
         keys = np.array([self._dropout_key, self._step_count % 2**32], np.uint32)
-        squared_errors = self._workers.squared_errors(self._flat, inputs, targets, keys)
-        self._kernels.sum_gradients(self._workers.of(len(squared_errors)), 1 / size, self._gradient)
+        loss = self._math.loss_and_gradient(self._flat, inputs, targets, keys, self._gradient)
         if self._clip_norm > 0:
             norm = float(np.sqrt(np.square(self._gradient, dtype=np.float64).sum()))
             self._gradient *= np.float32(self._clip_norm / max(norm, self._clip_norm))
         self._step_count += 1
-        self._kernels.update(
+        self._math.update(
             self._optimizer, self._flat, self._moments, self._gradient, float(rate), self._step_count
         )
-        return sum(squared_errors) / size
+        return loss
 
 
 class NativeForecaster:
@@ -148,18 +187,16 @@ class NativeForecaster:
         threads: CPU threads; 0: all that this process may use.
 
     Raises:
-        NoCompiler: there is no C compiler.
+        NoCompiler: there is no build of the kernels for this processor, and no C compiler.
     """
 
+    engine: ClassVar[type[NativeEngine]] = NativeEngine
+
     def __init__(self, network: SavedNetwork, *, threads: int = 0) -> None:
-        self.window, self.features = network.window, network.features
-        config = network.config
-        shape = native_kernels.Network(
-            config.layers, config.units, network.features, network.window, config.dropout
-        )
-        kernels = native_kernels.Kernels(native_kernels.load_kernels(), shape)
-        self._workers, self._flat = Workers(kernels, threads or len(os.sched_getaffinity(0))), network.flat
-        self.shapes = network_schema(config, network.features).shapes
+        self.window, self.features, self._flat = network.window, network.features, network.flat
+        threads = threads or len(os.sched_getaffinity(0))
+        self._math = self.engine.network_math(network.config, self.window, self.features, threads)
+        self.shapes = network_schema(network.config, self.features).shapes
 
     def parameters(self) -> np.ndarray:
         """The weights, float32 [P]."""
@@ -170,22 +207,22 @@ class NativeForecaster:
         windows = np.ascontiguousarray(inputs, np.float32)
         if windows.ndim != 3 or windows.shape[1:] != (self.window, self.features):
             raise ValueError(f"windows of {(self.window, self.features)} expected, got {windows.shape}")
-        return self._workers.forecast(self._flat, windows)
+        return self._math.forecast(self._flat, windows)
 
 
-def _tensorflow_sees_gpu(config: RunConfig, threads: int) -> bool:
-    """True if TensorFlow would compute on a GPU.
+def _keras_has_gpu(config: RunConfig, threads: int) -> bool:
+    """True if the Keras engine would compute on a GPU.
 
     Without a GPU on this node TensorFlow need not be asked. Its import takes seconds, and here some ranks wait for
     others; the engine's constructor imports it on all ranks side by side.
     """
-    if not installed_gpus():
+    if not installed_gpus() or not keras_installed():
         return False
     tf = start_tensorflow(threads, config.train.deterministic)
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _unsupported(config: RunConfig) -> str:
+def unsupported(config: RunConfig) -> str:
     """Why this engine cannot train what ``config`` describes on any machine, or ""."""
     if config.train.precision != "float32":
         return f'computes in float32, and train.precision is "{config.train.precision}"'

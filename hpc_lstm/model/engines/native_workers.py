@@ -8,13 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import numpy as np
 
 from hpc_lstm.model.engines.native_kernels import Kernels, Worker
+from hpc_lstm.model.optimizers.optimizer import Optimizer
 
 # Windows below which a part of a batch is not worth a thread of its own.
 MIN_PART = 6
 
 
 class Workers:
-    """The kernels on some threads.
+    """One network by the kernels, on some threads; see ``native.NetworkMath``.
 
     The batch is split into one part for each; results are bit-identical for the same number of threads.
     """
@@ -23,10 +24,6 @@ class Workers:
         self._kernels, self._packed = kernels, kernels.empty_packed()
         self._workers = [Worker(kernels) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads - 1, "lstm") if threads > 1 else None
-
-    def of(self, parts: int) -> list[Worker]:
-        """The workers that hold the gradients of the last ``squared_errors``, which has so many parts."""
-        return self._workers[:parts]
 
     def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
         """Forecasts [n] of windows [n, T, F] by weights [P], without dropout."""
@@ -40,10 +37,15 @@ class Workers:
         )
         return outputs
 
-    def squared_errors(
-        self, flat: np.ndarray, inputs: np.ndarray, targets: np.ndarray, keys: np.ndarray
-    ) -> list[float]:
-        """The sum of the squared errors of each part of a batch; their gradients stay with the workers.
+    def loss_and_gradient(
+        self,
+        flat: np.ndarray,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        keys: np.ndarray,
+        gradient: np.ndarray,
+    ) -> float:
+        """The mean squared error of a batch; its gradient goes into ``gradient`` [P].
 
         Args:
             flat: weights [P].
@@ -51,12 +53,26 @@ class Workers:
             keys: uint32 [2] that the dropout masks depend on.
         """
         self._kernels.pack(flat, self._packed)
-        return self._in_parallel(
+        squared_errors = self._in_parallel(
             lambda worker, start, stop: worker.squared_error(
                 self._packed, inputs[start:stop], targets[start:stop], start, keys
             ),
             len(inputs),
         )
+        self._kernels.sum_gradients(self._workers[: len(squared_errors)], 1 / len(inputs), gradient)
+        return sum(squared_errors) / len(inputs)
+
+    def update(
+        self,
+        optimizer: Optimizer,
+        weights: np.ndarray,
+        moments: np.ndarray,
+        gradient: np.ndarray,
+        rate: float,
+        step: int,
+    ) -> None:
+        """Take an optimizer's step in place; see ``Optimizer.update``."""
+        self._kernels.update(optimizer, weights, moments, gradient, rate, step)
 
     def _in_parallel(self, work: Callable[[Worker, int, int], float], size: int) -> list[float]:
         """The results of ``work(worker, start, stop)`` for each part of ``size`` windows; the first in this thread."""

@@ -1,25 +1,24 @@
 """The engines, and which one a run takes.
 
 A new engine is a file beside this one and its class in ``ENGINES``. Several may share a name in ``train.engine``:
-"fused" is the CUDA engine where it works, else the C engine.
+"fused" is the CUDA engine where it works, else the C engine, else the same in NumPy.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
 from os import PathLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engine import Engine, Forecaster
 from hpc_lstm.model.engines.cuda import CudaEngine
-from hpc_lstm.model.engines.keras import KerasEngine, SavedModel
+from hpc_lstm.model.engines.keras import KerasEngine
 from hpc_lstm.model.engines.native import NativeEngine, NativeForecaster
+from hpc_lstm.model.engines.numpy import NumpyEngine, NumpyForecaster
 from hpc_lstm.model.keras_file import read_keras_file
 from hpc_lstm.native.compiler import NoCompiler
-from hpc_lstm.parallel.gpu_discovery import installed_gpus
 from hpc_lstm.parallel.world import World
 
 log = logging.getLogger(__name__)
@@ -29,8 +28,8 @@ ENGINES: tuple[type[Engine], ...] = (
     CudaEngine,
     NativeEngine,
     KerasEngine,
+    NumpyEngine,
 )
-SAVED_MODEL: type[Forecaster] = SavedModel
 AUTO = "auto"
 
 
@@ -49,18 +48,18 @@ def choose_engine(config: RunConfig, *, threads: int = 1, world: World | None = 
     """
     wanted = config.train.engine
     auto = wanted == AUTO
-    problems: dict[str, str] = {}
+    problems: dict[str, list[str]] = {}
     for engine in ENGINES:
         if not auto and engine.name != wanted:
             continue
         problem = _problem_on_any_rank(engine, config, threads, auto, world)
         if not problem:
-            for name, why in problems.items():
-                if name != engine.name:
-                    log.info("engine %s, not %s: %s", engine.name, name, why)
+            _log_choice(engine, problems)
             return engine
-        problems[engine.name] = f"{problems[engine.name]}; {problem}" if engine.name in problems else problem
-    found = "; ".join(f'"{name}": {why}' for name, why in problems.items())
+        known = problems.setdefault(engine.name, [])
+        if problem not in known:
+            known.append(problem)
+    found = "; ".join(f'"{name}": {"; ".join(why)}' for name, why in problems.items())
     error = InputError(f"train.engine: {found}" + ("" if auto else f'; use "{AUTO}"'))
     raise error if world is None else world.on_all_ranks(error)
 
@@ -77,16 +76,26 @@ def create_engine(config: RunConfig, *, rank: int = 0, threads: int = 1) -> Engi
 
 
 def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaster:
-    """The trained network in a Keras file: by Keras itself on a GPU, or if it is not of the form that we write.
+    """The trained network in a Keras file, to forecast on CPUs.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing, damaged or holds another kind of network.
     """
     network = read_keras_file(path)
-    if network is not None and not installed_gpus():
-        with suppress(NoCompiler):
-            return NativeForecaster(network, threads=threads)
-    return SAVED_MODEL(path, threads=threads)
+    try:
+        return NativeForecaster(network, threads=threads)
+    except NoCompiler as error:
+        log.warning("%s: forecasts are computed by NumPy, which is slow", error)
+        return NumpyForecaster(network, threads=threads)
+
+
+def _log_choice(engine: type[Engine], problems: dict[str, list[str]]) -> None:
+    """Say why engines that are preferred to this one are not taken."""
+    if engine is NumpyEngine:
+        log.warning("engine fused by NumPy, which is slow: %s", "; ".join(problems[engine.name]))
+    for name, why in problems.items():
+        if name != engine.name:
+            log.info("engine %s, not %s: %s", engine.name, name, "; ".join(why))
 
 
 def _problem_on_any_rank(

@@ -8,12 +8,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 SHOW_ALL, FATAL_ONLY = "0", "3"
+
+
+def keras_installed() -> bool:
+    """Whether the packages of the extra ``[keras]`` are there; nothing is imported."""
+    return all(find_spec(name) for name in ("keras", "tensorflow"))
 
 
 def start_tensorflow(threads: int = 0, deterministic: bool = False) -> Any:

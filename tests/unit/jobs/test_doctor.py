@@ -64,7 +64,7 @@ def test_a_bare_machine_is_no_error_and_every_gap_has_its_remedy(bare):
     for name, remedy in {
         "MPI": 'pip install "hpc-lstm[mpich]"',
         "launcher": "hpc-lstm[mpich]",
-        "TensorFlow": "pip install hpc-lstm",
+        "TensorFlow": 'pip install "hpc-lstm[keras]"',
         "GPU": "driver",
         "PyCUDA": 'pip install "hpc-lstm[gpu]"',
         "[s3]": 'pip install "hpc-lstm[s3]"',

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
+from hpc_lstm.model.engines import keras as keras_engine
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.model.engines.numpy import NumpyEngine
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.model.reference import loss_and_gradient, masks, threefry
-from hpc_lstm.native import compiler
+from hpc_lstm.native import builds, compiler, library
 
 
 def fused(
@@ -95,19 +97,30 @@ def test_loss_and_gradient_are_right_for_any_shape(
     compare(one, np.random.default_rng(seed), dropout, batch, window)
 
 
-INSTRUCTIONS = {"x86_64": ["x86-64", "haswell"], "aarch64": ["armv8-a"]}
+@pytest.fixture
+def no_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without builds of the kernels."""
+    monkeypatch.setattr(library, "find_build", lambda *_: None)
 
 
-@pytest.mark.parametrize("processor", INSTRUCTIONS.get(platform.machine(), []))
-def test_code_for_other_processors_is_right_as_well(processor: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorter vectors and smaller tiles than this machine may have."""
+LEVELS = [level for level in builds.LEVELS if level.machine == platform.machine()]
+
+
+@pytest.mark.usefixtures("no_builds")
+@pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
+def test_code_for_other_processors_is_right_as_well(
+    level: builds.Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shorter vectors and smaller tiles than this machine may have: all that an installation has builds for."""
+    if not level.flags <= builds.processor_flags():
+        pytest.skip(f"this processor has no {' '.join(sorted(level.flags - builds.processor_flags()))}")
     found = compiler.find_compiler()
     monkeypatch.setattr(
         compiler,
         "find_compiler",
-        lambda: compiler.Compiler(found.command, f"-march={processor}", found.version),
+        lambda: compiler.Compiler(found.command, level.option, found.version),
     )
-    monkeypatch.setattr(compiler, "identify_processor", lambda: [processor])
+    monkeypatch.setattr(compiler, "identify_processor", lambda: [level.name])
     for units, batch in ((3, 1), (16, 7), (35, 20), (64, 30)):
         one = fused(2, units, 3, 5, batch, dropout=0.2, optimizer="sgd")
         compare(one, np.random.default_rng(units), 0.2, batch, 5)
@@ -197,8 +210,8 @@ def compiler_of(path: Path, body: str) -> Path:
 
 
 @pytest.fixture
-def no_compiler(real_compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder of PATH, empty; and an empty cache."""
+def no_compiler(no_builds: None, real_compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder of PATH, empty; an empty cache; and no builds."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -207,16 +220,65 @@ def no_compiler(real_compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def test_without_a_compiler_auto_is_keras_and_fused_says_why(
-    no_compiler: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.usefixtures("no_compiler")
+def test_without_build_and_compiler_auto_is_keras_and_fused_is_numpy(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "hpc_lstm")
     config = configuration.parse({"data": {"store": "none"}}, "test")
     assert engines.create_engine(config, threads=1).name == "keras"
     assert "engine keras, not fused: no GPU; no C compiler found (cc, gcc, clang)" in caplog.text
     config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
-    with pytest.raises(InputError, match=r'train\.engine: "fused": no GPU; no C compiler found'):
-        engines.create_engine(config, threads=1)
+    assert engines.create_engine(config, threads=1).arithmetic == "fused in NumPy"
+    assert "engine fused by NumPy, which is slow: no GPU; no C compiler found (cc, gcc, clang)" in caplog.text
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_keras_auto_is_numpy_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras_engine, "keras_installed", lambda: False)
+    config = configuration.parse({"data": {"store": "none"}}, "test")
+    assert engines.choose_engine(config, threads=1) is NumpyEngine
+    for engine, precision in (("keras", "float32"), ("auto", "bfloat16")):
+        train = {"engine": engine, "precision": precision}
+        config = configuration.parse({"data": {"store": "none"}, "train": train}, "test")
+        with pytest.raises(InputError, match=r'"keras": .*not installed; pip install "hpc-lstm\[keras\]"'):
+            engines.choose_engine(config, threads=1)
+
+
+def test_numpy_takes_the_same_steps() -> None:
+    """Dropout included; a checkpoint of one continues with the other."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(3, 20, 4, 2)).astype("f")
+    targets = random.normal(size=(3, 20, 1)).astype("f")
+    one, losses = fused(batch=20, dropout=0.5, clip_norm=0.3, seed=3), []
+    tables = {
+        "data": {"store": "none", "window": 4, "features": ["close", "open"]},
+        "model": {"layers": 2, "units": 5, "dropout": 0.5},
+        "train": {"batch_size": 20, "engine": "fused", "clip_norm": 0.3, "seed": 3},
+    }
+    other = NumpyEngine(configuration.parse(tables, "test"), rank=0, threads=1)
+    for engine in (one, other):
+        losses.append([engine.step(inputs, targets, 0.01), engine.step(inputs[:1], targets[:1], 0.01)])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(one.parameters(), other.parameters(), atol=1e-5)
+    np.testing.assert_allclose(one.moments(), other.moments(), atol=1e-5)
+    assert one.state() == other.state()
+    many = random.normal(size=(600, 4, 2)).astype("f")
+    np.testing.assert_allclose(one.predict(many), other.predict(many), atol=1e-5)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_trained_network_is_computed_by_numpy_where_nothing_else_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configuration.parse({"data": {"store": "none", "window": 4}}, "test")
+    trained = NumpyEngine(config, threads=1)
+    trained.save(tmp_path / "model.keras")
+    windows = np.random.default_rng(0).normal(size=(5, 4, 1)).astype("f")
+    found = engines.load_forecaster(tmp_path / "model.keras", threads=2)
+    np.testing.assert_array_equal(found.predict(windows), trained.predict(windows))
+    assert "no C compiler found (cc, gcc, clang)" in caplog.text
+    assert "slow" in caplog.text
 
 
 @pytest.mark.parametrize(("code", "said"), [(1, "error: out of luck"), (3, "exit code 3")])
@@ -227,7 +289,7 @@ def test_a_broken_compiler_is_named(
     broken = compiler_of(no_compiler / "cc", f"{told}\nexit {code}")
     monkeypatch.setenv("CC", f"{broken} -m64")
     with pytest.raises(compiler.NoCompiler, match=said) as caught:
-        compiler.load_library("lstm")
+        native_kernels.load_kernels()
     assert str(broken) in str(caught.value)
     assert "CC" in str(caught.value)
 
@@ -253,32 +315,32 @@ exec {real_compiler} "$@"
     )
     monkeypatch.setenv("CC", str(wrong))
     monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
-    config = configuration.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
-    with pytest.raises(InputError, match="computes something else"):
-        engines.create_engine(config, threads=1)
+    with pytest.raises(compiler.NoCompiler, match="computes something else"):
+        native_kernels.load_kernels()
 
 
+@pytest.mark.usefixtures("no_builds")
 def test_code_is_kept_and_a_changed_processor_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path))
-    compiler.load_library("lstm")
+    native_kernels.load_kernels()
     (kept,) = tmp_path.iterdir()
     here = compiler.identify_processor()
     with monkeypatch.context() as changed:
         changed.setenv("PATH", str(tmp_path / "no compiler"))
-        compiler.load_library("lstm")
+        native_kernels.load_kernels()
     assert list(tmp_path.iterdir()) == [kept]
     kept.chmod(0o666)
     with monkeypatch.context() as changed:
         changed.setenv("PATH", str(tmp_path / "no compiler"))
         with pytest.raises(compiler.NoCompiler, match="no C compiler"):  # anyone may have written it
-            compiler.load_library("lstm")
+            native_kernels.load_kernels()
     kept.chmod(0o600)
     monkeypatch.setattr(compiler, "identify_processor", lambda: [*here, "flags : avx9"])
     monkeypatch.setattr(compiler.Compiler, "compile", lambda *_: b"other code")
     with pytest.raises(compiler.NoCompiler, match=r"lstm\.c cannot be compiled and loaded"):
-        compiler.load_library("lstm")
+        native_kernels.load_kernels()
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 
 from hpc_lstm.cuda.availability import cuda_problem
-from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel import gpu, gpu_discovery
 from hpc_lstm.parallel.gpu import entry_of_rank, gpu_by_entry, visible_entries
 from hpc_lstm.parallel.gpu_discovery import Gpu, installed_gpus
 from hpc_lstm.parallel.world import World
@@ -160,6 +160,7 @@ class Nvml:
 
 def put_nvml(monkeypatch: pytest.MonkeyPatch, models: Callable[[], Sequence[str | None]]) -> None:
     nvml = Nvml(models)
+    monkeypatch.setattr(gpu_discovery, "NVML_LIBRARY", None)  # a library that is there: the program itself
     for name in vars(Nvml):
         if name.startswith("nvml"):
             monkeypatch.setattr(pynvml, name, getattr(nvml, name))

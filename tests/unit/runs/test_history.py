@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from hpc_lstm.runs import directory, history
+from hpc_lstm.runs import directory, event_file, history
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.event_file import EventFile
 from hpc_lstm.runs.history import History
 
 
@@ -117,3 +118,33 @@ def test_full_disk_is_not_hidden(run: RunDirectory) -> None:
         mine.flush()
     mine._file = Path("/dev/null").open("w")  # noqa: SIM115
     mine.close()
+
+
+def test_event_files_are_those_that_tensorboard_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, by its own classes."""
+    from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    monkeypatch.setattr(event_file.time, "time", lambda: 1234567890.125)
+    metadata = summary_pb2.SummaryMetadata(
+        plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name="scalars"),
+        data_class=summary_pb2.DATA_CLASS_SCALAR,
+    )
+    mine = EventFile(tmp_path / "mine")
+    with (tmp_path / "theirs").open("wb") as file:
+        records = RecordWriter(file)
+        wall = {"wall_time": 1234567890.125}
+        records.write(event_pb2.Event(file_version="brain.Event:2", **wall).SerializeToString())
+        for tag, value, step in (("train/loss", 0.1, 1), ("schön" * 40, math.nan, 2**40), ("x", 1e300, 3)):
+            tensor = tensor_pb2.TensorProto(
+                dtype=types_pb2.DT_FLOAT, float_val=[value], tensor_shape=tensor_shape_pb2.TensorShapeProto()
+            )
+            point = summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
+            event = event_pb2.Event(step=step, summary=summary_pb2.Summary(value=[point]), **wall)
+            records.write(event.SerializeToString())
+            mine.scalar(tag, value, step)
+    mine.close()
+    (written,) = (tmp_path / "mine").iterdir()
+    assert written.read_bytes() == (tmp_path / "theirs").read_bytes()
