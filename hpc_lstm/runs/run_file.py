@@ -3,7 +3,8 @@
     {"format": "hpc_lstm run", "version": 1,
      "init_from": null,                       or the run directory whose model it began with
      "scaling": "fitted",                     or "kept": that run's
-     "data": {"store", "symbols", "rows", "last", "sha256"},
+     "data": {"store", "symbols", "rows", "last", "sha256",
+              "train_ends", "validation_ends"},   last days of the parts; not where each symbol is split by itself
      "checkpoints": {"url", "prefix"}}        null before the first is complete; url is storage.url
 
 A run of an older version has none.

@@ -54,7 +54,7 @@ def log_setup(
         names = ", ".join(data.skipped[:SYMBOLS_NAMED]) + (
             ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""
         )
-        log.info(f"skipped, too short for a train window: {counted(len(data.skipped), 'symbol')} ({names})")
+        log.info(f"skipped, without a train window: {counted(len(data.skipped), 'symbol')} ({names})")
 
 
 def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, ranks: int) -> None:

@@ -46,7 +46,7 @@ def _write_results(run: Run, metrics: dict[str, Any]) -> None:
     """Write model, scaling and metrics; on rank 0."""
     run.engine.save(run.directory.model)
     run.data.scaler.save(run.directory.scaler)
-    record_known_rows(run.directory, run.config, run.known)
+    record_known_rows(run.directory, run.config, run.known, run.data.split_dates)
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
     run.log.info("%s", comparison_table(metrics))

@@ -7,7 +7,7 @@ from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.errors import InputError
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
-from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best
+from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best, train_windows_before
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import AVERAGED, SAMPLES, TrainState, data_digest
 from hpc_lstm.training.warm_start import read_weights
@@ -35,7 +35,8 @@ def start(run: Run, *, resume: bool) -> TrainState:
         cluster_sync.join(run, state)
     growth = state.growth
     if growth is not None:
-        world.raise_on_all(lambda: log_growth(run, growth, complete=complete))
+        before = train_windows_before(run, growth)
+        world.raise_on_all(lambda: log_growth(run, growth, before, complete=complete))
         if not complete:
             with run.timeline.span("evaluate"):
                 measure_best(run, state.early_stopping)
@@ -100,7 +101,7 @@ def _refuse_lost_checkpoints(run: Run) -> None:
 def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
     """The settings that the checkpoint was written with, if the run may continue from it."""
     where = f"checkpoint of step {found.manifest.step}"
-    saved = configuration.parse(found.manifest.config, where)
+    saved = configuration.parse_saved(found.manifest.config, where)
     ownership.refuse_changed_settings(saved, run.config, where)
     if str(found.state.get("scaling", "")) != run.origin.scaling_digest:
         raise InputError(
@@ -112,4 +113,6 @@ def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
 
 def _write_records(run: Run, state: TrainState) -> None:
     """Write what makes the directory that of this run; on rank 0."""
-    records.write_records(run.directory, run.config, run.origin, run.known, first=not state.resumed)
+    records.write_records(
+        *(run.directory, run.config, run.origin, run.known, run.data.split_dates), first=not state.resumed
+    )
