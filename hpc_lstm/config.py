@@ -11,7 +11,8 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
@@ -24,6 +25,7 @@ from pydantic import (
     JsonValue,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -50,6 +52,10 @@ FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
 # All clusters that train one model must agree on it: weights mean the same, and rounds are merged alike.
 SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
 
+
+# Defaults that have changed, as they were: a run writes all of its settings, so that what an older run's file leaves
+# out is what its version did not know.
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"data": {"split_by": "symbol"}}
 
 # Registries whose names settings take, as modules.
 ENGINE_REGISTRY = "hpc_lstm.model.engines.registry"
@@ -128,11 +134,16 @@ class DataConfig(Section):
     window: Positive = Field(
         60, description="Rows (trading days) in one input window.", json_schema_extra=SHARED_BY_CLUSTERS
     )
-    split: list[Fraction] = Field(
+    split: list[Fraction] | list[str] = Field(
         [0.7, 0.15, 0.15],
-        min_length=3,
-        max_length=3,
-        description="Shares of train, validation and test windows; chronological, per symbol; sum 1.",
+        description="Shares of train, validation and test, which sum to 1; or the first day of validation and the "
+        'first day of test: `["2010-01-01", "2012-01-01"]`.',
+    )
+    split_by: Literal["date", "symbol"] = Field(
+        "date",
+        description="What shares are of. `date`: of the days on which there is a target, the same for all symbols, so "
+        "that every forecast of validation and test is made when all training days are past. `symbol`: of each "
+        "symbol's own windows, as version 0.1.0 did; symbols are then trained on days on which others are tested.",
     )
     scaling: Literal["minmax", "standard"] = Field(
         "minmax",
@@ -154,14 +165,19 @@ class DataConfig(Section):
         "every second symbol; empty: all.",
     )
 
+    @field_validator("split", mode="before")
+    @classmethod
+    def _dates_as_text(cls, value: Any) -> Any:
+        """TOML has dates of its own: ``split = [2010-01-01, 2012-01-01]``."""
+        if isinstance(value, list):
+            return [each.isoformat() if isinstance(each, date) else each for each in value]
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
         if self.shard and int(self.shard.split("/")[0]) > int(self.shard.split("/")[1]):
             raise ValueError(f'shard: "{self.shard}" is no share; the first number is at most the second')
-        if abs(sum(self.split) - 1) > 1e-6:
-            raise ValueError(f"split: must sum to 1, got {self.split} (sum {sum(self.split):g})")
-        if self.split[0] <= 0:
-            raise ValueError("split: the first share (train) must be above 0")
+        self._check_split()
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
         if not self.store.strip():
@@ -175,6 +191,43 @@ class DataConfig(Section):
             if twice:
                 raise ValueError(f'{name}: "{twice[0]}" is named twice')
         return self
+
+    @property
+    def split_shares(self) -> list[float] | None:
+        """Shares of train, validation and test; None where ``split`` has dates."""
+        shares = [share for share in self.split if isinstance(share, float)]
+        return shares or None
+
+    @property
+    def split_dates(self) -> list[str] | None:
+        """First day of validation and of test; None where ``split`` has shares."""
+        dates = [day for day in self.split if isinstance(day, str)]
+        return dates or None
+
+    def _check_split(self) -> None:
+        shares, dates = self.split_shares, self.split_dates
+        if shares is not None:
+            if len(shares) != 3:
+                raise ValueError(f"split: must be 3 shares, of train, validation and test, got {self.split}")
+            if abs(sum(shares) - 1) > 1e-6:
+                raise ValueError(f"split: must sum to 1, got {self.split} (sum {sum(shares):g})")
+            if shares[0] <= 0:
+                raise ValueError("split: the first share (train) must be above 0")
+            return
+        if dates is None or len(dates) != 2:
+            raise ValueError(
+                "split: must be 3 shares, or 2 dates, the first day of validation and of test, "
+                f"got {self.split}"
+            )
+        for day in dates:
+            try:
+                date.fromisoformat(day)
+            except ValueError:
+                raise ValueError(f'split: "{day}" is no date; write it such as "2012-01-31"') from None
+        if dates[0] > dates[1]:
+            raise ValueError(f"split: validation must begin before test, got {self.split}")
+        if self.split_by == "symbol":
+            raise ValueError('split: dates are the same for all symbols; remove split_by = "symbol"')
 
 
 class ModelConfig(Section):
@@ -485,6 +538,35 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         store = (path.parent / store).resolve()
     store = checked_path(store)
     return config.model_copy(update={"data": config.data.model_copy(update={"store": str(store)})})
+
+
+def load_saved(path: Path) -> RunConfig:
+    """Read the settings that a run has written; what one of an older version leaves out is as it was then.
+
+    Raises:
+        ConfigError: as ``load``.
+    """
+    return _filled(load(path), FORMER_DEFAULTS)
+
+
+def parse_saved(tables: dict[str, Any], where: str) -> RunConfig:
+    """``parse`` for settings that a run has written: see ``load_saved``."""
+    return _filled(parse(tables, where), FORMER_DEFAULTS)
+
+
+def with_left_out_of(run: RunConfig, config: RunConfig) -> RunConfig:
+    """Settings to resume a run with: what the file leaves out is as in the run where the default has changed."""
+    return _filled(config, {name: dict(getattr(run, name)) for name in FORMER_DEFAULTS})
+
+
+def _filled(config: RunConfig, values: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """Settings in which the keys of ``FORMER_DEFAULTS`` that were left out have other values."""
+    sections = {}
+    for name, former in FORMER_DEFAULTS.items():
+        section = getattr(config, name)
+        left_out = former.keys() - section.model_fields_set
+        sections[name] = section.model_copy(update={key: values[name][key] for key in left_out})
+    return config.model_copy(update=sections)
 
 
 def parse(tables: dict[str, Any], where: str) -> RunConfig:

@@ -25,8 +25,8 @@ def evaluate_run(
 
     On a store that holds the run's rows, and perhaps newer ones, the run's own validation and test are measured, and
     windows of newer rows as a part "new"; also where prices of the run's rows have been corrected, which is said. Any
-    other store is split by the run's shares. Each symbol is scaled as the run did; symbols that it has not scaled are
-    left out and counted in the notes.
+    other store is split on the days on which the run was, or by its shares where the run split each symbol by itself.
+    Each symbol is scaled as the run did; symbols that it has not scaled are left out and counted in the notes.
 
     Args:
         store_path: another market store; None: the run's own.
@@ -40,7 +40,7 @@ def evaluate_run(
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
-    from hpc_lstm.evaluation.trained_run import open_run
+    from hpc_lstm.evaluation.trained_run import open_run, recorded_split
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.parallel import gpu
@@ -61,7 +61,10 @@ def evaluate_run(
         growth = found.growth if found is not None else None
         known = growth.known if growth is not None else None
         backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
-        prepared = prepare.prepare(store, data, world, backend, scaler=trained.scaler, known=known)
+        cut = world.raise_on_all(lambda: recorded_split(trained, store.date_unit))
+        prepared = prepare.prepare(
+            *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
+        )
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
     if growth is not None:
         notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))

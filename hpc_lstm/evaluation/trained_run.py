@@ -12,9 +12,11 @@ import numpy as np
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.runs.directory import RunDirectory, at
+from hpc_lstm.runs.run_file import read_run_file
 
 if TYPE_CHECKING:
     from hpc_lstm.preprocess.scaler import Scaler
+    from hpc_lstm.preprocess.split import SplitDates
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,26 @@ class TrainedRun:
     config: RunConfig
     scaler: Scaler
     predict: Callable[[np.ndarray], np.ndarray]
+
+
+def recorded_split(trained: TrainedRun, unit: str) -> SplitDates | None:
+    """Where the run cut train, validation and test; None where it split each symbol by itself, or is not recorded.
+
+    Args:
+        unit: of the store's dates that are to be split there.
+
+    Raises:
+        InputError: ``run.json`` is damaged.
+    """
+    from hpc_lstm.preprocess.split import SplitDates
+
+    record = read_run_file(trained.files)
+    if trained.config.data.split_by != "date" or record is None or "train_ends" not in (record.data or {}):
+        return None
+    try:
+        return SplitDates.from_texts(record.data or {}, unit)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{trained.files.record}: cannot be read ({error}); put back a whole copy") from None
 
 
 def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:

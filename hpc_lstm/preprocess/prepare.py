@@ -15,7 +15,8 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.backend import Backend, ResidentRows
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit
-from hpc_lstm.preprocess.slices import Slice, WindowIndex
+from hpc_lstm.preprocess.slices import Slice, WindowIndex, known_rows
+from hpc_lstm.preprocess.split import Bounds, SplitDates, split_by_date
 from hpc_lstm.preprocess.windows import Windows
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Prepared:
         index: all windows of all ranks.
         columns: features and target in the store.
         train, validation: this rank's.
-        skipped: names of the selected symbols that are too short to train on.
+        skipped: names of the selected symbols that have no train window.
+        split_dates: where the parts are cut; None: each symbol was split by itself.
     """
 
     scaler: Scaler
@@ -40,6 +42,7 @@ class Prepared:
     train: Windows
     validation: Windows
     skipped: list[str]
+    split_dates: SplitDates | None
     _loader: _Loader
 
     def close(self) -> None:
@@ -92,6 +95,8 @@ def prepare(
     scaler: Scaler | None = None,
     *,
     known: np.ndarray | None = None,
+    split_dates: SplitDates | None = None,
+    to_train: bool = True,
 ) -> Prepared:
     """Read this rank's slices of the store, fit the scaling on all ranks' train rows, and scale; collective.
 
@@ -100,12 +105,19 @@ def prepare(
         backend: where rows are scaled and windows cut.
         scaler: take this scaling instead of fitting one.
         known: int64 [store symbols], how many of each one's first rows are split; None: all.
+        split_dates: with ``data.split_by = "date"``, cut here; None: where ``data.split`` says.
+        to_train: leave out symbols without a train window; otherwise those without any window.
 
     Raises:
         InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
             scaler that lacks a symbol or has other columns.
     """
-    columns, index = world.raise_on_all(lambda: _columns_and_index(store, data, known))
+    columns = world.raise_on_all(
+        lambda: find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
+    )
+    index, cut = window_index(
+        store, data, world, columns.lookback, known=known, dates=split_dates, to_train=to_train
+    )
     names = [store.symbols[symbol] for symbol in index.symbols]
     # Rows that the scaling was fitted on are cut into windows afterwards: they are read to the backend once.
     rows = None
@@ -125,18 +137,62 @@ def prepare(
         train=loader.load("train", rows),
         validation=loader.load("validation"),
         skipped=[store.symbols[symbol] for symbol in index.skipped],
+        split_dates=cut,
         _loader=loader,
     )
 
 
-def _columns_and_index(
-    store: MarketStore, data: DataConfig, known: np.ndarray | None
-) -> tuple[ModelColumns, WindowIndex]:
-    columns = find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
-    chosen = chosen_symbols(store, data)
-    return columns, WindowIndex(
-        store.offsets, chosen, data.window, data.horizon, data.split, columns.lookback, known
+def window_index(
+    store: MarketStore,
+    data: DataConfig,
+    world: World,
+    lookback: int = 0,
+    *,
+    known: np.ndarray | None = None,
+    dates: SplitDates | None = None,
+    to_train: bool = True,
+) -> tuple[WindowIndex, SplitDates | None]:
+    """All windows of the chosen symbols, split as the settings say, and where a split by date cuts; collective.
+
+    Args:
+        lookback: rows before a window's first that its features need.
+        known: int64 [store symbols], how many of each one's first rows are split; None: all.
+        dates: cut here instead of where ``data.split`` says.
+        to_train: leave out symbols without a train window; otherwise those without any window.
+
+    Raises:
+        InputError: an unknown symbol; no symbol is usable.
+    """
+    # Clusters that share a store out cut it on the same days: those of all of their symbols.
+    everyone = data.model_copy(update={"shard": ""})
+    chosen, all_chosen = (
+        world.raise_on_all(lambda: np.array(chosen_symbols(store, choice), np.int64))  # noqa: B023
+        for choice in (data, everyone)
     )
+    shares = data.split_shares
+    if data.split_by == "symbol" and shares is not None:
+        by_symbol = world.raise_on_all(
+            lambda: WindowIndex.by_symbol(
+                *(store.offsets, chosen, data.window, data.horizon, shares, lookback, known),
+                to_train=to_train,
+            )
+        )
+        return by_symbol, None
+    rows, _ = known_rows(store.offsets, all_chosen, known)
+    bounds, cut = split_by_date(store, all_chosen, rows, data, world, dates)
+    own = np.isin(all_chosen, chosen)
+    bounds = Bounds(bounds.start[:, own], bounds.stop[:, own])
+    index = WindowIndex(store.offsets, chosen, data.window, data.horizon, bounds, lookback, to_train=to_train)
+    if not len(index.symbols):
+        last = cut.texts(store.date_unit)["train_ends"]
+        missing = f"train window up to {last}, the last train day by data.split" if to_train else "window"
+        raise world.on_all_ranks(
+            InputError(
+                f"{store.path}: with data.window = {data.window} and data.horizon = {data.horizon} no symbol has a "
+                f"{missing}; shorten data.window or take longer data"
+            )
+        )
+    return index, cut
 
 
 def chosen_symbols(store: MarketStore, data: DataConfig) -> Sequence[int]:

@@ -1,9 +1,8 @@
-"""Which windows there are, which part each belongs to and which rank takes it: arithmetic on row counts.
+"""Which windows there are and which rank takes which: arithmetic on row counts.
 
 Window w of a symbol with n rows has input rows w..w+window-1 and target row w+window+horizon-1, so there are
-W = n - window - horizon + 1 of them. They are split by their target, in order of date, per symbol: the
-first share trains, the next validates, the rest tests. The windows of a part are numbered through all usable
-symbols, and rank r of N takes numbers total*r//N .. total*(r+1)//N: equal within one.
+W = n - window - horizon + 1 of them. ``split`` says which of them train, validate and test. The windows of a part are
+numbered through all usable symbols, and rank r of N takes numbers total*r//N .. total*(r+1)//N: equal within one.
 
 Where a run knows only the first rows of each symbol, those alone are split, as they were for the run; windows whose
 targets are later make a part of their own, "new".
@@ -18,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.preprocess.split import ROUNDING, Bounds, split_by_symbol
 
 PARTS = ("train", "validation", "test")
 NEW = "new"
-# Shares are decimal: 0.7 * 10 windows are 7, though the float product is just below.
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -67,57 +65,76 @@ class WindowIndex:
 
     Args:
         offsets: int64 [S+1], rows of store symbol s are offsets[s]..offsets[s+1].
-        symbols: numbers of the selected store symbols; taken in order of the store.
+        chosen: int64 [C], numbers of the selected store symbols, ascending.
         window, horizon: rows in a window; rows from its last row to the target.
-        split: shares of train, validation and test windows.
+        bounds: where each part of each selected symbol's windows begins and ends.
         lookback: rows before a window's first that its features need, where the symbol has them.
-        known: int64 [S], how many of each store symbol's first rows are split; None: all.
+        to_train: symbols without a train window are of no use; otherwise those without any window.
 
     Attributes:
-        symbols: int64 [U], store numbers of the usable symbols: those with a train window.
+        symbols: int64 [U], store numbers of the usable symbols.
         skipped: int64, store numbers of the others.
-
-    Raises:
-        InputError: no symbol has a train window.
     """
 
     def __init__(
         self,
         offsets: np.ndarray,
+        chosen: np.ndarray,
+        window: int,
+        horizon: int,
+        bounds: Bounds,
+        lookback: int = 0,
+        *,
+        to_train: bool = True,
+    ) -> None:
+        self.window, self.horizon, self.lookback = window, horizon, lookback
+        counts = bounds.stop - bounds.start
+        usable = counts[0] > 0 if to_train else counts.any(axis=0)
+        self.symbols, self.skipped = chosen[usable], chosen[~usable]
+        self._row = np.asarray(offsets, np.int64)[self.symbols]
+        parts = (*PARTS, NEW)
+        self._first = dict(zip(parts, bounds.start[:, usable], strict=True))
+        self._edges = {
+            part: np.concatenate([[0], np.cumsum(count)])
+            for part, count in zip(parts, counts[:, usable], strict=True)
+        }
+
+    @classmethod
+    def by_symbol(
+        cls,
+        offsets: np.ndarray,
         symbols: Sequence[int] | np.ndarray,
         window: int,
         horizon: int,
-        split: Sequence[float],
+        shares: Sequence[float],
         lookback: int = 0,
         known: np.ndarray | None = None,
-    ) -> None:
-        self.window, self.horizon, self.lookback = window, horizon, lookback
+        *,
+        to_train: bool = True,
+    ) -> WindowIndex:
+        """Split each symbol's windows by themselves: ``split_by_symbol``.
+
+        Args:
+            symbols: numbers of the selected store symbols, in any order.
+            shares: of train, validation and test windows.
+            known: int64 [S], how many of each store symbol's first rows are split; None: all.
+
+        Raises:
+            InputError: no symbol is usable.
+        """
         chosen = np.unique(np.asarray(symbols, np.int64))
-        offsets = np.asarray(offsets, np.int64)
-        all_rows = offsets[chosen + 1] - offsets[chosen]
-        rows = all_rows if known is None else np.minimum(known[chosen], all_rows)
-        total, end = (np.maximum(0, count - window - horizon + 1) for count in (rows, all_rows))
-        train = np.minimum(total, np.floor(total * split[0] + ROUNDING).astype(np.int64))
-        seen = np.floor(total * (split[0] + split[1]) + ROUNDING).astype(np.int64)
-        seen = total if split[2] == 0 else np.clip(seen, train, total)
-        usable = train > 0
-        if not usable.any():
-            windows = math.ceil((1 - ROUNDING) / split[0])
+        rows, all_rows = known_rows(offsets, chosen, known)
+        bounds = split_by_symbol(rows, all_rows, window, horizon, shares)
+        index = cls(offsets, chosen, window, horizon, bounds, lookback, to_train=to_train)
+        if not len(index.symbols):
+            windows = math.ceil((1 - ROUNDING) / shares[0])
             raise InputError(
                 f"data.window = {window} and data.horizon = {horizon} need symbols of at least "
-                f"{windows + window + horizon - 1} rows to have a train window at a share of {split[0]:g}, "
+                f"{windows + window + horizon - 1} rows to have a train window at a share of {shares[0]:g}, "
                 f"but the longest of {len(chosen)} has {int(rows.max(initial=0))}; "
                 "shorten data.window or take longer data"
             )
-        self.symbols, self.skipped = chosen[usable], chosen[~usable]
-        self._row = offsets[self.symbols]
-        parts = (*PARTS, NEW)
-        bounds = np.stack([np.zeros_like(train), train, seen, total, end])[:, usable]
-        self._first = dict(zip(parts, bounds[:-1], strict=True))
-        counts = np.diff(bounds, axis=0)
-        self._edges = {
-            part: np.concatenate([[0], np.cumsum(count)]) for part, count in zip(parts, counts, strict=True)
-        }
+        return index
 
     def total(self, part: str) -> int:
         """Windows of a part, all ranks together."""
@@ -145,3 +162,16 @@ class WindowIndex:
             row_stop=first + count + self.window + self.horizon - 1,
             closes=high == edges[symbol + 1],
         )
+
+
+def known_rows(
+    offsets: np.ndarray, chosen: np.ndarray, known: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many rows of each chosen symbol are split, and how many it has; int64 [C] each.
+
+    Args:
+        known: int64 [S], how many of each store symbol's first rows are split; None: all.
+    """
+    offsets = np.asarray(offsets, np.int64)
+    rows = offsets[chosen + 1] - offsets[chosen]
+    return rows if known is None else np.minimum(known[chosen], rows), rows

@@ -49,6 +49,7 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
     """
     from hpc_lstm.evaluation.new_rows import compare_with_run
     from hpc_lstm.evaluation.prices import forecast_prices
+    from hpc_lstm.evaluation.trained_run import recorded_split
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import backends, prepare
 
@@ -71,6 +72,8 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             backend,
             scaler=scaler,
             known=known,
+            split_dates=recorded_split(trained, store.date_unit),
+            to_train=False,
         )
         if prepared.index.total(part) == 0:
             raise InputError(

@@ -101,7 +101,7 @@ class RunDirectory:
             )
         if not self.holds_run:
             raise InputError(f"{self.path}: not a run directory: it has no config.toml")
-        return configuration.load(self.config)
+        return configuration.load_saved(self.config)
 
     def require(self, path: Path) -> Path:
         """``path``, one of this run's files, if it exists.

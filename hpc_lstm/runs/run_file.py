@@ -4,7 +4,8 @@
      "id": "9f86d081...",                     random, of this run alone: its checkpoints are signed for it
      "init_from": null,                       or the run directory whose model it began with
      "scaling": "fitted",                     or "kept": that run's
-     "data": {"store", "symbols", "rows", "last", "sha256"},
+     "data": {"store", "symbols", "rows", "last", "sha256",
+              "train_ends", "validation_ends"},   last days of the parts; not where each symbol is split by itself
      "checkpoints": {"url", "prefix", "step"}}
                                               null before the first is complete; url is storage.url, step the newest
 

@@ -65,9 +65,8 @@ def count_train_windows(data: DataConfig) -> int:
         StoreError, InputError: it cannot be read, a symbol is missing, or all symbols are too short.
     """
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess.slices import WindowIndex
+    from hpc_lstm.parallel.world import World
+    from hpc_lstm.preprocess.prepare import window_index
 
     with MarketStore(data.store) as store:
-        names = store.symbols if data.symbols == "all" else data.symbols
-        chosen = [store.symbol(name) for name in names]
-        return WindowIndex(store.offsets, chosen, data.window, data.horizon, data.split).total("train")
+        return window_index(store, data, World())[0].total("train")

@@ -62,7 +62,7 @@ def log_setup(
         names = ", ".join(data.skipped[:SYMBOLS_NAMED]) + (
             ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""
         )
-        log.info(f"skipped, too short for a train window: {counted(len(data.skipped), 'symbol')} ({names})")
+        log.info(f"skipped, without a train window: {counted(len(data.skipped), 'symbol')} ({names})")
 
 
 def log_complete(log: logging.Logger, config: RunConfig, *, stopped_early: bool) -> None:

@@ -23,7 +23,7 @@ from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.learning_rate import learning_rate
 from hpc_lstm.training.outputs import Outputs, open_outputs, report_progress, save_checkpoint
-from hpc_lstm.training.ownership import owned
+from hpc_lstm.training.ownership import owned, resumed_settings
 from hpc_lstm.training.results import finish
 from hpc_lstm.training.resume import is_complete, is_trained, start
 from hpc_lstm.training.setup import Run, recorded, set_up
@@ -53,6 +53,7 @@ def train(
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.handle_signals()
+    config = resumed_settings(directory, config, world, resume=resume)
     with owned(directory, config, world, resume=resume) as owner:
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)

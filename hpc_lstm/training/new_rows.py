@@ -6,12 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.known_rows import Growth, KnownRows, compare_rows
+from hpc_lstm.preprocess.prepare import window_index
 from hpc_lstm.preprocess.scaler import Scaler
-from hpc_lstm.preprocess.slices import WindowIndex
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.setup import Run
@@ -46,8 +44,18 @@ def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | No
     return found.growth or None
 
 
-def log_growth(run: Run, found: Growth, *, complete: bool) -> None:
-    """Say what is new in the store and, unless the run is complete, what follows from it."""
+def train_windows_before(run: Run, found: Growth) -> int:
+    """How many train windows there were in the rows that the run knows; collective."""
+    chosen = run.config.data.model_copy(update={"symbols": list(found.before.symbols), "shard": ""})
+    return window_index(run.store, chosen, run.world, known=found.known)[0].total("train")
+
+
+def log_growth(run: Run, found: Growth, train_windows: int, *, complete: bool) -> None:
+    """Say what is new in the store and, unless the run is complete, what follows from it.
+
+    Args:
+        train_windows: how many there were before.
+    """
     new = []
     if found.rows:
         new.append(
@@ -63,7 +71,7 @@ def log_growth(run: Run, found: Growth, *, complete: bool) -> None:
     run.log.info(
         "%s: train windows %s -> %s, validation and test begin later; %s; early stopping begins anew, and each rank "
         "starts a new order of its windows",
-        *(there, f"{_train_windows(run, found):,}", f"{run.data.index.total('train'):,}", _scaling(run)),
+        *(there, f"{train_windows:,}", f"{run.data.index.total('train'):,}", _scaling(run)),
     )
 
 
@@ -92,14 +100,6 @@ def _other_prices(run: Run, how: str) -> InputError:
 
 def _row_checks(run: Run) -> KnownRows | None:
     return KnownRows.load(run.directory.rows) if run.directory.rows.exists() else None
-
-
-def _train_windows(run: Run, found: Growth) -> int:
-    """How many train windows there were before."""
-    data, rows = run.config.data, found.before.rows
-    offsets = np.concatenate([[0], np.cumsum(rows)])
-    before = WindowIndex(offsets, range(len(rows)), data.window, data.horizon, data.split)
-    return before.total("train")
 
 
 def _scaling(run: Run) -> str:

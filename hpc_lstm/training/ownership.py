@@ -127,6 +127,23 @@ def refuse_begun(run: RunDirectory, config: RunConfig, *, resume: bool) -> None:
         refuse_changed_settings(run.load_config(), config, str(run.config))
 
 
+def resumed_settings(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> RunConfig:
+    """The settings to go on with: those whose defaults have changed are as in the run if ``config`` leaves them out.
+
+    Collective.
+
+    Raises:
+        InputError: the run directory's settings are damaged.
+    """
+
+    def fill() -> RunConfig:
+        if world.rank == 0 and resume and run.holds_run:
+            return configuration.with_left_out_of(run.load_config(), config)
+        return config
+
+    return world.bcast(world.raise_on_all(fill))
+
+
 def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> list[Path]:
     """Create the run directory, or check that it holds this very run; on rank 0.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.market.known_rows import KnownRows
+from hpc_lstm.preprocess.split import SplitDates
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.run_file import RunFile, read_run_file, write_run_file
 from hpc_lstm.training import ownership
@@ -17,11 +18,19 @@ from hpc_lstm.training.warm_start import Origin
 
 
 def write_records(
-    run: RunDirectory, config: RunConfig, origin: Origin, known: KnownRows, *, first: bool, run_id: str = ""
+    run: RunDirectory,
+    config: RunConfig,
+    origin: Origin,
+    known: KnownRows,
+    split_dates: SplitDates | None,
+    *,
+    first: bool,
+    run_id: str = "",
 ) -> None:
     """Write where the run began, then its settings, by which the folder holds a run; on rank 0.
 
     Args:
+        split_dates: where train, validation and test are cut.
         first: it has no checkpoint yet, so that no model of it knows other rows than ``known``.
         run_id: by which its checkpoints are signed; "": the directory's, or a new one.
 
@@ -31,7 +40,7 @@ def write_records(
     record = read_run_file(run)
     if first or record is None:
         source = str(origin.source.path) if origin.source is not None else None
-        record = RunFile(source, origin.scaling, _in_sum(known, config))
+        record = RunFile(source, origin.scaling, _in_sum(known, config, split_dates))
     write_run_file(run, replace(record, id=record.id or run_id or secrets.token_hex(16)))
     if first:
         known.save(run.rows)
@@ -40,14 +49,16 @@ def write_records(
     ownership.write_settings(run, config)
 
 
-def record_known_rows(run: RunDirectory, config: RunConfig, known: KnownRows) -> None:
-    """Write which rows the model knows that has just been trained; on rank 0.
+def record_known_rows(
+    run: RunDirectory, config: RunConfig, known: KnownRows, split_dates: SplitDates | None
+) -> None:
+    """Write which rows the model knows that has just been trained, and how they were split; on rank 0.
 
     Raises:
         InputError: it cannot be written.
     """
     known.save(run.rows)
-    write_run_file(run, replace(read_run_file(run) or RunFile(), data=_in_sum(known, config)))
+    write_run_file(run, replace(read_run_file(run) or RunFile(), data=_in_sum(known, config, split_dates)))
 
 
 def record_checkpoint(run: RunDirectory, config: RunConfig, prefix: str, step: int) -> None:
@@ -60,7 +71,7 @@ def record_checkpoint(run: RunDirectory, config: RunConfig, prefix: str, step: i
     write_run_file(run, replace(read_run_file(run) or RunFile(), checkpoints=newest))
 
 
-def _in_sum(known: KnownRows, config: RunConfig) -> dict[str, Any]:
+def _in_sum(known: KnownRows, config: RunConfig, split_dates: SplitDates | None) -> dict[str, Any]:
     """What ``run.json`` says about the prices that a run was given."""
     return {
         "store": config.data.store,
@@ -68,4 +79,5 @@ def _in_sum(known: KnownRows, config: RunConfig) -> dict[str, Any]:
         "rows": int(known.rows.sum()),
         "last": str(np.array(known.last_date, f"datetime64[{known.date_unit}]")),
         "sha256": known.digest,
+        **(split_dates.texts(known.date_unit) if split_dates is not None else {}),
     }

@@ -8,7 +8,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.runs.run_file import read_run_file
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
-from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best
+from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best, train_windows_before
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import AVERAGED, SAMPLES, TrainState, data_digest
 from hpc_lstm.training.warm_start import read_weights
@@ -39,7 +39,8 @@ def start(run: Run, *, resume: bool, accept_unsigned: bool = False) -> TrainStat
         cluster_sync.join(run, state, accept_older=accept_unsigned)
     growth = state.growth
     if growth is not None:
-        world.raise_on_all(lambda: log_growth(run, growth, complete=complete))
+        before = train_windows_before(run, growth)
+        world.raise_on_all(lambda: log_growth(run, growth, before, complete=complete))
         if not complete:
             with run.timeline.span("evaluate"):
                 measure_best(run, state.early_stopping)
@@ -128,7 +129,7 @@ def _log_lost_steps(run: Run, found: Restored) -> None:
 def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
     """The settings that the checkpoint was written with, if the run may continue from it."""
     where = f"checkpoint of step {found.manifest.step}"
-    saved = configuration.parse(found.manifest.config, where)
+    saved = configuration.parse_saved(found.manifest.config, where)
     ownership.refuse_changed_settings(saved, run.config, where)
     if str(found.state.get("scaling", "")) != run.origin.scaling_digest:
         raise InputError(
@@ -141,5 +142,7 @@ def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
 def _write_records(run: Run, state: TrainState) -> None:
     """Write what makes the directory that of this run; on rank 0."""
     records.write_records(
-        *(run.directory, run.config, run.origin, run.known), first=not state.resumed, run_id=state.run_id
+        *(run.directory, run.config, run.origin, run.known, run.data.split_dates),
+        first=not state.resumed,
+        run_id=state.run_id,
     )

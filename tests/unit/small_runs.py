@@ -34,7 +34,8 @@ def write_store(path: Path, prices: dict[str, np.ndarray], first_day: int = 1500
 
 
 def settings(store: Path, **more) -> DataConfig:
-    return DataConfig(store=str(store), window=WINDOW, **more)
+    """Each symbol is split by itself unless ``more`` says otherwise."""
+    return DataConfig(**{"store": str(store), "window": WINDOW, "split_by": "symbol", **more})
 
 
 def last_input(inputs: np.ndarray) -> np.ndarray:

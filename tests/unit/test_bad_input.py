@@ -247,7 +247,7 @@ CASES = [
         ["job.toml", "split", "sum to 1", "1.2"],
         data(STORE + "\nsplit = [0.8, 0.2, 0.2]"),
     ),
-    Case("split length", TRAIN, ["job.toml", "data.split", "3 items"], data(STORE + "\nsplit = [0.8, 0.2]")),
+    Case("split length", TRAIN, ["job.toml", "data.split", "3 shares"], data(STORE + "\nsplit = [0.8, 0.2]")),
     Case("no train share", TRAIN, ["split", "train", "above 0"], data(STORE + "\nsplit = [0, 0.5, 0.5]")),
     Case("feature range", TRAIN, ["feature_range", "low < high"], data(STORE + "\nfeature_range = [1, 0]")),
     Case("no symbols", TRAIN, ["symbols", "at least one"], data(STORE + "\nsymbols = []")),

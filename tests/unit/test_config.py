@@ -85,6 +85,26 @@ def test_whole_numbers_stand_for_floats_but_not_the_other_way(write) -> None:
         config.load(write(MINIMAL + "window = 60.0\n"))
 
 
+def test_split_takes_dates_of_toml_too(write) -> None:
+    for text in ('["2010-01-01", "2012-01-01"]', "[2010-01-01, 2012-01-01]"):
+        data = config.load(write(MINIMAL + f"split = {text}\n")).data
+        assert (data.split_dates, data.split_shares) == (["2010-01-01", "2012-01-01"], None)
+
+
+def test_what_a_run_wrote_before_there_was_a_split_by_date_is_split_by_symbol(write) -> None:
+    assert config.load(write(MINIMAL)).data.split_by == "date"
+    assert config.load_saved(write(MINIMAL)).data.split_by == "symbol"
+    assert config.load_saved(write(MINIMAL + 'split_by = "date"\n')).data.split_by == "date"
+    assert config.parse_saved({"data": {"store": "m.h5"}}, "checkpoint").data.split_by == "symbol"
+
+
+def test_a_resumed_run_keeps_the_split_that_the_file_does_not_name(write) -> None:
+    old, silent = config.load_saved(write(MINIMAL)), config.load(write(MINIMAL))
+    assert config.with_left_out_of(old, silent).data.split_by == "symbol"
+    asked = config.load(write(MINIMAL + 'split_by = "date"\n'))
+    assert config.with_left_out_of(old, asked).data.split_by == "date"
+
+
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
@@ -106,7 +126,14 @@ REFUSED = [
     ("features = 'close'", "data.features: input should be a valid list, got 'close'"),
     ("features = ['close', 'close']", 'data.features: "close" is named twice'),
     ("split = [0.7, 0.2, 0.2]", "data.split: must sum to 1, got [0.7, 0.2, 0.2] (sum 1.1)"),
-    ("split = [0.5, 0.5]", "data.split: list should have at least 3 items"),
+    ("split = [0.5, 0.5]", "data.split: must be 3 shares, of train, validation and test, got [0.5, 0.5]"),
+    ('split = ["2010-01-01"]', "data.split: must be 3 shares, or 2 dates"),
+    ('split = ["soon", "later"]', 'data.split: "soon" is no date'),
+    ('split = ["2012-01-01", "2010-01-01"]', "data.split: validation must begin before test"),
+    (
+        'split = ["2010-01-01", "2012-01-01"]\nsplit_by = "symbol"',
+        "data.split: dates are the same for all symbols",
+    ),
     ("split = [1.5, -0.5, 0.0]", "data.split: input should be less than or equal to 1"),
     ("split = [0, 0.5, 0.5]", "data.split: the first share (train) must be above 0"),
     ("scaling = 'robust'", "data.scaling: input should be 'minmax' or 'standard', got 'robust'"),

@@ -21,5 +21,5 @@ class Drift:
         return 0
 
     def forecast(self, known: KnownPrices) -> np.ndarray:
-        """The last known prices plus the symbol's mean change over the horizon."""
-        return known.last + known.train.mean[known.symbol]
+        """The last known prices plus the symbol's mean change over the horizon; of a symbol without any, the last."""
+        return known.last + np.nan_to_num(known.train.mean[known.symbol], nan=0.0)

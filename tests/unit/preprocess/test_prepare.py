@@ -57,7 +57,7 @@ class MemoryStore:
 
 
 def config(**changes: Any) -> DataConfig:
-    return DataConfig(**{"store": "market.h5", "window": 5, **changes})
+    return DataConfig(**{"store": "market.h5", "window": 5, "split_by": "symbol", **changes})
 
 
 def prepare(store: Any, data: DataConfig, ranks: int = 1, **more: Any) -> list[preprocess.Prepared]:

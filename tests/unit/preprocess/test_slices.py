@@ -31,7 +31,7 @@ def test_every_window_is_in_one_slice_and_needs_its_own_rows(
 ) -> None:
     edges = offsets(lengths)
     try:
-        index = WindowIndex(edges, range(len(lengths)), window, horizon, split, lookback)
+        index = WindowIndex.by_symbol(edges, range(len(lengths)), window, horizon, split, lookback)
     except InputError:
         assert all(int((n - window - horizon + 1) * split[0] + 1e-9) < 1 for n in lengths)
         return
@@ -75,27 +75,27 @@ def _all(index: WindowIndex, part: str) -> np.ndarray:
 
 
 def test_shares_are_of_windows_and_decimal() -> None:
-    index = WindowIndex(offsets([14]), [0], 4, 1, [0.7, 0.2, 0.1])
+    index = WindowIndex.by_symbol(offsets([14]), [0], 4, 1, [0.7, 0.2, 0.1])
     assert [index.total(part) for part in PARTS] == [7, 2, 1]
 
 
 def test_symbols_without_a_train_window_are_left_out_of_every_part() -> None:
-    index = WindowIndex(offsets([20, 5, 20, 4]), [3, 2, 1, 0], 4, 1, [0.5, 0.25, 0.25])
+    index = WindowIndex.by_symbol(offsets([20, 5, 20, 4]), [3, 2, 1, 0], 4, 1, [0.5, 0.25, 0.25])
     np.testing.assert_array_equal(index.symbols, [0, 2])
     np.testing.assert_array_equal(index.skipped, [1, 3])
     assert sum(index.total(part) for part in PARTS) == 32
 
 
 def test_only_the_segment_that_ends_a_symbol_closes_it() -> None:
-    index = WindowIndex(offsets([14, 14]), [0, 1], 4, 1, [1.0, 0.0, 0.0])
+    index = WindowIndex.by_symbol(offsets([14, 14]), [0, 1], 4, 1, [1.0, 0.0, 0.0])
     closes = [index.slice("train", rank, 4).closes.tolist() for rank in range(4)]
     assert closes == [[False], [True], [False], [True]]
 
 
 def test_too_long_a_window_says_how_many_rows_it_needs() -> None:
     with pytest.raises(InputError, match=r"at least 66 rows .* longest of 2 has 65"):
-        WindowIndex(offsets([65, 20]), [0, 1], 60, 2, [0.2, 0.4, 0.4])
-    index = WindowIndex(offsets([66]), [0], 60, 2, [0.2, 0.4, 0.4])
+        WindowIndex.by_symbol(offsets([65, 20]), [0, 1], 60, 2, [0.2, 0.4, 0.4])
+    index = WindowIndex.by_symbol(offsets([66]), [0], 60, 2, [0.2, 0.4, 0.4])
     assert index.total("train") == 1
 
 
@@ -110,10 +110,10 @@ def test_known_rows_are_split_as_if_there_were_no_others(
     known, new = np.array(lengths).T
     lengths_now, symbols = (known + new).tolist(), range(len(lengths))
     try:
-        before = WindowIndex(offsets(known.tolist()), symbols, 4, horizon, split)
+        before = WindowIndex.by_symbol(offsets(known.tolist()), symbols, 4, horizon, split)
     except InputError:
         return
-    index = WindowIndex(offsets(lengths_now), symbols, 4, horizon, split, known=known)
+    index = WindowIndex.by_symbol(offsets(lengths_now), symbols, 4, horizon, split, known=known)
     moved = offsets(lengths_now)[before.symbols] - offsets(known.tolist())[before.symbols]
     for part in PARTS:
         old, now = before.slice(part), index.slice(part)

@@ -204,7 +204,7 @@ def test_a_made_store_holds_just_the_steps(tmp_path: Path) -> None:
         assert point.made is not None
         data = point.config.data
         with MarketStore(point.made.make(tmp_path)) as store:
-            windows = WindowIndex(
+            windows = WindowIndex.by_symbol(
                 store.offsets, range(len(store.symbols)), data.window, data.horizon, data.split
             ).total("train")
         steps = calendar(point.config, windows, point.ranks).steps_per_epoch
@@ -215,7 +215,7 @@ def test_a_made_store_holds_just_the_steps(tmp_path: Path) -> None:
 def test_made_stores_waste_little(windows: int, window: int, horizon: int, days: int) -> None:
     made = stores.smallest_store(windows, DataConfig(store="m", window=window, horizon=horizon), days)
     offsets = np.arange(made.symbols + 1, dtype=np.int64) * made.days
-    total = WindowIndex(offsets, range(made.symbols), window, horizon, stores.SPLIT).total("train")
+    total = WindowIndex.by_symbol(offsets, range(made.symbols), window, horizon, stores.SPLIT).total("train")
     assert windows <= total <= windows + 2 * made.symbols
     assert made.days <= days
 
