@@ -164,7 +164,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         *reinterpret_cast<uint2*>(shared.dh_of_peer[tile] + place(m)) = make_uint2(0, 0);
 #endif
     }
-    if (threadIdx.x < 4 * TILES) init_arrivals(shared_address(shared.loaded) + 8 * threadIdx.x);
+    if (warp == 0 && elected())
+        for (int i = 0; i < 4 * TILES; ++i) init_arrivals(shared_address(shared.loaded) + 8 * i);
     publish_arrivals();
     publish_writes();
     __syncthreads();

@@ -137,7 +137,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     for (int v = threadIdx.x; v < TILES * SPLIT * TILE_SIZE / 8; v += THREADS)
         reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
     const uint32 arrived = shared_address(shared.arrived[tile]), loaded = shared_address(shared.loaded[tile]);
-    if (threadIdx.x < TILES * (2 + STAGES)) init_arrivals(shared_address(shared.arrived) + 8 * threadIdx.x);
+    if (warp == 0 && elected())
+        for (int i = 0; i < TILES * (2 + STAGES); ++i) init_arrivals(shared_address(shared.arrived) + 8 * i);
     publish_arrivals();
     publish_writes();
     __syncthreads();

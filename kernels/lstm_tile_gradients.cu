@@ -135,10 +135,11 @@ lstm_tile_gradients(const bf16* __restrict__ dz, const bf16* __restrict__ h, con
     extern __shared__ __align__(1024) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
     for (int v = threadIdx.x; v < 8 * 16; v += THREADS) shared.ones[v] = 0x3f80;  // 1
-    if (threadIdx.x < STAGES) {
-        init_arrivals(shared_address(&shared.full[threadIdx.x]));
-        init_arrivals_of(shared_address(&shared.empty[threadIdx.x]), GROUPS * 4);
-    }
+    if (threadIdx.x == 0)
+        for (int i = 0; i < STAGES; ++i) {
+            init_arrivals(shared_address(&shared.full[i]));
+            init_arrivals_of(shared_address(&shared.empty[i]), GROUPS * 4);
+        }
     publish_arrivals();
     publish_writes();
     __syncthreads();
