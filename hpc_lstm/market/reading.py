@@ -88,6 +88,9 @@ class Evidence:
         if options.timezone:
             dates = replace(dates, label=f"{dates.label}, in {options.timezone}")
         forms = decide_forms(
-            list(self.numbers.values()), decimal=options.decimal, comma_separated=comma_separated
+            list(self.numbers.values()),
+            decimal=options.decimal,
+            comma_separated=comma_separated,
+            alike=[column for number, column in self.numbers.items() if number in self.layout.alike],
         )
         return Reading(self.layout, dates, dict(zip(self.numbers, forms, strict=True)), note)

@@ -68,6 +68,11 @@ class TableFile(PriceFile):
         """Where a row stands, the first being 0, for messages."""
         return f"row {row + 1}"
 
+    @property
+    def symbol_name(self) -> str:
+        """The names of the columns that hold the symbol, separated by commas."""
+        return ",".join(self.head.names[number] for number in self.layout.symbol)
+
     def understood(self) -> str:
         """What was understood of the file, for people."""
         return self.reading.describe()
