@@ -42,6 +42,8 @@ _DRESSED = (
 )
 _PYTHON = re.compile(_DRESSED.replace(r"\x{00a0}", "\xa0").replace(r"\x{202f}", "\u202f"))
 
+_ZERO = re.compile(r"((?:\A|(?<=\0))[^0-9\0]*)0(?=[.,])")
+_DIGITS = str.maketrans("012345679", "888888888")
 _PLAIN = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 
 
@@ -187,9 +189,20 @@ class NumberEvidence:
         encoded = pc.replace_substring_regex(shapes, r"[0-9]", "8").dictionary_encode()
         first = np.unique(encoded.indices.to_numpy(), return_index=True)[1]
         for shape, row in zip(encoded.dictionary.to_pylist(), first.tolist(), strict=True):
-            if shape not in self._shapes:
-                self._shapes.add(shape)
-                self._take(texts[row].as_py() or "")
+            self._take_shape(shape, texts[row].as_py() or "")
+
+    def update_few(self, texts: Sequence[str]) -> None:
+        """Take in more texts; for some hundred of them cheaper than ``update``."""
+        shapes = _ZERO.sub("\\1Z", "\0".join(texts)).translate(_DIGITS).split("\0")
+        if len(shapes) != len(texts):  # a text holds the separator
+            shapes = list(texts)
+        for shape, text in dict(zip(reversed(shapes), reversed(texts), strict=True)).items():
+            self._take_shape(shape, text)
+
+    def _take_shape(self, shape: str, text: str) -> None:
+        if shape not in self._shapes:
+            self._shapes.add(shape)
+            self._take(text)
 
     def _take(self, text: str) -> None:
         if text == "" or text.strip() in MISSING - {""}:

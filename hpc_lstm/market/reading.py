@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,6 +76,16 @@ class Evidence:
                 self.times.update(pc.unique(pc.fill_null(texts, "")).to_pylist())
             elif number in self.layout.numbers:
                 self.numbers.setdefault(number, NumberEvidence()).update(texts)
+
+    def update_few(self, columns: Mapping[int, Sequence[str]]) -> None:
+        """Take in some hundred rows: by column, texts."""
+        for number, texts in columns.items():
+            if number == self.layout.date:
+                self.dates.update(dict.fromkeys(texts))
+            elif number == self.layout.time:
+                self.times.update(texts)
+            elif number in self.layout.numbers:
+                self.numbers.setdefault(number, NumberEvidence()).update_few(texts)
 
     def decide(self, options: ImportOptions, *, comma_separated: bool = True, note: str = "") -> Reading:
         """The reading.

@@ -132,14 +132,12 @@ class TableFile(PriceFile):
             raise self._undecided(error) from None
 
     def _evidence_of_head(self) -> Evidence:
-        import pyarrow as pa
-
         evidence = Evidence(self.layout)
         rows = self.head.rows[:: max(1, len(self.head.rows) // LOOKED_AT)]
         needed = {self.layout.date, *self.layout.numbers}
         if self.layout.time is not None:
             needed.add(self.layout.time)
-        evidence.update({n: pa.array([row[n] for row in rows], pa.string()) for n in needed})
+        evidence.update_few({number: [row[number] for row in rows] for number in needed})
         return evidence
 
     def _decide(self, evidence: Evidence) -> Reading:

@@ -33,8 +33,10 @@ def refuse_orders(header: Header) -> None:
         PriceFileError: the column that tells buying from selling.
     """
     for number, name in enumerate(header.names):
+        if plain(name) not in _DIRECTIONS:
+            continue
         values = {plain(text) for text in header.cells(number) if text.strip()}
-        if plain(name) in _DIRECTIONS and values and values <= _TRADES and values != {"s"}:
+        if values and values <= _TRADES and values != {"s"}:
             some = ", ".join(sorted({text.strip() for text in header.cells(number)})[:2])
             raise PriceFileError(
                 f'{header.path}: {header.line}: looks like a list of orders, as "{name}" says {some}; if each row is a '
