@@ -15,7 +15,6 @@ from hpc_lstm import __version__
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.import_summary import ImportSummary
     from hpc_lstm.parallel.world import World
 
 
@@ -143,31 +142,30 @@ def fetch(
 @click.option(
     "--keep-last", is_flag=True, help="Of rows of one symbol and time that differ keep the last one."
 )
+@click.option(
+    "--symbol-case",
+    metavar="HOW",
+    help="Of symbols that differ in case alone. upper: they are one; keep: they are several.",
+)
 def import_(files: tuple[str, ...], output: str | None, append: bool, check: bool, **options: Any) -> None:
     """Import prices from FILES into a market store: CSV, Excel, Parquet, Feather, plain, gzipped or in a ZIP.
 
     Layout, symbols, dates and numbers are found by the files themselves, and shown; an option settles what they leave
     open.
     """
+    from hpc_lstm.market.appending import append_prices
     from hpc_lstm.market.importing import check_prices, import_prices
     from hpc_lstm.market.options import ImportOptions
 
-    chosen = ImportOptions(**options)
-    if check and append:
-        raise InputError(
-            "import: --check shows what is in the files, not in a store; give it without --append"
-        )
-    if check:
-        click.echo(check_prices(list(files), chosen).table())
-    elif output is None:
-        raise InputError("import: name the market store to write by -o, or give --check")
+    chosen, paths = ImportOptions(**options), list(files)
+    if output is None and (append or not check):
+        raise InputError("import: name the market store by -o, or give --check alone")
+    if append and output is not None:
+        click.echo(append_prices(output, paths, chosen, check=check).table())
+    elif check or output is None:
+        click.echo(check_prices(paths, chosen).table())
     else:
-        from hpc_lstm.market.appending import append_prices
-
-        def import_to(path: str) -> ImportSummary:
-            return import_prices(list(files), path, chosen)
-
-        click.echo((append_prices(output, import_to) if append else import_to(output)).table())
+        click.echo(import_prices(paths, output, chosen).table())
 
 
 @cli.command()

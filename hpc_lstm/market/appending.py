@@ -8,7 +8,7 @@ replaced when the new one is complete; one symbol is held in memory.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,10 @@ import numpy as np
 from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.market.events import Events, StoredEvents, event_datasets, no_events
 from hpc_lstm.market.import_summary import ImportSummary
+from hpc_lstm.market.importing import check_prices, import_prices
+from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.store import MarketStore, StoreWriter, output_path, write_errors
+from hpc_lstm.market.symbol_names import require_distinct
 
 # Prices written to a text and read again may differ in the last digit.
 _TOLERANCE = 1e-9
@@ -32,12 +35,14 @@ class AppendSummary:
         imported: what was found in the files.
         added: rows newer than the store's, by symbol of the store that had some.
         new: rows of symbols that the store did not have. same: number of rows that the store had already.
+        checked: whether nothing was written.
     """
 
     imported: ImportSummary
     added: dict[str, int]
     new: dict[str, int]
     same: int
+    checked: bool = False
 
     def table(self) -> str:
         """The summary as aligned text."""
@@ -48,24 +53,27 @@ class AppendSummary:
             ("new symbols", len(self.new)),
             ("  with rows", sum(self.new.values())),
         ]
-        changed = "added to" if self.added or self.new else "nothing new for"
+        written = "would be added to" if self.checked else "added to"
+        changed = written if self.added or self.new else "nothing new for"
         lines = [f"  {name:<34} {value:>12,}" for name, value in facts]
         return "\n".join([self.imported.table(), "", f"{changed} {self.imported.output}", *lines])
 
 
-def append_prices(output: str, import_to: Callable[[str], ImportSummary]) -> ImportSummary | AppendSummary:
+def append_prices(
+    output: str, sources: Sequence[str | Path], options: ImportOptions | None = None, *, check: bool = False
+) -> ImportSummary | AppendSummary:
     """Import prices and add them to a store; where there is none, make it.
 
     Args:
-        output: the store. import_to: imports the prices into a new store at a path, and returns its summary.
+        output: the store. sources, options: as ``import_prices`` takes them. check: do all but write.
 
     Raises:
         StoreError: the prices contradict the store, or have other columns; the store stays as it is.
-        InputError: by ``import_to``.
+        InputError: by ``import_prices``.
     """
     target = output_path(output)
     if not target.exists():
-        return import_to(output)
+        return check_prices(sources, options) if check else import_prices(sources, output, options)
     with (
         MarketStore(target) as store,
         write_errors(target),
@@ -73,16 +81,20 @@ def append_prices(output: str, import_to: Callable[[str], ImportSummary]) -> Imp
     ):
         addition = str(Path(folder) / target.name)
         try:
-            imported = import_to(addition)
+            imported = import_prices(sources, addition, options, continued=store)
         except InputError as error:
             raise type(error)(str(error).replace(addition, output)) from None
         imported.output = output
         with MarketStore(addition) as new:
-            return append_store(store, new, imported)
+            if options is None or options.symbol_case is None:
+                require_distinct([*store.symbols, *new.symbols])
+            return append_store(store, new, imported, check=check)
 
 
-def append_store(store: MarketStore, new: MarketStore, imported: ImportSummary) -> AppendSummary:
-    """Add a store's newer rows and new symbols to another store, which is replaced.
+def append_store(
+    store: MarketStore, new: MarketStore, imported: ImportSummary, *, check: bool = False
+) -> AppendSummary:
+    """Add a store's newer rows and new symbols to another store, which is replaced; with ``check`` it is left alone.
 
     Raises:
         StoreError: they contradict each other; nothing is written.
@@ -100,8 +112,8 @@ def append_store(store: MarketStore, new: MarketStore, imported: ImportSummary) 
     extra = [name for name in new.symbols if name not in starts]
     rows = {name: len(_rows(new, numbers[name])) for name in extra}
     same = sum(start - int(new.offsets[numbers[name]]) for name, start in starts.items())
-    summary = AppendSummary(imported, added, rows, same)
-    if added or extra:
+    summary = AppendSummary(imported, added, rows, same, check)
+    if (added or extra) and not check:
         _write(store, new, starts, extra, order)
     return summary
 

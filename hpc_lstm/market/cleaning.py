@@ -6,10 +6,12 @@ In this order, for each symbol:
     close that is zero or negative             row dropped
     other price that is zero or negative       treated as missing; prices are open, high, low, close and adj_close
     negative volume                            treated as missing
+    high below the low                         both treated as missing
     rows out of order                          sorted by date
     several rows with the same date            one is kept if they agree; if they differ the import is refused
     any other missing value                    the symbol's last known value of that column
-    missing value with none before it          open, high, low, adj_close: the row's own close; volume: 0
+    missing value with none before it          open, high, low, adj_close: the row's own close; volume: 0; in a series
+                                               that continues a stored one, the last value stored
 
 Prices that are zero or negative, such as those of spreads and yields, are kept if the user says so.
 
@@ -19,6 +21,7 @@ aligned, each keeps its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +35,7 @@ class CleaningCounts:
     bad_price: int = 0
     bad_cells: int = 0
     negative_volume: int = 0
+    inverted: int = 0
     unsorted: int = 0
     duplicated: int = 0
     filled_values: int = 0
@@ -74,6 +78,7 @@ def clean_rows(
     *,
     allow_negative: bool = False,
     keep_last: bool = False,
+    last_known: Callable[[int, int], np.ndarray] | None = None,
 ) -> PriceRows:
     """Apply the rules.
 
@@ -83,6 +88,8 @@ def clean_rows(
         counts: increased.
         allow_negative: keep prices that are zero or negative.
         keep_last: of rows of one symbol and date that differ, keep the last one.
+        last_known: of a symbol's number and the date of its first row, the values known before that, float64 [C], NaN
+            where there are none; None: nothing is known of any.
 
     Returns:
         Rows by symbol, then date, each date once, every value finite.
@@ -105,9 +112,14 @@ def clean_rows(
         negative = volume < 0
         counts.negative_volume += int(negative.sum())
         volume[negative] = np.nan
+    if "high" in columns and "low" in columns:
+        high, low = (rows.values[:, columns.index(name)] for name in ("high", "low"))
+        inverted = high < low
+        counts.inverted += int(inverted.sum())
+        high[inverted] = low[inverted] = np.nan
     rows = _by_date(rows, counts)
     rows = _each_date_once(rows, counts, keep_last)
-    _fill(rows, columns, counts)
+    _fill(rows, columns, counts, last_known)
     return rows
 
 
@@ -162,8 +174,19 @@ def _each_date_once(rows: PriceRows, counts: CleaningCounts, keep_last: bool) ->
         rows = _keep(rows, mask, counts, "duplicated")
 
 
-def _fill(rows: PriceRows, columns: list[str], counts: CleaningCounts) -> None:
+def _fill(
+    rows: PriceRows,
+    columns: list[str],
+    counts: CleaningCounts,
+    last_known: Callable[[int, int], np.ndarray] | None,
+) -> None:
     first = symbol_starts(rows.symbol)
+    if last_known is not None:
+        for row in first[np.isnan(rows.values[first]).any(axis=1)].tolist():
+            before = last_known(int(rows.symbol[row]), int(rows.date[row]))
+            missing = np.isnan(rows.values[row])
+            rows.values[row, missing] = before[missing]
+            counts.filled_values += int((missing & ~np.isnan(before)).sum())
     begin = np.repeat(first, np.diff(np.append(first, len(rows.symbol))))
     own = rows.values[:, columns.index("close")]
     for number, name in enumerate(columns):

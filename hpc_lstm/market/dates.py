@@ -206,7 +206,11 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
     days = start.astype("datetime64[D]").astype(np.int64) + day - 1
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     wall = seconds * 1_000_000_000 + _integers(fields, "fraction", 9)
-    zone = _zone_offsets(fields, wall) if "zone" in names else np.full(len(wall), NO_ZONE, np.int32)
+    try:
+        zone = _zone_offsets(fields, wall) if "zone" in names else np.full(len(wall), NO_ZONE, np.int32)
+    except SkippedTime as error:
+        expected = f"a time that exists in {error.zone}: clocks were put forward over this one"
+        raise BadDate(texts[error.row].as_py(), expected) from None
     return wall, zone
 
 
@@ -247,9 +251,24 @@ def _zone_offsets(fields: Any, wall: np.ndarray) -> np.ndarray:
     zone = np.asarray(seconds[indices])
     for number, text in enumerate(texts):
         if "/" in text:
-            rows = indices == number
-            zone[rows] = offsets_of_zone(wall[rows], text)
+            rows = np.flatnonzero(indices == number)
+            try:
+                zone[rows] = offsets_of_zone(wall[rows], text)
+            except SkippedTime as error:
+                raise SkippedTime(int(rows[error.row]), text) from None
     return zone
+
+
+class SkippedTime(ValueError):
+    """A local time does not exist: clocks were put forward over it.
+
+    Attributes:
+        row: of the time. zone: the zone's name.
+    """
+
+    def __init__(self, row: int, zone: str) -> None:
+        super().__init__(row, zone)
+        self.row, self.zone = row, zone
 
 
 def offsets_of_zone(wall: np.ndarray, name: str) -> np.ndarray:
@@ -257,21 +276,51 @@ def offsets_of_zone(wall: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         wall: int64 [n], nanoseconds from 1970-01-01 to the local time. One that occurs twice as clocks go back is
-            taken for the first; one that is skipped is moved forward.
+            taken for the first; midnights that are skipped, of a day's prices, are moved forward.
 
     Raises:
         BadDate: there is no such zone.
+        SkippedTime: a time does not exist there.
     """
+    utc = _instants_of_zone(wall, name, "earliest")
+    skipped = (local_times(utc, name) != wall) & (wall % DAY != 0)
+    if skipped.any():
+        raise SkippedTime(int(np.argmax(skipped)), name)
+    return ((wall - utc) // 1_000_000_000).astype(np.int32)
+
+
+def doubled_times(wall: np.ndarray, name: str) -> np.ndarray:
+    """Which local times occur twice in a time zone, as clocks go back, bool [n]; arguments as ``offsets_of_zone``."""
+    return np.asarray(_instants_of_zone(wall, name, "earliest") != _instants_of_zone(wall, name, "latest"))
+
+
+def _instants_of_zone(wall: np.ndarray, name: str, ambiguous: str) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    times = pa.array(wall, pa.timestamp("ns"))
     try:
-        utc = pc.assume_timezone(
-            pa.array(wall, pa.timestamp("ns")), name, ambiguous="earliest", nonexistent="latest"
-        )
+        utc = pc.assume_timezone(times, name, ambiguous=ambiguous, nonexistent="latest")
     except pa.ArrowInvalid:
         raise BadDate(name, "the name of a time zone such as America/New_York") from None
-    return ((wall - utc.cast(pa.int64()).to_numpy()) // 1_000_000_000).astype(np.int32)
+    return np.asarray(utc.cast(pa.int64()).to_numpy())
+
+
+def with_zone(dates: Dates, name: str | None) -> Dates:
+    """The dates, those without an offset taken as local times of a time zone; as they are if ``name`` is None.
+
+    Raises:
+        SkippedTime: a time does not exist there.
+    """
+    naive = np.flatnonzero(dates.zone == NO_ZONE)
+    if name is None or not len(naive):
+        return dates
+    zone = dates.zone.copy()
+    try:
+        zone[naive] = offsets_of_zone(dates.wall[naive], name)
+    except SkippedTime as error:
+        raise SkippedTime(int(naive[error.row]), name) from None
+    return Dates(dates.wall, zone)
 
 
 def local_times(instants: np.ndarray, name: str) -> np.ndarray:

@@ -9,15 +9,22 @@ import numpy as np
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.daily import Calendar
+from hpc_lstm.market.dates import doubled_times, local_times, with_zone
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.table_file import TableFile
 from hpc_lstm.market.layouts.cells import kind_of
+from hpc_lstm.market.options import ImportOptions
 
 Found = tuple[PriceFile, int, float]  # the file, the row's number, its close
 
 
 def differing_rows(
-    files: Sequence[PriceFile], columns: list[str], symbol: str, date: int, calendar: Calendar
+    files: Sequence[PriceFile],
+    columns: list[str],
+    symbol: str,
+    date: int,
+    calendar: Calendar,
+    options: ImportOptions,
 ) -> PriceFileError:
     """The error for rows of one symbol and date that differ, found by reading the files again.
 
@@ -25,19 +32,21 @@ def differing_rows(
         columns: of the store.
         symbol, date: of the rows; the date in the store's unit.
         calendar: how times became dates.
+        options: of the user.
     """
-    found = [place for file in files for place in _rows(file, columns, symbol, date, calendar)]
+    found = [place for file in files for place in _rows(file, columns, symbol, date, calendar, options)]
     when = str(np.array(date).astype(f"datetime64[{calendar.unit}]")).removesuffix(".000000000")
     if len(found) < 2:
         return PriceFileError(f'rows of "{symbol}" at {when} differ; correct them, or give --keep-last')
     first = found[0]
     second = next((place for place in found[1:] if place[2] != first[2]), found[1])
     closes = f"close {first[2]:g} and {second[2]:g}"
+    clock = _clock(date, calendar, options)
     if first[0] is second[0]:
         places = f"{first[0].path}: {first[0].place(first[1])} and {first[0].place(second[1])}"
         places = re.sub(r": (line|row) (\d+) and \1 ", r": \1s \2 and ", places)
         return PriceFileError(
-            f'{places} are both "{symbol}" at {when} but differ ({closes}); {_advice(first[0], found)}'
+            f'{places} are both "{symbol}" at {when} but differ ({closes}); {clock or _advice(first[0], found)}'
         )
     places = " and ".join(f"{file.path} {file.place(row)}" for file, row, _ in (first, second))
     return PriceFileError(
@@ -46,12 +55,34 @@ def differing_rows(
     )
 
 
-def _rows(file: PriceFile, columns: list[str], symbol: str, date: int, calendar: Calendar) -> list[Found]:
+def _clock(date: int, calendar: Calendar, options: ImportOptions) -> str:
+    """What to say of a time that a clock showed twice."""
+    if calendar.unit != "ns" or options.timezone is None:
+        return ""
+    wall = local_times(np.array([date]), options.timezone)
+    if not doubled_times(wall, options.timezone)[0]:
+        return ""
+    return (
+        f"in {options.timezone} this time occurs twice, as clocks are put back; write each time with its offset from "
+        "UTC, or in UTC"
+    )
+
+
+def _rows(
+    file: PriceFile,
+    columns: list[str],
+    symbol: str,
+    date: int,
+    calendar: Calendar,
+    options: ImportOptions,
+) -> list[Found]:
     done, found = 0, []
     for batch in file.batches(columns):
-        if symbol in batch.symbols:
-            of_symbol = np.array([name == symbol for name in batch.symbols])[batch.symbol]
-            dates = calendar.dates(batch.dates.wall, batch.dates.zone)[batch.row]
+        names = [name.upper() for name in batch.symbols] if options.symbol_case == "upper" else batch.symbols
+        if symbol in names:
+            of_symbol = np.array([name == symbol for name in names])[batch.symbol]
+            times = with_zone(batch.dates, options.timezone)
+            dates = calendar.dates(times.wall, times.zone)[batch.row]
             for place in np.flatnonzero(of_symbol & (dates == date)).tolist():
                 close = float(batch.values[place, columns.index("close")])
                 if not np.isnan(close):

@@ -20,6 +20,7 @@ class ImportSummary:
         first, last: dates.
         counts: of the cleaning rules.
         with_zone, without_zone: rows whose time has a zone or, intraday, none.
+        doubled_times: times without a zone that occur twice, as clocks go back.
         without_rows: symbols of which no row was left.
         other_calendar: symbols whose dates differ from the most frequent set of dates.
         ignored: names of columns that were not imported.
@@ -42,6 +43,7 @@ class ImportSummary:
     counts: CleaningCounts = field(default_factory=CleaningCounts)
     with_zone: int = 0
     without_zone: int = 0
+    doubled_times: int = 0
     without_rows: int = 0
     other_calendar: int = 0
     ignored: list[str] = field(default_factory=list)
@@ -75,12 +77,14 @@ class ImportSummary:
             ("rows with a zero or negative close", counts.bad_price, "dropped; --allow-negative keeps them"),
             ("other prices zero or negative", counts.bad_cells, "treated as missing"),
             ("negative volumes", counts.negative_volume, "treated as missing"),
+            ("rows with the high below the low", counts.inverted, "both treated as missing"),
             ("rows out of order", counts.unsorted, "sorted by date"),
             ("rows of a duplicated date", counts.duplicated, "one kept"),
             ("missing values", counts.filled_values, "last known value of the symbol"),
             ("missing values with none before", counts.leading_values, "the row's close; volume 0"),
             ("rows with a time zone", self.with_zone, zone),
             ("times without a zone", self.without_zone, self._zone_taken()),
+            ("times that clocks showed twice", self.doubled_times, "taken as the first of the two"),
             ("rows of other series than shares", self.other_series, "left out"),
             ("symbols without a row left", self.without_rows, "left out"),
             ("symbols with dates of their own", self.other_calendar, "kept as they are"),

@@ -31,18 +31,20 @@ import numpy as np
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.cleaning import DifferingRows, PriceRows, clean_rows, symbol_starts
 from hpc_lstm.market.daily import Calendar, find_calendar
-from hpc_lstm.market.dates import DAY, NO_ZONE, offsets_of_zone
+from hpc_lstm.market.dates import DAY, NO_ZONE, SkippedTime, doubled_times, with_zone
 from hpc_lstm.market.differing import differing_rows
 from hpc_lstm.market.formats.frame import FrameFile
 from hpc_lstm.market.formats.price_file import PriceFile, Reread
 from hpc_lstm.market.formats.registry import open_price_files
 from hpc_lstm.market.import_summary import ImportSummary, shortened_list
+from hpc_lstm.market.instruments import Instruments
+from hpc_lstm.market.last_known import LastKnown
 from hpc_lstm.market.layouts.header import COLUMNS
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.spill import Spill
-from hpc_lstm.market.store import StoreWriter, output_path, write_errors
-from hpc_lstm.market.symbol_names import name_by_folders
+from hpc_lstm.market.store import MarketStore, StoreWriter, output_path, write_errors
+from hpc_lstm.market.symbol_names import name_by_folders, require_distinct
 
 
 def _require_replaceable(output: Path) -> None:
@@ -58,6 +60,7 @@ def import_prices(
     output: str | Path,
     options: ImportOptions | None = None,
     *,
+    continued: MarketStore | None = None,
     rows_at_once: int = 1 << 20,
 ) -> ImportSummary:
     """Import prices into a market store.
@@ -68,6 +71,8 @@ def import_prices(
             table of pandas that says its symbols itself.
         output: the store; replaced when the new one is complete.
         options: how to read the files; None: they say it all themselves.
+        continued: a store that the prices will be added to: values that a symbol's first rows lack are its last known
+            ones there.
         rows_at_once: rows held in memory while they are cleaned; a symbol with more rows is held whole.
 
     Raises:
@@ -88,7 +93,7 @@ def import_prices(
     if not files:
         raise PriceFileError("no file of prices is given; name at least one")
     name_by_folders(files)
-    return _import_files(files, str(output), target, options, rows_at_once)
+    return _import_files(files, str(output), target, options, rows_at_once, continued)
 
 
 def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:
@@ -108,7 +113,12 @@ def check_prices(sources: Sequence[str | Path], options: ImportOptions | None = 
 
 
 def _import_files(
-    files: list[PriceFile], output: str, target: Path, options: ImportOptions, rows_at_once: int
+    files: list[PriceFile],
+    output: str,
+    target: Path,
+    options: ImportOptions,
+    rows_at_once: int,
+    continued: MarketStore | None,
 ) -> ImportSummary:
     present = {name for file in files for name in file.layout.columns}
     columns = [name for name in COLUMNS if name in present]
@@ -117,22 +127,30 @@ def _import_files(
     summary.timezone = options.timezone
     with write_errors(target), Spill(target.parent, len(columns), rows_at_once) as spill:
         symbols: dict[str, int] = {}
-        intraday = {file.path: _spill_prices(file, symbols, spill, summary) for file in files}
+        instruments = Instruments()
+        found = {
+            file.path: _spill_prices(file, symbols, spill, summary, options, instruments) for file in files
+        }
         for file in files:  # what is said of a file may depend on all of it
             summary.understood.setdefault(file.understood(), []).append(Path(file.path).name)
             summary.left_out += [f"{text} of {Path(file.path).name}" for text in file.left_out]
+        if options.symbol_case is None:
+            require_distinct(symbols)
         calendar = Calendar("D", options.timezone)
-        if any(intraday.values()):
+        if any(counts.times_of_day for counts in found.values()):
             calendar = find_calendar(spill.groups(), options.timezone, _few(files))
         if calendar.unit == "ns":
-            _require_times(intraday)
+            _require_times(found)
+            if options.timezone is None:
+                for file in files:
+                    _require_zones(file, found[file.path])
         summary.date_unit = calendar.unit
         try:
             with StoreWriter(target, columns, _origin(files), date_unit=calendar.unit) as writer:
-                _write_symbols(spill, writer, list(symbols), summary, calendar, options)
+                _write_symbols(spill, writer, list(symbols), summary, calendar, options, continued)
         except DifferingRows as rows:
             name = list(symbols)[rows.symbol]
-            raise differing_rows(files, columns, name, rows.date, calendar) from None
+            raise differing_rows(files, columns, name, rows.date, calendar, options) from None
     return summary
 
 
@@ -160,55 +178,106 @@ class _FileCounts:
     other_series: int = 0
     with_zone: int = 0
     times_of_day: bool = False
+    first_naive: int = -1  # number of the first row whose time has no zone
+    doubled: int = 0  # times that occur twice, as clocks go back
+    ranges: int = 0  # rows with high and low
+    inverted: int = 0  # of these, rows with the high below the low
 
 
-def _spill_prices(file: PriceFile, symbols: dict[str, int], spill: Spill, summary: ImportSummary) -> bool:
-    """Move a file's prices to scratch space, add its symbols; return whether it has times of day."""
+def _spill_prices(
+    file: PriceFile,
+    symbols: dict[str, int],
+    spill: Spill,
+    summary: ImportSummary,
+    options: ImportOptions,
+    instruments: Instruments,
+) -> _FileCounts:
+    """Move a file's prices to scratch space, add its symbols; return what was found."""
     mark, known = spill.mark(), len(symbols)
     while True:
         try:
-            found = _spill_batches(file, symbols, spill, summary)
+            found = _spill_batches(file, symbols, spill, summary.columns, options, instruments)
             break
         except Reread:  # how it is written shows late; once or twice a file at most
             spill.go_back(mark)
             for name in list(symbols)[known:]:
                 del symbols[name]
+    if found.inverted * 2 > found.ranges:
+        raise PriceFileError(
+            f"{file.path}: the high is below the low in {found.inverted:,} of {found.ranges:,} rows: the two columns "
+            "are swapped; correct their names in the header"
+        )
     summary.rows_read += found.cells
     summary.other_series += found.other_series
     summary.counts.without_close += found.without_close
     summary.with_zone += found.with_zone
+    summary.doubled_times += found.doubled
     if found.times_of_day:
         summary.without_zone += found.rows - found.with_zone
-    return found.times_of_day
+    return found
 
 
 def _spill_batches(
-    file: PriceFile, symbols: dict[str, int], spill: Spill, summary: ImportSummary
+    file: PriceFile,
+    symbols: dict[str, int],
+    spill: Spill,
+    columns: list[str],
+    options: ImportOptions,
+    instruments: Instruments,
 ) -> _FileCounts:
     found = _FileCounts()
-    for batch in file.batches(summary.columns):
-        dates, zone = batch.dates, batch.dates.zone
+    high, low = (columns.index(name) if name in columns else -1 for name in ("high", "low"))
+    for batch in file.batches(columns):
+        naive = batch.dates.zone == NO_ZONE
+        if found.first_naive < 0 and naive.any():
+            found.first_naive = found.rows + int(np.argmax(naive))
+        instruments.require_one(file, batch)
+        try:
+            dates = with_zone(batch.dates, options.timezone)
+        except SkippedTime as error:
+            raise _skipped(file, found.rows, batch.dates.wall, error) from None
+        if options.timezone is not None:
+            found.doubled += int((naive & doubled_times(dates.wall, options.timezone)).sum())
         found.times_of_day = found.times_of_day or bool((dates.wall % DAY != 0).any())
-        found.with_zone += int((zone != NO_ZONE).sum())
+        found.with_zone += int((~naive).sum())
         found.rows += len(dates.wall)
-        if summary.timezone is not None:
-            zone = np.where(zone == NO_ZONE, offsets_of_zone(dates.wall, summary.timezone), zone).astype(
-                np.int32
-            )
-        numbers = np.array([symbols.setdefault(name, len(symbols)) for name in batch.symbols], np.int32)
-        spill.append(numbers[batch.symbol], zone[batch.row], dates.wall[batch.row], batch.values)
+        names = [name.upper() for name in batch.symbols] if options.symbol_case == "upper" else batch.symbols
+        numbers = np.array([symbols.setdefault(name, len(symbols)) for name in names], np.int32)
+        spill.append(numbers[batch.symbol], dates.zone[batch.row], dates.wall[batch.row], batch.values)
+        if min(high, low) >= 0:
+            highs, lows = batch.values[:, high], batch.values[:, low]
+            both = ~np.isnan(highs + lows) if options.allow_negative else (highs > 0) & (lows > 0)
+            found.ranges += int(both.sum())
+            found.inverted += int((both & (highs < lows)).sum())
         found.cells += batch.cells
         found.other_series += batch.other_series
         found.without_close += batch.cells - len(batch.values)
     return found
 
 
-def _require_times(times_of_day: dict[str, bool]) -> None:
+def _skipped(file: PriceFile, rows: int, wall: np.ndarray, error: SkippedTime) -> PriceFileError:
+    """The error for a local time that does not exist; ``rows`` of the file come before those of ``wall``."""
+    return PriceFileError(
+        f"{file.path}: {file.place(rows + error.row)}: {_shown(int(wall[error.row]), 'ns')} does not exist in "
+        f"{error.zone}, where clocks were put forward over it; give the --timezone in which the times were taken"
+    )
+
+
+def _require_times(found: Mapping[str, _FileCounts]) -> None:
     """Refuse files without times of day beside files with prices of several times a day."""
-    if len(set(times_of_day.values())) == 2:
-        times = next(path for path, has_times in times_of_day.items() if has_times)
-        daily = next(path for path, has_times in times_of_day.items() if not has_times)
+    if len({counts.times_of_day for counts in found.values()}) == 2:
+        times = next(path for path, counts in found.items() if counts.times_of_day)
+        daily = next(path for path, counts in found.items() if not counts.times_of_day)
         raise PriceFileError(f"{times}: has times of day but {daily} has none; import them into two stores")
+
+
+def _require_zones(file: PriceFile, found: _FileCounts) -> None:
+    """Refuse intraday times of which some have an offset from UTC and others do not say where they were taken."""
+    if found.with_zone and found.first_naive >= 0:
+        raise PriceFileError(
+            f"{file.path}: {file.place(found.first_naive)}: found a time without an offset from UTC among times that "
+            "have one; write the offset to each, or give the --timezone of those without"
+        )
 
 
 def _write_symbols(
@@ -218,9 +287,11 @@ def _write_symbols(
     summary: ImportSummary,
     calendar: Calendar,
     options: ImportOptions,
+    continued: MarketStore | None,
 ) -> None:
     """Clean the prices of all symbols and write them to the store."""
     calendars: Counter[tuple[int, int]] = Counter()
+    last_known = None if continued is None else LastKnown(continued, names, summary.columns)
     first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for records in spill.groups():
         date = calendar.dates(records["wall"], records["zone"])
@@ -232,6 +303,7 @@ def _write_symbols(
             summary.counts,
             allow_negative=options.allow_negative,
             keep_last=options.keep_last,
+            last_known=last_known,
         )
 
         # Calendars are compared by their length and checksum, as keeping all of them would take too much memory.

@@ -27,6 +27,7 @@ class ImportOptions:
             an offset take their date there.
         allow_negative: keep prices that are zero or negative.
         keep_last: of rows of one symbol and time that differ, keep the last one instead of refusing the file.
+        symbol_case: of symbols that differ in case alone, "upper": they are one; "keep": they are several.
 
     Raises:
         InputError: a value that is not among these.
@@ -40,12 +41,15 @@ class ImportOptions:
     timezone: str | None = None
     allow_negative: bool = False
     keep_last: bool = False
+    symbol_case: str | None = None
 
     def __post_init__(self) -> None:
         if self.layout not in (None, *LAYOUT_NAMES):
             raise InputError(f'--layout: must be one of {", ".join(LAYOUT_NAMES)}, got "{self.layout}"')
         if self.decimal not in (None, ".", ","):
             raise InputError(f'--decimal: must be "." or ",", got "{self.decimal}"')
+        if self.symbol_case not in (None, "upper", "keep"):
+            raise InputError(f'--symbol-case: must be upper or keep, got "{self.symbol_case}"')
         if self.date_format is not None:
             form_of_option(self.date_format)
         if self.timezone is not None:

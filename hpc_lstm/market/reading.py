@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -77,6 +77,16 @@ class Evidence:
             elif number in self.layout.numbers:
                 self.numbers.setdefault(number, NumberEvidence()).update(texts)
 
+    def update_few(self, columns: Mapping[int, Sequence[str]]) -> None:
+        """Take in some hundred rows: by column, texts."""
+        for number, texts in columns.items():
+            if number == self.layout.date:
+                self.dates.update(dict.fromkeys(texts))
+            elif number == self.layout.time:
+                self.times.update(texts)
+            elif number in self.layout.numbers:
+                self.numbers.setdefault(number, NumberEvidence()).update_few(texts)
+
     def decide(self, options: ImportOptions, *, comma_separated: bool = True, note: str = "") -> Reading:
         """The reading.
 
@@ -88,6 +98,9 @@ class Evidence:
         if options.timezone:
             dates = replace(dates, label=f"{dates.label}, in {options.timezone}")
         forms = decide_forms(
-            list(self.numbers.values()), decimal=options.decimal, comma_separated=comma_separated
+            list(self.numbers.values()),
+            decimal=options.decimal,
+            comma_separated=comma_separated,
+            alike=[column for number, column in self.numbers.items() if number in self.layout.alike],
         )
         return Reading(self.layout, dates, dict(zip(self.numbers, forms, strict=True)), note)

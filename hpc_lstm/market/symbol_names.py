@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.layouts.single import SingleLayout, symbol_of_file
 
@@ -46,6 +47,21 @@ def name_by_folders(files: Sequence[PriceFile]) -> None:
                 assert isinstance(file.layout, SingleLayout)
                 file.layout.name = folder
                 file.layout.origin = file.layout.origin.replace("the file's name", "the folder's name")
+
+
+def require_distinct(names: Iterable[str]) -> None:
+    """Refuse symbols that differ in case alone: AAPL.csv and aapl.csv may be one or two.
+
+    Raises:
+        PriceFileError: two names, and the option that settles it.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise PriceFileError(
+                f'the symbols "{other}" and "{name}" differ in case alone; give --symbol-case upper if they are one, '
+                "or --symbol-case keep if they are two"
+            )
 
 
 def _looks_like_symbols(name: str, folders: list[str]) -> bool:

@@ -14,6 +14,8 @@ from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, is_price_word, plain, words
 
+_LETTER = re.compile(r"[^\W\d_]")
+
 Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
 
 
@@ -104,6 +106,8 @@ def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
     """The best of some marks; "" if none cuts the lines, or the header has fewer words that are known."""
     best, best_score = "", (0.0, 0, 0)
     for mark in marks:
+        if not any(mark in line for line in sample):
+            continue
         rows = [cells for cells in csv.reader(sample, delimiter=mark) if cells]
         widths = Counter(len(cells) for cells in rows)
         width, count = max(widths.items(), key=lambda item: (item[1] if item[0] > 1 else 0, item[0]))
@@ -119,6 +123,7 @@ def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
 
 def _known(cells: list[str]) -> int:
     """How many cells are names of columns."""
+    cells = [cell for cell in cells if _LETTER.search(cell)]
     paired = sum(any(map(is_price_word, words(cell))) for cell in cells if "." in cell or "_" in cell)
     names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
     return (

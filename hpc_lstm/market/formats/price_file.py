@@ -64,6 +64,11 @@ class PriceFile(ABC):
         """Where a row stands, the first being 0, for messages."""
         return f"row {row + 1}"
 
+    @property
+    def symbol_name(self) -> str:
+        """The name of the column that holds the symbol."""
+        return "symbol"
+
     def understood(self) -> str:
         """What was understood of the file, for people."""
         return f"{self.layout.kind}; {self.layout.origin}"

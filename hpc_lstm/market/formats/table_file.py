@@ -68,6 +68,11 @@ class TableFile(PriceFile):
         """Where a row stands, the first being 0, for messages."""
         return f"row {row + 1}"
 
+    @property
+    def symbol_name(self) -> str:
+        """The names of the columns that hold the symbol, separated by commas."""
+        return ",".join(self.head.names[number] for number in self.layout.symbol)
+
     def understood(self) -> str:
         """What was understood of the file, for people."""
         return self.reading.describe()
@@ -127,14 +132,12 @@ class TableFile(PriceFile):
             raise self._undecided(error) from None
 
     def _evidence_of_head(self) -> Evidence:
-        import pyarrow as pa
-
         evidence = Evidence(self.layout)
         rows = self.head.rows[:: max(1, len(self.head.rows) // LOOKED_AT)]
         needed = {self.layout.date, *self.layout.numbers}
         if self.layout.time is not None:
             needed.add(self.layout.time)
-        evidence.update({n: pa.array([row[n] for row in rows], pa.string()) for n in needed})
+        evidence.update_few({number: [row[number] for row in rows] for number in needed})
         return evidence
 
     def _decide(self, evidence: Evidence) -> Reading:

@@ -39,6 +39,7 @@ _NUMBER = re.compile(
     rf"(?:{NUMBER_MARKS}|%|[KkMmBbTt]|[Mm]io\.?|[Mm]rd\.?|万|亿|萬|億)?\s*\)?\s*"
 )
 
+_PLAIN = re.compile(r"-?\d+\.?\d*")
 _NO_NUMBER = re.compile(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$")  # dates that would pass for one: 31.01.2024
 
 
@@ -74,6 +75,8 @@ def kind_of(cells: Iterable[str]) -> str:
 
 
 def _kind(text: str) -> str:
+    if _PLAIN.fullmatch(text):  # most are
+        return "number"
     # A number of ten digits may be a volume: it is a date only where a date is looked for.
     if is_number(text) and not _NO_NUMBER.search(text):
         return "number"

@@ -31,6 +31,7 @@ class Header:
     Attributes:
         fields: by field, the number of the column that has it: those of ``SPELLINGS``, "time" and "series".
         symbols: numbers of the columns that name the symbol, once ``symbol_columns`` has found them.
+        volume_instead: why the volume is not in the column that usually has it, for people.
         doubled: the error if two columns differ in what stands in parentheses alone.
 
     Raises:
@@ -45,6 +46,7 @@ class Header:
     fields: dict[str, int] = field(init=False, default_factory=dict)
     doubled: PriceFileError | None = field(init=False, default=None)
     symbols: tuple[int, ...] | None = field(init=False, default=None)
+    volume_instead: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
@@ -60,6 +62,7 @@ class Header:
         self._find_volume_of_pair()
         if "volume" not in self.fields:
             self._find_among(self._bare, "volume")
+        self._prefer_filled_volume()
         if "date" not in self.fields and "close" in self.fields:
             self._find_date_by_cells()
         if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
@@ -183,6 +186,17 @@ class Header:
                 and parts[1] not in vocabulary.OTHER | vocabulary.FILLER
             ):
                 self.fields.setdefault("volume", number)
+
+    def _prefer_filled_volume(self) -> None:
+        """MetaTrader counts ticks where a broker tells no volume: its column of volumes is all 0."""
+        ticks = self._first(vocabulary.TICK_VOLUMES)
+        volume = self.fields.get("volume")
+        if ticks is None or volume in (None, ticks):
+            return
+        empty = {"", "0", "0.0"}
+        if set(self.cells(volume)) <= empty < set(self.cells(ticks)) | empty:
+            self.fields["volume"] = ticks
+            self.volume_instead = f'"{self.names[volume]}" is all 0'
 
     def _find_date(self) -> None:
         if self.options.date_column is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,8 @@ class PriceBatch:
         values: float64 [n, C], columns as requested, NaN where missing.
         cells: number of prices that the rows have room for; n of them are present.
         other_series: rows left out as no shares.
+        instruments: by name of a column that tells instruments of one symbol apart: its distinct texts, and for each
+            price the index of its own, int [n].
     """
 
     symbols: list[str]
@@ -49,6 +52,7 @@ class PriceBatch:
     values: np.ndarray
     cells: int
     other_series: int = 0
+    instruments: Mapping[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
 
 
 class Layout(ABC):
@@ -62,6 +66,7 @@ class Layout(ABC):
         words: numbers of other columns whose texts are needed.
         constant: of these, columns that must not change: if they do, the file may hold several symbols.
         numbers: numbers of the columns that hold numbers.
+        alike: of these, columns with prices of the same rows, which are of about the same size.
         columns: those of the store's columns that the table has.
         ignored: names of columns that are not imported.
         origin: for people, where symbol and close come from.
@@ -77,6 +82,7 @@ class Layout(ABC):
     words: tuple[int, ...] = ()
     constant: tuple[int, ...] = ()
     numbers: list[int]
+    alike: tuple[int, ...] = ()
     columns: tuple[str, ...]
     ignored: tuple[str, ...]
     origin: str = ""

@@ -7,7 +7,8 @@ import numpy as np
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, MissingSymbol, PriceBatch, TableBatch
-from hpc_lstm.market.layouts.symbol_column import symbol_columns
+from hpc_lstm.market.layouts.no_prices import refuse_orders
+from hpc_lstm.market.layouts.symbol_column import instrument_columns, symbol_columns
 
 # Series of the National Stock Exchange of India that are shares; the others are warrants, bonds, rights.
 SHARES = ("EQ", "BE", "BZ", "SM", "ST", "SZ")
@@ -28,14 +29,24 @@ class LongLayout(Layout):
         self.date, self.time = header.fields["date"], header.fields.get("time")
         self._values = {name: header.fields[name] for name in COLUMNS if name in header.fields}
         self.columns, self.numbers = tuple(self._values), list(self._values.values())
+        prices = ("open", "high", "low", "close")
+        self.alike = tuple(number for name, number in self._values.items() if name in prices)
         self._series = self._series_of_shares(header)
         self._find_symbol(header)
         used = {self.date, self.time, self._series, *self.numbers, *self.symbol}
         self.ignored = tuple(
             name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
         )
-        self.words = tuple({*self.constant, *([] if self._series is None else [self._series])})
+        self._instruments = {header.names[number]: number for number in self._instrument_columns(header)}
+        series = [] if self._series is None else [self._series]
+        self.words = tuple({*self.constant, *series, *self._instruments.values()})
         self.origin = f'{self.origin}, close from "{header.names[self._values["close"]]}"'
+        if header.volume_instead:
+            self.origin += (
+                f', volume from "{header.names[self._values["volume"]]}", as {header.volume_instead}'
+            )
+        if header.options.layout is None:
+            refuse_orders(header)
 
     def _find_symbol(self, header: Header) -> None:
         self.symbol = symbol_columns(header)
@@ -44,11 +55,16 @@ class LongLayout(Layout):
         names = " and ".join(f'"{header.names[number]}"' for number in self.symbol)
         self.origin = f"symbol from column {names}"
 
+    def _instrument_columns(self, header: Header) -> tuple[int, ...]:
+        series = header.fields.get("series") if header.options.symbol_column is None else None
+        others = [] if series is None or series == self._series else [series]
+        return (*instrument_columns(header), *others)
+
     @staticmethod
     def _series_of_shares(header: Header) -> int | None:
         """The column of the series, where it tells shares from other securities of the same symbol."""
         series = header.fields.get("series")
-        if series is None or "EQ" not in {text.strip() for text in header.cells(series)}:
+        if series is None or not {"EQ", "BE", "BZ"} & {text.strip() for text in header.cells(series)}:
             return None
         return series
 
@@ -63,10 +79,18 @@ class LongLayout(Layout):
         if self._series is not None:
             names, series = batch.texts(self._series)
             rows = rows[np.array([name.strip() in SHARES for name in names], bool)[series]]
+        instruments = {name: batch.texts(number) for name, number in self._instruments.items()}
         if len(rows) == batch.num_rows:
-            return PriceBatch(symbols, symbol, dates, rows, values, batch.num_rows)
+            return PriceBatch(symbols, symbol, dates, rows, values, batch.num_rows, instruments=instruments)
         return PriceBatch(
-            symbols, symbol[rows], dates, rows, values[rows], len(rows), batch.num_rows - len(rows)
+            symbols,
+            symbol[rows],
+            dates,
+            rows,
+            values[rows],
+            len(rows),
+            batch.num_rows - len(rows),
+            {name: (texts, codes[rows]) for name, (texts, codes) in instruments.items()},
         )
 
     def _symbols(self, batch: TableBatch) -> tuple[list[str], np.ndarray]:

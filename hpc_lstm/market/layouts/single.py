@@ -35,6 +35,9 @@ class SingleLayout(LongLayout):
         self.name = symbol_of_file(header.path)
         self.origin = "symbol from the file's name"
 
+    def _instrument_columns(self, header: Header) -> tuple[int, ...]:
+        return ()  # among those that must not change at all
+
     def _symbols(self, batch: TableBatch) -> tuple[list[str], np.ndarray]:
         return [self.name], np.zeros(batch.num_rows, np.int32)
 

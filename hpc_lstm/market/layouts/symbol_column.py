@@ -19,10 +19,19 @@ LABELS = word_set(
 )
 
 
-# Of these, what differs between two instruments: it does not change within the prices of one.
-OF_INSTRUMENTS = word_set("currency curr ccy exchange market mic")
+# What differs between two instruments: it does not change within the prices of one.
+OF_INSTRUMENTS = word_set(
+    r"""currency curr ccy tradingcurrency quotecurrency exchange exch exchangecode exchangename market marketname
+    mic venue board boardid boardname
+    iid shareclass contract contractcode contractname contractmonth deliverymonth delivery expiry expirydate
+    expiration expirationdate expdate xprydt maturity maturitydate strike strikeprice strkpric optiontype optntp
+    putcall callput cpflag isin isincode cusip"""
+)
 # Numbers of instruments, where they recur from row to row.
-IDENTIFIERS = word_set("gvkey permno permco secid securityid instrumentid assetid conid id")
+IDENTIFIERS = word_set(
+    r"""gvkey permno permco kypermno lpermno secid securityid instrumentid assetid conid id figi compositefigi
+    sedol wkn"""
+)
 
 
 def symbol_columns(header: Header) -> tuple[int, ...]:
@@ -84,7 +93,7 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
     """Refuse a table without a symbol column in which another column of words changes.
 
     Returns:
-        Columns of words that are the same in all rows seen, and must be so in the others.
+        Columns that are the same in all rows seen, and must be so in the others.
 
     Raises:
         PriceFileError: the column's name, and what to do.
@@ -97,11 +106,16 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
     return tuple(
         number
         for number in range(len(header.names))
-        if number not in used
-        and plain(header.names[number]) not in LABELS
-        and header.kind(number) == "text"
-        and len(set(header.cells(number))) == 1
+        if number not in used and len(set(header.cells(number))) == 1 and _stays(header, number)
     )
+
+
+def _stays(header: Header, number: int) -> bool:
+    """Whether a column that is the same in all rows seen must be so in the others."""
+    name = plain(header.names[number])
+    if name in OF_INSTRUMENTS | IDENTIFIERS:
+        return bool(header.cells(number)[0].strip())
+    return name not in LABELS and header.kind(number) == "text"
 
 
 def _instruments(header: Header) -> list[int]:
@@ -113,6 +127,19 @@ def _instruments(header: Header) -> list[int]:
         if number not in used and different > 1 and (recurs or plain(name) in OF_INSTRUMENTS):
             found.append(number)
     return found
+
+
+def instrument_columns(header: Header) -> tuple[int, ...]:
+    """Numbers of the columns that must be the same in all rows of a symbol; none if the user names the symbol's."""
+    if header.options.symbol_column is not None:
+        return ()
+    used = {*header.fields.values(), *symbol_columns(header)}
+    of_rows = {"id"}  # beside a symbol's name it counts rows
+    return tuple(
+        number
+        for number, name in enumerate(header.names)
+        if number not in used and plain(name) in (OF_INSTRUMENTS | IDENTIFIERS) - of_rows
+    )
 
 
 def changes(path: str, name: str, values: Iterable[str]) -> PriceFileError:

@@ -113,6 +113,7 @@ _SPELLINGS: dict[str, str] = {
 }
 # Of these, and only with a date beside them, a column holds the time of day.
 _TIMES = "time zeit heure hora ora godzina время tradetime timeofday saat 时间 時刻 시간 tijd tid"
+_TICK_VOLUMES = "tickvol tickvolume ticks"
 _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the share, W1 a warrant
 
 # Words that stand beside a field's name without changing what it is.
@@ -166,7 +167,7 @@ def _table(text: str) -> tuple[str, ...]:
 # Sides of a market: of one instrument each, not its name.
 SIDES = frozenset({"bid", "ask", "mid", "buy", "sell", "offer"})
 SPELLINGS: dict[str, tuple[str, ...]] = {field: _table(text) for field, text in _SPELLINGS.items()}
-TIMES, SERIES = _table(_TIMES), _table(_SERIES)
+TIMES, SERIES, TICK_VOLUMES = _table(_TIMES), _table(_SERIES), _table(_TICK_VOLUMES)
 FIELD_OF: dict[str, str] = {
     spelling: field for field in reversed(COLUMNS) for spelling in SPELLINGS[field]
 }  # prices and volume by spelling

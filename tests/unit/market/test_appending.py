@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm import cli
-from hpc_lstm.errors import InputError, StoreError
+from hpc_lstm.errors import InputError, PriceFileError, StoreError
 from hpc_lstm.market.appending import AppendSummary, append_prices
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import import_prices
@@ -44,7 +44,7 @@ def until(day: str, *symbols: str) -> dict[str, list[tuple[str, float, int]]]:
 
 
 def append(store: Path, *files: str) -> ImportSummary | AppendSummary:
-    return append_prices(str(store), lambda path: import_prices(list(files), path))
+    return append_prices(str(store), list(files))
 
 
 def content(path: Path) -> dict[str, list[tuple[int, list[float]]]]:
@@ -159,3 +159,44 @@ def test_the_command_appends(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert ended.value.code == 0
     assert f"added to {store}" in capfd.readouterr().out
     assert len(content(store)["A"]) == 4
+
+
+def test_a_missing_value_continues_the_stored_series(tmp_path: Path) -> None:
+    """As if all were imported at once; a column that was never known stays so."""
+    header = "Date,Open,Close,Volume,Adj Close\n"
+    (tmp_path / "A.csv").write_text(header + "2024-01-02,9,10,500,\n2024-01-03,,11,,\n")
+    (tmp_path / "all.csv").write_text(
+        header + "2024-01-02,9,10,500,\n2024-01-03,,11,,\n2024-01-04,,12,,\n2024-01-05,13,14,,\n"
+    )
+    store, whole = tmp_path / "m.h5", tmp_path / "whole.h5"
+    import_prices([tmp_path / "A.csv"], store)
+    (tmp_path / "A.csv").write_text(header + "2024-01-03,,11,,\n2024-01-04,,12,,\n2024-01-05,13,14,,\n")
+    summary = append_prices(str(store), [tmp_path / "A.csv"])
+    assert isinstance(summary, AppendSummary)
+    assert summary.added == {"A": 2}
+    import_prices([tmp_path / "all.csv"], whole)
+    with MarketStore(store) as one, MarketStore(whole) as other:
+        assert one.rows(0, 4).tolist() == other.rows(0, 4).tolist()
+
+
+def test_check_of_an_append_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "A.csv").write_text("Date,Close\n2024-01-02,10\n")
+    store = tmp_path / "m.h5"
+    import_prices([tmp_path / "A.csv"], store)
+    before = store.read_bytes()
+    (tmp_path / "A.csv").write_text("Date,Close\n2024-01-03,11\n")
+    summary = append_prices(str(store), [tmp_path / "A.csv"], check=True)
+    assert isinstance(summary, AppendSummary)
+    assert (summary.added, store.read_bytes()) == ({"A": 1}, before)
+    assert "would be added to" in summary.table()
+    (tmp_path / "A.csv").write_text("Date,Close\n2024-01-02,11\n")
+    with pytest.raises(StoreError, match="close is 10 in the store and 11"):
+        append_prices(str(store), [tmp_path / "A.csv"], check=True)
+
+
+def test_a_symbol_in_another_case_is_asked_about(tmp_path: Path) -> None:
+    for name in ("AAPL", "aapl"):
+        (tmp_path / f"{name}.csv").write_text("Date,Close\n2024-01-02,10\n")
+    import_prices([tmp_path / "AAPL.csv"], tmp_path / "m.h5")
+    with pytest.raises(PriceFileError, match="differ in case alone"):
+        append_prices(str(tmp_path / "m.h5"), [tmp_path / "aapl.csv"])
