@@ -134,6 +134,7 @@ def _import_files(
         for file in files:  # what is said of a file may depend on all of it
             summary.understood.setdefault(file.understood(), []).append(Path(file.path).name)
             summary.left_out += [f"{text} of {Path(file.path).name}" for text in file.left_out]
+            summary.left_out += [file.beside] if file.beside else []
         if options.symbol_case is None:
             require_distinct(symbols)
         calendar = Calendar("D", options.timezone)

@@ -20,6 +20,7 @@ class PriceFile(ABC):
         format_name: the format, for people.
         path: the file.
         layout: what its columns mean.
+        beside: files in the same archive that are no tables, for people.
 
     Raises:
         PriceFileError: the file cannot be read, or its columns are not understood.
@@ -28,6 +29,7 @@ class PriceFile(ABC):
     format_name: str
     path: str
     layout: Layout
+    beside: str = ""
 
     @classmethod
     @abstractmethod

@@ -5,13 +5,35 @@ from __future__ import annotations
 import gzip
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
+from hpc_lstm.market.import_summary import shortened_list
 from hpc_lstm.market.layouts.layout import PriceBatch
+
+_LEFTOVERS = ("thumbs.db", "desktop.ini")
+_DOCUMENTS = (
+    ".md",
+    ".rst",
+    ".pdf",
+    ".htm",
+    ".html",
+    ".doc",
+    ".docx",
+    ".rtf",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".gif",
+    ".svg",
+)
+_NOTES = (
+    *("readme", "read_me", "license", "licence", "copying", "copyright", "notice", "changelog", "disclaimer"),
+    *("terms", "about", "citation"),
+)
 
 
 class ZipFile(PriceFile):
@@ -28,15 +50,21 @@ class ZipFile(PriceFile):
     def open_all(
         cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
     ) -> list[PriceFile]:
-        """The tables of all its files; what macOS and folders leave in a ZIP is passed over."""
+        """The tables of all its files; files that are no tables, by their names or as they are empty, are left out."""
         tables: list[PriceFile] = []
-        for name in _members(source):
+        members, others = _members(source)
+        for name in members:
             part = SourceFile(
                 f"{source.path}/{name}", False, b"", options=source.options, opener=_Opener(source, name)
             )
             tables += open_part(with_head(part))
         if not tables:
-            raise PriceFileError(f"{source.path}: holds no files; expected CSV files")
+            held = f"no table, only {shortened_list(others)}" if others else "no files"
+            raise PriceFileError(
+                f"{source.path}: holds {held}; import a ZIP with files of prices such as CSV"
+            )
+        if others:
+            tables[0].beside = f"{shortened_list(others)} in {PurePath(source.path).name}"
         return tables
 
     def __init__(self, source: SourceFile) -> None:
@@ -47,18 +75,34 @@ class ZipFile(PriceFile):
         raise NotImplementedError
 
 
-def _members(source: SourceFile) -> list[str]:
+def _members(source: SourceFile) -> tuple[list[str], list[str]]:
+    """The names of its files that may be tables; and the others, for people."""
     try:
         with source.open() as file, zipfile.ZipFile(file) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            if any(info.flag_bits & 1 for info in archive.infolist()):
+            files = [info for info in archive.infolist() if not info.is_dir()]
+            if any(info.flag_bits & 1 for info in files):
                 raise PriceFileError(f"{source.path}: is encrypted; unpack it first")
     except (zipfile.BadZipFile, OSError) as error:
         raise unreadable(source.path, error) from None
-    hidden = ("__MACOSX/", ".")
-    return [
-        name for name in names if not name.startswith(hidden) and not PurePosixPath(name).name.startswith(".")
-    ]
+    tables: list[str] = []
+    others: list[str] = []
+    for info in files:
+        if _is_no_table(info.filename):
+            others.append(info.filename)
+        elif not info.file_size:
+            others.append(f"{info.filename} (empty)")
+        else:
+            tables.append(info.filename)
+    return tables, others
+
+
+def _is_no_table(name: str) -> bool:
+    """Whether a file's name says that it is no table: notes, documents, pictures, and what desktops leave behind."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    if path.parts[0] == "__MACOSX" or path.name.startswith(".") or path.name.lower() in _LEFTOVERS:
+        return True
+    return suffix in _DOCUMENTS or (path.stem.lower() in _NOTES and suffix in ("", ".txt"))
 
 
 class _Opener:

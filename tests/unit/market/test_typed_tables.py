@@ -81,8 +81,32 @@ def test_a_zip_with_many_files(tmp_path: Path) -> None:
         archive.writestr("prices/AAPL.csv", ONE.to_csv())
         archive.writestr("__MACOSX/prices/._AAPL.csv", b"\0\1\2")
         archive.writestr("prices/MSFT.xlsx", book.getvalue())
-    import_prices([tmp_path / "all.zip"], tmp_path / "m.h5")
+        archive.writestr("README.txt", "Prices of two shares, as of today.\n")
+        archive.writestr("prices/.DS_Store", b"\0\0\0\1Bud1")
+        archive.writestr("prices/GOOG.csv", "")
+    summary = import_prices([tmp_path / "all.zip"], tmp_path / "m.h5")
     require(load(tmp_path / "m.h5"), BOTH)
+    others = "__MACOSX/prices/._AAPL.csv, README.txt, prices/.DS_Store, prices/GOOG.csv (empty)"
+    assert summary.left_out == [f"{others} in all.zip"]
+    assert f"{others} in all.zip" in summary.table()
+
+
+def test_a_damaged_table_in_a_zip_is_not_left_out(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("AAPL.csv", ONE.to_csv())
+        archive.writestr("MSFT.csv", b"\0\1\2\0")
+    with pytest.raises(PriceFileError, match=r"all\.zip/MSFT\.csv: holds binary data"):
+        import_prices([tmp_path / "all.zip"], tmp_path / "m.h5")
+
+
+def test_a_zip_without_tables_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("README.md", "# Prices\n")
+        archive.writestr("AAPL.csv", "")
+    with pytest.raises(
+        PriceFileError, match=r"all\.zip: holds no table, only README\.md, AAPL\.csv \(empty\);"
+    ):
+        import_prices([tmp_path / "all.zip"], tmp_path / "m.h5")
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.parquet", "a.feather", "a.zip"])
