@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from hpc_lstm.market.dates import BadDate, DateForm
 _ORDERED = re.compile(
     r"\s*(?:[^\W\d_]{2,}\.?,? +)?(\d{1,2})\s?([-/.])\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?!\d).*"
 )
+_MONTH = re.compile(r"\s*[^\W\d_]{3,}\.?[\s'’-]+\d{2}\s*")
 _DIGITS = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
 _FORMATS = {
     "day-first": DateForm(order="day", label="day/month/year, as --date-format says"),
@@ -62,12 +64,12 @@ def form_of_option(text: str) -> DateForm:
     pattern = "".join(
         _DIRECTIVES.get(piece, "") if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)
     )
-    named = [name for name in ("year", "month", "name", "day") if f"<{name}>" in pattern]
+    named = {name for name in ("year", "month", "name") if f"<{name}>" in pattern}
     doubled = len(set(pieces[1::2])) < len(pieces[1::2])
-    if unknown or doubled or len(named) != 3 or {"month", "name"} <= set(named):
+    if unknown or doubled or len(named) != 2 or "year" not in named:
         raise InputError(
-            f'--date-format: must be {", ".join(_FORMATS)} or a pattern with year, month and day such as "%d/%m/%Y", '
-            f'got "{text}"'
+            f'--date-format: must be {", ".join(_FORMATS)} or a pattern with year and month such as "%d/%m/%Y" or '
+            f'"%b-%y", got "{text}"'
         )
     return DateForm(pattern=rf"^\s*{pattern}\s*$", label=text)
 
@@ -79,6 +81,8 @@ class DateEvidence:
     Attributes:
         lengths: of texts that are digits alone: how many have how many.
         calendar: whether all those of 12 and 14 digits may be YYYYMMDDHHMM[SS].
+        months, days: whether all those of 6 digits may be YYYYMM; YYMMDD.
+        named: the first text such as Jan-24.
         other: number of all other texts.
         ordered: of texts such as 1/31/2020, the first, second and last part: values seen.
         first_ordered, first_day, second_day: the first of these; the first with a first or second part above 12.
@@ -87,6 +91,9 @@ class DateEvidence:
 
     lengths: Counter[int] = field(default_factory=Counter)
     calendar: bool = True
+    months: bool = True
+    days: bool = True
+    named: str = ""
     other: int = 0
     ordered: tuple[set[str], set[str], set[str]] = field(default_factory=lambda: (set(), set(), set()))
     first_ordered: str = ""
@@ -108,9 +115,15 @@ class DateEvidence:
                 self._take_ordered(text, parts)
             else:
                 self.other += 1
+                if not self.named and _MONTH.fullmatch(text):
+                    self.named = text
 
     def _take_digits(self, digits: str) -> None:
         self.lengths[len(digits)] += 1
+        if len(digits) == 6:
+            first, second, last = (int(digits[at : at + 2]) for at in (0, 2, 4))
+            self.months = self.months and first in (18, 19, 20) and 1 <= last <= 12
+            self.days = self.days and 1 <= second <= 12 and 1 <= last <= 31
         if len(digits) in (12, 14):
             month, day, hour, minute = (int(digits[at : at + 2]) for at in (4, 6, 8, 10))
             year = int(digits[:4])
@@ -136,6 +149,13 @@ class DateEvidence:
         """
         if sum(self.lengths.values()) and not self.other and not self.first_ordered:
             return self._counted()
+        if self.named:
+            mark = re.sub(r"[^\s'’.-]", "", self.named.strip())
+            given = shlex.quote(f"%b{mark.removeprefix('.')}%y")
+            raise BadDate(
+                self.named,
+                f"YYYY-MM-DD; give --date-format {given} if it is a month of a year, or write the year of a day",
+            )
         if not self.first_ordered:
             return DateForm(label=_label(self.example))
         return self._in_order()
@@ -148,6 +168,15 @@ class DateEvidence:
             units = {9: "seconds", 12: "milliseconds", 15: "microseconds", 18: "nanoseconds"}
             names = dict.fromkeys(units[length // 3 * 3] for length in sorted(lengths))
             return DateForm(epoch="auto", label=f"{' and '.join(names)} from 1970, in UTC")
+        if lengths == {6} and self.months and not self.days:
+            return DateForm(
+                pattern=r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?:\.0*)?\s*$",
+                label="YYYYMM, the first of a month",
+            )
+        if lengths == {6}:
+            raise BadDate(
+                self.example, "YYYY-MM-DD; give --date-format %Y%m if it is a month, %y%m%d if a day"
+            )
         if lengths == {5}:
             raise BadDate(self.example, "YYYY-MM-DD; give --date-format excel if Excel counted these days")
         return DateForm(label="YYYYMMDD")

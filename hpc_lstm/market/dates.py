@@ -3,6 +3,7 @@
 2020-01-31  2020/1/31  20200131  2020年1月31日    daily
 31-Jan-2020  Jan 31, 2020  31. Januar 2020        month names of the languages in ``month_names``
 31/1/2020  1/31/20  31.01.2020                    day or month first, as the form says
+2024-01  2024M01  Jan 2024                        the first of a month
 113/01/31                                         year of the Taiwanese calendar, which began in 1911
 2020-01-31 15:59[:00[.123456789]] [PM]            with a time of day, after "T" or a space; also 155900
 ...Z  ...+01:00  ...-0500  ...GMT+1  ...US/Eastern  with the offset from UTC, or a zone's name
@@ -48,7 +49,7 @@ _UNAMBIGUOUS = (
     _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2}),?[\s-]+(?P<year>\d{4})" + _TIME,
     r"^\s*(?P<year>\d{4})[-/\s](?P<name>\pL{3,})\.?[-/\s](?P<day>\d{1,2})" + _TIME,
     r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})\.0+\s*$",  # a whole number that was read as a float
-    r"^\s*(?P<year>\d{4})-(?P<month>\d{2})\s*$",  # the first of a month
+    r"^\s*(?P<year>\d{4})(?:-|-?M)(?P<month>\d{2})\s*$",  # the first of a month
     r"^\s*(?P<name>\pL{3,})\.?[\s-](?P<year>\d{4})\s*$",
     r"^\s*(?P<roc>\d{3})/(?P<month>\d{2})/(?P<day>\d{2})\s*$",
 )

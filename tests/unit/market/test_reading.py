@@ -168,6 +168,15 @@ AMBIGUOUS = "Date,Close\n01/02/2024,1.5\n03/02/2024,2.5\n"
             {"date_format": "%y-%m-%d"},
             "2024-01-02",
         ),
+        (
+            "Date,Close\nJan-24,1.5\nFeb-24,2.5\n",
+            "--date-format %b-%y",
+            {"date_format": "%b-%y"},
+            "2024-01-01",
+        ),
+        ("Date,Close\nJan 24,1.5\nFeb 24,2.5\n", "'%b %y'", {"date_format": "%b %y"}, "2024-01-01"),
+        ("Date,Close\n200111,1.5\n200112,2.5\n", "--date-format %Y%m", {"date_format": "%Y%m"}, "2001-11-01"),
+        ("Date,Close\n200111,1.5\n200112,2.5\n", "%y%m%d if a day", {"date_format": "%y%m%d"}, "2020-01-11"),
         ("Date,Close\n45293,1.5\n45294,2.5\n", "--date-format excel", {"date_format": "excel"}, "2024-01-02"),
         (
             "Datetime,Close\n2024-01-09 15:00:00+00:00,1\n2024-01-10 15:00:00+00:00,2\n",
