@@ -14,7 +14,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import BadDate
 from hpc_lstm.market.formats.csv_dialect import find_dialect, find_footer
 from hpc_lstm.market.formats.csv_errors import first_bad_row, numbered_rows
-from hpc_lstm.market.formats.encoding import find_encoding, is_text
+from hpc_lstm.market.formats.encoding import find_encoding, is_text, is_utf8, is_western, runs_beyond_ascii
 from hpc_lstm.market.formats.price_file import Reread
 from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.formats.table_file import Columns, TableFile
@@ -98,6 +98,7 @@ class CsvFile(TableFile):
         except pa.ArrowInvalid as error:
             if "Empty CSV" in str(error):
                 return
+            self._find_encoding()
             if not texts:
                 self._reread()
             self._find_end()
@@ -140,15 +141,34 @@ class CsvFile(TableFile):
     def _lines(self) -> Iterator[bytes]:
         """The lines of the rows, in UTF-8."""
         found = self._dialect
+        # Arrow sees bytes that are not UTF-8 as they are, and refuses them.
+        kept = "surrogateescape" if found.encoding.startswith("utf-8") else "replace"
         with (
             self.source.open() as raw,
-            io.TextIOWrapper(raw, found.encoding, errors="replace", newline="") as file,
+            io.TextIOWrapper(raw, found.encoding, errors=kept, newline="") as file,
         ):
             for number, line in enumerate(_physical_lines(file), 1):
                 if found.end is not None and number > found.end:
                     return
                 if number > found.lines:
-                    yield line.encode()
+                    yield line.encode(errors="surrogateescape")
+
+    def _find_encoding(self) -> None:
+        """Find that a file whose beginning is ASCII is in cp1252; then it is read again."""
+        if self.source.whole or self._dialect.encoding != "utf-8":
+            return
+        beyond = set()  # what is beyond ASCII, each once
+        try:
+            with self.source.open() as file:
+                for line in file:
+                    if not line.isascii():
+                        beyond.add(runs_beyond_ascii(line))
+        except (OSError, EOFError, zlib.error):
+            return
+        found = b" ".join(beyond)
+        if not is_utf8(found, True) and is_western(found):
+            self._dialect = replace(self._dialect, encoding="cp1252")
+            raise Reread
 
     def _find_end(self) -> None:
         """Find lines after the last row of a file of which only the beginning was known; then it is read again."""

@@ -56,7 +56,7 @@ def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate 
     if len(row) != width:
         return f"found {len(row)} columns, expected {width} as in the header"
     if any("\N{REPLACEMENT CHARACTER}" in text for text in row):
-        return "found bytes that are not UTF-8, expected UTF-8 text"
+        return "found bytes that are not UTF-8, expected UTF-8 text; save the file as CSV UTF-8"
     when = row[layout.date]
     if not when.strip():
         return f"found no date, expected {EXPECTED}"

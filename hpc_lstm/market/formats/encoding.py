@@ -16,6 +16,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 _OLD = ("cp1252", "cp1250", "cp1251", "cp1254", "gb18030", "big5", "cp932", "cp949")
 
 _ROW = re.compile(rb"\d{4}[-/.]\d|\d[-/.]\d{1,2}[-/.]\d|\d{8}")  # a line with a date
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
 def is_text(head: bytes) -> bool:
@@ -37,7 +38,7 @@ def find_utf16(head: bytes) -> str | None:
 
 
 def find_encoding(source: SourceFile) -> str:
-    """The encoding of a text file; UTF-8 if its beginning is, or if only its rows are not.
+    """The encoding of a text file; of one whose header is ASCII and whose rows are not UTF-8, as ``is_western`` says.
 
     Raises:
         PriceFileError: the first line is in none that is known.
@@ -53,16 +54,38 @@ def find_encoding(source: SourceFile) -> str:
             except UnicodeDecodeError:
                 raise _no_text(source) from None
         return wide
-    if _is_utf8(head, source.whole):
+    if is_utf8(head, source.whole):
         return "utf-8"
     header = b"\n".join(itertools.takewhile(lambda line: not _ROW.search(line), head.splitlines()[:60]))
-    if _is_utf8(header, True):
-        return "utf-8"  # the row that is not is named when it is read
+    if is_utf8(header, True):
+        # A row that is neither is named when it is read.
+        return "cp1252" if is_western(head) else "utf-8"
     known = {name: _known_names(header.decode(name, errors="ignore")) for name in _OLD}
     best = max(_OLD, key=lambda name: known[name])
     if not known[best] or not _decodes(head, best, source.whole):
         raise _no_text(source)
     return best
+
+
+def runs_beyond_ascii(raw: bytes) -> bytes:
+    """The bytes of a text that are not ASCII, runs of them separated by a space."""
+    return b" ".join(_BEYOND_ASCII.findall(raw))
+
+
+def is_western(raw: bytes) -> bool:
+    """Whether bytes that are not UTF-8 look like words of Western Europe in cp1252.
+
+    No text but theirs has its letters beyond ASCII one or two at a time, and nothing but letters and common marks.
+    None of them may be UTF-8, as where texts in two encodings were joined.
+    """
+    runs = _BEYOND_ASCII.findall(raw)
+    if not runs or max(map(len, runs)) > 2 or any(is_utf8(run, True) for run in runs):
+        return False
+    try:
+        text = b"".join(runs).decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    return all(mark in "€£§°®™\u2019\u2013" or (mark.isalpha() and mark not in "ªºµƒÿ") for mark in text)
 
 
 def _no_text(source: SourceFile) -> PriceFileError:
@@ -71,7 +94,8 @@ def _no_text(source: SourceFile) -> PriceFileError:
     )
 
 
-def _is_utf8(raw: bytes, whole: bool) -> bool:
+def is_utf8(raw: bytes, whole: bool) -> bool:
+    """Whether bytes are UTF-8; if they are not the whole of a text, their last character may be cut."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(raw, final=whole)
     except UnicodeDecodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,43 @@ def test_a_column_of_words_that_changes_late_is_asked_about(apart: bool, tmp_pat
 def test_a_late_bad_row_is_named(line: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(PriceFileError, match=said):
         read(tmp_path, many("5.5") + f"{line}\n2024-01-03,6.5\n")
+
+
+@pytest.mark.parametrize("before", [0, 800])
+@pytest.mark.parametrize("packed", [False, True])
+def test_western_names_under_an_ascii_header(tmp_path: Path, before: int, packed: bool) -> None:
+    head = "Date,Company,Close\n" + "".join(
+        f"{day},BNP,{number + 1}\n" for number, day in enumerate(DAYS[:before])
+    )
+    raw = (head + "2024-01-02,Société Générale,24.5\n2024-01-02,Münchener Rück,390\n").encode("cp1252")
+    path = tmp_path / "X.csv"
+    path.write_bytes(raw)
+    if packed:
+        path = tmp_path / "X.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("X.csv", raw)
+    summary = import_prices([path], tmp_path / "m.h5")
+    table = load(tmp_path / "m.h5")
+    assert table["Société Générale"] == [("2024-01-02", {"close": 24.5})]
+    assert table["Münchener Rück"] == [("2024-01-02", {"close": 390})]
+    assert len(table.get("BNP", [])) == before
+    assert "text in cp1252" in summary.table()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Газпром".encode("cp1251"),
+        "平安银行".encode("gb18030"),
+        "Société ".encode() + "Générale".encode("cp1252"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 800])
+def test_other_encodings_under_an_ascii_header_are_refused(tmp_path: Path, name: bytes, before: int) -> None:
+    head = "Date,Company,Close\n" + "2000-01-03,BNP,1\n" * before
+    (tmp_path / "X.csv").write_bytes(head.encode() + b"2024-01-02," + name + b",1\n")
+    with pytest.raises(PriceFileError, match=rf"line {before + 2}: found bytes that are not UTF-8"):
+        import_prices([tmp_path / "X.csv"], tmp_path / "m.h5")
 
 
 def test_encodings_from_before_utf_8(tmp_path: Path) -> None:
