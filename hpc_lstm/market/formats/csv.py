@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as python_csv
 import io
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from hpc_lstm.market.formats.csv_errors import first_bad_row, numbered_rows
 from hpc_lstm.market.formats.encoding import find_encoding, is_text, is_utf8, is_western, runs_beyond_ascii
 from hpc_lstm.market.formats.price_file import Reread
 from hpc_lstm.market.formats.source import SourceFile, unreadable
+from hpc_lstm.market.formats.stray_lines import kind_of_stray
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.reading import TableHead
@@ -38,15 +39,15 @@ class CsvFile(TableFile):
         self._dialect = find_dialect(self.source, find_encoding(self.source))
         found, self._dialect = self._dialect, replace(self._dialect, rows=[])
         self.source = replace(self.source, head=b"")
+        self._strays: Counter[str] = Counter()
         return TableHead(found.names, found.rows, self.source.whole, found.line, found.delimiter == ",")
 
     @property
     def left_out(self) -> list[str]:
-        """Lines after the last row."""
-        count = self._dialect.left_out
-        return (
-            [f"{count} {self.source.row_word}{'s' if count > 1 else ''} after the last row"] if count else []
-        )
+        """Lines after the last row and among the rows."""
+        word, count = self.source.row_word, self._dialect.left_out
+        after = [f"{count} {word}{'s' if count > 1 else ''} after the last row"] if count else []
+        return after + [f"{word}s among the rows ({kind}): {count:,}" for kind, count in self._strays.items()]
 
     def place(self, row: int) -> str:
         """The line of a row, the first row being 0."""
@@ -99,6 +100,7 @@ class CsvFile(TableFile):
             if "Empty CSV" in str(error):
                 return
             self._find_encoding()
+            self._find_strays()
             if not texts:
                 self._reread()
             self._find_end()
@@ -128,7 +130,12 @@ class CsvFile(TableFile):
     def _is_direct(self) -> bool:
         """Whether Arrow can read the file's own bytes."""
         found = self._dialect
-        return self.source.opener is None and found.encoding.startswith("utf-8") and found.end is None
+        return (
+            self.source.opener is None
+            and found.encoding.startswith("utf-8")
+            and found.end is None
+            and not found.has_strays
+        )
 
     def _stream(self) -> Any:
         """What Arrow reads."""
@@ -141,6 +148,8 @@ class CsvFile(TableFile):
     def _lines(self) -> Iterator[bytes]:
         """The lines of the rows, in UTF-8."""
         found = self._dialect
+        self._strays.clear()
+        quoted = False  # whether a line begins inside a cell
         # Arrow sees bytes that are not UTF-8 as they are, and refuses them.
         kept = "surrogateescape" if found.encoding.startswith("utf-8") else "replace"
         with (
@@ -150,8 +159,32 @@ class CsvFile(TableFile):
             for number, line in enumerate(_physical_lines(file), 1):
                 if found.end is not None and number > found.end:
                     return
-                if number > found.lines:
+                if number <= found.lines:
+                    continue
+                stray = "" if quoted or not found.has_strays else self._stray(line)
+                quoted ^= line.count('"') % 2 == 1
+                if stray:
+                    self._strays[stray] += 1
+                else:
                     yield line.encode(errors="surrogateescape")
+
+    def _stray(self, line: str) -> str:
+        """What a line is if it is no row, as ``kind_of_stray`` says."""
+        cells = next(python_csv.reader([line], delimiter=self._dialect.delimiter), [])
+        return kind_of_stray(cells, self._dialect.headers)
+
+    def _find_strays(self) -> None:
+        if self.source.whole or self._dialect.has_strays:
+            return
+        try:
+            rows = numbered_rows(self.source, self._dialect)
+            found = any(kind_of_stray(cells, self._dialect.headers) for _, cells in rows)
+        except (OSError, EOFError, zlib.error, python_csv.Error):
+            return
+        if found:
+            self._dialect = replace(self._dialect, has_strays=True)
+            self._seen_whole = False
+            raise Reread
 
     def _find_encoding(self) -> None:
         """Find that a file whose beginning is ASCII is in cp1252; then it is read again."""

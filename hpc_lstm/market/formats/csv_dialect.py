@@ -11,6 +11,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.header_rows import find_header, names_of
 from hpc_lstm.market.formats.headerless import guess_names
 from hpc_lstm.market.formats.source import SourceFile
+from hpc_lstm.market.formats.stray_lines import kind_of_stray
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, is_price_word, plain, words
 
@@ -33,6 +34,8 @@ class CsvDialect:
         end: number of the last line with a row; None if nothing but rows is known to follow.
         left_out: lines after that.
         note: what is unusual, for people.
+        headers: the cells of the header's lines.
+        has_strays: whether lines that are no rows stand among the rows.
     """
 
     encoding: str
@@ -44,6 +47,8 @@ class CsvDialect:
     end: int | None = None
     left_out: int = 0
     note: str = ""
+    headers: frozenset[tuple[str, ...]] = frozenset()
+    has_strays: bool = False
 
 
 def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
@@ -72,16 +77,22 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
     found = find_header([cells for _, cells in lines])
     if found is None:  # no header: every line is a row
         names, note = guess_names(source.path, [cells for _, cells in lines], source.row_word)
+        headers: frozenset[tuple[str, ...]] = frozenset()
         first, before, line = 0, lines[0][0] - 1, f"{source.row_word} {lines[0][0]}"
     else:
         names, note = names_of([cells for _, cells in lines], found), ""
+        top = found.header if found.tickers is None else min(found.header, found.tickers)
+        headers = frozenset(tuple(cells) for _, cells in lines[top : found.first_row])
         first, before = found.first_row, lines[found.first_row - 1][0]
         line = f"{source.row_word} {lines[found.header][0]}"
-    body = lines[first:]
+    body = [line for line in lines[first:] if not kind_of_stray(line[1], headers)]
+    has_strays = len(body) < len(lines) - first
     names, body = _fit_width(names, body)
     end, left_out = find_footer(body, names) if source.whole else (None, 0)
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
-    return CsvDialect(encoding, delimiter, names, before, line, rows, end, left_out, note)
+    return CsvDialect(
+        encoding, delimiter, names, before, line, rows, end, left_out, note, headers, has_strays
+    )
 
 
 def read_lines(text: str, delimiter: str) -> list[Line]:

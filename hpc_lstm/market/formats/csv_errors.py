@@ -11,6 +11,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import EXPECTED, BadDate
 from hpc_lstm.market.formats.csv_dialect import CsvDialect
 from hpc_lstm.market.formats.source import SourceFile, unreadable
+from hpc_lstm.market.formats.stray_lines import kind_of_stray
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.reading import Reading
 
@@ -37,7 +38,7 @@ def first_bad_row(
 
 
 def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV, each with the number of its last line; rows after its last one left out."""
+    """The rows of a CSV, each with the number of its last line; without what is left out of it."""
     with io.TextIOWrapper(source.open(), dialect.encoding, errors="replace", newline="") as file:
         for _ in range(dialect.lines):
             file.readline()
@@ -46,7 +47,7 @@ def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[tuple[int
             line = dialect.lines + reader.line_num
             if dialect.end is not None and line > dialect.end:
                 return
-            if row:
+            if row and not (dialect.has_strays and kind_of_stray(row, dialect.headers)):
                 yield line, row
 
 

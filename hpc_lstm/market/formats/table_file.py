@@ -108,6 +108,7 @@ class TableFile(PriceFile):
 
     def _reread(self) -> None:
         """Look at the whole file if only its beginning has been: its rows may be read in another way."""
+        self._find_strays()
         if self._seen_whole:
             return
         before = self.reading
@@ -122,14 +123,25 @@ class TableFile(PriceFile):
             try:
                 for arrays, _ in self._columns(texts=True):
                     evidence.update(_texts(arrays))
-            except Reread:  # its end has been found
+                self.reading = self._decide_or_find_strays(evidence)
+            except Reread:  # its end, its encoding or lines that are no rows have been found
                 continue
             break
         self._seen_whole = True
+
+    def _decide_or_find_strays(self, evidence: Evidence) -> Reading:
         try:
-            self.reading = self._decide(evidence)
+            return self._decide(evidence)
         except (BadDate, AmbiguousNumber) as error:
+            self._find_strays()
             raise self._undecided(error) from None
+
+    def _find_strays(self) -> None:
+        """Look for lines that are no rows, where the beginning of a file showed none.
+
+        Raises:
+            Reread: there are some, and they will be left out.
+        """
 
     def _evidence_of_head(self) -> Evidence:
         evidence = Evidence(self.layout)

@@ -126,6 +126,46 @@ def test_a_late_bad_row_is_named(line: str, said: str, tmp_path: Path) -> None:
         read(tmp_path, many("5.5") + f"{line}\n2024-01-03,6.5\n")
 
 
+@pytest.mark.parametrize("before", [1, 800])
+@pytest.mark.parametrize("volume", ["10", "1,200"])
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("Date,Open,Close,Volume", "repeated header"),
+        ("# downloaded anew", "comment"),
+        ("# a,comment,with,commas", "comment"),
+        ("Total,,,30", "totals"),
+        ("Average,1.5,2.5,30", "totals"),
+    ],
+)
+def test_lines_among_the_rows_that_are_no_rows(
+    tmp_path: Path, before: int, volume: str, line: str, kind: str
+) -> None:
+    rows = "".join(f'{day},1.5,2.5,"{volume}"\n' for day in DAYS[:before])
+    end = f'{line}\n2024-01-02,3.5,4.5,"{volume}"\n{line}\n'
+    summary, table = read(tmp_path, "Date,Open,Close,Volume\n" + rows + end)
+    assert len(table["X"]) == before + 1
+    last = {"open": 3.5, "close": 4.5, "volume": float(volume.replace(",", ""))}
+    assert table["X"][-1] == ("2024-01-02", last)
+    if kind != "comment" or "," in line:  # notes at the very end are told as such
+        assert summary.left_out == [f"lines among the rows ({kind}): 2 of X.csv"]
+    assert f"lines among the rows ({kind})" in summary.table()
+
+
+@pytest.mark.parametrize("before", [1, 800])
+def test_a_bad_row_among_lines_that_are_no_rows_is_named(tmp_path: Path, before: int) -> None:
+    rows = "".join(f"{day},1.5\n" for day in DAYS[:before])
+    with pytest.raises(PriceFileError, match=rf'line {before + 3}: found "abc" in column 2'):
+        read(tmp_path, f"Date,Close\n{rows}Date,Close\n2024-01-02,abc\n2024-01-03,1\n")
+
+
+def test_symbols_that_look_like_comments_and_totals_are_kept(tmp_path: Path) -> None:
+    text = "Symbol,Date,Close\n#AAPL,2024-01-02,1\nMAX,2024-01-02,2\nSUM,2024-01-02,3\n"
+    summary, table = read(tmp_path, text)
+    assert list(table) == ["#AAPL", "MAX", "SUM"]
+    assert not summary.left_out
+
+
 @pytest.mark.parametrize("before", [0, 800])
 @pytest.mark.parametrize("packed", [False, True])
 def test_western_names_under_an_ascii_header(tmp_path: Path, before: int, packed: bool) -> None:
