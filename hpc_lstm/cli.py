@@ -78,6 +78,7 @@ def cli(debug: bool) -> None:
     help="Of the rows: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
+@click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
 @click.option(
     "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
 )
@@ -89,6 +90,7 @@ def fetch(
     end: str | None,
     interval: str,
     strict: bool,
+    allow_negative: bool,
     rate: float,
     output: str,
 ) -> None:
@@ -104,7 +106,16 @@ def fetch(
     names = [*symbols, *(read_symbols(symbols_file) if symbols_file else ())]
     pace = Pace(rate=rate, burst=2 * rate)
     try:
-        summary = fetch_prices(names, start, end, output, interval=interval, strict=strict, pace=pace)
+        summary = fetch_prices(
+            names,
+            start,
+            end,
+            output,
+            interval=interval,
+            strict=strict,
+            allow_negative=allow_negative,
+            pace=pace,
+        )
     except KeyboardInterrupt:
         raise click.Abort("the same command goes on from here") from None
     click.echo(summary.table())

@@ -45,6 +45,7 @@ def fetch_prices(
     *,
     interval: str = "1d",
     strict: bool = False,
+    allow_negative: bool = False,
     pace: Pace | None = None,
     now: float | None = None,
     progress: Callable[[int], FetchProgress] = FetchProgress,
@@ -58,6 +59,7 @@ def fetch_prices(
         start, end: first day, and the day after the last one (None: today), as YYYY-MM-DD, where the exchange is.
         interval: of a row, as ``request.INTERVALS``.
         strict: refuse to write a store without all the symbols.
+        allow_negative: keep prices that are zero or negative, as of yields.
         pace: how fast to ask, and how patiently.
         now: time of the call, seconds since 1970.
         progress: makes what shows the progress, given the number of symbols to ask for.
@@ -66,7 +68,9 @@ def fetch_prices(
         InputError: a date is wrong, yfinance is missing, nothing came, or with ``strict`` not everything.
         StoreError: the store cannot be written, or is not one that Yahoo's prices go into.
     """
-    request = parse_request(interval, start, end, time.time() if now is None else now)
+    request = parse_request(
+        interval, start, end, time.time() if now is None else now, allow_negative=allow_negative
+    )
     output = output_path(path)
     names = symbols_of(symbols)
     if not names:
@@ -77,7 +81,7 @@ def fetch_prices(
     with (
         quiet_yfinance() as yahoo,
         open_stored_history(output, request) as stored,
-        open_journal(output, interval) as journal,
+        open_journal(output, request.kind) as journal,
     ):
         history = History(stored, journal, request)
         spelled = {name.upper(): name for name in stored.symbols}  # an older version kept the user's spelling
@@ -199,6 +203,8 @@ def _write(
     about["start"] = min(str(old.get("start", request.start)), str(request.start))
     about["end"] = max(str(old.get("end", "")), str(request.end_in("")))
     about["interval"] = request.interval
+    if request.allow_negative:
+        about["allow_negative"] = 1
     source = str(old.get("source", SOURCE))
     source = source if SOURCE in source else f"{source}; {SOURCE}"
     with StoreWriter(output, list(COLUMNS), source, date_unit=request.date_unit, attributes=about) as writer:

@@ -121,7 +121,12 @@ class YahooClient:
         today = local_day(self._request.now, here)
         complete = min(stop, end or today, self._complete_until(here, replies.session_end))
         series = frame_series(
-            frame, self._request.date_unit, here, (first - _EPOCH).days, (complete - _EPOCH).days
+            frame,
+            self._request.date_unit,
+            here,
+            (first - _EPOCH).days,
+            (complete - _EPOCH).days,
+            allow_negative=self._request.allow_negative,
         )
         if not len(series):
             raise NoPrices(NOTHING)

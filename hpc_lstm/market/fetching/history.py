@@ -224,6 +224,14 @@ def _require_alike(store: MarketStore, request: Request) -> None:
             f"{store.path}: has {'daily prices' if interval == '1d' else has}, not of --interval "
             f"{request.interval}; fetch into another store"
         )
+    if (
+        bool(store.attributes.get("allow_negative")) != request.allow_negative
+        and "interval" in store.attributes
+    ):
+        how = "without" if request.allow_negative else "with"
+        raise StoreError(
+            f"{store.path}: was fetched {how} --allow-negative; do so again, or fetch into another store"
+        )
 
 
 def _day_number(text: Any) -> int:

@@ -51,7 +51,7 @@ class Journal:
     """Updates of symbols, in the order in which they came.
 
     Args:
-        file: open for reading and writing. interval: of the rows; records of others are passed over.
+        file: open for reading and writing. interval: ``Request.kind`` of the rows; records of others are passed over.
     """
 
     def __init__(self, path: Path, file: BinaryIO, interval: str) -> None:

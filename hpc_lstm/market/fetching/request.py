@@ -32,17 +32,24 @@ class Request:
         start: first day, in the exchange's time zone.
         end: the day after the last one; None: today, which is then the first day left out.
         now: time of the request, seconds since 1970.
+        allow_negative: keep prices that are zero or negative.
     """
 
     interval: str
     start: date
     end: date | None
     now: float
+    allow_negative: bool = False
 
     @property
     def date_unit(self) -> str:
         """Of the store: "D" or "ns"."""
         return "D" if self.interval == "1d" else "ns"
+
+    @property
+    def kind(self) -> str:
+        """What rows must have in common to be joined: the interval, and what became of negative prices."""
+        return f"{self.interval} allow-negative" if self.allow_negative else self.interval
 
     @property
     def earliest(self) -> date:
@@ -67,7 +74,9 @@ class Request:
             first += days
 
 
-def parse_request(interval: str, start: str, end: str | None, now: float) -> Request:
+def parse_request(
+    interval: str, start: str, end: str | None, now: float, *, allow_negative: bool = False
+) -> Request:
     """The request in a user's words.
 
     Raises:
@@ -85,7 +94,7 @@ def parse_request(interval: str, start: str, end: str | None, now: float) -> Req
     assert first is not None
     if first >= (last or local_day(now, "") + timedelta(days=1)):
         raise InputError(f"--start {first} must be before --end {last or 'today'}")
-    return Request(interval, first, last, now)
+    return Request(interval, first, last, now, allow_negative)
 
 
 def require_kept(request: Request) -> None:

@@ -73,12 +73,14 @@ class Series:
         )
 
 
-def frame_series(frame: Any, unit: str, zone: str, first: int, end: int) -> Series:
+def frame_series(
+    frame: Any, unit: str, zone: str, first: int, end: int, *, allow_negative: bool = False
+) -> Series:
     """A table of yfinance's, cleaned.
 
     A row of a day is dated by the exchange's calendar; a time is kept in UTC. Only the days from ``first`` up to, not
     including, ``end`` are kept: Yahoo adds the session in progress, wherever the request ends. An open, high, low or
-    adj_close that is not positive is missing, which costs the value, not the row.
+    adj_close that is not positive is missing, which costs the value, not the row; with ``allow_negative`` it is kept.
 
     Raises:
         KeyError: a column is missing.
@@ -101,11 +103,11 @@ def frame_series(frame: Any, unit: str, zone: str, first: int, end: int) -> Seri
     for number, name in enumerate(names):
         if name not in ("close", "volume"):
             column = values[:, number]
-            column[~(np.isfinite(column) & (column > 0))] = np.nan
+            column[~(np.isfinite(column) & (allow_negative | (column > 0)))] = np.nan
     close = values[:, names.index("close")]
     close[~np.isfinite(close)] = np.nan
     rows = PriceRows(np.zeros(len(dates), np.int64), dates, values)
-    rows = clean_rows(rows, names, CleaningCounts())
+    rows = clean_rows(rows, names, CleaningCounts(), allow_negative=allow_negative)
     return Series(rows.date, rows.values, splits, dividends, zone, end, len(dates) - len(rows.date))
 
 

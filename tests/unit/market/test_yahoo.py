@@ -184,6 +184,31 @@ def test_a_bad_column_costs_no_good_close(yahoo: YahooServer, tmp_path: Path) ->
     assert not prices(tmp_path / "m.h5", "NONE")[1][:, 4].any()
 
 
+def test_negative_prices_are_kept_on_request(yahoo: YahooServer, tmp_path: Path) -> None:
+    """As of yields and of oil in April 2020; a store does not mix rows with and rows without them."""
+    day, zero = date(2024, 1, 3), date(2024, 1, 4)
+    names = ("open", "high", "low", "close", "adj_close")
+    yahoo.listings = {"CL=F": Listing(edits={(name, day): -37.5 for name in names} | {("close", zero): 0.0})}
+    summary = get(yahoo, tmp_path / "m.h5", "CL=F", allow_negative=True)
+    dates, values = prices(tmp_path / "m.h5", "CL=F")
+    assert dates.astype(str).tolist() == business_days("2024-01-01", "2024-03-01")
+    assert values[2, [0, 1, 2, 3, 5]].tolist() == [-37.5] * 5
+    assert values[3, 3] == 0
+    assert summary.dropped == {"CL=F": 0}
+    with pytest.raises(
+        StoreError, match="was fetched with --allow-negative; do so again, or fetch into another"
+    ):
+        get(yahoo, tmp_path / "m.h5", "CL=F")
+    next_day(yahoo)
+    get(yahoo, tmp_path / "m.h5", "CL=F", allow_negative=True)
+    assert prices(tmp_path / "m.h5", "CL=F")[1][: len(values)].tolist() == values.tolist()
+
+    get(yahoo, tmp_path / "positive.h5", "CL=F")
+    assert (prices(tmp_path / "positive.h5", "CL=F")[1][:, :4] > 0).all()
+    with pytest.raises(StoreError, match="was fetched without --allow-negative"):
+        get(yahoo, tmp_path / "positive.h5", "CL=F", allow_negative=True)
+
+
 @pytest.mark.parametrize("key", ["currency", "instrumentType", "currentTradingPeriod"])
 def test_a_reply_without_what_is_not_needed_is_read(yahoo: YahooServer, tmp_path: Path, key: str) -> None:
     yahoo.listings["AAPL"].leave_out = (key,)
