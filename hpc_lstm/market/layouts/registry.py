@@ -8,6 +8,7 @@ from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import Layout
 from hpc_lstm.market.layouts.long import LongLayout
 from hpc_lstm.market.layouts.multi import MultiLayout
+from hpc_lstm.market.layouts.other_shapes import refuse_other_shapes
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.layouts.wide import WideLayout
 from hpc_lstm.market.options import ImportOptions
@@ -35,6 +36,8 @@ def choose_layout(
     header = Header(path, list(names), rows, options or ImportOptions(), line)
     if header.options.layout is not None:
         return next(layout for layout in LAYOUTS if layout.kind == header.options.layout)(header)
+    if header.options.date_column is None:
+        refuse_other_shapes(header)
     for layout in LAYOUTS:
         if header.doubled is not None and layout is not MultiLayout:
             raise header.doubled
