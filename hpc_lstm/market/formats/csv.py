@@ -209,13 +209,15 @@ class CsvFile(TableFile):
             return
         tail: deque[tuple[int, list[str]]] = deque(maxlen=50)
         try:
-            for line in numbered_rows(self.source, self._dialect):
+            for line in numbered_rows(self.source, replace(self._dialect, has_strays=False)):
                 tail.append(line)
         except (OSError, EOFError, zlib.error, python_csv.Error):
             return
-        end, count = find_footer(list(tail), self._dialect.names)
+        rows = [line for line in tail if not kind_of_stray(line[1], self._dialect.headers)]
+        end, _ = find_footer(rows, self._dialect.names)
         if end is not None:
-            self._dialect = replace(self._dialect, end=end, left_out=count)
+            left_out = sum(number > end for number, _ in tail)
+            self._dialect = replace(self._dialect, end=end, left_out=left_out)
             raise Reread
 
     def _bad_row(self, arrays: Columns, done: int, error: Exception) -> PriceFileError:

@@ -89,6 +89,8 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
     has_strays = len(body) < len(lines) - first
     names, body = _fit_width(names, body)
     end, left_out = find_footer(body, names) if source.whole else (None, 0)
+    if end is not None:  # with headers and totals there
+        left_out = sum(number > end for number, _ in lines[first:])
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
     return CsvDialect(
         encoding, delimiter, names, before, line, rows, end, left_out, note, headers, has_strays

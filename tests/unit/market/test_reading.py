@@ -154,6 +154,14 @@ def test_lines_among_the_rows_that_are_no_rows(
 
 
 @pytest.mark.parametrize("before", [1, 800])
+def test_totals_before_a_note_are_counted_with_it(tmp_path: Path, before: int) -> None:
+    rows = "".join(f"{day},1.5,10\n" for day in DAYS[:before])
+    summary, table = read(tmp_path, f"Date,Close,Volume\n{rows}Total,,10\nSource: the exchange of today\n")
+    assert len(table["X"]) == before
+    assert summary.left_out == ["2 lines after the last row of X.csv"]
+
+
+@pytest.mark.parametrize("before", [1, 800])
 def test_a_bad_row_among_lines_that_are_no_rows_is_named(tmp_path: Path, before: int) -> None:
     rows = "".join(f"{day},1.5\n" for day in DAYS[:before])
     with pytest.raises(PriceFileError, match=rf'line {before + 3}: found "abc" in column 2'):
