@@ -18,6 +18,7 @@ Rows = Sequence[list[str]]
 UNITS = word_set(
     r"""usd eur gbp jpy chf cny inr cad aud hkd krw brl shares stk stuck pcs percent pct points"""
 )
+_BEFORE = word_set("startdate enddate start end from to asof asofdate")  # Start Date,2024-01-02, of Bloomberg
 _DATES = frozenset(SPELLINGS["date"]) | frozenset(TIMES)
 
 
@@ -40,7 +41,10 @@ class HeaderRows:
 
 def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     """The header of a table; None if its first row is one of prices already."""
-    data = next((n for n, cells in enumerate(rows[:at_most]) if is_row(cells)), None)
+    data = next(
+        (n for n, cells in enumerate(rows[:at_most]) if is_row(cells) and plain(cells[0]) not in _BEFORE),
+        None,
+    )
     named = [
         n for n, cells in enumerate(rows[:at_most]) if _names_fields(cells) and (data is None or n < data)
     ]

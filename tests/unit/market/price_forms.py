@@ -918,6 +918,15 @@ FORMS: dict[str, Form] = {
         "Datetime,Close\n2024-03-07 05:00:00+00:00,1\n2024-03-08 05:00:00+00:00,2\n2024-03-11 04:00:00+00:00,3\n",
         {"x": closes(("2024-03-07", 1), ("2024-03-08", 2), ("2024-03-11", 3))},
     ),
+    "Bloomberg with lines before": (
+        "x.csv",
+        "Start Date,01/02/2024,\nEnd Date,01/31/2024,\n,,\n,AAPL US Equity,MSFT US Equity\n"
+        "Dates,PX_LAST,PX_LAST\n01/02/2024,1,2\n01/31/2024,3,4\n",
+        {
+            "AAPL US Equity": closes(("2024-01-02", 1), ("2024-01-31", 3)),
+            "MSFT US Equity": closes(("2024-01-02", 2), ("2024-01-31", 4)),
+        },
+    ),
     "months of Eurostat": (
         "x.csv",
         "Date,Open,Close\n2024M01,1,2\n2024M02,5,6\n",
