@@ -168,8 +168,8 @@ def test_a_run_notes_what_it_was_given(folder: Path) -> None:
 
 def test_newer_rows_are_trained_on(folder: Path) -> None:
     before = newest_state("run")
-    # 0.7 of the 114 days with a target are 79, for both symbols; of 154 they are 107, which all others end before: windows
-    # of AAA 107, of BBB 84, of CCC 34, of DDD 44.
+    # 0.7 of the 114 days with a target are 79, for both symbols; of 154 they are 107, which all others end before:
+    # windows of AAA 107, of BBB 84, of CCC 34, of DDD 44.
     write_store(folder / "market.h5", {"AAA": 160, "BBB": 90, "CCC": 40, "DDD": 50})
     assert resume(4) == 0
     text = said()
