@@ -27,9 +27,7 @@ def comparison_table(metrics: dict[str, Any]) -> str:
         ]
         for method in METHODS:
             if method in table:
-                cells = (
-                    f"{metric.text(table[method].get(metric.key)):>{metric.width}}" for metric in METRICS
-                )
+                cells = (f"{metric.text(method, table[method]):>{metric.width}}" for metric in METRICS)
                 lines.append(f"  {method:<14}{''.join(cells)}")
         lines += [f"  {table['verdict']}", ""]
     lines += metrics.get("notes", [])

@@ -27,6 +27,7 @@ class Metric:
         measure: (errors, mean absolute change in training float64 [S], index of the method) to the number; NaN where
             it is not defined.
         factor: what tables multiply it by.
+        meaningless_for: methods for which tables show none.
     """
 
     key: str
@@ -36,17 +37,19 @@ class Metric:
     width: int
     measure: Callable[[PartErrors, np.ndarray, int], float]
     factor: float = 1.0
+    meaningless_for: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
         """Title, and the unit if it is not that of prices."""
         return self.title if self.unit in ("", "price") else f"{self.title} {self.unit}"
 
-    def text(self, value: object) -> str:
-        """A value of ``metrics.json`` as tables show it; "-" for one that is not defined."""
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            return format(self.factor * value, self.form)
-        return "-"
+    def text(self, method: str, values: dict[str, Any]) -> str:
+        """This metric among a method's values of ``metrics.json`` as tables show it; "-" where it says nothing."""
+        value = values.get(self.key)
+        if method in self.meaningless_for or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return "-"
+        return format(self.factor * value, self.form)
 
 
 def _rmse(errors: PartErrors, scale: np.ndarray, method: int) -> float:
@@ -77,7 +80,11 @@ METRICS = (
     Metric("mae", "MAE", "price", ".5g", 12, _mae),
     Metric("mape", "MAPE", "%", ".3f", 10, _mape),
     Metric("mase", "MASE", "", ".4f", 10, _mase),
-    Metric("directional_accuracy", "direction", "%", ".1f", 13, _directional_accuracy, factor=100.0),
+    Metric(
+        *("directional_accuracy", "direction", "%", ".1f", 13, _directional_accuracy),
+        factor=100.0,
+        meaningless_for=("persistence",),  # which never says up or down
+    ),
 )
 
 

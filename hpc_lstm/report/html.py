@@ -124,7 +124,7 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
             *(f"{metric.title} ({metric.unit})" if metric.unit else metric.title for metric in METRICS),
         ],
         "rows": [
-            [method, *(metric.text(values.get(metric.key)) for metric in METRICS)]
+            [method, *(metric.text(method, values) for metric in METRICS)]
             for method, values in methods.items()
         ],
     }

@@ -80,11 +80,12 @@ def test_newer_rows_are_trained_on_by_all_ranks_and_changed_ones_refused(trained
     assert "S1 differs from 1970-02-10 on" in line
     grown = write_store(trained / "grown.h5", [170, 90, 130])
     out = train(2, trained / "job.toml", trained / "run", *more, "--set", f"data.store={grown}")
-    # 0.7 of the windows, which are 8 fewer than the rows: 99 + 57 + 78, then 113 + 57 + 85.
+    # 0.7 of the days that have a target, 142, then 162, are 99 and 113; S1 has 82 windows and ends before: 2 * 99 + 82,
+    # then 2 * 113 + 82.
     assert "30 new rows of 2 symbols after 1970-04-30 to 1970-05-30" in out
-    assert "train windows 234 -> 255" in out
+    assert "train windows 280 -> 308" in out
     states = final_states(trained / "run")
-    assert int(states[0]["position/step"]) - int(before["position/step"]) == math.ceil(255 / 16)
+    assert int(states[0]["position/step"]) - int(before["position/step"]) == math.ceil(308 / 16)
     assert "known/rows" not in states[1]
     assert np.asarray(states[0]["known/rows"]).tolist() == [170, 90, 130]
 

@@ -123,7 +123,10 @@ def test_an_empty_part_is_null_and_said(store_path: Path) -> None:
     metrics = measure(last_input, store_path, split=[0.8, 0.2, 0.0])
     assert metrics["test"] is None
     assert metrics["validation"]["windows"] > 0
-    assert "There is no test part" in comparison_table(metrics)
+    text = comparison_table(metrics)
+    assert "There is no test part" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("  persistence"))
+    assert line.endswith(" -"), "it never says up or down"
 
 
 def test_a_diverged_model_is_said(store_path: Path) -> None:

@@ -43,7 +43,9 @@ def test_a_network_that_repeats_the_last_price_is_persistence(trained, prices, s
     series = forecast_series(trained, symbol)
     values = prices[symbol or "AAA"]
     windows = len(values) - WINDOW - HORIZON + 1
-    targets = np.arange(int(windows * 0.85 + 1e-9), windows) + WINDOW + HORIZON - 1
+    # A window's last row is on or after the last validation day, of the days that have a target.
+    last_validation = int(windows * 0.85 + 1e-9) - 1 + WINDOW + HORIZON - 1
+    targets = np.arange(last_validation + HORIZON, len(values))
     assert series.symbol == (symbol or "AAA")
     assert series.horizon == HORIZON
     np.testing.assert_array_equal(series.actual, values[targets])
