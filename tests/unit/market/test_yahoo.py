@@ -643,7 +643,13 @@ def test_ctrl_c_leaves_one_line_and_the_journal(yahoo: YahooServer, tmp_path: Pa
         *(sys.executable, "-m", "hpc_lstm", "fetch", *yahoo.listings, "--start", "2024-02-20"),
         *("--end", "2024-02-25", "--rate", "1000", "-o", str(tmp_path / "m.h5")),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # As from a terminal: what a shell starts in the background ignores Ctrl-C, and hands that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert yahoo.stalled.wait(60)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=10)
