@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 HEAD_WARPS = 8
 
 
-class ForwardPass:
+class ForwardPass(ABC):
     """The way from windows to the last layer's outputs, for batches of one size.
 
     Attributes:
@@ -60,14 +61,14 @@ class ForwardPass:
         for layer in range(shape.layers):
             self.run_layer(layer, masks)
 
+    @abstractmethod
     def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
         """Launch one layer."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def outputs(self) -> DeviceArray:
         """The last layer's outputs, after a row of zeros."""
-        raise NotImplementedError
 
     def last_output(self) -> tuple[np.uint64, np.int64]:
         """Address of the last layer's outputs at the last row, and numbers of a plane."""
