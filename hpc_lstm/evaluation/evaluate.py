@@ -43,7 +43,7 @@ def evaluate(
     Each rank forecasts its own slices.
 
     Args:
-        predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
+        predict: scaled inputs float32 [B, window, features] to scaled forecasts [B] of the target that is looked at.
         batch_size: windows a call of ``predict``; the last call of a part has fewer.
         date_unit: of the store, "D" or "ns".
 
@@ -68,7 +68,7 @@ def evaluate(
         metrics[part] = {
             "first_date": first,
             "last_date": last,
-            **part_metrics(errors, train, prepared.index.horizon, "new rows" if part == NEW else part),
+            **part_metrics(errors, train, prepared.horizon, "new rows" if part == NEW else part),
         }
     metrics |= _metrics_per_symbol(sums, train, scaler.symbols)
     metrics["notes"] = notes
@@ -90,7 +90,7 @@ def _part_errors(
     train: TrainChanges,
     batch_size: int,
 ) -> ErrorSums:
-    target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.index.horizon
+    target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.horizon
     lookback = max(baseline.lookback(horizon) for baseline in BASELINES)
     sums = ErrorSums(len(scaler.symbols), errors=windows.errors)
     for numbers in _batches(len(windows), batch_size):

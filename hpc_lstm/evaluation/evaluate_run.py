@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, evaluate
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
@@ -65,7 +66,11 @@ def evaluate_run(
         prepared = prepare.prepare(
             *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
         )
-        metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
+        metrics = evaluate_outputs(
+            *(trained.predict, trained.head, trained.intervals, prepared, world),
+            batch_size=batch_size,
+            date_unit=store.date_unit,
+        )
     if growth is not None:
         notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
     else:
