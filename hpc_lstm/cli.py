@@ -185,8 +185,15 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     "--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the generator.")
+@click.option(
+    "--kind",
+    default="ar",
+    show_default=True,
+    metavar="NAME",
+    help="ar: momentum under noise; regimes: momentum and reversal by turns; heavy-tails: rare large moves.",
+)
 @click.option("-o", "--output", required=True, type=_OutputFile(), help="Market store to write.")
-def synth(symbols: int, days: int, seed: int, output: str) -> None:
+def synth(symbols: int, days: int, seed: int, kind: str, output: str) -> None:
     """Make a universe of prices with known structure, and its best possible forecast error."""
     with connected_world() as world:
 
@@ -194,7 +201,7 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
             if world.rank == 0:
                 from hpc_lstm.market.synthetic import synthesize
 
-                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed))
+                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed, kind=kind))
 
         world.raise_on_all(work)
 
@@ -255,14 +262,14 @@ def evaluate(run_dir: str, store: str | None) -> None:
     """
     with connected_world() as world:
         from hpc_lstm.evaluation.comparison_table import comparison_table
-        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
-        metrics = evaluate_run(run_dir, store, world)
+        evaluation = measure_run(run_dir, store, world)
         if world.rank == 0:
-            if store is None and "store" not in metrics:  # the store is still that of the run
-                write_metrics(run_dir, metrics)
-            click.echo(comparison_table(metrics))
+            if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
+                write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
+            click.echo(comparison_table(evaluation.metrics))
 
 
 @cli.command()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, evaluate
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 def evaluate_run(
     run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
 ) -> dict[str, Any]:
+    """The metrics of ``measure_run``; collective."""
+    return measure_run(run_dir, store_path, world, batch_size).metrics
+
+
+def measure_run(
+    run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
+) -> Evaluation:
     """Measure a completed run's model; collective.
 
     On a store that holds the run's rows, and perhaps newer ones, the run's own validation and test are measured, and
@@ -32,9 +40,9 @@ def evaluate_run(
         store_path: another market store; None: the run's own.
 
     Returns:
-        The content of ``metrics.json``. With the run's own store, what training wrote besides (speed, ranks,
-        engine) is kept; with another, or one whose prices are no longer the run's, it is left out and ``store`` names
-        the file: that is not to be written over the run's own metrics.
+        The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
+        wrote besides (speed, ranks, engine) is kept; with another, or one whose prices are no longer the run's, it is
+        left out and ``store`` names the file: that is not to be written over the run's own metrics.
 
     Raises:
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
@@ -65,7 +73,10 @@ def evaluate_run(
         prepared = prepare.prepare(
             *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
         )
-        metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
+        evaluation = evaluate(
+            trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit
+        )
+    metrics = evaluation.metrics
     if growth is not None:
         notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
     else:
@@ -82,8 +93,8 @@ def evaluate_run(
         notes.append(f"The store holds other prices than the run was trained on: {changed}.")
     if changed and store_path is None:
         notes.append("The run's metrics.json stays as it is.")
-    metrics["notes"] += notes
-    return metrics
+    metrics["notes"] = evaluation.metrics["notes"] + notes
+    return replace(evaluation, metrics=metrics)
 
 
 def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tuple[list[str], list[str]]:

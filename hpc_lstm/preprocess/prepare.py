@@ -45,6 +45,11 @@ class Prepared:
     split_dates: SplitDates | None
     _loader: _Loader
 
+    @property
+    def store(self) -> MarketStore:
+        """Where the rows come from."""
+        return self._loader.store
+
     def close(self) -> None:
         """Release the memory of all windows."""
         self.train.close()

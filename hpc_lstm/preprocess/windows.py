@@ -89,12 +89,13 @@ class Windows:
         Args:
             lookback: rows before each window's last row that ``Prices.history`` holds.
         """
-        if self._prices is None or self._prices.lookback != lookback:
-            self._prices = SlicePrices(
-                self._store, self.part, self._price_column, self.window, self.horizon, lookback
-            )
+        prices = self._slice_prices(lookback)
         segment = self._segment(numbers)
-        return self._prices.around(numbers, segment, numbers - self._edges[segment], self._symbols[segment])
+        return prices.around(numbers, segment, numbers - self._edges[segment], self._symbols[segment])
+
+    def lowest_price(self, lookback: int = 0) -> float:
+        """The smallest price around all windows of the slice; infinite where there is none."""
+        return self._slice_prices(lookback).lowest
 
     def errors(
         self, forecast: np.ndarray, actual: np.ndarray, offsets: np.ndarray
@@ -110,6 +111,13 @@ class Windows:
     def close(self) -> None:
         """Release the rows and what an engine may still hold of them."""
         self._rows.close()
+
+    def _slice_prices(self, lookback: int) -> SlicePrices:
+        if self._prices is None or self._prices.lookback != lookback:
+            self._prices = SlicePrices(
+                self._store, self.part, self._price_column, self.window, self.horizon, lookback
+            )
+        return self._prices
 
     def _segment(self, numbers: np.ndarray) -> np.ndarray:
         numbers = np.asarray(numbers)

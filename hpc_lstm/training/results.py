@@ -9,7 +9,7 @@ import numpy as np
 
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.evaluation.evaluate import Evaluation, evaluate
 from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
@@ -37,9 +37,9 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.engine.set_parameters(final_weights(run, state))
         # First of all: what was trained must not be lost because something of the test rows is wrong, or the disk full.
         run.world.raise_on_all(lambda: _write_model(run) if run.world.rank == 0 else None)
-        metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
-    metrics |= run_facts(run, state, outputs)
-    run.world.raise_on_all(lambda: _write_results(run, metrics) if run.world.rank == 0 else None)
+        evaluation = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
+    metrics = evaluation.metrics | run_facts(run, state, outputs)
+    run.world.raise_on_all(lambda: _write_results(run, metrics, evaluation) if run.world.rank == 0 else None)
     if unsaved is not None:
         raise unsaved
 
@@ -51,10 +51,10 @@ def _write_model(run: Run) -> None:
     record_known_rows(run.directory, run.config, run.known, run.data.split_dates)
 
 
-def _write_results(run: Run, metrics: dict[str, Any]) -> None:
+def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) -> None:
     """Write and show the metrics; on rank 0."""
     # The metrics come last: their presence says that the run is complete.
-    write_metrics(run.directory.path, metrics)
+    write_metrics(run.directory.path, metrics, evaluation.symbols_csv())
     run.log.info("%s", comparison_table(metrics))
     run.log.info("results in %s", run.directory.path)
 

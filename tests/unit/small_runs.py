@@ -52,6 +52,6 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
     with MarketStore(data.store) as store:
         prepared = prepare.prepare(store, data, World(), backends.create_backend("host"))
         prepared.scaler.save(folder / "scaler.h5")
-        metrics = evaluate(predict, prepared, World())
+        metrics = evaluate(predict, prepared, World()).metrics
     (folder / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 123.0}))
     return folder
