@@ -55,7 +55,9 @@ SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
 
 # Defaults that have changed, as they were: a run writes all of its settings, so that what an older run's file leaves
 # out is what its version did not know.
-FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"data": {"split_by": "symbol"}}
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": {"split_by": "symbol", "features": ["close"], "target": "close", "scaling": "minmax"}
+}
 
 # Registries whose names settings take, as modules.
 ENGINE_REGISTRY = "hpc_lstm.model.engines.registry"
@@ -115,15 +117,17 @@ class DataConfig(Section):
     )
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
-        ["close"],
+        ["log-returns(adjusted)"],
         description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
-        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. See [features](features.md).',
+        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. `adjusted` stands for `adj_close`, or '
+        "for `close` in a store that has none. See [features](features.md).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str = Field(
-        "close",
+        "log-returns(adjusted)",
         description='What is forecast: `"NAME"`, a store column, or `"log-returns(NAME)"` (`"log-returns"`: of close), '
-        "the log return over the horizon (its forecast is turned back into a price for the metrics).",
+        "the log return over the horizon (its forecast is turned back into a price for the metrics). A price as it is "
+        "leaves the range that the scaling was fitted on.",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     horizon: Positive = Field(
@@ -146,8 +150,8 @@ class DataConfig(Section):
         "symbol's own windows, as version 0.1.0 did; symbols are then trained on days on which others are tested.",
     )
     scaling: Literal["minmax", "standard"] = Field(
-        "minmax",
-        description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
+        "standard",
+        description="Per symbol and column, fitted on train rows: zero mean and unit variance, or min-max.",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     feature_range: list[float] = Field(

@@ -17,6 +17,7 @@ from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.evaluation.error_sums import ErrorSums
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.oracle import Oracle, find_oracle
+from hpc_lstm.evaluation.overlap import overlap_in_time
 from hpc_lstm.evaluation.part_metrics import PartMetrics, measure_part, symbols_csv
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.parallel.world import World
@@ -88,6 +89,8 @@ def evaluate(
         measured[part] = measure_part(errors, prepared.index.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
         metrics[part] = {"first_date": first, "last_date": last, **measured[part].table}
+    if prepared.split_dates is None and (overlap := overlap_in_time(prepared.store, prepared.index, world)):
+        notes.append(overlap)
     metrics |= _metrics_per_symbol(measured, symbols)
     metrics["notes"] = notes
     return Evaluation(metrics, measured, symbols)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.features.feature import Feature, Target
 from hpc_lstm.features.registry import FEATURES, parse_feature, unknown_feature, usages
+
+# Stands for the closes that do not jump at splits: the first of these columns that the store has.
+ADJUSTED = "adjusted"
+ADJUSTED_COLUMNS = ("adj_close", "close")
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,9 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
         feature = parse_feature(name)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
+    if feature.column == ADJUSTED:
+        known = [column for column in ADJUSTED_COLUMNS if column in store_columns]
+        feature = replace(feature, column=known[0]) if known else feature
     if feature.column in store_columns:
         return feature
     if problem := unknown_feature(name) if feature.column == name else "":

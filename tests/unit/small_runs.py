@@ -34,8 +34,9 @@ def write_store(path: Path, prices: dict[str, np.ndarray], first_day: int = 1500
 
 
 def settings(store: Path, **more) -> DataConfig:
-    """Each symbol is split by itself unless ``more`` says otherwise."""
-    return DataConfig(**{"store": str(store), "window": WINDOW, "split_by": "symbol", **more})
+    """Closes, min-max scaling, and each symbol split by itself, unless ``more`` says otherwise."""
+    plain = {"features": ["close"], "target": "close", "scaling": "minmax", "split_by": "symbol"}
+    return DataConfig(**{"store": str(store), "window": WINDOW, **plain, **more})
 
 
 def last_input(inputs: np.ndarray) -> np.ndarray:
