@@ -207,6 +207,18 @@ def synth(symbols: int, days: int, seed: int, kind: str, output: str) -> None:
 
 
 @cli.command()
+@click.option("--for", "store", default=None, type=click.Path(), help="Market store that it is for.")
+@click.option(
+    "-o", "--output", default="run.toml", show_default=True, type=click.Path(), help="Config to write."
+)
+def init(store: str | None, output: str) -> None:
+    """Write a commented config to start from, with settings that suit daily prices."""
+    from hpc_lstm.jobs.starter_config import write_starter_config
+
+    click.echo(write_starter_config(output, store))
+
+
+@cli.command()
 @click.argument("config", type=click.Path())
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
 @click.option(

@@ -160,7 +160,7 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
         feature = parse_feature(name)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
-    if feature.column == ADJUSTED:
+    if feature.column == ADJUSTED and ADJUSTED not in store_columns:
         known = [column for column in ADJUSTED_COLUMNS if column in store_columns]
         feature = replace(feature, column=known[0]) if known else feature
     if feature.column in store_columns:
@@ -170,7 +170,9 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
     kinds = [kind.kind for kind in FEATURES] if feature.column == name else []
     near = difflib.get_close_matches(feature.column, [*store_columns, *kinds], n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
+    missing = ADJUSTED_COLUMNS if feature.column == ADJUSTED else (feature.column,)
     raise ConfigError(
-        f'{key}: {where} has no column "{feature.column}"; {hint}it has {", ".join(store_columns)}, '
-        f"and features may be {usages()}"
+        f"{key}: {where} has no column "
+        + " or ".join(f'"{column}"' for column in missing)
+        + f"; {hint}it has {', '.join(store_columns)}, and features may be {usages()}"
     )
