@@ -267,7 +267,18 @@ def train(
 @cli.command()
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
-def evaluate(run_dir: str, store: str | None) -> None:
+@click.option(
+    "--gradient-boosting", is_flag=True, help="Compare with boosted trees on the same windows, too."
+)
+@click.option(
+    "--boosting-limit",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Time that the trees may grow.",
+)
+def evaluate(run_dir: str, store: str | None, gradient_boosting: bool, boosting_limit: float) -> None:
     """Measure a trained model against simple forecasts on validation and test.
 
     Rows of the store that were added after the training are measured as a part of their own, "new".
@@ -277,7 +288,8 @@ def evaluate(run_dir: str, store: str | None) -> None:
         from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
-        evaluation = measure_run(run_dir, store, world)
+        boosting_s = boosting_limit if gradient_boosting else None
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s)
         if world.rank == 0:
             if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
                 write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())

@@ -5,14 +5,15 @@ The layout of the result, which is that of ``metrics.json``, is in docs/metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpc_lstm.evaluation.baselines.fitted import FittedBaselines, fit_baselines, longest_lookback
-from hpc_lstm.evaluation.baselines.registry import ORACLE
+from hpc_lstm.evaluation.baselines.gradient_boosting import fit_gradient_boosting
+from hpc_lstm.evaluation.baselines.registry import BOOSTING, ORACLE
 from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.evaluation.error_sums import ErrorSums
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
@@ -58,6 +59,7 @@ def evaluate(
     *,
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
+    boosting_s: float | None = None,
 ) -> Evaluation:
     """Measure a model on validation, test and, if there are any, new rows; collective.
 
@@ -67,15 +69,24 @@ def evaluate(
         predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
         batch_size: windows a call of ``predict``; the last call of a part has fewer.
         date_unit: of the store, "D" or "ns".
+        boosting_s: compare with gradient boosting, too, and give it so many seconds.
 
     Returns:
         The same on every rank.
+
+    Raises:
+        InputError: gradient boosting was asked for, and scikit-learn is not installed.
     """
     symbols = prepared.scaler.symbols
     baselines = _fitted_baselines(prepared, world, batch_size)
     oracle = find_oracle(prepared.store, prepared.columns)
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-    notes, measured = [], {}
+    notes: list[str] = []
+    measured: dict[str, PartMetrics] = {}
+    predictors = {"model": predict}
+    if boosting_s is not None:
+        predictors[BOOSTING], note = fit_gradient_boosting(prepared, world, boosting_s)
+        notes.append(note)
     for part in (*PARTS, NEW):
         if prepared.index.total(part) == 0:
             if part == NEW:
@@ -84,7 +95,7 @@ def evaluate(
             notes.append(f"There is no {part} part: its share in data.split gives it no window.")
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
-        errors = _part_errors(predict, windows, prepared, baselines, oracle, batch_size).reduce(world)
+        errors = _part_errors(predictors, windows, prepared, baselines, oracle, batch_size).reduce(world)
         name = "new rows" if part == NEW else part
         measured[part] = measure_part(errors, prepared.index.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
@@ -105,7 +116,7 @@ def _fitted_baselines(prepared: Prepared, world: World, batch_size: int) -> Fitt
 
 
 def _part_errors(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predictors: Mapping[str, Callable[[np.ndarray], np.ndarray]],
     windows: Windows,
     prepared: Prepared,
     baselines: FittedBaselines,
@@ -113,7 +124,7 @@ def _part_errors(
     batch_size: int,
 ) -> ErrorSums:
     target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.index.horizon
-    methods = ["model", *baselines.parameters, *([ORACLE] if oracle is not None else [])]
+    methods = [*predictors, *baselines.parameters, *([ORACLE] if oracle is not None else [])]
     sums = ErrorSums(len(scaler.symbols), methods, returns=baselines.logarithmic, errors=windows.errors)
     best = (
         oracle.forecasts(prepared.store, windows.part, windows.window, horizon)
@@ -126,7 +137,8 @@ def _part_errors(
         forecasts = baselines.forecasts(prices)
         if best is not None:
             forecasts[ORACLE] = best[numbers]
-        forecasts["model"] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
+        for name, predict in predictors.items():
+            forecasts[name] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
         sums.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts)
     return sums
 

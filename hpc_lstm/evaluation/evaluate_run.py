@@ -27,7 +27,12 @@ def evaluate_run(
 
 
 def measure_run(
-    run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
+    run_dir: str | Path,
+    store_path: str | Path | None,
+    world: World,
+    batch_size: int = BATCH_SIZE,
+    *,
+    boosting_s: float | None = None,
 ) -> Evaluation:
     """Measure a completed run's model; collective.
 
@@ -38,6 +43,7 @@ def measure_run(
 
     Args:
         store_path: another market store; None: the run's own.
+        boosting_s: compare with gradient boosting, too, and give it so many seconds.
 
     Returns:
         The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
@@ -74,7 +80,12 @@ def measure_run(
             *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
         )
         evaluation = evaluate(
-            trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit
+            trained.predict,
+            prepared,
+            world,
+            batch_size=batch_size,
+            date_unit=store.date_unit,
+            boosting_s=boosting_s,
         )
     metrics = evaluation.metrics
     if growth is not None:

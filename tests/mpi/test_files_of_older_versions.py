@@ -184,7 +184,7 @@ def metrics(run: Path) -> dict[str, Any]:
 
 
 def errors(run: Path) -> dict[str, float]:
-    """All that metrics.json says of the three forecasts' errors, by place; without MASE, which version 2 scales anew."""
+    """All that metrics.json says of the three forecasts' errors, without MASE, which version 2 scales anew."""
     found: dict[str, float] = {}
 
     def take(place: str, value: Any) -> None:
