@@ -38,6 +38,77 @@ def _warm_start_options(command: Command) -> Command:
     return start(keep(command))
 
 
+def _walk_forward_options(command: Command) -> Command:
+    """The options of ``evaluate --walk-forward``."""
+    for option in (
+        click.option(
+            "--warm-start", is_flag=True, help="Begin each fold with the weights of the one before."
+        ),
+        click.option(
+            "--embargo",
+            default=0,
+            type=click.IntRange(0),
+            metavar="DAYS",
+            help="Days left out between train and validation, and validation and test.",
+        ),
+        click.option(
+            "--refit",
+            default=None,
+            metavar="K|none",
+            help="Train anew on every K-th fold, or only on the first; default: on every fold.",
+        ),
+        click.option(
+            "--rolling",
+            default=None,
+            type=click.IntRange(1),
+            metavar="DAYS",
+            help="Train on so many days before validation; without it on all.",
+        ),
+        click.option("--expanding", is_flag=True, help="Train on all days before validation: the default."),
+        click.option(
+            "--walk-forward",
+            default=None,
+            type=click.IntRange(1),
+            metavar="N",
+            help="Train and test on N consecutive folds.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _walk_forward(
+    run_dir: str,
+    store: str | None,
+    folds: int,
+    *,
+    expanding: bool,
+    rolling: int | None,
+    refit: str | None,
+    embargo: int,
+    warm_start: bool,
+) -> None:
+    if expanding and rolling:
+        raise click.UsageError("--expanding and --rolling exclude each other")
+    every = (refit or "1").removeprefix("every").strip()
+    if every != "none" and not (every.isdecimal() and int(every) >= 1):
+        raise click.UsageError(f'--refit: must be a number of folds, such as 2, or none, got "{refit}"')
+    with connected_world() as world:
+        from hpc_lstm.evaluation.walk_forward_table import walk_forward_table
+        from hpc_lstm.training.walk_forward import WalkForward, walk_forward
+
+        how = WalkForward(
+            folds=folds,
+            rolling=rolling or 0,
+            refit_every=0 if every == "none" else int(every),
+            embargo=embargo,
+            warm_start=warm_start,
+        )
+        results = walk_forward(run_dir, how, world, store)
+        if world.rank == 0:
+            click.echo(walk_forward_table(results))
+
+
 def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
     if keep_scaling and init_from is None:
         raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
@@ -278,11 +349,29 @@ def train(
     metavar="SECONDS",
     help="Time that the trees may grow.",
 )
-def evaluate(run_dir: str, store: str | None, gradient_boosting: bool, boosting_limit: float) -> None:
+@_walk_forward_options
+def evaluate(
+    run_dir: str,
+    store: str | None,
+    gradient_boosting: bool,
+    boosting_limit: float,
+    walk_forward: int | None,
+    **how: Any,
+) -> None:
     """Measure a trained model against simple forecasts on validation and test.
 
     Rows of the store that were added after the training are measured as a part of their own, "new".
+
+    With --walk-forward the run's settings are trained anew on the days before each of N test blocks, on all ranks; a
+    stopped call goes on where it was.
     """
+    if walk_forward is not None:
+        if gradient_boosting:
+            raise click.UsageError("--gradient-boosting is not for --walk-forward")
+        _walk_forward(run_dir, store, walk_forward, **how)
+        return
+    if given := [name for name, value in how.items() if value]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
     with connected_world() as world:
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import measure_run

@@ -149,6 +149,17 @@ class DataConfig(Section):
         "that every forecast of validation and test is made when all training days are past. `symbol`: of each "
         "symbol's own windows, as version 0.1.0 did; symbols are then trained on days on which others are tested.",
     )
+    embargo: int = Field(
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="Days that have a target and are left out at the end of train and of validation, as a distance to "
+        "what follows. For a split by date.",
+    )
+    train_from: str = Field(
+        "", description="First day of a train target, such as `2005-01-01`; empty: the first there is."
+    )
+    until: str = Field("", description="Last day of a test target; empty: the last there is.")
     scaling: Literal["minmax", "standard"] = Field(
         "standard",
         description="Per symbol and column, fitted on train rows: zero mean and unit variance, or min-max.",
@@ -169,19 +180,25 @@ class DataConfig(Section):
         "every second symbol; empty: all.",
     )
 
-    @field_validator("split", mode="before")
+    @field_validator("split", "train_from", "until", mode="before")
     @classmethod
     def _dates_as_text(cls, value: Any) -> Any:
         """TOML has dates of its own: ``split = [2010-01-01, 2012-01-01]``."""
         if isinstance(value, list):
             return [each.isoformat() if isinstance(each, date) else each for each in value]
-        return value
+        return value.isoformat() if isinstance(value, date) else value
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
         if self.shard and int(self.shard.split("/")[0]) > int(self.shard.split("/")[1]):
             raise ValueError(f'shard: "{self.shard}" is no share; the first number is at most the second')
         self._check_split()
+        for name in ("train_from", "until"):
+            if day := getattr(self, name):
+                _check_date(name, day)
+        by_date = ("embargo", "train_from", "until")
+        if self.split_by == "symbol" and (given := [name for name in by_date if getattr(self, name)]):
+            raise ValueError(f'{given[0]}: is for a split by date; remove it, or split_by = "symbol"')
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
         if not self.store.strip():
@@ -224,14 +241,18 @@ class DataConfig(Section):
                 f"got {self.split}"
             )
         for day in dates:
-            try:
-                date.fromisoformat(day)
-            except ValueError:
-                raise ValueError(f'split: "{day}" is no date; write it such as "2012-01-31"') from None
+            _check_date("split", day)
         if dates[0] > dates[1]:
             raise ValueError(f"split: validation must begin before test, got {self.split}")
         if self.split_by == "symbol":
             raise ValueError('split: dates are the same for all symbols; remove split_by = "symbol"')
+
+
+def _check_date(key: str, day: str) -> None:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        raise ValueError(f'{key}: "{day}" is no date; write it such as "2012-01-31"') from None
 
 
 class ModelConfig(Section):

@@ -2,6 +2,7 @@
 
 config.toml  run.json  metrics.json  symbols.csv  history.jsonl  model.keras  scaler.h5  rows.h5
 timing/rank-00000.jsonl ...  timing.h5  log/rank-00000.log  checkpoints/  tensorboard/  report.html
+walk_forward.json  walk_forward/
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class RunDirectory:
     def symbols(self) -> Path:
         """The metrics of every symbol, a line for each part and method."""
         return self.path / "symbols.csv"
+
+    @property
+    def walk_forward(self) -> Path:
+        """What the folds of the last ``evaluate --walk-forward`` came to; the folds lie in a folder of this name."""
+        return self.path / "walk_forward.json"
 
     @property
     def history(self) -> Path:
