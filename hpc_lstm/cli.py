@@ -38,6 +38,77 @@ def _warm_start_options(command: Command) -> Command:
     return start(keep(command))
 
 
+def _walk_forward_options(command: Command) -> Command:
+    """The options of ``evaluate --walk-forward``."""
+    for option in (
+        click.option(
+            "--warm-start", is_flag=True, help="Begin each fold with the weights of the one before."
+        ),
+        click.option(
+            "--embargo",
+            default=0,
+            type=click.IntRange(0),
+            metavar="DAYS",
+            help="Days left out between train and validation, and validation and test.",
+        ),
+        click.option(
+            "--refit",
+            default=None,
+            metavar="K|none",
+            help="Train anew on every K-th fold, or only on the first; default: on every fold.",
+        ),
+        click.option(
+            "--rolling",
+            default=None,
+            type=click.IntRange(1),
+            metavar="DAYS",
+            help="Train on so many days before validation; without it on all.",
+        ),
+        click.option("--expanding", is_flag=True, help="Train on all days before validation: the default."),
+        click.option(
+            "--walk-forward",
+            default=None,
+            type=click.IntRange(1),
+            metavar="N",
+            help="Train and test on N consecutive folds.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _walk_forward(
+    run_dir: str,
+    store: str | None,
+    folds: int,
+    *,
+    expanding: bool,
+    rolling: int | None,
+    refit: str | None,
+    embargo: int,
+    warm_start: bool,
+) -> None:
+    if expanding and rolling:
+        raise click.UsageError("--expanding and --rolling exclude each other")
+    every = (refit or "1").removeprefix("every").strip()
+    if every != "none" and not (every.isdecimal() and int(every) >= 1):
+        raise click.UsageError(f'--refit: must be a number of folds, such as 2, or none, got "{refit}"')
+    with connected_world() as world:
+        from hpc_lstm.evaluation.walk_forward_table import walk_forward_table
+        from hpc_lstm.training.walk_forward import WalkForward, walk_forward
+
+        how = WalkForward(
+            folds=folds,
+            rolling=rolling or 0,
+            refit_every=0 if every == "none" else int(every),
+            embargo=embargo,
+            warm_start=warm_start,
+        )
+        results = walk_forward(run_dir, how, world, store)
+        if world.rank == 0:
+            click.echo(walk_forward_table(results))
+
+
 def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
     if keep_scaling and init_from is None:
         raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
@@ -185,8 +256,15 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     "--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the generator.")
+@click.option(
+    "--kind",
+    default="ar",
+    show_default=True,
+    metavar="NAME",
+    help="ar: momentum under noise; regimes: momentum and reversal by turns; heavy-tails: rare large moves.",
+)
 @click.option("-o", "--output", required=True, type=_OutputFile(), help="Market store to write.")
-def synth(symbols: int, days: int, seed: int, output: str) -> None:
+def synth(symbols: int, days: int, seed: int, kind: str, output: str) -> None:
     """Make a universe of prices with known structure, and its best possible forecast error."""
     with connected_world() as world:
 
@@ -194,9 +272,21 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
             if world.rank == 0:
                 from hpc_lstm.market.synthetic import synthesize
 
-                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed))
+                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed, kind=kind))
 
         world.raise_on_all(work)
+
+
+@cli.command()
+@click.option("--for", "store", default=None, type=click.Path(), help="Market store that it is for.")
+@click.option(
+    "-o", "--output", default="run.toml", show_default=True, type=click.Path(), help="Config to write."
+)
+def init(store: str | None, output: str) -> None:
+    """Write a commented config to start from, with settings that suit daily prices."""
+    from hpc_lstm.jobs.starter_config import write_starter_config
+
+    click.echo(write_starter_config(output, store))
 
 
 @cli.command()
@@ -248,21 +338,51 @@ def train(
 @cli.command()
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
-def evaluate(run_dir: str, store: str | None) -> None:
+@click.option(
+    "--gradient-boosting", is_flag=True, help="Compare with boosted trees on the same windows, too."
+)
+@click.option(
+    "--boosting-limit",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Time that the trees may grow.",
+)
+@_walk_forward_options
+def evaluate(
+    run_dir: str,
+    store: str | None,
+    gradient_boosting: bool,
+    boosting_limit: float,
+    walk_forward: int | None,
+    **how: Any,
+) -> None:
     """Measure a trained model against simple forecasts on validation and test.
 
     Rows of the store that were added after the training are measured as a part of their own, "new".
+
+    With --walk-forward the run's settings are trained anew on the days before each of N test blocks, on all ranks; a
+    stopped call goes on where it was.
     """
+    if walk_forward is not None:
+        if gradient_boosting:
+            raise click.UsageError("--gradient-boosting is not for --walk-forward")
+        _walk_forward(run_dir, store, walk_forward, **how)
+        return
+    if given := [name for name, value in how.items() if value]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
     with connected_world() as world:
         from hpc_lstm.evaluation.comparison_table import comparison_table
-        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
-        metrics = evaluate_run(run_dir, store, world)
+        boosting_s = boosting_limit if gradient_boosting else None
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s)
         if world.rank == 0:
-            if store is None and "store" not in metrics:  # the store is still that of the run
-                write_metrics(run_dir, metrics)
-            click.echo(comparison_table(metrics))
+            if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
+                write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
+            click.echo(comparison_table(evaluation.metrics))
 
 
 @cli.command()

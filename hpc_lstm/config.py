@@ -61,7 +61,9 @@ SHARED_UNLESS_DEFAULT: dict[str, JsonValue] = {"shared_by_clusters": "unless def
 
 # Defaults that have changed, as they were: a run writes all of its settings, so that what an older run's file leaves
 # out is what its version did not know.
-FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"data": {"split_by": "symbol"}}
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": {"split_by": "symbol", "features": ["close"], "target": "close", "scaling": "minmax"}
+}
 
 # Registries whose names settings take, as modules.
 ENGINE_REGISTRY = "hpc_lstm.model.engines.registry"
@@ -131,17 +133,19 @@ class DataConfig(Section):
     )
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
-        ["close"],
+        ["log-returns(adjusted)"],
         description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
-        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. See [features](features.md).',
+        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. `adjusted` stands for `adj_close`, or '
+        "for `close` in a store that has none. See [features](features.md).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str | list[str] = Field(
-        "close",
+        "log-returns(adjusted)",
         description='What is forecast, one or a list: `"NAME"`, a store column; `"log-returns(NAME)"` '
         '(`"log-returns"`: of close), the log return over the horizon, turned back into a price for the metrics; '
         '`"direction(NAME)"`, the probability that the price rises over the horizon; `"volatility(NAME)"`, the root '
-        "mean square of its log returns over the horizon. See [features](features.md#targets).",
+        "mean square of its log returns over the horizon. A price as it is leaves the range that the scaling was "
+        "fitted on. See [features](features.md#targets).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     horizon: Positive | list[Positive] | str = Field(
@@ -164,9 +168,20 @@ class DataConfig(Section):
         "that every forecast of validation and test is made when all training days are past. `symbol`: of each "
         "symbol's own windows, as version 0.1.0 did; symbols are then trained on days on which others are tested.",
     )
+    embargo: int = Field(
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="Days that have a target and are left out at the end of train and of validation, as a distance to "
+        "what follows. For a split by date.",
+    )
+    train_from: str = Field(
+        "", description="First day of a train target, such as `2005-01-01`; empty: the first there is."
+    )
+    until: str = Field("", description="Last day of a test target; empty: the last there is.")
     scaling: Literal["minmax", "standard"] = Field(
-        "minmax",
-        description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
+        "standard",
+        description="Per symbol and column, fitted on train rows: zero mean and unit variance, or min-max.",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     feature_range: list[float] = Field(
@@ -184,19 +199,25 @@ class DataConfig(Section):
         "every second symbol; empty: all.",
     )
 
-    @field_validator("split", mode="before")
+    @field_validator("split", "train_from", "until", mode="before")
     @classmethod
     def _dates_as_text(cls, value: Any) -> Any:
         """TOML has dates of its own: ``split = [2010-01-01, 2012-01-01]``."""
         if isinstance(value, list):
             return [each.isoformat() if isinstance(each, date) else each for each in value]
-        return value
+        return value.isoformat() if isinstance(value, date) else value
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
         if self.shard and int(self.shard.split("/")[0]) > int(self.shard.split("/")[1]):
             raise ValueError(f'shard: "{self.shard}" is no share; the first number is at most the second')
         self._check_split()
+        for name in ("train_from", "until"):
+            if day := getattr(self, name):
+                _check_date(name, day)
+        by_date = ("embargo", "train_from", "until")
+        if self.split_by == "symbol" and (given := [name for name in by_date if getattr(self, name)]):
+            raise ValueError(f'{given[0]}: is for a split by date; remove it, or split_by = "symbol"')
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
         if not self.store.strip():
@@ -273,14 +294,18 @@ class DataConfig(Section):
                 f"got {self.split}"
             )
         for day in dates:
-            try:
-                date.fromisoformat(day)
-            except ValueError:
-                raise ValueError(f'split: "{day}" is no date; write it such as "2012-01-31"') from None
+            _check_date("split", day)
         if dates[0] > dates[1]:
             raise ValueError(f"split: validation must begin before test, got {self.split}")
         if self.split_by == "symbol":
             raise ValueError('split: dates are the same for all symbols; remove split_by = "symbol"')
+
+
+def _check_date(key: str, day: str) -> None:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        raise ValueError(f'{key}: "{day}" is no date; write it such as "2012-01-31"') from None
 
 
 class ModelConfig(Section):

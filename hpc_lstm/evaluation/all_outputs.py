@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.evaluation.dates import date_text
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, evaluate
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
 from hpc_lstm.evaluation.intervals import Intervals
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.output_metrics import output_metrics
@@ -29,7 +29,8 @@ def evaluate_outputs(
     *,
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
-) -> dict[str, Any]:
+    boosting_s: float | None = None,
+) -> Evaluation:
     """Measure all outputs of a model on validation, test and, if there are any, new rows; collective.
 
     The tables of a part are those of the first output from which a price follows. Where there are several, the others'
@@ -37,32 +38,34 @@ def evaluate_outputs(
 
     Args:
         predict: scaled inputs float32 [B, window, features] to outputs float32 [B, O].
-        batch_size, date_unit: as for ``evaluate``.
+        batch_size, date_unit, boosting_s: as for ``evaluate``.
 
     Returns:
-        The content of ``metrics.json`` as far as the model goes: the same on every rank.
+        The same on every rank.
     """
     columns = prepared.columns
     priced = [o for o, target in enumerate(columns.targets) if target.transform.unit in PRICED]
-    tables = [
+    measured = [
         evaluate(
             point_forecast(predict, head, output),
             prepared.of_output(output),
             world,
             batch_size=batch_size,
             date_unit=date_unit,
+            boosting_s=boosting_s,
         )
         for output in priced
     ]
-    metrics = tables[0] if tables else _without_prices(prepared, world, date_unit)
+    found = measured[0] if measured else _without_prices(prepared, world, date_unit)
+    metrics = found.metrics
     if len(priced) > 1:
         metrics["by_output"] = [
             {
                 "target": columns.targets[output].name,
                 "horizon": columns.targets[output].horizon,
-                **{part: table[part] for part in (*PARTS, NEW) if part in table},
+                **{part: dict(of.metrics[part]) for part in (*PARTS, NEW) if of.metrics.get(part)},
             }
-            for output, table in zip(priced, tables, strict=True)
+            for output, of in zip(priced, measured, strict=True)
         ]
     for part in (*PARTS, NEW):
         if metrics.get(part):
@@ -70,7 +73,7 @@ def evaluate_outputs(
             metrics[part]["outputs"] = output_metrics(
                 predict, head, prepared, windows, intervals, world, batch_size
             )
-    return metrics
+    return found
 
 
 def point_forecast(
@@ -80,8 +83,8 @@ def point_forecast(
     return lambda inputs: head.loss.point(head.by_target(np.asarray(predict(inputs))))[:, output]
 
 
-def _without_prices(prepared: Prepared, world: World, date_unit: str) -> dict[str, Any]:
-    """The metrics of a model from which no prices follow: how many windows there are."""
+def _without_prices(prepared: Prepared, world: World, date_unit: str) -> Evaluation:
+    """What is known of a model from which no prices follow: on how many windows it is measured."""
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION, "per_symbol": {}, "notes": []}
     for part in (*PARTS, NEW):
         total = prepared.index.total(part)
@@ -104,4 +107,4 @@ def _without_prices(prepared: Prepared, world: World, date_unit: str) -> dict[st
             "last_date": date_text(last, date_unit),
             "verdict": f"On {part} no price follows from {prepared.columns.target.name}: see its own metrics.",
         }
-    return metrics
+    return Evaluation(metrics, {}, prepared.scaler.symbols)

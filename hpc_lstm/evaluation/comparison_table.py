@@ -23,12 +23,12 @@ def comparison_table(metrics: dict[str, Any]) -> str:
         symbols = f"{table['symbols']:,} symbol{'' if table['symbols'] == 1 else 's'}"
         lines += [
             f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}",
-            f"  {'':<14}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS),
+            f"  {'':<18}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS),
         ]
         for method in METHODS:
             if method in table:
                 cells = (f"{metric.text(method, table[method]):>{metric.width}}" for metric in METRICS)
-                lines.append(f"  {method:<14}{''.join(cells)}")
+                lines.append(f"  {method:<18}{''.join(cells)}")
         lines += [f"  {table['verdict']}", ""]
     lines += metrics.get("notes", [])
     return "\n".join(lines).rstrip()

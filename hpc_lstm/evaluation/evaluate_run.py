@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 def evaluate_run(
     run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
 ) -> dict[str, Any]:
+    """The metrics of ``measure_run``; collective."""
+    return measure_run(run_dir, store_path, world, batch_size).metrics
+
+
+def measure_run(
+    run_dir: str | Path,
+    store_path: str | Path | None,
+    world: World,
+    batch_size: int = BATCH_SIZE,
+    *,
+    boosting_s: float | None = None,
+) -> Evaluation:
     """Measure a completed run's model; collective.
 
     On a store that holds the run's rows, and perhaps newer ones, the run's own validation and test are measured, and
@@ -31,11 +44,12 @@ def evaluate_run(
 
     Args:
         store_path: another market store; None: the run's own.
+        boosting_s: compare with gradient boosting, too, and give it so many seconds.
 
     Returns:
-        The content of ``metrics.json``. With the run's own store, what training wrote besides (speed, ranks,
-        engine) is kept; with another, or one whose prices are no longer the run's, it is left out and ``store`` names
-        the file: that is not to be written over the run's own metrics.
+        The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
+        wrote besides (speed, ranks, engine) is kept; with another, or one whose prices are no longer the run's, it is
+        left out and ``store`` names the file: that is not to be written over the run's own metrics.
 
     Raises:
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
@@ -66,11 +80,13 @@ def evaluate_run(
         prepared = prepare.prepare(
             *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
         )
-        metrics = evaluate_outputs(
+        evaluation = evaluate_outputs(
             *(trained.predict, trained.head, trained.intervals, prepared, world),
             batch_size=batch_size,
             date_unit=store.date_unit,
+            boosting_s=boosting_s,
         )
+    metrics = evaluation.metrics
     if growth is not None:
         notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
     else:
@@ -87,8 +103,8 @@ def evaluate_run(
         notes.append(f"The store holds other prices than the run was trained on: {changed}.")
     if changed and store_path is None:
         notes.append("The run's metrics.json stays as it is.")
-    metrics["notes"] += notes
-    return metrics
+    metrics["notes"] = evaluation.metrics["notes"] + notes
+    return replace(evaluation, metrics=metrics)
 
 
 def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tuple[list[str], list[str]]:

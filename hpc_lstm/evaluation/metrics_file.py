@@ -11,7 +11,8 @@ from hpc_lstm.files import write_text
 from hpc_lstm.runs.directory import RunDirectory, at
 
 FORMAT = "hpc_lstm metrics"
-VERSION = 1
+# Version 2 scales MASE by persistence on the part itself; version 1 did by persistence on the train windows.
+VERSION = 2
 # The parts that a model is measured on.
 PARTS = ("validation", "test")
 # Windows of rows that the run did not know: another part, where a store has such rows.
@@ -36,10 +37,15 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     return metrics
 
 
-def write_metrics(run_dir: str | Path, metrics: dict[str, Any]) -> None:
-    """Write a run's ``metrics.json``, whole or not at all, as strict JSON.
+def write_metrics(run_dir: str | Path, metrics: dict[str, Any], symbols_csv: str) -> None:
+    """Write a run's ``symbols.csv`` and ``metrics.json``, each whole or not at all; the latter as strict JSON.
+
+    Args:
+        symbols_csv: the metrics of every symbol.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: one cannot be written.
     """
+    write_text(at(run_dir).symbols, symbols_csv)
+    # Last: its presence says that the run is complete.
     write_text(at(run_dir).metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from hpc_lstm.features.registry import (
     unknown_feature,
     usages,
 )
+
+# Stands for the closes that do not jump at splits: the first of these columns that the store has.
+ADJUSTED = "adjusted"
+ADJUSTED_COLUMNS = ("adj_close", "close")
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,9 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
         feature = parse_feature(name)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
+    if feature.column == ADJUSTED and ADJUSTED not in store_columns:
+        known = [column for column in ADJUSTED_COLUMNS if column in store_columns]
+        feature = replace(feature, column=known[0]) if known else feature
     if feature.column in store_columns:
         return feature
     if problem := unknown_feature(name) if feature.column == name else "":
@@ -198,7 +205,9 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
     kinds = [kind.kind for kind in FEATURES] if feature.column == name else []
     near = difflib.get_close_matches(feature.column, [*store_columns, *kinds], n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
+    missing = ADJUSTED_COLUMNS if feature.column == ADJUSTED else (feature.column,)
     raise ConfigError(
-        f'{key}: {where} has no column "{feature.column}"; {hint}it has {", ".join(store_columns)}, '
-        f"and features may be {usages()}"
+        f"{key}: {where} has no column "
+        + " or ".join(f'"{column}"' for column in missing)
+        + f"; {hint}it has {', '.join(store_columns)}, and features may be {usages()}"
     )

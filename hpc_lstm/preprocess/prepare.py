@@ -62,6 +62,11 @@ class Prepared:
             _loader=replace(self._loader, columns=columns),
         )
 
+    @property
+    def store(self) -> MarketStore:
+        """Where the rows come from."""
+        return self._loader.store
+
     def close(self) -> None:
         """Release the memory of all windows."""
         for windows in (self.train, self.validation, *self._read.values()):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Windows:
     """The windows of a slice, numbered from 0.
 
+    Attributes:
+        output: index of the target that is looked at, among those of a batch.
+
     Args:
         rows: the slice's rows, scaled, as a backend read them.
         symbols: int64 [U], indices of the index's symbols into ``Scaler.symbols``.
@@ -39,6 +42,7 @@ class Windows:
     ) -> None:
         self.part, self.window, self.horizon, self.features = part, window, horizon, len(columns.features)
         self._store, self._rows = store, rows
+        self.output = columns.output
         self._price_column, self._target_horizon = columns.target.number, columns.target.horizon
         self._all_symbols, self._symbols = symbols, symbols[part.symbol]
         self._edges = np.concatenate([[0], np.cumsum(part.count)])
@@ -97,12 +101,13 @@ class Windows:
         Args:
             lookback: rows before each window's last row that ``Prices.history`` holds.
         """
-        if self._prices is None or self._prices.lookback != lookback:
-            self._prices = SlicePrices(
-                self._store, self.part, self._price_column, self.window, self._target_horizon, lookback
-            )
+        prices = self._slice_prices(lookback)
         segment = self._segment(numbers)
-        return self._prices.around(numbers, segment, numbers - self._edges[segment], self._symbols[segment])
+        return prices.around(numbers, segment, numbers - self._edges[segment], self._symbols[segment])
+
+    def lowest_price(self, lookback: int = 0) -> float:
+        """The smallest price around all windows of the slice; infinite where there is none."""
+        return self._slice_prices(lookback).lowest
 
     def errors(
         self, forecast: np.ndarray, actual: np.ndarray, offsets: np.ndarray
@@ -118,6 +123,13 @@ class Windows:
     def close(self) -> None:
         """Release the rows and what an engine may still hold of them."""
         self._rows.close()
+
+    def _slice_prices(self, lookback: int) -> SlicePrices:
+        if self._prices is None or self._prices.lookback != lookback:
+            self._prices = SlicePrices(
+                self._store, self.part, self._price_column, self.window, self._target_horizon, lookback
+            )
+        return self._prices
 
     def _segment(self, numbers: np.ndarray) -> np.ndarray:
         numbers = np.asarray(numbers)

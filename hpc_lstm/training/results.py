@@ -10,7 +10,7 @@ import numpy as np
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
 from hpc_lstm.evaluation.intervals import calibrate, write_intervals
 from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.model.engines.head import Head
@@ -45,11 +45,11 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.world.raise_on_all(
             lambda: write_intervals(run.directory, intervals) if run.world.rank == 0 else None
         )
-        metrics = evaluate_outputs(
+        evaluation = evaluate_outputs(
             *(run.engine.predict, head, intervals, run.data, run.world), date_unit=run.store.date_unit
         )
-    metrics |= run_facts(run, state, outputs)
-    run.world.raise_on_all(lambda: _write_results(run, metrics) if run.world.rank == 0 else None)
+    metrics = evaluation.metrics | run_facts(run, state, outputs)
+    run.world.raise_on_all(lambda: _write_results(run, metrics, evaluation) if run.world.rank == 0 else None)
     if unsaved is not None:
         raise unsaved
 
@@ -61,10 +61,10 @@ def _write_model(run: Run) -> None:
     record_known_rows(run.directory, run.config, run.known, run.data.split_dates)
 
 
-def _write_results(run: Run, metrics: dict[str, Any]) -> None:
+def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) -> None:
     """Write and show the metrics; on rank 0."""
     # The metrics come last: their presence says that the run is complete.
-    write_metrics(run.directory.path, metrics)
+    write_metrics(run.directory.path, metrics, evaluation.symbols_csv())
     run.log.info("%s", comparison_table(metrics))
     run.log.info("results in %s", run.directory.path)
 

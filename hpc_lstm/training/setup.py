@@ -20,6 +20,7 @@ from hpc_lstm.preprocess import prepare
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training import log as messages
+from hpc_lstm.training.data_warnings import data_warnings
 from hpc_lstm.training.log_files import close_log, open_log
 from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
@@ -109,6 +110,8 @@ def set_up(
             world.raise_on_all(lambda: prepare.check_windows(data.index.total("train"), world.size))
             symbols = prepare.chosen_symbols(store, config.data)
             known = know_rows(store, data.columns.numbers, symbols, world)
+            for warning in data_warnings(store, config.data, data, world):
+                log.warning("warning: %s", warning)
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:

@@ -37,8 +37,9 @@ def write_store(path: Path, prices: dict[str, np.ndarray], first_day: int = 1500
 
 
 def settings(store: Path, **more) -> DataConfig:
-    """Each symbol is split by itself unless ``more`` says otherwise."""
-    return DataConfig(**{"store": str(store), "window": WINDOW, "split_by": "symbol", **more})
+    """Closes, min-max scaling, and each symbol split by itself, unless ``more`` says otherwise."""
+    plain = {"features": ["close"], "target": "close", "scaling": "minmax", "split_by": "symbol"}
+    return DataConfig(**{"store": str(store), "window": WINDOW, **plain, **more})
 
 
 def last_input(inputs: np.ndarray) -> np.ndarray:
@@ -60,6 +61,6 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
         head = Head.of(RunConfig(data=data))
         intervals = calibrate(network.predict, head, prepared, World(), ForecastConfig(), 64)
         write_intervals(at(folder), intervals)
-        metrics = evaluate_outputs(network.predict, head, intervals, prepared, World())
+        metrics = evaluate_outputs(network.predict, head, intervals, prepared, World()).metrics
     (folder / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 123.0}))
     return folder

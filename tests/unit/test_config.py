@@ -28,10 +28,11 @@ def test_defaults_are_those_of_the_design(write, tmp_path: Path) -> None:
     settings = config.load(write(MINIMAL))
     assert settings.data.store == str(tmp_path / "market.h5")
     assert settings.data.symbols == "all"
-    assert (settings.data.features, settings.data.target) == (["close"], "close")
+    assert settings.data.features == ["log-returns(adjusted)"]
+    assert settings.data.target == "log-returns(adjusted)"
     assert (settings.data.window, settings.data.horizon) == (60, 1)
     assert settings.data.split == [0.7, 0.15, 0.15]
-    assert (settings.data.scaling, settings.data.feature_range) == ("minmax", [0.0, 1.0])
+    assert (settings.data.scaling, settings.data.feature_range) == ("standard", [0.0, 1.0])
     assert (settings.model.layers, settings.model.units, settings.model.dropout) == (2, 64, 0.2)
     assert (settings.train.engine, settings.train.backend, settings.train.precision) == (
         "auto",
@@ -103,6 +104,15 @@ def test_a_resumed_run_keeps_the_split_that_the_file_does_not_name(write) -> Non
     assert config.with_left_out_of(old, silent).data.split_by == "symbol"
     asked = config.load(write(MINIMAL + 'split_by = "date"\n'))
     assert config.with_left_out_of(old, asked).data.split_by == "date"
+
+
+def test_what_an_older_run_leaves_out_is_its_versions_default(write) -> None:
+    old = config.load_saved(write(MINIMAL)).data
+    assert (old.features, old.target, old.scaling) == (["close"], "close", "minmax")
+    resumed = config.with_left_out_of(config.load_saved(write(MINIMAL)), config.load(write(MINIMAL))).data
+    assert (resumed.features, resumed.target, resumed.scaling) == (["close"], "close", "minmax")
+    asked = config.load_saved(write(MINIMAL + 'target = "log-returns"\n')).data
+    assert (asked.features, asked.target) == (["close"], "log-returns")
 
 
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:

@@ -25,6 +25,15 @@ def test_names_numbers_and_lookback() -> None:
     assert find_columns(["close"], ["close"], [3], STORE, "m.h5").longest_lookback == 0
 
 
+def test_adjusted_is_the_adjusted_close_where_there_is_one() -> None:
+    for names, number in ((("close", "adj_close"), 1), (("open", "close"), 1), (("adjusted", "close"), 0)):
+        columns = find_columns(["log-returns(adjusted)"], ["adjusted"], [1], names, "m.h5")
+        assert (columns.features[0].number, columns.target.number) == (number, number)
+        assert columns.names == ["log-returns(adjusted)", "adjusted"]
+    with pytest.raises(ConfigError, match=r'm\.h5 has no column "adj_close" or "close"; it has x'):
+        find_columns(["adjusted"], ["x"], [1], ("x",), "m.h5")
+
+
 def test_log_returns_stay_inside_their_piece() -> None:
     columns = find_columns(["close", "log-returns"], ["log-returns(volume)"], [2], STORE, "m.h5")
     raw = np.random.default_rng(0).uniform(1, 2, (7, 3))
@@ -46,6 +55,7 @@ def test_log_returns_stay_inside_their_piece() -> None:
         (["close"], "log-return", ["data.target", 'did you mean "log-returns"']),
         (["log-returns(price)"], "close", ['"price"', "open, close, volume"]),
         (["close", "close"], "close", ["given twice"]),
+        (["close", "adjusted"], "close", ["given twice"]),
         (["log-returns", "log-returns(close)"], "close", ["given twice"]),
         (["sma(close, 20)", "sma( close,20 )"], "close", ["data.features", "given twice"]),
         (["sma(clsoe, 20)"], "close", ["data.features", 'no column "clsoe"', 'did you mean "close"']),

@@ -57,7 +57,8 @@ class MemoryStore:
 
 
 def config(**changes: Any) -> DataConfig:
-    return DataConfig(**{"store": "market.h5", "window": 5, "split_by": "symbol", **changes})
+    plain = {"features": ["close"], "target": "close", "scaling": "minmax", "split_by": "symbol"}
+    return DataConfig(**{"store": "market.h5", "window": 5, **plain, **changes})
 
 
 def prepare(store: Any, data: DataConfig, ranks: int = 1, **more: Any) -> list[preprocess.Prepared]:

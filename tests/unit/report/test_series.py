@@ -34,6 +34,7 @@ def prices(tmp_path):
 def trained(tmp_path, prices):
     """A run whose network says: as the window's last row."""
     tables = {"store": str(tmp_path / "market.h5"), "window": WINDOW, "horizon": HORIZON}
+    tables |= {"features": ["close"], "target": "close", "scaling": "minmax"}
     config = configuration.parse({"data": tables}, "test")
     with MarketStore(config.data.store) as store:
         scaler = prepare.prepare(store, config.data, World(), backends.create_backend("host")).scaler

@@ -30,6 +30,9 @@ CONFIG = """
 [data]
 store = "market.h5"
 window = 6
+features = ["close"]
+target = "close"
+scaling = "minmax"
 [model]
 layers = 1
 units = 3
