@@ -7,6 +7,7 @@ from typing import Any
 from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS
+from hpc_lstm.evaluation.output_table import output_lines
 
 
 def comparison_table(metrics: dict[str, Any]) -> str:
@@ -21,14 +22,15 @@ def comparison_table(metrics: dict[str, Any]) -> str:
         if table is None:
             continue
         symbols = f"{table['symbols']:,} symbol{'' if table['symbols'] == 1 else 's'}"
-        lines += [
-            f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}",
-            f"  {'':<18}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS),
-        ]
-        for method in METHODS:
-            if method in table:
+        lines.append(
+            f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}"
+        )
+        methods = [method for method in METHODS if method in table]
+        if methods:
+            lines.append(f"  {'':<18}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS))
+            for method in methods:
                 cells = (f"{metric.text(method, table[method]):>{metric.width}}" for metric in METRICS)
                 lines.append(f"  {method:<18}{''.join(cells)}")
-        lines += [f"  {table['verdict']}", ""]
+        lines += [f"  {table['verdict']}", *output_lines(table.get("outputs", [])), ""]
     lines += metrics.get("notes", [])
     return "\n".join(lines).rstrip()

@@ -20,10 +20,12 @@ from hpc_lstm.evaluation.all_outputs import point_forecast
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run
+from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
+from hpc_lstm.features.feature import PRICED
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ class Forecast:
         prices: float64 [N], in price units.
         persistence: float64 [N], the last price: what the forecast has to beat.
         errors: float64 [N], typical (root mean square) error in price units; NaN where it is not known.
+        low, high: float64 [N], the ends of an interval; NaN where there is none.
+        coverage: share of targets that the intervals are to contain.
+        targets: what is forecast, N texts as in the settings; only where there are several.
         notes: sentences on how to read the numbers.
     """
 
@@ -50,21 +55,32 @@ class Forecast:
     prices: np.ndarray
     persistence: np.ndarray
     errors: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    coverage: float
+    targets: list[str]
     notes: list[str]
 
     def table(self) -> str:
         """The forecast as plain text."""
         width = max(len("date"), *map(len, self.dates))
+        columns = [("forecast", 12, self.prices, 6)]
+        if np.isfinite(self.errors).any() or not np.isfinite(self.low).any():
+            columns.append(("+/-", 10, self.errors, 4))
+        if np.isfinite(self.low).any():
+            columns += [("low", 12, self.low, 6), ("high", 12, self.high, 6)]
+        columns.append(("persistence", 13, self.persistence, 6))
+        headings = "".join(f"{heading:>{size}}" for heading, size, *_ in columns)
         lines = [
             f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
-            f"  {'step':>4}  {'date':<{width}}{'forecast':>12}{'+/-':>10}{'persistence':>13}",
+            f"  {'step':>4}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
         ]
-        for step, (date, price, error, same) in enumerate(
-            zip(self.dates, self.prices, self.errors, self.persistence, strict=True), 1
-        ):
-            spread = "-" if np.isnan(error) else f"{error:.4g}"
-            lines.append(f"  {step:>4}  {date:<{width}}{price:>12.6g}{spread:>10}{same:>13.6g}")
-        return "\n".join([*lines, *self.notes])
+        for row, date in enumerate(self.dates):
+            cells = "".join(f"{_number(values[row], digits):>{size}}" for _, size, values, digits in columns)
+            lines.append(
+                f"  {row + 1:>4}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
+            )
+        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
 
 
 def predict_symbol(
@@ -105,6 +121,14 @@ def predict_symbol(
         compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
+    now = forecast_outputs(trained, columns, rows, scaler_index)
+    if len(columns.targets) > 1 or columns.target.transform.unit not in PRICED:
+        if steps > 1:
+            raise InputError(
+                f"--steps {steps}: this run forecasts {', '.join(data.targets)} {_ahead(data.horizons)} ahead, which "
+                "is not fed back; leave --steps out"
+            )
+        return _all_outputs(trained, columns, symbol, now, (rows, dates, unit))
     prices = forecast_recursively(rows, price, _forecaster(trained, columns, scaler_index), horizon, steps)
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
     held = [column.name for column in columns.features if column.number != price]
@@ -116,6 +140,7 @@ def predict_symbol(
     if compared is not None:
         notes += _about_rows(compared, unit)
     ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
+    growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[price],
@@ -124,9 +149,67 @@ def predict_symbol(
         dates=[date_text(int(date), unit) for date in ahead],
         prices=prices,
         persistence=np.full(steps, rows[-1, price]),
-        errors=error * np.sqrt(np.arange(1, steps + 1)),
-        notes=[*notes, rule, *verdicts],
+        errors=error * growth,
+        low=prices + (now.low - now.values) * growth,
+        high=prices + (now.high - now.values) * growth,
+        coverage=trained.intervals.coverage,
+        targets=[],
+        notes=[*notes, *_about_intervals(trained, now, steps), rule, *verdicts],
     )
+
+
+def _all_outputs(
+    trained: TrainedRun,
+    columns: ModelColumns,
+    symbol: str,
+    now: OutputForecast,
+    known: tuple[np.ndarray, np.ndarray, str],
+) -> Forecast:
+    """The forecast of a run with several outputs, or with one from which no price follows.
+
+    Args:
+        known: the symbol's last known rows, their dates, and the dates' unit.
+    """
+    rows, dates, unit = known
+    targets = columns.targets
+    ahead, rule = future_dates(dates, unit, np.array(columns.horizons))
+    priced = np.array([target.transform.unit in PRICED for target in targets])
+    last = np.array([rows[-1, target.number] for target in targets])
+    several = len({target.name for target in targets}) > 1 or not priced.all()
+    if not np.isfinite(now.values).all():
+        raise HpcLstmError("a forecast is not a finite number: the model diverged in training; train again")
+    return Forecast(
+        symbol=symbol,
+        column=columns.store_columns[columns.target.number],
+        last_date=date_text(int(dates[-1]), unit),
+        last_price=float(last[0]),
+        dates=[date_text(int(date), unit) for date in ahead],
+        prices=now.values,
+        persistence=np.where(priced, last, np.nan),
+        errors=np.full(len(targets), np.nan),
+        low=now.low,
+        high=now.high,
+        coverage=trained.intervals.coverage,
+        targets=[target.name for target in targets] if several else [],
+        notes=[*_about_intervals(trained, now, 1), rule],
+    )
+
+
+def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> list[str]:
+    """A sentence on what the intervals are, if there are any."""
+    if not np.isfinite(now.low).any():
+        return []
+    calibrated = ", calibrated on validation" if np.isfinite(trained.intervals.margins).any() else ""
+    later = "; of later steps wider by the square root of the step" if steps > 1 else ""
+    return [f"low to high: to contain {trained.intervals.coverage:.0%} of what comes{calibrated}{later}."]
+
+
+def _ahead(horizons: list[int]) -> str:
+    return "1 row" if horizons == [1] else f"{', '.join(map(str, horizons))} rows"
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}g}"
 
 
 def forecast_recursively(
@@ -215,7 +298,7 @@ def _expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[flo
     if not trained.files.metrics.exists():
         return float("nan"), ["+/-: not known before the run has metrics."], []
     metrics = read_metrics(trained.files)
-    growth = "times the square root of the step"
+    how = "times the square root of the step"
     for part in ("test", "validation"):
         if not metrics.get(part):
             continue
@@ -223,11 +306,11 @@ def _expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[flo
         if own and own["model"]["rmse"] is not None:
             return (
                 own["model"]["rmse"],
-                [f"+/-: RMSE of {symbol} on {part}, {growth}."],
+                [f"+/-: RMSE of {symbol} on {part}, {how}."],
                 [metrics[part]["verdict"]],
             )
         relative = metrics[part]["model"]["mape"]
         if relative is not None:
-            note = f"+/-: mean percentage error of all symbols on {part} ({relative:.2f}%), {growth}."
+            note = f"+/-: mean percentage error of all symbols on {part} ({relative:.2f}%), {how}."
             return price * relative / 100, [note], [metrics[part]["verdict"]]
     return float("nan"), ["+/-: not known: the run's metrics have neither test nor validation."], []
