@@ -18,7 +18,7 @@ from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.intervals import Intervals, calibrate, kth_smallest, read_intervals, write_intervals
 from hpc_lstm.evaluation.output_metrics import LEVELS, output_metrics
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.market.synthetic import write_synthetic
+from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
@@ -69,7 +69,9 @@ def test_a_batch_has_every_target_at_every_horizon(store_path: Path, targets: li
                 for k, target in enumerate(prepared.columns.targets):
                     values = prepared.scaler.inverse_target(batch[:, k], symbol, target.column)
                     wanted = [
-                        definition(closes[store.symbols[s]], target.name, row + target.horizon, target.horizon)
+                        definition(
+                            closes[store.symbols[s]], target.name, row + target.horizon, target.horizon
+                        )
                         for s, row in zip(symbol, last.tolist(), strict=True)
                     ]
                     found.append((values, np.array(wanted)))
@@ -147,7 +149,10 @@ def test_metrics_of_a_distribution_are_those_of_scipy(store_path: Path, ranks: i
         phi, cdf = scipy.stats.norm.pdf(z), scipy.stats.norm.cdf(z)
         exact = np.mean(spread * (z * (2 * cdf - 1) + 2 * phi - 1 / np.sqrt(np.pi)))
         assert found["crps"] == pytest.approx(exact, rel=0.03)  # 99 levels stand for all
-        pinball = [np.mean(np.maximum(q * (y - at), (q - 1) * (y - at))) for q, at in ((0.1, low), (0.5, mean), (0.9, high))]
+        pinball = [
+            np.mean(np.maximum(q * (y - at), (q - 1) * (y - at)))
+            for q, at in ((0.1, low), (0.5, mean), (0.9, high))
+        ]
         assert found["pinball"] == pytest.approx(np.mean(pinball), rel=1e-5)
     assert len(LEVELS) == 99
 
@@ -158,7 +163,9 @@ def test_a_price_is_measured_as_a_share_of_the_last_one(store_path: Path) -> Non
         prepared = prepare.prepare(store, config.data, World(), HOST)
         windows = prepared.validation
         none = Intervals(0.9, np.array([np.nan]))
-        found = output_metrics(lambda x: x[:, -1, :1], Head.of(config), prepared, windows, none, World(), 16)[0]
+        found = output_metrics(lambda x: x[:, -1, :1], Head.of(config), prepared, windows, none, World(), 16)[
+            0
+        ]
         prices = windows.prices(np.arange(len(windows)))
     change = prices.actual / prices.last - 1
     assert found["rmse"] == pytest.approx(np.sqrt(np.mean(change**2)), rel=1e-4)
@@ -193,7 +200,9 @@ def test_a_direction_has_a_share_of_hits_and_a_log_loss_but_no_price(store_path:
     config = config_of(store_path, target="direction", horizon=[1, 3])
     with MarketStore(store_path) as store:
         prepared = prepare.prepare(store, config.data, World(), HOST)
-        intervals = calibrate(fixed(np.array([2.0, -1.0])), Head.of(config), prepared, World(), ForecastConfig(), 64)
+        intervals = calibrate(
+            fixed(np.array([2.0, -1.0])), Head.of(config), prepared, World(), ForecastConfig(), 64
+        )
         assert np.isnan(intervals.margins).all()
         metrics = evaluate_outputs(
             fixed(np.array([2.0, -1.0])), Head.of(config), intervals, prepared, World()
@@ -203,7 +212,9 @@ def test_a_direction_has_a_share_of_hits_and_a_log_loss_but_no_price(store_path:
     assert up["direction"]["share"] == pytest.approx(rose[:, 0].mean())
     assert down["direction"]["share"] == pytest.approx(1 - rose[:, 1].mean())
     p = 1 / (1 + np.exp(-2.0))
-    assert up["log_loss"] == pytest.approx(-np.mean(np.where(rose[:, 0] > 0, np.log(p), np.log(1 - p))), rel=1e-6)
+    assert up["log_loss"] == pytest.approx(
+        -np.mean(np.where(rose[:, 0] > 0, np.log(p), np.log(1 - p))), rel=1e-6
+    )
     assert up["brier"] == pytest.approx(np.mean((p - rose[:, 0]) ** 2), rel=1e-6)
     assert "model" not in metrics["test"]
     assert "no price follows from direction" in comparison_table(metrics)
@@ -213,9 +224,14 @@ def test_a_direction_has_a_share_of_hits_and_a_log_loss_but_no_price(store_path:
 @pytest.mark.parametrize("loss", ["mse", "quantile", "student-t"])
 def test_calibrated_intervals_hold_what_they_state(tmp_path: Path, loss: str, ranks: int) -> None:
     """On synthetic prices, whose days are alike; a network that is wrong about the scale is put right."""
-    write_synthetic(tmp_path / "market.h5", symbols=30, days=700, seed=4)
+    synthesize(tmp_path / "market.h5", symbols=30, days=700, seed=4)
     config = config_of(
-        tmp_path / "market.h5", loss, target="log-returns", horizon=[1, 5], scaling="standard", features=["close"]
+        tmp_path / "market.h5",
+        loss,
+        target="log-returns",
+        horizon=[1, 5],
+        scaling="standard",
+        features=["close"],
     )
     head, settings_ = Head.of(config), ForecastConfig(coverage=0.8)
     outputs = {"mse": [0.0, 0.0], "quantile": [-0.3, 0, 0.2] * 2, "student-t": [0.0, 3.0] * 2}[loss]
@@ -260,7 +276,9 @@ def test_margins_that_narrow_never_cross() -> None:
 
 def test_the_kth_smallest_number_of_all_ranks() -> None:
     random = np.random.default_rng(0)
-    everyone = np.concatenate([random.normal(size=50), [0.0, -0.0, -np.inf, 1e300, -1e-310], random.normal(size=9)])
+    everyone = np.concatenate(
+        [random.normal(size=50), [0.0, -0.0, -np.inf, 1e300, -1e-310], random.normal(size=9)]
+    )
     for ranks in (1, 3):
         parts = np.array_split(everyone, ranks)
         for k in (1, 2, 30, len(everyone)):
@@ -277,7 +295,11 @@ def test_intervals_are_read_back_and_a_damaged_file_is_one_line(tmp_path: Path) 
     found = read_intervals(files, head, ForecastConfig())
     assert found.coverage == 0.8
     np.testing.assert_array_equal(found.margins, margins)
-    for text in ("{", '{"format": "hpc_lstm intervals", "version": 1, "coverage": 0.8, "margins": [1.0]}', "[]"):
+    for text in (
+        "{",
+        '{"format": "hpc_lstm intervals", "version": 1, "coverage": 0.8, "margins": [1.0]}',
+        "[]",
+    ):
         files.intervals.write_text(text)
         with pytest.raises(InputError, match=r"intervals\.json: cannot be read"):
             read_intervals(files, head, ForecastConfig())
