@@ -135,8 +135,12 @@ class DataConfig(Section):
     features: list[str] = Field(
         ["log-returns(adjusted)"],
         description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
-        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. `adjusted` stands for `adj_close`, or '
-        "for `close` in a store that has none. See [features](features.md).",
+        'close); `"returns(NAME)"`; `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages; '
+        '`"rsi(NAME, length)"`; `"macd(NAME, fast, slow)"`, '
+        '`"macd-signal(NAME, fast, slow, smoothing)"`; `"bollinger-width(NAME, length)"`; '
+        '`"volatility(NAME, length)"`; `"volume-change(NAME)"`; `"zscore(NAME, length)"`; `"lag(NAME, rows)"`; '
+        '`"relative(NAME, length)"`. `adjusted` stands for `adj_close`, or for `close` in a store that has none. See '
+        "[features](features.md).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str | list[str] = Field(

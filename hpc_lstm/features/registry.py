@@ -10,19 +10,37 @@ import re
 from dataclasses import MISSING, fields
 
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.features.bollinger_width import BollingerWidth
 from hpc_lstm.features.direction import DirectionTarget
 from hpc_lstm.features.ema import ExponentialMovingAverage
 from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.lag import Lag
 from hpc_lstm.features.log_returns import LogReturns
+from hpc_lstm.features.macd import Macd, MacdSignal
+from hpc_lstm.features.relative import Relative
+from hpc_lstm.features.returns import Returns
+from hpc_lstm.features.rsi import RelativeStrengthIndex
 from hpc_lstm.features.sma import SimpleMovingAverage
 from hpc_lstm.features.store_column import StoreColumn
-from hpc_lstm.features.volatility import VolatilityTarget
+from hpc_lstm.features.volatility import Volatility, VolatilityTarget
+from hpc_lstm.features.volume_change import VolumeChange
+from hpc_lstm.features.zscore import ZScore
 
 FEATURES: tuple[type[Feature], ...] = (
     StoreColumn,
     LogReturns,
     SimpleMovingAverage,
     ExponentialMovingAverage,
+    Returns,
+    RelativeStrengthIndex,
+    Macd,
+    MacdSignal,
+    BollingerWidth,
+    Volatility,
+    VolumeChange,
+    ZScore,
+    Lag,
+    Relative,
 )
 
 # Beside features that can be targets: what can only be forecast.

@@ -1,4 +1,4 @@
-"""``volatility(NAME)``: how much a price moves from row to row over the horizon."""
+"""``volatility(NAME, length)`` and, as a target, ``volatility(NAME)``: how much a price moves from row to row."""
 
 from __future__ import annotations
 
@@ -7,17 +7,38 @@ from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import VOLATILITY
+from hpc_lstm.features.feature import VOLATILITY, Feature
 from hpc_lstm.features.log_returns import log_returns
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 
 @dataclass(frozen=True)
-class VolatilityTarget:
-    """The realized volatility over the horizon: the root mean square of the log returns of its rows, not annualized.
+class Volatility(Feature):
+    """The realized volatility of the last ``length`` log returns: their root mean square, not annualized.
 
     (Andersen, Bollerslev, Diebold and Labys 2003, "Modeling and forecasting realized volatility"; the mean is taken
-    as 0.) With a horizon of 1 it is the absolute log return.
+    as 0.) Where the symbol begins, of those there are; 0 in its first row.
+    """
+
+    kind = "volatility"
+    positive = True
+
+    length: int
+
+    @property
+    def lookback(self) -> int:
+        """A return takes two prices."""
+        return self.length
+
+    def compute(self, prices: np.ndarray) -> np.ndarray:
+        """Volatilities, float64 [n]."""
+        mean, count = trailing_mean(log_returns(prices, 1) ** 2, self.length)
+        return np.where(count > 0, np.sqrt(mean), 0.0)
+
+
+@dataclass(frozen=True)
+class VolatilityTarget:
+    """The volatility over the horizon, as ``Volatility`` defines it; with a horizon of 1 the absolute log return.
 
     Attributes:
         lookback: the horizon.
