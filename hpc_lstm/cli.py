@@ -486,6 +486,23 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
 
 
 @cli.command()
+@click.argument("tune", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: tuning/<file's name>."
+)
+def tune(tune: str, output: str | None) -> None:
+    """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
+
+    A repeated call goes on where the last one was, and takes more trials if the file asks for more.
+    """
+    with connected_world() as world:
+        from hpc_lstm.tuning.command import run_command
+
+        name = os.path.splitext(os.path.basename(tune))[0]
+        run_command(tune, output or os.path.join("tuning", name), world, click.echo)
+
+
+@cli.command()
 @click.argument("config", required=False, type=click.Path())
 def doctor(config: str | None) -> None:
     """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
