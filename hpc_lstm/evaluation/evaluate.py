@@ -66,7 +66,7 @@ def evaluate(
     Each rank forecasts its own slices.
 
     Args:
-        predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
+        predict: scaled inputs float32 [B, window, features] to scaled forecasts [B] of the target that is looked at.
         batch_size: windows a call of ``predict``; the last call of a part has fewer.
         date_unit: of the store, "D" or "ns".
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
@@ -97,7 +97,7 @@ def evaluate(
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
         errors = _part_errors(predictors, windows, prepared, baselines, oracle, batch_size).reduce(world)
         name = "new rows" if part == NEW else part
-        measured[part] = measure_part(errors, prepared.index.horizon, name, world)
+        measured[part] = measure_part(errors, prepared.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
         metrics[part] = {"first_date": first, "last_date": last, **measured[part].table}
     if prepared.split_dates is None and (overlap := overlap_in_time(prepared.store, prepared.index, world)):
@@ -108,7 +108,7 @@ def evaluate(
 
 
 def _fitted_baselines(prepared: Prepared, world: World, batch_size: int) -> FittedBaselines:
-    train, horizon = prepared.train, prepared.index.horizon
+    train, horizon = prepared.train, prepared.horizon
     lookback = longest_lookback(horizon)
     lowest = world.allreduce_min(np.array([train.lowest_price(lookback)]))[0]
     around = (train.prices(numbers, lookback) for numbers in _batches(len(train), batch_size))
@@ -123,7 +123,7 @@ def _part_errors(
     oracle: Oracle | None,
     batch_size: int,
 ) -> ErrorSums:
-    target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.index.horizon
+    target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.horizon
     methods = [*predictors, *baselines.parameters, *([ORACLE] if oracle is not None else [])]
     sums = ErrorSums(len(scaler.symbols), methods, returns=baselines.logarithmic, errors=windows.errors)
     best = (

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
@@ -79,10 +80,8 @@ def measure_run(
         prepared = prepare.prepare(
             *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
         )
-        evaluation = evaluate(
-            trained.predict,
-            prepared,
-            world,
+        evaluation = evaluate_outputs(
+            *(trained.predict, trained.head, trained.intervals, prepared, world),
             batch_size=batch_size,
             date_unit=store.date_unit,
             boosting_s=boosting_s,

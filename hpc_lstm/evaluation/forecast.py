@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.evaluation.all_outputs import point_forecast
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run
@@ -88,22 +89,23 @@ def predict_symbol(
     with MarketStore(store or data.store) as market:
         number = market.symbol(symbol)
         scaler_index = int(trained.scaler.select([symbol])[0])
-        columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
+        columns = find_columns(
+            *(data.features, data.targets, data.horizons, market.columns, str(market.path))
+        )
+        horizon = columns.target.horizon
         first, stop = (int(row) for row in market.offsets[number : number + 2])
-        needed = data.window + (data.horizon - 1 if steps > 1 else 0)
+        needed = data.window + (horizon - 1 if steps > 1 else 0)
         if stop - first < needed:
             raise InputError(
                 f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
-                f"data.window = {data.window} and data.horizon = {data.horizon} need {needed}"
+                f"data.window = {data.window} and data.horizon = {horizon} need {needed}"
             )
         start = max(first, stop - needed - columns.lookback)
         rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
         compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
-    prices = forecast_recursively(
-        rows, price, _forecaster(trained, columns, scaler_index), data.horizon, steps
-    )
+    prices = forecast_recursively(rows, price, _forecaster(trained, columns, scaler_index), horizon, steps)
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
     held = [column.name for column in columns.features if column.number != price]
     if steps > 1 and held:
@@ -113,7 +115,7 @@ def predict_symbol(
     notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index)
     if compared is not None:
         notes += _about_rows(compared, unit)
-    ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))
+    ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[price],
@@ -168,16 +170,17 @@ def _forecaster(
     trained: TrainedRun, columns: ModelColumns, scaler_index: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
-    scaler, window = trained.scaler, trained.config.data.window
-    scale, shift = scaler.scale[scaler_index, :-1], scaler.shift[scaler_index, :-1]
+    scaler, window, features = trained.scaler, trained.config.data.window, len(columns.features)
+    predict = point_forecast(trained.predict, trained.head, columns.output)
+    scale, shift = scaler.scale[scaler_index, :features], scaler.shift[scaler_index, :features]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        features = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :-1]
-        scaled = (features * scale + shift).astype(np.float32)
+        values = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :features]
+        scaled = (values * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
         return forecast_prices(
-            trained.predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
+            predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
         )
 
     return forecast

@@ -23,8 +23,9 @@ def about_unseen_inputs(
         window: rows that the network looks at.
         symbol: the symbol's index in the scaler.
     """
-    values = compute_columns(rows, np.array([0, len(rows)]), columns)[-window:, :-1]
-    first, second = scaler.first[symbol, :-1], scaler.second[symbol, :-1]
+    features = len(columns.features)
+    values = compute_columns(rows, np.array([0, len(rows)]), columns)[-window:, :features]
+    first, second = scaler.first[symbol, :features], scaler.second[symbol, :features]
     if scaler.kind == "minmax":
         width = second - first
         beyond = np.maximum(first - values.min(axis=0), values.max(axis=0) - second)

@@ -1,4 +1,4 @@
-"""The features and the target of a model, found among a store's columns and computed for rows of it."""
+"""The features and the targets of a model, found among a store's columns and computed for rows of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import numpy as np
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.features.feature import Feature, Target
-from hpc_lstm.features.registry import FEATURES, parse_feature, unknown_feature, usages
+from hpc_lstm.features.registry import (
+    FEATURES,
+    TARGETS,
+    parse_feature,
+    parse_target,
+    unknown_feature,
+    usages,
+)
 
 # Stands for the closes that do not jump at splits: the first of these columns that the store has.
 ADJUSTED = "adjusted"
@@ -39,12 +46,16 @@ class TargetColumn:
     Attributes:
         name: as in the settings.
         number: index of its price column among the store's.
+        horizon: rows from a window's last row to this target.
+        column: its index among the model's columns: features, then targets.
         transform: how it is computed from prices and turned back into a price.
         positive: whether prices must be above 0.
     """
 
     name: str
     number: int
+    horizon: int
+    column: int
     transform: Target
     positive: bool
 
@@ -56,22 +67,36 @@ class TargetColumn:
 
 @dataclass(frozen=True)
 class ModelColumns:
-    """The features and the target, found in a store.
+    """The features and the targets, found in a store.
 
     Attributes:
         features: F columns.
-        target: what is forecast.
+        targets: what is forecast, K: each target of the settings at each of their horizons, in that order.
         store_columns: the store's names.
+        output: index of the target that is looked at where only one can be.
     """
 
     features: tuple[FeatureColumn, ...]
-    target: TargetColumn
+    targets: tuple[TargetColumn, ...]
     store_columns: tuple[str, ...]
+    output: int = 0
+
+    @property
+    def target(self) -> TargetColumn:
+        """The target that is looked at."""
+        return self.targets[self.output]
 
     @property
     def names(self) -> list[str]:
-        """Features, then the target."""
-        return [*(column.name for column in self.features), self.target.name]
+        """Features, then targets; where a target has several horizons, each with its own."""
+        several = len({target.horizon for target in self.targets}) > 1
+        targets = [f"{target.name}@{target.horizon}" if several else target.name for target in self.targets]
+        return [*(column.name for column in self.features), *targets]
+
+    @property
+    def horizons(self) -> list[int]:
+        """Rows from a window's last row to each target."""
+        return [target.horizon for target in self.targets]
 
     @property
     def lookback(self) -> int:
@@ -80,19 +105,21 @@ class ModelColumns:
 
     @property
     def longest_lookback(self) -> int:
-        """Rows before a row that its features and its target value need."""
-        return max(self.lookback, self.target.lookback)
+        """Rows before a row that its features and its target values need."""
+        return max(self.lookback, *(target.lookback for target in self.targets))
 
     @property
     def numbers(self) -> list[int]:
         """Store columns that are used, ascending."""
-        return sorted({*(column.number for column in self.features), self.target.number})
+        return sorted(
+            {*(column.number for column in self.features), *(target.number for target in self.targets)}
+        )
 
     @property
     def positive(self) -> dict[int, str]:
         """Store columns whose values must be above 0, and the name of a model column that needs it."""
         needing = [column for column in self.features if column.feature.positive]
-        found = {self.target.number: self.target.name} if self.target.positive else {}
+        found = {target.number: target.name for target in reversed(self.targets) if target.positive}
         return found | {column.number: column.name for column in reversed(needing)}
 
     def usable(self, rows: np.ndarray, number: int) -> np.ndarray:
@@ -103,16 +130,20 @@ class ModelColumns:
 
 
 def find_columns(
-    features: Sequence[str], target: str, horizon: int, store_columns: Sequence[str], where: str
+    features: Sequence[str],
+    targets: Sequence[str],
+    horizons: Sequence[int],
+    store_columns: Sequence[str],
+    where: str,
 ) -> ModelColumns:
-    """Find the settings' features and target among a store's columns.
+    """Find the settings' features and targets among a store's columns.
 
     Args:
         where: the store's path, for messages.
 
     Raises:
         ConfigError: a column that the store lacks or a feature that does not exist (the nearest is named), wrong
-            arguments, a feature given twice, or a target from which no price follows.
+            arguments, a feature given twice, or a target that cannot be one.
     """
     found: list[FeatureColumn] = []
     for name in features:
@@ -120,18 +151,21 @@ def find_columns(
         if any(feature == column.feature for column in found):
             raise ConfigError(f'data.features: "{name}" is given twice; remove one')
         found.append(FeatureColumn(name, list(store_columns).index(feature.column), feature))
-    source = _known_feature("data.target", target, store_columns, where)
-    forecast = source.as_target(horizon)
-    if forecast is None:
-        able = [kind.usage() for kind in FEATURES if kind.as_target is not Feature.as_target]
-        raise ConfigError(
-            f'data.target: "{target}" cannot be a target, because no price follows from it; '
-            f"take {' or '.join(able)}"
-        )
-    number = list(store_columns).index(source.column)
-    return ModelColumns(
-        tuple(found), TargetColumn(target, number, forecast, source.positive), tuple(store_columns)
-    )
+    forecast: list[TargetColumn] = []
+    for name in targets:
+        kind, column = parse_target(name)
+        source = _known_feature("data.target", column if kind else name, store_columns, where)
+        number = list(store_columns).index(source.column)
+        for horizon in horizons:
+            transform: Target | None = kind(horizon) if kind else source.as_target(horizon)
+            if transform is None:
+                able = [each.usage() for each in FEATURES if each.as_target is not Feature.as_target]
+                able += [f"{each.kind}(NAME)" for each in TARGETS]
+                raise ConfigError(f'data.target: "{name}" cannot be a target; take {" or ".join(able)}')
+            place = len(found) + len(forecast)
+            positive = kind.positive if kind else source.positive
+            forecast.append(TargetColumn(name, number, horizon, place, transform, positive))
+    return ModelColumns(tuple(found), tuple(forecast), tuple(store_columns))
 
 
 def compute_columns(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns) -> np.ndarray:
@@ -142,16 +176,17 @@ def compute_columns(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns)
         offsets: int64 [k+1], rows of piece i are offsets[i]..offsets[i+1].
 
     Returns:
-        float64 [n, F+1], features then target. Where a piece is not the beginning of its symbol, its first
-        ``columns.lookback`` rows have other features than they have in the symbol. Where the target looks back
+        float64 [n, F+K], features then targets. Where a piece is not the beginning of its symbol, its first
+        ``columns.lookback`` rows have other features than they have in the symbol. Where a target looks back
         beyond its piece, it is NaN.
     """
-    values = np.empty((len(raw), len(columns.features) + 1))
+    values = np.empty((len(raw), len(columns.features) + len(columns.targets)))
     for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         prices = {number: np.ascontiguousarray(raw[begin:end, number]) for number in columns.numbers}
         for index, column in enumerate(columns.features):
             values[begin:end, index] = column.feature.compute(prices[column.number])
-        values[begin:end, -1] = columns.target.transform.compute(prices[columns.target.number])
+        for target in columns.targets:
+            values[begin:end, target.column] = target.transform.compute(prices[target.number])
     return values
 
 

@@ -10,17 +10,32 @@ import numpy as np
 
 
 class Target(Protocol):
-    """What the network forecasts ``horizon`` rows ahead, and the price that follows from it."""
+    """What the network forecasts ``horizon`` rows ahead, and the price that may follow from it.
+
+    Attributes:
+        unit: what its values are: ``PRICE``, ``RETURN``, ``DIRECTION`` or ``VOLATILITY``.
+    """
+
+    unit: ClassVar[str]
 
     @property
     def lookback(self) -> int:
-        """Rows before its own that a value depends on."""
+        """Rows before its own that a value depends on; at most the horizon."""
 
     def compute(self, prices: np.ndarray) -> np.ndarray:
         """Target values of consecutive rows of one symbol, float64 [n]; NaN for the first ``lookback``."""
 
     def price(self, value: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Prices, float64 [B], of target values [B], given the last known prices [B]."""
+        """Prices, float64 [B], of target values [B], given the last known prices [B]; increasing in the values.
+
+        Of ``PRICE`` and ``RETURN`` alone: from others no price follows.
+        """
+
+
+# What a target's values are.
+PRICE, RETURN, DIRECTION, VOLATILITY = "price", "return", "direction", "volatility"
+# Those from which a price follows.
+PRICED = (PRICE, RETURN)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature, Target
+from hpc_lstm.features.feature import RETURN, Feature, Target
 
 
 def log_returns(prices: np.ndarray, lag: int) -> np.ndarray:
@@ -49,6 +50,8 @@ class LogReturnTarget:
     Attributes:
         lookback: the horizon.
     """
+
+    unit: ClassVar[str] = RETURN
 
     lookback: int
 

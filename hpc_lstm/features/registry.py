@@ -10,17 +10,25 @@ import re
 from dataclasses import MISSING, fields
 
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.features.direction import DirectionTarget
 from hpc_lstm.features.ema import ExponentialMovingAverage
 from hpc_lstm.features.feature import Feature
 from hpc_lstm.features.log_returns import LogReturns
 from hpc_lstm.features.sma import SimpleMovingAverage
 from hpc_lstm.features.store_column import StoreColumn
+from hpc_lstm.features.volatility import VolatilityTarget
 
 FEATURES: tuple[type[Feature], ...] = (
     StoreColumn,
     LogReturns,
     SimpleMovingAverage,
     ExponentialMovingAverage,
+)
+
+# Beside features that can be targets: what can only be forecast.
+TARGETS: tuple[type[DirectionTarget] | type[VolatilityTarget], ...] = (
+    DirectionTarget,
+    VolatilityTarget,
 )
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
@@ -41,6 +49,17 @@ def parse_feature(name: str) -> Feature:
     if match is None or match[1] not in kinds:
         return StoreColumn(name)
     return _parse_arguments(kinds[match[1]], match[2] or "", name)
+
+
+def parse_target(name: str) -> tuple[type[DirectionTarget] | type[VolatilityTarget] | None, str]:
+    """The kind of target that settings name, and its store column: ``direction``, ``volatility(close)``.
+
+    No kind, and an empty text, where ``name`` may be a feature.
+    """
+    match = _CALL.fullmatch(name)
+    kind = {kind.kind: kind for kind in TARGETS}.get(match[1]) if match is not None else None
+    column = (match[2] or "").strip() if match is not None else ""
+    return (kind, column or "close") if kind is not None else (None, "")
 
 
 def unknown_feature(name: str) -> str:

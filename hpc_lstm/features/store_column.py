@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature, Target
+from hpc_lstm.features.feature import PRICE, Feature, Target
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class StoreColumn(Feature):
     """The column itself, as a feature and as a target."""
 
     kind = "NAME"
+    unit: ClassVar[str] = PRICE
 
     def compute(self, prices: np.ndarray) -> np.ndarray:
         """The prices; NaN stays NaN."""

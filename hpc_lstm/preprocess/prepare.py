@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,23 @@ class Prepared:
     skipped: list[str]
     split_dates: SplitDates | None
     _loader: _Loader
+    _read: dict[str, Windows] = field(default_factory=dict)
+
+    @property
+    def horizon(self) -> int:
+        """Rows from a window's last row to the target that is looked at."""
+        return self.columns.target.horizon
+
+    def of_output(self, output: int) -> Prepared:
+        """The same windows, with prices around another target; they are this one's to close."""
+        columns = replace(self.columns, output=output)
+        return replace(
+            self,
+            columns=columns,
+            train=self.train.of_output(columns),
+            validation=self.validation.of_output(columns),
+            _loader=replace(self._loader, columns=columns),
+        )
 
     @property
     def store(self) -> MarketStore:
@@ -52,16 +69,18 @@ class Prepared:
 
     def close(self) -> None:
         """Release the memory of all windows."""
-        self.train.close()
-        self.validation.close()
+        for windows in (self.train, self.validation, *self._read.values()):
+            windows.close()
 
     def load_windows(self, part: str) -> Windows:
-        """This rank's windows of "train", "validation", "test" or "new", read anew; collective.
+        """This rank's windows of "train", "validation", "test" or "new", read at the first call; collective.
 
         Raises:
             InputError: a value that cannot be scaled, on any rank.
         """
-        return self._loader.load(part)
+        if part not in self._read:
+            self._read[part] = self._loader.load(part)
+        return self._read[part].of_output(self.columns)
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,7 @@ def prepare(
             scaler that lacks a symbol or has other columns.
     """
     columns = world.raise_on_all(
-        lambda: find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
+        lambda: find_columns(*(data.features, data.targets, data.horizons, store.columns, str(store.path)))
     )
     index, cut = window_index(
         store, data, world, columns.lookback, known=known, dates=split_dates, to_train=to_train
@@ -178,7 +197,7 @@ def window_index(
     if data.split_by == "symbol" and shares is not None:
         by_symbol = world.raise_on_all(
             lambda: WindowIndex.by_symbol(
-                *(store.offsets, chosen, data.window, data.horizon, shares, lookback, known),
+                *(store.offsets, chosen, data.window, data.longest_horizon, shares, lookback, known),
                 to_train=to_train,
             )
         )
@@ -187,14 +206,16 @@ def window_index(
     bounds, cut = split_by_date(store, all_chosen, rows, data, world, dates)
     own = np.isin(all_chosen, chosen)
     bounds = Bounds(bounds.start[:, own], bounds.stop[:, own])
-    index = WindowIndex(store.offsets, chosen, data.window, data.horizon, bounds, lookback, to_train=to_train)
+    index = WindowIndex(
+        store.offsets, chosen, data.window, data.longest_horizon, bounds, lookback, to_train=to_train
+    )
     if not len(index.symbols):
         last = cut.texts(store.date_unit)["train_ends"]
         missing = f"train window up to {last}, the last train day by data.split" if to_train else "window"
         raise world.on_all_ranks(
             InputError(
-                f"{store.path}: with data.window = {data.window} and data.horizon = {data.horizon} no symbol has a "
-                f"{missing}; shorten data.window or take longer data"
+                f"{store.path}: with data.window = {data.window} and data.horizon = {data.longest_horizon} no symbol "
+                f"has a {missing}; shorten data.window or take longer data"
             )
         )
     return index, cut
@@ -240,7 +261,7 @@ def _fitted_rows(
     backend: Backend,
     fit: ScalingFit,
 ) -> ResidentRows:
-    rows = backend.read_rows(store, share, columns, data.window, data.horizon)
+    rows = backend.read_rows(store, share, columns, data.window, data.longest_horizon)
     rows.fit(fit)
     return rows
 

@@ -43,8 +43,8 @@ def read_values(
     A batch holds at most ``ROWS_AT_ONCE`` rows besides lookbacks, and at most one piece of a segment.
 
     Yields:
-        Pieces, int64 [pieces+1] where each begins in the values, and float64 [rows, F+1], features then
-        target. The target is NaN where it would look back beyond the segment.
+        Pieces, int64 [pieces+1] where each begins in the values, and float64 [rows, F+K], features then
+        targets. A target is NaN where it would look back beyond the segment.
 
     Raises:
         InputError: a value that is not finite, or not above 0 where a log return is taken.

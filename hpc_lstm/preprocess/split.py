@@ -145,16 +145,16 @@ def split_by_date(
         InputError: no target lies in the train part, or the store cannot be read, on some rank.
     """
     mine = slice(len(chosen) * world.rank // world.size, len(chosen) * (world.rank + 1) // world.size)
-    lead = data.window + data.horizon - 1  # rows before a symbol's first target
+    lead = data.window + data.longest_horizon - 1  # rows before a symbol's first target
     if dates is None:
         found = world.raise_on_all(lambda: _target_days(store, chosen[mine], rows[mine], lead))
         days = np.unique(np.concatenate(world.allgather(found)))
         if not len(days):
             raise world.on_all_ranks(
                 InputError(
-                    f"data.window = {data.window} and data.horizon = {data.horizon} need symbols of more than {lead} "
-                    f"rows, but the longest of {len(chosen)} has {int(rows.max(initial=0))}; shorten data.window or "
-                    "take longer data"
+                    f"data.window = {data.window} and data.horizon = {data.longest_horizon} need symbols of more than "
+                    f"{lead} rows, but the longest of {len(chosen)} has {int(rows.max(initial=0))}; shorten "
+                    "data.window or take longer data"
                 )
             )
         dates = world.raise_on_all(lambda: _cut(days, data, store.date_unit))
@@ -182,7 +182,9 @@ def target_days(store: MarketStore, chosen: np.ndarray, data: DataConfig, world:
     """
     mine = chosen[len(chosen) * world.rank // world.size : len(chosen) * (world.rank + 1) // world.size]
     rows = store.offsets[mine + 1] - store.offsets[mine]
-    found = world.raise_on_all(lambda: _target_days(store, mine, rows, data.window + data.horizon - 1))
+    found = world.raise_on_all(
+        lambda: _target_days(store, mine, rows, data.window + data.longest_horizon - 1)
+    )
     dates = np.unique(np.concatenate(world.allgather(found)))
     return np.unique(dates.astype(f"datetime64[{store.date_unit}]").astype("datetime64[D]"))
 
@@ -214,8 +216,8 @@ def _cut(days: np.ndarray, data: DataConfig, unit: str) -> SplitDates:
         raise InputError(
             f"{where} leaves no day to train on; the first target is on "
             f"{_text(days[0], unit)}; with data.window = {data.window} and data.horizon = "
-            f"{data.horizon} a symbol's first target is its row {data.window + data.horizon}: change data.split, "
-            "shorten data.window or take longer data"
+            f"{data.longest_horizon} a symbol's first target is its row {data.window + data.longest_horizon}: change "
+            "data.split, shorten data.window or take longer data"
         )
     seen = max(edge, seen)
     return SplitDates(

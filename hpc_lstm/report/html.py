@@ -88,9 +88,14 @@ def _headline(run: RunDirectory) -> str:
     config = run.load_config()
     data, model = config.data, config.model
     symbols = "all symbols" if data.symbols == "all" else _count(len(data.symbols), "symbol")
+    ahead = (
+        _count(data.horizons[0], "row")
+        if len(data.horizons) == 1
+        else f"{', '.join(map(str, data.horizons))} rows"
+    )
     return (
         f"{_count(model.layers, 'LSTM layer')} of {_count(model.units, 'unit')} on {symbols} of "
-        f"{Path(data.store).name}: {data.target} {_count(data.horizon, 'row')} ahead, from windows of "
+        f"{Path(data.store).name}: {', '.join(data.targets)} {ahead} ahead, from windows of "
         f"{_count(data.window, 'row')} of {', '.join(data.features)}."
     )
 

@@ -47,9 +47,11 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
+    from hpc_lstm.evaluation.all_outputs import point_forecast
     from hpc_lstm.evaluation.new_rows import compare_with_run
     from hpc_lstm.evaluation.prices import forecast_prices
     from hpc_lstm.evaluation.trained_run import recorded_split
+    from hpc_lstm.features.feature import PRICED
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import backends, prepare
 
@@ -79,20 +81,33 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
             )
+        if prepared.columns.target.transform.unit not in PRICED:
+            raise InputError(
+                f"{trained.files.path}: no price follows from data.target = {prepared.columns.target.name}, so there "
+                "is nothing to plot"
+            )
         windows = prepared.load_windows(part)
+        forecast = point_forecast(trained.predict, trained.head, 0)
         dates, actual, model, last = [], [], [], []
         for start in range(0, len(windows), BATCH_SIZE):
             numbers = np.arange(start, min(start + BATCH_SIZE, len(windows)), dtype=np.int64)
             inputs, _ = windows.batch(numbers)
             prices = windows.prices(numbers)
-            output = trained.predict(inputs)
-            model.append(forecast_prices(output, prices.symbol, prices.last, scaler, prepared.columns.target))
+            model.append(
+                forecast_prices(forecast(inputs), prices.symbol, prices.last, scaler, prepared.columns.target)
+            )
             dates.append(prices.date)
             actual.append(prices.actual)
             last.append(prices.last)
         when = np.concatenate(dates).astype(f"datetime64[{store.date_unit}]")
     return ForecastSeries(
-        name, part, data.horizon, when, np.concatenate(actual), np.concatenate(model), np.concatenate(last)
+        name,
+        part,
+        prepared.horizon,
+        when,
+        np.concatenate(actual),
+        np.concatenate(model),
+        np.concatenate(last),
     )
 
 

@@ -63,6 +63,11 @@ class RunDirectory:
         return self.path / "model.keras"
 
     @property
+    def intervals(self) -> Path:
+        """How forecasts become intervals."""
+        return self.path / "intervals.json"
+
+    @property
     def scaler(self) -> Path:
         """The scaling of every symbol and column."""
         return self.path / "scaler.h5"

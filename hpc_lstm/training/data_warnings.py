@@ -27,11 +27,11 @@ def data_warnings(store: MarketStore, data: DataConfig, prepared: Prepared, worl
         InputError: a value of a validation row that cannot be used, on any rank.
     """
     found = []
-    target = prepared.columns.target
-    if isinstance(target.transform, StoreColumn):
+    prices = [target.name for target in prepared.columns.targets if isinstance(target.transform, StoreColumn)]
+    for name in dict.fromkeys(prices):
         found.append(
-            f'data.target = "{data.target}" is a price as it is, which in later years leaves the range that the '
-            f'scaling was fitted on; take "log-returns({data.target})", whose forecast becomes a price again.'
+            f'data.target = "{name}" is a price as it is, which in later years leaves the range that the '
+            f'scaling was fitted on; take "log-returns({name})", whose forecast becomes a price again.'
         )
     if data.split_by == "symbol" and (overlap := overlap_in_time(store, prepared.index, world)):
         found.append(overlap)
@@ -61,7 +61,8 @@ def _count_outside(store: MarketStore, prepared: Prepared, world: World) -> np.n
     scaler, index = prepared.scaler, prepared.index
     part = index.slice("validation", world.rank, world.size)
     symbols = scaler.select([store.symbols[symbol] for symbol in index.symbols])
-    first, second = scaler.first[symbols, :-1], scaler.second[symbols, :-1]
+    features = len(prepared.columns.features)
+    first, second = scaler.first[symbols, :features], scaler.second[symbols, :features]
     if scaler.kind == "minmax":
         margin = BEYOND * (second - first)
         low, high = first - margin, second + margin
@@ -71,6 +72,7 @@ def _count_outside(store: MarketStore, prepared: Prepared, world: World) -> np.n
     counts = np.zeros(first.shape[1] + 1)
     for pieces, offsets, values in read_values(store, part, prepared.columns):
         of = np.repeat(part.symbol[[piece.segment for piece in pieces]], np.diff(offsets))
-        outside = (values[:, :-1] < low[of]) | (values[:, :-1] > high[of])
+        inputs = values[:, :features]
+        outside = (inputs < low[of]) | (inputs > high[of])
         counts += [*outside.sum(axis=0), len(values)]
     return counts

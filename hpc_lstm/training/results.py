@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import CheckpointError
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import Evaluation, evaluate
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
+from hpc_lstm.evaluation.intervals import calibrate, write_intervals
 from hpc_lstm.evaluation.metrics_file import write_metrics
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
 from hpc_lstm.training.records import record_known_rows
@@ -37,7 +40,14 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.engine.set_parameters(final_weights(run, state))
         # First of all: what was trained must not be lost because something of the test rows is wrong, or the disk full.
         run.world.raise_on_all(lambda: _write_model(run) if run.world.rank == 0 else None)
-        evaluation = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
+        head, settings = Head.of(run.config), run.config.forecast
+        intervals = calibrate(run.engine.predict, head, run.data, run.world, settings, BATCH_SIZE)
+        run.world.raise_on_all(
+            lambda: write_intervals(run.directory, intervals) if run.world.rank == 0 else None
+        )
+        evaluation = evaluate_outputs(
+            *(run.engine.predict, head, intervals, run.data, run.world), date_unit=run.store.date_unit
+        )
     metrics = evaluation.metrics | run_facts(run, state, outputs)
     run.world.raise_on_all(lambda: _write_results(run, metrics, evaluation) if run.world.rank == 0 else None)
     if unsaved is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpc_lstm.model.engines.head import Head
+from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.training.outputs import Outputs
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
@@ -22,7 +24,7 @@ def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
         # Ranks that never average hold different weights: what they would end with is measured.
         weights = own if run.schedule.averages_at_epoch_end else run.averager.mean_of(own)
         run.engine.set_parameters(weights)
-        loss = squared_error(run) / total
+        loss = loss_sum(run) / total
         run.engine.set_parameters(own)
     progress = state.progress
     best = state.early_stopping.update(loss, progress.step, weights)
@@ -30,11 +32,15 @@ def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
     run.log.info("epoch %d  validation loss %.6g%s", progress.epoch, loss, "  best so far" if best else "")
 
 
-def squared_error(run: Run) -> float:
-    """The engine's sum of squared errors on all ranks' validation windows, in scaled units; collective."""
-    windows = run.data.validation
-    error = 0.0
+def loss_sum(run: Run) -> float:
+    """The sum of the engine's losses on all ranks' validation windows; collective."""
+    windows, head = run.data.validation, Head.of(run.config)
+    total = 0.0
     for start in range(0, len(windows), BATCH_SIZE):
         inputs, targets = windows.batch(np.arange(start, min(start + BATCH_SIZE, len(windows))))
-        error += windows.squared_error(run.engine.predict(inputs), targets)
-    return float(run.world.allreduce_sum(np.array([error]))[0])
+        outputs = run.engine.predict(inputs)
+        if isinstance(head.loss, MeanSquaredError):  # where the outputs are, without copying them
+            total += windows.squared_error(outputs, targets) / head.targets
+        else:
+            total += head.loss_sum(np.asarray(outputs), np.asarray(targets))
+    return float(run.world.allreduce_sum(np.array([total]))[0])

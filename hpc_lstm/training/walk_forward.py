@@ -14,7 +14,7 @@ import numpy as np
 
 from hpc_lstm.config import RunConfig, StorageConfig, SyncConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.trained_run import open_run, recorded_split
 from hpc_lstm.evaluation.walk_forward_table import FoldResult, write_walk_forward
@@ -157,7 +157,9 @@ def _test_fold(files: RunDirectory, fold: Fold, world: World) -> dict[str, Any]:
         )
         backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
         prepared = prepare.prepare(store, data, world, backend, trained.scaler, split_dates=cut)
-        found = evaluate(trained.predict, prepared, world, date_unit=store.date_unit)
+        found = evaluate_outputs(
+            *(trained.predict, trained.head, trained.intervals, prepared, world), date_unit=store.date_unit
+        )
         prepared.close()
     return _test_table(found.metrics, fold, world)
 

@@ -127,7 +127,11 @@ REFUSED = [
     ("window = 0", "data.window: input should be greater than 0, got 0"),
     ("window = true", "data.window: input should be a valid integer, got True"),
     ('window = "60"', "data.window: input should be a valid integer, got '60'"),
-    ("horizon = -1", "data.horizon: input should be greater than 0, got -1"),
+    (
+        "horizon = -1",
+        "data.horizon: input should be greater than 0 or input should be a valid list or input should be a valid "
+        "string, got -1",
+    ),
     ("symbols = []", 'data.symbols: name at least one, or "all"'),
     ("symbols = 'AAPL'", "data.symbols: input should be 'all' or input should be a valid list, got 'AAPL'"),
     ("symbols = ['A', 'B', 'A']", 'data.symbols: "A" is named twice'),

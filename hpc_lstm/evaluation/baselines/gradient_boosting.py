@@ -108,7 +108,7 @@ def _some_windows(windows: Windows, total: int, most: int, world: World) -> tupl
     rows = np.empty((len(mine), values + 1), np.float32)
     if len(mine):
         inputs, targets = windows.batch(mine)
-        rows[:, :-1], rows[:, -1] = _flat(inputs), _on_host(targets)[:, 0]
+        rows[:, :-1], rows[:, -1] = _flat(inputs), _on_host(targets)[:, windows.output]
     gathered = world.gather_array(rows.ravel()).reshape(-1, values + 1)
     found = gathered if world.rank == 0 else np.empty((count, values + 1), np.float32)
     found = world.bcast_array(np.ascontiguousarray(found))

@@ -257,7 +257,7 @@ def test_incomplete_run_is_refused(run_dir: Path, missing: str) -> None:
 def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpc_lstm.model.engines import registry as engine
 
-    other = SimpleNamespace(window=7, features=1, predict=last_input)
+    other = SimpleNamespace(window=7, features=1, outputs=1, predict=last_input)
     monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: other)
     with pytest.raises(InputError, match="windows of 7 rows"):
         evaluate_run(run_dir, None, World())
