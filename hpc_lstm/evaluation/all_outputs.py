@@ -38,7 +38,7 @@ def evaluate_outputs(
 
     Args:
         predict: scaled inputs float32 [B, window, features] to outputs float32 [B, O].
-        batch_size, date_unit, boosting_s: as for ``evaluate``.
+        batch_size, date_unit, boosting_s: as for ``evaluate``; boosted trees forecast the first priced output alone.
 
     Returns:
         The same on every rank.
@@ -52,7 +52,7 @@ def evaluate_outputs(
             world,
             batch_size=batch_size,
             date_unit=date_unit,
-            boosting_s=boosting_s,
+            boosting_s=boosting_s if output == priced[0] else None,
         )
         for output in priced
     ]

@@ -139,8 +139,8 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
         files.path.mkdir(parents=True, exist_ok=True)
         write_text(failed, json.dumps(asdict(trial)) + "\n")
         return trial
-    judged = metrics["validation"]["model"][JUDGED_BY]
-    failure = "" if judged is not None else "its forecasts are not finite"
+    judged = metrics["validation"].get("model", {}).get(JUDGED_BY)
+    failure = "" if judged is not None else "no price follows from its forecasts, or they are not finite"
     return Trial(number, values, judged, metrics.get("epochs", 0.0), failure)
 
 

@@ -64,6 +64,12 @@ def drawn(**more) -> list[dict]:
     return candidates(load_tune(write_tune(**more))[0])
 
 
+def test_the_example_is_a_search() -> None:
+    tune, base = load_tune(Path(__file__).parents[3] / "examples" / "tune.toml")
+    assert len(candidates(tune)) == tune.tune.trials == 12
+    assert base.train.schedule == "cosine"
+
+
 def test_a_grid_is_every_combination(folder: Path) -> None:
     space = '"model.units" = [2, 3]\n[space.train]\noptimizer = ["sgd", "adam"]'
     found = drawn(space=space, search="grid")
