@@ -349,12 +349,24 @@ def train(
     metavar="SECONDS",
     help="Time that the trees may grow.",
 )
+@click.option("--backtest", is_flag=True, help="What trading on the sign of the forecasts would have earned.")
+@click.option(
+    "--cost-bps",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 10_000),
+    help="Cost of a change of position in basis points, for --backtest.",
+)
+@click.option("--long-only", is_flag=True, help="With --backtest: never sell short.")
 @_walk_forward_options
 def evaluate(
     run_dir: str,
     store: str | None,
     gradient_boosting: bool,
     boosting_limit: float,
+    backtest: bool,
+    cost_bps: float,
+    long_only: bool,
     walk_forward: int | None,
     **how: Any,
 ) -> None:
@@ -366,19 +378,21 @@ def evaluate(
     stopped call goes on where it was.
     """
     if walk_forward is not None:
-        if gradient_boosting:
-            raise click.UsageError("--gradient-boosting is not for --walk-forward")
+        if gradient_boosting or backtest:
+            raise click.UsageError("--gradient-boosting and --backtest are not for --walk-forward")
         _walk_forward(run_dir, store, walk_forward, **how)
         return
     if given := [name for name, value in how.items() if value]:
         raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
     with connected_world() as world:
+        from hpc_lstm.evaluation.backtest import BacktestSettings
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
+        trading = BacktestSettings(cost_bps / 1e4, not long_only) if backtest else None
         boosting_s = boosting_limit if gradient_boosting else None
-        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s)
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading)
         if world.rank == 0:
             if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
                 write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
