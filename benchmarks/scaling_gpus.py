@@ -249,7 +249,7 @@ class Peers:
         command = {
             "do": "prepare",
             "batch": cell.rank_batch(ranks),
-            "options": self._options_of(cell, turn),
+            "options": self.options_of(cell, turn),
             "steps": STEPS_A_CALL,
         }
         try:
@@ -263,7 +263,7 @@ class Peers:
     def _graphed(self, ranks: int) -> bool:
         return self.gpu and (TORCH, ranks, "graph") not in self.unusable
 
-    def _options_of(self, cell: Cell, turn: Turn) -> dict[str, Any]:
+    def options_of(self, cell: Cell, turn: Turn) -> dict[str, Any]:
         if turn.peer == OURS:
             return {
                 "every": turn.every,
@@ -282,7 +282,7 @@ class Peers:
         key = (turn.peer, turn.ranks)
         try:
             group = self.groups[key]
-            options = self._options_of(cell, turn)
+            options = self.options_of(cell, turn)
             if turn.peer == OURS:  # the engine stays; the interval and the transport change
                 command = {"batch": cell.rank_batch(turn.ranks), "options": options, "steps": 0}
                 group.ask({"do": "prepare", **command}, ANSWER_S)
@@ -390,7 +390,7 @@ class Measuring:
         together = min(turn.every, STEPS_A_CALL)
         warmup = together * math.ceil(WARMUP_S / (step_s * together))
         steps = turn.every * max(2, math.ceil(self.options.turn_s / (step_s * turn.every)))
-        answers = self.peers.train(cell, turn, steps, warmup, validate=repeat == 0 and turn.every >= 16)
+        answers = self.peers.train(cell, turn, steps, warmup, validate=repeat == 0)
         if answers is None:
             return
         wall = max(answer["wall_s"] for answer in answers)
@@ -415,7 +415,7 @@ class Measuring:
                 "batch_size": batch,
                 "steps": steps,
                 "samples_per_second": batch * turn.ranks * steps / wall,
-                "options": self.peers._options_of(cell, turn),
+                "options": self.peers.options_of(cell, turn),
             }
         )
 
@@ -444,7 +444,7 @@ class Measuring:
         for column, phase in enumerate(("compute", "wait", "average")):
             cycles[:, :, PHASES.index(phase)] = seconds[:, :, column]
         measured = Measurement(turn.every, cycles, [place["node"] for place in environment["ranks"]])
-        return make_record(
+        found = make_record(
             task,
             measured,
             environment,
@@ -452,6 +452,8 @@ class Measuring:
             engine="fused",
             other_load=answers[0]["other_load"],
         )
+        del found["busy"]["quantiles_s"]  # most of a record, and for simulations alone
+        return found
 
     def clusters(self) -> bool:
         """Two clusters at an S3 server; returns False once the budget is spent."""
