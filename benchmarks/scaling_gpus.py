@@ -125,6 +125,7 @@ class Results:
             if self.kept["settings"] != settings:
                 raise SystemExit(f"{path}: measured with other settings; choose another --output")
             print(f"going on from {path}: {len(self.kept['records'])} runs", flush=True)
+        self.kept["unavailable"] = {}  # this call tries again
         self.kept["calls_s"].append(0.0)
         self._begin = time.monotonic()
         self._points = {one["name"].rpartition("-r")[0]: one["point"] for one in self.kept["records"]}
@@ -320,8 +321,6 @@ class Measuring:
         self.options, self.work, self.results, self.peers = options, work, results, peers
         self.end = time.monotonic() + options.budget_s - (time.monotonic() - options.begun)
         self.tables = json.loads((work / "job.json").read_text())["config"]
-        # Written while the peers start.
-        self.store = two_clusters.write_store(work / "clusters" / "market.h5", options.clusters_windows)
         self.prepared: Cell | None = None
         self.step_s: dict[tuple[str, int], float] = {}
 
@@ -458,28 +457,33 @@ class Measuring:
     def clusters(self) -> bool:
         """Two clusters at an S3 server; returns False once the budget is spent."""
         ranks = max(self.options.ranks) // 2
-        if self.results.kept["clusters"] or not ranks:
+        if self.results.kept["clusters"] or not ranks or not self.options.clusters_s:
             return True
         if self.left() < 3 * (self.options.clusters_s + CLUSTER_START_S):
             return False
         begin = time.monotonic()
-        rates = [
-            one["samples_per_second"] for one in self.results.kept["records"] if one["ranks"] in (1, ranks)
+        first, _ = plan(self.options)[0]
+        assert first is not None
+        alike = [
+            one["samples_per_second"] / one["ranks"]
+            for one in self.results.kept["records"]
+            if one["name"].startswith(f"{first.name}-")
         ]
-        windows = self.options.clusters_s * max(rates, default=1e4)
+        windows = self.options.clusters_s * ranks * max(alike, default=0.0)
+        store = self.work / "clusters" / "market.h5"
         try:
-            self.store.wait()
+            two_clusters.write_store(store, self.options.clusters_windows)
             self.results.kept["clusters"] = two_clusters.measure_clusters(
-                self.work / "clusters" / "market.h5",
+                store,
                 ranks,
                 self.peers.mpiexec,
                 gpu=self.peers.gpu,
-                units=self.options.units[0],
-                precision=self.options.precisions[0],
-                batch=self.options.batches[0],
+                units=first.units,
+                precision=first.precision,
+                batch=first.batch,
                 epochs=max(1, round(windows / (self.options.clusters_windows / 2))),
             )
-        except (ImportError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, the other settings are worth measuring
             self.peers.note("two clusters", error)
         self.results.write()
         print(f"two clusters: {time.monotonic() - begin:.1f} s, {self.left():.0f} s left", flush=True)
@@ -550,8 +554,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--first-repeats", type=int, default=3, help="of all but the first settings at first")
     parser.add_argument("--turn-s", type=float, default=0.2, help="seconds of a turn, at least")
     parser.add_argument("--windows", type=int, default=2**18, help="to train on, of all ranks")
-    parser.add_argument("--clusters-windows", type=int, default=8_000_000, help="of the two clusters' store")
-    parser.add_argument("--clusters-s", type=float, default=10.0, help="seconds that they train, about")
+    parser.add_argument("--clusters-windows", type=int, default=4_000_000, help="of the two clusters' store")
+    parser.add_argument("--clusters-s", type=float, default=8.0, help="that they train, about; 0: do not")
     parser.add_argument("--only", type=words, default=[OURS, TORCH], help="peers")
     parser.add_argument("--python", default="", help="interpreters, by comma: PATH, or PEER=PATH")
     parser.add_argument("--mpiexec")

@@ -19,13 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.timing.spans import load_timing
 from hpc_lstm.timing.timeline import PHASES
 
 NAMES = ("alpha", "beta")
-LIMIT_S = 120.0
+# Seconds that a run may take, and that it may take to end after SIGTERM.
+LIMIT_S, ENDING_S = 90.0, 10.0
 # Steps between two averages, and averages between two rounds.
 EVERY, ROUND_EVERY = 16, 8
+# Sizes of the market store.
+LEAST_SYMBOLS, SHORTEST_DAYS, LONGEST_DAYS = 8, 400, 4000
 BUCKET = "clusters"
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -69,12 +73,15 @@ overlap = {overlap}
 WAYS = {"alone": None, "waiting": "false", "overlap": "true"}
 
 
-def write_store(path: Path, windows: int) -> subprocess.Popen[bytes]:
-    """Begin to write a store of about as many windows."""
+def write_store(path: Path, windows: int) -> None:
+    """Write a store of about as many windows.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    days = 4000 if windows > 2**20 else 400
-    command = [*(sys.executable, "-m", "hpc_lstm", "synth"), "--symbols", str(max(2, windows // days))]
-    return subprocess.Popen([*command, "--days", str(days), "-o", str(path)], stdout=subprocess.DEVNULL)
+    days = LONGEST_DAYS if windows >= LEAST_SYMBOLS * LONGEST_DAYS else SHORTEST_DAYS
+    synthesize(path, symbols=max(LEAST_SYMBOLS, windows // days), days=days, seed=0)
 
 
 def measure_clusters(
@@ -223,13 +230,16 @@ def _wait(processes: list[tuple[subprocess.Popen[bytes], Path]]) -> None:
     try:
         for process, log in processes:
             try:
-                code = process.wait(LIMIT_S)
+                ended = f"ended with {process.wait(LIMIT_S)}"
             except subprocess.TimeoutExpired:
-                code = -1
-            if code:
-                raise RuntimeError(f"a cluster ended with {code}:\n{log.read_text(errors='replace')[-1500:]}")
+                ended = f"did not end within {LIMIT_S:.0f} s"
+            if process.returncode != 0:
+                raise RuntimeError(f"a cluster {ended}:\n{log.read_text(errors='replace')[-1500:]}")
     finally:
         for process, _ in processes:
             if process.poll() is None:
                 process.terminate()
-                process.wait(30)
+                try:
+                    process.wait(ENDING_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
