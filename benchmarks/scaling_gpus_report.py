@@ -351,7 +351,7 @@ def clusters_text(found: dict[str, Any]) -> str:
         "overlap": "`sync.overlap`",
     }
     lines = [
-        f"**Two clusters of {found['ranks']} GPUs** that meet at a local S3 server (moto), 2 x LSTM({found['units']}), "
+        f"**Two clusters of {found['ranks']} GPU{'s' * (found['ranks'] > 1)} each** that meet at a local S3 server (moto), 2 x LSTM({found['units']}), "
         f"{found['precision']}, batch {found['batch']:,} a rank, an average every {found['every']} steps and a round "
         f"every {found['round_every']} averages; each cluster between its first and its last step:",
         "",
