@@ -350,8 +350,9 @@ def clusters_text(found: dict[str, Any]) -> str:
         "waiting": "rounds that training waits for",
         "overlap": "`sync.overlap`",
     }
+    gpus = f"{found['ranks']} GPU{'s' * (found['ranks'] > 1)}"
     lines = [
-        f"**Two clusters of {found['ranks']} GPU{'s' * (found['ranks'] > 1)} each** that meet at a local S3 server (moto), 2 x LSTM({found['units']}), "
+        f"**Two clusters of {gpus} each** that meet at a local S3 server (moto), 2 x LSTM({found['units']}), "
         f"{found['precision']}, batch {found['batch']:,} a rank, an average every {found['every']} steps and a round "
         f"every {found['round_every']} averages; each cluster between its first and its last step:",
         "",
@@ -486,8 +487,13 @@ def main() -> None:
     with figures.styled():
         for draw, name in ((efficiency_figure, "scaling_gpus"), (averaging_figure, "scaling_gpus-averaging")):
             figure = draw(summary["rows"])
-            if figure.axes and figure.axes[0].has_data():
-                figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
+            named = {
+                label: handle
+                for axes in figure.axes
+                for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+            }
+            if named:
+                figure.legend(named.values(), named, loc="outside right upper")
             figures.save(figure, options.results / f"{name}.png")
     if options.docs:
         write_docs(options.docs, text)
