@@ -15,6 +15,7 @@ from hpc_lstm.market.dates import BadDate
 from hpc_lstm.market.formats.csv_dialect import find_dialect, find_footer
 from hpc_lstm.market.formats.csv_errors import first_bad_row, numbered_rows
 from hpc_lstm.market.formats.encoding import find_encoding, is_text, is_utf8, is_western, runs_beyond_ascii
+from hpc_lstm.market.formats.file_format import OneTableFormat
 from hpc_lstm.market.formats.price_file import Reread
 from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.formats.stray_lines import kind_of_stray
@@ -25,7 +26,7 @@ from hpc_lstm.market.reading import TableHead
 BLOCK = 4 << 20  # bytes that are parsed at a time
 
 
-class CsvFile(TableFile):
+class CsvFile(TableFile, OneTableFormat):
     """A CSV whose header has been read."""
 
     format_name = "CSV"

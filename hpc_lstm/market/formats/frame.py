@@ -40,11 +40,6 @@ class FrameFile(TableFile):
             self.layout.name = name
             self.layout.origin = self.layout.origin.replace("the file's name", "the table's name")
 
-    @classmethod
-    def recognizes(cls, source: SourceFile) -> bool:
-        """No file is a table of pandas."""
-        return False
-
     def _read_head(self) -> TableHead:
         from hpc_lstm.market.formats.arrow_batch import as_texts
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpc_lstm.market.formats.arrow_batch import as_texts
+from hpc_lstm.market.formats.file_format import OneTableFormat
 from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.layouts.header import SAMPLE
@@ -69,7 +70,7 @@ class ArrowFile(TableFile):
             raise unreadable(self.path, error) from None
 
 
-class ParquetFile(ArrowFile):
+class ParquetFile(ArrowFile, OneTableFormat):
     """An Apache Parquet file."""
 
     format_name = "Parquet"
@@ -97,7 +98,7 @@ class ParquetFile(ArrowFile):
             yield batch
 
 
-class FeatherFile(ArrowFile):
+class FeatherFile(ArrowFile, OneTableFormat):
     """A Feather file of version 2, which is an Arrow IPC file."""
 
     format_name = "Feather"
