@@ -21,6 +21,7 @@ from hpc_lstm.market.month_names import month_number
 
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
+_FIRST_DAY, _LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
 _ZONE = r"(?P<zone>Z|[ECMP][SD]T|[A-Z][A-Za-z]+/[A-Za-z_]+|(?:UTC|GMT)?(?:[+-]\d{1,2}:?(?:\d{2})?)?)(?: ?\([^)]*\))?"
@@ -128,6 +129,8 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
     form = form or DateForm()
     if form.epoch is not None or form.excel:
         return _counted(texts, form)
+    if form.pattern is None and (days := _iso_days(texts)) is not None:
+        return Dates(days * DAY, np.full(len(days), NO_ZONE, np.int32))
     import pyarrow.compute as pc
 
     wall, zone = np.zeros(len(texts), np.int64), np.full(len(texts), NO_ZONE, np.int32)
@@ -143,6 +146,22 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
         if not len(rest):
             return Dates(wall, zone)
     raise BadDate(texts[int(rest[0])].as_py() or "", EXPECTED if form.order is None else form.label)
+
+
+def _iso_days(texts: Any) -> np.ndarray | None:
+    """Days from 1970 of n texts, int64 [n], if all are YYYY-MM-DD as NumPy reads it too; None if any is not."""
+    marks = np.array(texts.to_pylist(), np.str_)
+    if not len(marks) or marks.dtype != "<U10":
+        return None
+    letters = marks.view(np.uint32).reshape(len(marks), 10)
+    digits = letters - ord("0")
+    if (letters[:, [4, 7]] != ord("-")).any() or (digits[:, [0, 1, 2, 3, 5, 6, 8, 9]] > 9).any():
+        return None
+    try:
+        days = marks.astype("datetime64[D]").astype(np.int64)
+    except ValueError:  # 2024-13-45
+        return None
+    return days if _FIRST_DAY <= days.min() and days.max() < _LAST_DAY else None
 
 
 def _counted(texts: Any, form: DateForm) -> Dates:

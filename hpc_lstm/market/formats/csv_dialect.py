@@ -13,9 +13,12 @@ from hpc_lstm.market.formats.headerless import guess_names
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.formats.stray_lines import kind_of_stray
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, is_price_word, plain, words
+from hpc_lstm.market.layouts.vocabulary import FIELD_NAMES, SPELLINGS, is_price_word, plain, words
+
+SAMPLE_CHARACTERS = 20_000  # by which the delimiter is found
 
 _LETTER = re.compile(r"[^\W\d_]")
+_OTHER_NAMES = frozenset(SPELLINGS["date"]).union(SPELLINGS["symbol"])
 
 Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
 
@@ -111,7 +114,7 @@ def read_lines(text: str, delimiter: str) -> list[Line]:
 
 def find_delimiter(text: str) -> str:
     """The mark that cuts most lines into the same number of cells; the header's words decide between equals."""
-    sample = text.splitlines(keepends=True)[:200]
+    sample = text[: text.find("\n", SAMPLE_CHARACTERS) + 1 or None].splitlines(keepends=True)[:100]
     return _best_of(",;\t|", sample) or _best_of(" ", sample, at_least=2) or ","
 
 
@@ -139,9 +142,7 @@ def _known(cells: list[str]) -> int:
     cells = [cell for cell in cells if _LETTER.search(cell)]
     paired = sum(any(map(is_price_word, words(cell))) for cell in cells if "." in cell or "_" in cell)
     names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
-    return (
-        paired + len(names & set(FIELD_OF)) + len(names & (set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])))
-    )
+    return paired + len(names & FIELD_NAMES) + len(names & _OTHER_NAMES)
 
 
 def _fit_width(names: list[str], body: list[Line]) -> tuple[list[str], list[Line]]:

@@ -22,6 +22,8 @@ def kind_of_stray(cells: list[str], headers: Collection[tuple[str, ...]]) -> str
     """
     if tuple(cells) in headers:
         return HEADER
+    if cells and cells[0][:1].isdigit():  # most rows: what is looked for begins with a word or a mark
+        return ""
     first = next((cell.strip() for cell in cells if cell.strip()), "")
     if any(is_date(cell) for cell in cells):
         return ""

@@ -40,6 +40,7 @@ _NUMBER = re.compile(
 )
 
 _PLAIN = re.compile(r"-?\d+\.?\d*")
+_ALL_PLAIN = re.compile(rf"(?:{_PLAIN.pattern}\0)+")
 _NO_NUMBER = re.compile(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$")  # dates that would pass for one: 31.01.2024
 
 
@@ -65,18 +66,20 @@ def is_number(text: str) -> bool:
 
 def kind_of(cells: Iterable[str]) -> str:
     """What most cells of a column are: "date", "number", "text", or "empty" if there is nothing to see."""
+    cells = list(cells)
+    if cells and _ALL_PLAIN.fullmatch("\0".join(cells) + "\0"):  # so are most columns
+        return "number"
     counts = {"date": 0, "number": 0, "text": 0}
     for text in cells:
-        if is_missing(text):
-            continue
-        counts[_kind(text)] += 1
+        if _PLAIN.fullmatch(text):
+            counts["number"] += 1
+        elif not is_missing(text):
+            counts[_kind(text)] += 1
     best = max(counts, key=lambda kind: counts[kind])
     return best if counts[best] else "empty"
 
 
 def _kind(text: str) -> str:
-    if _PLAIN.fullmatch(text):  # most are
-        return "number"
     # A number of ten digits may be a volume: it is a date only where a date is looked for.
     if is_number(text) and not _NO_NUMBER.search(text):
         return "number"

@@ -51,6 +51,7 @@ class Header:
     def __post_init__(self) -> None:
         self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
         self._kinds: dict[int, str] = {}
+        self._cells: dict[int, list[str]] = {}
         self._sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
         self._plain = [plain(name) for name in self.names]
         if not {"o", "h", "l", "c"} <= set(self._plain):
@@ -74,7 +75,9 @@ class Header:
 
     def cells(self, number: int) -> list[str]:
         """A column's cells in a sample of the rows."""
-        return [row[number] for row in self._sample if number < len(row)]
+        if number not in self._cells:
+            self._cells[number] = [row[number] for row in self._sample if number < len(row)]
+        return self._cells[number]
 
     def kind(self, number: int) -> str:
         """What most of a column's cells are, as ``kind_of`` says."""

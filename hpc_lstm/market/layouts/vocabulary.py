@@ -171,6 +171,8 @@ TIMES, SERIES, TICK_VOLUMES = _table(_TIMES), _table(_SERIES), _table(_TICK_VOLU
 FIELD_OF: dict[str, str] = {
     spelling: field for field in reversed(COLUMNS) for spelling in SPELLINGS[field]
 }  # prices and volume by spelling
+FIELD_NAMES = frozenset(FIELD_OF)
+KNOWN_NAMES = FIELD_NAMES.union(SPELLINGS["date"], SPELLINGS["symbol"])
 SINGLE_LETTERS = frozenset("ohlcvt")  # names only where open, high, low and close are all written so
 
 
