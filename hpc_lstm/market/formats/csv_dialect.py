@@ -11,7 +11,7 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.header_rows import find_header, names_of
 from hpc_lstm.market.formats.headerless import guess_names
 from hpc_lstm.market.formats.source import SourceFile
-from hpc_lstm.market.formats.stray_lines import kind_of_stray
+from hpc_lstm.market.formats.stray_lines import Line, StrayLines, is_block_name
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
 from hpc_lstm.market.layouts.vocabulary import FIELD_NAMES, SPELLINGS, is_price_word, plain, words
 
@@ -19,8 +19,6 @@ SAMPLE_CHARACTERS = 20_000  # by which the delimiter is found
 
 _LETTER = re.compile(r"[^\W\d_]")
 _OTHER_NAMES = frozenset(SPELLINGS["date"]).union(SPELLINGS["symbol"])
-
-Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class CsvDialect:
         note: what is unusual, for people.
         headers: the cells of the header's lines.
         has_strays: whether lines that are no rows stand among the rows.
+        in_blocks: whether other tables may follow, as ``StrayLines`` says.
     """
 
     encoding: str
@@ -52,6 +51,11 @@ class CsvDialect:
     note: str = ""
     headers: frozenset[tuple[str, ...]] = frozenset()
     has_strays: bool = False
+    in_blocks: bool = False
+
+    def stray_lines(self) -> StrayLines:
+        """What tells the rows from other lines, before the first row."""
+        return StrayLines(self.headers, self.in_blocks)
 
 
 def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
@@ -88,15 +92,16 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
         headers = frozenset(tuple(cells) for _, cells in lines[top : found.first_row])
         first, before = found.first_row, lines[found.first_row - 1][0]
         line = f"{source.row_word} {lines[found.header][0]}"
-    body = [line for line in lines[first:] if not kind_of_stray(line[1], headers)]
-    has_strays = len(body) < len(lines) - first
+    in_blocks = found is not None and any(is_block_name(cells) for _, cells in lines[: found.header])
+    strays = StrayLines(headers, in_blocks)
+    body = list(strays.rows(lines[first:]))
     names, body = _fit_width(names, body)
     end, left_out = find_footer(body, names) if source.whole else (None, 0)
     if end is not None:  # with headers and totals there
         left_out = sum(number > end for number, _ in lines[first:])
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
     return CsvDialect(
-        encoding, delimiter, names, before, line, rows, end, left_out, note, headers, has_strays
+        encoding, delimiter, names, before, line, rows, end, left_out, note, headers, strays.found, in_blocks
     )
 
 

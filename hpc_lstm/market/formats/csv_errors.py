@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from hpc_lstm.errors import PriceFileError
-from hpc_lstm.market.dates import EXPECTED, BadDate
+from hpc_lstm.market.dates import EXPECTED, BadDate, joined_parts
 from hpc_lstm.market.formats.csv_dialect import CsvDialect
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.formats.stray_lines import kind_of_stray
+from hpc_lstm.market.formats.stray_lines import Line
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.reading import Reading
 
@@ -37,18 +37,23 @@ def first_bad_row(
     return PriceFileError(f"{source.path}: {what}; expected {len(dialect.names)} columns, as in the header")
 
 
-def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[tuple[int, list[str]]]:
+def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[Line]:
     """The rows of a CSV, each with the number of its last line; without what is left out of it."""
     with io.TextIOWrapper(source.open(), dialect.encoding, errors="replace", newline="") as file:
         for _ in range(dialect.lines):
             file.readline()
-        reader = csv.reader(file, delimiter=dialect.delimiter)
-        for row in reader:
-            line = dialect.lines + reader.line_num
-            if dialect.end is not None and line > dialect.end:
-                return
-            if row and not (dialect.has_strays and kind_of_stray(row, dialect.headers)):
-                yield line, row
+        lines = _numbered_lines(file, dialect)
+        yield from dialect.stray_lines().rows(lines) if dialect.has_strays else lines
+
+
+def _numbered_lines(file: io.TextIOWrapper, dialect: CsvDialect) -> Iterator[Line]:
+    reader = csv.reader(file, delimiter=dialect.delimiter)
+    for row in reader:
+        line = dialect.lines + reader.line_num
+        if dialect.end is not None and line > dialect.end:
+            return
+        if row:
+            yield line, row
 
 
 def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate | None) -> str | None:
@@ -61,6 +66,8 @@ def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate 
     when = row[layout.date]
     if not when.strip():
         return f"found no date, expected {EXPECTED}"
+    if layout.date_parts:
+        when = joined_parts([row[number].strip() for number in (layout.date, *layout.date_parts)])
     if layout.time is not None:
         when = f"{when.strip()} {row[layout.time].strip()}"
     if date is not None and date.text.strip() in (when.strip(), row[layout.date].strip()):

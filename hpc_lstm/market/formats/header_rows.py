@@ -18,7 +18,9 @@ Rows = Sequence[list[str]]
 UNITS = word_set(
     r"""usd eur gbp jpy chf cny inr cad aud hkd krw brl shares stk stuck pcs percent pct points"""
 )
-_BEFORE = word_set("startdate enddate start end from to asof asofdate")  # Start Date,2024-01-02, of Bloomberg
+_BEFORE = word_set(  # Start Date,2024-01-02, of Bloomberg; Stand vom, of the Bundesbank
+    "startdate enddate start end from to asof asofdate standvom"
+)
 _DATES = frozenset(SPELLINGS["date"]) | frozenset(TIMES)
 
 
@@ -61,9 +63,19 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     before = rows[data - 1]
     if len(before) == 1 < len(rows[data]) or len(before) < len(rows[data]) - 1:
         return None if data == 1 else HeaderRows(0)
+    if (top := _nameless(rows, data)) is not None:
+        return HeaderRows(top, first_row=data)
     if data > 1 and _is_index(before, rows[data - 2]):  # only the symbols stand above: Ticker,AAPL,MSFT
         return HeaderRows(data - 2, None, data - 1, data)
     return _with_levels(rows, data - 1)
+
+
+def _nameless(rows: Rows, data: int) -> int | None:
+    """The header that only leaves out a name for the dates, above lines that say more of its columns (Bundesbank)."""
+    first = rows[0]
+    if data < 3 or len(first) != len(rows[data]) or first[0].strip() or not all(map(str.strip, first[1:])):
+        return None
+    return 0 if any(len(cells) > 1 and cells[0].strip() for cells in rows[1:data]) else None
 
 
 def is_row(cells: list[str]) -> bool:

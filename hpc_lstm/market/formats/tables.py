@@ -51,11 +51,7 @@ class ArrowFile(TableFile):
         return TableHead(names, rows[:SAMPLE], False, "header")
 
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
-        layout = self.layout
-        needed = {layout.date, *layout.symbol, *layout.words, *layout.numbers}
-        if layout.time is not None:
-            needed.add(layout.time)
-        numbers = sorted(needed)
+        numbers = sorted(self.layout.needed)
         with self._errors():
             for batch in self._batches([self._order[number] for number in numbers]):
                 yield {number: batch.column(place) for place, number in enumerate(numbers)}, batch.num_rows

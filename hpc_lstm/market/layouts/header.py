@@ -58,6 +58,7 @@ class Header:
             self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
         self._bare = [_without_filler(name) for name in self.names]
         self._find_date()
+        self._find_date_parts()
         for name in COLUMNS:
             self._find(name)
         self._find_volume_of_pair()
@@ -104,7 +105,7 @@ class Header:
         return [
             number
             for number, name in enumerate(self.names)
-            if number != self.fields.get("date")
+            if number not in (self.fields.get("date"), *self.date_parts)
             and (
                 self._plain[number] in vocabulary.FIELD_OF
                 or any(map(vocabulary.is_price_word, vocabulary.words(name)))
@@ -224,6 +225,21 @@ class Header:
                 if cells and all(is_time(text, digits=True) for text in cells):
                     self.fields.setdefault("time", number)
 
+    def _find_date_parts(self) -> None:
+        """Columns of year, month and day, where no column has whole dates; without a day, prices are monthly."""
+        year, month, day = found = [self._first(spellings) for spellings in vocabulary.DATE_PARTS]
+        date = self.fields.get("date")
+        if year is None or month is None or self.options.date_column is not None:
+            return
+        if date is not None and date not in found and mostly_dates(self.cells(date)):
+            return
+        self.fields |= {"date": year, "month": month} | ({} if day is None else {"day": day})
+
+    @property
+    def date_parts(self) -> tuple[int, ...]:
+        """Numbers of the columns of month and day, where the date's is that of the year."""
+        return tuple(self.fields[name] for name in ("month", "day") if name in self.fields)
+
     def _find_symbol(self) -> None:
         taken = set(self.fields.values())
         for spelling in SPELLINGS["symbol"]:
@@ -245,8 +261,8 @@ class Header:
                 "item",
                 "companyname",
                 "sym",
-                "index",
                 "series_id",
+                "key",
             )
             return not weak and all(text.strip().strip("'").isdigit() for text in cells)
         if kind == "empty":  # the ticker NA is a word here

@@ -31,12 +31,12 @@ class MultiLayout(Layout):
         parts = _parts(header)
         if not parts:
             raise header.lacks(["close"])
-        self.date = header.fields["date"]
+        self.date, self.date_parts = header.fields["date"], header.date_parts
         self._names = list(dict.fromkeys(symbol for symbol, _ in parts))
         self._parts = parts
         self.numbers = list(parts.values())
         self.columns = tuple(name for name in COLUMNS if any(field == name for _, field in parts))
-        used = {self.date, *self.numbers}
+        used = {self.date, *self.date_parts, *self.numbers}
         self.ignored = tuple(
             name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
         )
@@ -63,7 +63,7 @@ def _parts(header: Header) -> Parts:
     own = symbol_of_file(header.path)
     chosen: dict[tuple[str, str], tuple[int, int]] = {}  # rank and number
     for number, pair in paired_names(header.names).items():
-        if number == header.fields.get("date"):
+        if number in (header.fields.get("date"), *header.date_parts):
             continue
         symbol = f"{own} {pair.symbol}" if pair.unit else pair.symbol or own
         rank, before = chosen.get((symbol, pair.field), (pair.rank + 1, number))

@@ -13,7 +13,7 @@ NONE = "none"  # what --symbol-column says of a table with one symbol
 LABELS = word_set(
     r"""weekday dayofweek dayname month monthname quarter season session note notes comment comments remark
     remarks signal trend direction label event sentiment recommendation action position currency curr
-    ccy exchange market mic sector industry country interval timeframe period per type assettype flag
+    ccy exchange market mic sector industry country interval timeframe period per type assettype flag flags
     status unit source provider description adjusted isadjusted isst tradestatus adjustflag holiday
     tradecode updown color pattern regime class side news headline url"""
 )
@@ -154,7 +154,9 @@ def changes(path: str, name: str, values: Iterable[str]) -> PriceFileError:
 def _times(header: Header) -> list[tuple[str, ...]] | None:
     if "date" not in header.fields or not header.rows:
         return None
-    columns = [header.fields["date"]] + ([header.fields["time"]] if "time" in header.fields else [])
+    columns = [header.fields["date"], *header.date_parts] + (
+        [header.fields["time"]] if "time" in header.fields else []
+    )
     return list(zip(*([row[number] for row in header.rows] for number in columns), strict=True))
 
 

@@ -25,7 +25,7 @@ _SPELLINGS: dict[str, str] = {
     "date": """
         date datetime timestamp tradedate tradingdate tradingday quotedate pricedate datadate bizdt traddt
         day date1
-        observationdate timeopen opentime starttime dt time datestamp ts tsevent windowstart unix
+        observationdate timeopen opentime starttime begin dt time datestamp timeperiod ts tsevent windowstart unix
         unixtimestamp
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose
         tstamp
@@ -35,13 +35,13 @@ _SPELLINGS: dict[str, str] = {
         日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
     "symbol": """
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
-        instrumentname code
+        instrumentname code schemecode
         stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf
-        act_symbol
+        act_symbol serieskey key
         stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company
         companyname
         stockname
-        name securityname isin cusip permno sedol product item issuer fund series_id
+        name securityname schemename isin cusip permno sedol product item issuer fund series_id
         wertpapier wkn kurzel kuerzel aktie instrumentid
         valeur mnemonique titre simbolo titolo ativo codneg papel accion empresa
         papier nazwa тикер бумага код hisse sembol
@@ -77,7 +77,8 @@ _SPELLINGS: dict[str, str] = {
         settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
         c trade
-        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav navpershare unitprice rate
+        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav netassetvalue obsvalue
+        navpershare unitprice rate
         usdprice
         terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot
         slotkoers slotkurs laatst
@@ -113,6 +114,11 @@ _SPELLINGS: dict[str, str] = {
 }
 # Of these, and only with a date beside them, a column holds the time of day.
 _TIMES = "time zeit heure hora ora godzina время tradetime timeofday saat 时间 時刻 시간 tijd tid"
+_DATE_PARTS = (
+    "year yr yyyy jahr annee ano anno rok год yil 年",
+    "month mon mm monat mois mes mese miesiac месяц ay 月",
+    "day dayofmonth dd tag jour dia giorno dzien день gun 日",
+)
 _TICK_VOLUMES = "tickvol tickvolume ticks"
 _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the share, W1 a warrant
 
@@ -167,6 +173,7 @@ def _table(text: str) -> tuple[str, ...]:
 # Sides of a market: of one instrument each, not its name.
 SIDES = frozenset({"bid", "ask", "mid", "buy", "sell", "offer"})
 SPELLINGS: dict[str, tuple[str, ...]] = {field: _table(text) for field, text in _SPELLINGS.items()}
+DATE_PARTS: tuple[tuple[str, ...], ...] = tuple(map(_table, _DATE_PARTS))
 TIMES, SERIES, TICK_VOLUMES = _table(_TIMES), _table(_SERIES), _table(_TICK_VOLUMES)
 FIELD_OF: dict[str, str] = {
     spelling: field for field in reversed(COLUMNS) for spelling in SPELLINGS[field]
