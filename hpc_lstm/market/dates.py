@@ -32,7 +32,7 @@ _CLOCK = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)?"
     r" ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + _ZONE
 )
-_TIME = r"(?:(?:T|,? +)" + _CLOCK + r")?\s*$"
+_TIME = r"(?:(?:T|:|,? +)" + _CLOCK + r")?\s*$"
 _DIGITS = r"[T ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?\s*$"
 _WEEKDAY = r"^\s*(?:\pL{2,}\.?,? +)?"
 _YEAR = r"(?P<year>\d{4}|\d{2})"

@@ -165,7 +165,7 @@ class CsvFile(TableFile, OneTableFormat):
                     return
                 if number <= found.lines:
                     continue
-                if found.has_strays and not quoted and line.strip():
+                if found.has_strays and not quoted and line.strip("\r\n"):
                     cells = next(python_csv.reader([line], delimiter=found.delimiter), [])
                     if (kind := strays.kind(cells)) == TITLE:
                         titles.append((number, line))

@@ -145,7 +145,11 @@ def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
 def _known(cells: list[str]) -> int:
     """How many cells are names of columns."""
     cells = [cell for cell in cells if _LETTER.search(cell)]
-    paired = sum(any(map(is_price_word, words(cell))) for cell in cells if "." in cell or "_" in cell)
+    paired = sum(
+        any(map(is_price_word, words(cell)))
+        for cell in cells
+        if ("." in cell or "_" in cell) and not cell[0].isdigit()
+    )
     names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
     return paired + len(names & FIELD_NAMES) + len(names & _OTHER_NAMES)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import EXPECTED, BadDate, joined_parts
 from hpc_lstm.market.formats.csv_dialect import CsvDialect
+from hpc_lstm.market.formats.header_rows import names_date
 from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.formats.stray_lines import Line
 from hpc_lstm.market.number_forms import PLAIN_MISSING
@@ -28,7 +29,9 @@ def first_bad_row(
     """
     try:
         for seen, (line, row) in enumerate(numbered_rows(source, dialect), 1):
-            problem = row_problem(reading, row, len(dialect.names), date) if seen > done else None
+            if seen <= done:
+                continue
+            problem = _other_width(dialect, line, row) or row_problem(reading, row, len(dialect.names), date)
             if problem:
                 return PriceFileError(f"{source.path}: {source.row_word} {line}: {problem}")
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -54,6 +57,22 @@ def _numbered_lines(file: io.TextIOWrapper, dialect: CsvDialect) -> Iterator[Lin
             return
         if row:
             yield line, row
+
+
+def _other_width(dialect: CsvDialect, line: int, row: list[str]) -> str:
+    """Why a row has more or fewer columns than the header, where that is known."""
+    if len(row) == len(dialect.names):
+        return ""
+    if dialect.delimiter == " " and "" in row:
+        return (
+            "columns are aligned by runs of spaces; put commas between them, as by tr -s ' ' ',' < FILE > NEW"
+        )
+    if names_date(row):
+        return (
+            f"found another header, with {len(row)} columns instead of {len(dialect.names)}; cut the file above it, as "
+            f"by head -n {line - 1} FILE > A and tail -n +{line} FILE > B, and import both"
+        )
+    return ""
 
 
 def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate | None) -> str | None:

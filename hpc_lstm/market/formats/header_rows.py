@@ -53,7 +53,7 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     if named:
         widths = Counter(len(cells) for cells in rows[named[0] + 1 : named[0] + 200])
         usual = widths.most_common(1)[0][0] if widths else 0
-        near = [n for n in named if abs(len(rows[n]) - usual) <= 1 and _names_date(rows[n])]
+        near = [n for n in named if abs(len(rows[n]) - usual) <= 1 and names_date(rows[n])]
         near = near or [n for n in named if abs(len(rows[n]) - usual) <= 1]
         return _with_levels(rows, (near or named)[0])
     if data is None:
@@ -67,7 +67,20 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
         return HeaderRows(top, first_row=data)
     if data > 1 and _is_index(before, rows[data - 2]):  # only the symbols stand above: Ticker,AAPL,MSFT
         return HeaderRows(data - 2, None, data - 1, data)
+    labelled = [n for n, cells in enumerate(rows[: data - 1]) if _names_symbols(cells, len(rows[data]))]
+    if labelled and plain(before[0]) not in ("", *_DATES):  # Name,APPLE; Code,@AAPL; CURRENCY,U$
+        return HeaderRows(labelled[0], first_row=data)
     return _with_levels(rows, data - 1)
+
+
+def _names_symbols(cells: list[str], width: int) -> bool:
+    """Whether a row that begins with a word for symbols has one for each column."""
+    return (
+        len(cells) == width
+        and plain(cells[0]) in SPELLINGS["symbol"]
+        and len({*cells}) == width
+        and all(cells)
+    )
 
 
 def _nameless(rows: Rows, data: int) -> int | None:
@@ -134,10 +147,11 @@ def _names_fields(cells: list[str]) -> bool:
         for word in words(cell)
         if FIELD_OF.get(word) in ("open", "high", "low", "close")
     }
-    return (_names_date(cells) and len(filled) > 1) or len(fields) > 1 or len(others) > 3
+    return (names_date(cells) and len(filled) > 1) or len(fields) > 1 or len(others) > 3
 
 
-def _names_date(cells: list[str]) -> bool:
+def names_date(cells: list[str]) -> bool:
+    """Whether a row has a name of a date."""
     return any(plain(cell) in _DATES for cell in cells)
 
 

@@ -117,4 +117,6 @@ def _fits(rows: list[list[str]], first: int, order: list[str]) -> bool:
         inner = sorted((value["open"], value["close"]))
         if not 0 < value["low"] <= inner[0] <= inner[1] <= value["high"]:
             return False
+        if order != ORDERS[0] and value["high"] > 3 * value["low"]:  # bid, ask and volume of a trade
+            return False
     return True

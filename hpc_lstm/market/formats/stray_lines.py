@@ -10,13 +10,14 @@ from hpc_lstm.market.layouts.cells import is_date, is_missing
 from hpc_lstm.market.layouts.vocabulary import plain, word_set
 
 HEADER, COMMENT, TOTAL = "repeated header", "comment", "totals"
-TITLE, OTHER_TABLE = "title", "another table"
+TITLE, OTHER_TABLE, EVENT, BLANK = "title", "another table", "dividend or split", "blank"
 _TOTALS = word_set(
     r"""total totals subtotal grandtotal sum average avg mean median count min max minimum maximum
     summe gesamt durchschnitt mittelwert totale moyenne"""
 )
 Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
 
+_EVENT = re.compile(r"dividend|split", re.IGNORECASE)
 _BLOCK = re.compile(r"[a-z]+([._][a-z]+)*")  # history, history.cursor
 
 
@@ -47,6 +48,8 @@ class StrayLines:
     def kind(self, cells: list[str]) -> str:
         """What a line is if it is no row; "" for a row, and for what may be a damaged one."""
         begin = cells[0] if cells else ""
+        if len(cells) > 2 and _EVENT.search(cells[1]) and _is_event(cells):
+            return EVENT
         if begin[:1].isdigit() and not self.outside and begin not in self._names:
             return ""  # most rows: what is looked for begins with a word or a mark
         if self._is_header(cells):
@@ -56,6 +59,8 @@ class StrayLines:
             self.outside = True
             return OTHER_TABLE
         first = next((cell.strip() for cell in cells if cell.strip()), "")
+        if not first and len(cells) == 1 < self._width:
+            return BLANK
         if any(is_date(cell) for cell in cells):
             return ""
         if first.startswith("#") and not is_missing(first):
@@ -98,6 +103,11 @@ class StrayLines:
             return False
         self.order = [cells.index(name) for name in header]
         return True
+
+
+def _is_event(cells: list[str]) -> bool:
+    """Whether a dated line tells of a dividend or a split, as Yahoo's page does between its prices."""
+    return is_date(cells[0]) and all(_EVENT.search(cell) for cell in cells[1:] if cell.strip())
 
 
 def is_block_name(cells: list[str]) -> bool:

@@ -65,8 +65,9 @@ class Header:
         if "volume" not in self.fields:
             self._find_among(self._bare, "volume")
         self._prefer_filled_volume()
-        if "date" not in self.fields and "close" in self.fields:
+        if "date" not in self.fields:
             self._find_date_by_cells()
+        self._find_lone_price()
         if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
             self.fields["close"] = self.fields.pop("adj_close")
         if self.options.symbol_column is None:
@@ -128,6 +129,10 @@ class Header:
             f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields
         )
         advice = "name the date column by --date-column" if "date" in fields else "rename one"
+        if "date" in fields and self.rows and not any(self.kind(n) == "date" for n in range(len(self.names))):
+            advice = (
+                "no column seems to hold dates, so put one before the others, or name it by --date-column"
+            )
         if "date" not in fields and len(self.names) > 2:
             advice += ", or give --layout wide if each column is a symbol"
         return PriceFileError(
@@ -174,11 +179,21 @@ class Header:
                 return
 
     def _find_date_by_cells(self) -> None:
-        """The one column whose cells are dates, under a name that is not known."""
+        """The one column whose cells are dates, under a name that is not known; beside no closes, the first column."""
         taken = set(self.fields.values())
         columns = [n for n in range(len(self.names)) if n not in taken and self.kind(n) == "date"]
-        if len(columns) == 1:
+        if len(columns) == 1 and ("close" in self.fields or columns == [0]):
             self.fields["date"] = columns[0]
+
+    def _find_lone_price(self) -> None:
+        """The one column beside the date, if it is called some price: "WTI Spot Price FOB"."""
+        others = [number for number in range(len(self.names)) if number != self.fields.get("date")]
+        if "close" in self.fields or "date" not in self.fields or len(others) != 1 or len(self.fields) > 1:
+            return
+        parts = {*vocabulary.words(self.names[others[0]])}
+        fields = {vocabulary.FIELD_OF[word] for word in parts if vocabulary.is_price_word(word)}
+        if fields == {"close"} and not parts & vocabulary.OTHER and self.kind(others[0]) == "number":
+            self.fields["close"] = others[0]
 
     def _find_volume_of_pair(self) -> None:
         """The volume in the coin, of "Volume ETH" and "Volume USDT"."""

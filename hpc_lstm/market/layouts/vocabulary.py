@@ -27,15 +27,16 @@ _SPELLINGS: dict[str, str] = {
         day date1
         observationdate timeopen opentime starttime begin dt time datestamp timeperiod ts tsevent windowstart unix
         unixtimestamp
+        dtyyyymmdd yyyymmdd startat dlycaldt dtcomptc
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose
-        tstamp
+        start tstamp
         datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
         dzien den datumacas дата дататорговли время tarih tanggal ngay
         日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
     "symbol": """
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
-        instrumentname code schemecode
+        instrumentname code schemecode sccode tradingcode orderbookid assetid cnpjfundo cnpjfundoclasse
         stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf
         act_symbol serieskey key
         stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company
@@ -43,11 +44,12 @@ _SPELLINGS: dict[str, str] = {
         stockname
         name securityname schemename isin cusip permno sedol product item issuer fund series_id
         wertpapier wkn kurzel kuerzel aktie instrumentid
-        valeur mnemonique titre simbolo titolo ativo codneg papel accion empresa
+        valeur mnemonique titre simbolo titolo ativo codneg papel especie accion empresa
         papier nazwa тикер бумага код hisse sembol
         股票代码 代码 证券代码 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
     "open": """
-        open opening openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen
+        first open opening openp dlyopen openprice openingprice pxopen opn opnpric priceopen dayopen firstprice
+        prcod o mktopen
         openpx
         openrate
         pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
@@ -55,45 +57,46 @@ _SPELLINGS: dict[str, str] = {
         avaus
         ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura
         primo
-        otwarcie otevreni откр открытие открытия ценаоткрытия acilis
+        kursotwarcia otwarcie otevreni откр открытие открытия ценаоткрытия acilis
         开盘 开盘价 今开 開盤價 開盤 始値 시가""",
     "high": """
-        high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx
+        high dlyhigh highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx
         tageshigh
         highrate
         tertinggi cao hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
         haut plushaut coursplushaut maximo max maxima premax massimo preciomaximo precomaximo
-        najwyzszy maks макс максимум максимальная yuksek
+        kursmax najwyzszy maks макс максимум максимальная yuksek
         最高 最高价 最高價 高 高値 고가""",
     "low": """
-        low lowprice pxlow lw lwpric pricelow daylow lowest min minimum minprice l prcld lowpx lowrate
+        low dlylow lowprice pxlow lw lwpric pricelow daylow lowest min minimum minprice l prcld lowpx lowrate
         terendah thap tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
         bas plusbas coursplusbas minimo minima premin minimo preciominimo precominimo
-        najnizszy мин минимум минимальная dusuk
+        kursmin najnizszy мин минимум минимальная dusuk
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
-        close closing closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice
-        settleprice
-        settlement
+        close closing closep dlyclose dlyprc closeprice closingprice closelast pxlast clspric pxclose pxsettle
+        settle settlementprice settleprice settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
         c trade
         closerate price lastsale pxmid mid midprice value vwapclose spotprice nav netassetvalue obsvalue
+        vlquota priceusd referencerateusd
         navpershare unitprice rate
         usdprice
         terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot
         slotkoers slotkurs laatst
-        slotkoersen senaste stangning stangningskurs siste paatos seneste
+        wert arvo verdi varde slotkoersen senaste stangning stangningskurs siste paatos seneste
         cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo
         chiusura
         fechamento fech
         preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao
-        valorliquidativo
-        zamkniecie ostatnio kursz zaverecny закр закрытие закрытия ценазакрытия цена kapanis simdi fiyat son
+        valorliquidativo valor
+        kurszamkniecia zamkniecie ostatnio kursz zaverecny hodnota wartosc закр закрытие закрытия ценазакрытия
+        цена kapanis simdi fiyat son
         收盘 收盘价 收盤價 收盤 终值 終値 종가 현재가""",
     "volume": """
-        volume vol tradedvolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol
+        volume vol dlyvol tradedvolume tradevolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol
         ttltrdqnty
-        noofshares
+        noofshares noofshrs
         numberofshares totalvolume sharevolume volumetraded quantity sharestraded tradequantity qty v cshtrd
         dailyvolume volumeshares tradingvolume totvol vola volumebtc basevolume volumefrom sumvolume
         kl khoiluong tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken
@@ -125,7 +128,7 @@ _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the
 # Words that stand beside a field's name without changing what it is.
 FILLER = word_set(
     r"""price px mid raw regular market stock daily day bar value usdt busd usdc usd eur gbp inr jpy cny
-    historical hist"""
+    historical hist 24h"""
 )
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
 OTHER = word_set(
