@@ -11,11 +11,11 @@ from datetime import date
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.dates import BadDate, DateForm
+from hpc_lstm.market.layouts.cells import ALL_ISO
 
 _ORDERED = re.compile(
     r"\s*(?:[^\W\d_]{2,}\.?,? +)?(\d{1,2})\s?([-/.])\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?!\d).*"
 )
-_ALL_ISO = re.compile(r"(?:\d{4}-\d\d-\d\d\0)+")
 _MONTH = re.compile(r"\s*[^\W\d_]{3,}\.?[\s'’-]+\d{2}\s*")
 _DIGITS = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
 _FORMATS = {
@@ -111,7 +111,7 @@ class DateEvidence:
     def update(self, texts: Iterable[str]) -> None:
         """Take in more texts."""
         texts = list(texts)
-        if texts and _ALL_ISO.fullmatch("\0".join(texts) + "\0"):  # most columns
+        if texts and ALL_ISO.fullmatch("\0".join(texts) + "\0"):  # most columns
             self.other += len(texts)
             self.example = self.example or texts[0]
             return

@@ -144,6 +144,8 @@ def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
 
 def _known(cells: list[str]) -> int:
     """How many cells are names of columns."""
+    if not _LETTER.search("".join(cells)):  # most rows
+        return 0
     cells = [cell for cell in cells if _LETTER.search(cell)]
     paired = sum(
         any(map(is_price_word, words(cell)))

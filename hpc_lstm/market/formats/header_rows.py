@@ -47,9 +47,7 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
         (n for n, cells in enumerate(rows[:at_most]) if is_row(cells) and plain(cells[0]) not in _BEFORE),
         None,
     )
-    named = [
-        n for n, cells in enumerate(rows[:at_most]) if _names_fields(cells) and (data is None or n < data)
-    ]
+    named = [n for n, cells in enumerate(rows[: at_most if data is None else data]) if _names_fields(cells)]
     if named:
         widths = Counter(len(cells) for cells in rows[named[0] + 1 : named[0] + 200])
         usual = widths.most_common(1)[0][0] if widths else 0

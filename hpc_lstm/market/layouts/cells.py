@@ -41,6 +41,7 @@ _NUMBER = re.compile(
 )
 
 _PLAIN = re.compile(r"-?\d+\.?\d*")
+ALL_ISO = re.compile(r"(?:\d{4}-\d\d-\d\d\0)+")  # dates as 2020-01-31, each with \0 after it
 _ALL_PLAIN = re.compile(rf"(?:{_PLAIN.pattern}\0)+")
 _NO_NUMBER = re.compile(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$")  # dates that would pass for one: 31.01.2024
 
@@ -90,4 +91,6 @@ def _kind(text: str) -> str:
 def mostly_dates(cells: Iterable[str]) -> bool:
     """Whether more than half of the cells that are not empty may be dates."""
     filled = [text for text in cells if text.strip()]
+    if filled and ALL_ISO.fullmatch("\0".join(filled) + "\0"):  # most columns
+        return True
     return bool(filled) and 2 * sum(map(is_date, filled)) > len(filled)
