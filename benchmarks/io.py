@@ -4,8 +4,8 @@
 
 The CSV has date, symbol, open, high, low, close and volume: ordered by symbol then date, as when symbols are downloaded
 one after the other; by date then symbol, as exchanges write it; and the first one gzipped. Beside them, small files of
-one symbol each. Each import is a process of its own, timed from start to end including Python's imports, by the clock and
-by its processor time, which other programs on the machine disturb less; its peak memory is what the system reports.
+one symbol each. Each import is a process of its own, timed from start to end including Python's imports, by the clock
+and by its processor time, which other programs on the machine disturb less; its peak memory is what the system reports.
 Sniffing is the processor time in which files are opened and understood, before their rows are read, as a share of the
 process's. Results go to ``results/io.json``.
 """
