@@ -32,7 +32,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import InputError, StoreError
+from hpc_lstm.errors import InputError, StoreError, printable
 from hpc_lstm.files import expanded
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, require_sound
 from hpc_lstm.hdf5.writing import whole_hdf5
@@ -111,6 +111,8 @@ class MarketStore:
         )
         if not sound:
             raise ValueError("its parts do not match")
+        if odd := [name for name in (*self.symbols, *self.columns) if not _is_plain(name)]:
+            raise ValueError(f"the name {odd[0][:40]!a} has control characters")
         if recorded is not None and not _is_equal(
             recorded, _store_digest(self.columns, self.symbols, self.offsets, attributes)
         ):
@@ -244,6 +246,10 @@ class StoreWriter:
         values = np.ascontiguousarray(values, np.float64)
         if symbol in self._symbols:
             raise StoreError(f"{self.path}: symbol {symbol!r} is there already")
+        if not _is_plain(symbol):
+            raise StoreError(
+                f"{self.path}: symbol {symbol[:40]!a} has control characters or marks of direction; rename it"
+            )
         if values.shape != (len(dates), len(self.columns)):
             raise ValueError(
                 f"{symbol}: {len(dates)} dates and values {values.shape} do not match {self.columns}"
@@ -391,6 +397,11 @@ def _dataset_digest(name: str, data: np.ndarray) -> str:
 def _is_equal(found: Any, expected: str | int) -> bool:
     """Whether an attribute, which may be anything, is one value."""
     return isinstance(found, type(expected)) and found == expected
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name has no control characters, which a terminal would obey."""
+    return "\n" not in name and printable(name) == name
 
 
 def _damaged(path: Path, error: BaseException) -> StoreError:

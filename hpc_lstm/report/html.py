@@ -13,7 +13,7 @@ from platform import python_version
 from typing import Any
 
 from hpc_lstm import __version__
-from hpc_lstm.errors import InputError, damage_in
+from hpc_lstm.errors import InputError, damage_in, printable
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import ADVICE, NEW, PARTS, read_metrics
 from hpc_lstm.files import write_text
@@ -67,6 +67,7 @@ def _render_page(page: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("hpc_lstm.report"),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
