@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hpc_lstm import __version__
-from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+from hpc_lstm.errors import HpcLstmError, InputError, from_os_error, printable
 
 if TYPE_CHECKING:
     from hpc_lstm.parallel.world import World
@@ -106,7 +106,7 @@ def _walk_forward(
         )
         results = walk_forward(run_dir, how, world, store)
         if world.rank == 0:
-            click.echo(walk_forward_table(results))
+            _show(walk_forward_table(results))
 
 
 def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
@@ -146,7 +146,7 @@ def cli(debug: bool) -> None:
     "--interval",
     default="1d",
     show_default=True,
-    help="Of the rows: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+    help="Of the rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
@@ -189,9 +189,9 @@ def fetch(
         )
     except KeyboardInterrupt:
         raise click.Abort("the same command goes on from here") from None
-    click.echo(summary.table())
+    _show(summary.table())
     if warning := summary.warning():
-        click.echo(f"hpc-lstm: warning: {warning}", err=True)
+        click.echo(f"hpc-lstm: warning: {printable(warning)}", err=True)
 
 
 @cli.command("import")
@@ -243,11 +243,11 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     if output is None and (append or not check):
         raise InputError("import: name the market store by -o, or give --check alone")
     if append and output is not None:
-        click.echo(append_prices(output, paths, chosen, check=check).table())
+        _show(append_prices(output, paths, chosen, check=check).table())
     elif check or output is None:
-        click.echo(check_prices(paths, chosen).table())
+        _show(check_prices(paths, chosen).table())
     else:
-        click.echo(import_prices(paths, output, chosen).table())
+        _show(import_prices(paths, output, chosen).table())
 
 
 @cli.command()
@@ -272,7 +272,7 @@ def synth(symbols: int, days: int, seed: int, kind: str, output: str) -> None:
             if world.rank == 0:
                 from hpc_lstm.market.synthetic import synthesize
 
-                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed, kind=kind))
+                _show(synthesize(output, symbols=symbols, days=days, seed=seed, kind=kind))
 
         world.raise_on_all(work)
 
@@ -286,7 +286,7 @@ def init(store: str | None, output: str) -> None:
     """Write a commented config to start from, with settings that suit daily prices."""
     from hpc_lstm.jobs.starter_config import write_starter_config
 
-    click.echo(write_starter_config(output, store))
+    _show(write_starter_config(output, store))
 
 
 @cli.command()
@@ -349,12 +349,24 @@ def train(
     metavar="SECONDS",
     help="Time that the trees may grow.",
 )
+@click.option("--backtest", is_flag=True, help="What trading on the sign of the forecasts would have earned.")
+@click.option(
+    "--cost-bps",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 10_000),
+    help="Cost of a change of position in basis points, for --backtest.",
+)
+@click.option("--long-only", is_flag=True, help="With --backtest: never sell short.")
 @_walk_forward_options
 def evaluate(
     run_dir: str,
     store: str | None,
     gradient_boosting: bool,
     boosting_limit: float,
+    backtest: bool,
+    cost_bps: float,
+    long_only: bool,
     walk_forward: int | None,
     **how: Any,
 ) -> None:
@@ -366,23 +378,25 @@ def evaluate(
     stopped call goes on where it was.
     """
     if walk_forward is not None:
-        if gradient_boosting:
-            raise click.UsageError("--gradient-boosting is not for --walk-forward")
+        if gradient_boosting or backtest:
+            raise click.UsageError("--gradient-boosting and --backtest are not for --walk-forward")
         _walk_forward(run_dir, store, walk_forward, **how)
         return
     if given := [name for name, value in how.items() if value]:
         raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
     with connected_world() as world:
+        from hpc_lstm.evaluation.backtest import BacktestSettings
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
+        trading = BacktestSettings(cost_bps / 1e4, not long_only) if backtest else None
         boosting_s = boosting_limit if gradient_boosting else None
-        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s)
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading)
         if world.rank == 0:
             if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
                 write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
-            click.echo(comparison_table(evaluation.metrics))
+            _show(comparison_table(evaluation.metrics))
 
 
 @cli.command()
@@ -396,7 +410,7 @@ def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
     """Forecast the next prices of a symbol, with the error to expect."""
     from hpc_lstm.evaluation.forecast import predict_symbol
 
-    click.echo(predict_symbol(run_dir, symbol, steps, store).table())
+    _show(predict_symbol(run_dir, symbol, steps, store).table())
 
 
 @cli.command()
@@ -412,7 +426,7 @@ def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
     from hpc_lstm.report.plots import plot_prices
 
     plot_prices(store, symbol, output, sma=_days("--sma", sma), ema=_days("--ema", ema))
-    click.echo(f"wrote {output}")
+    _show(f"wrote {output}")
 
 
 @cli.command()
@@ -422,7 +436,7 @@ def report(run_dir: str, output: str | None) -> None:
     """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
     from hpc_lstm.report.html import write_report
 
-    click.echo(f"wrote {write_report(run_dir, output)}")
+    _show(f"wrote {write_report(run_dir, output)}")
 
 
 @cli.command()
@@ -437,12 +451,12 @@ def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
     """
     from hpc_lstm.timing.table import timing_table
 
-    click.echo(timing_table(*run_dirs))
+    _show(timing_table(*run_dirs))
     if trace is not None:
         from hpc_lstm.timing.trace import write_trace
 
         write_trace(run_dirs, trace)
-        click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
+        _show(f"wrote {trace}; open it at https://ui.perfetto.dev")
 
 
 @cli.command()
@@ -456,7 +470,7 @@ def rounds(url: str, run: str, endpoint_url: str, gc: bool) -> None:
     """Show the rounds of clusters that meet at URL: who took part, with how much, and who waits for whom."""
     from hpc_lstm.report.rounds_table import rounds_table, storage_at
 
-    click.echo(rounds_table(storage_at(url, endpoint_url), run, gc=gc))
+    _show(rounds_table(storage_at(url, endpoint_url), run, gc=gc))
 
 
 @cli.command()
@@ -467,7 +481,7 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
     """List the checkpoints of all runs and clusters at URL."""
     from hpc_lstm.report.rounds_table import checkpoints_table, storage_at
 
-    click.echo(checkpoints_table(storage_at(url, endpoint_url), run))
+    _show(checkpoints_table(storage_at(url, endpoint_url), run))
 
 
 @cli.command()
@@ -482,7 +496,24 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+    run_command(sweep, output or os.path.join("sweeps", name), _show, wait=wait, dry_run=dry_run)
+
+
+@cli.command()
+@click.argument("tune", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: tuning/<file's name>."
+)
+def tune(tune: str, output: str | None) -> None:
+    """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
+
+    A repeated call goes on where the last one was, and takes more trials if the file asks for more.
+    """
+    with connected_world() as world:
+        from hpc_lstm.tuning.command import run_command
+
+        name = os.path.splitext(os.path.basename(tune))[0]
+        run_command(tune, output or os.path.join("tuning", name), world, _show)
 
 
 @cli.command()
@@ -500,7 +531,7 @@ def doctor(config: str | None) -> None:
             world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
-            click.echo(diagnosis.text())
+            _show(diagnosis.text())
         if diagnosis.failed:
             sys.exit(2)
 
@@ -654,9 +685,14 @@ def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
     )
 
 
+def _show(text: str) -> None:
+    """Print a text that may hold names from files: none of them commands the terminal."""
+    click.echo(printable(text))
+
+
 def _fail(text: str, code: int, quiet: bool = False) -> None:
     if not quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text) + "\n")
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
 from hpc_lstm.evaluation.intervals import Intervals
@@ -30,6 +31,7 @@ def evaluate_outputs(
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
     boosting_s: float | None = None,
+    trading: BacktestSettings | None = None,
 ) -> Evaluation:
     """Measure all outputs of a model on validation, test and, if there are any, new rows; collective.
 
@@ -38,7 +40,7 @@ def evaluate_outputs(
 
     Args:
         predict: scaled inputs float32 [B, window, features] to outputs float32 [B, O].
-        batch_size, date_unit, boosting_s: as for ``evaluate``.
+        batch_size, date_unit, boosting_s, trading: as for ``evaluate``; the last two of the first priced output.
 
     Returns:
         The same on every rank.
@@ -52,7 +54,8 @@ def evaluate_outputs(
             world,
             batch_size=batch_size,
             date_unit=date_unit,
-            boosting_s=boosting_s,
+            boosting_s=boosting_s if output == priced[0] else None,
+            trading=trading if output == priced[0] else None,
         )
         for output in priced
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hpc_lstm.evaluation.backtest import backtest_table
 from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS
@@ -32,5 +33,7 @@ def comparison_table(metrics: dict[str, Any]) -> str:
                 cells = (f"{metric.text(method, table[method]):>{metric.width}}" for metric in METRICS)
                 lines.append(f"  {method:<18}{''.join(cells)}")
         lines += [f"  {table['verdict']}", *output_lines(table.get("outputs", [])), ""]
+        if table.get("backtest"):
+            lines += [backtest_table(table["backtest"]), ""]
     lines += metrics.get("notes", [])
     return "\n".join(lines).rstrip()

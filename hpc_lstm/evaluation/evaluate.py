@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest
 from hpc_lstm.evaluation.baselines.fitted import FittedBaselines, fit_baselines, longest_lookback
 from hpc_lstm.evaluation.baselines.gradient_boosting import fit_gradient_boosting
 from hpc_lstm.evaluation.baselines.registry import BOOSTING, ORACLE
@@ -60,6 +61,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
     boosting_s: float | None = None,
+    trading: BacktestSettings | None = None,
 ) -> Evaluation:
     """Measure a model on validation, test and, if there are any, new rows; collective.
 
@@ -70,6 +72,7 @@ def evaluate(
         batch_size: windows a call of ``predict``; the last call of a part has fewer.
         date_unit: of the store, "D" or "ns".
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
+        trading: backtest the forecasts of the test part, too.
 
     Returns:
         The same on every rank.
@@ -95,11 +98,16 @@ def evaluate(
             notes.append(f"There is no {part} part: its share in data.split gives it no window.")
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
-        errors = _part_errors(predictors, windows, prepared, baselines, oracle, batch_size).reduce(world)
+        bets = Bets()
+        errors = _part_errors(predictors, windows, prepared, baselines, oracle, bets, batch_size).reduce(
+            world
+        )
         name = "new rows" if part == NEW else part
         measured[part] = measure_part(errors, prepared.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
         metrics[part] = {"first_date": first, "last_date": last, **measured[part].table}
+        if part == "test" and trading is not None:
+            metrics[part]["backtest"] = backtest(bets, trading, prepared.horizon, date_unit, world)
     if prepared.split_dates is None and (overlap := overlap_in_time(prepared.store, prepared.index, world)):
         notes.append(overlap)
     metrics |= _metrics_per_symbol(measured, symbols)
@@ -121,6 +129,7 @@ def _part_errors(
     prepared: Prepared,
     baselines: FittedBaselines,
     oracle: Oracle | None,
+    bets: Bets,
     batch_size: int,
 ) -> ErrorSums:
     target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.horizon
@@ -140,6 +149,7 @@ def _part_errors(
         for name, predict in predictors.items():
             forecasts[name] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
         sums.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts)
+        bets.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts["model"])
     return sums
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
@@ -34,6 +35,7 @@ def measure_run(
     batch_size: int = BATCH_SIZE,
     *,
     boosting_s: float | None = None,
+    trading: BacktestSettings | None = None,
 ) -> Evaluation:
     """Measure a completed run's model; collective.
 
@@ -45,6 +47,7 @@ def measure_run(
     Args:
         store_path: another market store; None: the run's own.
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
+        trading: backtest the forecasts of the test part, too.
 
     Returns:
         The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
@@ -85,6 +88,7 @@ def measure_run(
             batch_size=batch_size,
             date_unit=store.date_unit,
             boosting_s=boosting_s,
+            trading=trading,
         )
     metrics = evaluation.metrics
     if growth is not None:

@@ -17,7 +17,7 @@ from hpc_lstm.training import loop
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "fetch", "import", "synth", "train", "evaluate", "predict", "plot", "report",
-    "rounds", "init",
+    "rounds", "init", "tune",
     "checkpoints", "timing", "doctor", "submit", "sweep",
 }  # fmt: skip
 HEAVY = {"tensorflow", "keras", "mpi4py", "numpy", "h5py", "boto3", "matplotlib", "pydantic", "rich"}
