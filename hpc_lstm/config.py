@@ -47,6 +47,8 @@ LARGEST = 2**31
 AGREE_STEPS = 64
 # Targets times horizons: the head of the network, and all its forecasts of a window.
 MOST_OUTPUTS = 64
+# Features that are points on a circle, which take a sine and a cosine.
+CIRCLES = ("weekday", "month", "day-of-year")
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -139,7 +141,11 @@ class DataConfig(Section):
         '`"rsi(NAME, length)"`; `"macd(NAME, fast, slow)"`, '
         '`"macd-signal(NAME, fast, slow, smoothing)"`; `"bollinger-width(NAME, length)"`; '
         '`"volatility(NAME, length)"`; `"volume-change(NAME)"`; `"zscore(NAME, length)"`; `"lag(NAME, rows)"`; '
-        '`"relative(NAME, length)"`. `adjusted` stands for `adj_close`, or for `close` in a store that has none. See '
+        '`"relative(NAME, length)"`; `"atr(length)"`; the calendar, `"weekday"`, `"month"`, `"day-of-year"`, each a '
+        'sine and a cosine (`"weekday-sine"`, `"weekday-cosine"`, '
+        '`"month-sine"`, `"month-cosine"`, `"day-of-year-sine"`, '
+        '`"day-of-year-cosine"`), and `"month-end"`; `"symbol(NAME)"`, 1 in the rows of that symbol, and `"symbol"`, '
+        "that of each of `symbols`. `adjusted` stands for `adj_close`, or for `close` in a store that has none. See "
         "[features](features.md).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
@@ -210,6 +216,25 @@ class DataConfig(Section):
         if isinstance(value, list):
             return [each.isoformat() if isinstance(each, date) else each for each in value]
         return value.isoformat() if isinstance(value, date) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, tables: Any) -> Any:
+        """Features that take several columns: a circle of the calendar, and a one-hot code of the symbols."""
+        features = tables.get("features") if isinstance(tables, dict) else None
+        if not isinstance(features, list):
+            return tables
+        symbols, expanded = tables.get("symbols", "all"), []
+        for name in features:
+            if name in CIRCLES:
+                expanded += [f"{name}-sine", f"{name}-cosine"]
+            elif name == "symbol" and isinstance(symbols, list):
+                expanded += [f"symbol({each})" for each in symbols]
+            elif name == "symbol":
+                raise ValueError('features: "symbol" has a column for each symbol; name them in data.symbols')
+            else:
+                expanded.append(name)
+        return {**tables, "features": expanded}
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

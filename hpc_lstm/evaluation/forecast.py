@@ -9,7 +9,7 @@ is derived from it, is the forecast; every other column keeps its last known val
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
 from hpc_lstm.features.feature import PRICED
+from hpc_lstm.features.rows import RowDates
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def predict_symbol(
         compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
-    now = forecast_outputs(trained, columns, rows, scaler_index)
+    about = RowDates(symbol, dates, unit)
+    now = forecast_outputs(trained, columns, rows, scaler_index, about)
     if len(columns.targets) > 1 or columns.target.transform.unit not in PRICED:
         if steps > 1:
             raise InputError(
@@ -129,14 +131,16 @@ def predict_symbol(
                 "is not fed back; leave --steps out"
             )
         return _all_outputs(trained, columns, symbol, now, (rows, dates, unit))
-    prices = forecast_recursively(rows, price, _forecaster(trained, columns, scaler_index), horizon, steps)
+    prices = forecast_recursively(
+        rows, price, _forecaster(trained, columns, scaler_index, about), horizon, steps
+    )
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
-    held = [column.name for column in columns.features if column.number != price]
+    held = [column.name for column in columns.features if any(n != price for n in column.numbers)]
     if steps > 1 and held:
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
-    notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index)
+    notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
     if compared is not None:
         notes += _about_rows(compared, unit)
     ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
@@ -250,7 +254,7 @@ def forecast_recursively(
 
 
 def _forecaster(
-    trained: TrainedRun, columns: ModelColumns, scaler_index: int
+    trained: TrainedRun, columns: ModelColumns, scaler_index: int, known: RowDates
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
     scaler, window, features = trained.scaler, trained.config.data.window, len(columns.features)
@@ -258,7 +262,9 @@ def _forecaster(
     scale, shift = scaler.scale[scaler_index, :features], scaler.shift[scaler_index, :features]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        values = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :features]
+        ahead, _ = future_dates(known.dates, known.unit, np.arange(1, 1 + len(rows) - len(known.dates)))
+        about = replace(known, dates=np.concatenate([known.dates, ahead]))
+        values = compute_columns(rows, np.array([0, len(rows)]), columns, [about])[:, :features]
         scaled = (values * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]

@@ -9,6 +9,7 @@ import numpy as np
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.features.columns import ModelColumns, compute_columns
 from hpc_lstm.features.feature import DIRECTION, PRICED, VOLATILITY
+from hpc_lstm.features.rows import RowDates
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,17 @@ class OutputForecast:
 
 
 def forecast_outputs(
-    trained: TrainedRun, columns: ModelColumns, rows: np.ndarray, scaler_index: int
+    trained: TrainedRun, columns: ModelColumns, rows: np.ndarray, scaler_index: int, about: RowDates
 ) -> OutputForecast:
     """The outputs for a symbol's last window.
 
     Args:
         rows: float64 [n, C], the symbol's last known rows, as many as the window and its features need.
         scaler_index: the symbol's in the scaler.
+        about: whose rows, and of when.
     """
     scaler, features = trained.scaler, len(columns.features)
-    values = compute_columns(rows, np.array([0, len(rows)]), columns)[
+    values = compute_columns(rows, np.array([0, len(rows)]), columns, [about])[
         -trained.config.data.window :, :features
     ]
     scaled = values * scaler.scale[scaler_index, :features] + scaler.shift[scaler_index, :features]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 from hpc_lstm.features.trailing_variance import trailing_variance
 
 # From the mean to each band, as is usual.
@@ -14,7 +14,7 @@ DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
-class BollingerWidth(Feature):
+class BollingerWidth(ColumnFeature):
     """Upper less lower band, over the middle: 4 s / m with mean and population standard deviation of the last values.
 
     (Bollinger, Bollinger on Bollinger Bands, 2001.) Where the symbol begins, of the values there are; 0 where m is 0.

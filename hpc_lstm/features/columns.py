@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpc_lstm.errors import ConfigError
-from hpc_lstm.features.feature import Feature, Target
+from hpc_lstm.features.feature import DIRECTION, ColumnFeature, Feature, Target
 from hpc_lstm.features.registry import (
     FEATURES,
     TARGETS,
@@ -18,6 +18,7 @@ from hpc_lstm.features.registry import (
     unknown_feature,
     usages,
 )
+from hpc_lstm.features.rows import RowDates, SymbolRows
 
 # Stands for the closes that do not jump at splits: the first of these columns that the store has.
 ADJUSTED = "adjusted"
@@ -30,12 +31,12 @@ class FeatureColumn:
 
     Attributes:
         name: as in the settings.
-        number: index of its price column among the store's.
+        numbers: indices of its price columns among the store's.
         feature: how it is computed.
     """
 
     name: str
-    number: int
+    numbers: tuple[int, ...]
     feature: Feature
 
 
@@ -112,7 +113,10 @@ class ModelColumns:
     def numbers(self) -> list[int]:
         """Store columns that are used, ascending."""
         return sorted(
-            {*(column.number for column in self.features), *(target.number for target in self.targets)}
+            {
+                *(n for column in self.features for n in column.numbers),
+                *(target.number for target in self.targets),
+            }
         )
 
     @property
@@ -120,7 +124,18 @@ class ModelColumns:
         """Store columns whose values must be above 0, and the name of a model column that needs it."""
         needing = [column for column in self.features if column.feature.positive]
         found = {target.number: target.name for target in reversed(self.targets) if target.positive}
-        return found | {column.number: column.name for column in reversed(needing)}
+        return found | {number: column.name for column in reversed(needing) for number in column.numbers}
+
+    @property
+    def dated(self) -> bool:
+        """Whether a feature looks at dates or symbols."""
+        return any(column.feature.dated for column in self.features)
+
+    @property
+    def unscaled(self) -> list[int]:
+        """Indices of the columns that are not scaled."""
+        features = [index for index, column in enumerate(self.features) if not column.feature.scaled]
+        return features + [t.column for t in self.targets if t.transform.unit == DIRECTION]
 
     def usable(self, rows: np.ndarray, number: int) -> np.ndarray:
         """Which values of a store column can be computed with: bool [n] of ``rows`` float64 [n, store columns]."""
@@ -150,12 +165,14 @@ def find_columns(
         feature = _known_feature("data.features", name, store_columns, where)
         if any(feature == column.feature for column in found):
             raise ConfigError(f'data.features: "{name}" is given twice; remove one')
-        found.append(FeatureColumn(name, list(store_columns).index(feature.column), feature))
+        numbers = tuple(list(store_columns).index(source) for source in feature.sources)
+        found.append(FeatureColumn(name, numbers, feature))
     forecast: list[TargetColumn] = []
     for name in targets:
         kind, column = parse_target(name)
         source = _known_feature("data.target", column if kind else name, store_columns, where)
-        number = list(store_columns).index(source.column)
+        (column, *_) = source.sources or ("",)
+        number = list(store_columns).index(column) if column else -1
         for horizon in horizons:
             transform: Target | None = kind(horizon) if kind else source.as_target(horizon)
             if transform is None:
@@ -168,12 +185,15 @@ def find_columns(
     return ModelColumns(tuple(found), tuple(forecast), tuple(store_columns))
 
 
-def compute_columns(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns) -> np.ndarray:
+def compute_columns(
+    raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns, about: Sequence[RowDates] | None = None
+) -> np.ndarray:
     """Model columns of rows of the store.
 
     Args:
         raw: float64 [n, store columns]; pieces of consecutive rows of one symbol, below each other.
         offsets: int64 [k+1], rows of piece i are offsets[i]..offsets[i+1].
+        about: of each piece; needed where ``columns.dated``.
 
     Returns:
         float64 [n, F+K], features then targets. Where a piece is not the beginning of its symbol, its first
@@ -181,12 +201,17 @@ def compute_columns(raw: np.ndarray, offsets: np.ndarray, columns: ModelColumns)
         beyond its piece, it is NaN.
     """
     values = np.empty((len(raw), len(columns.features) + len(columns.targets)))
-    for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        prices = {number: np.ascontiguousarray(raw[begin:end, number]) for number in columns.numbers}
+    for piece, (begin, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        prices = {
+            columns.store_columns[number]: np.ascontiguousarray(raw[begin:end, number])
+            for number in columns.numbers
+        }
+        rows = SymbolRows(prices, about[piece] if about is not None else None)
         for index, column in enumerate(columns.features):
-            values[begin:end, index] = column.feature.compute(prices[column.number])
+            values[begin:end, index] = column.feature.values(rows)
         for target in columns.targets:
-            values[begin:end, target.column] = target.transform.compute(prices[target.number])
+            of_target = prices[columns.store_columns[target.number]]
+            values[begin:end, target.column] = target.transform.compute(of_target)
     return values
 
 
@@ -195,17 +220,21 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
         feature = parse_feature(name)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
-    if feature.column == ADJUSTED and ADJUSTED not in store_columns:
-        known = [column for column in ADJUSTED_COLUMNS if column in store_columns]
-        feature = replace(feature, column=known[0]) if known else feature
-    if feature.column in store_columns:
+    wanted = ""
+    if isinstance(feature, ColumnFeature):
+        wanted = feature.column
+        if wanted == ADJUSTED and ADJUSTED not in store_columns:
+            known = [column for column in ADJUSTED_COLUMNS if column in store_columns]
+            feature = replace(feature, column=known[0]) if known else feature
+    lacking = [source for source in feature.sources if source not in store_columns]
+    if not lacking:
         return feature
-    if problem := unknown_feature(name) if feature.column == name else "":
+    if problem := unknown_feature(name) if wanted == name else "":
         raise ConfigError(f"{key}: {problem}")
-    kinds = [kind.kind for kind in FEATURES] if feature.column == name else []
-    near = difflib.get_close_matches(feature.column, [*store_columns, *kinds], n=1, cutoff=0.5)
+    kinds = [kind.kind for kind in FEATURES] if wanted == name else []
+    near = difflib.get_close_matches(lacking[0], [*store_columns, *kinds], n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
-    missing = ADJUSTED_COLUMNS if feature.column == ADJUSTED else (feature.column,)
+    missing = ADJUSTED_COLUMNS if lacking[0] == ADJUSTED else (lacking[0],)
     raise ConfigError(
         f"{key}: {where} has no column "
         + " or ".join(f'"{column}"' for column in missing)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 
 
 @dataclass(frozen=True)
-class Lag(Feature):
+class Lag(ColumnFeature):
     """x[t - rows]; where the symbol begins, its first value."""
 
     kind = "lag"

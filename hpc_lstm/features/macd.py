@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpc_lstm.features.ema import SPANS, exponential_moving_average
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 
 
 @dataclass(frozen=True)
-class Macd(Feature):
+class Macd(ColumnFeature):
     """The exponential moving average of span ``fast`` less that of span ``slow`` (Appel); charts take 12 and 26."""
 
     kind = "macd"
@@ -30,7 +30,7 @@ class Macd(Feature):
 
 
 @dataclass(frozen=True)
-class MacdSignal(Feature):
+class MacdSignal(ColumnFeature):
     """The exponential moving average of span ``smoothing`` of ``macd(NAME, fast, slow)``; charts take 9."""
 
     kind = "macd-signal"

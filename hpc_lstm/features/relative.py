@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 
 @dataclass(frozen=True)
-class Relative(Feature):
+class Relative(ColumnFeature):
     """x[t] / m - 1, m being the mean of the last ``length`` values, or of those there are; 0 where m is 0."""
 
     kind = "relative"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 
 
 @dataclass(frozen=True)
-class Returns(Feature):
+class Returns(ColumnFeature):
     """x[t] / x[t - 1] - 1; 0 in a symbol's first row."""
 
     kind = "returns"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 from hpc_lstm.features.wilder import wilder_average, wilder_rows
 
 
 @dataclass(frozen=True)
-class RelativeStrengthIndex(Feature):
+class RelativeStrengthIndex(ColumnFeature):
     """100 u / (u + d), u and d being Wilder's averages of the rises and of the falls from row to row.
 
     (Wilder, New Concepts in Technical Trading Systems, 1978.) 50 where the price has not moved yet.

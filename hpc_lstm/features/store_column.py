@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import PRICE, Feature, Target
+from hpc_lstm.features.feature import PRICE, ColumnFeature, Target
 
 
 @dataclass(frozen=True)
-class StoreColumn(Feature):
+class StoreColumn(ColumnFeature):
     """The column itself, as a feature and as a target."""
 
     kind = "NAME"

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import VOLATILITY, Feature
+from hpc_lstm.features.feature import VOLATILITY, ColumnFeature
 from hpc_lstm.features.log_returns import log_returns
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 
 @dataclass(frozen=True)
-class Volatility(Feature):
+class Volatility(ColumnFeature):
     """The realized volatility of the last ``length`` log returns: their root mean square, not annualized.
 
     (Andersen, Bollerslev, Diebold and Labys 2003, "Modeling and forecasting realized volatility"; the mean is taken

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 
 
 @dataclass(frozen=True)
-class VolumeChange(Feature):
+class VolumeChange(ColumnFeature):
     """log((1 + v[t]) / (1 + v[t - 1])), defined for days without trade; 0 in a symbol's first row.
 
     A volume below 0 counts as 0.

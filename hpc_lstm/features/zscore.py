@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 from hpc_lstm.features.trailing_variance import trailing_variance
 
 
 @dataclass(frozen=True)
-class ZScore(Feature):
+class ZScore(ColumnFeature):
     """(x[t] - m) / s with mean and population standard deviation of the last ``length`` values; 0 where s is 0."""
 
     kind = "zscore"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.features.feature import DIRECTION
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import host
 from hpc_lstm.preprocess.reading import Piece
@@ -96,8 +95,8 @@ class ScalingFit:
     def combine(self, symbols: list[str], feature_range: Sequence[float], world: World) -> Scaler:
         """The scaler of all ranks' rows; collective."""
         scaler = self._combine(symbols, feature_range, world)
-        directions = [t.column for t in self._columns.targets if t.transform.unit == DIRECTION]
-        return scaler.unscaled(directions) if directions else scaler
+        unscaled = self._columns.unscaled
+        return scaler.unscaled(unscaled) if unscaled else scaler
 
     def _combine(self, symbols: list[str], feature_range: Sequence[float], world: World) -> Scaler:
         names = self._columns.names

@@ -15,7 +15,7 @@ def test_names_numbers_and_lookback() -> None:
     columns = find_columns(
         ["open", "log-returns", "log-returns(volume)"], ["log-returns(open)"], [3], STORE, "m.h5"
     )
-    assert [(c.number, c.feature.lookback) for c in columns.features] == [(0, 0), (1, 1), (2, 1)]
+    assert [(c.numbers, c.feature.lookback) for c in columns.features] == [((0,), 0), ((1,), 1), ((2,), 1)]
     assert (columns.target.number, columns.target.lookback) == (0, 3)
     assert (columns.lookback, columns.longest_lookback) == (1, 3)
     assert columns.names == ["open", "log-returns", "log-returns(volume)", "log-returns(open)"]
@@ -28,7 +28,7 @@ def test_names_numbers_and_lookback() -> None:
 def test_adjusted_is_the_adjusted_close_where_there_is_one() -> None:
     for names, number in ((("close", "adj_close"), 1), (("open", "close"), 1), (("adjusted", "close"), 0)):
         columns = find_columns(["log-returns(adjusted)"], ["adjusted"], [1], names, "m.h5")
-        assert (columns.features[0].number, columns.target.number) == (number, number)
+        assert (columns.features[0].numbers, columns.target.number) == ((number,), number)
         assert columns.names == ["log-returns(adjusted)", "adjusted"]
     with pytest.raises(ConfigError, match=r'm\.h5 has no column "adj_close" or "close"; it has x'):
         find_columns(["adjusted"], ["x"], [1], ("x",), "m.h5")
@@ -80,14 +80,14 @@ def test_a_wrong_column_is_named(features: list[str], target: str, said: list[st
 
 def test_spaces_do_not_matter_and_the_name_stays_as_given() -> None:
     columns = find_columns([" sma( close ,20 ) ", "ema(volume,5)"], ["close"], [1], STORE, "m.h5")
-    assert [(c.number, c.feature.lookback) for c in columns.features] == [(1, 19), (2, 19 * 5 - 1)]
+    assert [(c.numbers, c.feature.lookback) for c in columns.features] == [((1,), 19), ((2,), 19 * 5 - 1)]
     assert columns.names == [" sma( close ,20 ) ", "ema(volume,5)", "close"]
 
 
 def test_a_column_may_have_commas_and_brackets_in_its_name() -> None:
     store = ("Close, adjusted", "Price (USD)")
     columns = find_columns(["Price (USD)", "sma(Close, adjusted, 3)"], ["Price (USD)"], [1], store, "m.h5")
-    assert [c.number for c in columns.features] == [1, 0]
+    assert [c.numbers for c in columns.features] == [(1,), (0,)]
 
 
 def test_each_piece_is_a_symbol_of_its_own() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpc_lstm.config import DataConfig
 from hpc_lstm.features.registry import parse_feature
+from hpc_lstm.features.rows import RowDates, SymbolRows
 
 RANDOM = np.random.default_rng(5)
 PRICES = 100 * np.exp(np.cumsum(RANDOM.normal(0, 0.02, 1500)))
@@ -101,7 +103,72 @@ def test_the_package_ta_has_the_same_indicators() -> None:
     )
     random = np.random.default_rng(5)
     close = np.round(100 * np.exp(np.cumsum(random.normal(0, 0.02, 1500))), 4)
+    high = np.round(close * (1 + np.abs(random.normal(0, 0.01, 1500))), 4)
+    low = np.round(close * (1 - np.abs(random.normal(0, 0.01, 1500))), 4)
     for name, expected in known["features"].items():
-        if name.startswith("atr"):
-            continue
-        np.testing.assert_allclose(feature(name, close)[known["rows"]], expected, rtol=1e-8, atol=1e-8)
+        rows = SymbolRows({"close": close, "high": high, "low": low}, None)
+        found = parse_feature(name).values(rows)[known["rows"]]
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_the_first_true_ranges_are_averaged_as_they_come() -> None:
+    rows = SymbolRows(
+        {"high": np.array([5.0, 9.0]), "low": np.array([3.0, 8.0]), "close": np.array([4.0, 8.5])}, None
+    )
+    # High less low, then high less the close before; the older one weighs 1 - 1/2.
+    np.testing.assert_allclose(parse_feature("atr(2)").values(rows), [2.0, (5 + 0.5 * 2) / 1.5])
+
+
+def calendar(name: str, *dates: str) -> np.ndarray:
+    about = RowDates("AAPL", np.array(dates, "datetime64[D]").astype(np.int64), "D")
+    return parse_feature(name).values(SymbolRows({}, about))
+
+
+def test_the_calendar_goes_round() -> None:
+    week = [f"2024-01-{day:02}" for day in range(1, 15)]  # from a Monday
+    sine, cosine = calendar("weekday-sine", *week), calendar("weekday-cosine", *week)
+    np.testing.assert_allclose(sine[:7], np.sin(2 * np.pi * np.arange(7) / 7), atol=1e-12)
+    np.testing.assert_allclose(cosine[:7], np.cos(2 * np.pi * np.arange(7) / 7), atol=1e-12)
+    np.testing.assert_array_equal(sine[:7], sine[7:])
+    months = [f"2023-{month:02}-09" for month in range(1, 13)]
+    np.testing.assert_allclose(
+        calendar("month-sine", *months), np.sin(2 * np.pi * np.arange(12) / 12), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        calendar("month-cosine", *months), np.cos(2 * np.pi * np.arange(12) / 12), atol=1e-12
+    )
+    days = pd.date_range("2024-01-01", "2024-12-31")
+    angle = 2 * np.pi * (days.dayofyear.to_numpy() - 1) / 365.2425
+    np.testing.assert_allclose(calendar("day-of-year-sine", *map(str, days.date)), np.sin(angle), atol=1e-12)
+    np.testing.assert_allclose(
+        calendar("day-of-year-cosine", *map(str, days.date)), np.cos(angle), atol=1e-12
+    )
+
+
+def test_the_month_ends_on_its_last_weekday() -> None:
+    days = pd.date_range("2023-01-01", "2025-12-31")
+    last = {str(day.date()) for day in pd.date_range("2023-01-01", "2025-12-31", freq="BME")}
+    found = calendar("month-end", *map(str, days.date))
+    assert {str(day.date()) for day, end in zip(days, found, strict=True) if end} == last
+
+
+def test_dates_of_an_intraday_store_are_its_days() -> None:
+    moments = np.array(["2024-01-31T15:59", "2024-02-01T09:30"], "datetime64[ns]").astype(np.int64)
+    rows = SymbolRows({}, RowDates("AAPL", moments, "ns"))
+    assert parse_feature("month-end").values(rows).tolist() == [1, 0]
+
+
+def test_a_symbol_is_told_from_others() -> None:
+    assert calendar("symbol(AAPL)", "2024-01-01").tolist() == [1]
+    assert calendar("symbol(IBM)", "2024-01-01").tolist() == [0]
+
+
+def test_short_names_stand_for_several_columns() -> None:
+    def features(**data) -> list[str]:
+        return DataConfig(store="m.h5", **data).features
+
+    assert features(features=["weekday", "close"]) == ["weekday-sine", "weekday-cosine", "close"]
+    found = features(features=["symbol", "month"], symbols=["A", "B"])
+    assert found == ["symbol(A)", "symbol(B)", "month-sine", "month-cosine"]
+    with pytest.raises(ValueError, match=r"name them in data\.symbols"):
+        features(features=["symbol"])
