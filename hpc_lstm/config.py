@@ -144,7 +144,8 @@ class DataConfig(Section):
         '`"relative(NAME, length)"`; `"atr(length)"`; the calendar, `"weekday"`, `"month"`, `"day-of-year"`, each a '
         'sine and a cosine (`"weekday-sine"`, `"weekday-cosine"`, '
         '`"month-sine"`, `"month-cosine"`, `"day-of-year-sine"`, '
-        '`"day-of-year-cosine"`), and `"month-end"`; `"symbol(NAME)"`, 1 in the rows of that symbol, and `"symbol"`, '
+        '`"day-of-year-cosine"`), and `"month-end"`; `"market(NAME)"`, the mean log return of all symbols; '
+        '`"symbol(NAME)"`, 1 in the rows of that symbol, and `"symbol"`, '
         "that of each of `symbols`. `adjusted` stands for `adj_close`, or for `close` in a store that has none. See "
         "[features](features.md).",
         json_schema_extra=SHARED_BY_CLUSTERS,

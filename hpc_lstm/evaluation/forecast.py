@@ -98,6 +98,7 @@ def predict_symbol(
             rows, a gap in the last window; or a run or store that cannot be used.
     """
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.market_means import with_market
 
     if steps < 1:
         raise InputError(f"--steps {steps}: must be at least 1")
@@ -109,6 +110,7 @@ def predict_symbol(
         columns = find_columns(
             *(data.features, data.targets, data.horizons, market.columns, str(market.path))
         )
+        columns = with_market(market, columns, World())
         horizon = columns.target.horizon
         first, stop = (int(row) for row in market.offsets[number : number + 2])
         needed = data.window + (horizon - 1 if steps > 1 else 0)

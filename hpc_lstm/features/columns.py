@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.features.feature import DIRECTION, ColumnFeature, Feature, Target
+from hpc_lstm.features.market_mean import MarketMean
 from hpc_lstm.features.registry import (
     FEATURES,
     TARGETS,
@@ -18,7 +19,7 @@ from hpc_lstm.features.registry import (
     unknown_feature,
     usages,
 )
-from hpc_lstm.features.rows import RowDates, SymbolRows
+from hpc_lstm.features.rows import DailyMean, RowDates, SymbolRows
 
 # Stands for the closes that do not jump at splits: the first of these columns that the store has.
 ADJUSTED = "adjusted"
@@ -75,12 +76,14 @@ class ModelColumns:
         targets: what is forecast, K: each target of the settings at each of their horizons, in that order.
         store_columns: the store's names.
         output: index of the target that is looked at where only one can be.
+        market: the mean log returns that features look up, by store column; ``preprocess.market_means`` finds them.
     """
 
     features: tuple[FeatureColumn, ...]
     targets: tuple[TargetColumn, ...]
     store_columns: tuple[str, ...]
     output: int = 0
+    market: Mapping[str, DailyMean] = field(default_factory=dict)
 
     @property
     def target(self) -> TargetColumn:
@@ -206,7 +209,7 @@ def compute_columns(
             columns.store_columns[number]: np.ascontiguousarray(raw[begin:end, number])
             for number in columns.numbers
         }
-        rows = SymbolRows(prices, about[piece] if about is not None else None)
+        rows = SymbolRows(prices, about[piece] if about is not None else None, columns.market)
         for index, column in enumerate(columns.features):
             values[begin:end, index] = column.feature.values(rows)
         for target in columns.targets:
@@ -221,7 +224,7 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
     wanted = ""
-    if isinstance(feature, ColumnFeature):
+    if isinstance(feature, (ColumnFeature, MarketMean)):
         wanted = feature.column
         if wanted == ADJUSTED and ADJUSTED not in store_columns:
             known = [column for column in ADJUSTED_COLUMNS if column in store_columns]

@@ -27,6 +27,7 @@ from hpc_lstm.features.feature import Feature
 from hpc_lstm.features.lag import Lag
 from hpc_lstm.features.log_returns import LogReturns
 from hpc_lstm.features.macd import Macd, MacdSignal
+from hpc_lstm.features.market_mean import MarketMean
 from hpc_lstm.features.relative import Relative
 from hpc_lstm.features.returns import Returns
 from hpc_lstm.features.rsi import RelativeStrengthIndex
@@ -61,6 +62,7 @@ FEATURES: tuple[type[Feature], ...] = (
     DayOfYearCosine,
     MonthEnd,
     SymbolIndicator,
+    MarketMean,
 )
 
 # Beside features that can be targets: what can only be forecast.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,16 +24,38 @@ class RowDates:
 
 
 @dataclass(frozen=True)
+class DailyMean:
+    """A number for each date of a store.
+
+    Attributes:
+        dates: int64 [D], ascending.
+        values: float64 [D].
+    """
+
+    dates: np.ndarray
+    values: np.ndarray
+
+    def at(self, dates: np.ndarray) -> np.ndarray:
+        """The numbers of dates int64 [n], float64 [n]; 0 of a date that is not among them."""
+        if not len(self.dates):
+            return np.zeros(len(dates))
+        place = np.minimum(np.searchsorted(self.dates, dates), len(self.dates) - 1)
+        return np.where(self.dates[place] == dates, self.values[place], 0.0)
+
+
+@dataclass(frozen=True)
 class SymbolRows:
     """Consecutive rows of one symbol.
 
     Attributes:
         prices: float64 [n] of each store column that is used, by name; contiguous, not to be changed.
         about: symbol and dates; None where no feature looks at them.
+        market: the mean log return of all symbols, by store column, where a feature looks at it.
     """
 
     prices: Mapping[str, np.ndarray]
     about: RowDates | None
+    market: Mapping[str, DailyMean] = field(default_factory=dict)
 
     @property
     def dated(self) -> RowDates:

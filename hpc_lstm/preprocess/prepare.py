@@ -13,6 +13,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, find_columns
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.backend import Backend, ResidentRows
+from hpc_lstm.preprocess.market_means import with_market
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit
 from hpc_lstm.preprocess.slices import Slice, WindowIndex, known_rows
@@ -139,6 +140,7 @@ def prepare(
     columns = world.raise_on_all(
         lambda: find_columns(*(data.features, data.targets, data.horizons, store.columns, str(store.path)))
     )
+    columns = with_market(store, columns, world)
     index, cut = window_index(
         store, data, world, columns.lookback, known=known, dates=split_dates, to_train=to_train
     )

@@ -51,14 +51,17 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
     folder.mkdir()
     (folder / "config.toml").write_text(tomli_w.dumps({"data": data.model_dump()}))
     (folder / "model.keras").write_bytes(b"stand-in")
+    head = Head.of(RunConfig(data=data))
     network = SimpleNamespace(
-        window=data.window, features=len(data.features), outputs=1, predict=lambda x: predict(x)[:, None]
+        window=data.window,
+        features=len(data.features),
+        outputs=head.outputs,
+        predict=lambda x: np.reshape(predict(x), (len(x), head.outputs)),
     )
     monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: network)
     with MarketStore(data.store) as store:
         prepared = prepare.prepare(store, data, World(), backends.create_backend("host"))
         prepared.scaler.save(folder / "scaler.h5")
-        head = Head.of(RunConfig(data=data))
         intervals = calibrate(network.predict, head, prepared, World(), ForecastConfig(), 64)
         write_intervals(at(folder), intervals)
         metrics = evaluate_outputs(network.predict, head, intervals, prepared, World()).metrics

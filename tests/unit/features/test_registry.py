@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from hpc_lstm.config import DataConfig
 from hpc_lstm.features.feature import Feature
 from hpc_lstm.features.registry import FEATURES, parse_feature
-from hpc_lstm.features.rows import RowDates, SymbolRows
+from hpc_lstm.features.rows import DailyMean, RowDates, SymbolRows
 
 REPOSITORY = Path(__file__).parents[3]
 KINDS = pytest.mark.parametrize("kind", FEATURES, ids=lambda kind: kind.kind)
+
+
+# What all symbols did on each day.
+MARKET = {"close": DailyMean(np.arange(15_000, 15_400), np.sin(np.arange(400)))}
 
 
 def named(kind: type[Feature], *numbers: int) -> Feature:
@@ -46,7 +50,7 @@ def values(feature: Feature, prices: np.ndarray, first: int = 0) -> np.ndarray:
     """The feature of rows that begin with row ``first`` of a symbol called close."""
     columns = dict(zip(("high", "low", "close"), np.ascontiguousarray(prices.T), strict=True))
     dates = 15_000 + first + np.arange(len(prices), dtype=np.int64)
-    return feature.values(SymbolRows(columns, RowDates("close", dates, "D")))
+    return feature.values(SymbolRows(columns, RowDates("close", dates, "D"), MARKET))
 
 
 @KINDS
@@ -101,7 +105,7 @@ def test_a_feature_leaves_its_prices_alone(kind: type[Feature]) -> None:
     prices = np.linspace(1, 2, 150).reshape(50, 3)
     given = {name: prices[:, number].copy() for number, name in enumerate(("high", "low", "close"))}
     about = RowDates("close", np.arange(50), "D")
-    named(kind, *(3 for _ in numbers_of(kind))).values(SymbolRows(given, about))
+    named(kind, *(3 for _ in numbers_of(kind))).values(SymbolRows(given, about, MARKET))
     np.testing.assert_array_equal(np.column_stack(list(given.values())), prices)
 
 
