@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "ml_dtypes": "ml-dtypes",
     "pydantic_core": "pydantic",
     "pynvml": "nvidia-ml-py",
+    "sklearn": "scikit-learn",
 }
 
 
