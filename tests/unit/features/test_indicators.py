@@ -138,7 +138,7 @@ def test_the_calendar_goes_round() -> None:
         calendar("month-cosine", *months), np.cos(2 * np.pi * np.arange(12) / 12), atol=1e-12
     )
     days = pd.date_range("2024-01-01", "2024-12-31")
-    angle = 2 * np.pi * (days.dayofyear.to_numpy() - 1) / 365.2425
+    angle = 2 * np.pi * (days.day_of_year.to_numpy() - 1) / 365.2425
     np.testing.assert_allclose(calendar("day-of-year-sine", *map(str, days.date)), np.sin(angle), atol=1e-12)
     np.testing.assert_allclose(
         calendar("day-of-year-cosine", *map(str, days.date)), np.cos(angle), atol=1e-12
