@@ -648,6 +648,11 @@ VENDOR_FORMS: dict[str, Form] = {
             "MSFT": closes(("2024-01-02", 270.6), ("2024-01-03", 270.3)),
         },
     ),
+    "a company called Total": (
+        "x.csv",
+        "Symbol,Year,Month,Day,Close\nTotal,2024,1,2,5\nTotal,2024,1,3,6\nShell,2024,1,2,7\nTotal,,,,18\n",
+        {"Total": closes(("2024-01-02", 5), ("2024-01-03", 6)), "Shell": closes(("2024-01-02", 7))},
+    ),
     "Bloomberg, side by side": (
         "x.csv",
         "AAPL US Equity,,,MSFT US Equity,,\nDate,PX_LAST,PX_VOLUME,Date,PX_LAST,PX_VOLUME\n"
@@ -821,6 +826,11 @@ VENDOR_REFUSALS: dict[str, tuple[str, str, tuple[dict[str, Any] | str, dict[str,
         "Date,Company,ABC_close,ABC_open\n2024-01-02,Alpha,95.6,97.2\n2024-01-03,Beta,270.6,273.6\n",
         '"Company" has several values',
         None,
+    ),
+    "a key of each row": (
+        "Key,Date,Close\na1,2024-01-02,95.6\nb2,2024-01-03,94.3\n",
+        '"Key" has several values',
+        ({"symbol_column": "none"}, {"x": closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))}),
     ),
     "weeks of ISO 8601": (
         "TIME_PERIOD,OBS_VALUE\n2024-W01,1\n2024-W02,2\n",
