@@ -8,11 +8,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
+import pyarrow as pa
 import pytest
 from test_price_forms import load
 
 from hpc_lstm.errors import InputError, PriceFileError
+from hpc_lstm.market.dates import NO_ZONE, BadDate, parse_dates
 from hpc_lstm.market.formats import source
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import check_prices, import_prices
@@ -412,6 +415,19 @@ SPELT += [
     "{}/AAPL",
     "day {}",
 ]
+
+
+def test_days_alone_are_read_as_days_among_others() -> None:
+    """Columns of YYYY-MM-DD take another path, with the same dates and the same refusals."""
+    days = np.datetime_as_string(np.arange("1678-01-01", "2261-12-30", 97, dtype="datetime64[D]"))
+    alone = parse_dates(pa.array(days))
+    mixed = parse_dates(pa.array([*days, "2 Jan 2024"]))
+    assert (alone.wall == mixed.wall[:-1]).all()
+    assert (alone.zone == NO_ZONE).all()
+    for bad in ("2023-02-29", "2024-13-01", "1677-12-31", "2262-01-01", "2024-00-10", "0000-01-01"):
+        with pytest.raises(BadDate) as caught:
+            parse_dates(pa.array(["2024-01-02", bad]))
+        assert caught.value.text == bad
 
 
 @pytest.mark.parametrize("spelt", SPELT)
