@@ -19,13 +19,14 @@ from hpc_lstm.market.formats.encoding import find_encoding, is_text
 from hpc_lstm.market.formats.file_format import FileFormat
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
-from hpc_lstm.market.formats.spooled_csv import IN_MEMORY, SpooledCsv
+from hpc_lstm.market.formats.spooled_csv import SpooledCsv
 from hpc_lstm.market.formats.stray_lines import Line
 from hpc_lstm.market.layouts.cells import kind_of
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.layouts.vocabulary import SPELLINGS, is_price_word, plain, words
 
 LOOKED_AT = 100  # rows
+IN_MEMORY = 256 << 20  # bytes of all tables' texts that are held in memory
 _DATE = re.compile(rb"\d{1,4}[-/.]\w{1,3}[-/.]\d{2,4}")
 
 
