@@ -63,10 +63,13 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
-    """An empty figure, sizes in inches; not registered with pyplot, so that it is freed with its last reference."""
-    from matplotlib.figure import Figure
+    """An empty figure, sizes in inches; not registered with pyplot, so that it is freed with its last reference.
 
-    return Figure(figsize=(width, height), layout="constrained")
+    A notebook shows it as the value of a cell.
+    """
+    from hpc_lstm.report.notebook_figure import NotebookFigure
+
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def check_suffix(path: Path) -> None:

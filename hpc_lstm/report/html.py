@@ -15,7 +15,7 @@ from typing import Any
 from hpc_lstm import __version__
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
-from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
+from hpc_lstm.evaluation.metrics_file import PARTS, methods_of, parts_of, read_metrics
 from hpc_lstm.files import write_text
 from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
@@ -104,7 +104,7 @@ def _accuracy(run: RunDirectory) -> dict[str, Any]:
     if isinstance(speed, (int, float)):
         trained_with.append(f"{speed:,.0f} windows per second")
     return {
-        "parts": [_part(name, metrics[name]) for name in (*PARTS, NEW) if metrics.get(name)],
+        "parts": [_part(name, metrics[name]) for name in parts_of(metrics)],
         "notes": metrics.get("notes", []),
         "trained_with": ", ".join(trained_with),
     }
@@ -114,7 +114,6 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of a part: a row for the model and for each baseline that the run was compared with."""
     dates = " to ".join(str(table[key]) for key in ("first_date", "last_date") if table.get(key))
     windows = _count(table["windows"], "window") if "windows" in table else ""
-    methods = {key: value for key, value in table.items() if isinstance(value, dict) and "rmse" in value}
     return {
         "name": name,
         "verdict": table.get("verdict"),
@@ -125,7 +124,7 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "rows": [
             [method, *(metric.text(method, values) for metric in METRICS)]
-            for method, values in methods.items()
+            for method, values in methods_of(table).items()
         ],
     }
 

@@ -17,6 +17,7 @@ from hpc_lstm.report import figures
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
 from hpc_lstm.runs import directory
+from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
 
@@ -93,16 +94,25 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     Raises:
         InputError: the run has no history yet, or as ``plot_prices``.
     """
-    from hpc_lstm.runs.history import read_history
-
     path = Path(path)
     figures.check_suffix(path)
-    run = directory.at(run_dir)
+    entries = losses_of(directory.at(run_dir))
+    with figures.styled():
+        figures.save(history_figure(entries), path)
+
+
+def losses_of(run: RunDirectory) -> list[dict[str, Any]]:
+    """The entries of a run's history.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    from hpc_lstm.runs.history import read_history
+
     entries = read_history(run.history)
     if not entries:
         raise InputError(f"{run.history}: has no losses; train for longer, or give the folder of another run")
-    with figures.styled():
-        figures.save(history_figure(entries), path)
+    return entries
 
 
 def prices_figure(
