@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import make_parent, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,14 +84,14 @@ def check_suffix(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure, completely or not at all; PNG with 150 dots per inch.
+    """Write a figure, completely or not at all, and its folder; PNG with 150 dots per inch.
 
     Raises:
         InputError: as ``check_suffix``; or the file cannot be written.
     """
     check_suffix(path)
     kind = path.suffix.lower()[1:]
-    with whole_file(path) as temporary:
+    with whole_file(make_parent(path)) as temporary:
         figure.savefig(temporary, format=kind, dpi=150, metadata=_no_date(kind))
 
 

@@ -16,7 +16,7 @@ from hpc_lstm import __version__
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import PARTS, methods_of, parts_of, read_metrics
-from hpc_lstm.files import write_text
+from hpc_lstm.files import make_parent, write_text
 from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
 from hpc_lstm.runs import directory
@@ -54,7 +54,7 @@ def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
             "settings": _section(_settings, run),
             "environment": _section(_environment, run),
         }
-    write_text(path, _render_page(page))
+    write_text(make_parent(path), _render_page(page))
     return path
 
 

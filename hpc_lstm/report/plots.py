@@ -1,12 +1,11 @@
-"""Figures: prices with moving averages, forecasts, losses, where the time went.
+"""Figures of a run: forecasts, losses, where the time went.
 
-``*_figure`` draws data; ``plot_*`` reads a store or a run and writes a file, .png, .svg or .pdf.
+``*_figure`` draws data; ``plot_*`` reads a run and writes a file, .png, .svg or .pdf.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,52 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
-# The column that is plotted as the price: the first of these that the store has.
-PRICE_COLUMNS = ("close", "adj_close")
 # A curve with more points than this is averaged: the figure has no more pixels.
 MAX_POINTS = 2000
 # Targets of the detail beside the whole part, in which single forecasts are visible.
 ZOOM = 60
-
-
-def plot_prices(
-    store: str | Path, symbol: str, path: str | Path, *, sma: Sequence[int] = (), ema: Sequence[int] = ()
-) -> None:
-    """Write a symbol's prices with simple and exponential moving averages.
-
-    Args:
-        sma, ema: lengths in rows (trading days).
-
-    Raises:
-        InputError: store or symbol missing, an average longer than the symbol's history, an unknown suffix,
-            or matplotlib is not installed.
-    """
-    path = Path(path)
-    figures.check_suffix(path)
-    from hpc_lstm.features.ema import exponential_moving_average
-    from hpc_lstm.features.sma import simple_moving_average
-    from hpc_lstm.market.store import MarketStore
-
-    with figures.styled():
-        with MarketStore(store) as market:
-            number = market.symbol(symbol)
-            start, stop = int(market.offsets[number]), int(market.offsets[number + 1])
-            column = next((c for c in PRICE_COLUMNS if c in market.columns), market.columns[0])
-            prices = market.rows(start, stop)[:, market.column(column)]
-            dates = market.dates(start, stop).astype(f"datetime64[{market.date_unit}]")
-        averages: dict[str, np.ndarray] = {}
-        for kind, lengths, average in (
-            ("SMA", sma, partial(simple_moving_average, whole=True)),
-            ("EMA", ema, exponential_moving_average),
-        ):
-            for length in lengths:
-                if length > len(prices):
-                    raise InputError(
-                        f"--{kind.lower()} {length}: {symbol} has only {len(prices)} rows; "
-                        "choose a shorter average"
-                    )
-                averages[f"{kind} {length}"] = average(prices, length)
-        figures.save(prices_figure(symbol, column, dates, prices, averages), path)
 
 
 def plot_forecast(
@@ -80,7 +37,8 @@ def plot_forecast(
     """Write a symbol's actual prices with the run's forecasts and persistence; default: the first symbol.
 
     Raises:
-        InputError: the run was not completed, the symbol has no windows in the part, or as ``plot_prices``.
+        InputError: the run was not completed, the symbol has no windows in the part, the suffix is unknown, or
+            matplotlib is missing.
     """
     path = Path(path)
     figures.check_suffix(path)
@@ -92,7 +50,7 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     """Write the losses over the epochs.
 
     Raises:
-        InputError: the run has no history yet, or as ``plot_prices``.
+        InputError: the run has no history yet, an unknown suffix, or matplotlib is missing.
     """
     path = Path(path)
     figures.check_suffix(path)
@@ -115,29 +73,6 @@ def losses_of(run: RunDirectory) -> list[dict[str, Any]]:
     return entries
 
 
-def prices_figure(
-    symbol: str, column: str, dates: np.ndarray, prices: np.ndarray, averages: Mapping[str, np.ndarray]
-) -> Figure:
-    """Prices float64 [N] by dates datetime64 [N], and averages [N] by name, NaN before they begin."""
-    figure = figures.new_figure()
-    axes = figure.add_subplot()
-    axes.plot(dates, prices, color=BLACK, linewidth=0.9, label=column.replace("_", " "))
-    colours = (ORANGE, BLUE, GREEN, RED, SKY, PINK)
-    for number, (name, values) in enumerate(averages.items()):
-        dashes = "--" if name.startswith("EMA") else "-"
-        axes.plot(dates, values, dashes, color=colours[number % len(colours)], label=name)
-    title = f"{symbol}: daily prices" if dates.dtype == "datetime64[D]" else f"{symbol}: prices"
-    axes.set_title(f"{title} with moving averages" if averages else title)
-    axes.set_ylabel("price (quote currency)")
-    axes.set_xlabel("date")
-    axes.margins(x=0.01)
-    if averages:
-        axes.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(5, len(averages) + 1), borderaxespad=0
-        )
-    return figure
-
-
 def forecast_figure(series: ForecastSeries) -> Figure:
     """The whole part on the left with the forecast errors below, and the last ``ZOOM`` targets on the right."""
     figure = figures.new_figure(11, 5.5)
@@ -148,8 +83,9 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     for axes, part in ((whole, slice(None)), (zoom, last)):
         axes.plot(series.dates[part], series.actual[part], color=BLACK, linewidth=1.1, label="actual")
         axes.plot(series.dates[part], series.model[part], color=BLUE, linewidth=1.1, label="model")
-        if axes is zoom:
-            axes.plot(series.dates[part], series.persistence[part], ":", color=RED, label="persistence")
+        axes.plot(
+            series.dates[part], series.persistence[part], ":", color=RED, linewidth=1.1, label="persistence"
+        )
     errors.axhline(0, color=GREY, linewidth=0.8)
     errors.plot(series.dates, series.model - series.actual, color=BLUE, linewidth=0.6)
     steps = "1 row" if series.horizon == 1 else f"{series.horizon} rows"
@@ -159,8 +95,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     errors.set_ylabel("model − actual")
     errors.set_xlabel("date of the target")
     zoom.set_xlabel("date of the target")
-    whole.legend(loc="best")
-    zoom.legend(loc="best")
+    figure.legend(*zoom.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     whole.tick_params(labelbottom=False)
     for axes in (errors, zoom):
         _short_dates(axes)
@@ -205,7 +140,7 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
         handles, labels = (
             a + b for a, b in zip((handles, labels), right.get_legend_handles_labels(), strict=True)
         )
-    axes.legend(handles, labels, loc="upper right")
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,30 @@ def timing_table(*run_dirs: str | Path) -> str:
     if len(runs) == 1:
         return "\n".join([*parts, *axis_notes(runs)])
     return "\n\n".join([*parts, "\n".join(axis_notes(runs))])
+
+
+def timing_summary(*run_dirs: str | Path) -> dict[str, Any]:
+    """What ``timing_table`` shows, for programs: seconds of each rank by phase, and the notes.
+
+    Raises:
+        InputError: as ``timing_table``.
+    """
+    runs = open_cluster_runs(run_dirs)
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "ranks": run.timing.ranks.tolist(),
+                "nodes": len(set(run.timing.node)),
+                "starts": run.timing.starts,
+                "seconds": dict(zip(PHASES, run.timing.rank_seconds().T.tolist(), strict=True)),
+                "wall": run.timing.rank_wall().tolist(),
+                "notes": timing_notes(run),
+            }
+            for run in runs
+        ],
+        "notes": axis_notes(runs),
+    }
 
 
 def timing_notes(run: ClusterRun) -> list[str]:

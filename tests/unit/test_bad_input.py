@@ -195,11 +195,10 @@ LOGS = ("run/log/rank-00000.log", "run/timing/rank-00000.jsonl")
 
 CASES = [
     # The command line.
-    Case("no command", (), ["command", "--help"]),
     Case("unknown command", ("trian", "job.toml"), ["trian", "--help"]),
     Case("unknown option", (*TRAIN, "--rezume"), ["--rezume", "--resume"]),
     Case("missing argument", ("train",), ["CONFIG", "train --help"]),
-    Case("missing option", ("predict", "run"), ["--symbol"]),
+    Case("missing option", ("predict", "run"), ["--symbol", "--all"]),
     Case("option no number", ("predict", "run", "--symbol", "AAA", "--steps", "many"), ["--steps", "many"]),
     Case("option out of range", ("predict", "run", "--symbol", "AAA", "--steps", "0"), ["--steps", "x>=1"]),
     # Settings.
@@ -521,14 +520,14 @@ CASES = [
     Case("timing: no run", ("timing", "empty"), ["empty", "timing"], text("empty/x", "")),
     Case("timing: suffix", ("timing", "run", "--trace", "trace.xls"), ["trace.xls", ".json"]),
     Case(
-        "timing: folder missing",
-        ("timing", "run", "--trace", "no/trace.json"),
-        ["no/trace.json", "No such file"],
+        "timing: folder is a file",
+        ("timing", "run", "--trace", "job.toml/trace.json"),
+        ["job.toml", "folder cannot be made"],
     ),
     Case(
-        "report: folder missing",
-        ("report", "run", "-o", "no/report.html"),
-        ["no/report.html", "No such file"],
+        "report: folder is a file",
+        ("report", "run", "-o", "job.toml/report.html"),
+        ["job.toml", "folder cannot be made"],
     ),
     Case(
         "report: matplotlib missing",
@@ -563,9 +562,9 @@ CASES = [
         ["--sma 999", "120 rows"],
     ),
     Case(
-        "plot: folder missing",
-        ("plot", "market.h5", "--symbol", "AAA", "-o", "no/x.png"),
-        ["no/x.png", "No such file"],
+        "plot: folder is a file",
+        ("plot", "market.h5", "--symbol", "AAA", "-o", "job.toml/x.png"),
+        ["job.toml", "folder cannot be made"],
     ),
     Case(
         "plot: store missing",
@@ -618,15 +617,15 @@ CASES = [
         lambda p: p.path("a.csv.gz").write_bytes(b"\x1f\x8b\x08\x00junk"),
     ),
     Case(
-        "import: folder missing",
-        ("import", "a.csv", "-o", "no/x.h5"),
-        ["no", "folder"],
+        "import: folder is a file",
+        ("import", "a.csv", "-o", "a.csv/x.h5"),
+        ["a.csv", "folder cannot be made"],
         text("a.csv", "date,close\n2020-01-01,1.5\n"),
     ),
     Case(
-        "synth: folder missing",
-        ("synth", "--symbols", "2", "--days", "50", "-o", "no/x.h5"),
-        ["no", "folder"],
+        "synth: folder is a file",
+        ("synth", "--symbols", "2", "--days", "50", "-o", "job.toml/x.h5"),
+        ["job.toml", "folder cannot be made"],
     ),
     Case(
         "synth: output a folder",
@@ -635,7 +634,9 @@ CASES = [
     ),
     Case("synth: symbols", ("synth", "--symbols", "0", "-o", "x.h5"), ["--symbols", "x>=1"]),
     Case(
-        "fetch: folder missing", ("fetch", "AAPL", "--start", "2020-01-01", "-o", "no/x.h5"), ["no", "folder"]
+        "fetch: folder is a file",
+        ("fetch", "AAPL", "--start", "2020-01-01", "-o", "job.toml/x.h5"),
+        ["job.toml", "folder cannot be made"],
     ),
     Case(
         "fetch: interval",

@@ -166,3 +166,23 @@ def test_output_to_a_full_disk() -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "No space left on device" in line
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    said = capsys.readouterr().out
+    for name in COMMANDS:
+        summary = cli.cli.commands[name].short_help
+        assert f"{name:<13}{summary}" in said, "whole, not cut off"
+        assert summary.endswith(".")
+
+
+def test_tables_are_also_json() -> None:
+    with_json = {
+        name
+        for name, command in cli.cli.commands.items()
+        if any("--json" in option.opts for option in command.params)
+    }
+    assert with_json == {
+        "fetch", "import", "evaluate", "predict", "timing", "rounds", "checkpoints", "doctor",
+    }  # fmt: skip

@@ -12,7 +12,7 @@ PACKAGE = Path(hpc_lstm.__file__).parent
 LAYERS = (
     *("errors", "files", "config", "runs", "native", "cuda", "parallel", "timing", "market", "features"),
     *("preprocess", "model", "storage", "checkpoint", "clusters", "evaluation", "training", "report"),
-    *("jobs", "sweep", "api", "cli", "__main__"),
+    *("jobs", "sweep", "api", "console", "cli", "__main__"),
 )
 
 
