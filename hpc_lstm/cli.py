@@ -270,7 +270,9 @@ def train(
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """
     _check_warm_start(init_from, keep_scaling)
-    with connected_world() as world:
+    from hpc_lstm.training.stages import telling_stages
+
+    with telling_stages(_is_first_rank(), "importing") as stages, connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.storage.stores import check_storage_config
@@ -283,7 +285,13 @@ def train(
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
         train_model(
-            settings, run, world, resume=resume, warm_start=warm_start, accept_unsigned=accept_unsigned
+            settings,
+            run,
+            world,
+            resume=resume,
+            warm_start=warm_start,
+            accept_unsigned=accept_unsigned,
+            stages=stages,
         )
 
 
@@ -591,6 +599,12 @@ def launcher() -> None:
     from hpc_lstm.jobs.launcher import find_launcher
 
     click.echo("\n".join(find_launcher(verify=True)))
+
+
+def _is_first_rank() -> bool:
+    """Whether this process is rank 0, by what the launcher says before MPI is there; true without a launcher."""
+    names = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
 
 
 @contextmanager

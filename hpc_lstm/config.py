@@ -608,6 +608,11 @@ def get(config: RunConfig, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
+def flat_settings(config: RunConfig) -> dict[str, Any]:
+    """All settings by ``section.name``."""
+    return {key: get(config, key) for key in keys()}
+
+
 def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
     """Keys, as ``section.name``, in which two runs differ, each with its old and new value."""
     return [(key, get(old, key), get(new, key)) for key in keys() if get(old, key) != get(new, key)]

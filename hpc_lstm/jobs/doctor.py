@@ -48,7 +48,7 @@ def _hanging(start: str, text: str, columns: int | None) -> list[str]:
     """``text`` after ``start``, and below itself where it is broken."""
     if columns is None or len(start) + len(text) <= columns:
         return [start + text]
-    room = max(20, columns - len(start))
+    room = max(10, columns - len(start))
     first, *more = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
     return [start + first, *(" " * len(start) + line for line in more)]
 
