@@ -12,6 +12,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.runs.history import History, read_history
 from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.training.epoch_summary import EpochSummary
+from hpc_lstm.training.memory import resident_bytes
 from hpc_lstm.training.ownership import provenance_of
 from hpc_lstm.training.progress_bar import ProgressBar, Throughput
 from hpc_lstm.training.records import record_checkpoint
@@ -93,6 +94,7 @@ def report_progress(
         learning_rate=learning_rate,
         samples_per_second=speed,
         elapsed_s=elapsed_s,
+        memory_bytes=resident_bytes(),
     )
     outputs.history.points(progress.step, seconds, rank_distance)
     outputs.progress_bar.update(progress.step, epochs, loss, speed)
