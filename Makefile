@@ -27,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test fuzz soak test-services lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ test-services: venv  ## run the tests that need real services; root on Debian, w
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
+
+test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
+	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 lint: venv  ## ruff, mypy and shellcheck
 	@$(BIN)/ruff check .

@@ -401,11 +401,60 @@ def plot(store: str, symbols: tuple[str, ...], sma: str, ema: str, output: str, 
 @cli.command(short_help="Write an HTML page about a run.")
 @click.argument("run_dir", type=click.Path())
 @click.option("-o", "--output", default=None, type=_OutputFile(), help="Default: RUN_DIR/report.html.")
-def report(run_dir: str, output: str | None) -> None:
-    """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    shell_complete=_complete("symbols"),
+    help="Symbol to chart; may be given several times; default: all, as far as they fit.",
+)
+@click.option(
+    "--figures", default=None, type=click.Path(), metavar="FOLDER", help="Write the figures as files, too."
+)
+@click.option(
+    "--format",
+    "suffix",
+    default="png",
+    show_default=True,
+    type=click.Choice(["png", "svg", "pdf"]),
+    help="Of the figures.",
+)
+def report(
+    run_dir: str, output: str | None, symbols: tuple[str, ...], figures: str | None, suffix: str
+) -> None:
+    """Write one HTML page about a run: what the forecast is worth, charts, losses, timing, settings, environment."""
     from hpc_lstm.report.html import write_report
 
-    click.echo(f"wrote {write_report(run_dir, output)}")
+    click.echo(f"wrote {write_report(run_dir, output, symbols=symbols)}")
+    if figures is not None:
+        from hpc_lstm.report.plots import write_figures
+
+        for path in write_figures(run_dir, figures, suffix, symbols):
+            click.echo(f"wrote {path}")
+
+
+@cli.command(short_help="Put runs side by side.")
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
+@_json_option
+def compare(run_dirs: tuple[str, ...], as_json: bool) -> None:
+    """Put completed runs side by side: their errors, speed, and the settings in which they differ."""
+    from hpc_lstm.console.output import show, show_json
+    from hpc_lstm.report.run_table import compare_runs, comparison_text
+
+    comparison = compare_runs(run_dirs)
+    show_json(comparison) if as_json else show(comparison_text(comparison))
+
+
+@cli.command(short_help="List the runs in a folder.")
+@click.argument("folder", default="runs", type=click.Path())
+@_json_option
+def runs(folder: str, as_json: bool) -> None:
+    """List the runs in FOLDER and below, the newest first; default: runs."""
+    from hpc_lstm.console.output import show, show_json
+    from hpc_lstm.report.run_table import list_runs, runs_table
+
+    found = list_runs(folder)
+    show_json(found) if as_json else show(runs_table(found, folder))
 
 
 @cli.command(short_help="Show where each rank's time went.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import make_parent, whole_file
+from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +28,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#CC79A7",
 )
 GREY = "#999999"
+PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
 SUFFIXES = (".png", ".svg", ".pdf")
 _STYLE = {
     "font.size": 10,

@@ -13,20 +13,18 @@ import numpy as np
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.report import figures
-from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
+from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, RED, SKY
+from hpc_lstm.report.page_losses import epoch_means, points, thinned
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.timing.spans import Timing
+from hpc_lstm.timing.spans import Timing, load_timing
 from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
-# A curve with more points than this is averaged: the figure has no more pixels.
-MAX_POINTS = 2000
 # Targets of the detail beside the whole part, in which single forecasts are visible.
 ZOOM = 60
 
@@ -57,6 +55,38 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     entries = losses_of(directory.at(run_dir))
     with figures.styled():
         figures.save(history_figure(entries), path)
+
+
+def write_figures(
+    run_dir: str | Path, folder: str | Path, suffix: str, symbols: Sequence[str] = ()
+) -> list[Path]:
+    """Write a run's figures as files: forecasts, losses and timing.
+
+    Args:
+        folder: it is made if it is missing.
+        suffix: "png", "svg" or "pdf".
+        symbols: whose forecasts; none: the first one's.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        InputError: the run was not completed, or a symbol has no windows in the test part.
+    """
+    run, target = directory.at(run_dir), Path(folder)
+    written = []
+    with figures.styled():
+        for symbol in symbols or (None,):
+            series = open_and_forecast(run.path, symbol)
+            written.append(target / f"forecast-{series.symbol.replace('/', '_')}.{suffix}")
+            figures.save(forecast_figure(series), written[-1])
+        for name, figure in (
+            ("losses", history_figure(losses_of(run))),
+            ("timing", timing_figure(load_timing(run.path))),
+        ):
+            written.append(target / f"{name}.{suffix}")
+            figures.save(figure, written[-1])
+    return written
 
 
 def losses_of(run: RunDirectory) -> list[dict[str, Any]]:
@@ -106,12 +136,10 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
     """Losses and learning rate from the entries of ``history.jsonl``; missing values are left out."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
-    train = _points(entries, "train", "loss")
-    validation = _points(entries, "validation", "loss")
-    if len(train[0]) > MAX_POINTS:
-        blocks = np.array_split(np.arange(len(train[0])), MAX_POINTS)
-        train = np.array([[column[block].mean() for block in blocks] for column in train])
-    axes.plot(*train, color=SKY, linewidth=0.9, label="train")
+    train = points(entries, "train", "loss")
+    validation = points(entries, "validation", "loss")
+    axes.plot(*thinned(train), color=SKY, linewidth=0.9, label="train")
+    axes.plot(*epoch_means(train), "o-", color=GREEN, markersize=4, label="train, mean of the epoch")
     axes.plot(*validation, "o-", color=BLUE, markersize=4, label="validation")
     if len(validation[0]):
         best = int(np.argmin(validation[1]))
@@ -122,14 +150,14 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
             markersize=13,
             label=f"best validation {validation[1, best]:.4g}",
         )
-    losses = np.concatenate([train[1], validation[1]])
+    losses = np.concatenate([epoch_means(train)[1], validation[1]])
     if len(losses) and losses.min() > 0 and losses.max() / losses.min() > 20:
         axes.set_yscale("log")
     axes.set_title("Loss over the run")
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared error (scaled units)")
     handles, labels = axes.get_legend_handles_labels()
-    rates = _points(entries, "train", "learning_rate")
+    rates = points(entries, "train", "learning_rate")
     if len(rates[0]) and np.ptp(rates[1]) > 0:
         right = axes.twinx()
         right.plot(*rates, "--", color=GREY, linewidth=0.9, label="learning rate")
@@ -161,7 +189,7 @@ def timing_figure(timing: Timing) -> Figure:
             seconds[:, number],
             height,
             left,
-            color=PHASE_COLOURS[phase],
+            color=figures.PHASE_COLOURS[phase],
             label=phase,
             **edge,
         )
@@ -176,12 +204,6 @@ def timing_figure(timing: Timing) -> Figure:
     axes.margins(x=0.01)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def _points(entries: Sequence[Mapping[str, Any]], kind: str, value: str) -> np.ndarray:
-    """float64 [2, n]: epochs and finite values of the entries of a kind."""
-    found = [(e["epoch"], e[value]) for e in entries if e.get("kind") == kind and e.get(value) is not None]
-    return np.array(found, np.float64).reshape(-1, 2).T
 
 
 def _short_dates(axes: Axes) -> None:

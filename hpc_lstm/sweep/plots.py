@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.report import figures
-from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
-from hpc_lstm.report.plots import PHASE_COLOURS
+from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PHASE_COLOURS, PINK, RED, SKY
 from hpc_lstm.sweep.groups import Group, median_range
 from hpc_lstm.sweep.measure import STEADY
 from hpc_lstm.sweep.summary import share

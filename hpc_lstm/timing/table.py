@@ -77,6 +77,15 @@ def timing_notes(run: ClusterRun) -> list[str]:
 
 def table_lines(timing: Timing) -> list[str]:
     """The lines of the table."""
+    header, *rows = table_rows(timing)
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
+    rule = "-" * len(lines[0])
+    return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
+
+
+def table_rows(timing: Timing) -> list[list[str]]:
+    """The cells of the table: its header, a row for each phase, and the totals."""
     seconds, wall = timing.rank_seconds(), timing.rank_wall()
     total = wall.sum()
     each_rank = len(wall) <= RANK_COLUMNS
@@ -91,10 +100,7 @@ def table_lines(timing: Timing) -> list[str]:
     ]
     rows = [_row(phase, seconds[:, i], total, each_rank) for i, phase in enumerate(PHASES)]
     rows += [_row("all phases", seconds.sum(axis=1), total, each_rank), _row("wall", wall, total, each_rank)]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
-    rule = "-" * len(lines[0])
-    return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
+    return [header, *rows]
 
 
 def table_title(run: ClusterRun) -> str:

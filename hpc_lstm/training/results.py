@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,8 @@ def run_facts(run: Run, state: TrainState, outputs: Outputs) -> dict[str, Any]:
         "ranks": run.world.size,
         "backend": run.placement.backend.name,
         "engine": run.engine.name,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "wall_s": run.timeline.wall_s,
         "steps": state.progress.step,
         "epochs": run.schedule.epochs_done(state.progress),
         "best_step": best.step or None,

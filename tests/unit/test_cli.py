@@ -17,7 +17,7 @@ from hpc_lstm.training import loop
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "fetch", "import", "synth", "train", "evaluate", "predict", "plot", "report",
-    "rounds",
+    "compare", "runs", "rounds",
     "checkpoints", "timing", "doctor", "submit", "sweep",
 }  # fmt: skip
 HEAVY = {"tensorflow", "keras", "mpi4py", "numpy", "h5py", "boto3", "matplotlib", "pydantic", "rich"}
@@ -187,4 +187,5 @@ def test_tables_are_also_json() -> None:
     }
     assert with_json == {
         "fetch", "import", "evaluate", "predict", "timing", "rounds", "checkpoints", "doctor",
+        "compare", "runs",
     }  # fmt: skip

@@ -13,6 +13,7 @@ from rank_files import one_by_one, write_part
 from hpc_lstm.errors import InputError
 from hpc_lstm.report import figures, plots, price_plot
 from hpc_lstm.report.chart_data import ChartData
+from hpc_lstm.report.page_losses import MAX_POINTS
 from hpc_lstm.report.series import ForecastSeries
 from hpc_lstm.timing.spans import load_timing
 
@@ -99,7 +100,7 @@ def test_a_long_history_is_thinned_by_means():
     with figures.styled():
         (axes,) = plots.history_figure(entries).axes
     drawn = lines(axes)["train"]
-    assert len(drawn) == plots.MAX_POINTS
+    assert len(drawn) == MAX_POINTS
     assert drawn.mean() == pytest.approx(4999.5)
 
 
