@@ -104,7 +104,6 @@ def _render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Fill the template; every text is escaped, as names and notes are whatever somebody wrote."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
     except ImportError:
         raise InputError('reports need Jinja2: pip install "hpc-lstm[report]"') from None
     environment = Environment(
@@ -116,9 +115,9 @@ def _render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     names = {"css": "report.css", "js": "report.js", "uplot": "uplot.min.js", "uplot_css": "uplot.min.css"}
-    assets = {key: Markup((TEMPLATES / name).read_text(encoding="utf-8")) for key, name in names.items()}
+    assets = {key: (TEMPLATES / name).read_text(encoding="utf-8") for key, name in names.items()}
     # In a script element nothing is escaped but what would end it.
-    text = Markup(json.dumps(data, allow_nan=False).replace("<", "\\u003c"))
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     return environment.get_template("report.html").render({**page, "assets": assets, "data": text})
 
 
