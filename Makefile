@@ -13,7 +13,7 @@ VENV  ?= .venv
 MPI   ?= $(or $(shell cat $(VENV)/mpi 2>/dev/null),mpich)
 RANKS ?= 2
 GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
-EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test
+EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test,docs
 GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 TOOLS = memcheck racecheck initcheck
@@ -27,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -90,6 +90,9 @@ gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and t
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 	@$(BIN)/python docs/generate_configuration.py
 
+docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q -d site
+
 clean:  ## remove the environment, the demo and all caches
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

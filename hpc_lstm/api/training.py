@@ -19,7 +19,7 @@ from hpc_lstm.api.prices import Store
 from hpc_lstm.api.run import Run, load
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
-from hpc_lstm.files import checked_path, make_parent
+from hpc_lstm.files import checked_path, expanded, make_parent
 from hpc_lstm.parallel.world import launched
 from hpc_lstm.runs import directory
 
@@ -35,6 +35,7 @@ def train(
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     init_from: Run | str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a model, as ``hpc-lstm train`` does, and open the run.
@@ -49,6 +50,7 @@ def train(
         run_dir: folder of the run; None: ``runs/`` and the name of the file, or the time.
         resume: continue from the newest checkpoint in the folder, if there is one.
         init_from: begin with the model of this run.
+        overrides: settings by ``section.key`` that replace those of ``config``: ``{"train.epochs": 3}``.
         progress: print what the run logs.
 
     Raises:
@@ -69,9 +71,9 @@ def train(
         )
     if ranks < 1:
         raise InputError(f"train: ranks must be at least 1, got {ranks}")
-    settings = _settings(config)
+    settings, store = _settings(config, overrides or {})
     run = directory.at(os.fspath(run_dir) if run_dir is not None else Path("runs") / _name(config))
-    if isinstance(config, Mapping) and isinstance(store := config.get("data", {}).get("store"), Store):
+    if store is not None:
         settings = _keep_store(settings, store, run.path)
     with tempfile.TemporaryDirectory(prefix="hpc-lstm-") as folder:
         file = Path(folder) / f"{run.name}.toml"
@@ -93,23 +95,35 @@ def _launcher(ranks: int) -> list[str]:
     return [*mpiexec_command(), "-n", str(ranks), *program]
 
 
-def _settings(config: RunConfig | Mapping[str, Any] | str | os.PathLike[str]) -> RunConfig:
-    """Checked settings; a relative ``data.store`` counts from the file, or from the working directory."""
+def _settings(
+    config: RunConfig | Mapping[str, Any] | str | os.PathLike[str], overrides: Mapping[str, Any]
+) -> tuple[RunConfig, Store | None]:
+    """Checked settings, in which ``data.store`` is absolute, and the ``Store`` that was given for it, if one was.
+
+    A relative path of a store counts from the file, or from the working directory.
+    """
     if isinstance(config, (str, os.PathLike)):
-        return configuration.load(os.fspath(config))
-    if isinstance(config, RunConfig):
-        settings = config
+        file = Path(config)
+        tables = configuration.read_toml(file, "config", "examples/quickstart.toml")
+        where, folder = str(file), file.parent
     else:
-        tables = {
-            name: dict(table) if isinstance(table, Mapping) else table for name, table in config.items()
-        }
-        data = tables.get("data")
-        if isinstance(data, dict) and isinstance(data.get("store"), (Store, os.PathLike)):
-            store = data["store"]
-            data["store"] = str(store.path if isinstance(store, Store) else os.fspath(store))
-        settings = configuration.parse(tables, "train")
-    store_path = str(checked_path(settings.data.store))
-    return settings.model_copy(update={"data": settings.data.model_copy(update={"store": store_path})})
+        tables = config.model_dump() if isinstance(config, RunConfig) else dict(config)
+        where, folder = "train", Path()
+    tables = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
+    for key, value in overrides.items():
+        section, dot, name = key.partition(".")
+        if not (dot and name and isinstance(tables.setdefault(section, {}), dict)):
+            raise InputError(f'train: overrides: must be "section.key", such as "train.epochs", got "{key}"')
+        tables[section][name] = value
+        if key == "data.store":
+            folder = Path()
+    data = tables.get("data")
+    given = data.get("store") if isinstance(data, dict) else None
+    if isinstance(given, Store):
+        tables["data"]["store"] = str(given.path)
+    elif isinstance(given, (str, os.PathLike)):
+        tables["data"]["store"] = str(checked_path(folder / expanded(os.fspath(given))).resolve())
+    return configuration.parse(tables, where), given if isinstance(given, Store) else None
 
 
 def _name(config: object) -> str:

@@ -150,3 +150,17 @@ def test_progress_is_shown(
     said = capsys.readouterr().out
     assert "epoch 2" in said
     assert "results in" in said
+
+
+def test_settings_from_a_file_are_overridden(store: hl.Store, tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text('[data]\nstore = "missing.h5"\nwindow = 10\n[train]\nepochs = 50\n')
+    overrides = {"data.store": store, "train.epochs": 1, "model.units": 8}
+    run = hl.train(file, run_dir=tmp_path / "night", overrides=overrides, progress=False)
+    assert run.config.train.epochs == 1
+    assert run.config.data.window == 10
+    assert run.config.data.store == str(tmp_path / "night" / "prices.h5")
+    with pytest.raises(hl.InputError, match=r"missing\.h5: no such market store"):
+        hl.train(file, run_dir=tmp_path / "other", progress=False)
+    with pytest.raises(hl.InputError, match=r'must be "section\.key"'):
+        hl.train(file, overrides={"epochs": 3})
