@@ -18,6 +18,7 @@ from hpc_lstm.files import checked_path, make_parent
 from hpc_lstm.market.store import MarketStore
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
@@ -91,6 +92,26 @@ class Store:
             symbol = np.repeat(np.array(names, object), [len(part) for part in dates])
             date = pandas.MultiIndex.from_arrays([symbol, date], names=["symbol", "date"])
         return pandas.DataFrame(table, index=date, columns=self.columns)
+
+    def plot(self, symbols: str | Sequence[str], **chart: Any) -> Figure:
+        """A chart of prices; several symbols are drawn as lines that begin at 100.
+
+        Args:
+            symbols: one name, or several.
+            chart: what it shows, as ``report.price_plot.PriceChart`` names it: ``sma=[20, 50]``, ``candles=True``,
+                ``rsi=True``, ``macd=True``, ``log=True``, ``first="2012-01-01"``, ``last``, ``column``, ``ema``.
+
+        Raises:
+            InputError: there is no such symbol, column or option, or matplotlib is not installed.
+        """
+        from hpc_lstm.report import figures
+        from hpc_lstm.report.chart_data import read_chart_data
+        from hpc_lstm.report.price_plot import PriceChart, prices_figure
+
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        chosen = _chosen(PriceChart, chart)
+        with figures.styled():
+            return prices_figure(read_chart_data(self.path, names, chosen.column), chosen)
 
 
 def read_prices(

@@ -62,11 +62,6 @@ def plot_prices(
     """
     path = Path(path)
     figures.check_suffix(path)
-    if len(symbols) > 1 and (chart.candles or chart.sma or chart.ema or chart.rsi or chart.macd):
-        raise InputError(
-            f"plot: candles, averages and indicators are drawn of one symbol, but {len(symbols)} are given; give one "
-            "--symbol, or leave them out"
-        )
     with figures.styled():
         figures.save(prices_figure(read_chart_data(store, list(symbols), chart.column), chart), path)
 
@@ -77,6 +72,11 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
     Raises:
         InputError: as ``plot_prices``.
     """
+    if len(symbols) > 1 and (chart.candles or chart.sma or chart.ema or chart.rsi or chart.macd):
+        raise InputError(
+            f"plot: candles, averages and indicators are drawn of one symbol, but {len(symbols)} are given; give one "
+            "--symbol, or leave them out"
+        )
     first, last = (_day(option, text) for option, text in (("--from", chart.first), ("--to", chart.last)))
     rows = [data.between(first, last) for data in symbols]
     data, shown = symbols[0], rows[0]

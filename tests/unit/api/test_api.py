@@ -71,6 +71,14 @@ def test_prices_go_to_pandas_and_back(store: hl.Store) -> None:
         store.to_pandas("SYN9")
 
 
+def test_prices_are_drawn(store: hl.Store) -> None:
+    figure = store.plot("SYN00000", sma=[5], candles=True, rsi=True)
+    assert [axes.get_ylabel() for axes in figure.axes[1:]] == ["volume", "RSI 14"]
+    assert len(store.plot(store.symbols).axes[0].get_lines()) == 4
+    with pytest.raises(hl.InputError, match='candle: no such option; did you mean "candles"'):
+        store.plot("SYN00000", candle=True)
+
+
 def test_a_temporary_store_goes_with_its_object() -> None:
     store = hl.synthesize(symbols=1, days=5)
     path = store.path
