@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hpc_lstm import __version__
-from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+from hpc_lstm.console.output import show, show_json, terminal_width
+from hpc_lstm.errors import HpcLstmError, InputError, from_os_error, printable
 
 if TYPE_CHECKING:
     from hpc_lstm.parallel.world import World
@@ -108,7 +109,7 @@ def cli(context: click.Context, debug: bool) -> None:
     "--interval",
     default="1d",
     show_default=True,
-    help="Of the rows: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+    help="Of the rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
@@ -134,7 +135,6 @@ def fetch(
     The same command takes up an interrupted call where it was, and later adds what is new since: rows and symbols.
     Symbols that do not come are listed, and the others are written.
     """
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.market.fetching.passes import Pace
     from hpc_lstm.market.fetching.symbols import read_symbols
     from hpc_lstm.market.yahoo import fetch_prices
@@ -156,7 +156,7 @@ def fetch(
         raise click.Abort("the same command goes on from here") from None
     show_json(summary) if as_json else show(summary.table())
     if warning := summary.warning():
-        click.echo(f"hpc-lstm: warning: {warning}", err=True)
+        click.echo(f"hpc-lstm: warning: {printable(warning)}", err=True)
 
 
 @cli.command("import", short_help="Import prices from files.")
@@ -203,7 +203,6 @@ def import_(
     Layout, symbols, dates and numbers are found by the files themselves, and shown; an option settles what they leave
     open.
     """
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.market.appending import append_prices
     from hpc_lstm.market.importing import check_prices, import_prices
     from hpc_lstm.market.options import ImportOptions
@@ -236,7 +235,7 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
             if world.rank == 0:
                 from hpc_lstm.market.synthetic import synthesize
 
-                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed))
+                show(synthesize(output, symbols=symbols, days=days, seed=seed))
 
         world.raise_on_all(work)
 
@@ -305,7 +304,6 @@ def evaluate(run_dir: str, store: str | None, as_json: bool) -> None:
     Rows of the store that were added after the training are measured as a part of their own, "new".
     """
     with connected_world() as world:
-        from hpc_lstm.console.output import show, show_json
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import evaluate_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
@@ -345,7 +343,6 @@ def predict(
     """Forecast the next prices of one, several or all symbols, with the error to expect."""
     if bool(symbols) == every:
         raise click.UsageError("name symbols by --symbol, or give --all")
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.evaluation.forecast import predict_symbols
     from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
 
@@ -354,13 +351,13 @@ def predict(
         from hpc_lstm.files import make_parent, write_text
 
         write_text(make_parent(output), forecast_csv(found))
-        click.echo(f"wrote {output}")
+        show(f"wrote {output}")
     elif as_json:
         show_json([{**one.columns(), "notes": one.notes} for one in found])
     else:
         show(forecast_table(found))
     if left_out:
-        click.echo(f"hpc-lstm: warning: {len(left_out):,} left out: {left_out[0]}", err=True)
+        click.echo(f"hpc-lstm: warning: {len(left_out):,} left out: {printable(left_out[0])}", err=True)
 
 
 @cli.command(short_help="Plot prices.")
@@ -395,7 +392,7 @@ def plot(store: str, symbols: tuple[str, ...], sma: str, ema: str, output: str, 
 
     chart = PriceChart(sma=_days("--sma", sma), ema=_days("--ema", ema), **chosen)
     plot_prices(store, symbols, output, chart)
-    click.echo(f"wrote {output}")
+    show(f"wrote {output}")
 
 
 @cli.command(short_help="Write an HTML page about a run.")
@@ -425,12 +422,12 @@ def report(
     """Write one HTML page about a run: what the forecast is worth, charts, losses, timing, settings, environment."""
     from hpc_lstm.report.html import write_report
 
-    click.echo(f"wrote {write_report(run_dir, output, symbols=symbols)}")
+    show(f"wrote {write_report(run_dir, output, symbols=symbols)}")
     if figures is not None:
         from hpc_lstm.report.plots import write_figures
 
         for path in write_figures(run_dir, figures, suffix, symbols):
-            click.echo(f"wrote {path}")
+            show(f"wrote {path}")
 
 
 @cli.command(short_help="Put runs side by side.")
@@ -438,7 +435,6 @@ def report(
 @_json_option
 def compare(run_dirs: tuple[str, ...], as_json: bool) -> None:
     """Put completed runs side by side: their errors, speed, and the settings in which they differ."""
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.report.run_table import compare_runs, comparison_text
 
     comparison = compare_runs(run_dirs)
@@ -450,7 +446,6 @@ def compare(run_dirs: tuple[str, ...], as_json: bool) -> None:
 @_json_option
 def runs(folder: str, as_json: bool) -> None:
     """List the runs in FOLDER and below, the newest first; default: runs."""
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.report.run_table import list_runs, runs_table
 
     found = list_runs(folder)
@@ -468,7 +463,6 @@ def timing(run_dirs: tuple[str, ...], trace: str | None, as_json: bool) -> None:
 
     Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
     """
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.timing.table import timing_summary, timing_table
 
     show_json(timing_summary(*run_dirs)) if as_json else show(timing_table(*run_dirs))
@@ -477,7 +471,7 @@ def timing(run_dirs: tuple[str, ...], trace: str | None, as_json: bool) -> None:
         from hpc_lstm.timing.trace import write_trace
 
         write_trace(run_dirs, make_parent(trace))
-        click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev", err=as_json)
+        click.echo(printable(f"wrote {trace}; open it at https://ui.perfetto.dev"), err=as_json)
 
 
 @cli.command(short_help="Show the rounds of clusters that train one model.")
@@ -490,7 +484,6 @@ def timing(run_dirs: tuple[str, ...], trace: str | None, as_json: bool) -> None:
 @_json_option
 def rounds(url: str, run: str, endpoint_url: str, gc: bool, as_json: bool) -> None:
     """Show the rounds of clusters that meet at URL: who took part, with how much, and who waits for whom."""
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.report.rounds_table import rounds_table, storage_at, stored_rounds
 
     storage = storage_at(url, endpoint_url)
@@ -507,7 +500,6 @@ def rounds(url: str, run: str, endpoint_url: str, gc: bool, as_json: bool) -> No
 @_json_option
 def checkpoints(url: str, run: str, endpoint_url: str, as_json: bool) -> None:
     """List the checkpoints of all runs and clusters at URL."""
-    from hpc_lstm.console.output import show, show_json
     from hpc_lstm.report.rounds_table import checkpoints_table, storage_at, stored_checkpoints
 
     storage = storage_at(url, endpoint_url)
@@ -526,7 +518,7 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+    run_command(sweep, output or os.path.join("sweeps", name), show, wait=wait, dry_run=dry_run)
 
 
 @cli.command(short_help="Show what this machine offers.")
@@ -536,7 +528,6 @@ def doctor(config: str | None, as_json: bool) -> None:
     """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
     with connected_world() as world:
         from hpc_lstm import config as configuration
-        from hpc_lstm.console.output import show_json, terminal_width
         from hpc_lstm.jobs.doctor import diagnose
         from hpc_lstm.storage.stores import check_storage_config
 
@@ -546,7 +537,7 @@ def doctor(config: str | None, as_json: bool) -> None:
             world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
-            show_json(diagnosis) if as_json else click.echo(diagnosis.text(terminal_width()))
+            show_json(diagnosis) if as_json else show(diagnosis.text(terminal_width()))
         if diagnosis.failed:
             sys.exit(2)
 
@@ -708,7 +699,7 @@ def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
 
 def _fail(text: str, code: int, quiet: bool = False) -> None:
     if not quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text) + "\n")
     sys.exit(code)
 
 

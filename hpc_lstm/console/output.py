@@ -14,16 +14,20 @@ from typing import Any
 
 import click
 
+from hpc_lstm.errors import printable
+
 # A narrower terminal gets lines of this width, which it breaks itself.
 NARROWEST = 40
 
 
 def show(text: str) -> None:
-    """Print text; on a terminal, sentences longer than its lines are broken between words.
+    """Print text that may hold names from files: none of them commands the terminal.
+
+    On a terminal, sentences longer than its lines are broken between words.
 
     The rows of tables stay whole: they are told by two spaces between words.
     """
-    width = terminal_width()
+    text, width = printable(text), terminal_width()
     if width is not None:
         text = "\n".join(_broken(line, width) for line in text.splitlines())
     click.echo(text)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import __version__
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, damage_in, printable
 from hpc_lstm.evaluation.metrics import METRICS
-from hpc_lstm.evaluation.metrics_file import methods_of, parts_of, read_metrics
+from hpc_lstm.evaluation.metrics_file import ADVICE, methods_of, parts_of, read_metrics
 from hpc_lstm.files import make_parent, write_text
 from hpc_lstm.report.page_forecast import PageForecast, collect_forecasts
 from hpc_lstm.report.page_losses import loss_curves
@@ -81,9 +81,7 @@ def write_report(
         "headline": _headline(run),
         "accuracy": _section(lambda: _accuracy(run)),
         "forecast": missing if forecasts is None else _about_forecasts(forecasts),
-        "symbols": _section(
-            lambda: symbols_section(run, metrics, forecasts.symbols if forecasts else ()) or {}
-        ),
+        "symbols": _section(lambda: _symbols(run, metrics, forecasts)),
         "losses": curves if "missing" in curves else {"about": _about_losses(curves)},
         "time": _section(lambda: timing_section(run)),
         "rounds": _rounds(metrics),
@@ -109,6 +107,7 @@ def _render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -147,6 +146,12 @@ def _headline(run: RunDirectory) -> str:
 
 def _accuracy(run: RunDirectory) -> dict[str, Any]:
     metrics = read_metrics(run)
+    with damage_in(run.metrics, ADVICE):
+        return _accuracy_of(metrics)
+
+
+def _accuracy_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same from the content of ``metrics.json``."""
     parts = parts_of(metrics)
     return {
         "parts": [_part(name, metrics[name]) for name in parts],
@@ -158,6 +163,11 @@ def _accuracy(run: RunDirectory) -> dict[str, Any]:
             if isinstance(value, dict) and value and name not in PLACED and name not in parts
         ],
     }
+
+
+def _symbols(run: RunDirectory, metrics: dict[str, Any], forecasts: PageForecast | None) -> dict[str, Any]:
+    with damage_in(run.metrics, ADVICE):
+        return symbols_section(run, metrics, forecasts.symbols if forecasts else ()) or {}
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

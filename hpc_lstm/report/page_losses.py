@@ -30,7 +30,11 @@ def loss_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def points(entries: Sequence[Mapping[str, Any]], kind: str, value: str) -> np.ndarray:
     """float64 [2, n]: epochs and finite values of the entries of a kind."""
-    found = [(e["epoch"], e[value]) for e in entries if e.get("kind") == kind and e.get(value) is not None]
+    found = [
+        (e["epoch"], e[value])
+        for e in entries
+        if e["kind"] == kind and e.get("epoch") is not None and e.get(value) is not None
+    ]
     return np.array(found, np.float64).reshape(-1, 2).T
 
 

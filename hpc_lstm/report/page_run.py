@@ -6,9 +6,9 @@ from typing import Any
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, damage_in
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.run_file import read_run_file
+from hpc_lstm.runs.run_file import RunFile, read_run_file
 
 # How an entry of ``starts`` in ``run.json`` is called, in the order of the page.
 ENVIRONMENT = {
@@ -66,6 +66,11 @@ def environment_section(run: RunDirectory, metrics: dict[str, Any]) -> dict[str,
     record = read_run_file(run)
     if record is None or not record.starts:
         raise InputError("the run was trained by a version that did not record it")
+    with damage_in(run.record, "put back a whole copy"):
+        return _environment_of(record, metrics)
+
+
+def _environment_of(record: RunFile, metrics: dict[str, Any]) -> dict[str, Any]:
     start = record.starts[-1]
     rows = [
         (title, _fact(start[key])) for key, title in ENVIRONMENT.items() if start.get(key) not in (None, "")

@@ -119,7 +119,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     errors.axhline(0, color=GREY, linewidth=0.8)
     errors.plot(series.dates, series.model - series.actual, color=BLUE, linewidth=0.6)
     steps = "1 row" if series.horizon == 1 else f"{series.horizon} rows"
-    whole.set_title(f"{series.symbol}: {series.part} part, forecast {steps} ahead")
+    figures.set_title(whole, f"{series.symbol}: {series.part} part, forecast {steps} ahead")
     zoom.set_title(f"last {min(ZOOM, len(series.dates))} targets")
     whole.set_ylabel("price (quote currency)")
     errors.set_ylabel("model − actual")

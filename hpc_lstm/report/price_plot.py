@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, printable
 from hpc_lstm.report import figures
 from hpc_lstm.report.chart_data import ChartData, joined_candles, read_chart_data
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
@@ -98,7 +98,7 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
     elif chart.candles:
         _draw_candles(axes, data.only(shown))
     else:
-        label = data.column.replace("_", " ")
+        label = printable(data.column.replace("_", " "))
         axes.plot(data.dates[shown], data.prices[shown], color=BLACK, linewidth=0.9, label=label)
     averages = _averages(data, chart) if len(symbols) == 1 else {}
     for number, (name, values) in enumerate(averages.items()):
@@ -107,7 +107,7 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
         axes.plot(data.dates[shown], values[shown], dashes, color=colour, label=name)
     if not axes.get_title(loc="left"):
         daily = "daily prices" if data.dates.dtype == "datetime64[D]" else "prices"
-        axes.set_title(f"{data.symbol}: {daily}{' with moving averages' if averages else ''}")
+        figures.set_title(axes, f"{data.symbol}: {daily}{' with moving averages' if averages else ''}")
     if not axes.get_ylabel():
         axes.set_ylabel(PRICE)
     bottom = axes
@@ -118,7 +118,9 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
     bottom.set_xlabel("date")
     if averages or len(symbols) > 1:
         # Beside the figure, where it covers neither the curves nor the title.
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        legend = figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # names of symbols and of the column
     return figure
 
 
@@ -148,10 +150,16 @@ def _draw_together(axes: Axes, symbols: Sequence[ChartData]) -> None:
         colour = COLOURS[number % len(COLOURS)]
         start = data.prices[np.isfinite(data.prices) & (data.prices != 0)][:1]
         axes.plot(
-            data.dates, 100 * data.prices / start, dashes, color=colour, linewidth=1.0, label=data.symbol
+            data.dates,
+            100 * data.prices / start,
+            dashes,
+            color=colour,
+            linewidth=1.0,
+            label=printable(data.symbol),
         )
     axes.axhline(100, color=GREY, linewidth=0.8)
-    axes.set_title(f"{', '.join(data.symbol for data in symbols[:6])}{', ...' if len(symbols) > 6 else ''}")
+    names = ", ".join(data.symbol for data in symbols[:6])
+    figures.set_title(axes, f"{names}, ..." if len(symbols) > 6 else names)
     axes.set_ylabel("price, first = 100")
 
 
@@ -168,7 +176,7 @@ def _draw_candles(axes: Axes, data: ChartData) -> None:
     # A candle that ends where it began is a line.
     height = np.maximum(np.abs(closes - opens), 1e-3 * (highs - lows))
     axes.bar(dates, height, width, np.minimum(opens, closes), color=colours, linewidth=0)
-    axes.set_title(f"{data.symbol}: {unit} candles")
+    figures.set_title(axes, f"{data.symbol}: {unit} candles")
 
 
 def _draw_volume(axes: Axes, data: ChartData) -> None:

@@ -22,7 +22,9 @@ from hpc_lstm.report.series import ForecastSeries
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.run_file import RunFile, write_run_file
 
-EVIL = "<script>alert('x')</script>&"
+# HTML, a command to a terminal, a change of direction, a formula of TeX.
+EVIL = "<script>alert('x')</script>&\x1b[31m\u202e$x^2$"
+SHOWN = EVIL.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
 
 
 class Page(HTMLParser):
@@ -123,14 +125,19 @@ def test_a_completed_run(run_dir, forecasts):
     complete(run_dir)
     for name in ("model.keras", "scaler.h5"):
         (run_dir / name).touch()
-    start = {"started": "2026-01-02T03:04:05+00:00", "command": f"hpc-lstm train {EVIL}", "gpus": {"H100": 2}}
+    start = {
+        "started": "2026-01-02T03:04:05+00:00",
+        "command": f"hpc-lstm train {SHOWN}",
+        "gpus": {"H100": 2},
+    }
     data = {"store": "m.h5", "symbols": 3, "rows": 1000, "last": "2011-01-04", "sha256": "abc"}
     write_run_file(directory.at(run_dir), RunFile(data=data, starts=[start, start]))
     path = write_report(run_dir)
     assert path == run_dir / "report.html"
     text = path.read_text()
     page = Page(text)
-    assert f"Verdict {EVIL}" in page.text
+    assert f"Verdict {SHOWN}" in page.text
+    assert all(letter == "\n" or letter.isprintable() for letter in text)
     assert "1,234 windows, 2010-01-04 to 2011-01-04" in page.text
     rows = re.findall(r'<th scope="row">([^/]*?)</th><td>1\.25</td>', text)
     assert rows == ["model", "persistence", "a new &lt;baseline&gt;"] * 2
@@ -138,7 +145,7 @@ def test_a_completed_run(run_dir, forecasts):
     assert "The bottleneck is compute (the training itself): 100% of the time after start-up" in page.text
     assert "Missing" not in page.text
     for said in (
-        f"hpc-lstm train {EVIL}",
+        f"hpc-lstm train {SHOWN}",
         "H100 2",
         "started 2 times",
         "sharpe ratio",

@@ -166,3 +166,11 @@ def test_candles_need_their_columns() -> None:
     data = ChartData("A", "close", DATES, PRICES)
     with figures.styled(), pytest.raises(InputError, match="open, high, low and close"):
         prices_figure([data], PriceChart(candles=True))
+
+
+def test_a_symbol_is_no_formula_and_no_command() -> None:
+    data = ChartData("$x^2$ \x1b[31m", "$a$ \u202eb", DATES, PRICES)
+    with figures.styled():
+        svg = figures.inline_svg(prices_figure([data], PriceChart(sma=[2])), "prices")
+    assert "$x^2$ \\x1b[31m: daily prices" in svg
+    assert "$a$ \\u202eb" in svg
