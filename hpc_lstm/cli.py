@@ -422,12 +422,12 @@ def report(
     """Write one HTML page about a run: what the forecast is worth, charts, losses, timing, settings, environment."""
     from hpc_lstm.report.html import write_report
 
-    show(f"wrote {write_report(run_dir, output, symbols=symbols)}")
     if figures is not None:
         from hpc_lstm.report.plots import write_figures
 
         for path in write_figures(run_dir, figures, suffix, symbols):
             show(f"wrote {path}")
+    show(f"wrote {write_report(run_dir, output, symbols=symbols)}")
 
 
 @cli.command(short_help="Put runs side by side.")

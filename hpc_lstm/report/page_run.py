@@ -6,7 +6,7 @@ from typing import Any
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError, damage_in
+from hpc_lstm.errors import damage_in
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.run_file import RunFile, read_run_file
 
@@ -61,11 +61,14 @@ def environment_section(run: RunDirectory, metrics: dict[str, Any]) -> dict[str,
         metrics: the content of ``metrics.json``, as far as there is any.
 
     Raises:
-        InputError: it was not recorded, as by older versions; or ``run.json`` is damaged.
+        InputError: ``run.json`` is damaged.
     """
     record = read_run_file(run)
     if record is None or not record.starts:
-        raise InputError("the run was trained by a version that did not record it")
+        return {
+            "rows": [],
+            "notes": ["Not recorded: the run was trained by an older version, or has not begun."],
+        }
     with damage_in(run.record, "put back a whole copy"):
         return _environment_of(record, metrics)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -531,7 +532,7 @@ CASES = [
     ),
     Case(
         "report: matplotlib missing",
-        ("report", "run"),
+        ("report", "run", "--figures", "figs"),
         ["matplotlib", 'pip install "hpc-lstm[report]"'],
         without("matplotlib"),
     ),
@@ -641,7 +642,7 @@ CASES = [
     Case(
         "fetch: interval",
         ("fetch", "AAPL", "--start", "2020-01-01", "--interval", "7m", "-o", "x.h5"),
-        ["--interval", "1d, 1m", "7m"],
+        ["--interval", "1d, 1wk", "7m"],
     ),
     Case(
         "fetch: minutes of years ago",
@@ -778,7 +779,11 @@ def test_debug_shows_the_traceback(place: Place) -> None:
 def test_program_of_its_own(place: Place, arguments: Sequence[str], says: str) -> None:
     before = tree(place.folder)
     done = program(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
+    # Where the machine is slow, the program tells what it is doing before it knows better.
+    told = [
+        line for line in done.stdout.splitlines() if not re.fullmatch(r"\w+, \d+ s since the start", line)
+    ]
+    assert (done.returncode, told) == (2, [])
     (line,) = done.stderr.splitlines()
     assert line.startswith("hpc-lstm: error: ")
     assert says in line

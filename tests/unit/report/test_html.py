@@ -226,7 +226,7 @@ def test_the_losses_of_an_epoch_are_averaged_over_its_steps():
 
 def test_a_run_that_stopped_before_anything_says_what_is_missing(run_dir):
     page = Page(write_report(run_dir, run_dir / "new" / "other.html").read_text())
-    assert page.text.count("Missing:") == 5
+    assert page.text.count("Missing:") == 4
     assert "--resume" in page.text
     assert "Run run <1>" in page.text
     assert not (run_dir / "report.html").exists()
@@ -236,7 +236,7 @@ def test_a_run_that_stopped_before_evaluation_shows_its_losses_and_time(run_dir)
     complete(run_dir)
     (run_dir / "metrics.json").unlink()
     text = write_report(run_dir).read_text()
-    assert Page(text).text.count("Missing:") == 3  # what the forecast is worth, forecasts, the environment
+    assert Page(text).text.count("Missing:") == 2  # what the forecast is worth, and forecasts
     assert data_of(text)["losses"]["validation"] == [[1.0, 2.0], [1.0, 0.5]]
 
 
