@@ -27,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site clean
+.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -94,6 +94,11 @@ docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 
 docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q -d site
+
+audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is installed, and a bill of materials in sbom.json
+	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) -o sbom.json
+	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) --licences
+	@$(BIN)/python -m pip_audit --local --skip-editable --progress-spinner off
 
 clean:  ## remove the environment, the demo and all caches
 	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
