@@ -12,7 +12,7 @@ PACKAGE = Path(hpc_lstm.__file__).parent
 LAYERS = (
     *("errors", "files", "config", "runs", "native", "hdf5", "cuda", "parallel", "timing", "market"),
     *("features", "preprocess", "model", "storage", "checkpoint", "clusters", "evaluation", "training"),
-    *("report", "jobs", "sweep", "tuning", "cli", "__main__"),
+    *("report", "jobs", "sweep", "tuning", "api", "console", "cli", "__main__"),
 )
 
 
