@@ -158,6 +158,13 @@ class DataConfig(Section):
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
 
+    unusable: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="What becomes of symbols with a value that cannot be computed with: missing, infinite, or not "
+        "above 0 where a log return is taken. `refuse` names them all, before the first step; `leave-out` trains "
+        "without them.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
+    )
     shard: str = Field(
         "",
         pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpc_lstm import config as configuration
@@ -59,10 +59,19 @@ def log_setup(
     if backend.name == "cuda":
         log.info(f"train rows: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.location}")
     if data.skipped:
-        names = ", ".join(data.skipped[:SYMBOLS_NAMED]) + (
-            ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""
-        )
-        log.info(f"skipped, without a train window: {counted(len(data.skipped), 'symbol')} ({names})")
+        log.info(f"skipped, without a train window: {_named(data.skipped)}")
+
+
+def log_left_out(log: logging.Logger, symbols: Sequence[str]) -> None:
+    """Log which symbols ``data.unusable = "leave-out"`` has left out."""
+    if symbols:
+        log.warning(f"left out, with a value that cannot be computed with: {_named(symbols)}")
+
+
+def _named(symbols: Sequence[str]) -> str:
+    """How many symbols, and the names of some."""
+    names = ", ".join(symbols[:SYMBOLS_NAMED]) + (", ..." if len(symbols) > SYMBOLS_NAMED else "")
+    return f"{counted(len(symbols), 'symbol')} ({names})"
 
 
 def log_complete(log: logging.Logger, config: RunConfig, *, stopped_early: bool) -> None:
