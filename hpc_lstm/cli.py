@@ -75,7 +75,7 @@ def cli(debug: bool) -> None:
     "--interval",
     default="1d",
     show_default=True,
-    help="Of the rows: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+    help="Of the rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
