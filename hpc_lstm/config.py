@@ -43,6 +43,8 @@ else:
 LARGEST = 2**31
 # Steps after which ranks that average less often still agree on loss and stopping.
 AGREE_STEPS = 64
+# Such a network takes minutes to be described alone.
+MOST_LAYERS = 1000
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -240,7 +242,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network: stacked LSTM layers with dropout, one dense output."""
 
-    layers: Positive = Field(2, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS)
+    layers: Positive = Field(
+        2, le=MOST_LAYERS, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS
+    )
     units: Positive = Field(64, description="Units of each LSTM layer.", json_schema_extra=SHARED_BY_CLUSTERS)
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
 
@@ -325,8 +329,8 @@ class TrainConfig(Section):
         0,
         ge=0,
         lt=LARGEST,
-        description="CPU threads of a rank; 0: as many as Slurm allots to it, otherwise the "
-        "node's cores over its ranks.",
+        description="CPU threads of a rank; 0: as many as `OMP_NUM_THREADS` says, otherwise as many as Slurm allots to "
+        "it, otherwise the node's cores over its ranks.",
         json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(

@@ -57,6 +57,7 @@ def train(
     with owned(directory, config, world, resume=resume) as owner:
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)
+            messages.log_owner(log, owner, world)
             with set_up(config, directory, world, timeline, log, warm_start=warm_start, owner=owner) as run:
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 with open_outputs(run, state) as outputs:

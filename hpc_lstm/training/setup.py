@@ -24,6 +24,7 @@ from hpc_lstm.training import log as messages
 from hpc_lstm.training.log_files import close_log, open_log
 from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
+from hpc_lstm.training.resources import check_resources
 from hpc_lstm.training.schedule import Schedule, make_schedule
 from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
 
@@ -97,6 +98,7 @@ def set_up(
         InputError: settings, market store or storage are wrong, or what they ask for is not available.
     """
     with ExitStack() as parts:
+        world.raise_on_all(lambda: check_resources(config))
         origin = find_origin(directory, config, warm_start, world, log)
         storage = open_run_storage(directory, config, world)
         with timeline.span("load"):

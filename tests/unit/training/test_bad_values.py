@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import signal
@@ -16,6 +17,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import StoreWriter
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.scaler import Scaler
+from hpc_lstm.training import ownership
 
 CONFIG = """
 [data]
@@ -131,3 +133,22 @@ def test_a_test_part_that_cannot_be_read_costs_its_own_metrics_alone(
     with pytest.raises(SystemExit) as ended:
         cli.main(["evaluate", "run"])
     assert ended.value.code == 0
+
+
+def test_a_batch_of_more_than_all_windows_is_told() -> None:
+    write_store({})
+    assert train("--set", "train.batch_size=1000") == 0
+    assert (
+        "is more than the 185 train windows: an epoch is one step, in which windows repeat"
+        in Path("run/log/rank-00000.log").read_text()
+    )
+
+
+def test_a_run_directory_that_nothing_keeps_for_one_job_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    write_store({})
+    monkeypatch.setattr(ownership, "Lease", no_links)
+    assert train() == 0
+    assert "has no hard links: nothing keeps a second job" in Path("run/log/rank-00000.log").read_text()
