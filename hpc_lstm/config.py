@@ -189,7 +189,7 @@ class DataConfig(Section):
         self._check_split()
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
-        if not self.store.strip():
+        if not self.store.strip() or "\0" in self.store:
             raise ValueError("store: must name a file")
         for name in ("symbols", "features"):
             chosen = getattr(self, name)
@@ -422,6 +422,8 @@ class StorageConfig(Section):
     def _check(self) -> StorageConfig:
         # An address with credentials in it would end up in config.toml, logs and messages.
         for name in ("url", "endpoint_url"):
+            if "\0" in getattr(self, name):
+                raise ValueError(f"{name}: has a null byte, which no address has")
             if "@" in getattr(self, name):
                 raise ValueError(
                     f"{name}: must hold no credentials; boto3 reads them from the environment or ~/.aws"
