@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   the interpreter for the virtual environment; default: the newest of 3.13 to 3.10 that runs
 #   MPI=system          leave the mpich wheel out and use the machine's own MPI; remembered by the environment
+#   LOCK=1              install the versions of tests/lock-*.txt, with which the tests ran, instead of the newest
 #   VENV=.venv          where the environment lies
 #   RANKS=2             ranks of the demo
 #   JOBS=2              unit tests that run side by side; default: one per core, at most 4
