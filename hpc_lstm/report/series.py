@@ -51,7 +51,8 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
     from hpc_lstm.evaluation.prices import forecast_prices
     from hpc_lstm.evaluation.trained_run import recorded_split
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess import backends, prepare
+    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess.host_backend import HostBackend
 
     scaler = trained.scaler
     name = scaler.symbols[0] if symbol is None else symbol
@@ -64,12 +65,11 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         data = trained.config.data.model_copy(update={"symbols": [name], "shard": ""})
         found = compare_with_run(trained.files, store, World(), name)
         known = found.growth.known if found is not None and found.growth is not None else None
-        backend = backends.backend_for_trained_run(trained.config.train, None)
         prepared = prepare.prepare(
             store,
             data,
             World(),
-            backend,
+            HostBackend(),
             scaler=scaler,
             known=known,
             split_dates=recorded_split(trained, store.date_unit),

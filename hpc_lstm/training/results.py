@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import CheckpointError
-from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import evaluate
-from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
 from hpc_lstm.training.records import record_known_rows
@@ -25,6 +22,8 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         StopRequested: a signal came while waiting for other clusters.
         CheckpointError: the checkpoint could not be written; the results are written all the same.
     """
+    from hpc_lstm.evaluation.evaluate import evaluate  # not needed before the last step
+
     if run.clusters is not None:
         cluster_sync.finish(run, state, outputs)
     unsaved: CheckpointError | None = None
@@ -53,6 +52,9 @@ def _write_model(run: Run) -> None:
 
 def _write_results(run: Run, metrics: dict[str, Any]) -> None:
     """Write and show the metrics; on rank 0."""
+    from hpc_lstm.evaluation.comparison_table import comparison_table
+    from hpc_lstm.evaluation.metrics_file import write_metrics
+
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
     run.log.info("%s", comparison_table(metrics))
