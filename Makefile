@@ -48,6 +48,7 @@ ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
 	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
 	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 	@$(BIN)/python -m pytest tests/mpi
 endif
@@ -68,6 +69,7 @@ lint: venv  ## ruff, mypy and shellcheck
 
 fuzz: venv  ## look for inputs that break the program: new examples for all property tests, EXAMPLES of each mutation
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
+	@HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/fuzz -n $(JOBS)
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hpc_lstm import __version__
-from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+from hpc_lstm.errors import HpcLstmError, InputError, from_os_error, printable
 
 if TYPE_CHECKING:
     from hpc_lstm.parallel.world import World
@@ -75,7 +75,7 @@ def cli(debug: bool) -> None:
     "--interval",
     default="1d",
     show_default=True,
-    help="Of the rows: 1d; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+    help="Of the rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
@@ -118,9 +118,9 @@ def fetch(
         )
     except KeyboardInterrupt:
         raise click.Abort("the same command goes on from here") from None
-    click.echo(summary.table())
+    _show(summary.table())
     if warning := summary.warning():
-        click.echo(f"hpc-lstm: warning: {warning}", err=True)
+        click.echo(f"hpc-lstm: warning: {printable(warning)}", err=True)
 
 
 @cli.command("import")
@@ -172,11 +172,11 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     if output is None and (append or not check):
         raise InputError("import: name the market store by -o, or give --check alone")
     if append and output is not None:
-        click.echo(append_prices(output, paths, chosen, check=check).table())
+        _show(append_prices(output, paths, chosen, check=check).table())
     elif check or output is None:
-        click.echo(check_prices(paths, chosen).table())
+        _show(check_prices(paths, chosen).table())
     else:
-        click.echo(import_prices(paths, output, chosen).table())
+        _show(import_prices(paths, output, chosen).table())
 
 
 @cli.command()
@@ -194,7 +194,7 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
             if world.rank == 0:
                 from hpc_lstm.market.synthetic import synthesize
 
-                click.echo(synthesize(output, symbols=symbols, days=days, seed=seed))
+                _show(synthesize(output, symbols=symbols, days=days, seed=seed))
 
         world.raise_on_all(work)
 
@@ -262,7 +262,7 @@ def evaluate(run_dir: str, store: str | None) -> None:
         if world.rank == 0:
             if store is None and "store" not in metrics:  # the store is still that of the run
                 write_metrics(run_dir, metrics)
-            click.echo(comparison_table(metrics))
+            _show(comparison_table(metrics))
 
 
 @cli.command()
@@ -276,7 +276,7 @@ def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
     """Forecast the next prices of a symbol, with the error to expect."""
     from hpc_lstm.evaluation.forecast import predict_symbol
 
-    click.echo(predict_symbol(run_dir, symbol, steps, store).table())
+    _show(predict_symbol(run_dir, symbol, steps, store).table())
 
 
 @cli.command()
@@ -292,7 +292,7 @@ def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
     from hpc_lstm.report.plots import plot_prices
 
     plot_prices(store, symbol, output, sma=_days("--sma", sma), ema=_days("--ema", ema))
-    click.echo(f"wrote {output}")
+    _show(f"wrote {output}")
 
 
 @cli.command()
@@ -302,7 +302,7 @@ def report(run_dir: str, output: str | None) -> None:
     """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
     from hpc_lstm.report.html import write_report
 
-    click.echo(f"wrote {write_report(run_dir, output)}")
+    _show(f"wrote {write_report(run_dir, output)}")
 
 
 @cli.command()
@@ -317,12 +317,12 @@ def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
     """
     from hpc_lstm.timing.table import timing_table
 
-    click.echo(timing_table(*run_dirs))
+    _show(timing_table(*run_dirs))
     if trace is not None:
         from hpc_lstm.timing.trace import write_trace
 
         write_trace(run_dirs, trace)
-        click.echo(f"wrote {trace}; open it at https://ui.perfetto.dev")
+        _show(f"wrote {trace}; open it at https://ui.perfetto.dev")
 
 
 @cli.command()
@@ -336,7 +336,7 @@ def rounds(url: str, run: str, endpoint_url: str, gc: bool) -> None:
     """Show the rounds of clusters that meet at URL: who took part, with how much, and who waits for whom."""
     from hpc_lstm.report.rounds_table import rounds_table, storage_at
 
-    click.echo(rounds_table(storage_at(url, endpoint_url), run, gc=gc))
+    _show(rounds_table(storage_at(url, endpoint_url), run, gc=gc))
 
 
 @cli.command()
@@ -347,7 +347,7 @@ def checkpoints(url: str, run: str, endpoint_url: str) -> None:
     """List the checkpoints of all runs and clusters at URL."""
     from hpc_lstm.report.rounds_table import checkpoints_table, storage_at
 
-    click.echo(checkpoints_table(storage_at(url, endpoint_url), run))
+    _show(checkpoints_table(storage_at(url, endpoint_url), run))
 
 
 @cli.command()
@@ -362,7 +362,7 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(sweep, output or os.path.join("sweeps", name), click.echo, wait=wait, dry_run=dry_run)
+    run_command(sweep, output or os.path.join("sweeps", name), _show, wait=wait, dry_run=dry_run)
 
 
 @cli.command()
@@ -380,7 +380,7 @@ def doctor(config: str | None) -> None:
             world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
-            click.echo(diagnosis.text())
+            _show(diagnosis.text())
         if diagnosis.failed:
             sys.exit(2)
 
@@ -536,9 +536,14 @@ def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
     )
 
 
+def _show(text: str) -> None:
+    """Print a text that may hold names from files: none of them commands the terminal."""
+    click.echo(printable(text))
+
+
 def _fail(text: str, code: int, quiet: bool = False) -> None:
     if not quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text) + "\n")
     sys.exit(code)
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class HpcLstmError(Exception):
@@ -96,3 +99,40 @@ def from_os_error(error: OSError) -> InputError | None:
 def is_out_of_memory(error: BaseException) -> bool:
     """True if Python, NumPy or TensorFlow could not get the memory that it asked for."""
     return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
+# What a file's content makes code raise that expects the content of its own files.
+_DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
+
+
+@contextmanager
+def damage_in(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
+    """For a block that does nothing but read or lay out a file's content: what it raises is the file's damage.
+
+    Raises:
+        InputError: in its place; it names the file and says what to do.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{os.fspath(path)}: is damaged ({what}); {advice}") from None
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters but the line feed, and marks of direction, as escapes.
+
+    Names and texts in files, stores and settings are whatever somebody put there: a terminal would obey them.
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(letter if _is_harmless(letter) else _escaped(letter) for letter in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    return letter == "\n" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from hpc_lstm.errors import InputError
 
@@ -39,54 +38,6 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
         raise
-
-
-@contextmanager
-def whole_hdf5(path: str | Path) -> Iterator[Any]:
-    """An ``h5py.File`` to write to, which becomes ``path`` if the block ends well.
-
-    HDF5 cannot close a file that it could not write (h5py issue 914): it raises a RuntimeError or ends the process. So
-    it writes to a file that tells of a full disk afterwards.
-
-    Raises:
-        InputError: it cannot be written: the file and the reason.
-    """
-    import h5py
-
-    with whole_file(path) as temporary, _Disk(temporary) as disk:
-        try:
-            with h5py.File(disk, "w") as file:
-                yield file
-        finally:
-            if disk.failure is not None:
-                raise disk.failure
-
-
-class _Disk(io.FileIO):
-    """A file to write to that never fails; ``failure`` is the first error that it has met."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+b")
-        self.failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        size = len(left)
-        try:
-            while len(left) and self.failure is None:
-                left = left[super().write(left) or 0 :]
-        except OSError as error:
-            self.failure = error
-        if self.failure is not None:
-            self.seek(len(left), os.SEEK_CUR)
-        return size
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failure = self.failure or error
-            return size or 0
 
 
 def append_text(path: Path, within: Path) -> IO[str]:

@@ -257,6 +257,8 @@ def _chart(
     closes = listing.closes(now)
     days = list(closes)
     session = timedelta(hours=6)
+    if interval in ("1wk", "1mo"):
+        return _periods(symbol, listing, now, first, stop, interval)
     bars: list[tuple[int, date, float, float]] = []  # second, day, close, adjusted close
     for day in days:
         opening = listing.opening(day)
@@ -274,6 +276,37 @@ def _chart(
                 bars.append((int(at.timestamp()), day, close, close))
     # The session in progress is added wherever the request ends.
     bars = [bar for bar in bars if first <= bar[0] < stop or (interval == "1d" and bar[0] == now.timestamp())]
+    return _reply(symbol, listing, now, first, stop, interval, bars)
+
+
+def _periods(
+    symbol: str, listing: Listing, now: datetime, first: int, stop: int, interval: str
+) -> dict[str, Any]:
+    """Weeks that begin on the weekday of the request's first second, or months; the one in progress has its day."""
+    closes = listing.closes(now)
+    zone = ZoneInfo(listing.zone)
+    weekday = datetime.fromtimestamp(first, zone).weekday()
+    bars: dict[date, tuple[int, date, float, float]] = {}
+    for day, values in closes.items():
+        start = (
+            day.replace(day=1) if interval == "1mo" else day - timedelta(days=(day.weekday() - weekday) % 7)
+        )
+        at = int(datetime.combine(start, time(), zone).timestamp())
+        if first <= at < stop:
+            bars[start] = (at, day, *values)
+    return _reply(symbol, listing, now, first, stop, interval, list(bars.values()))
+
+
+def _reply(
+    symbol: str,
+    listing: Listing,
+    now: datetime,
+    first: int,
+    stop: int,
+    interval: str,
+    bars: list[tuple[int, date, float, float]],
+) -> dict[str, Any]:
+    days = listing.days(now)
 
     def column(name: str, values: list[float]) -> list[float | None]:
         return [listing.edits.get((name, bar[1]), value) for bar, value in zip(bars, values, strict=True)]
@@ -337,7 +370,7 @@ def _meta(symbol: str, listing: Listing, now: datetime, days: list[date], interv
         "range": "",
         "validRanges": ["1d", "5d", "max"],
     }
-    if interval != "1d":
+    if interval in _MINUTES:
         meta["tradingPeriods"] = [[period(day)] for day in days]
     return {name: value for name, value in meta.items() if name not in listing.leave_out}
 

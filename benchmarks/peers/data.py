@@ -25,7 +25,8 @@ def write(folder: Path, job: dict[str, Any]) -> int:
     """A made universe of ``SYMBOLS`` symbols as a market store and as arrays of windows; returns the train windows.
 
     Args:
-        job: units, dropout, cores, gpu, learning_rate, and "windows": how many to train on, at least.
+        job: units, dropout, cores, gpu, learning_rate, and "windows": how many to train on, at least;
+            "more_units", other sizes of the network, where there are any.
     """
     days = int((job["windows"] / SYMBOLS + WINDOW) / TRAIN_SHARE) + 2
     synthesize(folder / "market.h5", symbols=SYMBOLS, days=days, seed=0)
@@ -49,8 +50,11 @@ def write(folder: Path, job: dict[str, Any]) -> int:
         inputs, targets = part.batch(numbers)
         np.save(folder / f"{name}_x.npy", inputs)
         np.save(folder / f"{name}_y.npy", targets)
-    arrays = weights(np.random.default_rng(1), len(FEATURES), job["units"])
-    np.savez(folder / "weights.npz", **{f"w{number}": array for number, array in enumerate(arrays)})
+    for units in (job["units"], *job.get("more_units", ())):
+        arrays = weights(np.random.default_rng(1), len(FEATURES), units)
+        np.savez(
+            folder / f"weights-{units}.npz", **{f"w{number}": array for number, array in enumerate(arrays)}
+        )
     (folder / "job.json").write_text(json.dumps(job | {"config": tables}))
     return len(data.train)
 

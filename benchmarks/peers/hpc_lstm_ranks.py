@@ -6,6 +6,7 @@ Each rank holds its slice's rows and cuts every batch out of them, which is in i
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import numpy as np
 from worker import Job, serve
 
 from hpc_lstm import config as configuration
+from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.model.engines import registry as engines
-from hpc_lstm.model.engines import tensorflow_runtime
+from hpc_lstm.model.engine import Engine
+from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import create_device_allreduce
+from hpc_lstm.parallel.mpi_allreduce import mpi_takes_device_memory
 from hpc_lstm.parallel.world import connect
 from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.preprocess.sampler import ShuffledSampler
+from hpc_lstm.sweep.environment import OtherLoad, describe_environment
 from hpc_lstm.training.running_mean import RunningMean
 
 
@@ -33,70 +37,128 @@ class HpcLstm:
             raise SystemExit(f"{self.world.size} ranks where {ranks} were started")
         self.rank = self.world.rank
         self.gpu = gpu.assign_gpu(self.world) if self.job.gpu else None
-        tensorflow_runtime.start_tensorflow(self.world.threads)  # its import belongs to start-up
         self.store = MarketStore(folder / "market.h5")
         self.backend = backends.create_backend("cuda" if self.job.gpu else "host")
         self.data = prepare.prepare(self.store, self._config(1, {}).data, self.world, self.backend)
+        self.engine: Engine | None = None
+        self.prepared: tuple[Any, ...] = ()
+        self.averagers: dict[str, Averager] = {}
 
     def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
-        train = {"batch_size": batch, "precision": options.get("precision", "float32")}
-        return configuration.parse(self.job.config | {"train": train}, "benchmark")
+        model = {"units": options.get("units", self.job.units)}
+        train = {
+            "batch_size": batch,
+            "precision": options.get("precision", "float32"),
+            "engine": options.get("engine", "auto"),
+        }
+        tables = self.job.config | {"model": self.job.config["model"] | model, "train": train}
+        return configuration.parse(tables, "benchmark")
 
     def describe(self) -> dict[str, Any]:
-        from importlib.metadata import version
-
-        names = ("tensorflow", "keras", "numpy", "mpi4py")
         return {
-            "versions": {name: version(name) for name in names} | {"MPI": self.world.library},
-            "threads": self.world.threads,
+            "environment": describe_environment(self.world, self.world.threads),
             "gpu": self.gpu.describe() if self.gpu else None,
             "backend": self.backend.name,
+            "transports": self._transports(),
         }
 
+    def _transports(self) -> list[str]:
+        """Those that all ranks have; collective."""
+        found = ["host"]
+        if self.job.gpu and all(self.world.allgather(_has_nccl())):
+            found.insert(0, "nccl")
+        if self.job.gpu and all(self.world.allgather(mpi_takes_device_memory(self.world.library))):
+            found.append("mpi")
+        return found
+
     def prepare(self, batch: int, options: dict[str, Any]) -> None:
-        config = self._config(batch, options)
         self.batch, self.every = batch, options["every"]
-        self.engine = engines.create_engine(config, rank=self.rank, threads=self.world.threads)
-        on_gpu = bool(self.engine.device_vectors(moments=False))
-        device = getattr(self.backend, "device", None)
-        transport = create_device_allreduce(options.get("transport", "auto"), self.world, on_gpu, device)
-        self.averager = Averager(self.world, "weights", transport)
-        self.initial = self.engine.schema.flatten(self.job.weights())
+        chosen = (batch, *(options.get(key) for key in ("units", "precision", "engine")))
+        if self.prepared != chosen:
+            self._create_engine(batch, options)
+            self.prepared = chosen
+        self.averager = self._averager(options.get("transport", "auto"))
+        self.averager.warm_up(self._engine)
+
+    def _create_engine(self, batch: int, options: dict[str, Any]) -> None:
+        self.prepared, self.engine = (), None  # its memory goes first
+        config = self._config(batch, options)
+        kind = choose_engine(config, threads=self.world.threads, world=self.world)
+        self.engine = kind(config, rank=self.rank, threads=self.world.threads)
+        if self.job.gpu and not self.engine.device_vectors(moments=False):
+            raise SystemExit(f"engine {kind.name} does not train on the GPU")
+        self.initial = self.engine.schema.flatten(self.job.weights(config.model.units))
         self.untouched = self.engine.moments(), self.engine.state()
         self.turns = 0
 
+    def _averager(self, transport: str) -> Averager:
+        """One for each transport, kept, since NCCL takes a second to connect the ranks."""
+        if transport not in self.averagers:
+            on_gpu = bool(self._engine.device_vectors(moments=False))
+            device = getattr(self.backend, "device", None)
+            by = create_device_allreduce(transport, self.world, on_gpu, device, self.gpu)
+            self.averagers[transport] = Averager(self.world, "weights", by)
+        return self.averagers[transport]
+
+    @property
+    def _engine(self) -> Engine:
+        assert self.engine is not None
+        return self.engine
+
     def reset(self) -> None:
-        self.engine.set_parameters(self.initial)
-        self.engine.set_moments(self.untouched[0])
-        self.engine.set_state(self.untouched[1])
+        self._engine.set_parameters(self.initial)
+        self._engine.set_moments(self.untouched[0])
+        self._engine.set_state(self.untouched[1])
         self.turns += 1  # dropout's masks are the same in every turn, so that windows come in another order
         self.order = ShuffledSampler(len(self.data.train), self.batch, self.turns, self.rank)
+        self.load = OtherLoad(self.world)
 
     def barrier(self) -> None:
         self.world.barrier()
 
     def train(self, steps: int) -> None:
-        taken, since = 0, RunningMean()
+        engine, taken, since = self._engine, 0, RunningMean()
+        self.cycles: list[tuple[float, float, float]] = []
+        begin = time.perf_counter()
         while taken < steps:
-            count = min(self.engine.steps_per_call, self.every - taken % self.every, steps - taken)
+            count = min(engine.steps_per_call, self.every - taken % self.every, steps - taken)
             inputs, targets = self.data.train.next_batch(self.order, count)
-            loss = self.engine.step(inputs, targets, np.full(count, self.job.rate, np.float32))
+            loss = engine.step(inputs, targets, np.full(count, self.job.rate, np.float32))
             self.data.train.used_by(loss)
             since.add(loss, count * self.batch)
             taken += count
             if taken % self.every == 0 or taken == steps:
-                agreement = self.averager.agree(since.samples, since.loss_sum())
-                self.averager.average(self.engine, since.samples, agreement.samples)
-                since = RunningMean()
+                samples, loss_sum = since.samples, since.loss_sum()
+                computed = time.perf_counter()
+                agreement = self.averager.agree(samples, loss_sum)
+                met = time.perf_counter()
+                self.averager.average(engine, samples, agreement.samples)
+                end = time.perf_counter()
+                self.cycles.append((computed - begin, met - computed, end - met))
+                begin, since = end, RunningMean()
+
+    def measured(self) -> dict[str, Any]:
+        """Seconds of each cycle, [computing, waiting for the others, averaging], and the load of other programs."""
+        return {"cycles_s": self.cycles, "other_load": self.load.share()}
 
     def validation_loss(self) -> float:
         windows, error = self.data.validation, 0.0
         for start in range(0, len(windows), 1024):
             inputs, targets = windows.batch(np.arange(start, min(start + 1024, len(windows))))
-            error += windows.squared_error(self.engine.predict(inputs), targets)
+            error += windows.squared_error(self._engine.predict(inputs), targets)
         return float(
             self.world.allreduce_sum(np.array([error, len(windows)]))[0] / self.data.index.total("validation")
         )
+
+
+def _has_nccl() -> bool:
+    from hpc_lstm.parallel.nccl import load_driver, load_nccl
+
+    try:
+        load_driver(), load_nccl()
+    except HpcLstmError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

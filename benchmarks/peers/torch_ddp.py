@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -53,22 +54,23 @@ class Torch:
         return found
 
     def prepare(self, batch: int, options: dict[str, Any]) -> None:
-        job, self.options = self.job, options
+        job, self.options, self.units = self.job, options, options.get("units", self.job.units)
+        self._release()
         torch.backends.mkldnn.enabled = options.get("onednn", True)
         allow = options.get("precision", "float32") != "float32"
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow
         self.x = torch.from_numpy(job.share("train_x", self.rank, batch)).to(self.device)
         self.y = torch.from_numpy(job.share("train_y", self.rank, batch)).to(self.device)
         torch.manual_seed(self.rank)
-        self.plain = Network(self.x.shape[-1], job.units, job.dropout).to(self.device)
-        self.plain.load_keras(job.weights())
+        self.plain = Network(self.x.shape[-1], self.units, job.dropout).to(self.device)
+        self.plain.load_keras(job.weights(self.units))
         graphed = options.get("graph", False)
         # capturable: the count of steps lies on the GPU, without which a step cannot be in a CUDA graph.
         moving = [one for one in self.plain.parameters() if one.requires_grad]
         adam = torch.optim.Adam(moving, job.rate, eps=1e-7, fused=True, capturable=graphed)
         if self.hvd:
             adam = self.hvd.DistributedOptimizer(adam, named_parameters=self._named())
-            self.model: Any = self.plain
+            self.model = self.plain
         else:
             side = torch.cuda.Stream() if graphed else None
             with torch.cuda.stream(side) if side else contextlib.nullcontext():
@@ -79,9 +81,16 @@ class Torch:
                     static_graph=not graphed,
                 )
         self.adam = adam
-        self.graph: Any = None
         if graphed:
             self._capture()
+
+    def _release(self) -> None:
+        """Give back the memory of what was prepared before: graphs keep theirs, and other ranks share the GPU."""
+        self.graph: Any = None
+        self.model = self.adam = self.plain = self.place = self.x = self.y = None
+        gc.collect()
+        if self.job.gpu:
+            torch.cuda.empty_cache()
 
     def _step(self, x: Any, y: Any) -> Any:
         bfloat16 = self.options.get("precision") == "bfloat16"
@@ -111,7 +120,7 @@ class Torch:
         self.graph = graph
 
     def reset(self) -> None:
-        self.plain.load_keras(self.job.weights())
+        self.plain.load_keras(self.job.weights(self.units))
         for state in self.adam.state.values():
             for value in state.values():
                 if torch.is_tensor(value):

@@ -21,7 +21,10 @@ POLL_S = 0.01
 
 
 class Runner(Protocol):
-    """What each peer's script gives to ``serve``."""
+    """What each peer's script gives to ``serve``.
+
+    A peer may have ``measured() -> dict[str, Any]`` as well: what else it knows of its last ``train``.
+    """
 
     rank: int
 
@@ -65,9 +68,13 @@ class Job:
         """Of "train_x" [N, T, F], "train_y" [N, 1], "validation_x", "validation_y"; float32."""
         return np.load(self.folder / f"{name}.npy")
 
-    def weights(self) -> list[np.ndarray]:
-        """Initial weights in Keras's order: kernel, recurrent kernel and bias of both LSTMs and of the output."""
-        with np.load(self.folder / "weights.npz") as stored:
+    def weights(self, units: int = 0) -> list[np.ndarray]:
+        """Initial weights in Keras's order: kernel, recurrent kernel and bias of both LSTMs and of the output.
+
+        Args:
+            units: of each layer, where the job has several sizes; 0: its first.
+        """
+        with np.load(self.folder / f"weights-{units or self.units}.npz") as stored:
             return [stored[f"w{number}"] for number in range(8)]
 
     def share(self, name: str, rank: int, batch: int) -> np.ndarray:
@@ -107,13 +114,16 @@ def _obey(runner: Runner, command: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"no such command: {command}")
     runner.reset()
     before = runner.validation_loss() if command["validate"] else None
+    if command.get("warmup"):  # so that a GPU that has waited for its turn is back at its clock
+        runner.train(command["warmup"])
     runner.barrier()
     begin, cpu = time.perf_counter(), time.process_time()
     runner.train(command["steps"])
     runner.barrier()
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     after = runner.validation_loss() if command["validate"] else None
-    return {"wall_s": wall, "cpu_s": cpu, "loss_before": before, "loss_after": after}
+    more = getattr(runner, "measured", dict)()
+    return {"wall_s": wall, "cpu_s": cpu, "loss_before": before, "loss_after": after, **more}
 
 
 def _next_command(folder: Path, number: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint.manifest import Manifest
 from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.state_file import unpack_state
+from hpc_lstm.checkpoint.state_layout import StateLayout
 from hpc_lstm.errors import CheckpointError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.objects import ObjectStore
@@ -43,6 +44,8 @@ def restore_checkpoint(
     averaged: Sequence[str],
     weight: str,
     provenance: Provenance | None = None,
+    layout: StateLayout | None = None,
+    accept: Callable[[Manifest], None] = lambda _: None,
 ) -> Restored | None:
     """The newest complete checkpoint under ``prefix``, None if there is no checkpoint at all; collective.
 
@@ -54,6 +57,8 @@ def restore_checkpoint(
         averaged: names of the arrays that are averaged if the number of ranks has changed; the rest is rank 0's.
         weight: name of the number that weights each rank's arrays; equal weights if all are 0.
         provenance: what the checkpoint must be by its signature, on rank 0; None: nothing.
+        layout: what the states may hold; another is damage.
+        accept: raises an error, on rank 0, if the run cannot go on from the checkpoint of a manifest.
 
     Raises:
         CheckpointError: there are checkpoints, but none is complete.
@@ -66,7 +71,9 @@ def restore_checkpoint(
             world, partial(_read_manifest, store, prefix, step, provenance or Provenance())
         )
         if manifest is not None:
-            found, trouble = _read_state(world, store, prefix, manifest, averaged, weight)
+            _on_first(world, partial(accept, manifest))
+            reader = _Reader(store, prefix, manifest, layout)
+            found, trouble = _read_state(world, reader, averaged, weight)
             if found is not None:
                 # Collective: no rank writes before the cleaning is done.
                 _on_first(world, partial(_clean_up, store, prefix, step))
@@ -96,14 +103,43 @@ def _read_manifest(
         return None, str(error)
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the files of one checkpoint."""
+
+    store: ObjectStore
+    prefix: str
+    manifest: Manifest
+    layout: StateLayout | None
+
+    def read(self, rank: int) -> dict[str, Any]:
+        """The state of a rank.
+
+        Raises:
+            DAMAGED: its file is missing, altered, or not of the layout.
+        """
+        file = self.manifest.files[rank]
+        data = self.store.get(
+            f"{manifests.step_prefix(self.prefix, self.manifest.step)}/{file.name}", file.size
+        )
+        if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise ValueError(f"{file.name} is not what was written: {len(data)} bytes of another SHA-256")
+        try:
+            return unpack_state(data, self.layout)
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}") from None
+
+
 def _read_state(
-    world: World, store: ObjectStore, prefix: str, manifest: Manifest, averaged: Sequence[str], weight: str
+    world: World, reader: _Reader, averaged: Sequence[str], weight: str
 ) -> tuple[Restored | None, str]:
+    same_ranks = reader.manifest.ranks == world.size
+
     def read() -> tuple[dict[str, Any] | None, str]:
         try:
-            if manifest.ranks == world.size:
-                return _read_file(store, prefix, manifest, world.rank), ""
-            return _merge(store, prefix, manifest, averaged, weight) if world.rank == 0 else None, ""
+            if same_ranks:
+                return reader.read(world.rank), ""
+            return _merge(reader, averaged, weight) if world.rank == 0 else None, ""
         except manifests.DAMAGED as error:
             return None, str(error)
 
@@ -111,31 +147,22 @@ def _read_state(
     troubles = [text for text in world.allgather(trouble) if text]
     if troubles:
         return None, troubles[0]
-    if manifest.ranks != world.size:
+    if not same_ranks:
         state = world.bcast(state)
     assert state is not None
-    return Restored(manifest, state), ""
+    return Restored(reader.manifest, state), ""
 
 
-def _read_file(store: ObjectStore, prefix: str, manifest: Manifest, rank: int) -> dict[str, Any]:
-    file = manifest.files[rank]
-    data = store.get(f"{manifests.step_prefix(prefix, manifest.step)}/{file.name}", file.size)
-    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
-        raise ValueError(f"{file.name} is not what was written: {len(data)} bytes of another SHA-256")
-    return unpack_state(data)
-
-
-def _merge(
-    store: ObjectStore, prefix: str, manifest: Manifest, averaged: Sequence[str], weight: str
-) -> dict[str, Any]:
+def _merge(reader: _Reader, averaged: Sequence[str], weight: str) -> dict[str, Any]:
     """The states of all ranks merged into one; only one of them is in memory at a time."""
-    first = _read_file(store, prefix, manifest, 0)
+    manifest = reader.manifest
+    first = reader.read(0)
     shapes = {name: np.shape(first.get(name, 0)) for name in averaged}
     sums = {name: np.zeros(shape) for name, shape in shapes.items()}
     plain = {name: np.zeros(shape) for name, shape in shapes.items()}
     total = 0.0
     for rank in range(manifest.ranks):
-        state = first if rank == 0 else _read_file(store, prefix, manifest, rank)
+        state = first if rank == 0 else reader.read(rank)
         if weight not in state or any(n not in state or np.shape(state[n]) != shapes[n] for n in averaged):
             raise ValueError(f"{manifest.files[rank].name} does not hold what is averaged")
         share = float(state[weight])

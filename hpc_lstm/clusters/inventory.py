@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpc_lstm.clusters import documents
+from hpc_lstm.errors import printable
 from hpc_lstm.storage.objects import ObjectStore
 
 _CLUSTER = re.compile(
@@ -67,11 +68,6 @@ def summarize_runs(runs: Iterable[StoredRun], own: str) -> str:
     if len(ordered) > MAX_RUNS:
         texts.append(f"{len(ordered) - MAX_RUNS} more")
     return printable("; ".join(texts))
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters: names and texts in a store are whatever somebody put there."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _summary(run: StoredRun, note: str) -> str:

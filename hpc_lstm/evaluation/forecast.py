@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.errors import HpcLstmError, InputError, damage_in
 from hpc_lstm.evaluation.dates import date_text, future_dates
-from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.metrics_file import ADVICE, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
@@ -212,6 +212,12 @@ def _expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[flo
     if not trained.files.metrics.exists():
         return float("nan"), ["+/-: not known before the run has metrics."], []
     metrics = read_metrics(trained.files)
+    with damage_in(trained.files.metrics, ADVICE):
+        return _error_of(metrics, symbol, price)
+
+
+def _error_of(metrics: dict[str, Any], symbol: str, price: float) -> tuple[float, list[str], list[str]]:
+    """The same from the content of ``metrics.json``."""
     growth = "times the square root of the step"
     for part in ("test", "validation"):
         if not metrics.get(part):

@@ -16,6 +16,8 @@ VERSION = 1
 PARTS = ("validation", "test")
 # Windows of rows that the run did not know: another part, where a store has such rows.
 NEW = "new"
+# What to do about a damaged file.
+ADVICE = "remove it, and `hpc-lstm evaluate` computes it anew"
 
 
 def read_metrics(files: RunDirectory) -> dict[str, Any]:
@@ -27,10 +29,8 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     path = files.require(files.metrics)
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as JSON: {error}; `hpc-lstm evaluate` computes it anew"
-        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}; {ADVICE}") from None
     if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:
         raise InputError(f'{path}: not a metrics file: it has no "format": "{FORMAT}"')
     return metrics

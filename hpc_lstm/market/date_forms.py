@@ -11,6 +11,7 @@ from datetime import date
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.dates import BadDate, DateForm
+from hpc_lstm.market.layouts.cells import ALL_ISO
 
 _ORDERED = re.compile(
     r"\s*(?:[^\W\d_]{2,}\.?,? +)?(\d{1,2})\s?([-/.])\s?(\d{1,2})\s?[-/.]\s?(\d{4}|\d{2})(?!\d).*"
@@ -82,6 +83,8 @@ class DateEvidence:
         lengths: of texts that are digits alone: how many have how many.
         calendar: whether all those of 12 and 14 digits may be YYYYMMDDHHMM[SS].
         months, days: whether all those of 6 digits may be YYYYMM; YYMMDD.
+        years_last: whether all those of 8 digits may end with a year, and none is YYYYMMDD.
+        taiwanese: whether all those of 7 digits may be a day of the Taiwanese calendar, 1130131.
         named: the first text such as Jan-24.
         other: number of all other texts.
         ordered: of texts such as 1/31/2020, the first, second and last part: values seen.
@@ -93,6 +96,8 @@ class DateEvidence:
     calendar: bool = True
     months: bool = True
     days: bool = True
+    taiwanese: bool = True
+    years_last: bool = True
     named: str = ""
     other: int = 0
     ordered: tuple[set[str], set[str], set[str]] = field(default_factory=lambda: (set(), set(), set()))
@@ -105,6 +110,11 @@ class DateEvidence:
 
     def update(self, texts: Iterable[str]) -> None:
         """Take in more texts."""
+        texts = list(texts)
+        if texts and ALL_ISO.fullmatch("\0".join(texts) + "\0"):  # most columns
+            self.other += len(texts)
+            self.example = self.example or texts[0]
+            return
         for text in texts:
             if not text.strip():
                 continue
@@ -124,6 +134,10 @@ class DateEvidence:
             first, second, last = (int(digits[at : at + 2]) for at in (0, 2, 4))
             self.months = self.months and first in (18, 19, 20) and 1 <= last <= 12
             self.days = self.days and 1 <= second <= 12 and 1 <= last <= 31
+        if len(digits) == 8:
+            self.years_last = self.years_last and digits[4:6] in ("19", "20")
+        if len(digits) == 7:
+            self.taiwanese = self.taiwanese and 1 <= int(digits[3:5]) <= 12 and 1 <= int(digits[5:]) <= 31
         if len(digits) in (12, 14):
             month, day, hour, minute = (int(digits[at : at + 2]) for at in (4, 6, 8, 10))
             year = int(digits[:4])
@@ -162,6 +176,10 @@ class DateEvidence:
 
     def _counted(self) -> DateForm:
         lengths = set(self.lengths)
+        if lengths == {8} and self.years_last:
+            raise BadDate(
+                self.example, "YYYYMMDD; give --date-format %d%m%Y or %m%d%Y if these end with the year"
+            )
         if lengths <= {8} or (lengths <= {8, 12, 14} and self.calendar):
             return DateForm(label="YYYYMMDD")
         if lengths <= {9, 10, 12, 13, 15, 16, 18, 19}:
@@ -176,6 +194,11 @@ class DateEvidence:
         if lengths == {6}:
             raise BadDate(
                 self.example, "YYYY-MM-DD; give --date-format %Y%m if it is a month, %y%m%d if a day"
+            )
+        if lengths == {7} and self.taiwanese:
+            return DateForm(
+                pattern=r"^\s*(?P<roc>\d{3})(?P<month>\d{2})(?P<day>\d{2})\s*$",
+                label="YYYMMDD of the Taiwanese calendar",
             )
         if lengths == {5}:
             raise BadDate(self.example, "YYYY-MM-DD; give --date-format excel if Excel counted these days")

@@ -4,6 +4,7 @@
 31-Jan-2020  Jan 31, 2020  31. Januar 2020        month names of the languages in ``month_names``
 31/1/2020  1/31/20  31.01.2020                    day or month first, as the form says
 2024-01  2024M01  Jan 2024                        the first of a month
+2024-Q1  2024Q1  Q1 2024                          the first of a quarter
 113/01/31                                         year of the Taiwanese calendar, which began in 1911
 2020-01-31 15:59[:00[.123456789]] [PM]            with a time of day, after "T" or a space; also 155900
 ...Z  ...+01:00  ...-0500  ...GMT+1  ...US/Eastern  with the offset from UTC, or a zone's name
@@ -12,6 +13,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +24,7 @@ from hpc_lstm.market.month_names import month_number
 
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
+_FIRST_DAY, _LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
 _ZONE = r"(?P<zone>Z|[ECMP][SD]T|[A-Z][A-Za-z]+/[A-Za-z_]+|(?:UTC|GMT)?(?:[+-]\d{1,2}:?(?:\d{2})?)?)(?: ?\([^)]*\))?"
@@ -28,7 +32,7 @@ _CLOCK = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)?"
     r" ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + _ZONE
 )
-_TIME = r"(?:(?:T|,? +)" + _CLOCK + r")?\s*$"
+_TIME = r"(?:(?:T|:|,? +)" + _CLOCK + r")?\s*$"
 _DIGITS = r"[T ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?\s*$"
 _WEEKDAY = r"^\s*(?:\pL{2,}\.?,? +)?"
 _YEAR = r"(?P<year>\d{4}|\d{2})"
@@ -51,6 +55,8 @@ _UNAMBIGUOUS = (
     r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})\.0+\s*$",  # a whole number that was read as a float
     r"^\s*(?P<year>\d{4})(?:-|-?M)(?P<month>\d{2})\s*$",  # the first of a month
     r"^\s*(?P<name>\pL{3,})\.?[\s-](?P<year>\d{4})\s*$",
+    r"^\s*(?P<year>\d{4})[-\s]?Q(?P<quarter>[1-4])\s*$",  # the first of a quarter
+    r"^\s*Q(?P<quarter>[1-4])[-\s/]?(?P<year>\d{4})\s*$",
     r"^\s*(?P<roc>\d{3})/(?P<month>\d{2})/(?P<day>\d{2})\s*$",
 )
 _ORDERED = {
@@ -128,6 +134,8 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
     form = form or DateForm()
     if form.epoch is not None or form.excel:
         return _counted(texts, form)
+    if form.pattern is None and (days := _iso_days(texts)) is not None:
+        return Dates(days * DAY, np.full(len(days), NO_ZONE, np.int32))
     import pyarrow.compute as pc
 
     wall, zone = np.zeros(len(texts), np.int64), np.full(len(texts), NO_ZONE, np.int32)
@@ -143,6 +151,28 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
         if not len(rest):
             return Dates(wall, zone)
     raise BadDate(texts[int(rest[0])].as_py() or "", EXPECTED if form.order is None else form.label)
+
+
+def joined_parts(parts: Sequence[str]) -> str:
+    """Year, month and day, each a text, as one date; the first of the month if there is no day."""
+    year, month, day = [re.sub(r"\.0+$", "", part) for part in parts] + ["1"] * (3 - len(parts))
+    return f"{year}-{month.zfill(2)}-{day.zfill(2)}"
+
+
+def _iso_days(texts: Any) -> np.ndarray | None:
+    """Days from 1970 of n texts, int64 [n], if all are YYYY-MM-DD as NumPy reads it too; None if any is not."""
+    marks = np.array(texts.to_pylist(), np.str_)
+    if not len(marks) or marks.dtype != "<U10":
+        return None
+    letters = marks.view(np.uint32).reshape(len(marks), 10)
+    digits = letters - ord("0")
+    if (letters[:, [4, 7]] != ord("-")).any() or (digits[:, [0, 1, 2, 3, 5, 6, 8, 9]] > 9).any():
+        return None
+    try:
+        days = marks.astype("datetime64[D]").astype(np.int64)
+    except ValueError:  # 2024-13-45
+        return None
+    return days if days.min() >= _FIRST_DAY and days.max() < _LAST_DAY else None
 
 
 def _counted(texts: Any, form: DateForm) -> Dates:
@@ -192,7 +222,10 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
     day, hour, minute, second = (_integers(fields, name) for name in ("day", "hour", "minute", "second"))
     if "day" not in names:
         day = np.ones(len(day), np.int64)
-    month = _months(fields) if "name" in names else _integers(fields, "month")
+    if "quarter" in names:
+        month = 3 * _integers(fields, "quarter", 1) - 2
+    else:
+        month = _months(fields) if "name" in names else _integers(fields, "month")
     year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields)
     start = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     length = ((start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64)

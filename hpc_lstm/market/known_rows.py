@@ -20,13 +20,15 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_hdf5
-from hpc_lstm.market.row_hashes import first_difference, hash_rows
-from hpc_lstm.market.store import MarketStore
+from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
+from hpc_lstm.hdf5.writing import whole_hdf5
+from hpc_lstm.market.row_hashes import HASH_BYTES, first_difference, hash_rows
+from hpc_lstm.market.store import DATE_UNITS, MarketStore
 from hpc_lstm.parallel.world import World
 
 FORMAT = "hpc_lstm known rows"
 VERSION = 1
+_KINDS = {"rows": np.int64, "last": np.int64, "digests": np.uint8, "checks": np.uint16}
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,12 @@ class KnownRows:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> KnownRows:
-        """From what ``state_dict`` returned."""
-        return cls(
+        """From what ``state_dict`` returned.
+
+        Raises:
+            KeyError, ValueError, TypeError: it is something else.
+        """
+        known = cls(
             columns=tuple(json.loads(state["columns"])),
             date_unit=str(state["date_unit"]),
             symbols=tuple(json.loads(state["symbols"])),
@@ -106,6 +112,27 @@ class KnownRows:
             digests=np.asarray(state["digests"], np.uint8),
             checks=np.empty(0, np.uint16),
         )
+        known.check()
+        return known
+
+    def check(self) -> None:
+        """Refuse what no store can have.
+
+        Raises:
+            ValueError: its parts do not match.
+        """
+        count = len(self.symbols)
+        sound = (
+            all(isinstance(name, str) for name in (*self.columns, *self.symbols))
+            and len(set(self.symbols)) == count
+            and self.date_unit in DATE_UNITS
+            and (self.rows.shape, self.last.shape) == ((count,), (count,))
+            and self.digests.shape == (count, HASH_BYTES)
+            and (self.rows >= 0).all()
+            and self.checks.shape in ((0,), (int(self.rows.sum()),))
+        )
+        if not sound:
+            raise ValueError("its parts do not match")
 
     def save(self, path: str | Path) -> None:
         """Write the file whole or not at all.
@@ -130,18 +157,20 @@ class KnownRows:
             InputError: it is missing, of a newer version, or damaged.
         """
         try:
-            with h5py.File(path, "r") as file:
-                if file.attrs["format"] != FORMAT or int(file.attrs["version"]) > VERSION:
+            with sound_hdf5(path) as file:
+                if str(file.attrs["format"]) != FORMAT or int(file.attrs["version"]) > VERSION:
                     raise ValueError("not of a version that this program knows")
                 known = cls(
-                    columns=tuple(file["columns"].asstr()[:]),
+                    columns=tuple(own_dataset(file, "columns").asstr()[:].tolist()),
                     date_unit=str(file.attrs["date_unit"]),
-                    symbols=tuple(file["symbols"].asstr()[:]),
-                    **{name: file[name][:] for name in ("rows", "last", "digests", "checks")},
+                    symbols=tuple(own_dataset(file, "symbols").asstr()[:].tolist()),
+                    **{name: own_dataset(file, name)[:].astype(kind) for name, kind in _KINDS.items()},
                 )
-        except (OSError, KeyError, ValueError, TypeError) as error:
+            known.check()
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{path}: cannot be read ({error}); put back a whole copy, or remove it: the run then no longer tells "
+                f"{path}: cannot be read ({reason}); put back a whole copy, or remove it: the run then no longer tells "
                 "new rows from old ones"
             ) from None
         return known

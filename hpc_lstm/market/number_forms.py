@@ -42,7 +42,7 @@ _DRESSED = (
 )
 _PYTHON = re.compile(_DRESSED.replace(r"\x{00a0}", "\xa0").replace(r"\x{202f}", "\u202f"))
 
-_ZERO = re.compile(r"((?:\A|(?<=\0))[^0-9\0]*)0(?=[.,])")
+_ZERO = re.compile(r"(?<![0-9])0(?=[.,])")
 _DIGITS = str.maketrans("012345679", "888888888")
 _PLAIN = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 
@@ -193,7 +193,7 @@ class NumberEvidence:
 
     def update_few(self, texts: Sequence[str]) -> None:
         """Take in more texts; for some hundred of them cheaper than ``update``."""
-        shapes = _ZERO.sub("\\1Z", "\0".join(texts)).translate(_DIGITS).split("\0")
+        shapes = _ZERO.sub("Z", "\0".join(texts)).translate(_DIGITS).split("\0")
         if len(shapes) != len(texts):  # a text holds the separator
             shapes = list(texts)
         for shape, text in dict(zip(reversed(shapes), reversed(texts), strict=True)).items():

@@ -93,7 +93,10 @@ class Evidence:
         Raises:
             BadDate, AmbiguousNumber: the texts may be read in two ways.
         """
-        dates = form_of_option(options.date_format) if options.date_format else self.dates.decide()
+        if self.layout.date_parts:
+            dates = DateForm(label=f"in {len(self.layout.date_parts) + 1} columns")
+        else:
+            dates = form_of_option(options.date_format) if options.date_format else self.dates.decide()
         dates = with_time_digits(dates, self.times)
         if options.timezone:
             dates = replace(dates, label=f"{dates.label}, in {options.timezone}")

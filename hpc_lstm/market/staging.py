@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.files import whole_file
+from hpc_lstm.market.store import require_sound_store
 from hpc_lstm.parallel.world import World
 
 VARIABLE = "HPC_LSTM_STAGE"
@@ -36,6 +37,9 @@ def stage_store(store: str | Path, world: World) -> Path:
     target = world.raise_on_all(lambda: _staged_path(source))
     world.raise_on_all(lambda: _copy_store(source, target) if world.local_rank == 0 else None)
     world.raise_on_all(lambda: _require_copy(source, target))
+    # Before all ranks open it, each of which would have it inspected.
+    inspects = world.rank == 0 if target == source else world.local_rank == 0
+    world.raise_on_all(lambda: require_sound_store(target) if inspects else None)
     return target
 
 

@@ -3,17 +3,22 @@
     /symbols [S] utf-8          /offsets [S+1] int64: rows offsets[s]..offsets[s+1] are symbol s's, by date
     /dates [R] int64            days since 1970-01-01 ("D"), or nanoseconds ("ns"): attribute date_unit
     /values [R, C] float64      one column per name in the attribute columns
-    attributes                  format, version, columns, source, created, date_unit, and what the writer adds
+    attributes                  format, version, columns, source, created, date_unit, digest, and what the writer adds
     more datasets               are optional, as the writer adds them: see ``events`` and ``fetching/history``
 
-``/values`` and ``/dates`` are contiguous on disk, so that a slice is one read of just its bytes. A store is written
-under a temporary name in its folder and renamed when it is complete.
+``/values`` and ``/dates`` lie in chunks of ``CHUNK_ROWS`` rows, each with a checksum (HDF5's Fletcher-32) that is
+verified when it is read; most of the file's structure has checksums, too (HDF5 1.10). ``digest`` is the SHA-256 of
+symbols, offsets and all other attributes, and each further dataset has one of its content. A store without a digest,
+such as one of an older version, is read unverified. A store is written under a temporary name in its folder and renamed
+when it is complete.
 """
 
 from __future__ import annotations
 
 import difflib
 import errno
+import hashlib
+import json
 import os
 import re
 import tempfile
@@ -27,12 +32,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import StoreError
-from hpc_lstm.files import expanded, whole_file
+from hpc_lstm.errors import InputError, StoreError, printable
+from hpc_lstm.files import expanded
+from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, require_sound
+from hpc_lstm.hdf5.writing import whole_hdf5
 
 FORMAT = "hpc_lstm market store"
 VERSION = 1
 DATE_UNITS = ("D", "ns")
+# Rows that share a checksum: 200 kB of six columns.
+CHUNK_ROWS = 4096
+# The attribute, of the file and of further datasets, that tells what they hold.
+DIGEST = "digest"
 
 
 class MarketStore:
@@ -52,51 +63,60 @@ class MarketStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.bytes_read = 0
-        if not self.path.is_file():
-            raise StoreError(
-                f"{path}: no such market store; make one with `hpc-lstm import`, `fetch` or `synth`"
-            )
+        require_sound_store(self.path)
         try:
             self._file = _open_for_reading(self.path)
         except OSError as error:
             raise StoreError(f"{path}: {_why_unreadable(error)}") from None
         try:
             self._open()
-        except (KeyError, ValueError, OSError, TypeError) as error:
-            self._file.close()
-            raise StoreError(f"{path}: damaged market store ({_short(error)}); make it again") from None
         except StoreError:
             self._file.close()
             raise
+        except UNREADABLE as error:
+            self._file.close()
+            raise _damaged(self.path, error) from None
 
     def _open(self) -> None:
         attributes = {key: _plain(value) for key, value in self._file.attrs.items()}
-        if attributes.get("format") != FORMAT:
+        if not _is_equal(attributes.get("format"), FORMAT):
             raise StoreError(
-                f'{self.path}: not a market store: its attribute "format" is {attributes.get("format")!r}, '
+                f'{self.path}: not a market store: its attribute "format" is {_short(attributes.get("format"))!r}, '
                 f'not "{FORMAT}"'
             )
-        if attributes["version"] != VERSION:
+        if not _is_equal(attributes["version"], VERSION):
             raise StoreError(
-                f"{self.path}: market store of version {attributes['version']}; this program reads version {VERSION}"
+                f"{self.path}: market store of version {_short(attributes['version'])}; this program reads version "
+                f"{VERSION}"
             )
+        recorded = attributes.pop(DIGEST, None)
         self.columns = [str(name) for name in attributes.pop("columns")]
         self.date_unit = str(attributes.get("date_unit", "D"))
         self.attributes: dict[str, Any] = attributes
-        self.symbols = [str(name) for name in _own_dataset(self._file, "symbols").asstr()[:]]
-        self.offsets = _own_dataset(self._file, "offsets")[:].astype(np.int64)
-        self._dates, self._values = (_own_dataset(self._file, name) for name in ("dates", "values"))
+        self.symbols = [str(name) for name in own_dataset(self._file, "symbols").asstr()[:]]
+        self.offsets = own_dataset(self._file, "offsets")[:].astype(np.int64)
+        self._dates, self._values = (own_dataset(self._file, name) for name in ("dates", "values"))
         rows = int(self.offsets[-1])
         sound = (
-            len(self.offsets) == len(self.symbols) + 1
+            self.offsets.shape == (len(self.symbols) + 1,)
             and self.offsets[0] == 0
             and (np.diff(self.offsets) >= 0).all()
+            and len(set(self.symbols)) == len(self.symbols)
+            and len(set(self.columns)) == len(self.columns) > 0
             and self._values.shape == (rows, len(self.columns))
             and self._dates.shape == (rows,)
+            and self._values.dtype.kind in "fiu"
+            and self._dates.dtype.kind in "iu"
             and self.date_unit in DATE_UNITS
         )
         if not sound:
             raise ValueError("its parts do not match")
+        if odd := [name for name in (*self.symbols, *self.columns) if not _is_plain(name)]:
+            raise ValueError(f"the name {odd[0][:40]!a} has control characters")
+        if recorded is not None and not _is_equal(
+            recorded, _store_digest(self.columns, self.symbols, self.offsets, attributes)
+        ):
+            raise ValueError("its symbols, offsets or attributes are not those that were written")
 
     def __enter__(self) -> MarketStore:
         return self
@@ -132,11 +152,15 @@ class MarketStore:
         try:
             if name not in self._file:
                 return None
-            dataset = _own_dataset(self._file, name)
+            dataset = own_dataset(self._file, name)
             texts = h5py.check_string_dtype(dataset.dtype) is not None
-            return np.asarray(dataset.asstr()[:] if texts else dataset[:])
-        except (OSError, ValueError, AttributeError) as error:
-            raise StoreError(f"{self.path}: {name} cannot be read: {_short(error)}") from None
+            data = np.asarray(dataset.asstr()[:] if texts else dataset[:])
+            recorded = dataset.attrs.get(DIGEST)
+            if recorded is not None and not _is_equal(recorded, _dataset_digest(name, data)):
+                raise ValueError("is not what was written")
+            return data
+        except UNREADABLE as error:
+            raise StoreError(f"{self.path}: {name} cannot be read: {_short(error)}; make it again") from None
 
     def column(self, name: str) -> int:
         """The number of a column.
@@ -157,8 +181,11 @@ class MarketStore:
     def _read(self, dataset: h5py.Dataset, target: np.ndarray, start: int, stop: int) -> None:
         try:
             dataset.read_direct(target, np.s_[start:stop])
-        except OSError as error:
-            raise StoreError(f"{self.path}: rows {start} to {stop} cannot be read: {_short(error)}") from None
+        except UNREADABLE as error:
+            reason = "their checksum is wrong" if "filter returned failure" in str(error) else _short(error)
+            raise StoreError(
+                f"{self.path}: rows {start} to {stop} cannot be read: {reason}; put back a whole copy, or make it again"
+            ) from None
 
 
 class StoreWriter:
@@ -219,6 +246,10 @@ class StoreWriter:
         values = np.ascontiguousarray(values, np.float64)
         if symbol in self._symbols:
             raise StoreError(f"{self.path}: symbol {symbol!r} is there already")
+        if not _is_plain(symbol):
+            raise StoreError(
+                f"{self.path}: symbol {symbol[:40]!a} has control characters or marks of direction; rename it"
+            )
         if values.shape != (len(dates), len(self.columns)):
             raise ValueError(
                 f"{symbol}: {len(dates)} dates and values {values.shape} do not match {self.columns}"
@@ -242,25 +273,33 @@ class StoreWriter:
 
     def _write_file(self) -> None:
         offsets = np.concatenate([[0], np.cumsum(list(self._symbols.values()), dtype=np.int64)])
+        try:
+            with whole_hdf5(self.path, libver=("v110", "v110"), sync=True) as file:
+                self._write_into(file, offsets)
+        except StoreError:
+            raise
+        except InputError as error:
+            raise StoreError(f"{error}; free some space or choose another file") from None
+
+    def _write_into(self, file: h5py.File, offsets: np.ndarray) -> None:
         rows = int(offsets[-1])
-        with whole_file(self.path) as temporary, write_errors(self.path):
-            with h5py.File(temporary, "w") as file:
-                file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-                file.attrs["columns"] = self.columns
-                file.attrs["source"], file.attrs["date_unit"] = self.source, self.date_unit
-                file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                for key, value in self.attributes.items():
-                    file.attrs[key] = value
-                file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
-                file.create_dataset("offsets", data=offsets.astype(np.int64))
-                _copy_scratch(self._dates, file.create_dataset("dates", (rows,), np.int64))
-                values = file.create_dataset("values", (rows, len(self.columns)), np.float64)
-                _copy_scratch(self._values, values)
-                for name, data in self.extras.items():
-                    text = isinstance(data, list)
-                    file.create_dataset(name, data=data, dtype=h5py.string_dtype() if text else None)
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
+        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["source"], file.attrs["date_unit"] = self.source, self.date_unit
+        file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        for key, value in self.attributes.items():
+            file.attrs[key] = value
+        attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        file.attrs["columns"] = self.columns
+        file.attrs[DIGEST] = _store_digest(self.columns, list(self._symbols), offsets, attributes)
+        file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
+        file.create_dataset("offsets", data=offsets)
+        with write_errors(self.path):
+            _copy_scratch(self._dates, _create_rows(file, "dates", (rows,), np.int64))
+            _copy_scratch(self._values, _create_rows(file, "values", (rows, len(self.columns)), np.float64))
+        for name, data in self.extras.items():
+            text = isinstance(data, list)
+            dataset = file.create_dataset(name, data=data, dtype=h5py.string_dtype() if text else None)
+            dataset.attrs[DIGEST] = _dataset_digest(name, np.asarray(data, object if text else None))
 
     def _scratch_file(self) -> Any:
         return tempfile.TemporaryFile(dir=self.path.parent)
@@ -317,24 +356,56 @@ def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     raise StoreError(f'{path}: no {kind} "{name}"; {hint}')
 
 
-def _own_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset whose data lie in this file: HDF5 lets one be any bytes of any other file, which would become prices.
+def require_sound_store(path: Path) -> None:
+    """Refuse a market store that would keep this process busy for ever, crash it, or fill its memory.
 
     Raises:
-        ValueError: it is a link, or its data lie elsewhere.
-        KeyError: there is none.
+        StoreError: it is one, or there is none.
     """
-    link = file.get(name, getlink=True)
-    if link is None:
-        raise KeyError(name)
-    if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is a link")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"{name} is no dataset")
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"the data of {name} lie in another file")
-    return dataset
+    if not path.is_file():
+        raise StoreError(f"{path}: no such market store; make one with `hpc-lstm import`, `fetch` or `synth`")
+    try:
+        require_sound(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {_why_unreadable(error)}") from None
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
+def _create_rows(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+    """A dataset of rows with a checksum for every ``CHUNK_ROWS`` of them."""
+    if not shape[0]:
+        return file.create_dataset(name, shape, dtype)
+    chunk = (min(shape[0], CHUNK_ROWS), *shape[1:])
+    return file.create_dataset(name, shape, dtype, chunks=chunk, fletcher32=True)
+
+
+def _store_digest(
+    columns: Sequence[str], symbols: Sequence[str], offsets: np.ndarray, attributes: Mapping[str, Any]
+) -> str:
+    """SHA-256, in hex, of all of a store but its rows and further datasets."""
+    parts = [list(columns), list(symbols), offsets.tolist(), sorted(attributes.items())]
+    return hashlib.sha256(json.dumps(parts, default=repr).encode(errors="surrogatepass")).hexdigest()
+
+
+def _dataset_digest(name: str, data: np.ndarray) -> str:
+    """SHA-256, in hex, of a further dataset."""
+    content = [name, data.tolist()]
+    return hashlib.sha256(json.dumps(content, default=repr).encode(errors="surrogatepass")).hexdigest()
+
+
+def _is_equal(found: Any, expected: str | int) -> bool:
+    """Whether an attribute, which may be anything, is one value."""
+    return isinstance(found, type(expected)) and found == expected
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name has no control characters, which a terminal would obey."""
+    return "\n" not in name and printable(name) == name
+
+
+def _damaged(path: Path, error: BaseException) -> StoreError:
+    return StoreError(f"{path}: damaged market store ({_short(error)}); make it again")
 
 
 def _open_for_reading(path: Path) -> h5py.File:
@@ -369,5 +440,5 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]
+def _short(value: object) -> str:
+    return " ".join(str(value).split())[:120]

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+from hpc_lstm.errors import HpcLstmError, InputError, from_os_error, printable
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
@@ -259,7 +259,7 @@ class World:
             time.sleep(RANK_0_FIRST_S)
         location = f"rank {self.rank} on {self.node}"
         if isinstance(error, HpcLstmError) and not debug:
-            text = f"hpc-lstm: error: {location}: {error}\n"
+            text = f"hpc-lstm: error: {location}: {printable(' '.join(str(error).split()))}\n"
         else:
             text = f"hpc-lstm: {location} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
         sys.stderr.write(text)

@@ -9,6 +9,7 @@ out of the fit and a column without any value gives NaN: as scikit-learn's MinMa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_hdf5
+from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
+from hpc_lstm.hdf5.writing import whole_hdf5
 
 FORMAT = "hpc_lstm scaler"
 VERSION = 1
@@ -96,8 +98,8 @@ class Scaler:
             InputError: missing, not a scaler, of a newer version, or damaged.
         """
         try:
-            with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
+            with sound_hdf5(path) as file:
+                if str(file.attrs.get("format")) != FORMAT:
                     raise InputError(f'{path}: not a scaler: its format is not "{FORMAT}"; train again')
                 if int(file.attrs["version"]) > VERSION:
                     raise InputError(
@@ -106,19 +108,25 @@ class Scaler:
                     )
                 low, high = (float(bound) for bound in file.attrs["feature_range"])
                 scaler = cls(
-                    symbols=list(file["symbols"].asstr()[:]),
-                    columns=list(file["columns"].asstr()[:]),
+                    symbols=own_dataset(file, "symbols").asstr()[:].tolist(),
+                    columns=own_dataset(file, "columns").asstr()[:].tolist(),
                     kind=str(file.attrs["kind"]),
                     feature_range=(low, high),
-                    **{name: file[name][:] for name in ("scale", "shift", "first", "second")},
+                    **{
+                        name: own_dataset(file, name)[:].astype(np.float64)
+                        for name in ("scale", "shift", "first", "second")
+                    },
                 )
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{path}: cannot be read as a scaler ({error}); train again, or restore it"
+                f"{path}: cannot be read as a scaler ({reason}); train again, or restore it"
             ) from None
         shape = (len(scaler.symbols), len(scaler.columns))
         if any(a.shape != shape for a in (scaler.scale, scaler.shift, scaler.first, scaler.second)):
             raise InputError(f"{path}: a damaged scaler: arrays must be {shape[0]} x {shape[1]}; train again")
+        if scaler.kind not in ("minmax", "standard") or not all(map(math.isfinite, scaler.feature_range)):
+            raise InputError(f"{path}: a damaged scaler: its kind or range is unknown; train again")
         return scaler
 
 

@@ -9,10 +9,11 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, printable
 from hpc_lstm.files import whole_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with any common type of colour vision.
@@ -67,6 +68,11 @@ def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def set_title(axes: Axes, text: str) -> None:
+    """Set a title that may hold a symbol or a name: ``$`` begins no formula, and control characters are escaped."""
+    axes.set_title(printable(text), parse_math=False)
 
 
 def check_suffix(path: Path) -> None:

@@ -13,9 +13,9 @@ from platform import python_version
 from typing import Any
 
 from hpc_lstm import __version__
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, damage_in, printable
 from hpc_lstm.evaluation.metrics import METRICS
-from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
+from hpc_lstm.evaluation.metrics_file import ADVICE, NEW, PARTS, read_metrics
 from hpc_lstm.files import write_text
 from hpc_lstm.report import figures, plots
 from hpc_lstm.report.series import open_and_forecast
@@ -67,6 +67,7 @@ def _render_page(page: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("hpc_lstm.report"),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -97,6 +98,12 @@ def _headline(run: RunDirectory) -> str:
 
 def _accuracy(run: RunDirectory) -> dict[str, Any]:
     metrics = read_metrics(run)
+    with damage_in(run.metrics, ADVICE):
+        return _accuracy_of(metrics)
+
+
+def _accuracy_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same from the content of ``metrics.json``."""
     speed = metrics.get("samples_per_second")
     trained_with = [f"{key} {metrics[key]}" for key in ("engine", "backend") if key in metrics]
     if "ranks" in metrics:

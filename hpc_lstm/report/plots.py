@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, printable
 from hpc_lstm.report import figures
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
@@ -111,20 +111,21 @@ def prices_figure(
     """Prices float64 [N] by dates datetime64 [N], and averages [N] by name, NaN before they begin."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
-    axes.plot(dates, prices, color=BLACK, linewidth=0.9, label=column.replace("_", " "))
+    axes.plot(dates, prices, color=BLACK, linewidth=0.9, label=printable(column.replace("_", " ")))
     colours = (ORANGE, BLUE, GREEN, RED, SKY, PINK)
     for number, (name, values) in enumerate(averages.items()):
         dashes = "--" if name.startswith("EMA") else "-"
         axes.plot(dates, values, dashes, color=colours[number % len(colours)], label=name)
     title = f"{symbol}: daily prices" if dates.dtype == "datetime64[D]" else f"{symbol}: prices"
-    axes.set_title(f"{title} with moving averages" if averages else title)
+    figures.set_title(axes, f"{title} with moving averages" if averages else title)
     axes.set_ylabel("price (quote currency)")
     axes.set_xlabel("date")
     axes.margins(x=0.01)
     if averages:
-        axes.legend(
+        legend = axes.legend(
             loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(5, len(averages) + 1), borderaxespad=0
         )
+        legend.get_texts()[0].set_parse_math(False)  # the column's name
     return figure
 
 
@@ -143,7 +144,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     errors.axhline(0, color=GREY, linewidth=0.8)
     errors.plot(series.dates, series.model - series.actual, color=BLUE, linewidth=0.6)
     steps = "1 row" if series.horizon == 1 else f"{series.horizon} rows"
-    whole.set_title(f"{series.symbol}: {series.part} part, forecast {steps} ahead")
+    figures.set_title(whole, f"{series.symbol}: {series.part} part, forecast {steps} ahead")
     zoom.set_title(f"last {min(ZOOM, len(series.dates))} targets")
     whole.set_ylabel("price (quote currency)")
     errors.set_ylabel("model − actual")
@@ -235,7 +236,11 @@ def timing_figure(timing: Timing) -> Figure:
 
 def _points(entries: Sequence[Mapping[str, Any]], kind: str, value: str) -> np.ndarray:
     """float64 [2, n]: epochs and finite values of the entries of a kind."""
-    found = [(e["epoch"], e[value]) for e in entries if e.get("kind") == kind and e.get(value) is not None]
+    found = [
+        (e["epoch"], e[value])
+        for e in entries
+        if e["kind"] == kind and e.get("epoch") is not None and e.get(value) is not None
+    ]
     return np.array(found, np.float64).reshape(-1, 2).T
 
 

@@ -9,9 +9,9 @@ from typing import TypeVar
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.documents import Contribution, Document, RoundResult, RunManifest
-from hpc_lstm.clusters.inventory import StoredRun, printable, stored_runs
+from hpc_lstm.clusters.inventory import StoredRun, stored_runs
 from hpc_lstm.config import StorageConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, printable
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 from hpc_lstm.storage.signing import VARIABLE, Signer, Unverified, signer_from_environment
 

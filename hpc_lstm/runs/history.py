@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from hpc_lstm.runs.event_file import EventFile
 
 # Seconds between TensorBoard's points of training, at least.
 EVENTS_EVERY_S = 0.5
+# More than any run takes.
+LARGEST_STEP = 1 << 60
 
 
 class History:
@@ -88,9 +91,26 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             break
-        if not (isinstance(entry, dict) and {"kind", "step"} <= entry.keys()):
+        if not _is_entry(entry):
             break
         entries.append(entry)
     return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a line holds what ``History`` writes; fields of another version may be missing or more."""
+    if not isinstance(entry, dict) or entry.get("kind") not in ("train", "validation"):
+        return False
+    step = entry.get("step")
+    return (
+        type(step) is int
+        and 0 <= step < LARGEST_STEP
+        and all(value is None or _is_number(value) for name, value in entry.items() if name != "kind")
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number of double precision."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.files import whole_file, whole_hdf5
+from hpc_lstm.files import whole_file
+from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.sweep.groups import Group, Record, per_processor
 from hpc_lstm.sweep.measure import STEADY
 

@@ -82,7 +82,7 @@ def _steps_per_epoch(run: RunDirectory) -> int | None:
     if not entries:
         return None
     first = entries[0] if len(entries) > 1 else {"step": 0, "epoch": 0}
-    steps, epochs = (entries[-1][key] - first[key] for key in ("step", "epoch"))
+    steps, epochs = ((entries[-1].get(key) or 0) - (first.get(key) or 0) for key in ("step", "epoch"))
     return round(steps / epochs) if steps > 0 and epochs > 0 else None
 
 

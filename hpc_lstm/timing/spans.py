@@ -34,15 +34,20 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_hdf5
+from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
+from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.runs import directory
-from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
+from hpc_lstm.timing.timeline import DETAILED_SPANS, FORMAT, PHASES, VERSION
 
 SPAN_FIELDS = ("start_ns", "end_ns", "busy_ns", "count", "meeting")
 CLOCK_FIELDS = ("clock_at_ns", "clock_offset_ns", "clock_error_ns")
 ROUND_FIELDS = ("part", "number", "brought_ns", "seen_ns")
 # Spans held in memory at a time, of all ranks together: 2 MB.
 CHUNK = 1 << 16
+# Nanoseconds since 1970 until 2043; ranks; barriers, which are recorded one by one no longer than other spans.
+LARGEST = 1 << 61
+MOST_RANKS = 1 << 24
+MOST_MEETINGS = 10 * DETAILED_SPANS
 _NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
 
 
@@ -75,7 +80,7 @@ class Timing:
     @property
     def starts(self) -> int:
         """How often the run was started: once, and once more for each time it was resumed."""
-        return int(np.bincount(self.rank).max())
+        return int(np.unique(self.rank, return_counts=True)[1].max())
 
     def rank_seconds(self) -> np.ndarray:
         """float64 [R, P]: seconds of each rank in each phase, over all its parts."""
@@ -87,13 +92,27 @@ class Timing:
 
     def spans(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The spans of a part, one chunk at a time: phase uint8 [n], and int64 [5, n] as ``SPAN_FIELDS``."""
-        with h5py.File(self.path, "r") as file:
+        try:
+            yield from self._read_spans(part)
+        except UNREADABLE as error:
+            raise InputError(
+                f"{self.path}: damaged ({' '.join(str(error).split())}); remove it, and timing/rank-*.jsonl are "
+                "gathered anew"
+            ) from None
+
+    def _read_spans(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        with h5py.File(self.path, "r") as file:  # inspected when it was loaded
             for start in range(int(self.offsets[part]), int(self.offsets[part + 1]), CHUNK):
                 here = slice(start, min(start + CHUNK, int(self.offsets[part + 1])))
-                phases, spans = file["spans/phase"][here], file["spans"]
+                phases, spans = own_dataset(file, "spans/phase")[here], file["spans"]
                 none = np.full(len(phases), -1)
-                columns = [spans[name][here] if name in spans else none for name in SPAN_FIELDS]
-                yield phases, np.stack(columns)
+                columns = [own_dataset(spans, name)[here] if name in spans else none for name in SPAN_FIELDS]
+                numbers = np.stack(columns).astype(np.int64)
+                if len(phases) != here.stop - here.start or (phases >= len(PHASES)).any():
+                    raise ValueError("its spans do not match its phases")
+                if (np.abs(numbers) > LARGEST).any() or (numbers[-1] > MOST_MEETINGS).any():
+                    raise ValueError("it has numbers that no run has")
+                yield phases, numbers
 
     def _per_rank(self, values: np.ndarray) -> np.ndarray:
         total = np.zeros((len(self.ranks), *values.shape[1:]))
@@ -140,10 +159,10 @@ def load_timing(run_dir: str | Path) -> Timing:
         if all(source.stat().st_mtime_ns <= written for source in sources):
             try:
                 return _load_timing_file(run.timing)
-            except (OSError, KeyError, ValueError) as error:
+            except UNREADABLE as error:
                 if not sources:
                     raise InputError(
-                        f"{run.timing}: damaged ({error}), and timing/rank-*.jsonl are missing"
+                        f"{run.timing}: damaged ({' '.join(str(error).split())}), and timing/rank-*.jsonl are missing"
                     ) from None
     return _load_timing_file(gather_timing(run_dir))
 
@@ -153,25 +172,60 @@ def _rank_files(run: directory.RunDirectory) -> list[Path]:
 
 
 def _load_timing_file(path: Path) -> Timing:
-    with h5py.File(path, "r") as file:
-        if file.attrs["format"] != FORMAT or file.attrs["version"] != VERSION:
+    with sound_hdf5(path) as file:
+        if str(file.attrs["format"]) != FORMAT or int(file.attrs["version"]) != VERSION:
             raise ValueError("another format or version")
-        parts = file["parts"]
-        ranks = len(parts["rank"])
+
+        def numbers(name: str) -> np.ndarray:
+            return own_dataset(file, name)[:].astype(np.int64)
+
+        parts = len(numbers("parts/rank"))
         known = "rounds" in file
-        return Timing(
+        timing = Timing(
             path=path,
-            start_unix_ns=parts["start_unix_ns"][:] if known else np.zeros(ranks, np.int64),
-            clock_ns=parts["clock_ns"][:] if known else np.full((ranks, 2, 3), -1),
-            rounds=np.stack([file[f"rounds/{n}"][:] for n in ROUND_FIELDS])
+            start_unix_ns=numbers("parts/start_unix_ns") if known else np.zeros(parts, np.int64),
+            clock_ns=numbers("parts/clock_ns") if known else np.full((parts, 2, 3), -1),
+            rounds=np.stack([numbers(f"rounds/{name}") for name in ROUND_FIELDS])
             if known
-            else np.empty((4, 0), int),
-            node=[str(name) for name in parts["node"].asstr()[:]],
+            else np.empty((len(ROUND_FIELDS), 0), np.int64),
+            node=own_dataset(file, "parts/node").asstr()[:].tolist(),
+            complete=own_dataset(file, "parts/complete")[:].astype(np.bool_),
             **{
-                name: parts[name][:]
-                for name in ("rank", "size", "origin_unix_ns", "wall_ns", "complete", "phases_ns", "offsets")
+                name: numbers(f"parts/{name}")
+                for name in ("rank", "size", "origin_unix_ns", "wall_ns", "phases_ns", "offsets")
             },
         )
+        _check(timing, len(own_dataset(file, "spans/phase")))
+        return timing
+
+
+def _check(timing: Timing, spans: int) -> None:
+    """Refuse what ``gather_timing`` cannot have written.
+
+    Raises:
+        ValueError: parts do not match, or numbers are out of range.
+    """
+    parts, rounds = len(timing.rank), timing.rounds
+    per_part = (timing.size, timing.origin_unix_ns, timing.wall_ns, timing.complete, timing.start_unix_ns)
+    times = (*per_part[1:3], timing.start_unix_ns, timing.clock_ns, timing.phases_ns, rounds)
+    sound = (
+        parts > 0
+        and all(array.shape == (parts,) for array in per_part)
+        and len(timing.node) == parts
+        and timing.phases_ns.shape == (parts, len(PHASES))
+        and timing.clock_ns.shape == (parts, 2, 3)
+        and timing.offsets.shape == (parts + 1,)
+        and timing.offsets[0] == 0
+        and timing.offsets[-1] == spans
+        and (np.diff(timing.offsets) >= 0).all()
+        and ((timing.rank >= 0) & (timing.rank < timing.size) & (timing.size <= MOST_RANKS)).all()
+        and all((np.abs(array) <= LARGEST).all() for array in times)
+        and (timing.phases_ns >= 0).all()
+        and (timing.wall_ns >= 0).all()
+        and ((rounds[0] >= 0) & (rounds[0] < parts)).all()
+    )
+    if not sound:
+        raise ValueError("its parts do not match")
 
 
 @dataclass
@@ -258,29 +312,48 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
                         )
                     parts.append(
                         _Part(
-                            int(record["rank"]),
-                            int(record["size"]),
+                            _integer(record["rank"], _integer(record["size"], MOST_RANKS) - 1),
+                            _integer(record["size"], MOST_RANKS),
                             str(record["node"]),
-                            record["origin_unix_ns"],
+                            _integer(record["origin_unix_ns"]),
                         )
                     )
                 elif "wall_ns" in record:
                     totals = record["phases_ns"]
-                    parts[-1].phases_ns = [int(totals[phase]) for phase in PHASES]
-                    parts[-1].wall_ns, parts[-1].complete = int(record["wall_ns"]), True
+                    parts[-1].phases_ns = [_integer(totals[phase]) for phase in PHASES]
+                    parts[-1].wall_ns, parts[-1].complete = _integer(record["wall_ns"]), True
                 elif "clock_at_ns" in record:
-                    parts[-1].clock_ns.append([int(record[name]) for name in CLOCK_FIELDS])
-                    parts[-1].start_unix_ns = int(record["start_unix_ns"])
+                    clock = [_integer(record[name], least=-LARGEST) for name in CLOCK_FIELDS]
+                    parts[-1].start_unix_ns = _integer(record["start_unix_ns"])
+                    parts[-1].clock_ns.append(clock)
                 elif "round" in record:
-                    seen = [int(record[name]) for name in ("round", "brought_ns", "seen_ns")]
+                    seen = [_integer(record[name], least=-1) for name in ("round", "brought_ns", "seen_ns")]
                     parts[-1].rounds.append(seen)
                 else:
                     part, phase = parts[-1], _NUMBERS[record["phase"]]
-                    start, end, busy, count = (int(record[name]) for name in SPAN_FIELDS[:4])
-                    writer.add((phase, start, end, busy, count, int(record.get("meeting", -1))))
+                    start, end, busy, count = (
+                        _integer(record[name], least=0 if name == "busy_ns" else -LARGEST)
+                        for name in SPAN_FIELDS[:4]
+                    )
+                    meeting = _integer(record.get("meeting", -1), MOST_MEETINGS, least=-1)
+                    if start > end or part.phases_ns[phase] + busy > LARGEST:
+                        raise ValueError("no span of time")
+                    writer.add((phase, start, end, busy, count, meeting))
                     part.spans += 1
                     part.phases_ns[phase] += busy
                     part.wall_ns = max(part.wall_ns, end)
-            except (json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError):
+            except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
                 continue
     return [part for part in parts if part.spans]
+
+
+def _integer(value: Any, most: int = LARGEST, *, least: int = 0) -> int:
+    """A number from a file.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is none, or out of range.
+    """
+    number = int(value)
+    if not least <= number <= most:
+        raise ValueError("a number that no run has")
+    return number

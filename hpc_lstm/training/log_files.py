@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import cast
 
+from hpc_lstm.errors import printable
 from hpc_lstm.files import append_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
@@ -25,11 +26,11 @@ def open_log(run: RunDirectory, world: World) -> logging.Logger:
     path = run.rank_log(world.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
     to_file = _LogFile(path, run.path)
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_file.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(to_file)
     if world.rank == 0:
         to_stdout = _Stdout()
-        to_stdout.setFormatter(logging.Formatter("%(message)s"))
+        to_stdout.setFormatter(_Printable("%(message)s"))
         logger.addHandler(to_stdout)
     return logger
 
@@ -42,6 +43,13 @@ def close_log() -> None:
         handler.close()
     # Without a handler, what a cancelled thread still logs would go to stderr.
     logger.addHandler(logging.NullHandler())
+
+
+class _Printable(logging.Formatter):
+    """Lines may hold names from files and stores: none of them commands the terminal that shows the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

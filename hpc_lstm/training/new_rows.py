@@ -28,7 +28,7 @@ def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | No
         InputError: the rows themselves have changed.
     """
     world = run.world
-    known = world.bcast(known_rows_of(saved) if world.rank == 0 else None)
+    known = world.bcast(world.raise_on_all(lambda: _known_rows(run, saved) if world.rank == 0 else None))
     if known is None:
         if saved["data"] != digest:
             raise world.on_all_ranks(_other_prices(run, "its size or its first or last row differs"))
@@ -88,6 +88,16 @@ def measure_best(run: Run, best: EarlyStopping) -> None:
         "validation loss of the best model so far: %.6g on the windows of now, %.6g on those before",
         *(best.loss, before),
     )
+
+
+def _known_rows(run: Run, saved: Mapping[str, Any]) -> KnownRows | None:
+    try:
+        return known_rows_of(saved)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{run.directory.path}: the checkpoint's record of the prices is damaged ({error}); delete this "
+            "checkpoint, to resume from the one before"
+        ) from None
 
 
 def _other_prices(run: Run, how: str) -> InputError:

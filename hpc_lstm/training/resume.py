@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from hpc_lstm import config as configuration
+from hpc_lstm.checkpoint.manifest import Manifest
 from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
 from hpc_lstm.errors import InputError
 from hpc_lstm.runs.run_file import read_run_file
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best, train_windows_before
+from hpc_lstm.training.saved_layout import saved_layout
 from hpc_lstm.training.setup import Run
-from hpc_lstm.training.state import AVERAGED, SAMPLES, TrainState, data_digest
+from hpc_lstm.training.state import AVERAGED, COUNTS, SAMPLES, TrainState, data_digest
 from hpc_lstm.training.warm_start import read_weights
 
 
@@ -87,6 +89,8 @@ def _load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
         averaged=AVERAGED,
         weight=SAMPLES,
         provenance=provenance,
+        layout=saved_layout(run, state),
+        accept=lambda manifest: _check_settings(run, manifest),
     )
     if found is None:
         world.raise_on_all(lambda: _refuse_lost_checkpoints(run) if world.rank == 0 else None)
@@ -94,7 +98,8 @@ def _load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
         return False
     state.run_id = found.manifest.run
     world.raise_on_all(lambda: _log_lost_steps(run, found) if world.rank == 0 else None)
-    saved = world.raise_on_all(lambda: _checked_settings(run, found))
+    saved = world.raise_on_all(lambda: _saved_settings(found.manifest))
+    world.raise_on_all(lambda: _check_state(run, found))
     digest = world.raise_on_all(lambda: data_digest(run.store))
     state.growth = check_prices(run, found.state, digest)
     same_ranks = found.manifest.ranks == world.size
@@ -126,17 +131,30 @@ def _log_lost_steps(run: Run, found: Restored) -> None:
         )
 
 
-def _checked_settings(run: Run, found: Restored) -> configuration.RunConfig:
-    """The settings that the checkpoint was written with, if the run may continue from it."""
-    where = f"checkpoint of step {found.manifest.step}"
-    saved = configuration.parse_saved(found.manifest.config, where)
-    ownership.refuse_changed_settings(saved, run.config, where)
+def _saved_settings(manifest: Manifest) -> configuration.RunConfig:
+    """The settings that a checkpoint was written with."""
+    return configuration.parse_saved(manifest.config, f"checkpoint of step {manifest.step}")
+
+
+def _check_settings(run: Run, manifest: Manifest) -> None:
+    """Refuse to go on from a checkpoint of other settings."""
+    where = f"checkpoint of step {manifest.step}"
+    ownership.refuse_changed_settings(_saved_settings(manifest), run.config, where)
+
+
+def _check_state(run: Run, found: Restored) -> None:
+    """Refuse to go on from a state that is not of its checkpoint, or was trained with another scaling."""
+    step = int(found.state["position/step"])
+    if step != found.manifest.step or any(int(found.state[name]) < 0 for name in COUNTS):
+        raise InputError(
+            f"{run.storage.checkpoint_prefix}: the state in the checkpoint of step {found.manifest.step} is not of "
+            "that step: another program has written it; delete this checkpoint, to resume from the one before"
+        )
     if str(found.state.get("scaling", "")) != run.origin.scaling_digest:
         raise InputError(
             f"{run.directory.path}: the checkpoint was trained with another scaling of the prices, which came from the "
             "run that it was started from; give --init-from and --keep-scaling as it was started"
         )
-    return saved
 
 
 def _write_records(run: Run, state: TrainState) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,14 @@ from hpc_lstm.training.setup import Run
 # Averaged over the ranks, weighted by SAMPLES, when the number of ranks changes.
 AVERAGED = ("weights", "moments")
 SAMPLES = "meeting/samples"
+# Numbers of a state that count something.
+COUNTS = (
+    SAMPLES,
+    "order/pass",
+    "order/position",
+    "steps_per_epoch",
+    *(f"position/{f.name}" for f in fields(Progress)),
+)
 
 
 @dataclass

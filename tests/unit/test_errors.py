@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from hpc_lstm import errors
-from hpc_lstm.errors import HpcLstmError, InputError, from_os_error
+from hpc_lstm.errors import HpcLstmError, InputError, damage_in, from_os_error, printable
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, HpcLstmError)]
 
@@ -39,3 +39,27 @@ def test_file_that_is_not_known() -> None:
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOENT, None])
 def test_other_errors_are_not_the_users(number: int | None) -> None:
     assert from_os_error(OSError(number, "x") if number else OSError("x")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ü 株 🙂", "plain ü 株 🙂"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[31mred\x07\r", "\\x1b[31mred\\x07\\x0d"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\x9b2J", "\\x9b2J"),
+        ("a\u2028b", "a\\u2028b"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_nothing_that_a_terminal_obeys_is_printed(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_damage_in_a_file_is_one_line() -> None:
+    expected = r"\Am\.json: is damaged \(KeyError: 'x'\); remove it\Z"
+    with pytest.raises(InputError, match=expected), damage_in("m.json", "remove it"):
+        raise KeyError("x")
+    with pytest.raises(InputError, match="another"), damage_in("m.json", "remove it"):
+        raise InputError("another")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import append_text, whole_hdf5
+from hpc_lstm.files import append_text
+from hpc_lstm.hdf5.writing import whole_hdf5
 
 
 @pytest.mark.parametrize("limit", [0, 1, 100, 2_000, 9_000, 50_000, 100_000])

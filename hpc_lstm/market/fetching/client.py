@@ -16,6 +16,7 @@ from typing import Any
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.fetching.cache_folder import renew_cache, use_cache_of_our_own
+from hpc_lstm.market.fetching.periods import period_start
 from hpc_lstm.market.fetching.replies import (
     NOTHING,
     TOO_MANY,
@@ -59,8 +60,11 @@ class YahooClient:
             NoPrices, NotAnswered: with the reason.
         """
         end = end or self._request.end
-        # Where the exchange is, it may already be tomorrow.
-        ask_until = end or local_day(self._request.now, "") + timedelta(days=2)
+        if self._request.interval in ("1wk", "1mo"):
+            # yfinance joins the week in progress to the one before it where summer time begins between them.
+            ask_until = end or self._request.end_in(zone)
+        else:  # where the exchange is, it may already be tomorrow
+            ask_until = end or local_day(self._request.now, "") + timedelta(days=2)
         parts: list[Series] = []
         days = f"from {first} to {end - timedelta(days=1)}" if end else f"since {first}"
         reason = NoPrices(f"no prices {days}")
@@ -83,8 +87,8 @@ class YahooClient:
         try:
             ticker = self._yahoo.Ticker(symbol)
             requests = getattr(ticker, "_data", None)
-            daily = self._request.interval == "1d"
-            prices = chart_parameters(first, stop) if daily else None
+            # The day to spare of such a request would move the beginning of Yahoo's weeks and months.
+            prices = chart_parameters(first, stop) if self._request.interval == "1d" else None
             replies = CheckedReplies(requests, self._bucket, self._timeout, self._host, prices)
             if hasattr(ticker, "_data"):
                 ticker._data = replies
@@ -120,9 +124,10 @@ class YahooClient:
         here = replies.zone or zone or str(frame.index.tz or "")
         today = local_day(self._request.now, here)
         complete = min(stop, end or today, self._complete_until(here, replies.session_end))
+        complete = period_start(complete, self._request.interval)
         series = frame_series(
             frame,
-            self._request.date_unit,
+            self._request.interval,
             here,
             (first - _EPOCH).days,
             (complete - _EPOCH).days,

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.market.fetching import periods
 
 # Days that Yahoo keeps of an interval, and days that one request may span.
 INTRADAY_LIMITS = {
@@ -20,7 +21,7 @@ INTRADAY_LIMITS = {
     "90m": (60, 60),
     "1h": (730, 730),
 }
-INTERVALS = ("1d", *INTRADAY_LIMITS)
+INTERVALS = (*periods.INTERVALS, *INTRADAY_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Request:
     """Interval and days to fetch.
 
     Attributes:
-        interval: "1d" or one of ``INTRADAY_LIMITS``.
-        start: first day, in the exchange's time zone.
-        end: the day after the last one; None: today, which is then the first day left out.
+        interval: one of ``INTERVALS``.
+        start: first day, in the exchange's time zone; of a week or a month the first day, too.
+        end: the day after the last one; None: today, which is then the first day left out. A week or month that has
+            not ended by then is left out.
         now: time of the request, seconds since 1970.
         allow_negative: keep prices that are zero or negative.
     """
@@ -44,7 +46,7 @@ class Request:
     @property
     def date_unit(self) -> str:
         """Of the store: "D" or "ns"."""
-        return "D" if self.interval == "1d" else "ns"
+        return "D" if self.interval in periods.INTERVALS else "ns"
 
     @property
     def kind(self) -> str:
@@ -54,17 +56,17 @@ class Request:
     @property
     def earliest(self) -> date:
         """The first day of which Yahoo keeps this interval."""
-        if self.interval == "1d":
+        if self.interval not in INTRADAY_LIMITS:
             return date.min
         return local_day(self.now, "") - timedelta(days=INTRADAY_LIMITS[self.interval][0] - 1)
 
     def end_in(self, zone: str) -> date:
         """The day after the last one wanted, where the exchange's time zone is ``zone``."""
-        return self.end or local_day(self.now, zone)
+        return self.end or periods.period_start(local_day(self.now, zone), self.interval)
 
     def spans(self, first: date, end: date) -> Iterator[tuple[date, date]]:
         """``first`` to ``end`` in parts for which Yahoo can be asked at once."""
-        if self.interval == "1d":
+        if self.interval not in INTRADAY_LIMITS:
             yield first, end
             return
         days = timedelta(days=INTRADAY_LIMITS[self.interval][1])
@@ -94,7 +96,13 @@ def parse_request(
     assert first is not None
     if first >= (last or local_day(now, "") + timedelta(days=1)):
         raise InputError(f"--start {first} must be before --end {last or 'today'}")
-    return Request(interval, first, last, now, allow_negative)
+    start_of, end_of = periods.next_period(first, interval), last and periods.period_start(last, interval)
+    if start_of >= (end_of or periods.period_start(local_day(now, "") + timedelta(days=1), interval)):
+        raise InputError(
+            f"--interval {interval}: no whole {'week' if interval == '1wk' else 'month'} lies between {first} and "
+            f"{last or 'today'}; give an earlier --start"
+        )
+    return Request(interval, start_of, end_of, now, allow_negative)
 
 
 def require_kept(request: Request) -> None:

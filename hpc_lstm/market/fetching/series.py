@@ -9,6 +9,7 @@ import numpy as np
 
 from hpc_lstm.market.cleaning import CleaningCounts, PriceRows, clean_rows
 from hpc_lstm.market.events import Events, no_events
+from hpc_lstm.market.fetching import periods
 
 # Columns of the store, and their names in yfinance.
 COLUMNS = {
@@ -74,24 +75,25 @@ class Series:
 
 
 def frame_series(
-    frame: Any, unit: str, zone: str, first: int, end: int, *, allow_negative: bool = False
+    frame: Any, interval: str, zone: str, first: int, end: int, *, allow_negative: bool = False
 ) -> Series:
     """A table of yfinance's, cleaned.
 
-    A row of a day is dated by the exchange's calendar; a time is kept in UTC. Only the days from ``first`` up to, not
-    including, ``end`` are kept: Yahoo adds the session in progress, wherever the request ends. An open, high, low or
+    A row of a day, week or month is dated by the exchange's calendar; a time is kept in UTC. Only what begins on
+    ``first`` or later, and has ended before ``end``, is kept: Yahoo adds the session, week or month in progress,
+    wherever the request ends. An open, high, low or
     adj_close that is not positive is missing, which costs the value, not the row; with ``allow_negative`` it is kept.
 
     Raises:
         KeyError: a column is missing.
     """
-    if unit == "D":
+    if interval in periods.INTERVALS:
         dates = frame.index.tz_localize(None).to_numpy("datetime64[D]").astype(np.int64)
         day = dates
     else:
         dates = frame.index.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64)
         day = frame.index.tz_localize(None).to_numpy("datetime64[D]").astype(np.int64)
-    wanted = (day >= first) & (day < end)
+    wanted = (day >= first) & (periods.period_ends(day, interval) <= end)
     frame, dates = frame[wanted], dates[wanted]
     values = frame[list(COLUMNS.values())].to_numpy(np.float64, copy=True)
     splits, dividends = _events(frame, dates, "Stock Splits"), _events(frame, dates, "Dividends")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.market.dates import DAY, NO_ZONE, BadDate, Dates, local_times, parse_dates
+from hpc_lstm.market.dates import DAY, NO_ZONE, BadDate, Dates, joined_parts, local_times, parse_dates
+from hpc_lstm.market.layouts.layout import Layout
 from hpc_lstm.market.reading import Reading
 
 
@@ -59,22 +60,24 @@ class ArrowBatch:
         column = as_dictionary(self._columns[number])
         return column.dictionary.to_pylist(), column.indices.to_numpy()
 
-    def dates(self, number: int, time: int | None) -> Dates:
-        """A column's dates, with the times of day of another; each distinct text is parsed once.
+    def dates(self, layout: Layout) -> Dates:
+        """The dates, with the times of day of another column; each distinct text is parsed once.
 
         Raises:
             BadDate: a text is no date.
         """
         import pyarrow as pa
 
-        column = self._columns[number]
+        column = self._columns[layout.date]
+        if layout.date_parts:
+            column = _joined_parts([column, *(self._columns[number] for number in layout.date_parts)])
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
             try:
                 return _typed_dates(column)
             except pa.ArrowInvalid as error:
                 raise BadDate(str(error), "a date between 1678 and 2261") from None
         column = as_dictionary(
-            column if time is None else _joined(column, self._columns[time], self._reading)
+            column if layout.time is None else _joined(column, self._columns[layout.time], self._reading)
         )
         distinct, codes = parse_dates(column.dictionary, self._reading.dates), column.indices.to_numpy()
         return distinct.take(codes)
@@ -108,6 +111,15 @@ def as_texts(column: Any) -> Any:
     if pa.types.is_floating(column.type):
         return pc.replace_substring_regex(column.cast(pa.string()), r"\.0$", "")
     return column.cast(pa.string())
+
+
+def _joined_parts(columns: list[Any]) -> Any:
+    """Year, month and day as one text."""
+    import pyarrow as pa
+
+    rows = list(zip(*(as_texts(column).fill_null("").to_pylist() for column in columns), strict=True))
+    joined = {row: joined_parts([text.strip() for text in row]) for row in set(rows)}
+    return pa.array([joined[row] for row in rows], pa.string())
 
 
 def _joined(date: Any, time: Any, reading: Reading) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as python_csv
 import io
+import shlex
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Any
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import BadDate
 from hpc_lstm.market.formats.csv_dialect import find_dialect, find_footer
-from hpc_lstm.market.formats.csv_errors import first_bad_row, numbered_rows
+from hpc_lstm.market.formats.csv_errors import first_bad_row, numbered_rows, shortened
 from hpc_lstm.market.formats.encoding import find_encoding, is_text, is_utf8, is_western, runs_beyond_ascii
+from hpc_lstm.market.formats.file_format import OneTableFormat
+from hpc_lstm.market.formats.line_stream import LineStream
 from hpc_lstm.market.formats.price_file import Reread
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.formats.stray_lines import kind_of_stray
+from hpc_lstm.market.formats.stray_lines import TITLE
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.reading import TableHead
@@ -25,7 +28,7 @@ from hpc_lstm.market.reading import TableHead
 BLOCK = 4 << 20  # bytes that are parsed at a time
 
 
-class CsvFile(TableFile):
+class CsvFile(TableFile, OneTableFormat):
     """A CSV whose header has been read."""
 
     format_name = "CSV"
@@ -110,8 +113,7 @@ class CsvFile(TableFile):
 
     def _types(self, texts: bool) -> tuple[set[int], set[int], str]:
         """Columns that are read as distinct texts, those that Arrow reads as numbers, and their decimal mark."""
-        layout = self.layout
-        words = {layout.date, *layout.symbol, *layout.words, *([] if layout.time is None else [layout.time])}
+        words = self.layout.needed - set(self.layout.numbers)
         if texts:
             return words, set(), "."
         forms = {number: form for number, form in self.reading.numbers.items() if form.plain}
@@ -143,13 +145,15 @@ class CsvFile(TableFile):
 
         if self._is_direct:
             return pa.input_stream(self.path, compression="gzip" if self.source.gzipped else None)
-        return pa.PythonFile(io.BufferedReader(_Body(self._lines()), BLOCK), mode="r")
+        return pa.PythonFile(io.BufferedReader(LineStream(self._lines()), BLOCK), mode="r")
 
     def _lines(self) -> Iterator[bytes]:
         """The lines of the rows, in UTF-8."""
         found = self._dialect
+        strays = found.stray_lines()
         self._strays.clear()
         quoted = False  # whether a line begins inside a cell
+        titles: list[tuple[int, str]] = []  # above rows, unless they turn out to be notes at the end
         # Arrow sees bytes that are not UTF-8 as they are, and refuses them.
         kept = "surrogateescape" if found.encoding.startswith("utf-8") else "replace"
         with (
@@ -161,27 +165,45 @@ class CsvFile(TableFile):
                     return
                 if number <= found.lines:
                     continue
-                stray = "" if quoted or not found.has_strays else self._stray(line)
+                if found.has_strays and not quoted and line.strip("\r\n"):
+                    cells = next(python_csv.reader([line], delimiter=found.delimiter), [])
+                    if (kind := strays.kind(cells)) == TITLE:
+                        titles.append((number, line))
+                        continue
+                    if kind:
+                        self._strays[kind] += 1
+                        continue
+                    for title in titles:
+                        self._take_title(*title)
+                    titles.clear()
+                    if strays.order is not None:
+                        line = _as_line(strays.in_order(cells), found.delimiter)
                 quoted ^= line.count('"') % 2 == 1
-                if stray:
-                    self._strays[stray] += 1
-                else:
-                    yield line.encode(errors="surrogateescape")
+                yield line.encode(errors="surrogateescape")
+            for _, line in titles:
+                yield line.encode(errors="surrogateescape")
 
-    def _stray(self, line: str) -> str:
-        """What a line is if it is no row, as ``kind_of_stray`` says."""
-        cells = next(python_csv.reader([line], delimiter=self._dialect.delimiter), [])
-        return kind_of_stray(cells, self._dialect.headers)
+    def _take_title(self, number: int, line: str) -> None:
+        """Leave out a title above rows that name their symbols; refuse one that may be the only name."""
+        if not self.layout.symbol:
+            separator = shlex.quote(self._dialect.delimiter)
+            raise PriceFileError(
+                f'{self.path}: {self.source.row_word} {number}: "{shortened(line.strip())}" stands alone, as the '
+                "symbol of the rows below it does; put it into a column of these rows, as by awk -F"
+                f'{separator} \'NR=={self._dialect.lines} {{print "Symbol" FS $0; next}} NF==1 {{name=$1; next}} '
+                "{print name FS $0}' FILE > NEW"
+            )
+        self._strays[TITLE] += 1
 
     def _find_strays(self) -> None:
         if self.source.whole or self._dialect.has_strays:
             return
         try:
-            rows = numbered_rows(self.source, self._dialect)
-            found = any(kind_of_stray(cells, self._dialect.headers) for _, cells in rows)
+            strays = self._dialect.stray_lines()
+            deque(strays.rows(numbered_rows(self.source, self._dialect)), maxlen=0)
         except (OSError, EOFError, zlib.error, python_csv.Error):
             return
-        if found:
+        if strays.found:
             self._dialect = replace(self._dialect, has_strays=True)
             self._seen_whole = False
             raise Reread
@@ -213,7 +235,7 @@ class CsvFile(TableFile):
                 tail.append(line)
         except (OSError, EOFError, zlib.error, python_csv.Error):
             return
-        rows = [line for line in tail if not kind_of_stray(line[1], self._dialect.headers)]
+        rows = list(self._dialect.stray_lines().rows(tail))
         end, _ = find_footer(rows, self._dialect.names)
         if end is not None:
             left_out = sum(number > end for number, _ in tail)
@@ -227,26 +249,11 @@ class CsvFile(TableFile):
         return first_bad_row(self.source, self._dialect, self.reading, done, date, fallback)
 
 
+def _as_line(cells: list[str], delimiter: str) -> str:
+    text = io.StringIO()
+    python_csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
 def _physical_lines(file: io.TextIOWrapper) -> Iterator[str]:
     yield from file
-
-
-class _Body(io.RawIOBase):
-    """Lines as a file."""
-
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines, self._rest = lines, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        parts, size = [self._rest], len(self._rest)
-        while size < len(buffer) and (line := next(self._lines, b"")):
-            parts.append(line)
-            size += len(line)
-        data = b"".join(parts)
-        count = min(len(buffer), len(data))
-        buffer[:count] = data[:count]
-        self._rest = data[count:]
-        return count

@@ -11,13 +11,14 @@ from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.header_rows import find_header, names_of
 from hpc_lstm.market.formats.headerless import guess_names
 from hpc_lstm.market.formats.source import SourceFile
-from hpc_lstm.market.formats.stray_lines import kind_of_stray
+from hpc_lstm.market.formats.stray_lines import Line, StrayLines, is_block_name
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, is_price_word, plain, words
+from hpc_lstm.market.layouts.vocabulary import FIELD_NAMES, SPELLINGS, is_price_word, plain, words
+
+SAMPLE_CHARACTERS = 20_000  # by which the delimiter is found
 
 _LETTER = re.compile(r"[^\W\d_]")
-
-Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
+_OTHER_NAMES = frozenset(SPELLINGS["date"]).union(SPELLINGS["symbol"])
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class CsvDialect:
         note: what is unusual, for people.
         headers: the cells of the header's lines.
         has_strays: whether lines that are no rows stand among the rows.
+        in_blocks: whether other tables may follow, as ``StrayLines`` says.
     """
 
     encoding: str
@@ -49,6 +51,11 @@ class CsvDialect:
     note: str = ""
     headers: frozenset[tuple[str, ...]] = frozenset()
     has_strays: bool = False
+    in_blocks: bool = False
+
+    def stray_lines(self) -> StrayLines:
+        """What tells the rows from other lines, before the first row."""
+        return StrayLines(self.headers, self.in_blocks)
 
 
 def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
@@ -85,15 +92,16 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
         headers = frozenset(tuple(cells) for _, cells in lines[top : found.first_row])
         first, before = found.first_row, lines[found.first_row - 1][0]
         line = f"{source.row_word} {lines[found.header][0]}"
-    body = [line for line in lines[first:] if not kind_of_stray(line[1], headers)]
-    has_strays = len(body) < len(lines) - first
+    in_blocks = found is not None and any(is_block_name(cells) for _, cells in lines[: found.header])
+    strays = StrayLines(headers, in_blocks)
+    body = list(strays.rows(lines[first:]))
     names, body = _fit_width(names, body)
     end, left_out = find_footer(body, names) if source.whole else (None, 0)
     if end is not None:  # with headers and totals there
         left_out = sum(number > end for number, _ in lines[first:])
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
     return CsvDialect(
-        encoding, delimiter, names, before, line, rows, end, left_out, note, headers, has_strays
+        encoding, delimiter, names, before, line, rows, end, left_out, note, headers, strays.found, in_blocks
     )
 
 
@@ -111,7 +119,7 @@ def read_lines(text: str, delimiter: str) -> list[Line]:
 
 def find_delimiter(text: str) -> str:
     """The mark that cuts most lines into the same number of cells; the header's words decide between equals."""
-    sample = text.splitlines(keepends=True)[:200]
+    sample = text[: text.find("\n", SAMPLE_CHARACTERS) + 1 or None].splitlines(keepends=True)[:100]
     return _best_of(",;\t|", sample) or _best_of(" ", sample, at_least=2) or ","
 
 
@@ -136,12 +144,16 @@ def _best_of(marks: str, sample: list[str], at_least: int = 0) -> str:
 
 def _known(cells: list[str]) -> int:
     """How many cells are names of columns."""
+    if not _LETTER.search("".join(cells)):  # most rows
+        return 0
     cells = [cell for cell in cells if _LETTER.search(cell)]
-    paired = sum(any(map(is_price_word, words(cell))) for cell in cells if "." in cell or "_" in cell)
-    names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
-    return (
-        paired + len(names & set(FIELD_OF)) + len(names & (set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])))
+    paired = sum(
+        any(map(is_price_word, words(cell)))
+        for cell in cells
+        if ("." in cell or "_" in cell) and not cell[0].isdigit()
     )
+    names = {plain(cell) for cell in cells if 0 < len(cell) < 60 and not cell[-1].isdigit()}
+    return paired + len(names & FIELD_NAMES) + len(names & _OTHER_NAMES)
 
 
 def _fit_width(names: list[str], body: list[Line]) -> tuple[list[str], list[Line]]:

@@ -8,10 +8,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from hpc_lstm.errors import PriceFileError
-from hpc_lstm.market.dates import EXPECTED, BadDate
+from hpc_lstm.market.dates import EXPECTED, BadDate, joined_parts
 from hpc_lstm.market.formats.csv_dialect import CsvDialect
+from hpc_lstm.market.formats.header_rows import names_date
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.formats.stray_lines import kind_of_stray
+from hpc_lstm.market.formats.stray_lines import Line
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.reading import Reading
 
@@ -28,7 +29,9 @@ def first_bad_row(
     """
     try:
         for seen, (line, row) in enumerate(numbered_rows(source, dialect), 1):
-            problem = row_problem(reading, row, len(dialect.names), date) if seen > done else None
+            if seen <= done:
+                continue
+            problem = _other_width(dialect, line, row) or row_problem(reading, row, len(dialect.names), date)
             if problem:
                 return PriceFileError(f"{source.path}: {source.row_word} {line}: {problem}")
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -37,18 +40,39 @@ def first_bad_row(
     return PriceFileError(f"{source.path}: {what}; expected {len(dialect.names)} columns, as in the header")
 
 
-def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[tuple[int, list[str]]]:
+def numbered_rows(source: SourceFile, dialect: CsvDialect) -> Iterator[Line]:
     """The rows of a CSV, each with the number of its last line; without what is left out of it."""
     with io.TextIOWrapper(source.open(), dialect.encoding, errors="replace", newline="") as file:
         for _ in range(dialect.lines):
             file.readline()
-        reader = csv.reader(file, delimiter=dialect.delimiter)
-        for row in reader:
-            line = dialect.lines + reader.line_num
-            if dialect.end is not None and line > dialect.end:
-                return
-            if row and not (dialect.has_strays and kind_of_stray(row, dialect.headers)):
-                yield line, row
+        lines = _numbered_lines(file, dialect)
+        yield from dialect.stray_lines().rows(lines) if dialect.has_strays else lines
+
+
+def _numbered_lines(file: io.TextIOWrapper, dialect: CsvDialect) -> Iterator[Line]:
+    reader = csv.reader(file, delimiter=dialect.delimiter)
+    for row in reader:
+        line = dialect.lines + reader.line_num
+        if dialect.end is not None and line > dialect.end:
+            return
+        if row:
+            yield line, row
+
+
+def _other_width(dialect: CsvDialect, line: int, row: list[str]) -> str:
+    """Why a row has more or fewer columns than the header, where that is known."""
+    if len(row) == len(dialect.names):
+        return ""
+    if dialect.delimiter == " " and "" in row:
+        return (
+            "columns are aligned by runs of spaces; put commas between them, as by tr -s ' ' ',' < FILE > NEW"
+        )
+    if names_date(row):
+        return (
+            f"found another header, with {len(row)} columns instead of {len(dialect.names)}; cut the file above it, as "
+            f"by head -n {line - 1} FILE > A and tail -n +{line} FILE > B, and import both"
+        )
+    return ""
 
 
 def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate | None) -> str | None:
@@ -61,6 +85,8 @@ def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate 
     when = row[layout.date]
     if not when.strip():
         return f"found no date, expected {EXPECTED}"
+    if layout.date_parts:
+        when = joined_parts([row[number].strip() for number in (layout.date, *layout.date_parts)])
     if layout.time is not None:
         when = f"{when.strip()} {row[layout.time].strip()}"
     if date is not None and date.text.strip() in (when.strip(), row[layout.date].strip()):

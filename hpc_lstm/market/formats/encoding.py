@@ -8,7 +8,7 @@ import re
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.source import SourceFile
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain
+from hpc_lstm.market.layouts.vocabulary import KNOWN_NAMES, plain
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 # Encodings of exports from before UTF-8, by how many names of columns they let us know: of Western and Central Europe,
@@ -113,6 +113,5 @@ def _decodes(raw: bytes, encoding: str, whole: bool) -> bool:
 
 def _known_names(text: str) -> int:
     """How many cells of a text are names of columns, of those with other letters than A to Z."""
-    known = set(FIELD_OF) | set(SPELLINGS["date"]) | set(SPELLINGS["symbol"])
     cells = re.split(r'[,;\t|\r\n"]+', text)
-    return sum(plain(cell) in known for cell in cells if not cell.isascii())
+    return sum(plain(cell) in KNOWN_NAMES for cell in cells if not cell.isascii())

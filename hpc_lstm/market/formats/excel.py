@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime, time
 from typing import Any
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.csv import CsvFile
 from hpc_lstm.market.formats.price_file import PriceFile
+from hpc_lstm.market.formats.side_by_side import SideBySideFormat
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
-
-IN_MEMORY = 32 << 20  # bytes of a sheet's text that are held in memory
+from hpc_lstm.market.formats.spooled_csv import SpooledCsv
 
 
 class ExcelFile(CsvFile):
@@ -40,23 +37,29 @@ class ExcelFile(CsvFile):
         cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
     ) -> list[PriceFile]:
         """The sheets with prices; others, such as one with notes, are left out if there is one."""
-        tables: list[ExcelFile] = []
+        tables: list[PriceFile] = []
         errors: list[PriceFileError] = []
         sheets = _sheets(source)
-        for _, part in sheets:
+        used: set[str] = set()
+        for name, part in sheets:
             try:
-                tables.append(cls(part))
+                if SideBySideFormat.recognizes(part):
+                    tables += SideBySideFormat.open_all(part, lambda table: [cls(table)])
+                else:
+                    tables.append(cls(part))
+                used.add(name)
             except PriceFileError as error:
                 if "in the header" not in str(error) and "is empty" not in str(error):
                     raise
                 errors.append(error)
         if not tables:
             raise errors[0] if errors else PriceFileError(f"{source.path}: has no sheet with cells")
-        left = [name for name, part in sheets if part.path not in {table.path for table in tables}]
-        tables[0].sheets_left_out = tuple(left)
+        first = tables[0]
+        assert isinstance(first, ExcelFile)
+        first.sheets_left_out = tuple(name for name, _ in sheets if name not in used)
         if len(tables) == 1:
-            tables[0].rename(source.path)
-        return [*tables]
+            first.rename(source.path)
+        return tables
 
     def rename(self, path: str) -> None:
         """Name the only table of a workbook by the file."""
@@ -85,8 +88,8 @@ def _sheets(source: SourceFile) -> list[tuple[str, SourceFile]]:
         with source.open() as file:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
             for sheet in book.worksheets:
-                text = _Text()
-                if _write(sheet.iter_rows(values_only=True), text):
+                text = SpooledCsv()
+                if text.write([_text(cell) for cell in cells] for cells in sheet.iter_rows(values_only=True)):
                     part = SourceFile(
                         f"{source.path}/{sheet.title}",
                         False,
@@ -102,50 +105,6 @@ def _sheets(source: SourceFile) -> list[tuple[str, SourceFile]]:
     except Exception as error:  # openpyxl raises many kinds for a damaged file
         raise unreadable(source.path, error) from None
     return sheets
-
-
-class _Text:
-    """The text of a sheet, in memory or a temporary file; read any number of times."""
-
-    def __init__(self) -> None:
-        self.file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
-
-    def reader(self) -> Any:
-        """The text as a binary file from its beginning."""
-        self.file.seek(0)
-        return _Unclosed(self.file)
-
-
-class _Unclosed(io.RawIOBase):
-    """A file that stays open when this view of it is closed."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        return bytes(self._file.read(-1 if size is None else size))
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _write(rows: Iterator[tuple[Any, ...]], text: _Text) -> bool:
-    """Write rows as CSV, a line each; whether any had a cell."""
-    wrapper = io.TextIOWrapper(text.file, "utf-8", newline="", write_through=True)
-    writer = csv.writer(wrapper, lineterminator="\n")
-    any_cell = False
-    for cells in rows:
-        texts = [_text(cell) for cell in cells]
-        any_cell = any_cell or any(texts)
-        writer.writerow(texts if any(texts) else [])
-    wrapper.flush()
-    wrapper.detach()
-    return any_cell
 
 
 def _text(cell: Any) -> str:

@@ -40,11 +40,6 @@ class FrameFile(TableFile):
             self.layout.name = name
             self.layout.origin = self.layout.origin.replace("the file's name", "the table's name")
 
-    @classmethod
-    def recognizes(cls, source: SourceFile) -> bool:
-        """No file is a table of pandas."""
-        return False
-
     def _read_head(self) -> TableHead:
         from hpc_lstm.market.formats.arrow_batch import as_texts
 
@@ -54,13 +49,9 @@ class FrameFile(TableFile):
         return TableHead(self._names, rows, whole, "header")
 
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
-        layout = self.layout
-        needed = {layout.date, *layout.symbol, *layout.words, *layout.numbers}
-        if layout.time is not None:
-            needed.add(layout.time)
         for start in range(0, self._length, ROWS):
             stop = min(start + ROWS, self._length)
-            yield {number: self._array(number, start, stop) for number in needed}, stop - start
+            yield {number: self._array(number, start, stop) for number in self.layout.needed}, stop - start
 
     def _array(self, number: int, start: int, stop: int) -> Any:
         import pyarrow as pa

@@ -18,7 +18,9 @@ Rows = Sequence[list[str]]
 UNITS = word_set(
     r"""usd eur gbp jpy chf cny inr cad aud hkd krw brl shares stk stuck pcs percent pct points"""
 )
-_BEFORE = word_set("startdate enddate start end from to asof asofdate")  # Start Date,2024-01-02, of Bloomberg
+_BEFORE = word_set(  # Start Date,2024-01-02, of Bloomberg; Stand vom, of the Bundesbank
+    "startdate enddate start end from to asof asofdate standvom"
+)
 _DATES = frozenset(SPELLINGS["date"]) | frozenset(TIMES)
 
 
@@ -45,13 +47,11 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
         (n for n, cells in enumerate(rows[:at_most]) if is_row(cells) and plain(cells[0]) not in _BEFORE),
         None,
     )
-    named = [
-        n for n, cells in enumerate(rows[:at_most]) if _names_fields(cells) and (data is None or n < data)
-    ]
+    named = [n for n, cells in enumerate(rows[: at_most if data is None else data]) if _names_fields(cells)]
     if named:
         widths = Counter(len(cells) for cells in rows[named[0] + 1 : named[0] + 200])
         usual = widths.most_common(1)[0][0] if widths else 0
-        near = [n for n in named if abs(len(rows[n]) - usual) <= 1 and _names_date(rows[n])]
+        near = [n for n in named if abs(len(rows[n]) - usual) <= 1 and names_date(rows[n])]
         near = near or [n for n in named if abs(len(rows[n]) - usual) <= 1]
         return _with_levels(rows, (near or named)[0])
     if data is None:
@@ -61,9 +61,32 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     before = rows[data - 1]
     if len(before) == 1 < len(rows[data]) or len(before) < len(rows[data]) - 1:
         return None if data == 1 else HeaderRows(0)
+    if (top := _nameless(rows, data)) is not None:
+        return HeaderRows(top, first_row=data)
     if data > 1 and _is_index(before, rows[data - 2]):  # only the symbols stand above: Ticker,AAPL,MSFT
         return HeaderRows(data - 2, None, data - 1, data)
+    labelled = [n for n, cells in enumerate(rows[: data - 1]) if _names_symbols(cells, len(rows[data]))]
+    if labelled and plain(before[0]) not in ("", *_DATES):  # Name,APPLE; Code,@AAPL; CURRENCY,U$
+        return HeaderRows(labelled[0], first_row=data)
     return _with_levels(rows, data - 1)
+
+
+def _names_symbols(cells: list[str], width: int) -> bool:
+    """Whether a row that begins with a word for symbols has one for each column."""
+    return (
+        len(cells) == width
+        and plain(cells[0]) in SPELLINGS["symbol"]
+        and len({*cells}) == width
+        and all(cells)
+    )
+
+
+def _nameless(rows: Rows, data: int) -> int | None:
+    """The header that only leaves out a name for the dates, above lines that say more of its columns (Bundesbank)."""
+    first = rows[0]
+    if data < 3 or len(first) != len(rows[data]) or first[0].strip() or not all(map(str.strip, first[1:])):
+        return None
+    return 0 if any(len(cells) > 1 and cells[0].strip() for cells in rows[1:data]) else None
 
 
 def is_row(cells: list[str]) -> bool:
@@ -122,10 +145,11 @@ def _names_fields(cells: list[str]) -> bool:
         for word in words(cell)
         if FIELD_OF.get(word) in ("open", "high", "low", "close")
     }
-    return (_names_date(cells) and len(filled) > 1) or len(fields) > 1 or len(others) > 3
+    return (names_date(cells) and len(filled) > 1) or len(fields) > 1 or len(others) > 3
 
 
-def _names_date(cells: list[str]) -> bool:
+def names_date(cells: list[str]) -> bool:
+    """Whether a row has a name of a date."""
     return any(plain(cell) in _DATES for cell in cells)
 
 

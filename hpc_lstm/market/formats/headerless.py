@@ -1,4 +1,4 @@
-"""Names for the columns of a table without a header: Binance's klines, or date, open, high, low, close and volume."""
+"""Names for the columns of a table without a header, by what its numbers show: candles of exchanges, and plain rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number, is_tim
 BINANCE = """open_time open high low close volume close_time quote_volume count taker_buy_volume
     taker_buy_quote_volume ignore"""
 
+ORDERS = [
+    text.split()
+    for text in (
+        "open high low close",
+        "low high open close",  # Coinbase
+        "open close high low",  # Bitfinex, KuCoin, Eastmoney
+    )
+]
+
 
 def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tuple[list[str], str]:
     """Names for the columns, and a note that says so.
 
-    The columns after the date are open, high, low and close if the second is the highest and the third the lowest
-    in every row.
+    Of the four columns after the date, the highest and the lowest in every row are high and low. They tell which of the
+    orders that exchanges use it is. Where opens are then no nearer to the closes before them than closes would be to
+    the opens, open and close may be the other way round, and the table is refused.
 
     Raises:
-        PriceFileError: they are not.
+        PriceFileError: the numbers show no known order.
     """
     width = len(rows[0])
     full = [cells for cells in rows if len(cells) == width]
-    if width in (11, 12) and _counts(full, 0) and _counts(full, 6) and _is_ohlc(full, 1):
+    if width in (11, 12) and _counts(full, 0) and _counts(full, 6) and _fits(full, 1, ORDERS[0]):
         return BINANCE.split()[:width], "no header: taken for Binance's klines"
     date = next((n for n in range(min(3, width)) if all(is_date(cells[n]) for cells in full)), None)
     if date is not None:
@@ -30,7 +40,7 @@ def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tup
         if (
             first < width
             and all(is_time(cells[first], digits=True) for cells in full)
-            and not _is_ohlc(full, first)
+            and not _order(full, first)
         ):
             names[first] = "time"
             first += 1
@@ -41,15 +51,50 @@ def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tup
         ]
         if words:
             names[words[0]] = "symbol"
-        if _is_ohlc(full, first):
-            names[first : first + 4] = ["open", "high", "low", "close"]
+        order = _order(full, first)
+        if order:
+            names[first : first + 4] = order
             if first + 4 < width:
                 names[first + 4] = "volume"
-            return names, "no header: columns taken for " + ", ".join(n for n in names if "column" not in n)
+            note = "no header: columns taken for " + ", ".join(n for n in names if "column" not in n)
+            if order != ORDERS[0] and not _opens_follow_closes(full, date, first, order):
+                line = ",".join(names)
+                raise PriceFileError(
+                    f"{path}: {row_word} 1: found a row of prices, expected a header; high and low are columns "
+                    f"{first + order.index('high') + 1} and {first + order.index('low') + 1}, but which of the others "
+                    f"is the open is not clear; put a line above it, as by sed '1i {line}' FILE > NEW, or with open "
+                    "and close the other way round"
+                )
+            return names, note
     raise PriceFileError(
-        f"{path}: {row_word} 1: found a row of prices, expected a header; put a line above it that names the columns, "
-        "such as date,open,high,low,close,volume"
+        f"{path}: {row_word} 1: found a row of prices, expected a header; put a line above it that names the columns "
+        "in their order, as by sed '1i date,open,high,low,close,volume' FILE > NEW"
     )
+
+
+def _order(rows: list[list[str]], first: int) -> list[str]:
+    """The order of open, high, low and close in four columns, of those that exchanges use; [] if it is none."""
+    return next((order for order in ORDERS if _fits(rows, first, order)), [])
+
+
+def _opens_follow_closes(rows: list[list[str]], date: int, first: int, order: list[str]) -> bool:
+    """Whether opens are nearer to the close before them than closes are to the next open, taken the other way round."""
+    when = [cells[date] for cells in rows]
+    if when != sorted(when):
+        rows = rows[::-1]
+        if when != sorted(when, reverse=True):
+            return False
+    try:
+        values = {
+            name: [float(cells[first + order.index(name)].replace(",", ".")) for cells in rows]
+            for name in ("open", "close")
+        }
+    except ValueError:
+        return False
+    pairs = list(zip(values["open"][1:], values["close"], values["close"][1:], values["open"], strict=False))
+    as_named = sum(abs(later - earlier) for later, earlier, _, _ in pairs)
+    swapped = sum(abs(later - earlier) for _, _, later, earlier in pairs)
+    return as_named < 0.5 * swapped
 
 
 def _counts(rows: list[list[str]], number: int) -> bool:
@@ -57,19 +102,21 @@ def _counts(rows: list[list[str]], number: int) -> bool:
     return all(cells[number].isdigit() and len(cells[number]) in (13, 16) for cells in rows)
 
 
-def _is_ohlc(rows: list[list[str]], first: int) -> bool:
-    """Whether four columns may be open, high, low and close."""
+def _fits(rows: list[list[str]], first: int, order: list[str]) -> bool:
+    """Whether four columns may be open, high, low and close in this order."""
     if not rows or len(rows[0]) < first + 4:
         return False
     for cells in rows:
-        texts = [text.strip() for text in cells[first : first + 4]]
-        if any(is_missing(text) for text in texts):
+        texts = {name: cells[first + place].strip() for place, name in enumerate(order)}
+        if any(is_missing(text) for text in texts.values()):
             continue
         try:
-            low, high = (float(texts[place].replace(",", ".")) for place in (2, 1))
-            others = [float(texts[place].replace(",", ".")) for place in (0, 3)]
+            value = {name: float(text.replace(",", ".")) for name, text in texts.items()}
         except ValueError:
             return False
-        if not low <= min(others) <= max(others) <= high or low <= 0:
+        inner = sorted((value["open"], value["close"]))
+        if not 0 < value["low"] <= inner[0] <= inner[1] <= value["high"]:
+            return False
+        if order != ORDERS[0] and value["high"] > 3 * value["low"]:  # bid, ask and volume of a trade
             return False
     return True

@@ -1,11 +1,10 @@
-"""What a format of files offers: a test for the files that it can read, and their prices."""
+"""What a file of prices offers, whatever its format."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch
 
 
@@ -14,41 +13,19 @@ class Reread(Exception):
 
 
 class PriceFile(ABC):
-    """A file of prices in one format.
+    """A table of prices in a file.
 
     Attributes:
         format_name: the format, for people.
         path: the file.
         layout: what its columns mean.
         beside: files in the same archive that are no tables, for people.
-
-    Raises:
-        PriceFileError: the file cannot be read, or its columns are not understood.
     """
 
     format_name: str
     path: str
     layout: Layout
     beside: str = ""
-
-    @classmethod
-    @abstractmethod
-    def recognizes(cls, source: SourceFile) -> bool:
-        """Whether this format can read the file."""
-
-    @abstractmethod
-    def __init__(self, source: SourceFile) -> None: ...
-
-    @classmethod
-    def open_all(
-        cls, source: SourceFile, open_part: Callable[[SourceFile], list[PriceFile]]
-    ) -> list[PriceFile]:
-        """The tables of a file; most formats hold one.
-
-        Args:
-            open_part: opens a file inside this one, of whatever format.
-        """
-        return [cls(source)]
 
     @abstractmethod
     def batches(self, columns: list[str]) -> Iterator[PriceBatch]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.formats.cotahist import CotahistFile
 from hpc_lstm.market.formats.csv import CsvFile
 from hpc_lstm.market.formats.excel import ExcelFile
+from hpc_lstm.market.formats.file_format import FileFormat
 from hpc_lstm.market.formats.price_file import PriceFile
+from hpc_lstm.market.formats.side_by_side import SideBySideFormat
 from hpc_lstm.market.formats.source import SourceFile, open_source
 from hpc_lstm.market.formats.tables import FeatherFile, ParquetFile
-from hpc_lstm.market.formats.zip import ZipFile
+from hpc_lstm.market.formats.zip import ZipFormat
 from hpc_lstm.market.options import ImportOptions
 
-FORMATS: tuple[type[PriceFile], ...] = (
+FORMATS: tuple[type[FileFormat], ...] = (
     ExcelFile,
-    ZipFile,
+    ZipFormat,
     ParquetFile,
     FeatherFile,
+    CotahistFile,
+    SideBySideFormat,
     CsvFile,
 )
 

@@ -86,7 +86,7 @@ class TableFile(PriceFile):
         for arrays, count in self._columns(texts=False):
             batch = ArrowBatch(arrays, count, self.reading)
             try:
-                dates = batch.dates(self.layout.date, self.layout.time)
+                dates = batch.dates(self.layout)
                 for number in self.layout.constant:
                     self._require_constant(batch, number, same)
                 prices = self.layout.prices(batch, dates, columns)
@@ -146,10 +146,7 @@ class TableFile(PriceFile):
     def _evidence_of_head(self) -> Evidence:
         evidence = Evidence(self.layout)
         rows = self.head.rows[:: max(1, len(self.head.rows) // LOOKED_AT)]
-        needed = {self.layout.date, *self.layout.numbers}
-        if self.layout.time is not None:
-            needed.add(self.layout.time)
-        evidence.update_few({number: [row[number] for row in rows] for number in needed})
+        evidence.update_few({number: [row[number] for row in rows] for number in self.layout.needed})
         return evidence
 
     def _decide(self, evidence: Evidence) -> Reading:

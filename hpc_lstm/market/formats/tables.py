@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hpc_lstm.market.formats.arrow_batch import as_texts
+from hpc_lstm.market.formats.file_format import OneTableFormat
 from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.layouts.header import SAMPLE
@@ -50,11 +51,7 @@ class ArrowFile(TableFile):
         return TableHead(names, rows[:SAMPLE], False, "header")
 
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
-        layout = self.layout
-        needed = {layout.date, *layout.symbol, *layout.words, *layout.numbers}
-        if layout.time is not None:
-            needed.add(layout.time)
-        numbers = sorted(needed)
+        numbers = sorted(self.layout.needed)
         with self._errors():
             for batch in self._batches([self._order[number] for number in numbers]):
                 yield {number: batch.column(place) for place, number in enumerate(numbers)}, batch.num_rows
@@ -69,7 +66,7 @@ class ArrowFile(TableFile):
             raise unreadable(self.path, error) from None
 
 
-class ParquetFile(ArrowFile):
+class ParquetFile(ArrowFile, OneTableFormat):
     """An Apache Parquet file."""
 
     format_name = "Parquet"
@@ -97,7 +94,7 @@ class ParquetFile(ArrowFile):
             yield batch
 
 
-class FeatherFile(ArrowFile):
+class FeatherFile(ArrowFile, OneTableFormat):
     """A Feather file of version 2, which is an Arrow IPC file."""
 
     format_name = "Feather"

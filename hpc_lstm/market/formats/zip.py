@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gzip
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.formats.file_format import FileFormat
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
 from hpc_lstm.market.import_summary import shortened_list
-from hpc_lstm.market.layouts.layout import PriceBatch
 
 _LEFTOVERS = ("thumbs.db", "desktop.ini")
 _DOCUMENTS = (
@@ -36,10 +36,8 @@ _NOTES = (
 )
 
 
-class ZipFile(PriceFile):
-    """A ZIP file; its files are what is read."""
-
-    format_name = "ZIP"
+class ZipFormat(FileFormat):
+    """ZIP files; what is read are the files inside."""
 
     @classmethod
     def recognizes(cls, source: SourceFile) -> bool:
@@ -66,13 +64,6 @@ class ZipFile(PriceFile):
         if others:
             tables[0].beside = f"{shortened_list(others)} in {PurePath(source.path).name}"
         return tables
-
-    def __init__(self, source: SourceFile) -> None:
-        raise NotImplementedError("a ZIP is opened as its files")
-
-    def batches(self, columns: list[str]) -> Iterator[PriceBatch]:
-        """A ZIP has no rows of its own."""
-        raise NotImplementedError
 
 
 def _members(source: SourceFile) -> tuple[list[str], list[str]]:

@@ -22,6 +22,7 @@ _DATE = re.compile(
         \d{4}\s*[-/.年년]\s*\d{1,2}\s*[-/.月월]\s*\d{1,2}(?!\d).*            # 2020-01-31
       | \d{4}[年년].*
       | (?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:[ T:]*\d{2}.*)?   # 20200131
+      | \d{4}[-\ ]?Q[1-4] | Q[1-4][-\ /]?\d{4}                              # 2020-Q1, Q1 2020
       | \d{4}-\d{2} | [^\W\d_]{3,}\.?[\s-]\d{4}                              # 2020-01, Jan 2020
       | (?:[^\W\d_]{2,}\.?,?\ +)?\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})(?!\d).*                      # 31/01/2020
       | \d{3}/\d{2}/\d{2}                                                    # 113/01/02, of the Taiwanese calendar
@@ -40,6 +41,8 @@ _NUMBER = re.compile(
 )
 
 _PLAIN = re.compile(r"-?\d+\.?\d*")
+ALL_ISO = re.compile(r"(?:\d{4}-\d\d-\d\d\0)+")  # dates as 2020-01-31, each with \0 after it
+_ALL_PLAIN = re.compile(rf"(?:{_PLAIN.pattern}\0)+")
 _NO_NUMBER = re.compile(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$")  # dates that would pass for one: 31.01.2024
 
 
@@ -65,18 +68,20 @@ def is_number(text: str) -> bool:
 
 def kind_of(cells: Iterable[str]) -> str:
     """What most cells of a column are: "date", "number", "text", or "empty" if there is nothing to see."""
+    cells = list(cells)
+    if cells and _ALL_PLAIN.fullmatch("\0".join(cells) + "\0"):  # so are most columns
+        return "number"
     counts = {"date": 0, "number": 0, "text": 0}
     for text in cells:
-        if is_missing(text):
-            continue
-        counts[_kind(text)] += 1
+        if _PLAIN.fullmatch(text):
+            counts["number"] += 1
+        elif not is_missing(text):
+            counts[_kind(text)] += 1
     best = max(counts, key=lambda kind: counts[kind])
     return best if counts[best] else "empty"
 
 
 def _kind(text: str) -> str:
-    if _PLAIN.fullmatch(text):  # most are
-        return "number"
     # A number of ten digits may be a volume: it is a date only where a date is looked for.
     if is_number(text) and not _NO_NUMBER.search(text):
         return "number"
@@ -86,4 +91,6 @@ def _kind(text: str) -> str:
 def mostly_dates(cells: Iterable[str]) -> bool:
     """Whether more than half of the cells that are not empty may be dates."""
     filled = [text for text in cells if text.strip()]
+    if filled and ALL_ISO.fullmatch("\0".join(filled) + "\0"):  # most columns
+        return True
     return bool(filled) and 2 * sum(map(is_date, filled)) > len(filled)

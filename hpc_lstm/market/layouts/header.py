@@ -51,20 +51,23 @@ class Header:
     def __post_init__(self) -> None:
         self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
         self._kinds: dict[int, str] = {}
+        self._cells: dict[int, list[str]] = {}
         self._sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
         self._plain = [plain(name) for name in self.names]
         if not {"o", "h", "l", "c"} <= set(self._plain):
             self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
         self._bare = [_without_filler(name) for name in self.names]
         self._find_date()
+        self._find_date_parts()
         for name in COLUMNS:
             self._find(name)
         self._find_volume_of_pair()
         if "volume" not in self.fields:
             self._find_among(self._bare, "volume")
         self._prefer_filled_volume()
-        if "date" not in self.fields and "close" in self.fields:
+        if "date" not in self.fields:
             self._find_date_by_cells()
+        self._find_lone_price()
         if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
             self.fields["close"] = self.fields.pop("adj_close")
         if self.options.symbol_column is None:
@@ -74,7 +77,9 @@ class Header:
 
     def cells(self, number: int) -> list[str]:
         """A column's cells in a sample of the rows."""
-        return [row[number] for row in self._sample if number < len(row)]
+        if number not in self._cells:
+            self._cells[number] = [row[number] for row in self._sample if number < len(row)]
+        return self._cells[number]
 
     def kind(self, number: int) -> str:
         """What most of a column's cells are, as ``kind_of`` says."""
@@ -101,7 +106,7 @@ class Header:
         return [
             number
             for number, name in enumerate(self.names)
-            if number != self.fields.get("date")
+            if number not in (self.fields.get("date"), *self.date_parts)
             and (
                 self._plain[number] in vocabulary.FIELD_OF
                 or any(map(vocabulary.is_price_word, vocabulary.words(name)))
@@ -124,6 +129,10 @@ class Header:
             f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields
         )
         advice = "name the date column by --date-column" if "date" in fields else "rename one"
+        if "date" in fields and self.rows and not any(self.kind(n) == "date" for n in range(len(self.names))):
+            advice = (
+                "no column seems to hold dates, so put one before the others, or name it by --date-column"
+            )
         if "date" not in fields and len(self.names) > 2:
             advice += ", or give --layout wide if each column is a symbol"
         return PriceFileError(
@@ -170,11 +179,21 @@ class Header:
                 return
 
     def _find_date_by_cells(self) -> None:
-        """The one column whose cells are dates, under a name that is not known."""
+        """The one column whose cells are dates, under a name that is not known; beside no closes, the first column."""
         taken = set(self.fields.values())
         columns = [n for n in range(len(self.names)) if n not in taken and self.kind(n) == "date"]
-        if len(columns) == 1:
+        if len(columns) == 1 and ("close" in self.fields or columns == [0]):
             self.fields["date"] = columns[0]
+
+    def _find_lone_price(self) -> None:
+        """The one column beside the date, if it is called some price: "WTI Spot Price FOB"."""
+        others = [number for number in range(len(self.names)) if number != self.fields.get("date")]
+        if "close" in self.fields or "date" not in self.fields or len(others) != 1 or len(self.fields) > 1:
+            return
+        parts = {*vocabulary.words(self.names[others[0]])}
+        fields = {vocabulary.FIELD_OF[word] for word in parts if vocabulary.is_price_word(word)}
+        if fields == {"close"} and not parts & vocabulary.OTHER and self.kind(others[0]) == "number":
+            self.fields["close"] = others[0]
 
     def _find_volume_of_pair(self) -> None:
         """The volume in the coin, of "Volume ETH" and "Volume USDT"."""
@@ -221,6 +240,21 @@ class Header:
                 if cells and all(is_time(text, digits=True) for text in cells):
                     self.fields.setdefault("time", number)
 
+    def _find_date_parts(self) -> None:
+        """Columns of year, month and day, where no column has whole dates; without a day, prices are monthly."""
+        year, month, day = found = [self._first(spellings) for spellings in vocabulary.DATE_PARTS]
+        date = self.fields.get("date")
+        if year is None or month is None or self.options.date_column is not None:
+            return
+        if date is not None and date not in found and mostly_dates(self.cells(date)):
+            return
+        self.fields |= {"date": year, "month": month} | ({} if day is None else {"day": day})
+
+    @property
+    def date_parts(self) -> tuple[int, ...]:
+        """Numbers of the columns of month and day, where the date's is that of the year."""
+        return tuple(self.fields[name] for name in ("month", "day") if name in self.fields)
+
     def _find_symbol(self) -> None:
         taken = set(self.fields.values())
         for spelling in SPELLINGS["symbol"]:
@@ -242,8 +276,8 @@ class Header:
                 "item",
                 "companyname",
                 "sym",
-                "index",
                 "series_id",
+                "key",
             )
             return not weak and all(text.strip().strip("'").isdigit() for text in cells)
         if kind == "empty":  # the ticker NA is a word here

@@ -61,6 +61,8 @@ class Layout(ABC):
     Attributes:
         kind: the layout's name.
         date: number of the date column.
+        date_parts: numbers of the columns of the month and the day, if ``date`` is that of the year; without a day, the
+            first of the month is meant.
         time: number of a second column with the time of day, None if there is none.
         symbol: numbers of the columns that hold the symbol, joined if several; empty if there is none.
         words: numbers of other columns whose texts are needed.
@@ -77,6 +79,7 @@ class Layout(ABC):
 
     kind: str
     date: int
+    date_parts: tuple[int, ...] = ()
     time: int | None = None
     symbol: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
@@ -86,6 +89,12 @@ class Layout(ABC):
     columns: tuple[str, ...]
     ignored: tuple[str, ...]
     origin: str = ""
+
+    @property
+    def needed(self) -> set[int]:
+        """Numbers of all columns that are read."""
+        time = () if self.time is None else (self.time,)
+        return {self.date, *self.date_parts, *time, *self.symbol, *self.words, *self.numbers}
 
     @classmethod
     @abstractmethod

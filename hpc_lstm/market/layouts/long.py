@@ -27,13 +27,14 @@ class LongLayout(Layout):
     def __init__(self, header: Header) -> None:
         header.require_fields("date", "close")
         self.date, self.time = header.fields["date"], header.fields.get("time")
+        self.date_parts = header.date_parts
         self._values = {name: header.fields[name] for name in COLUMNS if name in header.fields}
         self.columns, self.numbers = tuple(self._values), list(self._values.values())
         prices = ("open", "high", "low", "close")
         self.alike = tuple(number for name, number in self._values.items() if name in prices)
         self._series = self._series_of_shares(header)
         self._find_symbol(header)
-        used = {self.date, self.time, self._series, *self.numbers, *self.symbol}
+        used = {self.date, *self.date_parts, self.time, self._series, *self.numbers, *self.symbol}
         self.ignored = tuple(
             name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
         )

@@ -12,6 +12,7 @@ from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
 from hpc_lstm.market.layouts.paired_names import paired_names
 from hpc_lstm.market.layouts.single import symbol_of_file
+from hpc_lstm.market.layouts.symbol_column import NONE, require_one_symbol
 
 Parts = dict[tuple[str, str], int]  # (symbol, field) to the column's number
 
@@ -24,6 +25,8 @@ class MultiLayout(Layout):
     @classmethod
     def recognizes(cls, header: Header) -> bool:
         """Whether the names are pairs of a symbol and a field, and there is no close of the table itself."""
+        if header.options.symbol_column not in (None, NONE):
+            return False
         return "date" in header.fields and "close" not in header.fields and bool(_parts(header))
 
     def __init__(self, header: Header) -> None:
@@ -31,12 +34,14 @@ class MultiLayout(Layout):
         parts = _parts(header)
         if not parts:
             raise header.lacks(["close"])
-        self.date = header.fields["date"]
+        self.date, self.date_parts = header.fields["date"], header.date_parts
         self._names = list(dict.fromkeys(symbol for symbol, _ in parts))
         self._parts = parts
         self.numbers = list(parts.values())
         self.columns = tuple(name for name in COLUMNS if any(field == name for _, field in parts))
-        used = {self.date, *self.numbers}
+        self.constant = require_one_symbol(header) if len(self._names) == 1 else ()
+        self.words = self.constant
+        used = {self.date, *self.date_parts, *self.numbers}
         self.ignored = tuple(
             name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
         )
@@ -63,7 +68,7 @@ def _parts(header: Header) -> Parts:
     own = symbol_of_file(header.path)
     chosen: dict[tuple[str, str], tuple[int, int]] = {}  # rank and number
     for number, pair in paired_names(header.names).items():
-        if number == header.fields.get("date"):
+        if number in (header.fields.get("date"), *header.date_parts):
             continue
         symbol = f"{own} {pair.symbol}" if pair.unit else pair.symbol or own
         rank, before = chosen.get((symbol, pair.field), (pair.rank + 1, number))
@@ -75,4 +80,7 @@ def _parts(header: Header) -> Parts:
     for symbol in {symbol for symbol, _ in parts}:  # adjusted closes alone are what there is
         if (symbol, "close") not in parts:
             parts[symbol, "close"] = parts.pop((symbol, "adj_close"))
+    volume = header.fields.get("volume")
+    if len({symbol for symbol, _ in parts}) == 1 and volume is not None:  # beside mid.o and mid.c
+        parts.setdefault((next(iter(parts))[0], "volume"), volume)
     return dict(sorted(parts.items(), key=lambda item: item[1]))

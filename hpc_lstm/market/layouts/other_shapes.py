@@ -1,4 +1,4 @@
-"""Tables of prices in shapes that are not read: dates across, a row for each value, a date in several columns."""
+"""Tables of prices in shapes that are not read: dates across, a row for each value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def refuse_other_shapes(header: Header) -> None:
     Raises:
         PriceFileError: what stands where, and how pandas reshapes it.
     """
-    for problem in (_dates_across(header), _row_for_each_value(header), _date_in_parts(header)):
+    for problem in (_dates_across(header), _row_for_each_value(header)):
         if problem:
             raise PriceFileError(f"{header.path}: {header.line}: {problem}")
 
@@ -43,19 +43,3 @@ def _row_for_each_value(header: Header) -> str:
                 f"pandas.read_csv(FILE).pivot(index={index}, columns={name!r}, values={value!r}).to_csv(NEW)"
             )
     return ""
-
-
-def _date_in_parts(header: Header) -> str:
-    names = [plain(name) for name in header.names]
-    if not {"year", "month"} <= set(names):
-        return ""
-    date = header.fields.get("date")
-    if date is not None and names[date] not in ("day", "year", "month"):
-        return ""
-    year, month = (header.names[names.index(part)] for part in ("year", "month"))
-    given = f"year=t[{year!r}], month=t[{month!r}], day="
-    given += f"t[{header.names[names.index('day')]!r}]" if "day" in names else "1"
-    return (
-        f'the date stands in several columns ("{year}", "{month}"); join them into one, as by t = '
-        f"pandas.read_csv(FILE); t.assign(Date=pandas.to_datetime(dict({given}))).to_csv(NEW, index=False)"
-    )

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.layouts.header import Header
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain, word_set
+from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain, word_set, words
 
 NONE = "none"  # what --symbol-column says of a table with one symbol
 # Columns of words that say something about a row but do not name its symbol.
 LABELS = word_set(
     r"""weekday dayofweek dayname month monthname quarter season session note notes comment comments remark
     remarks signal trend direction label event sentiment recommendation action position currency curr
-    ccy exchange market mic sector industry country interval timeframe period per type assettype flag
+    ccy exchange market mic sector industry country interval timeframe period per type assettype flag flags
     status unit source provider description adjusted isadjusted isst tradestatus adjustflag holiday
     tradecode updown color pattern regime class side news headline url"""
 )
@@ -27,11 +27,21 @@ OF_INSTRUMENTS = word_set(
     expiration expirationdate expdate xprydt maturity maturitydate strike strikeprice strkpric optiontype optntp
     putcall callput cpflag isin isincode cusip"""
 )
+_OF_CONTRACTS = frozenset({"expiry", "expiration", "maturity", "strike"})  # words: EXPIRY_DT, STRIKE_PR
+_OF_TIME_LEFT = frozenset(
+    {"to", "days", "years", "time", "yield", "remaining"}
+)  # yield to maturity changes daily
 # Numbers of instruments, where they recur from row to row.
 IDENTIFIERS = word_set(
     r"""gvkey permno permco kypermno lpermno secid securityid instrumentid assetid conid id figi compositefigi
     sedol wkn"""
 )
+
+
+def _tells_instruments(name: str) -> bool:
+    """Whether a column of this name differs between instruments, and only between them."""
+    parts = {*words(name)}
+    return plain(name) in OF_INSTRUMENTS or bool(parts & _OF_CONTRACTS and not parts & _OF_TIME_LEFT)
 
 
 def symbol_columns(header: Header) -> tuple[int, ...]:
@@ -113,7 +123,7 @@ def require_one_symbol(header: Header) -> tuple[int, ...]:
 def _stays(header: Header, number: int) -> bool:
     """Whether a column that is the same in all rows seen must be so in the others."""
     name = plain(header.names[number])
-    if name in OF_INSTRUMENTS | IDENTIFIERS:
+    if name in IDENTIFIERS or _tells_instruments(header.names[number]):
         return bool(header.cells(number)[0].strip())
     return name not in LABELS and header.kind(number) == "text"
 
@@ -124,7 +134,7 @@ def _instruments(header: Header) -> list[int]:
     for number, name in enumerate(header.names):
         different = len(set(header.cells(number)))
         recurs = plain(name) in IDENTIFIERS and different < len(header.cells(number))
-        if number not in used and different > 1 and (recurs or plain(name) in OF_INSTRUMENTS):
+        if number not in used and different > 1 and (recurs or _tells_instruments(name)):
             found.append(number)
     return found
 
@@ -138,7 +148,7 @@ def instrument_columns(header: Header) -> tuple[int, ...]:
     return tuple(
         number
         for number, name in enumerate(header.names)
-        if number not in used and plain(name) in (OF_INSTRUMENTS | IDENTIFIERS) - of_rows
+        if number not in used and (plain(name) in IDENTIFIERS - of_rows or _tells_instruments(name))
     )
 
 
@@ -154,7 +164,9 @@ def changes(path: str, name: str, values: Iterable[str]) -> PriceFileError:
 def _times(header: Header) -> list[tuple[str, ...]] | None:
     if "date" not in header.fields or not header.rows:
         return None
-    columns = [header.fields["date"]] + ([header.fields["time"]] if "time" in header.fields else [])
+    columns = [header.fields["date"], *header.date_parts] + (
+        [header.fields["time"]] if "time" in header.fields else []
+    )
     return list(zip(*([row[number] for row in header.rows] for number in columns), strict=True))
 
 

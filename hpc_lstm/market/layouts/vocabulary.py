@@ -25,29 +25,31 @@ _SPELLINGS: dict[str, str] = {
     "date": """
         date datetime timestamp tradedate tradingdate tradingday quotedate pricedate datadate bizdt traddt
         day date1
-        observationdate timeopen opentime starttime dt time datestamp ts tsevent windowstart unix
+        observationdate timeopen opentime starttime begin dt time datestamp timeperiod ts tsevent windowstart unix
         unixtimestamp
+        dtyyyymmdd yyyymmdd startat dlycaldt dtcomptc
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose
-        tstamp
+        start tstamp
         datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
         dzien den datumacas дата дататорговли время tarih tanggal ngay
         日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
     "symbol": """
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
-        instrumentname code
+        instrumentname code schemecode sccode tradingcode orderbookid assetid cnpjfundo cnpjfundoclasse
         stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf
-        act_symbol
+        act_symbol serieskey key
         stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company
         companyname
         stockname
-        name securityname isin cusip permno sedol product item issuer fund series_id
+        name securityname schemename isin cusip permno sedol product item issuer fund series_id
         wertpapier wkn kurzel kuerzel aktie instrumentid
-        valeur mnemonique titre simbolo titolo ativo codneg papel accion empresa
+        valeur mnemonique titre simbolo titolo ativo codneg papel especie accion empresa
         papier nazwa тикер бумага код hisse sembol
         股票代码 代码 证券代码 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
     "open": """
-        open opening openprice openingprice pxopen opn opnpric priceopen dayopen firstprice first prcod o mktopen
+        first open opening openp dlyopen openprice openingprice pxopen opn opnpric priceopen dayopen firstprice
+        prcod o mktopen
         openpx
         openrate
         pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
@@ -55,44 +57,46 @@ _SPELLINGS: dict[str, str] = {
         avaus
         ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura
         primo
-        otwarcie otevreni откр открытие открытия ценаоткрытия acilis
+        kursotwarcia otwarcie otevreni откр открытие открытия ценаоткрытия acilis
         开盘 开盘价 今开 開盤價 開盤 始値 시가""",
     "high": """
-        high highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx
+        high dlyhigh highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx
         tageshigh
         highrate
         tertinggi cao hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
         haut plushaut coursplushaut maximo max maxima premax massimo preciomaximo precomaximo
-        najwyzszy maks макс максимум максимальная yuksek
+        kursmax najwyzszy maks макс максимум максимальная yuksek
         最高 最高价 最高價 高 高値 고가""",
     "low": """
-        low lowprice pxlow lw lwpric pricelow daylow lowest min minimum minprice l prcld lowpx lowrate
+        low dlylow lowprice pxlow lw lwpric pricelow daylow lowest min minimum minprice l prcld lowpx lowrate
         terendah thap tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
         bas plusbas coursplusbas minimo minima premin minimo preciominimo precominimo
-        najnizszy мин минимум минимальная dusuk
+        kursmin najnizszy мин минимум минимальная dusuk
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
-        close closing closeprice closingprice closelast pxlast clspric pxclose pxsettle settle settlementprice
-        settleprice
-        settlement
+        close closing closep dlyclose dlyprc closeprice closingprice closelast pxlast clspric pxclose pxsettle
+        settle settlementprice settleprice settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
         c trade
-        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav navpershare unitprice rate
+        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav netassetvalue obsvalue
+        vlquota priceusd referencerateusd
+        navpershare unitprice rate
         usdprice
         terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot
         slotkoers slotkurs laatst
-        slotkoersen senaste stangning stangningskurs siste paatos seneste
+        wert arvo verdi varde slotkoersen senaste stangning stangningskurs siste paatos seneste
         cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo
         chiusura
         fechamento fech
         preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao
-        valorliquidativo
-        zamkniecie ostatnio kursz zaverecny закр закрытие закрытия ценазакрытия цена kapanis simdi fiyat son
+        valorliquidativo valor
+        kurszamkniecia zamkniecie ostatnio kursz zaverecny hodnota wartosc закр закрытие закрытия ценазакрытия
+        цена kapanis simdi fiyat son
         收盘 收盘价 收盤價 收盤 终值 終値 종가 현재가""",
     "volume": """
-        volume vol tradedvolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol
+        volume vol dlyvol tradedvolume tradevolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol
         ttltrdqnty
-        noofshares
+        noofshares noofshrs
         numberofshares totalvolume sharevolume volumetraded quantity sharestraded tradequantity qty v cshtrd
         dailyvolume volumeshares tradingvolume totvol vola volumebtc basevolume volumefrom sumvolume
         kl khoiluong tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken
@@ -113,13 +117,18 @@ _SPELLINGS: dict[str, str] = {
 }
 # Of these, and only with a date beside them, a column holds the time of day.
 _TIMES = "time zeit heure hora ora godzina время tradetime timeofday saat 时间 時刻 시간 tijd tid"
+_DATE_PARTS = (
+    "year yr yyyy jahr annee ano anno rok год yil 年",
+    "month mon mm monat mois mes mese miesiac месяц ay 月",
+    "day dayofmonth dd tag jour dia giorno dzien день gun 日",
+)
 _TICK_VOLUMES = "tickvol tickvolume ticks"
 _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the share, W1 a warrant
 
 # Words that stand beside a field's name without changing what it is.
 FILLER = word_set(
     r"""price px mid raw regular market stock daily day bar value usdt busd usdc usd eur gbp inr jpy cny
-    historical hist"""
+    historical hist 24h"""
 )
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
 OTHER = word_set(
@@ -167,10 +176,13 @@ def _table(text: str) -> tuple[str, ...]:
 # Sides of a market: of one instrument each, not its name.
 SIDES = frozenset({"bid", "ask", "mid", "buy", "sell", "offer"})
 SPELLINGS: dict[str, tuple[str, ...]] = {field: _table(text) for field, text in _SPELLINGS.items()}
+DATE_PARTS: tuple[tuple[str, ...], ...] = tuple(map(_table, _DATE_PARTS))
 TIMES, SERIES, TICK_VOLUMES = _table(_TIMES), _table(_SERIES), _table(_TICK_VOLUMES)
 FIELD_OF: dict[str, str] = {
     spelling: field for field in reversed(COLUMNS) for spelling in SPELLINGS[field]
 }  # prices and volume by spelling
+FIELD_NAMES = frozenset(FIELD_OF)
+KNOWN_NAMES = FIELD_NAMES.union(SPELLINGS["date"], SPELLINGS["symbol"])
 SINGLE_LETTERS = frozenset("ohlcvt")  # names only where open, high, low and close are all written so
 
 

@@ -8,6 +8,8 @@ from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
 from hpc_lstm.market.layouts.no_prices import refuse_one_symbol, refuse_other_quantities, refuse_sides
+from hpc_lstm.market.layouts.symbol_column import LABELS
+from hpc_lstm.market.layouts.vocabulary import words
 
 
 class WideLayout(Layout):
@@ -20,13 +22,23 @@ class WideLayout(Layout):
     def recognizes(cls, header: Header) -> bool:
         """Whether a header has the date first, or behind a count of rows, and otherwise no names of price columns."""
         date = header.fields.get("date")
-        return date is not None and not any(header.names[:date]) and len(header.names) >= 2
+        if date is None or len(header.names) < 2:
+            return False
+        return not any(
+            name for number, name in enumerate(header.names[:date]) if number not in header.date_parts
+        )
 
     def __init__(self, header: Header) -> None:
-        self.date = header.fields.get("date", 0)
+        self.date, self.date_parts = header.fields.get("date", 0), header.date_parts
+        used = {self.date, *self.date_parts}
         columns: dict[str, int] = {}
         for number, name in enumerate(header.names):
-            if number == self.date or not name or header.kind(number) == "date":
+            if number in used or not name or header.kind(number) == "date":
+                continue
+            if LABELS & {*words(name)} and header.kind(number) in (
+                "text",
+                "empty",
+            ):  # flags of the Bundesbank
                 continue
             if name in columns:
                 raise header.twice(name)
@@ -39,7 +51,10 @@ class WideLayout(Layout):
             refuse_sides(header, numbers)
             refuse_one_symbol(header, numbers)
         self._symbols, self.numbers = list(columns), list(columns.values())
-        self.ignored = ("(unnamed)",) * (len(header.names) - 1 - len(columns))
+        used |= {*columns.values()}
+        self.ignored = tuple(
+            name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
+        )
         self.origin = "symbols and closes from the columns"
 
     def prices(self, batch: TableBatch, dates: Dates, columns: list[str]) -> PriceBatch:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
+from hpc_lstm.checkpoint.state_layout import Entry, StateLayout
 
 NAMES = st.from_regex(r"[a-z]{1,4}(/[a-z]{1,4}){0,2}", fullmatch=True)
 DTYPES = st.sampled_from(["f4", "f8", "i1", "i4", "i8", "u4", "u8", "bool", ">f4"])
@@ -87,10 +90,87 @@ def test_a_file_that_would_read_another_file_is_refused(tmp_path: Path) -> None:
     def linked(file: h5py.File) -> None:
         file["weights"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "values")
 
-    assert unpack_state(crafted(linked)) == {}
+    with pytest.raises(ValueError, match="weights is a link"):
+        unpack_state(crafted(linked))
 
 
 def test_a_small_file_that_swells_when_read_is_refused() -> None:
     data = crafted(lambda file: file.create_dataset("weights", (1 << 40,), "f8", chunks=(1 << 16,)))
     with pytest.raises(ValueError, match="weights"):
         unpack_state(data)
+
+
+def nested(file: h5py.File) -> None:
+    group: Any = file
+    for _ in range(10_000):
+        group = group.create_group("g")
+
+
+def one_array_by_many_names(file: h5py.File) -> None:
+    file["weights"] = np.zeros(100_000)
+    for number in range(900):
+        file[f"w{number}"] = file["weights"]
+
+
+def one_text_by_many_names(file: h5py.File) -> None:
+    file.create_dataset("text", data="x" * 100_000, dtype=h5py.string_dtype())
+    for number in range(900):
+        file[f"t{number}"] = file["text"]
+
+
+def references(file: h5py.File) -> None:
+    file["weights"] = np.zeros(1000)
+    file.create_dataset("references", data=[file["weights"].ref] * 1000, dtype=h5py.ref_dtype)
+
+
+def many_names(file: h5py.File) -> None:
+    for number in range(2000):
+        file.create_group(f"g{number}")
+
+
+def texts(file: h5py.File) -> None:
+    file.create_dataset("weights", data=["a", "b"], dtype=h5py.string_dtype())
+
+
+def compressed(file: h5py.File) -> None:
+    file.create_dataset("weights", data=np.zeros(1 << 20), compression="gzip")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(nested, one_array_by_many_names, one_text_by_many_names, references, many_names, texts, compressed),
+    ],
+)
+def test_what_would_fill_memory_or_time_is_refused_at_once(make: Any) -> None:
+    data = crafted(make)
+    start = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"\Anot the state of a rank: [^\n]*\Z"):
+            unpack_state(data)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data) + (1 << 20)
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 5
+
+
+def test_only_what_a_layout_has_is_read() -> None:
+    state = {"weights": np.zeros(3, np.float32), "step": 4, "computed_by": "C"}
+    entries = {name: Entry.like(value) for name, value in state.items()}
+    layout = StateLayout(entries, frozenset({"weights", "step"}))
+    assert unpack_state(pack_state(state), layout).keys() == state.keys()
+    assert unpack_state(pack_state({**state, "step": np.uint8(4)}), layout)["step"] == 4
+    for wrong, said in (
+        ({"weights": np.zeros(4, np.float32)}, "weights is of another type or shape"),
+        ({"weights": np.zeros((3, 1), np.float32)}, "weights is of another type or shape"),
+        ({"weights": np.zeros(3, np.int32)}, "weights is of another type or shape"),
+        ({"step": "4"}, "step is of another type or shape"),
+        ({"computed_by": 4}, "computed_by is of another type or shape"),
+        ({"more": 1}, "it has 'more', which no state of this run has"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            unpack_state(pack_state(state | wrong), layout)
+    del state["step"]
+    with pytest.raises(ValueError, match="it lacks step"):
+        unpack_state(pack_state(state), layout)

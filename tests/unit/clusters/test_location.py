@@ -87,7 +87,7 @@ def test_runs_are_summarized_in_one_printable_line(tmp_path: Path) -> None:
     told = summarize_runs(stored_runs(store), "_shared")
     assert told == (
         '"_shared" (this run): cluster alpha, at round 0; "prices": cluster beta, at round 3; '
-        '"?[2J": checkpoints of a run that trains alone'
+        '"\\x1b[2J": checkpoints of a run that trains alone'
     )
     many = put(tmp_path / "many", *(f"run-{number}/run.json" for number in range(50)))
     assert summarize_runs(stored_runs(many), "_shared").endswith("; 40 more")

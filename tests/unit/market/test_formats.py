@@ -12,7 +12,7 @@ import pytest
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import DAY, NO_ZONE, Dates
 from hpc_lstm.market.formats import registry
-from hpc_lstm.market.formats.price_file import PriceFile
+from hpc_lstm.market.formats.file_format import OneTableFormat
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.importing import import_prices
 from hpc_lstm.market.layouts.layout import PriceBatch
@@ -34,7 +34,7 @@ class JsonBatch:
         return distinct.tolist(), codes
 
 
-class JsonFile(PriceFile):
+class JsonFile(OneTableFormat):
     """A list of lists, the first of which is the header; dates are days since 1970-01-01."""
 
     format_name = "JSON"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from price_forms import FORMS
 from test_price_forms import DATA, load
+from vendor_forms import VENDOR_FORMS
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.importing import import_prices
@@ -23,6 +24,9 @@ COMPANIES = {
     "tuples": "Date,\"('Close', 'AAA')\",\"('Close', 'BBB')\",\"('High', 'AAA')\",\"('High', 'BBB')\"\n",
     "flat": "Date,AAA.Close,BBB.Close,AAA.High,BBB.High\n",
     "wide": "Date,AAA,BBB\n",
+    "side by side": "Date,AAA,Date,BBB\n",
+    "side by side, names above": "AAA,,,BBB,,\nDate,Close,High,Date,Close,High\n",
+    "long, date in columns": "Symbol,Year,Month,Day,Close\n",
 }
 
 
@@ -35,6 +39,12 @@ def companies(layout: str) -> str:
         if layout in ("long", "unknown column"):
             lines.append(f"{date},AAA,{high},{high + 2},{high - 2},{high + 1},5000\n")
             lines.append(f"{date},BBB,{low},{low + 0.5},{low - 0.5},{low + 0.25},700\n")
+        elif layout == "side by side":
+            lines.append(f"{date},{high},{date},{low}\n")
+        elif layout == "side by side, names above":
+            lines.append(f"{date},{high},{high + 2},{date},{low},{low + 0.5}\n")
+        elif layout == "long, date in columns":
+            lines += [f"AAA,2024,1,{day},{high}\n", f"BBB,2024,1,{day},{low}\n"]
         elif layout == "wide":
             lines.append(f"{date},{high},{low}\n")
         else:
@@ -43,7 +53,7 @@ def companies(layout: str) -> str:
 
 
 TEXTS = {path.name: path.read_text(encoding="utf-8-sig") for path in sorted(DATA.iterdir()) if path.is_file()}
-TEXTS |= {case: text for case, (_, text, _) in FORMS.items()}
+TEXTS |= {case: text for case, (_, text, _) in {**FORMS, **VENDOR_FORMS}.items()}
 TWO = {layout: companies(layout) for layout in COMPANIES}
 CELLS = [
     "",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 from price_forms import FORMS, Rows, bars, closes
+from vendor_forms import VENDOR_FORMS, VENDOR_REFUSALS, cotahist
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.importing import import_prices
@@ -41,10 +43,10 @@ def require(found: Table, wanted: Table) -> None:
                 assert values[column] == pytest.approx(value, rel=1e-12), (name, date, column)
 
 
-@pytest.mark.parametrize("case", FORMS)
+@pytest.mark.parametrize("case", [*FORMS, *VENDOR_FORMS])
 @pytest.mark.parametrize("packed", ["plain", "utf-16", "zip"])
 def test_form(case: str, packed: str, tmp_path: Path) -> None:
-    name, text, wanted = FORMS[case]
+    name, text, wanted = {**FORMS, **VENDOR_FORMS}[case]
     path = tmp_path / name
     path.write_text(text, encoding="utf-16" if packed == "utf-16" else "utf-8", newline="")
     if packed == "zip":
@@ -53,6 +55,56 @@ def test_form(case: str, packed: str, tmp_path: Path) -> None:
             archive.write(tmp_path / name, name)
     import_prices([path], tmp_path / "m.h5", ImportOptions())
     require(load(tmp_path / "m.h5"), wanted)
+
+
+@pytest.mark.parametrize("case", VENDOR_REFUSALS)
+def test_what_cannot_be_decided_is_refused_and_settled(case: str, tmp_path: Path) -> None:
+    text, said, settled = VENDOR_REFUSALS[case]
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    with pytest.raises(PriceFileError, match=said) as caught:
+        import_prices([path], tmp_path / "m.h5")
+    assert "\n" not in str(caught.value)
+    if settled is None:
+        return
+    way, wanted = settled
+    if isinstance(way, str):  # a command of the shell, in which the message says FILE and NEW
+        assert way in str(caught.value)
+        subprocess.run(
+            way.replace("FILE", "x.csv").replace("NEW", "y.csv"), shell=True, cwd=tmp_path, check=True
+        )
+        (tmp_path / "y.csv").replace(path)
+    import_prices([path], tmp_path / "m.h5", ImportOptions(**(way if isinstance(way, dict) else {})))
+    require(load(tmp_path / "m.h5"), wanted)
+
+
+@pytest.mark.parametrize("packed", ["plain", "zip"])
+def test_cotahist_is_read_at_its_places(packed: str, tmp_path: Path) -> None:
+    path = tmp_path / "COTAHIST_A2024.TXT"
+    path.write_text(cotahist(), encoding="latin-1", newline="")
+    if packed == "zip":
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            archive.write(path, path.name)
+        path = tmp_path / "all.zip"
+    summary = import_prices([path], tmp_path / "m.h5")
+    require(
+        load(tmp_path / "m.h5"),
+        {
+            "PETR4": bars(
+                ("2024-01-02", 37.35, 37.92, 37.29, 37.78, 24043200),
+                ("2024-01-03", 37.81, 39.28, 37.5, 38.56, 61000000),
+            ),
+            "TELB4": bars(("1998-01-02", 128, 130, 127, 129, 5)),  # quoted by the thousand
+        },
+    )
+    assert summary.left_out == ["1 records of other markets than cash of COTAHIST_A2024.TXT"]
+
+
+def test_a_cut_record_of_cotahist_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "COTAHIST_A2024.TXT"
+    path.write_text(cotahist()[: 245 * 2 + 100], encoding="latin-1", newline="")
+    with pytest.raises(PriceFileError, match="line 3: is no whole record of 245 characters"):
+        import_prices([path], tmp_path / "m.h5")
 
 
 DATA = Path(__file__).parents[2] / "data" / "prices"

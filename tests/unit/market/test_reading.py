@@ -443,16 +443,6 @@ def test_names_of_prices_in_any_spelling_are_no_symbols(spelt: str, tmp_path: Pa
             'each row holds one value, and "variable" says which',
             {"AAPL": [("2024-01-02", 2)]},
         ),
-        (
-            "Year,Month,Day,Close\n2024,1,31,2\n2024,2,1,6\n",
-            "the date stands in several columns",
-            {"X": [("2024-01-31", 2), ("2024-02-01", 6)]},
-        ),
-        (
-            "Year,Month,Close\n2024,1,2\n2024,2,6\n",
-            "the date stands in several columns",
-            {"X": [("2024-01-01", 2), ("2024-02-01", 6)]},
-        ),
     ],
 )
 def test_a_table_of_another_shape_is_refused_and_what_is_said_reshapes_it(

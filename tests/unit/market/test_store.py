@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.errors import StoreError
+from hpc_lstm.hdf5.known_files import remember
 from hpc_lstm.market.store import MarketStore, StoreWriter
 
 
@@ -56,8 +57,9 @@ def test_a_slice_reads_its_bytes_only(tmp_path: Path) -> None:
         assert store.bytes_read == 3 * 2 * 8
         assert store.attributes["source"] == "a test"
         assert store.attributes["best"] == 0.5
-    with h5py.File(tmp_path / "m.h5") as file:  # contiguous: a slice is one read
-        assert file["values"].chunks is None
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert file["values"].fletcher32
+        assert file["dates"].fletcher32
 
 
 def test_names_are_looked_up_with_the_nearest_offered(tmp_path: Path) -> None:
@@ -114,6 +116,51 @@ def test_refuses_what_is_no_whole_store(damage: object, said: str, tmp_path: Pat
         MarketStore(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_flipped_bit_of_the_prices_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    values = write(path, symbols=4, rows=50)
+    whole = bytearray(path.read_bytes())
+    begin = whole.index(values.tobytes())
+    for place in range(begin, begin + values.nbytes, 97):
+        changed = whole.copy()
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        remember(path)
+        with MarketStore(path) as store:
+            assert store.dates(0, 50).tolist() == list(range(50))
+            with pytest.raises(StoreError, match="rows 7 to 9 cannot be read: their checksum is wrong"):
+                store.rows(7, 9)
+
+
+def test_further_datasets_have_a_digest(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    with StoreWriter(path, ["close"], "a test") as writer:
+        writer.append("A", np.array([1]), np.ones((1, 1)))
+        writer.extras = {"splits/values": np.array([2.0, 0.5]), "fetched/zones": ["Ü", ""]}
+    with MarketStore(path) as store:
+        assert store.extra("splits/values").tolist() == [2.0, 0.5]
+        assert store.extra("fetched/zones").tolist() == ["Ü", ""]
+        assert store.extra("none") is None
+    with h5py.File(path, "a") as file:
+        file["splits/values"][0] = 3.0
+    with (
+        MarketStore(path) as store,
+        pytest.raises(StoreError, match="splits/values cannot be read: is not what"),
+    ):
+        store.extra("splits/values")
+
+
+def test_a_store_of_an_older_version_is_read_without_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format": "hpc_lstm market store", "version": 1, "columns": ["close"]})
+        file.create_dataset("symbols", data=["A"], dtype=h5py.string_dtype())
+        file["offsets"] = np.array([0, 2])
+        file["dates"], file["values"] = np.array([1, 2]), np.array([[1.0], [2.0]])
+    with MarketStore(path) as store:
+        assert store.rows(0, 2).tolist() == [[1.0], [2.0]]
 
 
 def write_one_symbol_twice(path: Path) -> None:

@@ -262,6 +262,45 @@ def test_intraday_sessions_are_whole_days_of_the_exchange(
     assert (dates.astype("int64") // 10**9).tolist() == [int(at.timestamp()) for at in expected]
 
 
+@pytest.mark.parametrize(
+    ("interval", "start", "first", "before", "after"),
+    [
+        ("1wk", "2024-01-03", "2024-01-08", "2024-02-19", "2024-03-04"),
+        ("1mo", "2023-11-15", "2023-12-01", "2024-01-01", "2024-02-01"),
+    ],
+)
+def test_weeks_and_months_are_whole(
+    yahoo: YahooServer, tmp_path: Path, interval: str, start: str, first: str, before: str, after: str
+) -> None:
+    """Those in progress are left out, and come with the same command when they are over."""
+    path, listing = tmp_path / "m.h5", yahoo.listings["AAPL"]
+    listing.dividends = {date(2024, 1, 16): 0.8}
+    yahoo.now = datetime(2024, 2, 28, 17, tzinfo=timezone.utc)
+    for now, last in ((yahoo.now, before), (datetime(2024, 3, 11, 14, tzinfo=timezone.utc), after)):
+        yahoo.now = now
+        yahoo.asked.clear()
+        get(yahoo, path, "AAPL", start=start, interval=interval)
+        dates, values = prices(path, "AAPL")
+        assert [str(dates[0]), str(dates[-1])] == [first, last]
+        closes_of = listing.closes(now)
+        for at, row in zip(dates.astype(object), values, strict=True):
+            days = [
+                day
+                for day in closes_of
+                if (day - timedelta(days=day.weekday()) if interval == "1wk" else day.replace(day=1)) == at
+            ]
+            assert row[3] == pytest.approx(closes_of[days[-1]][0], rel=1e-12)
+            assert row[5] == pytest.approx(closes_of[days[-1]][1], rel=1e-12)
+    assert len(yahoo.asked) == 1
+    yahoo.asked.clear()
+    get(yahoo, path, "AAPL", start=start, interval=interval)
+    assert not yahoo.asked
+    with MarketStore(path) as store:
+        assert (store.date_unit, store.attributes["interval"]) == ("D", interval)
+    with pytest.raises(StoreError, match=f"has prices of every {interval}, not of --interval 1d"):
+        get(yahoo, path, "AAPL", start=start)
+
+
 # Symbols that do not come.
 
 
@@ -515,7 +554,7 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(yahoo: YahooServer, t
         for name in ("fetched", "splits", "dividends", "symbols"):
             del file[name]
         file.create_dataset("symbols", data=["aapl"], dtype=h5py.string_dtype())  # as the user wrote it
-        del file.attrs["interval"]
+        del file.attrs["interval"], file.attrs["digest"]
     yahoo.asked.clear()
     get(yahoo, path, "AAPL", end="2024-02-01")
     assert yahoo.asked == []
@@ -681,6 +720,8 @@ def test_two_fetches_into_one_store_are_refused(yahoo: YahooServer, tmp_path: Pa
     [("2020-13-01", None, "1d", "--start"), ("yesterday", None, "1d", "--start"),
      ("2020-01-01", "x", "1d", "--end"), ("2020-01-02", "2020-01-02", "1d", "must be before"),
      ("2024-03-05", None, "1d", "must be before"), ("2024-01-01", None, "3m", "--interval: must be one of 1d, "),
+     ("2024-02-27", None, "1wk", "--interval 1wk: no whole week lies between 2024-02-27 and today"),
+     ("2024-02-02", "2024-02-29", "1mo", "no whole month lies between 2024-02-02 and 2024-02-29"),
      ("2024-01-31", None, "1m", r"keeps prices of every 1m for 30 days only; use --start 2024-02-01 or later"),
      ("2023-01-01", None, "5m", "for 60 days"), ("2021-01-01", None, "1h", "for 730 days")],
 )  # fmt: skip

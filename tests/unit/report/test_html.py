@@ -17,7 +17,9 @@ from hpc_lstm.report import html
 from hpc_lstm.report.html import write_report
 from hpc_lstm.report.series import ForecastSeries
 
-EVIL = "<script>alert('x')</script>&"
+# HTML, a command to a terminal, a change of direction, a formula of TeX.
+EVIL = "<script>alert('x')</script>&\x1b[31m\u202e$x^2$"
+SHOWN = EVIL.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
 
 
 class Page(HTMLParser):
@@ -95,7 +97,9 @@ def test_a_completed_run(run_dir, monkeypatch):
     page = Page(text)
     assert page.tags.count("svg") == 3
     assert "script" not in page.tags
-    assert f"Verdict {EVIL}" in page.text
+    assert f"Verdict {SHOWN}" in page.text
+    assert f"{SHOWN}: test part" in page.text
+    assert all(letter == "\n" or letter.isprintable() for letter in text)
     assert "1,234 windows, 2010-01-04 to 2011-01-04" in page.text
     rows = re.findall(r"<tr><td>(.*?)</td><td>1\.25</td>", text)
     assert rows == ["model", "persistence", "a new &lt;baseline&gt;"] * 2

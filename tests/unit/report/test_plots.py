@@ -166,3 +166,14 @@ def test_an_average_longer_than_the_history_is_refused(store, tmp_path):
     with pytest.raises(InputError, match="AAPL"):
         plots.plot_prices(store, "AAPX", tmp_path / "p.png")
     assert not (tmp_path / "p.png").exists()
+
+
+def test_a_symbol_is_no_formula_and_no_command():
+    days = np.arange("2024-01-01", "2024-01-06", dtype="datetime64[D]")
+    with figures.styled():
+        figure = plots.prices_figure(
+            "$x^2$ \x1b[31m", "$a$ \u202eb", days, np.arange(5.0), {"SMA 2": np.arange(5.0)}
+        )
+        svg = figures.inline_svg(figure, "prices")
+    assert "$x^2$ \\x1b[31m: daily prices" in svg
+    assert "$a$ \\u202eb" in svg

@@ -1,0 +1,132 @@
+"""HDF5 files of whoever has written them: inspected in a process of its own before they are opened here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpc_lstm.hdf5.known_files import is_known, remember
+
+# What h5py raises on a damaged file, and what ``sound_hdf5`` and ``own_dataset`` raise.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+)
+# Seconds that an inspection may take on the processor, and in all: the file system may be slow.
+CPU_S, WALL_S = 5, 120
+# Seconds after which a file that changes has another time.
+SETTLED_S = 2.0
+# Of launchers and MPI libraries: the inspection is no rank, even where h5py itself was built with MPI.
+_OF_RANKS = ("PMI", "OMPI_", "MPI", "SLURM_", "HYDRA_", "HYDI_", "PRTE_", "PALS_", "I_MPI_")
+
+_START = """
+import sys
+import time
+sys.path[:] = sys.argv[3:]
+from hpc_lstm.hdf5.inspection import main
+sys.exit(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@contextmanager
+def sound_hdf5(path: str | Path) -> Iterator[Any]:
+    """An ``h5py.File`` to read from, inspected before.
+
+    Raises:
+        ValueError: see ``require_sound``; and whatever else of ``UNREADABLE`` a damaged file makes h5py raise.
+    """
+    import h5py
+
+    require_sound(path)
+    with h5py.File(path, "r") as file:
+        yield file
+
+
+def require_sound(path: str | Path) -> None:
+    """Refuse a file that would keep this process busy for ever, crash it, or fill its memory.
+
+    The file is inspected by another process, once: until it is changed it is known.
+
+    Raises:
+        ValueError: the reason.
+        OSError: there is no such file.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    if is_known(path):
+        return
+    # Of two versions of a file within a tick of the file system's clock, one may look like the other.
+    settled = time.time() - path.stat().st_ctime > SETTLED_S
+    code, reason = _inspect(path)
+    if code == 0 and settled:
+        remember(path)
+    elif code == 4:
+        raise ValueError(reason)
+    elif code < 0:
+        ended = code in (-signal.SIGXCPU, -signal.SIGKILL)
+        raise ValueError(
+            "HDF5 comes to no end with it" if ended else f"HDF5 crashes on it, {signal.Signals(-code).name}"
+        )
+
+
+def _inspect(path: Path) -> tuple[int, str]:
+    """The exit code of the inspection, and what it printed."""
+    from hpc_lstm import hdf5
+
+    # Without looking for this environment's packages anew: they are where this process found them.
+    folders = [folder for folder in sys.path if folder]
+    folders.append(str(Path(hdf5.__file__).parents[2]))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_RANKS)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _START, os.fspath(path.absolute()), str(CPU_S), *folders],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=WALL_S,
+            env=environment | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL, ""
+    except OSError:  # no more processes: the file is opened without an inspection
+        return 1, ""
+    return done.returncode, done.stdout.decode(errors="replace").strip()
+
+
+def own_dataset(file: Any, name: str) -> Any:
+    """An ``h5py.Dataset`` whose data lie in this file: HDF5 lets one be any bytes of any other file.
+
+    Raises:
+        ValueError: it is a link, or its data lie elsewhere.
+        KeyError: there is none.
+    """
+    import h5py
+
+    node = file
+    for part in name.split("/"):
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            raise KeyError(f"there is no {name}")
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a link")
+        node = node[part]
+    if not isinstance(node, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    if node.external or node.is_virtual:
+        raise ValueError(f"the data of {name} lie in another file")
+    return node

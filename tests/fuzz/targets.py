@@ -1,0 +1,408 @@
+"""What reads files and options of strangers: whole samples, what is changed in them, and how they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mutations import ODD_WORDS, Mutation, of_bytes, of_json, of_words
+
+ROOT = Path(__file__).parents[2]
+OLD_RUNS = ROOT / "tests/data/written_by_0_1_0"
+PRICES = ROOT / "tests/data/prices"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of input.
+
+    Attributes:
+        samples: makes whole inputs by name, once, in a folder.
+        mutation: what is done to one of them.
+        read: reads a changed one, with a folder of its own to work in; an InputError refuses it.
+    """
+
+    name: str
+    samples: Callable[[Path], dict[str, bytes]]
+    mutation: Mutation
+    read: Callable[[str, bytes, Path], Any]
+
+    def example(self, folder: Path) -> Callable[[int], None]:
+        """Takes a seed, changes a sample and reads it."""
+        samples = self.samples(folder)
+        names = sorted(samples)
+        work = folder / "work"
+
+        def run(seed: int) -> None:
+            rng = random.Random(f"{self.name} {seed}")
+            name = rng.choice(names)
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            self.read(name, self.mutation(samples[name], rng), work)
+
+        return run
+
+
+def files(*paths: Path) -> Callable[[Path], dict[str, bytes]]:
+    """Samples that lie in the repository."""
+    return lambda _: {path.name: path.read_bytes() for path in paths}
+
+
+# -- prices ------------------------------------------------------------------------------------------------------
+
+
+def read_prices(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.market.importing import import_prices
+
+    (work / name).write_bytes(data)
+    import_prices([work / name], work / "m.h5")
+    assert sorted(path.name for path in work.iterdir()) == sorted([name, "m.h5"])
+
+
+def a_store(folder: Path) -> dict[str, bytes]:
+    from hpc_lstm.market.store import StoreWriter
+
+    path = folder / "m.h5"
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, ["open", "close"], "a test", attributes={"note": "n"}) as writer:
+        for number in range(4):
+            dates, values = np.arange(60) + 15000, 100 + rng.normal(size=(60, 2))
+            writer.append(f"S{number}", dates, values)
+        writer.extras = {"splits/offsets": np.array([0, 1, 1, 1, 1]), "splits/dates": np.array([15003])}
+        writer.extras["splits/values"] = np.array([2.0])
+    return {"new": path.read_bytes(), "old": (OLD_RUNS / "market.h5").read_bytes()}
+
+
+def read_store(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.config import DataConfig
+    from hpc_lstm.market.events import StoredEvents
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.parallel.world import World
+    from hpc_lstm.preprocess import backends, prepare
+
+    (work / "m.h5").write_bytes(data)
+    with MarketStore(work / "m.h5") as store:
+        rows = int(store.offsets[-1])
+        values, dates = store.rows(0, rows), store.dates(0, rows)
+        StoredEvents(store).of("splits", 0)
+        if name == "new":
+            assert hashlib.sha256(values.tobytes() + dates.tobytes()).hexdigest() == whole_prices(), (
+                "other prices"
+            )
+        config = DataConfig(store=str(store.path), window=5)
+        prepared = prepare.prepare(store, config, World(), backends.create_backend("host"))
+        prepared.train.batch(np.arange(min(4, len(prepared.train))))
+        prepared.close()
+
+
+def whole_prices() -> str:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([100 + rng.normal(size=(60, 2)) for _ in range(4)])
+    return hashlib.sha256(values.tobytes() + np.tile(np.arange(60) + 15000, 4).tobytes()).hexdigest()
+
+
+# -- settings ----------------------------------------------------------------------------------------------------
+
+
+def read_settings(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm import config
+
+    (work / "c.toml").write_bytes(data)
+    settings = config.load(work / "c.toml")
+    assert config.parse(config.tomllib.loads(config.dump(settings)), "again") == settings
+
+
+def all_options(_: Path) -> dict[str, bytes]:
+    from hpc_lstm import config
+
+    run = config.RunConfig(data=config.DataConfig(store="m.h5"))
+    return {key: f"{key}={json.dumps(config.get(run, key))}".encode() for key in config.keys()}  # noqa: SIM118
+
+
+def of_option(data: bytes, rng: random.Random) -> bytes:
+    key, _, value = data.decode().partition("=")
+    kind = rng.randrange(4)
+    if kind == 0:
+        return of_bytes(data, rng)
+    if kind == 1:
+        return f"{key}={rng.choice(ODD_WORDS)}".encode()
+    if kind == 2:
+        return f"{key}={value[: rng.randrange(len(value) + 1)]}{rng.choice(ODD_WORDS)}".encode()
+    return f"{key}=[{rng.choice(ODD_WORDS)}, {value}]".encode()
+
+
+def read_option(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm import config
+
+    # As the system gives it: without null bytes.
+    text = os.fsdecode(data.replace(b"\0", b""))
+    settings = config.load(ROOT / "examples/quickstart.toml", [text])
+    config.dump(settings)
+
+
+# -- run directories ---------------------------------------------------------------------------------------------
+
+
+def old_run(work: Path) -> Path:
+    (work / "run/timing").mkdir(parents=True)
+    for name, data in timing_lines(work).items():
+        (work / "run/timing" / name).write_bytes(data)
+    return work / "run"
+
+
+def drawn(data: bytes) -> bool:
+    """One of fifty: a picture takes as long as all else."""
+    return zlib.crc32(data) % 50 == 0
+
+
+def read_scaler(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.preprocess.scaler import Scaler
+
+    (work / "scaler.h5").write_bytes(data)
+    scaler = Scaler.load(work / "scaler.h5")
+    scaler.select(scaler.symbols)
+    scaler.inverse_target(np.zeros(len(scaler.symbols)), np.arange(len(scaler.symbols)))
+
+
+def known_rows(folder: Path) -> dict[str, bytes]:
+    from hpc_lstm.market.known_rows import know_rows
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.parallel.world import World
+
+    with MarketStore(OLD_RUNS / "market.h5") as store:
+        know_rows(store, [0], range(len(store.symbols)), World()).save(folder / "rows.h5")
+    return {"rows.h5": (folder / "rows.h5").read_bytes()}
+
+
+def read_known_rows(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.market.known_rows import KnownRows, compare_rows
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.parallel.world import World
+
+    (work / "rows.h5").write_bytes(data)
+    known = KnownRows.load(work / "rows.h5")
+    with MarketStore(OLD_RUNS / "market.h5") as store:
+        compare_rows(known, store, World())
+
+
+def read_history_file(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.report.plots import history_figure
+    from hpc_lstm.runs.directory import RunDirectory
+    from hpc_lstm.runs.history import History, read_history
+    from hpc_lstm.timing.cluster_runs import _steps_per_epoch
+
+    run = RunDirectory(work)
+    run.history.write_bytes(data)
+    entries = read_history(run.history)
+    if entries and drawn(data):
+        history_figure(entries).clear()
+    _steps_per_epoch(run)
+    History(run, True, 10).close()
+
+
+def read_metrics_file(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.evaluation.forecast import _expected_error
+    from hpc_lstm.evaluation.trained_run import TrainedRun
+    from hpc_lstm.report.html import _accuracy
+    from hpc_lstm.runs.directory import RunDirectory
+
+    run = RunDirectory(work)
+    run.metrics.write_bytes(data)
+    _expected_error(TrainedRun(run, None, None, None), "S0", 1.0)
+    _accuracy(run)
+
+
+def run_files(folder: Path) -> dict[str, bytes]:
+    from hpc_lstm.runs.directory import RunDirectory
+    from hpc_lstm.runs.run_file import RunFile, write_run_file
+
+    data = {"store": "m.h5", "symbols": 3, "rows": 216, "last": "2011-05-26", "sha256": "0" * 64}
+    data |= {"train_ends": "2011-04-01", "validation_ends": "2011-05-01"}
+    checkpoints = {"url": "", "prefix": "checkpoints/main", "step": 20}
+    content = RunFile(None, "fitted", data, checkpoints, "0" * 32)
+    write_run_file(RunDirectory(folder), content)
+    return {"run.json": (folder / "run.json").read_bytes()}
+
+
+def read_run_json(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.runs.directory import RunDirectory
+    from hpc_lstm.runs.run_file import read_run_file
+
+    run = RunDirectory(work)
+    run.record.write_bytes(data)
+    read_run_file(run)
+
+
+def read_timing(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.report.plots import timing_figure
+    from hpc_lstm.timing.spans import load_timing
+    from hpc_lstm.timing.table import timing_table
+    from hpc_lstm.timing.trace import write_trace
+
+    run = old_run(work)
+    if name.endswith(".jsonl"):
+        (run / "timing" / name).write_bytes(data)
+        (run / "timing.h5").unlink(missing_ok=True)
+    else:
+        shutil.rmtree(run / "timing")
+        (run / "timing.h5").write_bytes(data)
+    timing_table(run)
+    if drawn(data):
+        write_trace([run], work / "trace.json")
+        timing_figure(load_timing(run)).clear()
+
+
+def timing_lines(_: Path) -> dict[str, bytes]:
+    """The first lines of each rank of two, and its totals."""
+    found = {}
+    for path in sorted((OLD_RUNS / "finished/timing").glob("*.jsonl"))[:2]:
+        lines = path.read_bytes().splitlines(keepends=True)
+        found[path.name] = b"".join([*lines[:12], lines[-1]])
+    return found
+
+
+def timing_file(folder: Path) -> dict[str, bytes]:
+    from hpc_lstm.timing.spans import gather_timing
+
+    return {"timing.h5": gather_timing(old_run(folder)).read_bytes()}
+
+
+def model_files(_: Path) -> dict[str, bytes]:
+    return {"model.keras": (OLD_RUNS / "finished/model.keras").read_bytes()}
+
+
+def read_model(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.model.engines.registry import load_forecaster
+
+    (work / name).write_bytes(data)
+    load_forecaster(work / name, threads=1)
+
+
+# -- checkpoints and rounds --------------------------------------------------------------------------------------
+
+
+def read_manifest_file(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.checkpoint import manifest
+    from hpc_lstm.checkpoint.provenance import Provenance
+    from hpc_lstm.errors import CheckpointError
+    from hpc_lstm.storage.folder import FolderStore
+
+    place = work / "p/000000030"
+    place.mkdir(parents=True)
+    (place / manifest.NAME).write_bytes(data)
+    try:
+        manifest.read_manifest(FolderStore(work), "p", 30, Provenance())
+    except manifest.DAMAGED as error:  # the checkpoint before is taken
+        raise CheckpointError(str(error)) from None
+
+
+def new_manifest(_: Path) -> dict[str, bytes]:
+    from hpc_lstm.checkpoint import manifest
+    from hpc_lstm.checkpoint.provenance import Provenance
+
+    old = next((OLD_RUNS / "finished/checkpoints/main/000000030").glob("*.json")).read_bytes()
+    content = manifest.Manifest.model_validate(json.loads(old)).model_copy(
+        update={"run": "0" * 32, "version": 2}
+    )
+    key = f"p/000000030/{manifest.NAME}"
+    return {"old": old, "new": manifest.manifest_bytes(key, content, Provenance())}
+
+
+def rank_states(_: Path) -> dict[str, bytes]:
+    folder = OLD_RUNS / "finished/checkpoints/main/000000030"
+    return {path.name: path.read_bytes() for path in folder.glob("*.h5")}
+
+
+def crafted_state(data: bytes, rng: random.Random) -> bytes:
+    """Bytes that are changed, or whole files of other names, types and shapes."""
+    from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
+
+    if rng.random() < 0.5:
+        return of_bytes(data, rng)
+    state = unpack_state(data)
+    for _ in range(rng.randint(1, 3)):
+        name = rng.choice(sorted(state))
+        kind = rng.randrange(6)
+        if kind == 0:
+            del state[name]
+        elif kind == 1:
+            state[rng.choice(("x", "position/x", "sync/x", "engine/x/y"))] = rng.choice((1, "x", np.zeros(3)))
+        elif kind == 2:
+            state[name] = rng.choice(
+                (-1, 0, 2**62, np.nan, "x", np.zeros(0), np.zeros((2, 2)), np.ones(10**5, "u1"))
+            )
+        elif kind == 3:
+            state[name] = (
+                np.asarray(state[name]).astype(rng.choice(("f8", "i1", "u8", "?")))
+                if name != "data" and name != "computed_by"
+                else 1
+            )
+        else:
+            state[name] = state[rng.choice(sorted(state))]
+    return pack_state(state)
+
+
+def read_state(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.checkpoint.state_file import unpack_state
+    from hpc_lstm.checkpoint.state_layout import Entry, StateLayout
+    from hpc_lstm.errors import CheckpointError
+
+    entries = {key: Entry.like(value) for key, value in unpack_state(rank_states(work)[name]).items()}
+    try:
+        unpack_state(data, StateLayout(entries, frozenset(entries)))
+    except ValueError as error:  # the checkpoint before is taken
+        raise CheckpointError(str(error)) from None
+
+
+def round_documents(_: Path) -> dict[str, bytes]:
+    team = OLD_RUNS / "bucket/team"
+    found = [
+        team / "run.json",
+        *sorted(team.glob("rounds/*/merged.json")),
+        *sorted(team.glob("rounds/*/contributions/*")),
+    ]
+    return {str(path.relative_to(team)): path.read_bytes() for path in found}
+
+
+def read_document(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.config import StorageConfig
+    from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table
+
+    shutil.copytree(OLD_RUNS / "bucket/team", work / "team")
+    (work / "team" / name).write_bytes(data)
+    storage = StorageConfig(url=f"file://{work}")
+    rounds_table(storage)
+    checkpoints_table(storage)
+
+
+TARGETS = (
+    Target(
+        "prices",
+        files(*(path for path in sorted(PRICES.iterdir()) if path.suffix == ".csv")),
+        of_words,
+        read_prices,
+    ),
+    Target("settings", files(*sorted((ROOT / "examples").glob("*.toml"))), of_words, read_settings),
+    Target("option", all_options, of_option, read_option),
+    Target("market store", a_store, of_bytes, read_store),
+    Target("scaler", files(OLD_RUNS / "finished/scaler.h5"), of_bytes, read_scaler),
+    Target("known rows", known_rows, of_bytes, read_known_rows),
+    Target("history", files(OLD_RUNS / "finished/history.jsonl"), of_json, read_history_file),
+    Target("timing lines", timing_lines, of_json, read_timing),
+    Target("timing file", timing_file, of_bytes, read_timing),
+    Target("metrics", files(OLD_RUNS / "finished/metrics.json"), of_json, read_metrics_file),
+    Target("run file", run_files, of_json, read_run_json),
+    Target("model", model_files, of_bytes, read_model),
+    Target("manifest", new_manifest, of_json, read_manifest_file),
+    Target("rank state", rank_states, crafted_state, read_state),
+    Target("round document", round_documents, of_json, read_document),
+)

@@ -1,0 +1,92 @@
+"""Runs examples in a process that may hang, crash or take all memory, and tells what came of each."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpc_lstm.errors import InputError
+
+# Seconds without an end after which an example hangs, and bytes beyond those of the process that it may take.
+HANG_S = 30
+MEMORY = 1 << 30
+
+RIGHT, REFUSED = "right", "refused"
+
+
+def outcomes(example: Callable[[int], Any], seeds: range) -> dict[int, str]:
+    """What came of each seed: RIGHT, REFUSED in one line, or else what went wrong.
+
+    Args:
+        example: takes a seed; raises an ``InputError`` to refuse.
+    """
+    found: dict[int, str] = {}
+    start = seeds.start
+    while start < seeds.stop:
+        for seed, outcome in _in_child(example, range(start, seeds.stop)):
+            found[seed] = outcome
+        start = max(found, default=start - 1) + 1
+    return found
+
+
+def _in_child(example: Callable[[int], Any], seeds: range) -> list[tuple[int, str]]:
+    """Outcomes up to the first hang or crash, which is the last one."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        _work(example, seeds, writable)
+    os.close(writable)
+    found: list[tuple[int, str]] = []
+    rest = b""
+    hangs = False
+    with os.fdopen(readable, "rb", buffering=0) as pipe:
+        while len(found) < len(seeds):
+            if not select.select([pipe], [], [], HANG_S)[0]:
+                hangs = True
+                os.kill(child, signal.SIGKILL)
+                break
+            data = pipe.read(1 << 16)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\0")
+            found += [(seeds.start + len(found) + number, line.decode()) for number, line in enumerate(lines)]
+    _, status = os.waitpid(child, 0)
+    if len(found) < len(seeds):
+        code = os.waitstatus_to_exitcode(status)
+        why = "hangs" if hangs else f"ends the process: {signal.Signals(-code).name if code < 0 else code}"
+        found.append((seeds.start + len(found), why))
+    return found
+
+
+def _work(example: Callable[[int], Any], seeds: range, writable: int) -> None:
+    """Run examples, and write what comes of each; does not return."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+        os.dup2(1, 2)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        for seed in seeds:
+            os.write(
+                writable, outcome(example, seed).encode(errors="backslashreplace").replace(b"\0", b"") + b"\0"
+            )
+    finally:
+        os._exit(0)
+
+
+def outcome(example: Callable[[int], Any], seed: int) -> str:
+    """What comes of one example in this process."""
+    try:
+        example(seed)
+    except InputError:
+        return REFUSED
+    except BaseException:
+        return traceback.format_exc()
+    return RIGHT

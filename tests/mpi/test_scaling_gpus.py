@@ -1,0 +1,96 @@
+"""The benchmark of scaling over GPUs, on processors: what it measures, keeps, and goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launcher import LIMIT_S, ROOT
+
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
+BENCHMARKS = ROOT / "benchmarks"
+# Settings that take seconds, by their option.
+SMALL = {
+    "engine": "native",
+    "precisions": "float32",
+    "units": "4",
+    "batches": "32",
+    "every": "1,16",
+    "windows": "3000",
+    "turn-s": "0.01",
+    "only": "hpc_lstm",
+    "clusters-s": "0",
+}
+
+
+def scaling(output: Path, *more: str) -> str:
+    words = [f"--{option}={value}" for option, value in SMALL.items()]
+    command = [sys.executable, str(BENCHMARKS / "scaling_gpus.py"), *words]
+    ran = subprocess.run(
+        [*command, "--output", str(output), *more],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def names(found: dict[str, Any]) -> list[str]:
+    return [record["name"] for record in found["records"]]
+
+
+def test_a_second_call_measures_what_is_missing(tmp_path: Path) -> None:
+    output = tmp_path / "scaling.json"
+    assert "the budget is spent" in scaling(output, "--repeats", "1", "--budget-s", "0")
+    assert names(json.loads(output.read_text())) == []
+    assert "complete" in scaling(output, "--repeats", "1")
+    first = json.loads(output.read_text())
+    expected = {
+        f"{how}-float32-4-32-hpc_lstm-{way}-{every}-r00"
+        for how in ("weak", "strong")
+        for way in ("1-auto", "2-host")
+        for every in (1, 16)
+    }
+    assert sorted(names(first)) == sorted(expected)
+    for record in first["records"]:
+        assert record["batch_size"] == (16 if record["scaling"] == "strong" and record["ranks"] == 2 else 32)
+        assert record["interval"] * record["cycles"] == record["steps"] >= 2 * record["interval"]
+        assert len(record["busy"]["means_s"]) == record["ranks"]
+        assert record["seconds"] <= record["wall_s"]
+        assert record["seconds"] == pytest.approx(sum(record["phase_seconds"].values()))
+        assert (record["phase_seconds"]["average"] > 1e-4) == (record["ranks"] == 2)
+        assert 0 < record["loss_after"] < record["loss_before"]
+    scaling(output, "--repeats", "2")
+    second = json.loads(output.read_text())
+    assert names(second)[: len(expected)] == names(first)
+    assert len(names(second)) == 2 * len(expected)
+    assert len(second["calls_s"]) == 3
+
+
+def test_two_clusters_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    import two_clusters
+
+    monkeypatch.setattr(two_clusters, "WAYS", {"overlap": "true"})
+    two_clusters.write_store(tmp_path / "market.h5", 3200)
+    found = two_clusters.measure_clusters(
+        *(tmp_path / "market.h5", 1, mpiexec_command()),
+        gpu=False,
+        units=4,
+        precision="float32",
+        batch=4,
+        epochs=2,
+    )
+    for one in found["ways"]["overlap"]:
+        assert one["sync"]["round"] >= 2
+        assert 0 < one["sync_share"] < 1
+        assert one["samples_per_second"] == pytest.approx(4 * one["steps"] / one["seconds"])

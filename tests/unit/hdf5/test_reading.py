@@ -1,0 +1,176 @@
+"""HDF5 files that strangers have made: inspected by another process, once, before this one opens them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_lstm.errors import StoreError
+from hpc_lstm.hdf5 import known_files, reading
+from hpc_lstm.hdf5.known_files import is_known, remember
+from hpc_lstm.hdf5.reading import own_dataset, require_sound, sound_hdf5
+from hpc_lstm.hdf5.writing import whole_hdf5
+from hpc_lstm.market.store import MarketStore
+
+# Two of its bytes send libhdf5 1.14 into an endless loop when its attributes are read.
+ENDLESS = Path(__file__).parents[2] / "data/hdf5/endless.h5"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def inspected(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are inspected."""
+    seen: list[Path] = []
+    inspect = reading._inspect
+
+    def note(path: Path) -> Any:
+        seen.append(path)
+        return inspect(path)
+
+    monkeypatch.setattr(reading, "_inspect", note)
+    return seen
+
+
+def write(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["names"] = ["a", "b"]
+        file["group/numbers"] = np.arange(3)
+        file.create_dataset("texts", data=["x", "ü"], dtype=h5py.string_dtype())
+
+
+def test_an_endless_loop_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CPU_S", 1)
+    path = tmp_path / "m.h5"
+    shutil.copy(ENDLESS, path)
+    start = time.monotonic()
+    with pytest.raises(StoreError, match=r"m\.h5: damaged market store \(HDF5 comes to no end with it\)"):
+        MarketStore(path)
+    assert time.monotonic() - start < 30
+    assert not is_known(path)
+
+
+def test_a_file_is_inspected_once_until_it_changes(
+    tmp_path: Path, inspected: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SETTLED_S", -1.0)
+    path = tmp_path / "x.h5"
+    write(path)
+    for _ in range(2):
+        with sound_hdf5(path) as file:
+            assert own_dataset(file, "group/numbers")[:].tolist() == [0, 1, 2]
+    assert inspected == [path]
+    os.utime(path, ns=(1, 1))
+    require_sound(path)
+    assert len(inspected) == 2
+
+
+def test_what_this_program_has_written_is_not_inspected(tmp_path: Path, inspected: list[Path]) -> None:
+    with whole_hdf5(tmp_path / "x.h5") as file:
+        file["a"] = 1
+    require_sound(tmp_path / "x.h5")
+    assert not inspected
+
+
+def test_a_file_that_has_just_changed_stays_unknown(tmp_path: Path, inspected: list[Path]) -> None:
+    write(tmp_path / "x.h5")
+    for _ in range(2):
+        require_sound(tmp_path / "x.h5")
+    assert len(inspected) == 2
+
+
+def test_without_a_cache_every_file_is_inspected(
+    tmp_path: Path, inspected: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path / "file"))
+    write(tmp_path / "x.h5")
+    for _ in range(2):
+        require_sound(tmp_path / "x.h5")
+    assert len(inspected) == 2
+
+
+def test_a_mark_that_is_a_link_does_not_count(tmp_path: Path, cache: Path) -> None:
+    write(tmp_path / "x.h5")
+    remember(tmp_path / "x.h5")
+    (mark,) = (cache / "inspected").iterdir()
+    mark.unlink()
+    mark.symlink_to(tmp_path / "x.h5")
+    assert not is_known(tmp_path / "x.h5")
+
+
+def test_old_marks_are_forgotten(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_files, "MOST", 4)
+    for number in range(8):
+        write(tmp_path / f"{number}.h5")
+        remember(tmp_path / f"{number}.h5")
+    assert is_known(tmp_path / "7.h5")
+    assert len(list((cache / "inspected").iterdir())) <= 4
+
+
+def huge(file: h5py.File) -> None:
+    file.create_dataset("x", (1 << 50,), "f8", chunks=(1024,))
+
+
+def nested(file: h5py.File) -> None:
+    group: Any = file
+    for _ in range(100):
+        group = group.create_group("g")
+
+
+@pytest.mark.parametrize(("make", "said"), [(huge, "more than can be in it"), (nested, "nested more than")])
+def test_what_is_like_no_file_of_the_program_is_refused(tmp_path: Path, make: Any, said: str) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        make(file)
+    with pytest.raises(ValueError, match=said):
+        require_sound(tmp_path / "x.h5")
+
+
+def test_a_crash_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "x.h5")
+    monkeypatch.setattr(reading, "_inspect", lambda path: (-signal.SIGSEGV, ""))
+    with pytest.raises(ValueError, match="HDF5 crashes on it, SIGSEGV"):
+        require_sound(tmp_path / "x.h5")
+
+
+def test_what_h5py_refuses_is_left_to_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "x.h5").write_text("no HDF5")
+    require_sound(tmp_path / "x.h5")
+    assert not is_known(tmp_path / "x.h5")
+
+
+@pytest.mark.timeout(60)
+def test_a_fifo_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.h5")
+    with pytest.raises(ValueError, match="no regular file"):
+        require_sound(tmp_path / "x.h5")
+
+
+def test_data_of_other_files_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret!!")
+    write(tmp_path / "other.h5")
+    layout = h5py.VirtualLayout((3,), "i8")
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "group/numbers", (3,))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("external", (8,), "u1", external=[(str(tmp_path / "secret"), 0, 8)])
+        file.create_virtual_dataset("virtual", layout)
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "texts")
+        file["group"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "group")
+    with sound_hdf5(tmp_path / "x.h5") as file:
+        for name in ("external", "virtual", "link", "group/numbers"):
+            with pytest.raises(ValueError, match=r"link|lie in another file"):
+                own_dataset(file, name)
+        with pytest.raises(KeyError):
+            own_dataset(file, "none")
