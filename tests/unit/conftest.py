@@ -6,7 +6,8 @@ import os
 
 from hypothesis import settings
 
-# No deadline for an example: on a busy machine it takes what it takes. More of what is the same every time finds nothing that fewer do not.
+# No deadline for an example: on a busy machine it takes what it takes.
+# The examples are the same at every start, so that many of them would find no more than `make fuzz` has.
 settings.register_profile("repeatable", derandomize=True, database=None, max_examples=40, deadline=None)
 # `make fuzz` and `make soak` look for new examples.
 settings.register_profile("explore", derandomize=False, max_examples=1000, deadline=None)
