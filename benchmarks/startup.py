@@ -2,11 +2,11 @@
 
     python benchmarks/startup.py [--turns 5] [--ranks 1 2 4]
 
-Writes benchmarks/results/startup.json and the tables between the two marks in docs/performance.md. Launch to the end of
-the first step, memory (RSS, and PSS, which shares out what ranks have in common) and CPU time of the slowest or
-largest rank; files that rank 0 has opened, by an audit hook, and libraries mapped; imports alone: the same modules in a
-process that does nothing else, less one without. "cold": the pages of these files were dropped before
-(``posix_fadvise``; what other processes map stays). Then the other commands on the run.
+Writes benchmarks/results/startup.json, the tables between the two marks in docs/performance.md and the script's row in
+README.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have in common) and
+CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook, and libraries mapped; imports
+alone: the same modules in a process that does nothing else, less one without. "cold": the pages of these files were
+dropped before (``posix_fadvise``; what other processes map stays). Then the other commands on the run.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from typing import Any
 from machine import describe, write_results
 
 from hpc_lstm.files import write_text
+from hpc_lstm.jobs.mpiexec import mpiexec_command
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+ROOT = Path(__file__).parents[1]
+PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
 BEGIN, END = (
     "<!-- Written by benchmarks/startup.py -->\n",
     "<!-- End of what benchmarks/startup.py writes -->\n",
@@ -117,7 +119,7 @@ def turns_of(command: list[str], turns: int, less: list[str] | None = None) -> d
 def start(folder: Path, ranks: int) -> list[dict[str, Any]]:
     """The reports of all ranks of one run."""
     reports = Path(tempfile.mkdtemp(dir=folder))
-    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    launcher = [*mpiexec_command(), "-n", str(ranks)] if ranks > 1 else []
     command = [*launcher, sys.executable, __file__, "--rank", "train", str(folder / "job.toml")]
     timed(
         [*command, "--run-dir", str(reports / "run")], **{LAUNCHED: str(time.time()), REPORTS: str(reports)}
@@ -175,8 +177,8 @@ def main() -> None:
                     for key in ("seconds", "cpu_s", "rss_mib", "pss_mib")
                 }
                 own["files"] = spread([len(turn[0]["files"]) for turn in turns])
-                results[f"{ranks} {'rank' if ranks == 1 else 'ranks'}, {cache}"] = own
-                print(f"{ranks} ranks, {cache}: {json.dumps(own)}")
+                results[f"{title(ranks)}, {cache}"] = own
+                print(f"{title(ranks)}, {cache}: {json.dumps(own)}")
         modules = turns[-1][0]["modules"]
         results["imports"] = imports(modules, options.turns)
         results["commands"] = {}
@@ -186,6 +188,26 @@ def main() -> None:
     write_results("startup", results)
     before, _, rest = PAGE.read_text().partition(BEGIN)
     write_text(PAGE, f"{before}{BEGIN}{tables(results)}{END}{rest.partition(END)[2]}")
+    write_row(results, options.ranks)
+
+
+def write_row(results: dict[str, Any], ranks: list[int]) -> None:
+    """Write the script's row in README.md, which follows that of memory.py."""
+    runs = [results[f"{title(number)}, warm"] for number in ranks]
+    seconds = " / ".join(f"{run['seconds']['median']:.2f}" for run in runs)
+    row = (
+        f"| `train` from its launch to the end of the first step on {' / '.join(map(str, ranks))} ranks; memory (RSS) "
+        f"of a rank; files that it opens; median of {results['turns']} "
+        "([more](docs/performance.md#how-long-a-start-takes)) "
+        f"| {seconds} s; {runs[0]['rss_mib']['median']:.0f} MiB; {runs[0]['files']['median']:.0f} | `startup.py` |\n"
+    )
+    lines = [line for line in README.read_text().splitlines(True) if not line.endswith("| `startup.py` |\n")]
+    at = next(number for number, line in enumerate(lines, 1) if line.endswith("| `memory.py` |\n"))
+    write_text(README, "".join([*lines[:at], row, *lines[at:]]))
+
+
+def title(ranks: int) -> str:
+    return f"{ranks} rank{'' if ranks == 1 else 's'}"
 
 
 def commands(folder: Path, program: list[str]) -> list[tuple[str, list[str]]]:
