@@ -52,10 +52,13 @@ every = 1
 def rank(arguments: list[str]) -> None:
     """``hpc-lstm`` with these arguments, whose first step is reported to a file of the folder $STARTUP_REPORTS."""
     opened: set[str] = set()
-    # Numbers are of files that are open already.
-    sys.addaudithook(
-        lambda event, about: opened.add(about[0]) if event == "open" and isinstance(about[0], str) else None
-    )
+
+    def note(event: str, about: tuple[Any, ...]) -> None:
+        # Numbers are of files that are open already.
+        if event == "open" and isinstance(about[0], str) and not about[2] & os.O_DIRECTORY:
+            opened.add(about[0])
+
+    sys.addaudithook(note)
     from hpc_lstm import cli
 
     connect = cli.connected_world
