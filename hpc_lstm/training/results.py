@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import CheckpointError, InputError
-from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import evaluate
-from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
@@ -55,6 +52,8 @@ def _measure(run: Run) -> tuple[dict[str, Any], InputError | None]:
 
     Collective.
     """
+    from hpc_lstm.evaluation.evaluate import evaluate  # not needed before the last step
+
     measure = partial(evaluate, run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
     try:
         return measure(), None
@@ -77,6 +76,9 @@ def _write_model(run: Run) -> None:
 
 def _write_results(run: Run, metrics: dict[str, Any]) -> None:
     """Write and show the metrics; on rank 0."""
+    from hpc_lstm.evaluation.comparison_table import comparison_table
+    from hpc_lstm.evaluation.metrics_file import write_metrics
+
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
     messages.log_kept_weights(run.log, run.config, read_history(run.directory.history))
