@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ def evaluate_outputs(
     date_unit: str = "D",
     boosting_s: float | None = None,
     trading: BacktestSettings | None = None,
+    parts: Sequence[str] = (*PARTS, NEW),
 ) -> Evaluation:
     """Measure all outputs of a model on validation, test and, if there are any, new rows; collective.
 
@@ -56,10 +57,11 @@ def evaluate_outputs(
             date_unit=date_unit,
             boosting_s=boosting_s if output == priced[0] else None,
             trading=trading if output == priced[0] else None,
+            parts=parts,
         )
         for output in priced
     ]
-    found = measured[0] if measured else _without_prices(prepared, world, date_unit)
+    found = measured[0] if measured else _without_prices(prepared, world, date_unit, parts)
     metrics = found.metrics
     if len(priced) > 1:
         metrics["by_output"] = [
@@ -86,10 +88,14 @@ def point_forecast(
     return lambda inputs: head.loss.point(head.by_target(np.asarray(predict(inputs))))[:, output]
 
 
-def _without_prices(prepared: Prepared, world: World, date_unit: str) -> Evaluation:
+def _without_prices(prepared: Prepared, world: World, date_unit: str, parts: Sequence[str]) -> Evaluation:
     """What is known of a model from which no prices follow: on how many windows it is measured."""
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION, "per_symbol": {}, "notes": []}
     for part in (*PARTS, NEW):
+        if part not in parts:
+            if part != NEW:
+                metrics[part] = None
+            continue
         total = prepared.index.total(part)
         if not total:
             if part != NEW:

@@ -5,7 +5,7 @@ The layout of the result, which is that of ``metrics.json``, is in docs/metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ def evaluate(
     date_unit: str = "D",
     boosting_s: float | None = None,
     trading: BacktestSettings | None = None,
+    parts: Sequence[str] = (*PARTS, NEW),
 ) -> Evaluation:
     """Measure a model on validation, test and, if there are any, new rows; collective.
 
@@ -73,6 +74,7 @@ def evaluate(
         date_unit: of the store, "D" or "ns".
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
         trading: backtest the forecasts of the test part, too.
+        parts: those to measure; another is null, without a note.
 
     Returns:
         The same on every rank.
@@ -91,6 +93,10 @@ def evaluate(
         predictors[BOOSTING], note = fit_gradient_boosting(prepared, world, boosting_s)
         notes.append(note)
     for part in (*PARTS, NEW):
+        if part not in parts:
+            if part != NEW:
+                metrics[part] = None
+            continue
         if prepared.index.total(part) == 0:
             if part == NEW:
                 continue

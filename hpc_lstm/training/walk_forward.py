@@ -21,10 +21,10 @@ from hpc_lstm.evaluation.walk_forward_table import FoldResult, write_walk_forwar
 from hpc_lstm.files import expanded
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.folds import Fold, make_folds
+from hpc_lstm.preprocess.host_backend import HostBackend
 from hpc_lstm.preprocess.split import target_days
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
@@ -138,7 +138,6 @@ def _train_fold(
 
 def _test_fold(files: RunDirectory, fold: Fold, world: World) -> dict[str, Any]:
     """The metrics of an earlier fold's model on this one's test part."""
-    own_gpu = gpu.assign_gpu(world)
     trained = world.raise_on_all(lambda: open_run(files.path, world.threads))
     data = trained.config.data
     path = stage_store(data.store, world)
@@ -155,8 +154,7 @@ def _test_fold(files: RunDirectory, fold: Fold, world: World) -> dict[str, Any]:
             test_opens=own.validation_end,
             test_end=own.test_end,
         )
-        backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
-        prepared = prepare.prepare(store, data, world, backend, trained.scaler, split_dates=cut)
+        prepared = prepare.prepare(store, data, world, HostBackend(), trained.scaler, split_dates=cut)
         found = evaluate_outputs(
             *(trained.predict, trained.head, trained.intervals, prepared, world), date_unit=store.date_unit
         )
