@@ -13,7 +13,7 @@ VENV  ?= .venv
 MPI   ?= $(or $(shell cat $(VENV)/mpi 2>/dev/null),mpich)
 RANKS ?= 2
 GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
-EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test
+EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test,docs
 GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 TOOLS = memcheck racecheck initcheck
@@ -27,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test fuzz soak test-services lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ test-services: venv  ## run the tests that need real services; root on Debian, w
 	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
 
+test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
+	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
 lint: venv  ## ruff, mypy and shellcheck
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -89,6 +92,14 @@ gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and t
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 	@$(BIN)/python docs/generate_configuration.py
 
+docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q -d site
+
+audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is installed, and a bill of materials in sbom.json
+	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) -o sbom.json
+	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) --licences
+	@$(BIN)/python -m pip_audit --local --skip-editable --progress-spinner off
+
 clean:  ## remove the environment, the demo and all caches
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

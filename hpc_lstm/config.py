@@ -377,7 +377,7 @@ class StorageConfig(Section):
 
     url: str = Field(
         "",
-        description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
+        description="`file:///folder`, the same as `/folder`, or `s3://bucket/prefix`; empty: the run directory. "
         "Checkpoints go to `<url>/<name of the run directory>/checkpoints/`, or those of clusters that share a run to "
         "`<url>/_shared/checkpoints/`, with `sync.run` in place of either name where that is set.",
         json_schema_extra=FREE_ON_RESUME,
@@ -406,6 +406,11 @@ class StorageConfig(Section):
         description="Seconds that one object may take, retries included, before it counts as failed.",
         json_schema_extra=FREE_ON_RESUME,
     )
+
+    @field_validator("url")
+    @classmethod
+    def _path_is_url(cls, url: str) -> str:
+        return f"file://{url}" if url.startswith("/") else url
 
     @model_validator(mode="after")
     def _check(self) -> StorageConfig:
@@ -601,6 +606,11 @@ def get(config: RunConfig, key: str) -> Any:
     """The value of ``section.name``."""
     section, name = key.split(".")
     return getattr(getattr(config, section), name)
+
+
+def flat_settings(config: RunConfig) -> dict[str, Any]:
+    """All settings by ``section.name``."""
+    return {key: get(config, key) for key in keys()}
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,4 @@
-"""The next prices of one symbol, by a trained run, with the error to expect.
+"""The next prices of symbols, by a trained run, with the error to expect.
 
 The network forecasts the row ``horizon`` rows after its window. One step of a prediction is one horizon, and
 a row beyond the last known one is always forecast from the window that ends ``horizon`` rows before it: the
@@ -8,8 +8,8 @@ is derived from it, is the forecast; every other column keeps its last known val
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,13 @@ from hpc_lstm.evaluation.new_rows import compare_with_run
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
+from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
     from hpc_lstm.market.known_rows import Comparison
+    from hpc_lstm.market.store import MarketStore
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ class Forecast:
     errors: np.ndarray
     notes: list[str]
 
+    def columns(self) -> dict[str, Any]:
+        """The forecast as columns of N values each, for tables and files."""
+        steps = len(self.dates)
+        return {
+            "symbol": [self.symbol] * steps,
+            "step": list(range(1, steps + 1)),
+            "date": self.dates,
+            "last_date": [self.last_date] * steps,
+            "last": [self.last_price] * steps,
+            "forecast": self.prices.tolist(),
+            "persistence": self.persistence.tolist(),
+            "error": self.errors.tolist(),
+        }
+
     def table(self) -> str:
         """The forecast as plain text."""
         width = max(len("date"), *map(len, self.dates))
@@ -69,42 +85,82 @@ class Forecast:
 def predict_symbol(
     run_dir: str | Path, symbol: str, steps: int = 1, store: str | Path | None = None
 ) -> Forecast:
-    """Forecast the next ``steps`` horizons of a symbol from the last rows of a store.
+    """``predict_symbols`` of one symbol that the run was trained on."""
+    found, _ = predict_symbols(run_dir, [symbol], steps, store)
+    return found[0]
+
+
+def predict_symbols(
+    run_dir: str | Path,
+    symbols: Sequence[str] | None,
+    steps: int = 1,
+    store: str | Path | None = None,
+    *,
+    unseen: bool = False,
+) -> tuple[list[Forecast], list[str]]:
+    """Forecast the next ``steps`` horizons of symbols from the last rows of a store.
 
     Args:
+        symbols: their names; None: all that the store has, without those that cannot be forecast.
         steps: horizons of the run's settings, at least 1.
         store: another market store than the run's own.
+        unseen: also of symbols that the run was not trained on, scaled by their own rows.
+
+    Returns:
+        The forecasts, and why symbols were left out, a sentence each; the latter only where ``symbols`` is None.
 
     Raises:
         InputError: unknown symbol (the nearest name is given), one that the run was not trained on, too few
-            rows, a gap in the last window; or a run or store that cannot be used.
+            rows, a gap in the last window; or a run or store that cannot be used, or has no symbol to forecast.
     """
     from hpc_lstm.market.store import MarketStore
 
     if steps < 1:
         raise InputError(f"--steps {steps}: must be at least 1")
     trained = open_run(run_dir)
+    found, left_out = [], []
+    with MarketStore(store or trained.config.data.store) as market:
+        for symbol in symbols if symbols is not None else market.symbols:
+            try:
+                found.append(_forecast_symbol(trained, market, symbol, steps, unseen=unseen))
+            except InputError as error:
+                if symbols is not None:
+                    raise
+                left_out.append(str(error))
+        if not found:
+            raise InputError(f"{market.path}: no symbol can be forecast: {(left_out or ['it has none'])[0]}")
+    return found, left_out
+
+
+def _forecast_symbol(
+    trained: TrainedRun, market: MarketStore, symbol: str, steps: int, *, unseen: bool
+) -> Forecast:
     data = trained.config.data
-    with MarketStore(store or data.store) as market:
-        number = market.symbol(symbol)
-        scaler_index = int(trained.scaler.select([symbol])[0])
-        columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
-        first, stop = (int(row) for row in market.offsets[number : number + 2])
-        needed = data.window + (data.horizon - 1 if steps > 1 else 0)
-        if stop - first < needed:
-            raise InputError(
-                f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
-                f"data.window = {data.window} and data.horizon = {data.horizon} need {needed}"
-            )
-        start = max(first, stop - needed - columns.lookback)
-        rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
-        compared = compare_with_run(trained.files, market, World(), symbol)
+    number = market.symbol(symbol)
+    columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
+    first, stop = (int(row) for row in market.offsets[number : number + 2])
+    about = []
+    if unseen and symbol not in trained.scaler.symbols:
+        own = scaler_of_own_rows(symbol, market.rows(first, stop), columns, trained.scaler)
+        trained = replace(trained, scaler=own)
+        about = [f"The run was not trained on {symbol}, which is scaled by its own {stop - first:,} rows."]
+    scaler_index = int(trained.scaler.select([symbol])[0])
+    needed = data.window + (data.horizon - 1 if steps > 1 else 0)
+    if stop - first < needed:
+        raise InputError(
+            f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
+            f"data.window = {data.window} and data.horizon = {data.horizon} need {needed}"
+        )
+    start = max(first, stop - needed - columns.lookback)
+    rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
+    compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
     prices = forecast_recursively(
         rows, price, _forecaster(trained, columns, scaler_index), data.horizon, steps
     )
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
+    notes += about
     held = [column.name for column in columns.features if column.number != price]
     if steps > 1 and held:
         notes.append(

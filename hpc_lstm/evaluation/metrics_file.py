@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:
         raise InputError(f'{path}: not a metrics file: it has no "format": "{FORMAT}"')
     return metrics
+
+
+def parts_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Names of the parts that were measured, in their order."""
+    return [part for part in (*PARTS, NEW) if metrics.get(part)]
+
+
+def methods_of(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics of the model and of each baseline in a part, or of one symbol in it, by the method's name."""
+    return {name: values for name, values in table.items() if isinstance(values, dict) and "rmse" in values}
 
 
 def write_metrics(run_dir: str | Path, metrics: dict[str, Any]) -> None:

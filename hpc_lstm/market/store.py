@@ -33,7 +33,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError, StoreError, printable
-from hpc_lstm.files import expanded
+from hpc_lstm.files import make_parent
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, require_sound
 from hpc_lstm.hdf5.writing import whole_hdf5
 
@@ -205,7 +205,7 @@ class StoreWriter:
         extras: optional datasets by name, small enough for memory; may be set until the store is complete.
 
     Raises:
-        StoreError: the folder is missing or cannot be written, or the disk is full.
+        StoreError: the folder cannot be made or written, or the disk is full.
     """
 
     def __init__(
@@ -306,14 +306,12 @@ class StoreWriter:
 
 
 def output_path(path: str | Path) -> Path:
-    """The absolute path of a store to write.
+    """The absolute path of a store to write, whose folder is made if it is missing.
 
     Raises:
-        InputError: its folder is missing, it is a folder itself, or it names no home folder.
+        InputError: its folder cannot be made, it is a folder itself, or it names no home folder.
     """
-    output = expanded(path).absolute()
-    if not output.parent.is_dir():
-        raise StoreError(f"{path}: there is no folder {output.parent}; make it first")
+    output = make_parent(path)
     if output.is_dir():
         raise StoreError(f"{path}: is a folder; name a file to write the market store to")
     return output

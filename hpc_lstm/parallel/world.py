@@ -311,7 +311,7 @@ def connect(threads: int = 0) -> World:
         raise InputError(
             f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI "
             f"than {_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
-            '"Another MPI" in the README'
+            "docs/mpi.md"
         )
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     cores = set().union(*local.allgather(os.sched_getaffinity(0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpc_lstm import config as configuration
@@ -148,6 +148,26 @@ def log_changed_arithmetic(
             "set train.threads",
             *(counted(threads, "thread"), placement.threads),
         )
+
+
+def log_kept_weights(log: logging.Logger, config: RunConfig, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Log which epoch's weights the run ends with.
+
+    Args:
+        entries: of its history.
+    """
+    losses = [entry for entry in entries if entry["kind"] == "validation" and entry.get("loss") is not None]
+    best = next((entry for entry in reversed(losses) if entry.get("best")), None)
+    if config.sync.cluster:
+        log.info("the model has the weights of the last round of the clusters")
+    elif config.train.restore_best and best is not None:
+        log.info(
+            "the model has the weights of epoch %d, with the best validation loss: %.6g",
+            best["epoch"],
+            best["loss"],
+        )
+    else:
+        log.info("the model has the weights of the last step")
 
 
 def diverged(world: World, progress: Progress) -> HpcLstmError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from hpc_lstm.errors import CheckpointError
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.evaluation.metrics_file import write_metrics
+from hpc_lstm.runs.history import read_history
 from hpc_lstm.training import cluster_sync
+from hpc_lstm.training import log as messages
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
 from hpc_lstm.training.records import record_known_rows
 from hpc_lstm.training.setup import Run
@@ -55,6 +58,7 @@ def _write_results(run: Run, metrics: dict[str, Any]) -> None:
     """Write and show the metrics; on rank 0."""
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
+    messages.log_kept_weights(run.log, run.config, read_history(run.directory.history))
     run.log.info("%s", comparison_table(metrics))
     run.log.info("results in %s", run.directory.path)
 
@@ -82,6 +86,8 @@ def run_facts(run: Run, state: TrainState, outputs: Outputs) -> dict[str, Any]:
         "ranks": run.world.size,
         "backend": run.placement.backend.name,
         "engine": run.engine.name,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "wall_s": run.timeline.wall_s,
         "steps": state.progress.step,
         "epochs": run.schedule.epochs_done(state.progress),
         "best_step": best.step or None,

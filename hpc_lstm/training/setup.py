@@ -24,6 +24,7 @@ from hpc_lstm.training.log_files import close_log, open_log
 from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
 from hpc_lstm.training.schedule import Schedule, make_schedule
+from hpc_lstm.training.stages import Stages
 from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def set_up(
     *,
     warm_start: WarmStart | None = None,
     owner: Lease | None = None,
+    stages: Stages | None = None,
 ) -> Iterator[Run]:
     """Open the data and everything that trains on it; collective.
 
@@ -95,20 +97,26 @@ def set_up(
     Raises:
         InputError: settings, market store or storage are wrong, or what they ask for is not available.
     """
+    stages = stages or Stages(active=False)
     with ExitStack() as parts:
+        stages.begin("opening the storage")
         origin = find_origin(directory, config, warm_start, world, log)
         storage = open_run_storage(directory, config, world)
+        stages.begin("opening the market store")
         with timeline.span("load"):
             path = stage_store(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
+        stages.begin("compiling kernels")
         placement = resolve_placement(config, world)
         averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
+        stages.begin("reading prices")
         with timeline.span("load"):
             data = prepare.prepare(store, config.data, world, placement.backend, origin.scaler)
             parts.callback(data.close)
             world.raise_on_all(lambda: prepare.check_windows(data.index.total("train"), world.size))
             symbols = prepare.chosen_symbols(store, config.data)
             known = know_rows(store, data.columns.numbers, symbols, world)
+        stages.begin("starting to train")
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:

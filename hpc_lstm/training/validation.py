@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hpc_lstm.training.outputs import Outputs
@@ -15,7 +17,12 @@ BATCH_SIZE = 1024
 def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
     """Measure the mean of all ranks' weights on the validation windows, and keep it if it is the best; collective."""
     total = run.data.index.total("validation")
+    train_loss, seconds = outputs.epoch.finish()
+    epoch = f"epoch {state.progress.epoch} of {run.config.train.epochs}"
+    if not math.isnan(train_loss):
+        epoch += f"  train loss {train_loss:.6g}"
     if not total:
+        run.log.info("%s  %.1f s", epoch, seconds)
         return
     with run.timeline.span("evaluate"):
         own = run.engine.parameters()
@@ -26,8 +33,10 @@ def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.engine.set_parameters(own)
     progress = state.progress
     best = state.early_stopping.update(loss, progress.step, weights)
-    outputs.history.validation(step=progress.step, epoch=progress.epoch, loss=loss, best=best)
-    run.log.info("epoch %d  validation loss %.6g%s", progress.epoch, loss, "  best so far" if best else "")
+    outputs.history.validation(
+        step=progress.step, epoch=progress.epoch, loss=loss, best=best, elapsed_s=run.timeline.wall_s
+    )
+    run.log.info("%s  validation loss %.6g  %.1f s%s", epoch, loss, seconds, "  best so far" if best else "")
 
 
 def squared_error(run: Run) -> float:

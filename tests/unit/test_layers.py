@@ -22,7 +22,7 @@ LAYERS = (
         "training",
         "report",
     ),
-    *("jobs", "sweep", "cli", "__main__"),
+    *("jobs", "sweep", "api", "console", "cli", "__main__"),
 )
 
 

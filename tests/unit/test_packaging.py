@@ -74,7 +74,9 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
-    data = {"hpc_lstm/py.typed", "hpc_lstm/report/templates/report.html"}
+    templates = {f"hpc_lstm/report/templates/{p.name}" for p in (PACKAGE / "report" / "templates").iterdir()}
+    assert "hpc_lstm/report/templates/uplot.LICENSE" in templates
+    data = {"hpc_lstm/py.typed"} | templates
     assert content(wheel) == modules | kernels | builds() | scripts | data
     assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 

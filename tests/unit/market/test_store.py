@@ -201,8 +201,8 @@ def test_a_full_disk_is_one_line(limit: int, tmp_path: Path) -> None:
 
 
 def test_output_folder(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no folder"):
-        write(tmp_path / "none" / "m.h5")
+    write(tmp_path / "new" / "folder" / "m.h5")
+    assert (tmp_path / "new" / "folder" / "m.h5").exists()
     with pytest.raises(StoreError, match="is a folder"):
         write(tmp_path)
 
