@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   the interpreter for the virtual environment; default: the newest of 3.13 to 3.10 that runs
 #   MPI=system          leave the mpich wheel out and use the machine's own MPI; remembered by the environment
+#   LOCK=1              install the versions of tests/lock-*.txt, with which the tests ran, instead of the newest
 #   VENV=.venv          where the environment lies
 #   RANKS=2             ranks of the demo
 #   JOBS=2              unit tests that run side by side; default: one per core, at most 4
@@ -27,7 +28,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
+.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -42,16 +43,19 @@ $(INSTALLED): setup.cfg pyproject.toml tools/make_venv.sh
 demo: venv  ## train on the shipped prices on 2 ranks; results in demo/
 	@tools/demo.sh "$(RANKS)"
 
-# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
 test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
+	@$(MAKE) test-unit
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
-	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 	@$(BIN)/python -m pytest tests/mpi
 endif
+
+# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
+test-unit: venv  ## run the tests of single modules, which start no ranks
+	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400

@@ -660,6 +660,8 @@ def connected_world() -> Iterator[World]:
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     _prepare_streams()
+    # Plug-ins of pydantic that happen to be installed are none of ours; to look for them opens a file of each package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         _run(arguments)
     finally:

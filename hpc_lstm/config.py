@@ -43,6 +43,8 @@ else:
 LARGEST = 2**31
 # Steps after which ranks that average less often still agree on loss and stopping.
 AGREE_STEPS = 64
+# Such a network takes minutes to be described alone.
+MOST_LAYERS = 1000
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -158,6 +160,13 @@ class DataConfig(Section):
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
 
+    unusable: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="What becomes of symbols with a value that cannot be computed with: missing, infinite, or not "
+        "above 0 where a log return is taken. `refuse` names them all, before the first step; `leave-out` trains "
+        "without them.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
+    )
     shard: str = Field(
         "",
         pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$",
@@ -180,7 +189,7 @@ class DataConfig(Section):
         self._check_split()
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
-        if not self.store.strip():
+        if not self.store.strip() or "\0" in self.store:
             raise ValueError("store: must name a file")
         for name in ("symbols", "features"):
             chosen = getattr(self, name)
@@ -233,7 +242,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network: stacked LSTM layers with dropout, one dense output."""
 
-    layers: Positive = Field(2, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS)
+    layers: Positive = Field(
+        2, le=MOST_LAYERS, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS
+    )
     units: Positive = Field(64, description="Units of each LSTM layer.", json_schema_extra=SHARED_BY_CLUSTERS)
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
 
@@ -318,8 +329,8 @@ class TrainConfig(Section):
         0,
         ge=0,
         lt=LARGEST,
-        description="CPU threads of a rank; 0: as many as Slurm allots to it, otherwise the "
-        "node's cores over its ranks.",
+        description="CPU threads of a rank; 0: as many as `OMP_NUM_THREADS` says, otherwise as many as Slurm allots to "
+        "it, otherwise the node's cores over its ranks.",
         json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(
@@ -416,6 +427,8 @@ class StorageConfig(Section):
     def _check(self) -> StorageConfig:
         # An address with credentials in it would end up in config.toml, logs and messages.
         for name in ("url", "endpoint_url"):
+            if "\0" in getattr(self, name):
+                raise ValueError(f"{name}: has a null byte, which no address has")
             if "@" in getattr(self, name):
                 raise ValueError(
                     f"{name}: must hold no credentials; boto3 reads them from the environment or ~/.aws"

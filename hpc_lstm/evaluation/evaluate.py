@@ -5,7 +5,7 @@ The layout of the result, which is that of ``metrics.json``, is in docs/metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ def evaluate(
     *,
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
+    parts: Sequence[str] = (*PARTS, NEW),
 ) -> dict[str, Any]:
     """Measure a model on validation, test and, if there are any, new rows; collective.
 
@@ -46,6 +47,7 @@ def evaluate(
         predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
         batch_size: windows a call of ``predict``; the last call of a part has fewer.
         date_unit: of the store, "D" or "ns".
+        parts: those to measure; another is null, without a note.
 
     Returns:
         The content of ``metrics.json`` as far as the model goes: the same on every rank.
@@ -55,6 +57,10 @@ def evaluate(
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     notes, sums = [], {}
     for part in (*PARTS, NEW):
+        if part not in parts:
+            if part != NEW:
+                metrics[part] = None
+            continue
         if prepared.index.total(part) == 0:
             if part == NEW:
                 continue

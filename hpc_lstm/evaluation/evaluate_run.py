@@ -43,10 +43,9 @@ def evaluate_run(
     from hpc_lstm.evaluation.trained_run import open_run, recorded_split
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.parallel import gpu
-    from hpc_lstm.preprocess import backends, prepare
+    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess.host_backend import HostBackend
 
-    own_gpu = gpu.assign_gpu(world)
     trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
     before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
@@ -60,10 +59,12 @@ def evaluate_run(
         found = compare_with_run(trained.files, store, world)
         growth = found.growth if found is not None else None
         known = growth.known if growth is not None else None
-        backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
         cut = world.raise_on_all(lambda: recorded_split(trained, store.date_unit))
         prepared = prepare.prepare(
-            *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
+            *(store, data, world, HostBackend(), trained.scaler),
+            known=known,
+            split_dates=cut,
+            to_train=False,
         )
         metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
     if growth is not None:

@@ -93,7 +93,10 @@ class ModelColumns:
 
     def usable(self, rows: np.ndarray, number: int) -> np.ndarray:
         """Which values of a store column can be computed with: bool [n] of ``rows`` float64 [n, store columns]."""
-        values = rows[:, number]
+        return self.usable_values(rows[:, number], number)
+
+    def usable_values(self, values: np.ndarray, number: int) -> np.ndarray:
+        """The same of the column's own values, float64 [n]."""
         finite = np.isfinite(values)
         return finite & (values > 0) if number in self.positive else finite
 

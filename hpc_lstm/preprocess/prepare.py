@@ -97,6 +97,7 @@ def prepare(
     known: np.ndarray | None = None,
     split_dates: SplitDates | None = None,
     to_train: bool = True,
+    left_out: Sequence[int] = (),
 ) -> Prepared:
     """Read this rank's slices of the store, fit the scaling on all ranks' train rows, and scale; collective.
 
@@ -107,16 +108,19 @@ def prepare(
         known: int64 [store symbols], how many of each one's first rows are split; None: all.
         split_dates: with ``data.split_by = "date"``, cut here; None: where ``data.split`` says.
         to_train: leave out symbols without a train window; otherwise those without any window.
+        left_out: numbers in the store of symbols that are not read.
 
     Raises:
         InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
             scaler that lacks a symbol or has other columns.
     """
-    columns = world.raise_on_all(
-        lambda: find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
-    )
+    columns = world.raise_on_all(lambda: model_columns(store, data))
     index, cut = window_index(
-        store, data, world, columns.lookback, known=known, dates=split_dates, to_train=to_train
+        *(store, data, world, columns.lookback),
+        known=known,
+        dates=split_dates,
+        to_train=to_train,
+        left_out=left_out,
     )
     names = [store.symbols[symbol] for symbol in index.symbols]
     # Rows that the scaling was fitted on are cut into windows afterwards: they are read to the backend once.
@@ -142,6 +146,11 @@ def prepare(
     )
 
 
+def model_columns(store: MarketStore, data: DataConfig) -> ModelColumns:
+    """The settings' features and target, found in the store; raises as ``find_columns``."""
+    return find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
+
+
 def window_index(
     store: MarketStore,
     data: DataConfig,
@@ -151,6 +160,7 @@ def window_index(
     known: np.ndarray | None = None,
     dates: SplitDates | None = None,
     to_train: bool = True,
+    left_out: Sequence[int] = (),
 ) -> tuple[WindowIndex, SplitDates | None]:
     """All windows of the chosen symbols, split as the settings say, and where a split by date cuts; collective.
 
@@ -159,6 +169,7 @@ def window_index(
         known: int64 [store symbols], how many of each one's first rows are split; None: all.
         dates: cut here instead of where ``data.split`` says.
         to_train: leave out symbols without a train window; otherwise those without any window.
+        left_out: numbers in the store of symbols that have no windows.
 
     Raises:
         InputError: an unknown symbol; no symbol is usable.
@@ -169,6 +180,7 @@ def window_index(
         world.raise_on_all(lambda: np.array(chosen_symbols(store, choice), np.int64))  # noqa: B023
         for choice in (data, everyone)
     )
+    chosen = chosen[~np.isin(chosen, np.array(left_out, np.int64))]
     shares = data.split_shares
     if data.split_by == "symbol" and shares is not None:
         by_symbol = world.raise_on_all(

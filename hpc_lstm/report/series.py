@@ -123,7 +123,8 @@ def _prepared(trained: TrainedRun, store: MarketStore, symbols: list[str]) -> Pr
     """Some symbols' windows, split and scaled as the run did."""
     from hpc_lstm.evaluation.new_rows import compare_with_run
     from hpc_lstm.evaluation.trained_run import recorded_split
-    from hpc_lstm.preprocess import backends, prepare
+    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess.host_backend import HostBackend
 
     data = trained.config.data.model_copy(update={"symbols": symbols, "shard": ""})
     found = compare_with_run(trained.files, store, World(), symbols[0] if len(symbols) == 1 else None)
@@ -131,7 +132,7 @@ def _prepared(trained: TrainedRun, store: MarketStore, symbols: list[str]) -> Pr
         store,
         data,
         World(),
-        backends.backend_for_trained_run(trained.config.train, None),
+        HostBackend(),
         scaler=trained.scaler,
         known=found.growth.known if found is not None and found.growth is not None else None,
         split_dates=recorded_split(trained, store.date_unit),

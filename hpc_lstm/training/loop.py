@@ -62,6 +62,7 @@ def train(
     with owned(directory, config, world, resume=resume) as owner:
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)
+            messages.log_owner(log, owner, world)
             with set_up(
                 config, directory, world, timeline, log, warm_start=warm_start, owner=owner, stages=stages
             ) as run:

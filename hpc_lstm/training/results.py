@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from hpc_lstm.errors import CheckpointError
-from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import evaluate
-from hpc_lstm.evaluation.metrics_file import write_metrics
+from hpc_lstm.errors import CheckpointError, InputError
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
@@ -40,11 +38,33 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.engine.set_parameters(final_weights(run, state))
         # First of all: what was trained must not be lost because something of the test rows is wrong, or the disk full.
         run.world.raise_on_all(lambda: _write_model(run) if run.world.rank == 0 else None)
-        metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
+        metrics, unmeasured = _measure(run)
     metrics |= run_facts(run, state, outputs)
     run.world.raise_on_all(lambda: _write_results(run, metrics) if run.world.rank == 0 else None)
     if unsaved is not None:
         raise unsaved
+    if unmeasured is not None:
+        raise unmeasured
+
+
+def _measure(run: Run) -> tuple[dict[str, Any], InputError | None]:
+    """The metrics, and why the test part could not be measured, if so: those of validation stand all the same.
+
+    Collective.
+    """
+    from hpc_lstm.evaluation.evaluate import evaluate  # not needed before the last step
+
+    measure = partial(evaluate, run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
+    try:
+        return measure(), None
+    except InputError as error:
+        if not (error.on_all_ranks or run.world.size == 1):
+            raise
+        metrics = measure(parts=("validation",))
+        metrics["notes"].append(
+            f"The test part could not be measured: {error}; `hpc-lstm evaluate` measures it when it can be read."
+        )
+        return metrics, error
 
 
 def _write_model(run: Run) -> None:
@@ -56,6 +76,9 @@ def _write_model(run: Run) -> None:
 
 def _write_results(run: Run, metrics: dict[str, Any]) -> None:
     """Write and show the metrics; on rank 0."""
+    from hpc_lstm.evaluation.comparison_table import comparison_table
+    from hpc_lstm.evaluation.metrics_file import write_metrics
+
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics)
     messages.log_kept_weights(run.log, run.config, read_history(run.directory.history))

@@ -337,3 +337,11 @@ def test_settings_cannot_be_changed_in_place(write) -> None:
     settings = config.load(write(MINIMAL))
     with pytest.raises(ValueError, match="frozen"):
         settings.train.epochs = 3
+
+
+@pytest.mark.parametrize("key", ["data.store", "storage.url", "storage.endpoint_url"])
+def test_a_null_byte_is_in_no_path_and_no_address(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[data]\nstore = "m.h5"\n')
+    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+        config.load(path, [f'{key}="file:///a\\u0000b"'])

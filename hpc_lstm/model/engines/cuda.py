@@ -30,7 +30,6 @@ from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
-from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
@@ -95,8 +94,6 @@ class CudaEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if not installed_gpus():
-            return "no GPU"
         if problem := cuda_problem():
             return problem
         try:

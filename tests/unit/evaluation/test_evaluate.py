@@ -224,6 +224,23 @@ def test_incomplete_run_is_refused(run_dir: Path, missing: str) -> None:
         evaluate_run(run_dir, None, World())
 
 
+def test_a_run_trained_on_a_gpu_is_measured_without_one(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hpc_lstm.parallel import gpu
+    from hpc_lstm.preprocess import backends
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the C engine forecasts: a GPU has nothing to do")
+
+    monkeypatch.setattr(backends, "cuda_problem", fail)
+    monkeypatch.setattr(gpu, "assign_gpu", fail)
+    measured = evaluate_run(run_dir, None, World())
+    config = run_dir / "config.toml"
+    config.write_text(config.read_text() + '[train]\nbackend = "cuda"\n')
+    assert evaluate_run(run_dir, None, World()) == measured
+
+
 def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpc_lstm.model.engines import registry as engine
 

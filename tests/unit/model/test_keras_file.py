@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from plain_keras import check_model_opens
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import ModelConfig
@@ -21,44 +22,11 @@ from hpc_lstm.model.engines.registry import create_engine, load_forecaster
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import read_keras_file, write_keras_file
 from hpc_lstm.model.parameters import network_schema
-from hpc_lstm.model.reference import forecasts
-
-# In a process that knows nothing of this package.
-PLAIN = """
-import os, sys
-os.environ["KERAS_BACKEND"] = "tensorflow"
-import keras, numpy as np
-model = keras.saving.load_model(sys.argv[1])
-model.summary()
-windows = np.load(sys.argv[2])
-np.save(sys.argv[3], model.predict(windows, verbose=0)[:, 0])
-np.save(sys.argv[4], np.concatenate([np.asarray(v).ravel() for v in model.trainable_variables]))
-model.compile("adam", "mse")
-model.fit(windows, np.zeros(len(windows)), verbose=0)
-assert type(model).__module__.startswith("keras."), type(model)
-print([layer.name for layer in model.layers], [layer.rate for layer in model.layers if hasattr(layer, "rate")])
-"""
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_plain_keras_opens_it(tmp_path: Path, layers: int) -> None:
-    config = ModelConfig(layers=layers, units=6, dropout=0.25)
-    schema, random = network_schema(config, 2), np.random.default_rng(0)
-    flat = initial_weights(schema, 1) + random.normal(0, 0.1, schema.length).astype("f")
-    write_keras_file(tmp_path / "model.keras", config, 5, 2, schema.unflatten(flat))
-    np.save(tmp_path / "windows.npy", random.normal(size=(9, 5, 2)).astype("f"))
-    names = ["model.keras", "windows.npy", "found.npy", "weights.npy"]
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, *(str(tmp_path / name) for name in names)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    np.testing.assert_array_equal(np.load(tmp_path / "weights.npy"), flat)
-    expected = forecasts(flat, schema, np.load(tmp_path / "windows.npy"))
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, atol=1e-6)
-    stack = [name for number in range(1, layers + 1) for name in (f"lstm_{number}", f"dropout_{number}")]
-    assert done.stdout.splitlines()[-1] == f"{[*stack, 'dense']} {[0.25] * layers}"
+    check_model_opens(tmp_path, layers)
 
 
 def test_an_engine_trains_and_saves_without_tensorflow(tmp_path: Path) -> None:
