@@ -297,9 +297,13 @@ def test_averaged_vectors_are_taken_over() -> None:
     one = engine(optimizer="adam")
     before = one.parameters()
     vectors = one.device_vectors(moments=True)
-    assert [v.scaled(1.0).length for v in vectors] == [one.schema.length] * 3
-    copy = vectors[0].scaled(0.5)
-    vectors[0].assign(copy)
+    copies = [vector.scaled(1.0) for vector in vectors]
+    assert [copy.length for copy in copies] == [one.schema.length] * 3
+    assert len({copy.address for copy in copies}) == 1
+    one.set_moments(np.arange(2 * one.schema.length, dtype=np.float32))
+    for vector in vectors:
+        vector.assign(vector.scaled(0.5))
+    np.testing.assert_array_equal(one.moments(), 0.5 * np.arange(2 * one.schema.length, dtype=np.float32))
     np.testing.assert_array_equal(one.parameters(), before * np.float32(0.5))
     inputs, _ = batches(one, 1, 8, 5, 3)
     other = engine()

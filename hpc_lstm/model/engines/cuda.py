@@ -341,7 +341,7 @@ class _Vector:
         self._device, self._step, self._vector, self._packed = device, step, vector, packed
 
     def scaled(self, share: float) -> _Scaled:
-        """The vector times ``share``, in memory of its own; written when this returns."""
+        """The vector times ``share``, written when this returns; the engine's next such copy overwrites it."""
         return _Scaled(self._device, self._step.scaled(self._vector, share))
 
     def assign(self, copy: _Scaled) -> None:

@@ -91,6 +91,7 @@ class TrainingStep:
         self._head_sums = device.zeros((steps, self._head_blocks, head_sums(units, shape)), np.float32)
         self._loss_constants = device.to_device(np.array(shape.head.loss.constants or (0.0,), np.float32))
         self._gradient = device.empty((schema.length,), np.float32)
+        self._scaled: DeviceArray | None = None
         self._arrays = [self._array_table(step) for step in range(steps)]
         self._squares = device.empty((self._update_blocks,), np.float64)
         # Of this step and the next.
@@ -168,12 +169,16 @@ class TrainingStep:
         )
 
     def scaled(self, vector: DeviceArray, factor: float) -> DeviceArray:
-        """A vector of the weights' length times ``factor``, in memory of its own."""
-        out = self._device.empty(vector.shape, np.float32)
+        """A vector of the weights' length times ``factor``, in memory that the next call overwrites."""
+        if self._scaled is None:
+            # Kept, since there is one at every average: taking and freeing memory makes the host wait for the GPU.
+            self._scaled = self._device.empty(vector.shape, np.float32, "averaging the weights")
         self._device.launch(
-            self._scale, -(-vector.size // THREADS), *(vector, np.float32(factor), out, np.int64(vector.size))
+            self._scale,
+            -(-vector.size // THREADS),
+            *(vector, np.float32(factor), self._scaled, np.int64(vector.size)),
         )
-        return out
+        return self._scaled
 
     def gradient(self) -> np.ndarray:
         """The last step's gradient, before it was clipped: float32 [P]."""
