@@ -431,6 +431,10 @@ def evaluate(
     if walk_forward is not None:
         if gradient_boosting or backtest:
             raise click.UsageError("--gradient-boosting and --backtest are not for --walk-forward")
+        if as_json:  # stdout has what the folds' training says
+            raise click.UsageError(
+                "--json is not for --walk-forward, which writes RUN_DIR/walk_forward.json; leave --json out"
+            )
         _walk_forward(run_dir, store, walk_forward, **how)
         return
     if given := [name for name, value in how.items() if value]:

@@ -60,7 +60,7 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """One sentence on whether the model beats persistence on test, or on validation without a test part."""
+        """A sentence on whether the model beats the best simple forecast, on test or, without one, on validation."""
         from hpc_lstm.evaluation.metrics_file import PARTS
 
         metrics = self._metrics_file()
@@ -70,8 +70,8 @@ class Run:
     def history(self) -> DataFrame:
         """Losses, learning rate and samples per second over the run: the lines of ``history.jsonl``.
 
-        Columns: ``kind`` ("train" or "validation"), ``step``, ``epoch`` (a fraction), ``loss`` (mean squared error in
-        scaled units), ``learning_rate``, ``samples_per_second``, ``elapsed_s``, ``best``.
+        Columns: ``kind`` ("train" or "validation"), ``step``, ``epoch`` (a fraction), ``loss`` (that of
+        ``train.loss``, in scaled units), ``learning_rate``, ``samples_per_second``, ``elapsed_s``, ``best``.
         """
         from hpc_lstm.runs.history import read_history
 

@@ -165,7 +165,7 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_yscale("log")
     axes.set_title("Loss over the run")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("mean squared error (scaled units)")
+    axes.set_ylabel("loss (scaled units)")
     handles, labels = axes.get_legend_handles_labels()
     rates = points(entries, "train", "learning_rate")
     if len(rates[0]) and np.ptp(rates[1]) > 0:

@@ -179,6 +179,22 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
         assert summary.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--walk-forward", "2", "--backtest"], "--backtest are not for --walk-forward"),
+        (["--walk-forward", "2", "--json"], "walk_forward.json; leave --json out"),
+        (["--embargo", "2"], "--embargo needs --walk-forward N"),
+    ],
+)
+def test_options_of_evaluate_that_exclude_each_other(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run("evaluate", "runs/none", *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 def test_tables_are_also_json() -> None:
     with_json = {
         name

@@ -108,7 +108,7 @@
     }
     draw("losses-chart", `Losses over ${data.losses.epochs} epochs`, {
       height: 320, series: lines, scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
-      axes: [axis({ label: "epoch", labelSize: 22 }), axis({ label: "mean squared error, scaled units", labelSize: 22, size: 64 })],
+      axes: [axis({ label: "epoch", labelSize: 22 }), axis({ label: "loss, scaled units", labelSize: 22, size: 64 })],
     }, values);
   }
 
