@@ -20,6 +20,7 @@
 #define OPERANDS (NARROW ? 1 : 2)
 #define STAGES (TILES == 1 ? 8 : NARROW ? 6 : 5)
 #define OWN_UNITS (64 / SHARE)  // units of a warpgroup
+#define AHEAD (EIGHTS < 8 ? EIGHTS : 5)  // groups of 8 units that registers hold the gates of while products run
 
 #if defined(__CUDA_ARCH__)
 struct Stage {
@@ -32,6 +33,17 @@ struct Shared {
     Ring<STAGES> ring;
     uint64 written, stored;  // a row's dz is in shared memory; is in global memory
 };
+
+// dz [64, 16] times the columns of a warpgroup's units of U, and of W.
+INLINE void multiply_dz(float (&out)[OPERANDS * OWN_UNITS / 2], uint64 dz, uint32 weights, bool add) {
+#if SHARE == 1
+    multiply_tiles<false, true>(out, dz, down_rows(weights, TILE_BYTES), add);  // both are read at once
+#else
+    UNROLL for (int operand = 0; operand < OPERANDS; ++operand)
+        multiply_tiles<false, true>(*reinterpret_cast<float(*)[OWN_UNITS / 2]>(out + operand * OWN_UNITS / 2), dz,
+                                    down_rows(weights + operand * TILE_BYTES, TILE_BYTES), add);
+#endif
+}
 
 // 16 bytes that are read once, kept out of the first-level cache. Not moved behind the products that follow.
 INLINE uint4 load_once(const void* from) {
@@ -69,7 +81,6 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
 
     const int tiles = windows / TILE, first_tile = blockIdx.x / SPLIT * TILES;
     const int products = NARROW ? rows - 1 : rows, total = products * STEPS;
-    const int64 per_row = int64(tiles) * SPLIT;
     const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
     if (warp >= WARPS) {
         give_registers<24>();
@@ -124,25 +135,27 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
         }
     } else {
         take_registers<240>();
-        const int group = warp / 4, tile = group / SHARE, share = group % SHARE, thread = threadIdx.x % 128;
-        const int own_tile = first_tile + tile;
-        const int64 own = int64(own_tile) * SPLIT + rank;
+        const int group = warp / 4, tile = group / SHARE, share = group % SHARE;
+        const auto block_of = [&](int t) { return (int64(t) * tiles + opaque(first_tile) + tile) * SPLIT + rank; };
         const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
         const uint32 dz_at = shared_address(shared.dz[tile]) + row * 128;
+        const auto gates_of = [&](int64 block) {
+            return reinterpret_cast<const uint4*>(gates) + (block * 8 + share * EIGHTS) * 2 * 128 + threadIdx.x % 128;
+        };
         // Where an array like cells has this thread's numbers of two groups of 8 units.
-        const auto place = [&](int m) { return ((share * EIGHTS + m) / 2 * 128 + thread) * 8; };
-        float out[OPERANDS][OWN_UNITS / 2], dc[4 * EIGHTS];
+        const auto place = [&](int m) { return ((share * EIGHTS + m) / 2 * 128 + int(threadIdx.x % 128)) * 8; };
+        float out[OPERANDS * OWN_UNITS / 2], dc[4 * EIGHTS];  // dh', then dx
         UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) dc[i] = 0.0f;
         // What the last row is asked.
         UNROLL for (int m = 0; m < EIGHTS; ++m) {
-            UNROLL for (int j = 0; j < 4; ++j) out[0][4 * m + j] = 0.0f;
+            UNROLL for (int j = 0; j < 4; ++j) out[4 * m + j] = 0.0f;
 #if TOP
-            const float* const from = last + (int64(own_tile) * TILE + 16 * (warp % 4) + lane / 4) * UNITS + 64 * rank +
+            const float* const from = last + (int64(first_tile + tile) * TILE + 16 * (warp % 4) + lane / 4) * UNITS + 64 * rank +
                                       8 * (share * EIGHTS + m) + 2 * (lane % 4);
             UNROLL for (int half = 0; half < 2; ++half) {
                 const float2 asked = *reinterpret_cast<const float2*>(from + half * 8 * UNITS);
-                out[0][4 * m + 2 * half] = asked.x;
-                out[0][4 * m + 2 * half + 1] = asked.y;
+                out[4 * m + 2 * half] = asked.x;
+                out[4 * m + 2 * half + 1] = asked.y;
             }
 #endif
         }
@@ -150,13 +163,11 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
         for (int s = 0, i = 0; s <= products; ++s) {
             const int t = rows - 1 - s;
             // What the activations need is on its way while the products run.
-            uint4 z[EIGHTS][2], c0[EIGHTS / 2];
+            uint4 z[AHEAD][2];
             if (s < rows) {
-                const int64 now = int64(t) * per_row + own;
-                const uint4* const from = reinterpret_cast<const uint4*>(gates) + (now * 8 + share * EIGHTS) * 2 * 128 + thread;
-                UNROLL for (int m = 0; m < EIGHTS; ++m)
+                const uint4* const from = gates_of(block_of(t));
+                UNROLL for (int m = 0; m < AHEAD; ++m)
                     UNROLL for (int half = 0; half < 2; ++half) z[m][half] = load_once(from + (2 * m + half) * 128);
-                UNROLL for (int m = 0; m < EIGHTS; m += 2) c0[m / 2] = load_once(cells + now * TILE_SIZE + place(m));
             }
             if (s > 0) {
                 int before = 0;
@@ -166,10 +177,7 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
                     const uint32 a = shared_address(stage.windows[tile]), b = shared_address(stage.weights[0]);
                     begin_products();
                     UNROLL for (int k = 0; k < 4; ++k)
-                        UNROLL for (int operand = 0; operand < OPERANDS; ++operand)
-                            multiply_tiles<false, true>(
-                                out[operand], along_rows(a + k * 32),
-                                down_rows(b + operand * TILE_BYTES + share * OWN_UNITS * 2 + k * 2048, TILE_BYTES), k || step);
+                        multiply_dz(out, along_rows(a + k * 32), b + share * OWN_UNITS * 2 + k * 2048, k || step);
                     commit_products();
                     wait_products<1>();
                     if (step > 0)
@@ -182,17 +190,20 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
             }
             if (s < rows) {
                 if (s > 0) wait_copy(stored, s - 1 & 1);  // what is written now was read
+                const int64 now = block_of(t);
+                const uint4* const from = gates_of(now);
                 UNROLL for (int m = 0; m < EIGHTS; ++m) {
+                    const uint2 c0 = load_two(cells + now * TILE_SIZE + place(m) + m % 2 * 4);
                     float dh[2][2];  // [row][unit]
                     UNROLL for (int half = 0; half < 2; ++half)
-                        UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[0][4 * m + 2 * half + e];
+                        UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[4 * m + 2 * half + e];
 #if !TOP
                     float asked[2][2];
-                    add_units<true>(asked, load_two(above + (int64(t) * per_row + own) * TILE_SIZE + place(m) + m % 2 * 4));
+                    add_units<true>(asked, load_two(above + now * TILE_SIZE + place(m) + m % 2 * 4));
                     UNROLL for (int half = 0; half < 2; ++half) {
 #if DROPS
                         const uint32 bits = own_mask(
-                            reinterpret_cast<const uint2*>(kept)[((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4) + half) *
+                            reinterpret_cast<const uint2*>(kept)[((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4) + half) *
                                                                      (UNITS / 8) + 8 * rank + share * EIGHTS + m], lane);
                         dh[half][0] += bits & 1 ? asked[half][0] * keep : 0.0f;
                         dh[half][1] += bits & 16 ? asked[half][1] * keep : 0.0f;
@@ -204,12 +215,10 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
 #endif
                     uint32 found[2][4];
                     UNROLL for (int half = 0; half < 2; ++half) {
-                        const uint4 both = z[m][half];
+                        const uint4 both = m < AHEAD ? z[m][half] : load_once(from + (2 * m + half) * 128);
                         const float of_gates[4][2] = {{lower(both.x), upper(both.x)}, {lower(both.y), upper(both.y)},
                                                       {lower(both.z), upper(both.z)}, {lower(both.w), upper(both.w)}};
-                        const uint4 cell = c0[m / 2];
-                        differentiate(of_gates, m % 2 ? (half ? cell.w : cell.z) : (half ? cell.y : cell.x), dh[half],
-                                      dc + 4 * m + 2 * half, found[half]);
+                        differentiate(of_gates, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half, found[half]);
                     }
                     UNROLL for (int gate = 0; gate < 4; gate += 2)
                         store_matrices(dz_at + (share * EIGHTS + m) / 2 * TILE_BYTES +
@@ -223,8 +232,8 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
 #if !NARROW
             if (s > 0)
                 UNROLL for (int m = 0; m < EIGHTS; m += 2)
-                    *reinterpret_cast<uint4*>(below + (int64(t + 1) * per_row + own) * TILE_SIZE + place(m)) =
-                        pack_units(out[1] + 4 * m);
+                    *reinterpret_cast<uint4*>(below + block_of(t + 1) * TILE_SIZE + place(m)) =
+                        pack_units(out + OWN_UNITS / 2 + 4 * m);
 #endif
         }
     }

@@ -138,37 +138,38 @@ lstm_wide_forward(const bf16* __restrict__ weights, const bf16* __restrict__ inp
         }
     } else {
         take_registers<240>();
-        const int group = warp / 4, tile = group / SHARE, share = group % SHARE, q = lane % 4, thread = threadIdx.x % 128;
+        const int group = warp / 4, tile = group / SHARE, share = group % SHARE;
         const int own_tile = first_tile + tile, first = share * COLUMNS;
-        const uint32 own_bias = shared_address(shared.bias) + share * EIGHTS * 128 + q * 32;
+        const uint32 own_bias = shared_address(shared.bias) + share * EIGHTS * 128 + lane % 4 * 32;
         const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
         const uint32 h_at = shared_address(shared.h[tile]) + row * 128;
-        const int64 own = int64(own_tile) * SPLIT + rank, per_row = int64(tiles) * SPLIT;
         float gates[COLUMNS / 2], c[4 * EIGHTS];
         UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) c[i] = 0.0f;
         Position<STAGES> at;
         for (int t = 0, i = 0; t < rows; ++t) {
             int before = 0;
-            for (int step = 0; step < STEPS; ++step, ++i) {
+            const auto add_stage = [&](int step) {
                 const Stage& stage = shared.stages[at.slot];
                 wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
                 const uint32 a = shared_address(stage.windows[0]), b = shared_address(stage.weights);
-                if (NARROW && step == 0) {
-                    begin_products();
+                begin_products();
+                if (NARROW && step == 0)
                     multiply_tiles<false, false>(gates, along_narrow_rows(a + tile * TILE * 32), along_narrow_rows(b + first * 32),
                                                  false);
-                } else {
-                    begin_products();
+                else
                     UNROLL for (int k = 0; k < 4; ++k)
                         multiply_tiles<false, false>(gates, along_rows(a + tile * TILE_BYTES + k * 32),
                                                      along_rows(b + first * 128 + k * 32), k || step);
-                }
                 commit_products();
                 wait_products<1>();
-                if (step > 0) release_stage(shared.ring, before, i - 1 + STAGES < total ? sender((step - 1 + STAGES) % STEPS) : ALONE);
+                if (step > 0)
+                    release_stage(shared.ring, before, i - 1 + STAGES < total ? sender((step - 1 + STAGES) % STEPS) : ALONE);
                 before = at.slot;
                 at.advance();
-            }
+                ++i;
+            };
+            add_stage(0);
+            for (int step = 1; step < STEPS; ++step) add_stage(step);
             wait_products<0>();
             release_stage(shared.ring, before, i - 1 + STAGES < total ? sender((STEPS - 1 + STAGES) % STEPS) : ALONE);
             if (t > 0) wait_copy(stored, t - 1 & 1);  // what is written now was read
@@ -182,11 +183,12 @@ lstm_wide_forward(const bf16* __restrict__ weights, const bf16* __restrict__ inp
             const uint32 dropped_at = 0;
             const auto words = [](int, int) { return make_uint2(0, 0); };
 #endif
+            const int64 own = (int64(t) * tiles + own_tile) * SPLIT + rank;
+            const int thread = opaque(threadIdx.x) % 128;
+            bf16* const own_cells = cells + (own + tiles * SPLIT) * TILE_SIZE + (share * EIGHTS / 2 * 128 + thread) * 8;
 #if KEEPS
-            uint4* const own_gates = reinterpret_cast<uint4*>(gates_kept) +
-                                     ((int64(t) * per_row + own) * 8 + share * EIGHTS) * 2 * 128 + thread;
+            uint4* const own_gates = reinterpret_cast<uint4*>(gates_kept) + (own * 8 + share * EIGHTS) * 2 * 128 + thread;
 #endif
-            bf16* const own_cells = cells + ((t + 1) * per_row + own) * TILE_SIZE + (share * EIGHTS / 2 * 128 + thread) * 8;
             activate(gates, c, own_bias, h_at, row, share * EIGHTS, own_cells, dropped_at, words, keep, lane,
                      [&](int m, int half, const float (&z)[4][2]) {
 #if KEEPS
