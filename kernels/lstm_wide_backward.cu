@@ -7,6 +7,9 @@
 //           block has the columns of its 64 units of h and of x
 //     dz  = of this row, by its activations; the tensor cores wait
 //
+// Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read all of
+// dz, and shared memory is what a product of few columns waits for.
+//
 // Sender of a stage is the block whose units the gate columns are of. dx is written as one part for the layer below.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 5.5 GB,
@@ -18,7 +21,7 @@
 
 #define STEPS (4 * SPLIT)  // stages of a row
 #define OPERANDS (NARROW ? 1 : 2)
-#define STAGES (TILES == 1 ? 8 : NARROW ? 6 : 5)
+#define STAGES (TILES == 2 ? (NARROW ? 6 : 5) : (NARROW ? 8 : 6))
 #define OWN_UNITS (64 / SHARE)  // units of a warpgroup
 #define AHEAD (EIGHTS < 8 ? EIGHTS : 5)  // groups of 8 units that registers hold the gates of while products run
 
@@ -30,20 +33,36 @@ struct Stage {
 struct Shared {
     Stage stages[STAGES];
     bf16 dz[TILES][4 * TILE_SIZE];
+#if SHARE == 2
+    float4 halves[SHARE][OPERANDS][4][128];  // sums of the one warpgroup for the other
+#endif
     Ring<STAGES> ring;
     uint64 written, stored;  // a row's dz is in shared memory; is in global memory
 };
 
-// dz [64, 16] times the columns of a warpgroup's units of U, and of W.
-INLINE void multiply_dz(float (&out)[OPERANDS * OWN_UNITS / 2], uint64 dz, uint32 weights, bool add) {
-#if SHARE == 1
-    multiply_tiles<false, true>(out, dz, down_rows(weights, TILE_BYTES), add);  // both are read at once
-#else
+// Of the sums of both warpgroups, each over a half of the inner numbers, those of this warpgroup's units.
+#if SHARE == 2
+INLINE void add_halves(const float (&sums)[32 * OPERANDS], float (&out)[16 * OPERANDS], Shared& shared, const int share) {
+    const int thread = threadIdx.x % 128;
     UNROLL for (int operand = 0; operand < OPERANDS; ++operand)
-        multiply_tiles<false, true>(*reinterpret_cast<float(*)[OWN_UNITS / 2]>(out + operand * OWN_UNITS / 2), dz,
-                                    down_rows(weights + operand * TILE_BYTES, TILE_BYTES), add);
-#endif
+        UNROLL for (int j = 0; j < 4; ++j) {
+            const float* const first = sums + 32 * operand + 4 * j;
+            shared.halves[1 - share][operand][j][thread] =
+                share ? make_float4(first[0], first[1], first[2], first[3]) : make_float4(first[16], first[17], first[18], first[19]);
+        }
+    barrier(1, 128 * SHARE);
+    UNROLL for (int operand = 0; operand < OPERANDS; ++operand)
+        UNROLL for (int j = 0; j < 4; ++j) {
+            const float* const first = sums + 32 * operand + 4 * j;
+            const float4 other = shared.halves[share][operand][j][thread];
+            float* const to = out + 16 * operand + 4 * j;
+            to[0] = (share ? first[16] : first[0]) + other.x;
+            to[1] = (share ? first[17] : first[1]) + other.y;
+            to[2] = (share ? first[18] : first[2]) + other.z;
+            to[3] = (share ? first[19] : first[3]) + other.w;
+        }
 }
+#endif
 
 // 16 bytes that are read once, kept out of the first-level cache. Not moved behind the products that follow.
 INLINE uint4 load_once(const void* from) {
@@ -145,6 +164,11 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
         // Where an array like cells has this thread's numbers of two groups of 8 units.
         const auto place = [&](int m) { return ((share * EIGHTS + m) / 2 * 128 + int(threadIdx.x % 128)) * 8; };
         float out[OPERANDS * OWN_UNITS / 2], dc[4 * EIGHTS];  // dh', then dx
+#if SHARE == 2
+        float sums[32 * OPERANDS];
+#else
+        auto& sums = out;
+#endif
         UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) dc[i] = 0.0f;
         // What the last row is asked.
         UNROLL for (int m = 0; m < EIGHTS; ++m) {
@@ -176,8 +200,11 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
                     wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
                     const uint32 a = shared_address(stage.windows[tile]), b = shared_address(stage.weights[0]);
                     begin_products();
-                    UNROLL for (int k = 0; k < 4; ++k)
-                        multiply_dz(out, along_rows(a + k * 32), b + share * OWN_UNITS * 2 + k * 2048, k || step);
+                    // Columns of U and W are read at once; warpgroups of the same windows share the inner numbers.
+                    UNROLL for (int j = 0; j < 4 / SHARE; ++j) {
+                        const int k = 4 / SHARE * share + j;
+                        multiply_tiles<false, true>(sums, along_rows(a + k * 32), down_rows(b + k * 2048, TILE_BYTES), j || step);
+                    }
                     commit_products();
                     wait_products<1>();
                     if (step > 0)
@@ -187,6 +214,9 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
                 }
                 wait_products<0>();
                 release_stage(shared.ring, before, i - 1 + STAGES < total ? (STEPS - 1 + STAGES) % STEPS / 4 : ALONE);
+#if SHARE == 2
+                add_halves(sums, out, shared, share);
+#endif
             }
             if (s < rows) {
                 if (s > 0) wait_copy(stored, s - 1 & 1);  // what is written now was read

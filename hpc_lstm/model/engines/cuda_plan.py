@@ -28,7 +28,7 @@ GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
 TILE_BATCHES = {64: 4096, 128: 2560}
 # The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
-WIDE_BATCHES = {192: 1024, 256: 1024, 320: 1024, 384: 1024, 448: 1024, 512: 1024}
+WIDE_BATCHES = {192: 2048, 256: 1024, 320: 512, 384: 512, 448: 512, 512: 256}
 WIDE_THREADS = 384
 MAX_CLUSTER = 8  # blocks that every GPU with clusters takes
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
@@ -164,6 +164,16 @@ def plan(
     )
 
 
+def resident_clusters(split: int, multiprocessors: int) -> int:
+    """Clusters of so many blocks, one a multiprocessor, that run at the same time.
+
+    A cluster's blocks lie in one GPC, of which some have fewer multiprocessors than others: from 3 blocks on, what
+    cudaOccupancyMaxActiveClusters says on an H100 with 132, in proportion for others.
+    """
+    of_132 = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15}[split]
+    return max(1, of_132 * multiprocessors // 132)
+
+
 def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileShared:
     """Shared memory of a layer's kernels, as their ``struct Shared``.
 
@@ -189,8 +199,10 @@ def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
     stages = 4 if tiles == 2 else 5
     forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + (1 + drops) * tiles * TILE_BYTES
     forward += GATE_COLUMNS * 4 + stages * 24 + 16
-    stages, operands = 8 if tiles == 1 else 6 if narrow else 5, 1 if narrow else 2
-    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + stages * 24 + 16
+    operands = 1 if narrow else 2
+    stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
+    halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
+    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 24 + 16
     return TileShared(forward, backward)
 
 
@@ -206,7 +218,8 @@ def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocess
     if split > MAX_CLUSTER:
         return None
     # One tile a block as long as all blocks run at the same time: two share the tensor cores.
-    tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) * split <= multiprocessors), 2)
+    resident = resident_clusters(split, multiprocessors)
+    tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) <= resident), 2)
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
         if split > 2:
