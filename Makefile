@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   the interpreter for the virtual environment; default: the newest of 3.13 to 3.10 that runs
 #   MPI=system          leave the mpich wheel out and use the machine's own MPI; remembered by the environment
+#   LOCK=1              install the versions of tests/lock-*.txt, with which the tests ran, instead of the newest
 #   VENV=.venv          where the environment lies
 #   RANKS=2             ranks of the demo
 #   JOBS=2              unit tests that run side by side; default: one per core, at most 4
@@ -13,7 +14,7 @@ VENV  ?= .venv
 MPI   ?= $(or $(shell cat $(VENV)/mpi 2>/dev/null),mpich)
 RANKS ?= 2
 GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
-EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test
+EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test,docs
 GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 TOOLS = memcheck racecheck initcheck
@@ -27,7 +28,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test fuzz soak test-services lint bench gpu-test gpu-bench docs clean
+.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -42,16 +43,19 @@ $(INSTALLED): setup.cfg pyproject.toml tools/make_venv.sh
 demo: venv  ## train on the shipped prices on 2 ranks; results in demo/
 	@tools/demo.sh "$(RANKS)"
 
-# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
 test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
+	@$(MAKE) test-unit
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
-	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 	@$(BIN)/python -m pytest tests/mpi
 endif
+
+# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
+test-unit: venv  ## run the tests of single modules, which start no ranks
+	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
@@ -60,6 +64,9 @@ test-services: venv  ## run the tests that need real services; root on Debian, w
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
+
+test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
+	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 lint: venv  ## ruff, mypy and shellcheck
 	@$(BIN)/ruff check .
@@ -89,6 +96,14 @@ gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and t
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 	@$(BIN)/python docs/generate_configuration.py
 
+docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q -d site
+
+audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is installed, and a bill of materials in sbom.json
+	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) -o sbom.json
+	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) --licences
+	@$(BIN)/python -m pip_audit --local --skip-editable --progress-spinner off
+
 clean:  ## remove the environment, the demo and all caches
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

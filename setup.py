@@ -90,7 +90,7 @@ setup(
     package_data={
         "hpc_lstm": ["py.typed"],
         "hpc_lstm.report": ["templates/*"],
-        "hpc_lstm.kernels": ["*.cu", "*.cuh", "*.c"],
+        "hpc_lstm.kernels": ["*.cu", "*.cuh", "*.c", "*.h"],
         "hpc_lstm.slurm": ["*"],
     },
 )

@@ -22,6 +22,7 @@ from hpc_lstm.config import ModelConfig
 from hpc_lstm.model.engines.native_kernels import Kernels, Network
 from hpc_lstm.model.engines.native_workers import Workers
 from hpc_lstm.model.initial_weights import initial_weights
+from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.builds import LEVELS, processor_flags
 from hpc_lstm.native.compiler import find_compiler
@@ -50,8 +51,10 @@ def ratios(libraries: dict[str, ctypes.CDLL], units: int, batch: int, turns: int
         network_schema(ModelConfig(layers=LAYERS, units=units), FEATURES),
         np.random.default_rng(0),
     )
-    shape = Network(LAYERS, units, FEATURES, ROWS, DROPOUT)
-    workers = {name: Workers(Kernels(library, shape), 1) for name, library in libraries.items()}
+    shape = Network(LAYERS, units, FEATURES, ROWS, DROPOUT, 1, 1)
+    workers = {
+        name: Workers(Kernels(library, shape, MeanSquaredError()), 1) for name, library in libraries.items()
+    }
     flat, keys = initial_weights(schema, 0), np.array([1, 2], np.uint32)
     inputs = random.normal(size=(batch, ROWS, FEATURES)).astype("f")
     targets, gradient = random.normal(size=(batch, 1)).astype("f"), np.empty_like(flat)

@@ -25,7 +25,7 @@ from machine import describe, write_results
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import THREADS, DeviceArray
 from hpc_lstm.preprocess.cuda_backend import CudaBackend
-from hpc_lstm.preprocess.cuda_kernels import CHUNK, Resident
+from hpc_lstm.preprocess.cuda_kernels import CHUNK, Resident, target_places
 
 COLUMNS, WINDOW, FEATURES, BATCH = 8, 60, 5, 8192
 REPEATS, ROUNDS = 10, 15
@@ -305,6 +305,7 @@ class Bench:
             self.device.to_device(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
             self.device.to_device(self.rng.normal(size=(segments, columns))),
             self.device.to_device(self.rng.normal(size=(segments, columns))),
+            self.device.to_device(target_places(WINDOW, columns, [1])),
             WINDOW,
             WINDOW,
         )

@@ -24,6 +24,8 @@ CONFIG = """
 [data]
 store = "market.h5"
 features = ["open", "high", "low", "close", "volume"]
+target = "close"
+scaling = "minmax"
 window = 60
 split = [0.9, 0.05, 0.05]
 [model]

@@ -73,7 +73,9 @@ class MadeUpStore:
 def one_rank(ranks: int) -> dict[str, Any]:
     """What rank 0 of ``ranks`` holds of the universe, and how long it took."""
     store: Any = MadeUpStore(5000, 2500)
-    data = DataConfig(store="made up", features=list(store.columns), window=60)
+    data = DataConfig(
+        store="made up", features=list(store.columns), target="close", scaling="minmax", window=60
+    )
     share = World(rank=0, size=ranks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.perf_counter()

@@ -24,6 +24,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,10 @@ STEPS_A_CALL = 16
 PREPARE_S, CLUSTER_START_S = 15.0, 15.0
 # Averaging intervals of strong scaling.
 STRONG_EVERY = (1, 16)
-RESTARTS = 2
+# How often the ranks of a peer are started anew.
+RESTARTS = 4
+# Where a traceback names its exception; what follows are words of it.
+EXCEPTION = re.compile(r"^[\w.]*(Error|Exception|Exit|Unavailable): ")
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,12 @@ class Results:
         """The number of a setting, by its name."""
         return self._points.setdefault(name, len(self._points))
 
-    def has(self, cell: Cell, turn: Turn, repeat: int) -> bool:
-        """Whether a turn was measured."""
+    def has(self, cell: Cell, turn: Turn, repeat: int, *, graphed: bool = False) -> bool:
+        """Whether a turn was measured; of torch, in a CUDA graph if ``graphed``."""
         name = run_name(cell, turn, repeat)
-        return any(one["name"] == name for one in self.kept["records" if turn.peer == OURS else "torch"])
+        if turn.peer == OURS:
+            return any(one["name"] == name for one in self.kept["records"])
+        return any(one["name"] == name and one["options"]["graph"] >= graphed for one in self.kept["torch"])
 
     def write(self) -> None:
         """Write the file, whole or not at all; environments and settings, which are alike, once."""
@@ -184,6 +190,7 @@ class Peers:
         self.groups: dict[tuple[str, int], launch.Group] = {}
         self.transports: dict[int, list[str]] = {}
         self.unusable: set[tuple[str, int, str]] = set()
+        self.without_graph: set[tuple[Cell, int]] = set()
         self.restarts: dict[tuple[str, int], int] = {}
 
     def start(self) -> None:
@@ -233,17 +240,16 @@ class Peers:
 
     def note(self, what: str, error: Exception) -> None:
         """Keep why something could not be measured."""
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        told = next((line for line in reversed(lines) if "rror" in line), lines[-1])
+        told = cause(str(error)) or type(error).__name__
         self.results.kept["unavailable"][what] = told[-400:]
         print(f"{what}: not measured: {told[-200:]}", flush=True)
 
     def prepare(self, cell: Cell) -> None:
-        """Let all groups build what a cell needs; those that cannot are started anew for the next."""
+        """Let all groups build what a cell needs; those that cannot are started anew, and try once more."""
         before = set(self.groups)
         self._together(lambda peer, ranks: self._prepare(cell, peer, ranks), list(before))
         for key in before - set(self.groups):
-            self._restart(*key)
+            self._restart(cell, *key)
 
     def _prepare(self, cell: Cell, peer: str, ranks: int) -> None:
         turn = Turn(peer, ranks, STEPS_A_CALL, self.transports[ranks][0] if peer == OURS else "")
@@ -256,13 +262,13 @@ class Peers:
         try:
             self.groups[peer, ranks].ask(command, ANSWER_S)
         except launch.Unavailable:
-            if peer == OURS or not self._graphed(ranks):
-                raise
-            self.unusable.add((TORCH, ranks, "graph"))
+            if peer == TORCH:
+                self.without_graph.add((cell, ranks))
             raise
 
-    def _graphed(self, ranks: int) -> bool:
-        return self.gpu and (TORCH, ranks, "graph") not in self.unusable
+    def graphed(self, cell: Cell, ranks: int) -> bool:
+        """Whether torch takes a whole step of a cell as one CUDA graph; where it failed to, it takes it without."""
+        return self.gpu and (cell, ranks) not in self.without_graph
 
     def options_of(self, cell: Cell, turn: Turn) -> dict[str, Any]:
         if turn.peer == OURS:
@@ -274,7 +280,7 @@ class Peers:
                 "engine": "fused",
             }
         precision = "tf32" if self.gpu and cell.precision == "float32" else cell.precision
-        return {"units": cell.units, "precision": precision, "graph": self._graphed(turn.ranks)}
+        return {"units": cell.units, "precision": precision, "graph": self.graphed(cell, turn.ranks)}
 
     def train(
         self, cell: Cell, turn: Turn, steps: int, warmup: int, *, validate: bool = False
@@ -293,17 +299,21 @@ class Peers:
         except launch.Unavailable as error:
             self.groups.pop(key).end(at_once=True)
             self.note(f"{turn.name} in {cell.name}", error)
-            self.unusable.add((*key, turn.transport if turn.peer == OURS else "graph"))
-            self._restart(*key)
-            if key in self.groups:
-                self._together(lambda peer, ranks: self._prepare(cell, peer, ranks), [key])
+            if turn.peer == OURS:
+                self.unusable.add((*key, turn.transport))
+            else:
+                self.without_graph.add((cell, turn.ranks))
+            self._restart(cell, *key)
             return None
 
-    def _restart(self, peer: str, ranks: int) -> None:
+    def _restart(self, cell: Cell, peer: str, ranks: int) -> None:
+        """Start a group anew, and let it build what a cell needs; a group that failed too often stays away."""
         self.restarts[peer, ranks] = self.restarts.get((peer, ranks), 0) + 1
         if self.restarts[peer, ranks] <= RESTARTS:
             self._start(peer, ranks)
-            self._together(self._ready, [(peer, ranks)])
+            for work in (self._ready, lambda peer, ranks: self._prepare(cell, peer, ranks)):
+                if (peer, ranks) in self.groups:
+                    self._together(work, [(peer, ranks)])
 
     def end(self) -> None:
         """End all processes."""
@@ -332,7 +342,7 @@ class Measuring:
         """Measure the missing turns of a cell; returns False once the budget is spent."""
         took = 0.0
         for repeat in range(repeats):
-            missing = [turn for turn in self.turns(cell) if not self.results.has(cell, turn, repeat)]
+            missing = [turn for turn in self.turns(cell) if not self.measured(cell, turn, repeat)]
             if not missing:
                 continue
             need = 0.0 if self.prepared == cell else PREPARE_S
@@ -350,6 +360,10 @@ class Measuring:
             self.results.write()
             print(f"{cell.name}, repeat {repeat + 1}: {took:.1f} s, {self.left():.0f} s left", flush=True)
         return True
+
+    def measured(self, cell: Cell, turn: Turn, repeat: int) -> bool:
+        """Whether a turn was measured as it would be now."""
+        return self.results.has(cell, turn, repeat, graphed=self.peers.graphed(cell, turn.ranks))
 
     def turns(self, cell: Cell) -> list[Turn]:
         """The turns of a repeat, of the groups that are up."""
@@ -488,6 +502,13 @@ class Measuring:
         self.results.write()
         print(f"two clusters: {time.monotonic() - begin:.1f} s, {self.left():.0f} s left", flush=True)
         return True
+
+
+def cause(said: str) -> str:
+    """The line that says what failed, of a traceback or of the end of a log; "" if nothing is said."""
+    lines = said.strip().splitlines()
+    named = [line for line in lines if EXCEPTION.match(line)]
+    return (named or [line for line in lines if "rror" in line] or lines or [""])[-1].strip()
 
 
 def axes(cell: Cell) -> dict[str, Any]:

@@ -4,8 +4,9 @@
 
 Writes scaling_gpus.json, scaling_gpus-summary.json, scaling_gpus.png and scaling_gpus-averaging.png into
 benchmarks/results, and the tables between the two marks of a page. Efficiency is over one GPU in the same repeat, with
-the same averaging interval. The model of ``hpc-lstm sweep`` is fitted to one and two ranks, and its prediction for more
-is compared with what was measured; then to all.
+the same averaging interval. torch counts where its step was a CUDA graph: other turns of a setting that has such turns
+are left out, and a setting without any is marked and not compared. The model of ``hpc-lstm sweep`` is fitted to one and
+two ranks, and its prediction for more is compared with what was measured; then to all.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from hpc_lstm.sweep.summary import share
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- scaling_gpus: begin -->", "<!-- scaling_gpus: end -->"
+TRANSPORTS = ("nccl", "mpi", "host")
 COLOURS = (RED, ORANGE, GREEN, BLUE)
-# Shares that the goal names: efficiency with an average every so many steps.
+# The goal: this efficiency with an average every so many steps.
 GOAL, GOAL_EVERY = 0.97, 16
 Rows = list[dict[str, Any]]
 
@@ -43,13 +45,10 @@ def summarize(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "machine": machine_text(found),
         "ranks": sorted({one["ranks"] for one in records}),
-        "rows": [*rows_of_ours(records), *rows_of_torch(torch)],
-        "model": [
-            compare(records, transport, most)
-            for transport in dict.fromkeys(one["axes"]["average.transport"] for one in records)
-            if transport != "auto"
-        ],
+        "rows": [*rows_of_ours(records), *rows_of_torch(counted(torch))],
+        "model": [compare(records, transport, most) for transport in transports_of(records)],
         "clusters": found["clusters"],
+        "torch_left_out": len(torch) - len(counted(torch)),
         "unavailable": found["unavailable"],
         "repeats": sorted({one["repeat"] + 1 for one in records}, reverse=True)[:1],
         "seconds": sum(found["calls_s"]),
@@ -75,6 +74,12 @@ def machine_text(found: dict[str, Any]) -> str:
     return f"{where}; {environment['mpi'].partition(';')[0].partition(', package')[0]}{against}"
 
 
+def transports_of(records: Rows) -> list[str]:
+    """Those that several ranks used."""
+    found = {one["axes"]["average.transport"] for one in records}
+    return [one for one in TRANSPORTS if one in found]
+
+
 def by_transport(records: Rows, transport: str) -> Rows:
     """The runs of one transport, with those of one rank, which have none, as if of it."""
     chosen = []
@@ -96,8 +101,7 @@ def rows_of_ours(records: Rows) -> Rows:
     found = []
     for scaling in ("weak", "strong"):
         of_scaling = [one for one in records if one["scaling"] == scaling]
-        transports = dict.fromkeys(one["axes"]["average.transport"] for one in of_scaling)
-        for transport in [one for one in transports if one != "auto"]:
+        for transport in transports_of(of_scaling):
             for group in group_records(by_transport(of_scaling, transport)):
                 for ranks, members in group.by_ranks.items():
                     efficiencies = [one for r in members if (one := group.efficiency(r)) is not None]
@@ -114,17 +118,45 @@ def rows_of_ours(records: Rows) -> Rows:
                             "efficiency": median_range(efficiencies) if efficiencies else None,
                             "average_share": median_range([share(r, "average") for r in members]),
                             "wait_share": median_range([share(r, "wait") for r in members]),
+                            "lost": lost(members, group.by_ranks.get(1, [])),
                         }
                     )
     return found
 
 
+def lost(members: Rows, alone: Rows) -> dict[str, float] | None:
+    """What each phase takes longer than on one rank in the same repeat: medians, as shares of that rank's time."""
+    reference = {one["repeat"]: one for one in alone}
+    pairs = [(one, reference[one["repeat"]]) for one in members if one["repeat"] in reference]
+    if not pairs:
+        return None
+    return {
+        phase: statistics.median(
+            (one["phase_seconds"][phase] / one["steps"] - first["phase_seconds"][phase] / first["steps"])
+            / (first["seconds"] / first["steps"])
+            for one, first in pairs
+        )
+        for phase in ("compute", "wait", "average")
+    }
+
+
+def counted(runs: Rows) -> Rows:
+    """torch's runs that count: where some of a setting were in a CUDA graph, those alone."""
+    graphed = {run_key(one) for one in runs if one["options"]["graph"]}
+    return [one for one in runs if one["options"]["graph"] or run_key(one) not in graphed]
+
+
+def run_key(one: dict[str, Any]) -> tuple[str, str]:
+    """The setting of a run of torch."""
+    return one["scaling"], json.dumps(one["axes"])
+
+
 def rows_of_torch(runs: Rows) -> Rows:
     """The same of torch."""
     found = []
-    keys = dict.fromkeys((one["scaling"], json.dumps(one["axes"]), one["ranks"]) for one in runs)
+    keys = sorted({(*run_key(one), one["ranks"]) for one in runs}, key=_order)
     for scaling, axes, ranks in keys:
-        alike = [one for one in runs if (one["scaling"], json.dumps(one["axes"])) == (scaling, axes)]
+        alike = [one for one in runs if run_key(one) == (scaling, axes)]
         alone = {one["repeat"]: one["samples_per_second"] for one in alike if one["ranks"] == 1}
         members = [one for one in alike if one["ranks"] == ranks]
         efficiencies = [
@@ -141,12 +173,19 @@ def rows_of_torch(runs: Rows) -> Rows:
                 **setting(json.loads(axes)),
                 "ranks": ranks,
                 "repeats": len(members),
-                "options": members[0]["options"],
+                "graph": all(one["options"]["graph"] for one in members),
                 "samples_per_second": median_range([one["samples_per_second"] for one in members]),
                 "efficiency": median_range(efficiencies) if efficiencies else None,
             }
         )
     return found
+
+
+def _order(key: tuple[str, str, int]) -> tuple[Any, ...]:
+    """Weak before strong, bfloat16 before float32, large before small, few ranks before many."""
+    scaling, axes, ranks = key
+    here = setting(json.loads(axes))
+    return scaling != "weak", here["precision"], -here["units"], -here["batch"], ranks
 
 
 def setting(axes: dict[str, Any]) -> dict[str, Any]:
@@ -215,16 +254,14 @@ def tables(summary: dict[str, Any]) -> str:
             if chosen:
                 parts.append(efficiency_table(chosen, f"{scaling} scaling, {transport}", words))
     parts += [
-        speed_table(rows),
         goal_text(rows),
+        speed_table(rows, summary["torch_left_out"]),
         model_text(summary["model"]),
         clusters_text(summary["clusters"]),
     ]
     if summary["unavailable"]:
         parts.append(
-            "Not measured: "
-            + "; ".join(f"{what}: {why}" for what, why in summary["unavailable"].items())
-            + "."
+            f"Failed at least once: {'; '.join(summary['unavailable'])}. `scaling_gpus-summary.json` has the messages."
         )
     return "\n\n".join(filter(None, parts))
 
@@ -252,19 +289,20 @@ def efficiency_table(rows: Rows, title: str, words: str) -> str:
     return "\n".join(lines)
 
 
-def speed_table(rows: Rows) -> str:
-    """Thousand samples a second beside torch."""
+def speed_table(rows: Rows, left_out: int) -> str:
+    """Thousand samples a second beside torch, of whose turns some were left out."""
     found = [r for r in rows if r["peer"] == "torch"]
     if not found:
         return ""
     lines = [
         "**Beside torch** (DistributedDataParallel, gradients every step): thousand samples/s of all ranks. Ours "
-        f"averages every {GOAL_EVERY} steps, and every step, by the fastest transport.",
+        f"averages every {GOAL_EVERY} steps, and every step, by the faster transport.",
         "",
-        f"| scaling, precision, units, batch | GPUs | every {GOAL_EVERY} | every 1 | torch | times as fast "
-        "| torch's efficiency |",
+        f"| scaling, precision, units, batch | GPUs | every {GOAL_EVERY} | every 1 | torch | times as fast as torch: "
+        f"every {GOAL_EVERY}; every 1 | torch's efficiency |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    graphs = any(row["graph"] for row in found)
     for row in found:
         same = {key: row[key] for key in ("scaling", "precision", "units", "batch", "ranks")}
         ours = []
@@ -276,31 +314,66 @@ def speed_table(rows: Rows) -> str:
             ]
             ours.append(max(speeds, default=None))
         theirs = row["samples_per_second"][0]
+        marked = graphs and not row["graph"]
         cells = ["-" if one is None else f"{one / 1000:,.0f}" for one in ours]
-        ratio = "-" if ours[0] is None else f"{ours[0] / theirs:.1f}"
+        ratios = ["-" if one is None or marked else f"{one / theirs:.1f}" for one in ours]
         name = f"{row['scaling']}, {row['precision']}, {row['units']}, {row['batch']:,}"
         lines.append(
-            f"| {name} | {row['ranks']} | {cells[0]} | {cells[1]} | {theirs / 1000:,.0f} | {ratio} | "
-            f"{_range(row['efficiency'])} |"
+            f"| {name} | {row['ranks']} | {cells[0]} | {cells[1]} | {theirs / 1000:,.0f}{'*' * marked} | "
+            f"{'; '.join(ratios)} | {_range(row['efficiency'])} |"
         )
+    if graphs and not all(row["graph"] for row in found):
+        lines += [
+            "",
+            "`*` launched step by step, not in a CUDA graph: slower than torch can be, and not compared.",
+        ]
+    if left_out:
+        lines += [
+            "",
+            f"{left_out} turns of torch without a CUDA graph, in settings that have turns with one, are left out.",
+        ]
     return "\n".join(lines)
 
 
 def goal_text(rows: Rows) -> str:
-    """Whether weak scaling reaches the goal on the most ranks."""
+    """Whether weak scaling reaches the goal on the most ranks, and what keeps it from it."""
     weak = [r for r in rows if (r["peer"], r["scaling"], r["every"]) == ("hpc_lstm", "weak", GOAL_EVERY)]
     most = max((r["ranks"] for r in weak), default=1)
-    best: dict[str, float] = {}
-    for row in weak:
-        if row["ranks"] == most > 1 and row["efficiency"]:
-            name = f"{row['precision']}, {row['units']} units, batch {row['batch']:,}"
-            best[name] = max(best.get(name, 0.0), row["efficiency"][0])
-    if not best:
+    there = [r for r in weak if r["ranks"] == most > 1 and r["efficiency"]]
+    if not there:
         return ""
-    reached = [name for name, value in best.items() if value >= GOAL]
-    missed = [f"{name} ({_percent(value)})" for name, value in best.items() if value < GOAL]
-    text = f"Of {len(best)} settings, {len(reached)} reach {GOAL:.0%} on {most} GPUs at every = {GOAL_EVERY}"
-    return text + (f"; not {'; '.join(missed)}." if missed else ".")
+    transports = list(dict.fromkeys(r["transport"] for r in there))
+    keys = list(dict.fromkeys((r["precision"], r["units"], r["batch"]) for r in there))
+    reached = 0
+    lines = []
+    for precision, units, batch in keys:
+        same = [_one(there, precision=precision, units=units, batch=batch, transport=t) for t in transports]
+        best = max((r["efficiency"][0] for r in same if r is not None), default=0.0)
+        reached += best >= GOAL
+        cells = [
+            "- | -" if r is None else f"{_range(r['efficiency'])} | {_lost_text(r['lost'])}" for r in same
+        ]
+        answer = "yes" if best >= GOAL else "no"
+        lines.append(f"| {precision}, {units}, {batch:,} | {' | '.join(cells)} | {answer} |")
+    lost_words = "longer steps, waiting, averaging"
+    heads = " | ".join(f"{transport} | {lost_words}" for transport in transports)
+    return "\n".join(
+        [
+            f"**Weak scaling on {most} GPUs at every = {GOAL_EVERY}**: {reached} of {len(keys)} settings reach "
+            f"{GOAL:.0%} by the better transport. What a step takes longer than on one GPU, in percent of that GPU's "
+            f"step, for {lost_words}:",
+            "",
+            f"| precision, units, batch a rank | {heads} | {GOAL:.0%} |",
+            "| --- " * (2 + 2 * len(transports)) + "|",
+            *lines,
+        ]
+    )
+
+
+def _lost_text(lost: dict[str, float] | None) -> str:
+    if lost is None:
+        return "-"
+    return ", ".join(f"{100 * lost[phase]:+.1f}" for phase in ("compute", "wait", "average"))
 
 
 def model_text(models: Sequence[dict[str, Any]]) -> str:
@@ -310,19 +383,25 @@ def model_text(models: Sequence[dict[str, Any]]) -> str:
         if not one["settings"]:
             continue
         errors = [abs(s["error"]) for s in one["settings"]]
+        intervals = sorted({s["every"] for s in one["settings"]})
         lines += [
-            f"**The model, {one['transport']}**: efficiency on {one['ranks']} GPUs as predicted from one and two, and "
+            f"**The model, {one['transport']}**: efficiency on {one['ranks']} GPUs as predicted from one and two / as "
             f"measured; they differ by {_percent(statistics.median(errors))} in the median, {_percent(max(errors))} at "
             f"most. {_network_text(one)}",
             "",
-            "| precision, units, batch | every | predicted | measured | error |",
-            "| --- | --- | --- | --- | --- |",
+            "| precision, units, batch | " + " | ".join(f"every {every}" for every in intervals) + " |",
+            "| --- " * (1 + len(intervals)) + "|",
         ]
-        for s in one["settings"]:
-            lines.append(
-                f"| {s['precision']}, {s['units']}, {s['batch']:,} | {s['every']} | {_percent(s['predicted'])} | "
-                f"{_range(s['measured'])} | {100 * s['error']:+.1f} % |"
-            )
+        for precision, units, batch in dict.fromkeys(
+            (s["precision"], s["units"], s["batch"]) for s in one["settings"]
+        ):
+            cells = []
+            for every in intervals:
+                s = _one(one["settings"], precision=precision, units=units, batch=batch, every=every)
+                cells.append(
+                    "-" if s is None else f"{_percent(s['predicted'])} / {_percent(s['measured'][0])}"
+                )
+            lines.append(f"| {precision}, {units}, {batch:,} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines).strip()
 
@@ -368,17 +447,18 @@ def clusters_text(found: dict[str, Any]) -> str:
 
 
 def efficiency_figure(rows: Rows) -> Any:
-    """Efficiency over ranks: a panel a setting, a line an interval (the first transport), and torch."""
+    """Efficiency over ranks: a panel a setting, a line an interval (by one transport), and torch."""
     weak = [r for r in rows if r["scaling"] == "weak" and r["efficiency"]]
     figure, panels = _panels(weak)
     intervals = sorted({r["every"] for r in weak if r["peer"] == "hpc_lstm"})
     first = next((r["transport"] for r in weak if r["peer"] == "hpc_lstm"), "")
     ticks = sorted({row["ranks"] for row in rows})
+    graphs = any(row["graph"] for row in rows if row["peer"] == "torch")
     for axes, here in panels:
         for colour, every in zip(COLOURS, intervals, strict=False):
             ours = [r for r in here if (r["peer"], r["transport"], r["every"]) == ("hpc_lstm", first, every)]
             _line(axes, ours, "ranks", "efficiency", color=colour, label=f"every {every}")
-        torch = [r for r in here if r["peer"] == "torch"]
+        torch = [r for r in here if r["peer"] == "torch" and (r["graph"] or not graphs)]
         _line(axes, torch, "ranks", "efficiency", color=BLACK, label="torch")
         axes.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
         axes.set_xscale("log", base=2)
@@ -396,11 +476,13 @@ def averaging_figure(rows: Rows) -> Any:
     weak = [r for r in rows if (r["peer"], r["scaling"], r["ranks"]) == ("hpc_lstm", "weak", most)]
     figure, panels = _panels(weak)
     transports = dict.fromkeys(r["transport"] for r in weak)
+    ticks = sorted({r["every"] for r in weak})
     for axes, here in panels:
         for colour, transport in zip(COLOURS, transports, strict=False):
             ours = [r for r in here if r["transport"] == transport]
             _line(axes, ours, "every", "average_share", color=colour, label=transport)
         axes.set_xscale("log", base=2)
+        axes.set_xticks(ticks, [str(one) for one in ticks])
         axes.set_yscale("log")
     figure.supylabel(f"share of the wall in averaging on {most} GPUs", fontsize=10)
     figure.supxlabel("steps between averages", fontsize=10)

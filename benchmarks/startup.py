@@ -2,16 +2,17 @@
 
     python benchmarks/startup.py [--turns 5] [--ranks 1 2 4]
 
-Writes benchmarks/results/startup.json. Launch to the end of the first step, memory (RSS, and PSS, which shares out what
-ranks have in common) and CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook,
-and libraries mapped; imports alone: the same modules in a process that does nothing else, less one without.
-"cold": the pages of these files were dropped before (``posix_fadvise``; what other processes map stays). Then the other
-commands on the run, median of the turns.
+Writes benchmarks/results/startup.json, the tables between the two marks in docs/performance.md and the script's row in
+README.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have in common) and
+CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook, and libraries mapped; imports
+alone: the same modules in a process that does nothing else, less one without. "cold": the pages of these files were
+dropped before (``posix_fadvise``; what other processes map stays). Then the other commands on the run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -19,11 +20,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from machine import describe, write_results
 
+from hpc_lstm.files import write_text
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
+ROOT = Path(__file__).parents[1]
+PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+BEGIN, END = (
+    "<!-- Written by benchmarks/startup.py -->\n",
+    "<!-- End of what benchmarks/startup.py writes -->\n",
+)
 LAUNCHED, REPORTS = "STARTUP_LAUNCHED", "STARTUP_REPORTS"
 CONFIG = """
 [data]
@@ -41,19 +52,34 @@ every = 1
 def rank(arguments: list[str]) -> None:
     """``hpc-lstm`` with these arguments, whose first step is reported to a file of the folder $STARTUP_REPORTS."""
     opened: set[str] = set()
-    sys.addaudithook(lambda event, about: opened.add(str(about[0])) if event == "open" else None)
+
+    def note(event: str, about: tuple[Any, ...]) -> None:
+        # Numbers are of files that are open already.
+        if event == "open" and isinstance(about[0], str) and not about[2] & os.O_DIRECTORY:
+            opened.add(about[0])
+
+    sys.addaudithook(note)
     from hpc_lstm import cli
-    from hpc_lstm.training import loop
 
-    take_steps, reported = loop.take_steps, []
+    connect = cli.connected_world
 
-    def first_step(run: Any, state: Any) -> None:
-        take_steps(run, state)
-        if not reported:
-            reported.append(True)
-            write_report(run.world.rank, opened)
+    @contextlib.contextmanager
+    def connected_world() -> Iterator[Any]:
+        with connect() as world:
+            from hpc_lstm.training import loop  # what the command imports next
 
-    loop.take_steps = first_step
+            take_steps, reported = loop.take_steps, []
+
+            def first_step(run: Any, state: Any) -> None:
+                take_steps(run, state)
+                if not reported:
+                    reported.append(True)
+                    write_report(world.rank, opened)
+
+            loop.take_steps = first_step
+            yield world
+
+    cli.connected_world = connected_world
     cli.main(arguments)
 
 
@@ -73,18 +99,30 @@ def write_report(number: int, opened: set[str]) -> None:
     Path(os.environ[REPORTS], f"{number}.json").write_text(json.dumps(report))
 
 
-def timed(command: list[str], **environment: str) -> float:
-    """Wall seconds of a command, which must succeed."""
-    begun = time.perf_counter()
+def timed(command: list[str], **environment: str) -> tuple[float, float]:
+    """Wall and CPU seconds of a command, which must succeed."""
+    begun, before = time.perf_counter(), os.times()
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return time.perf_counter() - begun
+    after = os.times()
+    cpu = sum(after[2:4]) - sum(before[2:4])  # user and system time of children that have ended
+    return time.perf_counter() - begun, cpu
+
+
+def turns_of(command: list[str], turns: int, less: list[str] | None = None) -> dict[str, Any]:
+    """Seconds of a command, less those of another one at the same time."""
+    found = []
+    for _ in range(turns):
+        wall, cpu = timed(command)
+        base = (0.0, 0.0) if less is None else timed(less)
+        found.append((wall - base[0], cpu - base[1]))
+    return {"seconds": spread([wall for wall, _ in found]), "cpu_s": spread([cpu for _, cpu in found])}
 
 
 def start(folder: Path, ranks: int) -> list[dict[str, Any]]:
     """The reports of all ranks of one run."""
     reports = Path(tempfile.mkdtemp(dir=folder))
-    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    launcher = [*mpiexec_command(), "-n", str(ranks)] if ranks > 1 else []
     command = [*launcher, sys.executable, __file__, "--rank", "train", str(folder / "job.toml")]
     timed(
         [*command, "--run-dir", str(reports / "run")], **{LAUNCHED: str(time.time()), REPORTS: str(reports)}
@@ -101,14 +139,15 @@ def drop_pages(files: list[str]) -> None:
             os.close(handle)
 
 
-def imports_s(modules: list[str]) -> float:
+def imports(modules: list[str], turns: int) -> dict[str, Any]:
     """Seconds for these modules in a process of their own."""
     code = (
-        "import contextlib, importlib, sys, mpi4py; mpi4py.rc.initialize = False\n"
+        "import contextlib, importlib, os, sys, mpi4py; mpi4py.rc.initialize = False\n"
+        "os.environ['PYDANTIC_DISABLE_PLUGINS'] = '__all__'\n"  # as the program does
         "for name in sys.argv[1:]:\n"
         "    with contextlib.suppress(ImportError): importlib.import_module(name)"  # some make modules of their own
     )
-    return timed([sys.executable, "-c", code, *modules]) - timed([sys.executable, "-c", ""])
+    return turns_of([sys.executable, "-c", code, *modules], turns, less=[sys.executable, "-c", ""])
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -136,22 +175,89 @@ def main() -> None:
                     if cache == "cold":
                         drop_pages(files)
                     turns.append(start(folder, ranks))
-                own = {
+                own: dict[str, Any] = {
                     key: spread([max(one[key] for one in turn) for turn in turns])
                     for key in ("seconds", "cpu_s", "rss_mib", "pss_mib")
                 }
                 own["files"] = spread([len(turn[0]["files"]) for turn in turns])
-                results[f"{ranks} ranks, {cache}"] = own
-                print(f"{ranks} ranks, {cache}: {json.dumps(own)}")
+                results[f"{title(ranks)}, {cache}"] = own
+                print(f"{title(ranks)}, {cache}: {json.dumps(own)}")
         modules = turns[-1][0]["modules"]
-        results["imports_s"] = spread([imports_s(modules) for _ in range(options.turns)])
-        timed([*program, "train", str(folder / "job.toml"), "--run-dir", str(folder / "run")])
-        for command in ("--help", "evaluate", "predict", "timing"):
-            rest = {"--help": [], "predict": [str(folder / "run"), "--symbol", "SYN00001"]}
-            words = [*program, command, *rest.get(command, [str(folder / "run")])]
-            results[command] = spread([timed(words) for _ in range(options.turns)])
-            print(f"{command}: {json.dumps(results[command])}")
+        results["imports"] = imports(modules, options.turns)
+        results["commands"] = {}
+        for command, words in commands(folder, program):
+            results["commands"][command] = turns_of(words, options.turns)
+            print(f"{command}: {json.dumps(results['commands'][command])}")
     write_results("startup", results)
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    write_text(PAGE, f"{before}{BEGIN}{tables(results)}{END}{rest.partition(END)[2]}")
+    write_row(results, options.ranks)
+
+
+def write_row(results: dict[str, Any], ranks: list[int]) -> None:
+    """Write the script's row in README.md, which follows that of memory.py."""
+    runs = [results[f"{title(number)}, warm"] for number in ranks]
+    seconds = " / ".join(f"{run['seconds']['median']:.2f}" for run in runs)
+    row = (
+        f"| `train` from its launch to the end of the first step on {' / '.join(map(str, ranks))} ranks; memory (RSS) "
+        f"of a rank; files that it opens; median of {results['turns']} "
+        "([more](docs/performance.md#how-long-a-start-takes)) "
+        f"| {seconds} s; {runs[0]['rss_mib']['median']:.0f} MiB; {runs[0]['files']['median']:.0f} | `startup.py` |\n"
+    )
+    lines = [line for line in README.read_text().splitlines(True) if not line.endswith("| `startup.py` |\n")]
+    at = next(number for number, line in enumerate(lines, 1) if line.endswith("| `memory.py` |\n"))
+    write_text(README, "".join([*lines[:at], row, *lines[at:]]))
+
+
+def title(ranks: int) -> str:
+    return f"{ranks} rank{'' if ranks == 1 else 's'}"
+
+
+def commands(folder: Path, program: list[str]) -> list[tuple[str, list[str]]]:
+    """The other commands, each with its words, on a run that met at a folder."""
+    url, run = (folder / "bucket").as_uri(), str(folder / "run")
+    settings = [f"storage.url={url}", "sync.cluster=one", "average.every=16"]
+    training = [*program, "train", str(folder / "job.toml"), "--run-dir", run]
+    timed([*training, *(word for setting in settings for word in ("--set", setting))])
+    words = {
+        "--help": [],
+        "evaluate": [run],
+        "predict": [run, "--symbol", "SYN00001"],
+        "timing": [run],
+        "rounds": [url],
+        "checkpoints": [url],
+        "report": [run],
+    }
+    return [(command, [*program, command, *rest]) for command, rest in words.items()]
+
+
+def tables(results: dict[str, Any]) -> str:
+    """What was measured, in Markdown."""
+    machine = results["machine"]
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, load {results['load']:.1f} "
+        f"before; median (smallest to largest) of {results['turns']}; of several ranks the slowest or largest.",
+        "",
+        "| `train`, launch to first step | wall, s | CPU, s | RSS, MiB | PSS, MiB | files |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, own in results.items():
+        if ", warm" in name or ", cold" in name:
+            digits = {"seconds": 2, "cpu_s": 2, "rss_mib": 0, "pss_mib": 0, "files": 0}
+            lines.append(f"| {name} | {' | '.join(cell(own[key], digits[key]) for key in digits)} |")
+    lines += ["", "| a whole process | wall, s | CPU, s |", "| --- | --- | --- |"]
+    for name, own in (
+        ("imports of `train` alone", results["imports"]),
+        *((f"`{c}`", o) for c, o in results["commands"].items()),
+    ):
+        lines.append(f"| {name} | {cell(own['seconds'], 2)} | {cell(own['cpu_s'], 2)} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(values: dict[str, float], digits: int) -> str:
+    """``median (min to max)``."""
+    low, middle, high = (f"{values[key]:.{digits}f}" for key in ("min", "median", "max"))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def takes(schema: dict[str, Any]) -> str:
     if "const" in schema or "enum" in schema:
         return " or ".join(f"`{json.dumps(v)}`" for v in schema.get("enum", [schema.get("const")]))
     if schema["type"] == "array":
-        count = f" of {schema['minItems']}" if "minItems" in schema else ""
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        count = "" if least is None else f" of {least}" if most in (None, least) else f" of {least} to {most}"
         return f"list{count} ({takes(schema['items'])})"
     bounds = [f"{sign} {schema[name]}" for name, sign in BOUNDS.items() if name in schema]
     return " ".join([TYPES[schema["type"]], ", ".join(bounds)]).strip()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hpc_lstm import __version__
+from hpc_lstm.console.output import show, show_json, terminal_width
 from hpc_lstm.errors import HpcLstmError, InputError, from_os_error, printable
 
 if TYPE_CHECKING:
@@ -38,9 +39,109 @@ def _warm_start_options(command: Command) -> Command:
     return start(keep(command))
 
 
+def _walk_forward_options(command: Command) -> Command:
+    """The options of ``evaluate --walk-forward``."""
+    for option in (
+        click.option(
+            "--warm-start", is_flag=True, help="Begin each fold with the weights of the one before."
+        ),
+        click.option(
+            "--embargo",
+            default=0,
+            type=click.IntRange(0),
+            metavar="DAYS",
+            help="Days left out between train and validation, and validation and test.",
+        ),
+        click.option(
+            "--refit",
+            default=None,
+            metavar="K|none",
+            help="Train anew on every K-th fold, or only on the first; default: on every fold.",
+        ),
+        click.option(
+            "--rolling",
+            default=None,
+            type=click.IntRange(1),
+            metavar="DAYS",
+            help="Train on so many days before validation; without it on all.",
+        ),
+        click.option("--expanding", is_flag=True, help="Train on all days before validation: the default."),
+        click.option(
+            "--walk-forward",
+            default=None,
+            type=click.IntRange(1),
+            metavar="N",
+            help="Train and test on N consecutive folds.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _walk_forward(
+    run_dir: str,
+    store: str | None,
+    folds: int,
+    *,
+    expanding: bool,
+    rolling: int | None,
+    refit: str | None,
+    embargo: int,
+    warm_start: bool,
+) -> None:
+    if expanding and rolling:
+        raise click.UsageError("--expanding and --rolling exclude each other")
+    every = (refit or "1").removeprefix("every").strip()
+    if every != "none" and not (every.isdecimal() and int(every) >= 1):
+        raise click.UsageError(f'--refit: must be a number of folds, such as 2, or none, got "{refit}"')
+    with connected_world() as world:
+        from hpc_lstm.evaluation.walk_forward_table import walk_forward_table
+        from hpc_lstm.training.walk_forward import WalkForward, walk_forward
+
+        how = WalkForward(
+            folds=folds,
+            rolling=rolling or 0,
+            refit_every=0 if every == "none" else int(every),
+            embargo=embargo,
+            warm_start=warm_start,
+        )
+        results = walk_forward(run_dir, how, world, store)
+        if world.rank == 0:
+            show(walk_forward_table(results))
+
+
 def _check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
     if keep_scaling and init_from is None:
         raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
+
+
+def _json_option(command: Command) -> Command:
+    """The option of every command that prints a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(command)
+
+
+def _set_option(command: Command) -> Command:
+    """The option that overrides settings of a config."""
+    option = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        shell_complete=_complete("settings"),
+        help="Override one setting.",
+    )
+    return option(command)
+
+
+def _complete(what: str) -> Callable[..., Any]:
+    """A function of ``console.completion``, which is imported when a shell asks."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        from hpc_lstm.console import completion
+
+        return getattr(completion, what)(ctx, param, incomplete)
+
+    return complete
 
 
 class _OutputFile(click.Path):
@@ -52,19 +153,23 @@ class _OutputFile(click.Path):
 
 
 @click.group(
-    no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="hpc-lstm")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
     """Train LSTMs on market data across MPI ranks, and know what the forecast is worth.
 
     Exit codes: 0 done; 2 the input is wrong; 75 stopped on request with a checkpoint, run again with --resume;
     1 anything else.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
-@cli.command()
+@cli.command(short_help="Fetch prices from Yahoo.")
 @click.argument("symbols", nargs=-1)
 @click.option(
     "--symbols-file", default=None, type=click.Path(), help="File with a symbol a line; # begins a comment."
@@ -83,6 +188,7 @@ def cli(debug: bool) -> None:
     "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
 )
 @click.option("-o", "--output", required=True, type=_OutputFile(), help="Market store to write or to add to.")
+@_json_option
 def fetch(
     symbols: tuple[str, ...],
     symbols_file: str | None,
@@ -93,6 +199,7 @@ def fetch(
     allow_negative: bool,
     rate: float,
     output: str,
+    as_json: bool,
 ) -> None:
     """Fetch prices of SYMBOLS from Yahoo into a market store.
 
@@ -118,12 +225,12 @@ def fetch(
         )
     except KeyboardInterrupt:
         raise click.Abort("the same command goes on from here") from None
-    _show(summary.table())
+    show_json(summary) if as_json else show(summary.table())
     if warning := summary.warning():
         click.echo(f"hpc-lstm: warning: {printable(warning)}", err=True)
 
 
-@cli.command("import")
+@cli.command("import", short_help="Import prices from files.")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", type=_OutputFile(), help="Market store to write.")
 @click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
@@ -158,7 +265,10 @@ def fetch(
     metavar="HOW",
     help="Of symbols that differ in case alone. upper: they are one; keep: they are several.",
 )
-def import_(files: tuple[str, ...], output: str | None, append: bool, check: bool, **options: Any) -> None:
+@_json_option
+def import_(
+    files: tuple[str, ...], output: str | None, append: bool, check: bool, as_json: bool, **options: Any
+) -> None:
     """Import prices from FILES into a market store: CSV, Excel, Parquet, Feather, plain, gzipped or in a ZIP.
 
     Layout, symbols, dates and numbers are found by the files themselves, and shown; an option settles what they leave
@@ -171,22 +281,31 @@ def import_(files: tuple[str, ...], output: str | None, append: bool, check: boo
     chosen, paths = ImportOptions(**options), list(files)
     if output is None and (append or not check):
         raise InputError("import: name the market store by -o, or give --check alone")
+    summary: Any
     if append and output is not None:
-        _show(append_prices(output, paths, chosen, check=check).table())
+        summary = append_prices(output, paths, chosen, check=check)
     elif check or output is None:
-        _show(check_prices(paths, chosen).table())
+        summary = check_prices(paths, chosen)
     else:
-        _show(import_prices(paths, output, chosen).table())
+        summary = import_prices(paths, output, chosen)
+    show_json(summary) if as_json else show(summary.table())
 
 
-@cli.command()
+@cli.command(short_help="Make prices with a known best possible forecast.")
 @click.option("--symbols", default=100, show_default=True, type=click.IntRange(1), help="Number of symbols.")
 @click.option(
     "--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the generator.")
+@click.option(
+    "--kind",
+    default="ar",
+    show_default=True,
+    metavar="NAME",
+    help="ar: momentum under noise; regimes: momentum and reversal by turns; heavy-tails: rare large moves.",
+)
 @click.option("-o", "--output", required=True, type=_OutputFile(), help="Market store to write.")
-def synth(symbols: int, days: int, seed: int, output: str) -> None:
+def synth(symbols: int, days: int, seed: int, kind: str, output: str) -> None:
     """Make a universe of prices with known structure, and its best possible forecast error."""
     with connected_world() as world:
 
@@ -194,14 +313,26 @@ def synth(symbols: int, days: int, seed: int, output: str) -> None:
             if world.rank == 0:
                 from hpc_lstm.market.synthetic import synthesize
 
-                _show(synthesize(output, symbols=symbols, days=days, seed=seed))
+                show(synthesize(output, symbols=symbols, days=days, seed=seed, kind=kind))
 
         world.raise_on_all(work)
 
 
-@cli.command()
+@cli.command(short_help="Write a config to start from.")
+@click.option("--for", "store", default=None, type=click.Path(), help="Market store that it is for.")
+@click.option(
+    "-o", "--output", default="run.toml", show_default=True, type=click.Path(), help="Config to write."
+)
+def init(store: str | None, output: str) -> None:
+    """Write a commented config to start from, with settings that suit daily prices."""
+    from hpc_lstm.jobs.starter_config import write_starter_config
+
+    show(write_starter_config(output, store))
+
+
+@cli.command(short_help="Train a model.")
 @click.argument("config", type=click.Path())
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+@_set_option
 @click.option(
     "--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>."
 )
@@ -228,7 +359,9 @@ def train(
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """
     _check_warm_start(init_from, keep_scaling)
-    with connected_world() as world:
+    from hpc_lstm.training.stages import telling_stages
+
+    with telling_stages(_is_first_rank(), "importing") as stages, connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.storage.stores import check_storage_config
@@ -241,116 +374,274 @@ def train(
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
         train_model(
-            settings, run, world, resume=resume, warm_start=warm_start, accept_unsigned=accept_unsigned
+            settings,
+            run,
+            world,
+            resume=resume,
+            warm_start=warm_start,
+            accept_unsigned=accept_unsigned,
+            stages=stages,
         )
 
 
-@cli.command()
+@cli.command(short_help="Measure a model beside simple forecasts.")
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
-def evaluate(run_dir: str, store: str | None) -> None:
+@click.option(
+    "--gradient-boosting", is_flag=True, help="Compare with boosted trees on the same windows, too."
+)
+@click.option(
+    "--boosting-limit",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Time that the trees may grow.",
+)
+@click.option("--backtest", is_flag=True, help="What trading on the sign of the forecasts would have earned.")
+@click.option(
+    "--cost-bps",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 10_000),
+    help="Cost of a change of position in basis points, for --backtest.",
+)
+@click.option("--long-only", is_flag=True, help="With --backtest: never sell short.")
+@_walk_forward_options
+@_json_option
+def evaluate(
+    run_dir: str,
+    store: str | None,
+    gradient_boosting: bool,
+    boosting_limit: float,
+    backtest: bool,
+    cost_bps: float,
+    long_only: bool,
+    walk_forward: int | None,
+    as_json: bool,
+    **how: Any,
+) -> None:
     """Measure a trained model against simple forecasts on validation and test.
 
     Rows of the store that were added after the training are measured as a part of their own, "new".
+
+    With --walk-forward the run's settings are trained anew on the days before each of N test blocks, on all ranks; a
+    stopped call goes on where it was.
     """
+    if walk_forward is not None:
+        if gradient_boosting or backtest:
+            raise click.UsageError("--gradient-boosting and --backtest are not for --walk-forward")
+        _walk_forward(run_dir, store, walk_forward, **how)
+        return
+    if given := [name for name, value in how.items() if value]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
     with connected_world() as world:
+        from hpc_lstm.evaluation.backtest import BacktestSettings
         from hpc_lstm.evaluation.comparison_table import comparison_table
-        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
-        metrics = evaluate_run(run_dir, store, world)
+        trading = BacktestSettings(cost_bps / 1e4, not long_only) if backtest else None
+        boosting_s = boosting_limit if gradient_boosting else None
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading)
         if world.rank == 0:
-            if store is None and "store" not in metrics:  # the store is still that of the run
-                write_metrics(run_dir, metrics)
-            _show(comparison_table(metrics))
+            if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
+                write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
+            show_json(evaluation.metrics) if as_json else show(comparison_table(evaluation.metrics))
 
 
-@cli.command()
+@cli.command(short_help="Forecast the next prices.")
 @click.argument("run_dir", type=click.Path())
-@click.option("--symbol", required=True, help="Symbol to forecast.")
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    shell_complete=_complete("symbols"),
+    help="Symbol to forecast; may be given several times.",
+)
+@click.option("--all", "every", is_flag=True, help="Forecast all symbols of the store that can be forecast.")
 @click.option(
     "--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon."
 )
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
-def predict(run_dir: str, symbol: str, steps: int, store: str | None) -> None:
-    """Forecast the next prices of a symbol, with the error to expect."""
-    from hpc_lstm.evaluation.forecast import predict_symbol
+@click.option("-o", "--output", default=None, type=_OutputFile(), help="Write a CSV file instead.")
+@_json_option
+def predict(
+    run_dir: str,
+    symbols: tuple[str, ...],
+    every: bool,
+    steps: int,
+    store: str | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Forecast the next prices of one, several or all symbols, with the error to expect."""
+    if bool(symbols) == every:
+        raise click.UsageError("name symbols by --symbol, or give --all")
+    from hpc_lstm.evaluation.forecast import predict_symbols
+    from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
 
-    _show(predict_symbol(run_dir, symbol, steps, store).table())
+    found, left_out = predict_symbols(run_dir, None if every else symbols, steps, store)
+    if output is not None:
+        from hpc_lstm.files import make_parent, write_text
+
+        write_text(make_parent(output), forecast_csv(found))
+        show(f"wrote {output}")
+    elif as_json:
+        show_json([{**one.columns(), "notes": one.notes} for one in found])
+    else:
+        show(forecast_table(found))
+    if left_out:
+        click.echo(f"hpc-lstm: warning: {len(left_out):,} left out: {printable(left_out[0])}", err=True)
 
 
-@cli.command()
+@cli.command(short_help="Plot prices.")
 @click.argument("store", type=click.Path())
-@click.option("--symbol", required=True, help="Symbol to plot.")
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    required=True,
+    shell_complete=_complete("symbols"),
+    help="Symbol to plot; several are drawn as lines that begin at 100.",
+)
+@click.option(
+    "--column", default=None, metavar="NAME", help="Of the price; default: adj_close, or else close."
+)
+@click.option("--from", "first", default=None, metavar="DATE", help="First day that is drawn.")
+@click.option("--to", "last", default=None, metavar="DATE", help="Last day that is drawn.")
+@click.option("--log", is_flag=True, help="A logarithmic price axis.")
+@click.option("--candles", is_flag=True, help="Open, high, low and close, with the volume below.")
 @click.option("--sma", default="", metavar="DAYS,...", help="Simple moving averages, such as 20,50,200.")
 @click.option("--ema", default="", metavar="DAYS,...", help="Exponential moving averages.")
+@click.option("--rsi", is_flag=True, help="The relative strength index below, of 14 days.")
+@click.option(
+    "--macd", is_flag=True, help="Moving average convergence/divergence below, of 12, 26 and 9 days."
+)
 @click.option(
     "-o", "--output", required=True, type=_OutputFile(), help="Picture to write: .png, .svg or .pdf."
 )
-def plot(store: str, symbol: str, sma: str, ema: str, output: str) -> None:
-    """Plot a symbol's prices in STORE with moving averages."""
-    from hpc_lstm.report.plots import plot_prices
+def plot(store: str, symbols: tuple[str, ...], sma: str, ema: str, output: str, **chosen: Any) -> None:
+    """Plot prices of STORE, with moving averages and indicators."""
+    from hpc_lstm.report.price_plot import PriceChart, plot_prices
 
-    plot_prices(store, symbol, output, sma=_days("--sma", sma), ema=_days("--ema", ema))
-    _show(f"wrote {output}")
+    chart = PriceChart(sma=_days("--sma", sma), ema=_days("--ema", ema), **chosen)
+    plot_prices(store, symbols, output, chart)
+    show(f"wrote {output}")
 
 
-@cli.command()
+@cli.command(short_help="Write an HTML page about a run.")
 @click.argument("run_dir", type=click.Path())
 @click.option("-o", "--output", default=None, type=_OutputFile(), help="Default: RUN_DIR/report.html.")
-def report(run_dir: str, output: str | None) -> None:
-    """Write one HTML page about a run: settings, losses, forecast, metrics, timing."""
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    shell_complete=_complete("symbols"),
+    help="Symbol to chart; may be given several times; default: all, as far as they fit.",
+)
+@click.option(
+    "--figures", default=None, type=click.Path(), metavar="FOLDER", help="Write the figures as files, too."
+)
+@click.option(
+    "--format",
+    "suffix",
+    default="png",
+    show_default=True,
+    type=click.Choice(["png", "svg", "pdf"]),
+    help="Of the figures.",
+)
+def report(
+    run_dir: str, output: str | None, symbols: tuple[str, ...], figures: str | None, suffix: str
+) -> None:
+    """Write one HTML page about a run: what the forecast is worth, charts, losses, timing, settings, environment."""
     from hpc_lstm.report.html import write_report
 
-    _show(f"wrote {write_report(run_dir, output)}")
+    if figures is not None:
+        from hpc_lstm.report.plots import write_figures
+
+        for path in write_figures(run_dir, figures, suffix, symbols):
+            show(f"wrote {path}")
+    show(f"wrote {write_report(run_dir, output, symbols=symbols)}")
 
 
-@cli.command()
+@cli.command(short_help="Put runs side by side.")
+@click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
+@_json_option
+def compare(run_dirs: tuple[str, ...], as_json: bool) -> None:
+    """Put completed runs side by side: their errors, speed, and the settings in which they differ."""
+    from hpc_lstm.report.run_table import compare_runs, comparison_text
+
+    comparison = compare_runs(run_dirs)
+    show_json(comparison) if as_json else show(comparison_text(comparison))
+
+
+@cli.command(short_help="List the runs in a folder.")
+@click.argument("folder", default="runs", type=click.Path())
+@_json_option
+def runs(folder: str, as_json: bool) -> None:
+    """List the runs in FOLDER and below, the newest first; default: runs."""
+    from hpc_lstm.report.run_table import list_runs, runs_table
+
+    found = list_runs(folder)
+    show_json(found) if as_json else show(runs_table(found, folder))
+
+
+@cli.command(short_help="Show where each rank's time went.")
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
 @click.option(
     "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
 )
-def timing(run_dirs: tuple[str, ...], trace: str | None) -> None:
+@_json_option
+def timing(run_dirs: tuple[str, ...], trace: str | None, as_json: bool) -> None:
     """Show where each rank's time went, the bottleneck, and the rank or node that others wait for.
 
     Several clusters that train one model: the RUN_DIR of each; a trace shows them on one time axis.
     """
-    from hpc_lstm.timing.table import timing_table
+    from hpc_lstm.timing.table import timing_summary, timing_table
 
-    _show(timing_table(*run_dirs))
+    show_json(timing_summary(*run_dirs)) if as_json else show(timing_table(*run_dirs))
     if trace is not None:
+        from hpc_lstm.files import make_parent
         from hpc_lstm.timing.trace import write_trace
 
-        write_trace(run_dirs, trace)
-        _show(f"wrote {trace}; open it at https://ui.perfetto.dev")
+        write_trace(run_dirs, make_parent(trace))
+        click.echo(printable(f"wrote {trace}; open it at https://ui.perfetto.dev"), err=as_json)
 
 
-@cli.command()
-@click.argument("url")
+@cli.command(short_help="Show the rounds of clusters that train one model.")
+@click.argument("url", metavar="URL|FOLDER")
 @click.option(
     "--run", default="", help="Only the run of this name; that of clusters without sync.run is _shared."
 )
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
 @click.option("--gc", is_flag=True, help="Delete vectors of closed rounds that no cluster reads any more.")
-def rounds(url: str, run: str, endpoint_url: str, gc: bool) -> None:
+@_json_option
+def rounds(url: str, run: str, endpoint_url: str, gc: bool, as_json: bool) -> None:
     """Show the rounds of clusters that meet at URL: who took part, with how much, and who waits for whom."""
-    from hpc_lstm.report.rounds_table import rounds_table, storage_at
+    from hpc_lstm.report.rounds_table import rounds_table, storage_at, stored_rounds
 
-    _show(rounds_table(storage_at(url, endpoint_url), run, gc=gc))
+    storage = storage_at(url, endpoint_url)
+    if as_json:
+        show_json(stored_rounds(storage, run, gc=gc))
+    else:
+        show(rounds_table(storage, run, gc=gc))
 
 
-@cli.command()
-@click.argument("url")
+@cli.command(short_help="List the checkpoints in an object store.")
+@click.argument("url", metavar="URL|FOLDER")
 @click.option("--run", default="", help="Only the run of this name.")
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
-def checkpoints(url: str, run: str, endpoint_url: str) -> None:
+@_json_option
+def checkpoints(url: str, run: str, endpoint_url: str, as_json: bool) -> None:
     """List the checkpoints of all runs and clusters at URL."""
-    from hpc_lstm.report.rounds_table import checkpoints_table, storage_at
+    from hpc_lstm.report.rounds_table import checkpoints_table, storage_at, stored_checkpoints
 
-    _show(checkpoints_table(storage_at(url, endpoint_url), run))
+    storage = storage_at(url, endpoint_url)
+    show_json(stored_checkpoints(storage, run)) if as_json else show(checkpoints_table(storage, run))
 
 
-@cli.command()
+@cli.command(short_help="Measure how training scales.")
 @click.argument("sweep", type=click.Path())
 @click.option(
     "-o", "--output", default=None, type=click.Path(), help="Folder; default: sweeps/<file's name>."
@@ -362,12 +653,30 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(sweep, output or os.path.join("sweeps", name), _show, wait=wait, dry_run=dry_run)
+    run_command(sweep, output or os.path.join("sweeps", name), show, wait=wait, dry_run=dry_run)
 
 
-@cli.command()
+@cli.command(short_help="Search for good settings.")
+@click.argument("tune", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: tuning/<file's name>."
+)
+def tune(tune: str, output: str | None) -> None:
+    """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
+
+    A repeated call goes on where the last one was, and takes more trials if the file asks for more.
+    """
+    with connected_world() as world:
+        from hpc_lstm.tuning.command import run_command
+
+        name = os.path.splitext(os.path.basename(tune))[0]
+        run_command(tune, output or os.path.join("tuning", name), world, show)
+
+
+@cli.command(short_help="Show what this machine offers.")
 @click.argument("config", required=False, type=click.Path())
-def doctor(config: str | None) -> None:
+@_json_option
+def doctor(config: str | None, as_json: bool) -> None:
     """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
     with connected_world() as world:
         from hpc_lstm import config as configuration
@@ -380,12 +689,12 @@ def doctor(config: str | None) -> None:
             world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
-            _show(diagnosis.text())
+            show_json(diagnosis) if as_json else show(diagnosis.text(terminal_width()))
         if diagnosis.failed:
             sys.exit(2)
 
 
-@cli.command()
+@cli.command(short_help="Submit training to Slurm.")
 @click.argument("config", type=click.Path())
 @click.option("--nodes", default=1, show_default=True, type=click.IntRange(1), help="Nodes of the job.")
 @click.option(
@@ -404,7 +713,7 @@ def doctor(config: str | None) -> None:
 @click.option(
     "--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>."
 )
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+@_set_option
 @click.option(
     "--signal-before",
     default=120,
@@ -484,6 +793,12 @@ def launcher() -> None:
     click.echo("\n".join(find_launcher(verify=True)))
 
 
+def _is_first_rank() -> bool:
+    """Whether this process is rank 0, by what the launcher says before MPI is there; true without a launcher."""
+    names = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
+
+
 @contextmanager
 def connected_world() -> Iterator[World]:
     """The MPI world around a command's body; an exception on one rank ends all ranks."""
@@ -497,6 +812,8 @@ def connected_world() -> Iterator[World]:
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     _prepare_streams()
+    # Plug-ins of pydantic that happen to be installed are none of ours; to look for them opens a file of each package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         _run(arguments)
     finally:
@@ -532,11 +849,6 @@ def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
         error.exit_code,
         error.quiet,
     )
-
-
-def _show(text: str) -> None:
-    """Print a text that may hold names from files: none of them commands the terminal."""
-    click.echo(printable(text))
 
 
 def _fail(text: str, code: int, quiet: bool = False) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
+import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -43,6 +45,12 @@ else:
 LARGEST = 2**31
 # Steps after which ranks that average less often still agree on loss and stopping.
 AGREE_STEPS = 64
+# Targets times horizons: the head of the network, and all its forecasts of a window.
+MOST_OUTPUTS = 64
+# Features that are points on a circle, which take a sine and a cosine.
+CIRCLES = ("weekday", "month", "day-of-year")
+# Such a network takes minutes to be described alone.
+MOST_LAYERS = 1000
 Positive = Annotated[int, Field(gt=0, lt=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -51,15 +59,23 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 FREE_ON_RESUME: dict[str, JsonValue] = {"free_on_resume": True}
 # All clusters that train one model must agree on it: weights mean the same, and rounds are merged alike.
 SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
+# The same, but clusters of older versions do not know of it: they say nothing about it, which means the default.
+SHARED_UNLESS_DEFAULT: dict[str, JsonValue] = {"shared_by_clusters": "unless default"}
 
 
 # Defaults that have changed, as they were: a run writes all of its settings, so that what an older run's file leaves
 # out is what its version did not know.
-FORMER_DEFAULTS: dict[str, dict[str, Any]] = {"data": {"split_by": "symbol"}}
+FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "data": {"split_by": "symbol", "features": ["close"], "target": "close", "scaling": "minmax"}
+}
 
 # Registries whose names settings take, as modules.
 ENGINE_REGISTRY = "hpc_lstm.model.engines.registry"
 OPTIMIZER_REGISTRY = "hpc_lstm.model.optimizers.registry"
+LOSS_REGISTRY = "hpc_lstm.model.losses.registry"
+# What ``train.loss`` is unless it says otherwise, and what that means: for directions, and for all other targets.
+AUTO_LOSS = "auto"
+DIRECTION_LOSS, DEFAULT_LOSS = "binary-cross-entropy", "mse"
 
 
 class NameIn:
@@ -97,6 +113,12 @@ class NameIn:
         return value
 
 
+def _range_ends(text: str) -> tuple[int, int]:
+    """First and last number of a range such as "1..20"; 0 and 0 where it is none."""
+    match = re.fullmatch(r"\s*([0-9]{1,4})\s*\.\.\s*([0-9]{1,4})\s*", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
 class Section(BaseModel):
     """A table of the TOML file: immutable, no unknown keys, no silent conversion of text into numbers."""
 
@@ -115,20 +137,34 @@ class DataConfig(Section):
     )
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
-        ["close"],
+        ["log-returns(adjusted)"],
         description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
-        'close); `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages. See [features](features.md).',
+        'close); `"returns(NAME)"`; `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages; '
+        '`"rsi(NAME, length)"`; `"macd(NAME, fast, slow)"`, '
+        '`"macd-signal(NAME, fast, slow, smoothing)"`; `"bollinger-width(NAME, length)"`; '
+        '`"volatility(NAME, length)"`; `"volume-change(NAME)"`; `"zscore(NAME, length)"`; `"lag(NAME, rows)"`; '
+        '`"relative(NAME, length)"`; `"atr(length)"`; the calendar, `"weekday"`, `"month"`, `"day-of-year"`, each a '
+        'sine and a cosine (`"weekday-sine"`, `"weekday-cosine"`, '
+        '`"month-sine"`, `"month-cosine"`, `"day-of-year-sine"`, '
+        '`"day-of-year-cosine"`), and `"month-end"`; `"market(NAME)"`, the mean log return of all symbols; '
+        '`"symbol(NAME)"`, 1 in the rows of that symbol, and `"symbol"`, '
+        "that of each of `symbols`. `adjusted` stands for `adj_close`, or for `close` in a store that has none. See "
+        "[features](features.md).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    target: str = Field(
-        "close",
-        description='What is forecast: `"NAME"`, a store column, or `"log-returns(NAME)"` (`"log-returns"`: of close), '
-        "the log return over the horizon (its forecast is turned back into a price for the metrics).",
+    target: str | list[str] = Field(
+        "log-returns(adjusted)",
+        description='What is forecast, one or a list: `"NAME"`, a store column; `"log-returns(NAME)"` '
+        '(`"log-returns"`: of close), the log return over the horizon, turned back into a price for the metrics; '
+        '`"direction(NAME)"`, the probability that the price rises over the horizon; `"volatility(NAME)"`, the root '
+        "mean square of its log returns over the horizon. A price as it is leaves the range that the scaling was "
+        "fitted on. See [features](features.md#targets).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
-    horizon: Positive = Field(
+    horizon: Positive | list[Positive] | str = Field(
         1,
-        description="Rows (trading days) from the window's last row to the target.",
+        description="Rows (trading days) from the window's last row to the target. Several, `[1, 5, 20]` or "
+        '`"1..20"`: the network has an output for each, and forecasts all at once.',
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     window: Positive = Field(
@@ -145,9 +181,20 @@ class DataConfig(Section):
         "that every forecast of validation and test is made when all training days are past. `symbol`: of each "
         "symbol's own windows, as version 0.1.0 did; symbols are then trained on days on which others are tested.",
     )
+    embargo: int = Field(
+        0,
+        ge=0,
+        lt=LARGEST,
+        description="Days that have a target and are left out at the end of train and of validation, as a distance to "
+        "what follows. For a split by date.",
+    )
+    train_from: str = Field(
+        "", description="First day of a train target, such as `2005-01-01`; empty: the first there is."
+    )
+    until: str = Field("", description="Last day of a test target; empty: the last there is.")
     scaling: Literal["minmax", "standard"] = Field(
-        "minmax",
-        description="Per symbol and column, fitted on train rows: min-max or zero mean, unit variance.",
+        "standard",
+        description="Per symbol and column, fitted on train rows: zero mean and unit variance, or min-max.",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     feature_range: list[float] = Field(
@@ -158,6 +205,13 @@ class DataConfig(Section):
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
 
+    unusable: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="What becomes of symbols with a value that cannot be computed with: missing, infinite, or not "
+        "above 0 where a log return is taken. `refuse` names them all, before the first step; `leave-out` trains "
+        "without them.",
+        json_schema_extra=SHARED_BY_CLUSTERS,
+    )
     shard: str = Field(
         "",
         pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$",
@@ -165,25 +219,54 @@ class DataConfig(Section):
         "every second symbol; empty: all.",
     )
 
-    @field_validator("split", mode="before")
+    @field_validator("split", "train_from", "until", mode="before")
     @classmethod
     def _dates_as_text(cls, value: Any) -> Any:
         """TOML has dates of its own: ``split = [2010-01-01, 2012-01-01]``."""
         if isinstance(value, list):
             return [each.isoformat() if isinstance(each, date) else each for each in value]
-        return value
+        return value.isoformat() if isinstance(value, date) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, tables: Any) -> Any:
+        """Features that take several columns: a circle of the calendar, and a one-hot code of the symbols."""
+        features = tables.get("features") if isinstance(tables, dict) else None
+        if not isinstance(features, list):
+            return tables
+        symbols, expanded = tables.get("symbols", "all"), []
+        for name in features:
+            if name in CIRCLES:
+                expanded += [f"{name}-sine", f"{name}-cosine"]
+            elif name == "symbol" and isinstance(symbols, list):
+                expanded += [f"symbol({each})" for each in symbols]
+            elif name == "symbol":
+                raise ValueError('features: "symbol" has a column for each symbol; name them in data.symbols')
+            else:
+                expanded.append(name)
+        return {**tables, "features": expanded}
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
         if self.shard and int(self.shard.split("/")[0]) > int(self.shard.split("/")[1]):
             raise ValueError(f'shard: "{self.shard}" is no share; the first number is at most the second')
         self._check_split()
+        for name in ("train_from", "until"):
+            if day := getattr(self, name):
+                _check_date(name, day)
+        by_date = ("embargo", "train_from", "until")
+        if self.split_by == "symbol" and (given := [name for name in by_date if getattr(self, name)]):
+            raise ValueError(f'{given[0]}: is for a split by date; remove it, or split_by = "symbol"')
         if self.feature_range[0] >= self.feature_range[1]:
             raise ValueError(f"feature_range: must be [low, high] with low < high, got {self.feature_range}")
-        if not self.store.strip():
+        if not self.store.strip() or "\0" in self.store:
             raise ValueError("store: must name a file")
-        for name in ("symbols", "features"):
-            chosen = getattr(self, name)
+        self._check_horizons()
+        for name, chosen in (
+            ("symbols", self.symbols),
+            ("features", self.features),
+            ("target", self.targets),
+        ):
             if not chosen:
                 hint = ', or "all"' if name == "symbols" else ""
                 raise ValueError(f"{name}: name at least one{hint}")
@@ -191,6 +274,36 @@ class DataConfig(Section):
             if twice:
                 raise ValueError(f'{name}: "{twice[0]}" is named twice')
         return self
+
+    @property
+    def targets(self) -> list[str]:
+        """What is forecast, each at every one of the horizons."""
+        return [self.target] if isinstance(self.target, str) else self.target
+
+    @property
+    def horizons(self) -> list[int]:
+        """Rows from a window's last row to its targets, ascending."""
+        if isinstance(self.horizon, str):
+            first, last = _range_ends(self.horizon)
+            return list(range(first, last + 1))
+        return [self.horizon] if isinstance(self.horizon, int) else self.horizon
+
+    @property
+    def longest_horizon(self) -> int:
+        """Rows from a window's last row to its last target."""
+        return self.horizons[-1]
+
+    def _check_horizons(self) -> None:
+        if isinstance(self.horizon, str):
+            first, last = _range_ends(self.horizon)
+            if not 1 <= first <= last:
+                raise ValueError(
+                    f'horizon: "{self.horizon}" is no range; write it such as "1..20", from 1 on and upwards'
+                )
+        elif not self.horizons or any(a >= b for a, b in itertools.pairwise(self.horizons)):
+            raise ValueError(f"horizon: must be ascending, such as [1, 5, 20], got {self.horizon}")
+        if (outputs := len(self.targets) * len(self.horizons)) > MOST_OUTPUTS:
+            raise ValueError(f"horizon: at most {MOST_OUTPUTS} targets times horizons, got {outputs}")
 
     @property
     def split_shares(self) -> list[float] | None:
@@ -220,20 +333,26 @@ class DataConfig(Section):
                 f"got {self.split}"
             )
         for day in dates:
-            try:
-                date.fromisoformat(day)
-            except ValueError:
-                raise ValueError(f'split: "{day}" is no date; write it such as "2012-01-31"') from None
+            _check_date("split", day)
         if dates[0] > dates[1]:
             raise ValueError(f"split: validation must begin before test, got {self.split}")
         if self.split_by == "symbol":
             raise ValueError('split: dates are the same for all symbols; remove split_by = "symbol"')
 
 
+def _check_date(key: str, day: str) -> None:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        raise ValueError(f'{key}: "{day}" is no date; write it such as "2012-01-31"') from None
+
+
 class ModelConfig(Section):
     """The network: stacked LSTM layers with dropout, one dense output."""
 
-    layers: Positive = Field(2, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS)
+    layers: Positive = Field(
+        2, le=MOST_LAYERS, description="LSTM layers.", json_schema_extra=SHARED_BY_CLUSTERS
+    )
     units: Positive = Field(64, description="Units of each LSTM layer.", json_schema_extra=SHARED_BY_CLUSTERS)
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout after each LSTM layer; 0 off.")
 
@@ -285,6 +404,33 @@ class TrainConfig(Section):
         description="Decoupled weight decay of `adamw`: each step subtracts this times the learning rate times the "
         "weight. Other optimizers have none.",
     )
+    loss: Annotated[str, NameIn(LOSS_REGISTRY)] = Field(
+        AUTO_LOSS,
+        description="What the steps make small, see [losses](losses.md): errors (`mse`, `mae`, `huber`), for a point "
+        "forecast; `quantile`, `gaussian` and `student-t`, for a distribution; `binary-cross-entropy` for "
+        "directions. `auto` is that for directions, and `mse` for all else.",
+        json_schema_extra=SHARED_UNLESS_DEFAULT,
+    )
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.05, 0.5, 0.95],
+        min_length=2,
+        max_length=32,
+        description='Levels of the quantiles that `loss = "quantile"` forecasts, ascending.',
+        json_schema_extra=SHARED_UNLESS_DEFAULT,
+    )
+    huber_delta: float = Field(
+        1.0,
+        gt=0,
+        description="Error, in scaled units, from which on `huber` is linear.",
+        json_schema_extra=SHARED_UNLESS_DEFAULT,
+    )
+    degrees_of_freedom: float = Field(
+        4.0,
+        ge=1,
+        le=1000,
+        description="Of the distribution of `student-t`; the fewer, the heavier its tails.",
+        json_schema_extra=SHARED_UNLESS_DEFAULT,
+    )
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant",
@@ -318,8 +464,8 @@ class TrainConfig(Section):
         0,
         ge=0,
         lt=LARGEST,
-        description="CPU threads of a rank; 0: as many as Slurm allots to it, otherwise the "
-        "node's cores over its ranks.",
+        description="CPU threads of a rank; 0: as many as `OMP_NUM_THREADS` says, otherwise as many as Slurm allots to "
+        "it, otherwise the node's cores over its ranks.",
         json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(
@@ -331,14 +477,15 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        """Refuse a setting of another optimizer than the chosen one, unless it has its default value."""
-        optimizers = importlib.import_module(OPTIMIZER_REGISTRY)
-        for key, field in type(self).model_fields.items():
-            takers = optimizers.names_that_take(key)
-            if takers and self.optimizer not in takers and getattr(self, key) != field.default:
-                raise ValueError(
-                    f'{key}: "{self.optimizer}" takes none; set optimizer = "{takers[0]}" or remove it'
-                )
+        """Refuse a setting of another optimizer or loss than the chosen one, unless it has its default value."""
+        for chosen, registry in (("optimizer", OPTIMIZER_REGISTRY), ("loss", LOSS_REGISTRY)):
+            known, name = importlib.import_module(registry), getattr(self, chosen)
+            for key, field in type(self).model_fields.items():
+                takers = known.names_that_take(key)
+                if takers and name not in takers and getattr(self, key) != field.default:
+                    raise ValueError(f'{key}: "{name}" takes none; set {chosen} = "{takers[0]}" or remove it')
+        if any(a >= b for a, b in itertools.pairwise(self.quantiles)):
+            raise ValueError(f"quantiles: must be ascending, such as [0.05, 0.5, 0.95], got {self.quantiles}")
         return self
 
 
@@ -377,7 +524,7 @@ class StorageConfig(Section):
 
     url: str = Field(
         "",
-        description="`file:///folder` or `s3://bucket/prefix`; empty: the run directory. "
+        description="`file:///folder`, the same as `/folder`, or `s3://bucket/prefix`; empty: the run directory. "
         "Checkpoints go to `<url>/<name of the run directory>/checkpoints/`, or those of clusters that share a run to "
         "`<url>/_shared/checkpoints/`, with `sync.run` in place of either name where that is set.",
         json_schema_extra=FREE_ON_RESUME,
@@ -407,10 +554,17 @@ class StorageConfig(Section):
         json_schema_extra=FREE_ON_RESUME,
     )
 
+    @field_validator("url")
+    @classmethod
+    def _path_is_url(cls, url: str) -> str:
+        return f"file://{url}" if url.startswith("/") else url
+
     @model_validator(mode="after")
     def _check(self) -> StorageConfig:
         # An address with credentials in it would end up in config.toml, logs and messages.
         for name in ("url", "endpoint_url"):
+            if "\0" in getattr(self, name):
+                raise ValueError(f"{name}: has a null byte, which no address has")
             if "@" in getattr(self, name):
                 raise ValueError(
                     f"{name}: must hold no credentials; boto3 reads them from the environment or ~/.aws"
@@ -499,16 +653,65 @@ class SyncConfig(Section):
         return self
 
 
+class ForecastConfig(Section):
+    """The intervals around forecasts."""
+
+    coverage: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description='Share of targets that an interval is to contain; with `loss = "quantile"` it is that between '
+        "the outermost `quantiles`.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
+    calibration: Literal["conformal", "none"] = Field(
+        "conformal",
+        description="`conformal`: at the end of training, intervals are made as much wider or narrower as they must be "
+        "to contain that share of the validation targets (split conformal prediction); losses without a distribution "
+        "get their intervals from it. `none`: intervals are those of the loss, if it has a distribution.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
+
+
 class RunConfig(Section):
     """All settings of one run."""
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    forecast: ForecastConfig = ForecastConfig()
     average: AverageConfig = AverageConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     storage: StorageConfig = StorageConfig()
     sync: SyncConfig = SyncConfig()
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss that the run is trained with."""
+        if self.train.loss != AUTO_LOSS:
+            return self.train.loss
+        return DIRECTION_LOSS if self._directions else DEFAULT_LOSS
+
+    @property
+    def _directions(self) -> list[str]:
+        """The targets that are directions."""
+        return [name for name in self.data.targets if name.partition("(")[0].strip() == "direction"]
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> RunConfig:
+        directions = self._directions
+        if directions and len(directions) < len(self.data.targets):
+            raise ValueError(
+                f'data.target: "{directions[0]}" is trained by {DIRECTION_LOSS}, and other targets are not; '
+                "train them in a run of their own"
+            )
+        if (self.loss == DIRECTION_LOSS) != bool(directions):
+            wrong = f'takes loss = "{DIRECTION_LOSS}" alone' if directions else "is no direction"
+            raise ValueError(
+                f'train.loss: "{self.loss}", but data.target = "{self.data.targets[0]}" {wrong}; set '
+                f'loss = "{AUTO_LOSS}"'
+            )
+        return self
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -603,6 +806,11 @@ def get(config: RunConfig, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
+def flat_settings(config: RunConfig) -> dict[str, Any]:
+    """All settings by ``section.name``."""
+    return {key: get(config, key) for key in keys()}
+
+
 def differences(old: RunConfig, new: RunConfig) -> list[tuple[str, Any, Any]]:
     """Keys, as ``section.name``, in which two runs differ, each with its old and new value."""
     return [(key, get(old, key), get(new, key)) for key in keys() if get(old, key) != get(new, key)]
@@ -625,6 +833,18 @@ def free_on_resume() -> frozenset[str]:
 def shared_by_clusters() -> frozenset[str]:
     """Keys on which all clusters that train one model must agree."""
     return _flagged("shared_by_clusters")
+
+
+def shared_settings(config: RunConfig) -> dict[str, Any]:
+    """The values of ``shared_by_clusters``, less those that older versions do not know where they are the default."""
+    found = {}
+    for key in sorted(shared_by_clusters()):
+        section, name = key.split(".")
+        field = section_fields(RunConfig, section)[name]
+        known_to_all = field.json_schema_extra == SHARED_BY_CLUSTERS
+        if known_to_all or get(config, key) != field.default:
+            found[key] = get(config, key)
+    return found
 
 
 def digest(config: RunConfig) -> str:

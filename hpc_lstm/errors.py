@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +128,11 @@ def printable(text: str) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return "".join(letter if _is_harmless(letter) else _escaped(letter) for letter in text)
+
+
+def in_shell(value: str) -> str:
+    """``value`` in quotes, as the shell takes it back where a message is pasted."""
+    return shlex.quote(value) if set(value) & set('"$`\\!') else f'"{value}"'
 
 
 def _is_harmless(letter: str) -> bool:

@@ -114,6 +114,20 @@ def checked_path(path: str | Path) -> Path:
     return absolute
 
 
+def make_parent(path: str | os.PathLike[str]) -> Path:
+    """The absolute path of a file to write, whose folder is made if it is missing.
+
+    Raises:
+        InputError: as ``checked_path``; or the folder cannot be made.
+    """
+    file = checked_path(os.fspath(path))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{file.parent}: the folder cannot be made: {error.strerror}") from None
+    return file
+
+
 def data_folder(name: str) -> Path:
     """``kernels`` or ``slurm``: inside the package where it is installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-/* Stacked LSTM layers, dropout after each, and one dense output: loss and gradient of a batch, on one CPU core.
+/* Stacked LSTM layers, dropout after each, and a dense layer of outputs: loss and gradient of a batch, on one CPU core.
  *
  * At each row of the windows a layer computes, from its input x and its output h_before and cell c_before at the row
  * before (Hochreiter and Schmidhuber 1997; Gers et al. 2000):
@@ -70,10 +70,17 @@ typedef float unaligned_vec __attribute__((vector_size(4 * LANES), aligned(4), m
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
 
+#define LOSS
+#include "lstm_losses.h"
+
+/* The loss of one target: see lstm_losses.h. */
+typedef float loss_function(const float *outputs, float target, const float *constants, int count, float *gradient);
+
 /* The shape of the network; rows are those of a window. Sizes below are in numbers, not bytes. */
 struct network {
     int32_t layers, units, features, rows;
     float dropout;
+    int32_t outputs, targets; /* of a window; each target has as many outputs */
 };
 
 INLINE vec load(const float *from) { return *(const unaligned_vec *)from; }
@@ -175,7 +182,7 @@ static int64_t flat_offset(const struct network *net, int layer) {
 }
 
 /* A layer's weights for the forward product: [block of units][row of W, then of U, then b][gate][LANES]. After those of
- * all layers come the dense weights [padded units] and bias. Gradients have the same layout. */
+ * all layers come the dense weights [output][padded units] and biases. Gradients have the same layout. */
 INLINE int64_t panel_rows(const struct network *net, int layer) { return inputs_of(net, layer) + net->units + 1; }
 
 static int64_t panels_offset(const struct network *net, int layer) {
@@ -184,12 +191,16 @@ static int64_t panels_offset(const struct network *net, int layer) {
     return at;
 }
 
+INLINE int64_t dense_size(const struct network *net) {
+    return net->outputs * padded(net->units) + padded(net->outputs);
+}
+
 /* A layer's weights for the backward product, U^T and W^T side by side: [tile of up to 4 vectors][column of dgates]
  * [vectors of the tile]. The vectors are h_before's, then x's if there is a layer below. */
 INLINE int64_t back_vectors(const struct network *net, int layer) { return blocks(net->units) * (layer ? 2 : 1); }
 
 static int64_t back_offset(const struct network *net, int layer) {
-    int64_t at = panels_offset(net, net->layers) + padded(net->units) + LANES;
+    int64_t at = panels_offset(net, net->layers) + dense_size(net);
     for (int l = 0; l < layer; l++) at += back_vectors(net, l) * LANES * 4 * padded(net->units);
     return at;
 }
@@ -208,7 +219,8 @@ struct trace {
 
 struct workspace {
     float *windows; /* inputs, [row][window][feature] */
-    float *outputs; /* forecasts, [window] */
+    float *outputs; /* [window][output] */
+    float *changes; /* the loss's derivatives with respect to them */
     float *dh;      /* the part of the current row's dh that comes from the row after: [window][padded unit] */
     float *dc;      /* likewise */
     struct trace layer[MAX_LAYERS];
@@ -227,7 +239,8 @@ static int64_t lay_out_workspace(const struct network *net, int64_t windows, flo
     const int64_t width = padded(net->units), rows = net->rows * windows;
     int64_t at = 0;
     work->windows = allocate(base, &at, rows * net->features);
-    work->outputs = allocate(base, &at, windows);
+    work->outputs = allocate(base, &at, windows * net->outputs);
+    work->changes = allocate(base, &at, windows * net->outputs);
     work->dh = allocate(base, &at, windows * width);
     work->dc = allocate(base, &at, windows * width);
     for (int l = 0; l < net->layers; l++) {
@@ -477,7 +490,7 @@ static void layer_backward(const struct network *net, int layer, int64_t windows
     }
 }
 
-/* Forward pass of a block of `count` windows [count, rows, features] through all layers; outputs: [count].
+/* Forward pass of a block of `count` windows [count, rows, features] through all layers; outputs: [count, outputs].
  *
  * first: index in the batch of the first window; keys: of the dropout masks, NULL for no dropout. */
 static void network_forward(const struct network *net, const float *packed, const float *windows, int64_t count,
@@ -501,12 +514,13 @@ static void network_forward(const struct network *net, const float *packed, cons
     const float *last = work->layer[top].h + net->rows * count * width;
     const float *dense = packed + panels_offset(net, net->layers);
     const float *masks = keys && net->dropout > 0 ? work->layer[top].masks : NULL;
-    for (int64_t w = 0; w < count; w++) {
-        float sum = dense[width];
-        for (int64_t u = 0; u < net->units; u++)
-            sum += last[w * width + u] * (masks ? masks[w * width + u] : 1.0f) * dense[u];
-        outputs[w] = sum;
-    }
+    for (int64_t w = 0; w < count; w++)
+        for (int64_t o = 0; o < net->outputs; o++) {
+            float sum = dense[net->outputs * width + o];
+            for (int64_t u = 0; u < net->units; u++)
+                sum += last[w * width + u] * (masks ? masks[w * width + u] : 1.0f) * dense[o * width + u];
+            outputs[w * net->outputs + o] = sum;
+        }
 }
 
 /* Makes this thread round denormal numbers to 0, until restore_denormals gets what it returned: gradients fade over
@@ -542,7 +556,7 @@ static void restore_denormals(uint64_t before) {
 int64_t lstm_packed_size(const struct network *net) { return back_offset(net, net->layers); }
 
 int64_t lstm_gradient_size(const struct network *net) {
-    return panels_offset(net, net->layers) + padded(net->units) + LANES;
+    return panels_offset(net, net->layers) + dense_size(net);
 }
 
 int64_t lstm_workspace_size(const struct network *net, int64_t windows) {
@@ -576,8 +590,11 @@ void lstm_pack(const struct network *net, const float *flat, float *packed) {
         }
     }
     const float *dense = flat + flat_offset(net, net->layers);
-    memcpy(packed + panels_offset(net, net->layers), dense, sizeof(float) * units);
-    packed[panels_offset(net, net->layers) + width] = dense[units];
+    float *to = packed + panels_offset(net, net->layers);
+    for (int64_t o = 0; o < net->outputs; o++) {
+        for (int64_t u = 0; u < units; u++) to[o * width + u] = dense[u * net->outputs + o];
+        to[net->outputs * width + o] = dense[units * net->outputs + o];
+    }
 }
 
 /* The sum of `count` threads' gradients, times `scale`, in the order of the flat weights. */
@@ -595,27 +612,31 @@ void lstm_sum_gradients(const struct network *net, const float *const *gradients
                         sum += gradients[g][offset + (((u / LANES) * rows + k) * 4 + gate) * LANES + u % LANES];
                     to[(k * 4 + gate) * units + u] = scale * sum;
                 }
-        for (int64_t u = 0; l == net->layers && u <= units; u++) {
-            float sum = 0;
-            for (int32_t g = 0; g < count; g++) sum += gradients[g][offset + (u < units ? u : padded(units))];
-            to[u] = scale * sum;
-        }
+        for (int64_t u = 0; l == net->layers && u <= units; u++)
+            for (int64_t o = 0; o < net->outputs; o++) {
+                const int64_t at = u < units ? o * padded(units) + u : net->outputs * padded(units) + o;
+                float sum = 0;
+                for (int32_t g = 0; g < count; g++) sum += gradients[g][offset + at];
+                to[u * net->outputs + o] = scale * sum;
+            }
     }
 }
 
-/* The sum of the squared errors on a part of a batch, and its gradient in the layout of the packed weights.
+/* The sum of the losses of a part of a batch, and its gradient in the layout of the packed weights. The loss of a
+ * window is the mean over its targets.
  *
- * windows: [count, rows, features]; first: index in the batch of the first of them; targets: [count];
+ * windows: [count, rows, features]; first: index in the batch of the first of them; targets: [count, targets];
  * block: windows of a block, the size that the workspace was made for; keys: of the dropout masks. */
-double lstm_squared_error(const struct network *net, const float *packed, const float *windows, const float *targets,
-                          int64_t count, int64_t first, int64_t block, const uint32_t *keys, float *workspace,
-                          float *gradient) {
+double lstm_loss(const struct network *net, loss_function *loss, const float *constants, const float *packed,
+                 const float *windows, const float *targets, int64_t count, int64_t first, int64_t block,
+                 const uint32_t *keys, float *workspace, float *gradient) {
+    const int64_t outputs = net->outputs, each = outputs / net->targets;
     const int64_t width = padded(net->units), features = net->features;
     const int top = net->layers - 1;
     const float *dense = packed + panels_offset(net, net->layers);
     float *dense_gradient = gradient + panels_offset(net, net->layers);
     const uint64_t saved = flush_denormals();
-    double squared_error = 0;
+    double sum = 0;
     memset(gradient, 0, sizeof(float) * lstm_gradient_size(net));
     for (int64_t from = 0; from < count; from += block) {
         const int64_t part = count - from < block ? count - from : block;
@@ -625,13 +646,22 @@ double lstm_squared_error(const struct network *net, const float *packed, const 
                         work.outputs);
         const float *last = work.layer[top].h + net->rows * part * width;
         for (int64_t w = 0; w < part; w++) {
-            const float residual = work.outputs[w] - targets[from + w];
-            squared_error += (double)residual * residual;
-            dense_gradient[width] += 2 * residual;
+            float *change = work.changes + w * outputs;
+            for (int64_t k = 0; k < net->targets; k++)
+                sum += loss(work.outputs + w * outputs + k * each, targets[(from + w) * net->targets + k], constants,
+                            (int)each, change + k * each);
+            for (int64_t o = 0; o < outputs; o++) {
+                change[o] /= net->targets;
+                dense_gradient[outputs * width + o] += change[o];
+            }
             for (int64_t u = 0; u < width; u++) {
                 const float mask = net->dropout > 0 ? work.layer[top].masks[w * width + u] : 1.0f;
-                dense_gradient[u] += 2 * residual * mask * last[w * width + u];
-                work.dh[w * width + u] = u < net->units ? 2 * residual * mask * dense[u] : 0;
+                float dh = 0;
+                for (int64_t o = 0; o < outputs; o++) {
+                    dense_gradient[o * width + u] += change[o] * mask * last[w * width + u];
+                    dh += change[o] * mask * dense[o * width + u];
+                }
+                work.dh[w * width + u] = u < net->units ? dh : 0;
             }
         }
         for (int l = top; l >= 0; l--) {
@@ -643,10 +673,10 @@ double lstm_squared_error(const struct network *net, const float *packed, const 
         }
     }
     restore_denormals(saved);
-    return squared_error;
+    return sum / net->targets;
 }
 
-/* Forecasts of windows [count, rows, features], without dropout. */
+/* Outputs [count, outputs] of windows [count, rows, features], without dropout. */
 void lstm_forecast(const struct network *net, const float *packed, const float *windows, int64_t count, int64_t block,
                    float *workspace, float *outputs) {
     const uint64_t saved = flush_denormals();
@@ -654,7 +684,8 @@ void lstm_forecast(const struct network *net, const float *packed, const float *
         const int64_t part = count - from < block ? count - from : block;
         struct workspace work;
         lay_out_workspace(net, part, workspace, &work);
-        network_forward(net, packed, windows + from * net->rows * net->features, part, 0, NULL, &work, outputs + from);
+        network_forward(net, packed, windows + from * net->rows * net->features, part, 0, NULL, &work,
+                        outputs + from * net->outputs);
     }
     restore_denormals(saved);
 }

@@ -180,7 +180,7 @@ INLINE void copy_bulk(uint32 to, const void* from, uint32 bytes, uint32 arrived)
 struct Step { float constants[MAX_CONSTANTS]; };  // of the optimizer
 struct Call {
     const float* inputs;   // [steps, batch, window, features]
-    const float* targets;  // [steps, batch]
+    const float* targets;  // [steps, batch, TARGETS]
     uint32 key, first;     // of the dropout masks: the run's key, and the number of the call's first step
     Step step[1];          // one for each step of the call
 };

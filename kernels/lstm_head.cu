@@ -1,13 +1,21 @@
-// The ends of the network: windows into the order and precision of the layers; the dense output, its loss and gradient.
+// The ends of the network: windows into the order and precision of the layers; the dense outputs, their loss and gradient.
+// OUTPUTS numbers are given for TARGETS targets, as many for each, and LOSS_NAME is their loss in lstm_losses.h.
 //
 //   stage_inputs   windows [batch, rows, features] of float32 -> [PARTS][rows][windows][width], zeros where padded
-//   head           forecast = h w + b of the last row's h after dropout, mean squared error, and its gradient
-//   forecast       the same forecast without dropout, loss or gradient
+//   head           outputs = h w + b of the last row's h after dropout, their loss, and its gradient
+//   forecast       the same outputs without dropout, loss or gradient
 
 #include "lstm_common.cuh"
 
+#define LOSS INLINE
+#include "lstm_losses.h"
+
 #define THREADS 256
 #define WARPS 8
+#define EACH (OUTPUTS / TARGETS)  // outputs for a target
+// Where a dense layer's numbers lie: weights [UNITS][OUTPUTS], biases [OUTPUTS]; in sums of gradients, then the loss.
+#define BIASES (OUTPUTS * UNITS)
+#define SUMS (BIASES + OUTPUTS + 1)
 
 // Where in a row's arrays a number lies: in tiles of 64 windows (lstm_tiles.cuh), or window by window.
 #if TILED
@@ -56,25 +64,27 @@ INLINE float last_h(const bf16* h, int64 plane, int64 at) {
     return value;
 }
 
+// A weight of the dense layer; 0 of units beyond the last.
+INLINE float weight(const float* dense, int output, int unit) {
+    return unit < UNITS ? dense[unit * OUTPUTS + output] : 0.0f;
+}
+
 // h: [PARTS][windows][UNITS] of the last row, `plane` numbers apart
-// dense: float [UNITS] weights, then the bias
+// dense: float [SUMS - 1], weights and biases
+// constants: of the loss
 // dh: [windows][UNITS], gradient of h before dropout
-// sums: [blocks][UNITS + 2]: each block's part of the gradient of the weights, of the bias, and of the squared errors
+// sums: [blocks][SUMS]: each block's part of the gradient of the weights and of the biases, and of the losses
 extern "C" __global__ void __launch_bounds__(THREADS)
-head(const bf16* __restrict__ h, const int64 plane, const float* __restrict__ dense, const Call* __restrict__ call,
-     const int step, float* __restrict__ dh, float* __restrict__ sums, const int batch, const int windows,
+head(const bf16* __restrict__ h, const int64 plane, const float* __restrict__ dense,
+     const float* __restrict__ constants, const Call* __restrict__ call, const int step, float* __restrict__ dh, float* __restrict__ sums, const int batch, const int windows,
      const int rows, const int layer, const int units, const uint32 threshold, const float keep) {
     constexpr int OWN = (UNITS + 31) / 32;  // units of a lane
     __shared__ float parts[WARPS][UNITS + 2];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float w[OWN], gradient[OWN], bias_gradient = 0.0f, squares = 0.0f;
-    UNROLL for (int i = 0; i < OWN; ++i) {
-        w[i] = lane + 32 * i < UNITS ? dense[lane + 32 * i] : 0.0f;
-        gradient[i] = 0.0f;
-    }
-    const float* const targets = call->targets + int64(step) * batch;
+    float gradient[OUTPUTS][OWN] = {}, bias_gradient[OUTPUTS] = {}, losses = 0.0f;
+    const float* const targets = call->targets + int64(step) * batch * TARGETS;
     for (int window = blockIdx.x * WARPS + warp; window < windows; window += gridDim.x * WARPS) {
-        float value[OWN], mask[OWN], sum = 0.0f;
+        float value[OWN], mask[OWN], back[OWN], outputs[OUTPUTS], change[OUTPUTS];
         UNROLL for (int i = 0; i < OWN; ++i) {
             const int unit = lane + 32 * i;
             value[i] = unit < UNITS ? last_h(h, plane, unit_place(window, unit)) : 0.0f;
@@ -84,29 +94,47 @@ head(const bf16* __restrict__ h, const int64 plane, const float* __restrict__ de
                 mask[i] = ((rows % 2 ? drawn.x : drawn.y) >> 8) >= threshold ? keep : 0.0f;
             }
             value[i] *= mask[i];
-            sum = fmaf(value[i], w[i], sum);
+            back[i] = 0.0f;
         }
-        const float error = window < batch ? warp_sum(sum) + dense[UNITS] - targets[window] : 0.0f;
-        const float change = 2.0f / batch * error;
+        UNROLL for (int o = 0; o < OUTPUTS; ++o) {
+            float sum = 0.0f;
+            UNROLL for (int i = 0; i < OWN; ++i) sum = fmaf(value[i], weight(dense, o, lane + 32 * i), sum);
+            outputs[o] = warp_sum(sum) + dense[BIASES + o];
+        }
+        // Every lane has all outputs; windows that only fill up have no target.
+        UNROLL for (int k = 0; k < TARGETS; ++k) {
+            const float target = window < batch ? targets[int64(window) * TARGETS + k] : 0.0f;
+            const float loss = LOSS_NAME(outputs + k * EACH, target, constants, EACH, change + k * EACH);
+            losses += window < batch ? loss / TARGETS : 0.0f;
+        }
+        UNROLL for (int o = 0; o < OUTPUTS; ++o) {
+            const float own = window < batch ? change[o] / (float(batch) * TARGETS) : 0.0f;
+            bias_gradient[o] += own;
+            UNROLL for (int i = 0; i < OWN; ++i) {
+                back[i] = fmaf(own, weight(dense, o, lane + 32 * i), back[i]);
+                if (window < batch) gradient[o][i] = fmaf(own, value[i], gradient[o][i]);
+            }
+        }
         UNROLL for (int i = 0; i < OWN; ++i) {
             const int unit = lane + 32 * i;
-            if (unit < UNITS) dh[int64(window) * UNITS + unit] = window < batch ? change * w[i] * mask[i] : 0.0f;
-            if (window < batch) gradient[i] = fmaf(change, value[i], gradient[i]);
+            if (unit < UNITS) dh[int64(window) * UNITS + unit] = window < batch ? back[i] * mask[i] : 0.0f;
         }
-        bias_gradient += change;
-        squares = fmaf(error, error, squares);
     }
-    UNROLL for (int i = 0; i < OWN; ++i)
-        if (lane + 32 * i < UNITS) parts[warp][lane + 32 * i] = gradient[i];
-    if (lane == 0) {
-        parts[warp][UNITS] = bias_gradient;
-        parts[warp][UNITS + 1] = squares;
-    }
-    __syncthreads();
-    for (int v = threadIdx.x; v < UNITS + 2; v += THREADS) {
-        float sum = 0.0f;
-        UNROLL for (int other = 0; other < WARPS; ++other) sum += parts[other][v];
-        sums[blockIdx.x * (UNITS + 2) + v] = sum;
+    float* const own = sums + int64(blockIdx.x) * SUMS;
+    UNROLL for (int o = 0; o < OUTPUTS; ++o) {
+        __syncthreads();
+        UNROLL for (int i = 0; i < OWN; ++i)
+            if (lane + 32 * i < UNITS) parts[warp][lane + 32 * i] = gradient[o][i];
+        if (lane == 0) {
+            parts[warp][UNITS] = bias_gradient[o];
+            parts[warp][UNITS + 1] = losses;
+        }
+        __syncthreads();
+        for (int v = threadIdx.x; v < UNITS + 2; v += THREADS) {
+            float sum = 0.0f;
+            UNROLL for (int other = 0; other < WARPS; ++other) sum += parts[other][v];
+            own[v <= UNITS ? v * OUTPUTS + o : SUMS - 1] = sum;
+        }
     }
 }
 
@@ -115,9 +143,11 @@ forecast(const bf16* __restrict__ h, const int64 plane, const float* __restrict_
          const int batch) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, window = blockIdx.x * WARPS + warp;
     if (window >= batch) return;
-    float sum = 0.0f;
-    for (int unit = lane; unit < UNITS; unit += 32)
-        sum = fmaf(last_h(h, plane, unit_place(window, unit)), dense[unit], sum);
-    sum = warp_sum(sum);
-    if (lane == 0) out[window] = sum + dense[UNITS];
+    for (int o = 0; o < OUTPUTS; ++o) {
+        float sum = 0.0f;
+        for (int unit = lane; unit < UNITS; unit += 32)
+            sum = fmaf(last_h(h, plane, unit_place(window, unit)), dense[unit * OUTPUTS + o], sum);
+        sum = warp_sum(sum);
+        if (lane == 0) out[int64(window) * OUTPUTS + o] = sum + dense[BIASES + o];
+    }
 }

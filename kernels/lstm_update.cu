@@ -4,7 +4,7 @@
 //   adam, rmsprop, sgd    scale the gradient to the largest norm, take the step, and pack the new weights
 //   pack       packs weights that came from elsewhere
 //   scale      a vector times a number: a rank's share of an average
-//   mean_loss  the mean squared error of each step's blocks, averaged over the call
+//   mean_loss  the losses of each step's blocks, averaged over the call
 //
 // Flat vectors are in the order of hpc_lstm/model/parameters.py. One launch handles all arrays: a table says for each
 // where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of 32 units of
@@ -18,11 +18,12 @@
 #define TILE_UNITS 32
 #define TILE_ROWS (4 * TILE_UNITS)
 #define EACH 4  // numbers of a thread
+#define SUMS (OUTPUTS * (UNITS + 1) + 1)  // of a block of lstm_head.cu
 
 // What an array of the network is.
 #define MATRIX 0  // W or U: [inputs, 4 gates * units]
 #define BIAS 1    // [4 gates * units]
-#define DENSE 2   // the output's weights [units], then its bias
+#define DENSE 2   // the outputs' weights [units, OUTPUTS], then their biases
 
 struct Array {
     int64 begin;             // the first of its blocks; those of the next array follow
@@ -33,7 +34,7 @@ struct Array {
     const float* gradients;  // MATRIX: [parts][4 UNITS][width], row 4 * unit + gate; else [parts][...]
     bf16* by_gate;           // MATRIX: [PARTS][4 UNITS][width]: operand of x W or h U
     bf16* by_input;          // MATRIX: [PARTS][width][4 UNITS], or null: operand of dz W^T or dz U^T
-    float* copy;             // BIAS: [4 UNITS]; DENSE: [UNITS + 1]
+    float* copy;             // BIAS: [4 UNITS]; DENSE: [UNITS + 1][OUTPUTS]
     int order, unused;       // of by_gate; see ``place_by_gate``
 };
 
@@ -80,7 +81,7 @@ struct Place {
     // Whether number i of this thread is one, and its place in the flat vectors.
     INLINE bool inside(int i) const {
         if (kind() == MATRIX) return input0 + input() < array->inputs && unit0 + unit() < units;
-        return i == 0 && block * THREADS + int(threadIdx.x) < (kind() == BIAS ? 4 * units : units + 1);
+        return i == 0 && block * THREADS + int(threadIdx.x) < (kind() == BIAS ? 4 * units : (units + 1) * OUTPUTS);
     }
     INLINE int64 flat(int i) const {
         if (kind() == MATRIX) return array->flat + int64(input0 + input()) * 4 * units + i * units + unit0 + unit();
@@ -90,7 +91,7 @@ struct Place {
     INLINE int padded() const {
         const int own = block * THREADS + threadIdx.x;
         if (kind() == BIAS) return own % units * 4 + own / units;
-        return own < units ? own : UNITS;
+        return own < units * OUTPUTS ? own : own + (UNITS - units) * OUTPUTS;
     }
 };
 
@@ -252,11 +253,11 @@ scale(const float* __restrict__ from, const float factor, float* __restrict__ ou
     if (i < length) out[i] = factor * from[i];
 }
 
-// sums: [steps][blocks][UNITS + 2], the last of each being a block's squared errors
+// sums: [steps][blocks][SUMS], the last of each being a block's losses
 extern "C" __global__ void __launch_bounds__(THREADS)
 mean_loss(const float* __restrict__ sums, const int steps, const int blocks, const int batch, float* __restrict__ loss) {
     double sum = 0.0;
-    for (int i = threadIdx.x; i < steps * blocks; i += THREADS) sum += sums[int64(i) * (UNITS + 2) + UNITS + 1];
+    for (int i = threadIdx.x; i < steps * blocks; i += THREADS) sum += sums[int64(i) * SUMS + SUMS - 1];
     sum = block_sum(sum);
     if (threadIdx.x == 0) *loss = float(sum / batch / steps);
 }

@@ -1,11 +1,12 @@
 // Batches of windows, gathered from rows on the device and scaled in the same launch.
 //
 // Rows [R, columns] of VALUE (float or double, -DVALUE=...) hold `segments` symbols one after another, each with `tail`
-// = window + horizon - 1 more rows than windows. Window n, of segment s, starts at row n + s * tail, and its target is
-// column columns-1 of the row `tail` rows further. Segment s has the windows edges[s]..edges[s+1].
+// = window + longest horizon - 1 more rows than windows. Window n, of segment s, starts at row n + s * tail. The columns
+// are `features` and then targets, of which target k of a window lies places[k] values behind the window's first. Segment
+// s has the windows edges[s]..edges[s+1].
 //
 //   gather              the windows of given numbers, or at given positions of a random order that the kernel computes:
-//                       scaled inputs [B, window, features] and scaled targets [B], float32
+//                       scaled inputs [B, window, features] and scaled targets [B, columns - features], float32
 //   gather_time_major   the same with inputs [window, B, features]
 //
 // How. B * (window + 1) rows are read and B * window * features values are written; nothing else is transferred. A
@@ -96,8 +97,8 @@ __device__ __forceinline__ float scaled(VALUE value, double scale, double shift)
 
 template <bool time_major>
 __device__ __forceinline__ void
-cut(const VALUE* __restrict__ rows, const int columns, const int features, const int window, const int tail,
-    const int64* __restrict__ edges, const int64 segments,
+cut(const VALUE* __restrict__ rows, const int columns, const int features, const int* __restrict__ places,
+    const int window, const int tail, const int64* __restrict__ edges, const int64 segments,
     const double* __restrict__ scale, const double* __restrict__ shift,
     const int64* __restrict__ numbers, const int64 first, const int64 length, const uint32* __restrict__ keys,
     const int64 count, const int64 batch, float* __restrict__ inputs, float* __restrict__ targets) {
@@ -121,10 +122,10 @@ cut(const VALUE* __restrict__ rows, const int columns, const int features, const
     const VALUE* const from = rows + (number + segment * tail) * columns;
     const double* const scales = scale + segment * columns;
     const double* const shifts = shift + segment * columns;
-    if (lane == 0) {
-        const int c = columns - 1;
-        targets[at] = scaled(from[int64(tail) * columns + c], scales[c], shifts[c]);
-    }
+    // Most often there is one target: a loop that is unrolled would cost registers, and so resident windows.
+#pragma unroll 1
+    for (int c = features + lane; c < columns; c += 32)
+        targets[at * (columns - features) + c - features] = scaled(from[places[c - features]], scales[c], shifts[c]);
     const int total = window * features;
     // In time-major order a row of this window is followed by the same row of the other windows of its batch.
     const int64 group = time_major ? at / batch : 0;
@@ -158,8 +159,8 @@ cut(const VALUE* __restrict__ rows, const int columns, const int features, const
 }
 
 #define ARGUMENTS                                                                                                  \
-    const VALUE *__restrict__ rows, const int columns, const int features, const int window, const int tail,       \
-        const int64 *__restrict__ edges, const int64 segments,                                                     \
+    const VALUE *__restrict__ rows, const int columns, const int features, const int *__restrict__ places,       \
+        const int window, const int tail, const int64 *__restrict__ edges, const int64 segments,                   \
         const double *__restrict__ scale, const double *__restrict__ shift, /* [segments, columns] */              \
         const int64 *__restrict__ numbers,                                  /* [count], or null: an order */       \
         const int64 first, const int64 length, const uint32 *__restrict__ keys,                                    \
@@ -167,11 +168,11 @@ cut(const VALUE* __restrict__ rows, const int columns, const int features, const
         float *__restrict__ inputs, float *__restrict__ targets
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gather(ARGUMENTS) {
-    cut<false>(rows, columns, features, window, tail, edges, segments, scale, shift, numbers, first, length, keys,
+    cut<false>(rows, columns, features, places, window, tail, edges, segments, scale, shift, numbers, first, length, keys,
                count, batch, inputs, targets);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS < 6 ? BLOCKS : 6) gather_time_major(ARGUMENTS) {
-    cut<true>(rows, columns, features, window, tail, edges, segments, scale, shift, numbers, first, length, keys,
+    cut<true>(rows, columns, features, places, window, tail, edges, segments, scale, shift, numbers, first, length, keys,
               count, batch, inputs, targets);
 }

@@ -63,6 +63,11 @@ if [[ ,$extras, == *,gpu,* ]]; then
     wanted+=("tensorflow[and-cuda]") kind=$mpi-gpu
     echo 1 >"$folder/gpu"
 fi
+if [ "${LOCK:-}" = 1 ]; then
+    lock=tests/lock-$("$folder/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
+    [ -f "$lock" ] || fail "LOCK=1: there is no $lock; take another PYTHON, or leave LOCK out for the newest versions"
+    wanted+=(-c "$lock")
+fi
 "$folder/bin/python" -m pip install -qq "${wanted[@]}" ||
     fail "pip could not install hpc-lstm[$extras]; see above; run make venv again to retry"
 echo "$mpi" >"$folder/mpi"

@@ -113,6 +113,8 @@ class Torch:
             for _ in range(11):  # DistributedDataParallel settles its buckets in the first ones
                 self._step(*self.place)
         torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # the graph has memory of its own
         graph = torch.cuda.CUDAGraph()
         self.adam.zero_grad(set_to_none=True)
         with torch.cuda.graph(graph):

@@ -33,7 +33,7 @@ _HASH = r"^[0-9a-f]{64}$"
 class RankFile(BaseModel):
     """The state of one rank: a name beside the manifest, its size in bytes, its SHA-256 in hex."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     name: str = Field(pattern=_FILE)
     size: int = Field(ge=0)
     sha256: str = Field(pattern=_HASH)
@@ -52,7 +52,7 @@ class Manifest(BaseModel):
         place: of the store in which it was written; "" in the run's own directory.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
     format: str = FORMAT
     version: int = VERSION
     created: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))

@@ -49,7 +49,7 @@ class Payload(BaseModel):
         what: the weights themselves, or their change against the round before.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     sha256: str = Field(pattern=_HASH)
     encoding: Encoding = "float32"
     what: Literal["weights", "change"] = "weights"
@@ -63,7 +63,7 @@ class Document(BaseModel):
         since_0_2: fields that version 0.1 does not know.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
     max_bytes: ClassVar[int]
     since_0_2: ClassVar[tuple[str, ...]] = ()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import ml_dtypes
 import numpy as np
 
 Encoding = Literal["float32", "bfloat16"]
@@ -21,7 +20,7 @@ def encode_vector(vector: np.ndarray, encoding: Encoding) -> bytes:
         raise ValueError("a number is not finite")
     if encoding == "float32":
         return vector.astype("<f4").tobytes()
-    rounded = vector.astype(ml_dtypes.bfloat16)
+    rounded = vector.astype(_bfloat16())
     if not np.isfinite(rounded).all():
         raise ValueError("a number is beyond bfloat16")
     return rounded.view(np.uint16).astype("<u2").tobytes()
@@ -40,7 +39,13 @@ def decode_vector(data: bytes, encoding: Encoding, length: int) -> np.ndarray:
     if encoding == "float32":
         vector = np.frombuffer(data, "<f4").astype(np.float32)
     else:
-        vector = np.frombuffer(data, "<u2").astype(np.uint16).view(ml_dtypes.bfloat16).astype(np.float32)
+        vector = np.frombuffer(data, "<u2").astype(np.uint16).view(_bfloat16()).astype(np.float32)
     if not np.isfinite(vector).all():
         raise ValueError("a number is not finite")
     return vector
+
+
+def _bfloat16() -> type[np.generic]:
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16

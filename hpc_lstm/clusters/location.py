@@ -7,7 +7,6 @@ tells several runs at one URL apart. A run that trains alone has its directory's
 from __future__ import annotations
 
 from hpc_lstm.checkpoint.writer import holds_checkpoints
-from hpc_lstm.clusters.inventory import stored_runs
 from hpc_lstm.config import SyncConfig
 from hpc_lstm.storage.objects import ObjectStore
 
@@ -37,6 +36,8 @@ def _met_under(store: ObjectStore, directory: str) -> bool:
 
     One cluster that waited there alone met nobody: the others, whose directories had other names, waited elsewhere.
     """
+    from hpc_lstm.clusters.inventory import stored_runs
+
     return any(
         run.is_shared and (run.closed_rounds or len(run.clusters) > 1)
         for run in stored_runs(store, directory)

@@ -121,7 +121,7 @@ class ClusterSynchronizer:
             options = sync_options(config.sync, self._lease.number, self._place, accept_older=accept_older)
             self._rounds = Rounds(options, self._signer, state)
         weights = self.engine.parameters()
-        settings = {key: configuration.get(config, key) for key in sorted(configuration.shared_by_clusters())}
+        settings = configuration.shared_settings(config)
         if self._scaling:
             settings[KEPT_SCALING] = self._scaling
         digest = self.engine.schema.digest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from ctypes import c_int
 
-from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.driver import ERROR_NO_DEVICE, LIBRARY, CudaDriver
 from hpc_lstm.errors import CudaError
 from hpc_lstm.native.shared_library import LibraryError
@@ -59,6 +58,8 @@ def _pycuda_problem() -> str | None:
 
 
 def _compiler_problem() -> str | None:
+    from hpc_lstm.cuda import compiler
+
     try:
         compiler.compiler_version()
     except CudaError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hpc_lstm.evaluation.backtest import backtest_table
 from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS
+from hpc_lstm.evaluation.output_table import output_lines
 
 
 def comparison_table(metrics: dict[str, Any]) -> str:
@@ -21,14 +23,17 @@ def comparison_table(metrics: dict[str, Any]) -> str:
         if table is None:
             continue
         symbols = f"{table['symbols']:,} symbol{'' if table['symbols'] == 1 else 's'}"
-        lines += [
-            f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}",
-            f"  {'':<14}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS),
-        ]
-        for method in METHODS:
-            if method in table:
+        lines.append(
+            f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}"
+        )
+        methods = [method for method in METHODS if method in table]
+        if methods:
+            lines.append(f"  {'':<18}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS))
+            for method in methods:
                 cells = (f"{metric.text(method, table[method]):>{metric.width}}" for metric in METRICS)
-                lines.append(f"  {method:<14}{''.join(cells)}")
-        lines += [f"  {table['verdict']}", ""]
+                lines.append(f"  {method:<18}{''.join(cells)}")
+        lines += [f"  {table['verdict']}", *output_lines(table.get("outputs", [])), ""]
+        if table.get("backtest"):
+            lines += [backtest_table(table["backtest"]), ""]
     lines += metrics.get("notes", [])
     return "\n".join(lines).rstrip()

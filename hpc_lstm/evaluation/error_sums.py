@@ -1,7 +1,12 @@
-"""Sums of the errors of several forecasts, over windows and ranks.
+"""Errors of several forecasts, collected over windows and ranks.
 
-Everything is a sum over windows, kept per symbol in float64: ranks add their own windows, then ``reduce`` adds the
-ranks. So the numbers are those of one rank within rounding, however many there are.
+Sums are kept per symbol in float64: ranks add their own windows, then ``reduce`` adds the ranks. So the numbers are
+those of one rank within rounding, however many there are.
+
+Prices of different symbols, and of one symbol over the years, are not comparable. So beside errors in price units there
+are *scaled* ones: the error over the last known price (that of the forecast return), over the root mean square of
+persistence's on the symbol's own windows of the part. A scaled error of 1 is as good as persistence, whatever the
+symbol. Where prices are not all above 0 there is no return, and the error in price units is scaled.
 """
 
 from __future__ import annotations
@@ -11,24 +16,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.host import errors as host_errors
 
 
 @dataclass(frozen=True)
-class PartErrors:
-    """Sums of errors over the windows of a part; S symbols, M methods.
+class WindowErrors:
+    """One rank's windows of a part, symbol by symbol in order of date; B windows, M methods.
 
     Attributes:
-        methods: M names, "model" and baselines.
+        symbol: int64 [B]. date: int64 [B], of the target row.
+        scaled: float64 [M, B], squared scaled errors; 0 of a symbol that has no scale.
+    """
+
+    symbol: np.ndarray
+    date: np.ndarray
+    scaled: np.ndarray
+
+
+@dataclass(frozen=True)
+class PartErrors:
+    """Errors over the windows of a part on all ranks; S symbols, M methods, D dates.
+
+    Attributes:
+        methods: M names, "model" and what it is compared with.
         windows: float64 [S], windows.
         nonzero: float64 [S], windows whose actual price is not 0, the only ones with a percentage.
-        squared, absolute, relative, hits: float64 [M, S]; ``relative`` is of |error / actual|, ``hits``
+        squared, absolute, relative, hits: float64 [M, S], sums; ``relative`` is of |error / actual|, ``hits``
             counts forecasts that moved from the last price in the direction of the actual price.
+        comparable: float64 [S], windows with a scaled error.
+        scaled_squared, scaled_absolute: float64 [M, S], sums of scaled errors, the latter over persistence's mean
+            absolute error; those of persistence are ``comparable``.
         dates: int64 [D], all target dates, ascending.
-        differential: float64 [D], per date, sum of the model's squared errors less persistence's.
-        date_windows: float64 [D], windows per date.
+        by_date: float64 [M, D], sums of squared scaled errors on each date.
+        date_windows: float64 [D], windows with a scaled error on each date.
+        own: this rank's windows.
     """
 
     methods: tuple[str, ...]
@@ -38,26 +60,13 @@ class PartErrors:
     absolute: np.ndarray
     relative: np.ndarray
     hits: np.ndarray
+    comparable: np.ndarray
+    scaled_squared: np.ndarray
+    scaled_absolute: np.ndarray
     dates: np.ndarray
-    differential: np.ndarray
+    by_date: np.ndarray
     date_windows: np.ndarray
-
-    def only(self, symbol: int) -> PartErrors:
-        """The same for one symbol, without dates."""
-        one = slice(symbol, symbol + 1)
-        none = self.dates[:0]
-        return PartErrors(
-            self.methods,
-            self.windows[one],
-            self.nonzero[one],
-            self.squared[:, one],
-            self.absolute[:, one],
-            self.relative[:, one],
-            self.hits[:, one],
-            none,
-            none.astype(np.float64),
-            none.astype(np.float64),
-        )
+    own: WindowErrors
 
 
 class ErrorSums:
@@ -66,20 +75,24 @@ class ErrorSums:
     Args:
         symbols: number of symbols, S.
         methods: "model", "persistence" and any others.
+        returns: whether scaled errors are of returns; otherwise of prices.
         errors: a backend's sums of squared and absolute errors of segments: ``preprocess.host.errors``.
     """
 
     def __init__(
         self,
         symbols: int,
-        methods: Sequence[str] = METHODS,
+        methods: Sequence[str],
+        *,
+        returns: bool = True,
         errors: Callable[..., tuple[np.ndarray, ...]] = host_errors,
     ) -> None:
-        self._symbols, self._methods, self._errors = symbols, tuple(methods), errors
-        self._counts = np.zeros((2, symbols))
-        self._sums = np.zeros((4, len(self._methods), symbols))
-        self._dates: list[np.ndarray] = []
-        self._differentials: list[np.ndarray] = []
+        self._symbols, self._methods, self._returns, self._errors = symbols, tuple(methods), returns, errors
+        self._counts = np.zeros((3, symbols))
+        self._sums = np.zeros((6, len(self._methods), symbols))
+        self._symbol: list[np.ndarray] = [np.empty(0, np.int64)]
+        self._dates: list[np.ndarray] = [np.empty(0, np.int64)]
+        self._squares: list[np.ndarray] = [np.empty((len(self._methods), 0))]
 
     def add(
         self,
@@ -92,49 +105,90 @@ class ErrorSums:
         """Add windows.
 
         Args:
-            symbol: int [B], below S; windows of a symbol are adjacent.
+            symbol: int [B], below S; windows of a symbol are adjacent and in order of date.
             last, actual: float64 [B], prices of the window's last row and of its target row.
             dates: int64 [B], dates of the target rows.
             forecasts: float64 [B] of each method.
         """
-        symbol = np.asarray(symbol)
+        symbol = np.asarray(symbol, np.int64)
         nonzero = actual != 0
-        self._counts[0] += np.bincount(symbol, minlength=self._symbols)
-        self._counts[1] += np.bincount(symbol, nonzero, self._symbols)
+        scale = np.abs(last) if self._returns else np.ones_like(last)
+        comparable = scale > 0
+        for row, weights in enumerate((None, nonzero, comparable)):
+            self._counts[row] += np.bincount(symbol, weights, self._symbols)
         starts = np.flatnonzero(np.diff(symbol, prepend=-1))
         offsets = np.append(starts, len(symbol)).astype(np.int64)
-        squares = {}
+        squares = np.empty((len(self._methods), len(symbol)))
         # A model that diverged is reported, not warned about.
         with np.errstate(over="ignore", invalid="ignore"):
             for method, name in enumerate(self._methods):
                 forecast = np.asarray(forecasts[name], np.float64)
                 error = forecast - actual
-                relative = np.divide(np.abs(error), np.abs(actual), out=np.zeros_like(error), where=nonzero)
+                share = np.divide(np.abs(error), np.abs(actual), out=np.zeros_like(error), where=nonzero)
                 hit = np.sign(forecast - last) == np.sign(actual - last)
-                squares[name] = error**2
+                scaled = np.divide(np.abs(error), scale, out=np.zeros_like(error), where=comparable)
+                squares[method] = scaled**2
                 squared, absolute, counted = self._errors(forecast, actual, offsets)
                 # A backend leaves NaN out, but the error of a forecast that is not a number is not known.
                 unknown = np.where(counted < np.diff(offsets), np.nan, 0.0)
                 np.add.at(self._sums[0, method], symbol[starts], squared + unknown)
                 np.add.at(self._sums[1, method], symbol[starts], absolute + unknown)
-                for kind, values in enumerate((relative, hit), 2):
+                for kind, values in enumerate((share, hit, squares[method], scaled), 2):
                     self._sums[kind, method] += np.bincount(symbol, values, self._symbols)
-            self._dates.append(np.asarray(dates, np.int64))
-            self._differentials.append(squares["model"] - squares["persistence"])
+        self._symbol.append(symbol)
+        self._dates.append(np.asarray(dates, np.int64))
+        self._squares.append(squares)
 
     def reduce(self, world: World) -> PartErrors:
-        """The sums over all ranks; collective."""
-        counts, sums = world.allreduce_sum(self._counts.copy()), world.allreduce_sum(self._sums.copy())
-        # Ranks have different dates: each adds its sums where its own dates are among those of all ranks.
-        mine, index = np.unique(np.concatenate([np.empty(0, np.int64), *self._dates]), return_inverse=True)
-        dates = np.unique(np.concatenate(world.allgather(mine)))
-        by_date = np.zeros((2, dates.size))
-        here = np.searchsorted(dates, mine)
-        by_date[0, here] = np.bincount(index, np.concatenate([np.empty(0), *self._differentials]), mine.size)
-        by_date[1, here] = np.bincount(index, minlength=mine.size)
-        by_date = world.allreduce_sum(by_date)
-        squared, absolute, relative, hits = sums
-        windows, nonzero = counts
+        """The errors over all ranks; collective."""
+        windows, nonzero, comparable = world.allreduce_sum(self._counts.copy())
+        squared, absolute, relative, hits, squares, magnitudes = world.allreduce_sum(self._sums.copy())
+        # A symbol whose price never moved has no scale, and its windows no scaled error.
+        naive = self._methods.index("persistence")
+        moved = squares[naive] > 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight = np.where(moved, comparable / squares[naive], 0.0)
+            magnitudes = np.where(moved, magnitudes * comparable / magnitudes[naive], 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            own = self._window_errors(weight)
+            squares = np.where(moved, squares * weight, 0.0)
+            dates, by_date, date_windows = _sums_by_date(own, moved, world)
         return PartErrors(
-            self._methods, windows, nonzero, squared, absolute, relative, hits, dates, by_date[0], by_date[1]
+            methods=self._methods,
+            windows=windows,
+            nonzero=nonzero,
+            squared=squared,
+            absolute=absolute,
+            relative=relative,
+            hits=hits,
+            comparable=np.where(moved, comparable, 0.0),
+            scaled_squared=squares,
+            scaled_absolute=magnitudes,
+            dates=dates,
+            by_date=by_date,
+            date_windows=date_windows,
+            own=own,
         )
+
+    def _window_errors(self, weight: np.ndarray) -> WindowErrors:
+        symbol, date = np.concatenate(self._symbol), np.concatenate(self._dates)
+        scaled = np.concatenate(self._squares, axis=1)
+        scaled *= weight[symbol]
+        scaled[:, weight[symbol] == 0] = 0.0
+        return WindowErrors(symbol, date, scaled)
+
+
+def _sums_by_date(
+    own: WindowErrors, moved: np.ndarray, world: World
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All dates, and on each the sums of scaled errors and the windows that have one; collective."""
+    # Ranks have different dates: each adds its sums where its own dates are among those of all ranks.
+    mine, index = np.unique(own.date, return_inverse=True)
+    dates = np.unique(np.concatenate(world.allgather(mine)))
+    sums = np.zeros((len(own.scaled) + 1, dates.size))
+    here = np.searchsorted(dates, mine)
+    for method, squares in enumerate(own.scaled):
+        sums[method, here] = np.bincount(index, squares, mine.size)
+    sums[-1, here] = np.bincount(index, moved[own.symbol], mine.size)
+    sums = world.allreduce_sum(sums)
+    return dates, sums[:-1], sums[-1]

@@ -5,19 +5,23 @@ The layout of the result, which is that of ``metrics.json``, is in docs/metrics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.evaluation.baselines.baseline import KnownPrices
-from hpc_lstm.evaluation.baselines.registry import BASELINES
+from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest
+from hpc_lstm.evaluation.baselines.fitted import FittedBaselines, fit_baselines, longest_lookback
+from hpc_lstm.evaluation.baselines.gradient_boosting import fit_gradient_boosting
+from hpc_lstm.evaluation.baselines.registry import BOOSTING, ORACLE
 from hpc_lstm.evaluation.dates import date_text
-from hpc_lstm.evaluation.error_sums import ErrorSums, PartErrors
-from hpc_lstm.evaluation.metrics import part_metrics, symbol_metrics
+from hpc_lstm.evaluation.error_sums import ErrorSums
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
+from hpc_lstm.evaluation.oracle import Oracle, find_oracle
+from hpc_lstm.evaluation.overlap import overlap_in_time
+from hpc_lstm.evaluation.part_metrics import PartMetrics, measure_part, symbols_csv
 from hpc_lstm.evaluation.prices import forecast_prices
-from hpc_lstm.evaluation.train_changes import TrainChanges, TrainChangeSums
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -30,6 +34,25 @@ BATCH_SIZE = 1024
 LISTED_SYMBOLS = 50
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth.
+
+    Attributes:
+        metrics: the content of ``metrics.json`` as far as the model goes.
+        parts: what was measured, by the name of the part.
+        symbols: names of all symbols.
+    """
+
+    metrics: dict[str, Any]
+    parts: dict[str, PartMetrics]
+    symbols: list[str]
+
+    def symbols_csv(self) -> str:
+        """The content of ``symbols.csv``: the metrics of every symbol."""
+        return symbols_csv(self.parts, self.symbols)
+
+
 def evaluate(
     predict: Callable[[np.ndarray], np.ndarray],
     prepared: Prepared,
@@ -37,24 +60,43 @@ def evaluate(
     *,
     batch_size: int = BATCH_SIZE,
     date_unit: str = "D",
-) -> dict[str, Any]:
+    boosting_s: float | None = None,
+    trading: BacktestSettings | None = None,
+    parts: Sequence[str] = (*PARTS, NEW),
+) -> Evaluation:
     """Measure a model on validation, test and, if there are any, new rows; collective.
 
     Each rank forecasts its own slices.
 
     Args:
-        predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
+        predict: scaled inputs float32 [B, window, features] to scaled forecasts [B] of the target that is looked at.
         batch_size: windows a call of ``predict``; the last call of a part has fewer.
         date_unit: of the store, "D" or "ns".
+        boosting_s: compare with gradient boosting, too, and give it so many seconds.
+        trading: backtest the forecasts of the test part, too.
+        parts: those to measure; another is null, without a note.
 
     Returns:
-        The content of ``metrics.json`` as far as the model goes: the same on every rank.
+        The same on every rank.
+
+    Raises:
+        InputError: gradient boosting was asked for, and scikit-learn is not installed.
     """
-    scaler = prepared.scaler
-    train = _train_changes(prepared.train, len(scaler.symbols), world, batch_size)
+    symbols = prepared.scaler.symbols
+    baselines = _fitted_baselines(prepared, world, batch_size)
+    oracle = find_oracle(prepared.store, prepared.columns)
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-    notes, sums = [], {}
+    notes: list[str] = []
+    measured: dict[str, PartMetrics] = {}
+    predictors = {"model": predict}
+    if boosting_s is not None:
+        predictors[BOOSTING], note = fit_gradient_boosting(prepared, world, boosting_s)
+        notes.append(note)
     for part in (*PARTS, NEW):
+        if part not in parts:
+            if part != NEW:
+                metrics[part] = None
+            continue
         if prepared.index.total(part) == 0:
             if part == NEW:
                 continue
@@ -62,56 +104,68 @@ def evaluate(
             notes.append(f"There is no {part} part: its share in data.split gives it no window.")
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
-        errors = _part_errors(predict, windows, prepared, train, batch_size).reduce(world)
-        sums[part] = errors
+        bets = Bets()
+        errors = _part_errors(predictors, windows, prepared, baselines, oracle, bets, batch_size).reduce(
+            world
+        )
+        name = "new rows" if part == NEW else part
+        measured[part] = measure_part(errors, prepared.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
-        metrics[part] = {
-            "first_date": first,
-            "last_date": last,
-            **part_metrics(errors, train, prepared.index.horizon, "new rows" if part == NEW else part),
-        }
-    metrics |= _metrics_per_symbol(sums, train, scaler.symbols)
+        metrics[part] = {"first_date": first, "last_date": last, **measured[part].table}
+        if part == "test" and trading is not None:
+            metrics[part]["backtest"] = backtest(bets, trading, prepared.horizon, date_unit, world)
+    if prepared.split_dates is None and (overlap := overlap_in_time(prepared.store, prepared.index, world)):
+        notes.append(overlap)
+    metrics |= _metrics_per_symbol(measured, symbols)
     metrics["notes"] = notes
-    return metrics
+    return Evaluation(metrics, measured, symbols)
 
 
-def _train_changes(train: Windows, symbols: int, world: World, batch_size: int) -> TrainChanges:
-    sums = TrainChangeSums(symbols)
-    for numbers in _batches(len(train), batch_size):
-        prices = train.prices(numbers)
-        sums.add(prices.symbol, prices.last, prices.actual)
-    return sums.reduce(world)
+def _fitted_baselines(prepared: Prepared, world: World, batch_size: int) -> FittedBaselines:
+    train, horizon = prepared.train, prepared.horizon
+    lookback = longest_lookback(horizon)
+    lowest = world.allreduce_min(np.array([train.lowest_price(lookback)]))[0]
+    around = (train.prices(numbers, lookback) for numbers in _batches(len(train), batch_size))
+    return fit_baselines(around, len(prepared.scaler.symbols), horizon, bool(lowest > 0), world)
 
 
 def _part_errors(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predictors: Mapping[str, Callable[[np.ndarray], np.ndarray]],
     windows: Windows,
     prepared: Prepared,
-    train: TrainChanges,
+    baselines: FittedBaselines,
+    oracle: Oracle | None,
+    bets: Bets,
     batch_size: int,
 ) -> ErrorSums:
-    target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.index.horizon
-    lookback = max(baseline.lookback(horizon) for baseline in BASELINES)
-    sums = ErrorSums(len(scaler.symbols), errors=windows.errors)
+    target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.horizon
+    methods = [*predictors, *baselines.parameters, *([ORACLE] if oracle is not None else [])]
+    sums = ErrorSums(len(scaler.symbols), methods, returns=baselines.logarithmic, errors=windows.errors)
+    best = (
+        oracle.forecasts(prepared.store, windows.part, windows.window, horizon)
+        if oracle is not None
+        else None
+    )
     for numbers in _batches(len(windows), batch_size):
         inputs, _ = windows.batch(numbers)
-        prices = windows.prices(numbers, lookback)
-        known = KnownPrices(horizon, prices.symbol, prices.history, train)
-        forecasts = {baseline.name: baseline.forecast(known) for baseline in BASELINES}
-        forecasts["model"] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
+        prices = windows.prices(numbers, longest_lookback(horizon))
+        forecasts = baselines.forecasts(prices)
+        if best is not None:
+            forecasts[ORACLE] = best[numbers]
+        for name, predict in predictors.items():
+            forecasts[name] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
         sums.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts)
+        bets.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts["model"])
     return sums
 
 
-def _metrics_per_symbol(
-    sums: dict[str, PartErrors], train: TrainChanges, symbols: list[str]
-) -> dict[str, Any]:
+def _metrics_per_symbol(parts: dict[str, PartMetrics], symbols: list[str]) -> dict[str, Any]:
     """Metrics of each of the first symbols that have windows, and how many more there are."""
-    measured = sum((errors.windows for errors in sums.values()), np.zeros(len(symbols)))
+    measured = sum((part.windows for part in parts.values()), np.zeros(len(symbols)))
     listed = np.flatnonzero(measured)
     return {
         "per_symbol": {
-            symbols[s]: {part: symbol_metrics(errors, train, int(s)) for part, errors in sums.items()}
+            symbols[s]: {name: part.symbol_table(int(s)) for name, part in parts.items()}
             for s in listed[:LISTED_SYMBOLS]
         },
         "per_symbol_omitted": max(0, len(listed) - LISTED_SYMBOLS),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, evaluate
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.backtest import BacktestSettings
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
@@ -21,6 +24,19 @@ if TYPE_CHECKING:
 def evaluate_run(
     run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
 ) -> dict[str, Any]:
+    """The metrics of ``measure_run``; collective."""
+    return measure_run(run_dir, store_path, world, batch_size).metrics
+
+
+def measure_run(
+    run_dir: str | Path,
+    store_path: str | Path | None,
+    world: World,
+    batch_size: int = BATCH_SIZE,
+    *,
+    boosting_s: float | None = None,
+    trading: BacktestSettings | None = None,
+) -> Evaluation:
     """Measure a completed run's model; collective.
 
     On a store that holds the run's rows, and perhaps newer ones, the run's own validation and test are measured, and
@@ -30,11 +46,13 @@ def evaluate_run(
 
     Args:
         store_path: another market store; None: the run's own.
+        boosting_s: compare with gradient boosting, too, and give it so many seconds.
+        trading: backtest the forecasts of the test part, too.
 
     Returns:
-        The content of ``metrics.json``. With the run's own store, what training wrote besides (speed, ranks,
-        engine) is kept; with another, or one whose prices are no longer the run's, it is left out and ``store`` names
-        the file: that is not to be written over the run's own metrics.
+        The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
+        wrote besides (speed, ranks, engine) is kept; with another, or one whose prices are no longer the run's, it is
+        left out and ``store`` names the file: that is not to be written over the run's own metrics.
 
     Raises:
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
@@ -43,10 +61,9 @@ def evaluate_run(
     from hpc_lstm.evaluation.trained_run import open_run, recorded_split
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.parallel import gpu
-    from hpc_lstm.preprocess import backends, prepare
+    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess.host_backend import HostBackend
 
-    own_gpu = gpu.assign_gpu(world)
     trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
     before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
     data = trained.config.data
@@ -60,12 +77,21 @@ def evaluate_run(
         found = compare_with_run(trained.files, store, world)
         growth = found.growth if found is not None else None
         known = growth.known if growth is not None else None
-        backend = world.raise_on_all(lambda: backends.backend_for_trained_run(trained.config.train, own_gpu))
         cut = world.raise_on_all(lambda: recorded_split(trained, store.date_unit))
         prepared = prepare.prepare(
-            *(store, data, world, backend, trained.scaler), known=known, split_dates=cut, to_train=False
+            *(store, data, world, HostBackend(), trained.scaler),
+            known=known,
+            split_dates=cut,
+            to_train=False,
         )
-        metrics = evaluate(trained.predict, prepared, world, batch_size=batch_size, date_unit=store.date_unit)
+        evaluation = evaluate_outputs(
+            *(trained.predict, trained.head, trained.intervals, prepared, world),
+            batch_size=batch_size,
+            date_unit=store.date_unit,
+            boosting_s=boosting_s,
+            trading=trading,
+        )
+    metrics = evaluation.metrics
     if growth is not None:
         notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
     else:
@@ -82,8 +108,8 @@ def evaluate_run(
         notes.append(f"The store holds other prices than the run was trained on: {changed}.")
     if changed and store_path is None:
         notes.append("The run's metrics.json stays as it is.")
-    metrics["notes"] += notes
-    return metrics
+    metrics["notes"] = evaluation.metrics["notes"] + notes
+    return replace(evaluation, metrics=metrics)
 
 
 def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""The next prices of one symbol, by a trained run, with the error to expect.
+"""The next prices of symbols, by a trained run, with the error to expect.
 
 The network forecasts the row ``horizon`` rows after its window. One step of a prediction is one horizon, and
 a row beyond the last known one is always forecast from the window that ends ``horizon`` rows before it: the
@@ -8,25 +8,31 @@ is derived from it, is the forecast; every other column keeps its last known val
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError, damage_in
+from hpc_lstm.evaluation.all_outputs import point_forecast
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.metrics_file import ADVICE, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run
+from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
+from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
 from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
+from hpc_lstm.features.feature import PRICED
+from hpc_lstm.features.rows import RowDates
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
     from hpc_lstm.market.known_rows import Comparison
+    from hpc_lstm.market.store import MarketStore
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,9 @@ class Forecast:
         prices: float64 [N], in price units.
         persistence: float64 [N], the last price: what the forecast has to beat.
         errors: float64 [N], typical (root mean square) error in price units; NaN where it is not known.
+        low, high: float64 [N], the ends of an interval; NaN where there is none.
+        coverage: share of targets that the intervals are to contain.
+        targets: what is forecast, N texts as in the settings; only where there are several.
         notes: sentences on how to read the numbers.
     """
 
@@ -49,71 +58,152 @@ class Forecast:
     prices: np.ndarray
     persistence: np.ndarray
     errors: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    coverage: float
+    targets: list[str]
     notes: list[str]
+
+    def columns(self) -> dict[str, Any]:
+        """The forecast as columns of N values each, for tables and files."""
+        steps = len(self.dates)
+        return {
+            "symbol": [self.symbol] * steps,
+            "step": list(range(1, steps + 1)),
+            "date": self.dates,
+            "last_date": [self.last_date] * steps,
+            "last": [self.last_price] * steps,
+            "forecast": self.prices.tolist(),
+            "persistence": self.persistence.tolist(),
+            "error": self.errors.tolist(),
+        }
 
     def table(self) -> str:
         """The forecast as plain text."""
         width = max(len("date"), *map(len, self.dates))
+        columns = [("forecast", 12, self.prices, 6)]
+        if np.isfinite(self.errors).any() or not np.isfinite(self.low).any():
+            columns.append(("+/-", 10, self.errors, 4))
+        if np.isfinite(self.low).any():
+            columns += [("low", 12, self.low, 6), ("high", 12, self.high, 6)]
+        columns.append(("persistence", 13, self.persistence, 6))
+        headings = "".join(f"{heading:>{size}}" for heading, size, *_ in columns)
         lines = [
             f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
-            f"  {'step':>4}  {'date':<{width}}{'forecast':>12}{'+/-':>10}{'persistence':>13}",
+            f"  {'step':>4}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
         ]
-        for step, (date, price, error, same) in enumerate(
-            zip(self.dates, self.prices, self.errors, self.persistence, strict=True), 1
-        ):
-            spread = "-" if np.isnan(error) else f"{error:.4g}"
-            lines.append(f"  {step:>4}  {date:<{width}}{price:>12.6g}{spread:>10}{same:>13.6g}")
-        return "\n".join([*lines, *self.notes])
+        for row, date in enumerate(self.dates):
+            cells = "".join(f"{_number(values[row], digits):>{size}}" for _, size, values, digits in columns)
+            lines.append(
+                f"  {row + 1:>4}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
+            )
+        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
 
 
 def predict_symbol(
     run_dir: str | Path, symbol: str, steps: int = 1, store: str | Path | None = None
 ) -> Forecast:
-    """Forecast the next ``steps`` horizons of a symbol from the last rows of a store.
+    """``predict_symbols`` of one symbol that the run was trained on."""
+    found, _ = predict_symbols(run_dir, [symbol], steps, store)
+    return found[0]
+
+
+def predict_symbols(
+    run_dir: str | Path,
+    symbols: Sequence[str] | None,
+    steps: int = 1,
+    store: str | Path | None = None,
+    *,
+    unseen: bool = False,
+) -> tuple[list[Forecast], list[str]]:
+    """Forecast the next ``steps`` horizons of symbols from the last rows of a store.
 
     Args:
+        symbols: their names; None: all that the store has, without those that cannot be forecast.
         steps: horizons of the run's settings, at least 1.
         store: another market store than the run's own.
+        unseen: also of symbols that the run was not trained on, scaled by their own rows.
+
+    Returns:
+        The forecasts, and why symbols were left out, a sentence each; the latter only where ``symbols`` is None.
 
     Raises:
         InputError: unknown symbol (the nearest name is given), one that the run was not trained on, too few
-            rows, a gap in the last window; or a run or store that cannot be used.
+            rows, a gap in the last window; or a run or store that cannot be used, or has no symbol to forecast.
     """
     from hpc_lstm.market.store import MarketStore
 
     if steps < 1:
         raise InputError(f"--steps {steps}: must be at least 1")
     trained = open_run(run_dir)
+    found, left_out = [], []
+    with MarketStore(store or trained.config.data.store) as market:
+        for symbol in symbols if symbols is not None else market.symbols:
+            try:
+                found.append(_forecast_symbol(trained, market, symbol, steps, unseen=unseen))
+            except InputError as error:
+                if symbols is not None:
+                    raise
+                left_out.append(str(error))
+        if not found:
+            raise InputError(f"{market.path}: no symbol can be forecast: {(left_out or ['it has none'])[0]}")
+    return found, left_out
+
+
+def _forecast_symbol(
+    trained: TrainedRun, market: MarketStore, symbol: str, steps: int, *, unseen: bool
+) -> Forecast:
+    from hpc_lstm.preprocess.market_means import with_market
+
     data = trained.config.data
-    with MarketStore(store or data.store) as market:
-        number = market.symbol(symbol)
-        scaler_index = int(trained.scaler.select([symbol])[0])
-        columns = find_columns(data.features, data.target, data.horizon, market.columns, str(market.path))
-        first, stop = (int(row) for row in market.offsets[number : number + 2])
-        needed = data.window + (data.horizon - 1 if steps > 1 else 0)
-        if stop - first < needed:
-            raise InputError(
-                f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
-                f"data.window = {data.window} and data.horizon = {data.horizon} need {needed}"
-            )
-        start = max(first, stop - needed - columns.lookback)
-        rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
-        compared = compare_with_run(trained.files, market, World(), symbol)
+    number = market.symbol(symbol)
+    columns = find_columns(*(data.features, data.targets, data.horizons, market.columns, str(market.path)))
+    columns = with_market(market, columns, World())
+    horizon = columns.target.horizon
+    first, stop = (int(row) for row in market.offsets[number : number + 2])
+    strangers = []
+    if unseen and symbol not in trained.scaler.symbols:
+        own = scaler_of_own_rows(symbol, market.rows(first, stop), columns, trained.scaler)
+        trained = replace(trained, scaler=own)
+        strangers = [
+            f"The run was not trained on {symbol}, which is scaled by its own {stop - first:,} rows."
+        ]
+    scaler_index = int(trained.scaler.select([symbol])[0])
+    needed = data.window + (horizon - 1 if steps > 1 else 0)
+    if stop - first < needed:
+        raise InputError(
+            f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
+            f"data.window = {data.window} and data.horizon = {horizon} need {needed}"
+        )
+    start = max(first, stop - needed - columns.lookback)
+    rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
+    compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
+    about = RowDates(symbol, dates, unit)
+    now = forecast_outputs(trained, columns, rows, scaler_index, about)
+    if len(columns.targets) > 1 or columns.target.transform.unit not in PRICED:
+        if steps > 1:
+            raise InputError(
+                f"--steps {steps}: this run forecasts {', '.join(data.targets)} {_ahead(data.horizons)} ahead, which "
+                "is not fed back; leave --steps out"
+            )
+        return _all_outputs(trained, columns, symbol, now, (rows, dates, unit))
     prices = forecast_recursively(
-        rows, price, _forecaster(trained, columns, scaler_index), data.horizon, steps
+        rows, price, _forecaster(trained, columns, scaler_index, about), horizon, steps
     )
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
-    held = [column.name for column in columns.features if column.number != price]
+    notes += strangers
+    held = [column.name for column in columns.features if any(n != price for n in column.numbers)]
     if steps > 1 and held:
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
-    notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index)
+    notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
     if compared is not None:
         notes += _about_rows(compared, unit)
-    ahead, rule = future_dates(dates, unit, data.horizon * np.arange(1, steps + 1))
+    ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
+    growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[price],
@@ -122,9 +212,67 @@ def predict_symbol(
         dates=[date_text(int(date), unit) for date in ahead],
         prices=prices,
         persistence=np.full(steps, rows[-1, price]),
-        errors=error * np.sqrt(np.arange(1, steps + 1)),
-        notes=[*notes, rule, *verdicts],
+        errors=error * growth,
+        low=prices + (now.low - now.values) * growth,
+        high=prices + (now.high - now.values) * growth,
+        coverage=trained.intervals.coverage,
+        targets=[],
+        notes=[*notes, *_about_intervals(trained, now, steps), rule, *verdicts],
     )
+
+
+def _all_outputs(
+    trained: TrainedRun,
+    columns: ModelColumns,
+    symbol: str,
+    now: OutputForecast,
+    known: tuple[np.ndarray, np.ndarray, str],
+) -> Forecast:
+    """The forecast of a run with several outputs, or with one from which no price follows.
+
+    Args:
+        known: the symbol's last known rows, their dates, and the dates' unit.
+    """
+    rows, dates, unit = known
+    targets = columns.targets
+    ahead, rule = future_dates(dates, unit, np.array(columns.horizons))
+    priced = np.array([target.transform.unit in PRICED for target in targets])
+    last = np.array([rows[-1, target.number] for target in targets])
+    several = len({target.name for target in targets}) > 1 or not priced.all()
+    if not np.isfinite(now.values).all():
+        raise HpcLstmError("a forecast is not a finite number: the model diverged in training; train again")
+    return Forecast(
+        symbol=symbol,
+        column=columns.store_columns[columns.target.number],
+        last_date=date_text(int(dates[-1]), unit),
+        last_price=float(last[0]),
+        dates=[date_text(int(date), unit) for date in ahead],
+        prices=now.values,
+        persistence=np.where(priced, last, np.nan),
+        errors=np.full(len(targets), np.nan),
+        low=now.low,
+        high=now.high,
+        coverage=trained.intervals.coverage,
+        targets=[target.name for target in targets] if several else [],
+        notes=[*_about_intervals(trained, now, 1), rule],
+    )
+
+
+def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> list[str]:
+    """A sentence on what the intervals are, if there are any."""
+    if not np.isfinite(now.low).any():
+        return []
+    calibrated = ", calibrated on validation" if np.isfinite(trained.intervals.margins).any() else ""
+    later = "; of later steps wider by the square root of the step" if steps > 1 else ""
+    return [f"low to high: to contain {trained.intervals.coverage:.0%} of what comes{calibrated}{later}."]
+
+
+def _ahead(horizons: list[int]) -> str:
+    return "1 row" if horizons == [1] else f"{', '.join(map(str, horizons))} rows"
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}g}"
 
 
 def forecast_recursively(
@@ -165,19 +313,22 @@ def forecast_recursively(
 
 
 def _forecaster(
-    trained: TrainedRun, columns: ModelColumns, scaler_index: int
+    trained: TrainedRun, columns: ModelColumns, scaler_index: int, known: RowDates
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
-    scaler, window = trained.scaler, trained.config.data.window
-    scale, shift = scaler.scale[scaler_index, :-1], scaler.shift[scaler_index, :-1]
+    scaler, window, features = trained.scaler, trained.config.data.window, len(columns.features)
+    predict = point_forecast(trained.predict, trained.head, columns.output)
+    scale, shift = scaler.scale[scaler_index, :features], scaler.shift[scaler_index, :features]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        features = compute_columns(rows, np.array([0, len(rows)]), columns)[:, :-1]
-        scaled = (features * scale + shift).astype(np.float32)
+        ahead, _ = future_dates(known.dates, known.unit, np.arange(1, 1 + len(rows) - len(known.dates)))
+        about = replace(known, dates=np.concatenate([known.dates, ahead]))
+        values = compute_columns(rows, np.array([0, len(rows)]), columns, [about])[:, :features]
+        scaled = (values * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
         return forecast_prices(
-            trained.predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
+            predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
         )
 
     return forecast
@@ -218,7 +369,7 @@ def _expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[flo
 
 def _error_of(metrics: dict[str, Any], symbol: str, price: float) -> tuple[float, list[str], list[str]]:
     """The same from the content of ``metrics.json``."""
-    growth = "times the square root of the step"
+    how = "times the square root of the step"
     for part in ("test", "validation"):
         if not metrics.get(part):
             continue
@@ -226,11 +377,11 @@ def _error_of(metrics: dict[str, Any], symbol: str, price: float) -> tuple[float
         if own and own["model"]["rmse"] is not None:
             return (
                 own["model"]["rmse"],
-                [f"+/-: RMSE of {symbol} on {part}, {growth}."],
+                [f"+/-: RMSE of {symbol} on {part}, {how}."],
                 [metrics[part]["verdict"]],
             )
         relative = metrics[part]["model"]["mape"]
         if relative is not None:
-            note = f"+/-: mean percentage error of all symbols on {part} ({relative:.2f}%), {growth}."
+            note = f"+/-: mean percentage error of all symbols on {part} ({relative:.2f}%), {how}."
             return price * relative / 100, [note], [metrics[part]["verdict"]]
     return float("nan"), ["+/-: not known: the run's metrics have neither test nor validation."], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hpc_lstm.files import write_text
 from hpc_lstm.runs.directory import RunDirectory, at
 
 FORMAT = "hpc_lstm metrics"
-VERSION = 1
+# Version 2 scales MASE by persistence on the part itself; version 1 did by persistence on the train windows.
+VERSION = 2
 # The parts that a model is measured on.
 PARTS = ("validation", "test")
 # Windows of rows that the run did not know: another part, where a store has such rows.
@@ -36,10 +38,25 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     return metrics
 
 
-def write_metrics(run_dir: str | Path, metrics: dict[str, Any]) -> None:
-    """Write a run's ``metrics.json``, whole or not at all, as strict JSON.
+def parts_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Names of the parts that were measured, in their order."""
+    return [part for part in (*PARTS, NEW) if metrics.get(part)]
+
+
+def methods_of(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The metrics of the model and of each baseline in a part, or of one symbol in it, by the method's name."""
+    return {name: values for name, values in table.items() if isinstance(values, dict) and "rmse" in values}
+
+
+def write_metrics(run_dir: str | Path, metrics: dict[str, Any], symbols_csv: str) -> None:
+    """Write a run's ``symbols.csv`` and ``metrics.json``, each whole or not at all; the latter as strict JSON.
+
+    Args:
+        symbols_csv: the metrics of every symbol.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: one cannot be written.
     """
+    write_text(at(run_dir).symbols, symbols_csv)
+    # Last: its presence says that the run is complete.
     write_text(at(run_dir).metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")

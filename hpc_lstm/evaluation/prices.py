@@ -19,4 +19,4 @@ def forecast_prices(
         last: float64 [B], prices of the windows' last rows.
         target: what was forecast.
     """
-    return target.transform.price(scaler.inverse_target(scaled, symbol), last)
+    return target.transform.price(scaler.inverse_target(scaled, symbol, target.column), last)

@@ -15,6 +15,8 @@ from hpc_lstm.runs.directory import RunDirectory, at
 from hpc_lstm.runs.run_file import read_run_file
 
 if TYPE_CHECKING:
+    from hpc_lstm.evaluation.intervals import Intervals
+    from hpc_lstm.model.engines.head import Head
     from hpc_lstm.preprocess.scaler import Scaler
     from hpc_lstm.preprocess.split import SplitDates
 
@@ -25,13 +27,22 @@ class TrainedRun:
 
     Attributes:
         scaler: the scaling that was fitted on the run's train rows.
-        predict: scaled inputs float32 [B, window, features] to scaled forecasts float32 [B].
+        predict: scaled inputs float32 [B, window, features] to outputs float32 [B, O].
+        intervals: how outputs become intervals.
     """
 
     files: RunDirectory
     config: RunConfig
     scaler: Scaler
     predict: Callable[[np.ndarray], np.ndarray]
+    intervals: Intervals
+
+    @property
+    def head(self) -> Head:
+        """What the outputs mean."""
+        from hpc_lstm.model.engines.head import Head
+
+        return Head.of(self.config)
 
 
 def recorded_split(trained: TrainedRun, unit: str) -> SplitDates | None:
@@ -63,6 +74,8 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
     Raises:
         InputError: no run directory, a run that was not completed, or a damaged file in it.
     """
+    from hpc_lstm.evaluation.intervals import read_intervals
+    from hpc_lstm.model.engines.head import Head
     from hpc_lstm.model.engines.registry import load_forecaster
     from hpc_lstm.preprocess.scaler import Scaler
 
@@ -71,10 +84,14 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
     scaler = Scaler.load(files.require(files.scaler))
     path = files.require(files.model)
     network = load_forecaster(path, threads=threads)
-    window, features = config.data.window, len(config.data.features)
-    if (network.window, network.features) != (window, features):
+    head = Head.of(config)
+    expected = (config.data.window, len(config.data.features), head.outputs)
+    found = (network.window, network.features, network.outputs)
+    if found != expected:
+        window, features, outputs = found
         raise InputError(
-            f"{path}: takes windows of {network.window} rows and {network.features} features, but the run's "
-            f"config.toml says {window} and {features}: the files belong to different runs"
+            f"{path}: takes windows of {window} rows and {features} features and gives {outputs} outputs, but the "
+            f"run's config.toml says {', '.join(map(str, expected))}: the files belong to different runs"
         )
-    return TrainedRun(files, config, scaler, network.predict)
+    intervals = read_intervals(files, head, config.forecast)
+    return TrainedRun(files, config, scaler, network.predict, intervals)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpc_lstm.features.columns import ModelColumns, compute_columns
+from hpc_lstm.features.rows import RowDates
 from hpc_lstm.preprocess.scaler import Scaler
 
 # How far beyond the extremes of the train rows an input may lie, as a share of their range, before it is said.
@@ -14,7 +15,12 @@ FAR_DEVIATIONS = 6.0
 
 
 def about_unseen_inputs(
-    rows: np.ndarray, columns: ModelColumns, window: int, scaler: Scaler, symbol: int
+    rows: np.ndarray,
+    columns: ModelColumns,
+    window: int,
+    scaler: Scaler,
+    symbol: int,
+    about: RowDates | None = None,
 ) -> list[str]:
     """A sentence that names the inputs of the last window that lie far outside; none if they all lie within.
 
@@ -22,9 +28,13 @@ def about_unseen_inputs(
         rows: float64 [n, C], a symbol's last known rows.
         window: rows that the network looks at.
         symbol: the symbol's index in the scaler.
+        about: whose rows, and of when; needed where ``columns.dated``.
     """
-    values = compute_columns(rows, np.array([0, len(rows)]), columns)[-window:, :-1]
-    first, second = scaler.first[symbol, :-1], scaler.second[symbol, :-1]
+    features = len(columns.features)
+    values = compute_columns(rows, np.array([0, len(rows)]), columns, None if about is None else [about])[
+        -window:, :features
+    ]
+    first, second = scaler.first[symbol, :features], scaler.second[symbol, :features]
     if scaler.kind == "minmax":
         width = second - first
         beyond = np.maximum(first - values.min(axis=0), values.max(axis=0) - second)

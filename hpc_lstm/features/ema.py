@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 # Rows that an average takes, as a multiple of its span. The rows before them weigh less than
@@ -29,7 +29,7 @@ def exponential_moving_average(prices: np.ndarray, span: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ExponentialMovingAverage(Feature):
+class ExponentialMovingAverage(ColumnFeature):
     """The exponentially weighted mean of the prices so far; where a symbol begins, of those there are."""
 
     kind = "ema"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature, Target
+from hpc_lstm.features.feature import RETURN, ColumnFeature, Target
 
 
 def log_returns(prices: np.ndarray, lag: int) -> np.ndarray:
@@ -18,7 +19,7 @@ def log_returns(prices: np.ndarray, lag: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class LogReturns(Feature):
+class LogReturns(ColumnFeature):
     """The log return over one row; 0 in a symbol's first row, NaN where one of its two prices is."""
 
     kind = "log-returns"
@@ -49,6 +50,8 @@ class LogReturnTarget:
     Attributes:
         lookback: the horizon.
     """
+
+    unit: ClassVar[str] = RETURN
 
     lookback: int
 

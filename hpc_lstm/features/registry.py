@@ -10,17 +10,65 @@ import re
 from dataclasses import MISSING, fields
 
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.features.atr import AverageTrueRange
+from hpc_lstm.features.bollinger_width import BollingerWidth
+from hpc_lstm.features.calendar import (
+    DayOfYearCosine,
+    DayOfYearSine,
+    MonthCosine,
+    MonthEnd,
+    MonthSine,
+    WeekdayCosine,
+    WeekdaySine,
+)
+from hpc_lstm.features.direction import DirectionTarget
 from hpc_lstm.features.ema import ExponentialMovingAverage
 from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.lag import Lag
 from hpc_lstm.features.log_returns import LogReturns
+from hpc_lstm.features.macd import Macd, MacdSignal
+from hpc_lstm.features.market_mean import MarketMean
+from hpc_lstm.features.relative import Relative
+from hpc_lstm.features.returns import Returns
+from hpc_lstm.features.rsi import RelativeStrengthIndex
 from hpc_lstm.features.sma import SimpleMovingAverage
 from hpc_lstm.features.store_column import StoreColumn
+from hpc_lstm.features.symbol_indicator import SymbolIndicator
+from hpc_lstm.features.volatility import Volatility, VolatilityTarget
+from hpc_lstm.features.volume_change import VolumeChange
+from hpc_lstm.features.zscore import ZScore
 
 FEATURES: tuple[type[Feature], ...] = (
     StoreColumn,
     LogReturns,
     SimpleMovingAverage,
     ExponentialMovingAverage,
+    Returns,
+    RelativeStrengthIndex,
+    Macd,
+    MacdSignal,
+    BollingerWidth,
+    Volatility,
+    VolumeChange,
+    ZScore,
+    Lag,
+    Relative,
+    AverageTrueRange,
+    WeekdaySine,
+    WeekdayCosine,
+    MonthSine,
+    MonthCosine,
+    DayOfYearSine,
+    DayOfYearCosine,
+    MonthEnd,
+    SymbolIndicator,
+    MarketMean,
+)
+
+# Beside features that can be targets: what can only be forecast.
+TARGETS: tuple[type[DirectionTarget] | type[VolatilityTarget], ...] = (
+    DirectionTarget,
+    VolatilityTarget,
 )
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
@@ -43,6 +91,17 @@ def parse_feature(name: str) -> Feature:
     return _parse_arguments(kinds[match[1]], match[2] or "", name)
 
 
+def parse_target(name: str) -> tuple[type[DirectionTarget] | type[VolatilityTarget] | None, str]:
+    """The kind of target that settings name, and its store column: ``direction``, ``volatility(close)``.
+
+    No kind, and an empty text, where ``name`` may be a feature.
+    """
+    match = _CALL.fullmatch(name)
+    kind = {kind.kind: kind for kind in TARGETS}.get(match[1]) if match is not None else None
+    column = (match[2] or "").strip() if match is not None else ""
+    return (kind, column or "close") if kind is not None else (None, "")
+
+
 def unknown_feature(name: str) -> str:
     """Why ``name`` is no feature, if it looks like a call of one; else an empty text."""
     match = _CALL.fullmatch(name)
@@ -60,12 +119,15 @@ def usages() -> str:
 
 
 def _parse_arguments(kind: type[Feature], text: str, name: str) -> Feature:
-    column, *numbers = fields(kind)
-    # The column comes first, and may have commas in its own name.
-    column_text, *number_texts = text.rsplit(",", len(numbers))
-    if len(number_texts) < len(numbers) or not (column_text.strip() or column.default is not MISSING):
+    texts = [field for field in fields(kind) if field.type == "str"]
+    numbers = fields(kind)[len(texts) :]
+    # The text comes first, and may have commas in its own name.
+    parts = text.rsplit(",", len(numbers)) if texts else ["", *text.split(",")]
+    first, number_texts = parts[0].strip(), parts[1:] if text.strip() else []
+    needed = [field.default is MISSING for field in texts]
+    if len(number_texts) != len(numbers) or (any(needed) and not first):
         raise ConfigError(f'"{name}": must be written {kind.usage()}, such as "{_example(kind)}"')
-    values = {}
+    values: dict[str, str | int] = {}
     for number, value in zip(numbers, map(str.strip, number_texts), strict=True):
         if not re.fullmatch(r"[0-9]{1,7}", value) or not 1 <= int(value) <= LARGEST_NUMBER:
             raise ConfigError(
@@ -73,8 +135,11 @@ def _parse_arguments(kind: type[Feature], text: str, name: str) -> Feature:
                 f'write it such as "{_example(kind)}"'
             )
         values[number.name] = int(value)
-    return kind(column_text.strip() or str(column.default), **values)
+    if texts and first:
+        values[texts[0].name] = first
+    return kind(**values)
 
 
 def _example(kind: type[Feature]) -> str:
-    return f"{kind.kind}({', '.join(['close', *('20' for _ in fields(kind)[1:])])})"
+    words = ["close" if field.type == "str" else "20" for field in fields(kind)]
+    return f"{kind.kind}({', '.join(words)})" if words else kind.kind

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature
+from hpc_lstm.features.feature import ColumnFeature
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 
@@ -24,7 +24,7 @@ def simple_moving_average(prices: np.ndarray, length: int, *, whole: bool = Fals
 
 
 @dataclass(frozen=True)
-class SimpleMovingAverage(Feature):
+class SimpleMovingAverage(ColumnFeature):
     """The mean of the last ``length`` prices; where a symbol begins, of those there are. NaN prices are left out."""
 
     kind = "sma"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from hpc_lstm.features.feature import Feature, Target
+from hpc_lstm.features.feature import PRICE, ColumnFeature, Target
 
 
 @dataclass(frozen=True)
-class StoreColumn(Feature):
+class StoreColumn(ColumnFeature):
     """The column itself, as a feature and as a target."""
 
     kind = "NAME"
+    unit: ClassVar[str] = PRICE
 
     def compute(self, prices: np.ndarray) -> np.ndarray:
         """The prices; NaN stays NaN."""

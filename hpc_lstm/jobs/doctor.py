@@ -6,6 +6,7 @@ started, each in a process of its own, to find out whether they see it too.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from hpc_lstm.config import RunConfig
@@ -28,15 +29,28 @@ class Diagnosis:
         """Something that was configured does not work."""
         return any(check.status == "failed" for check in self.checks)
 
-    def text(self) -> str:
-        """A line for each check, with the advice below it where there is any."""
+    def text(self, columns: int | None = None) -> str:
+        """A line for each check, with the advice below it where there is any.
+
+        Args:
+            columns: where lines are broken; None: nowhere.
+        """
         width = max(len(check.name) for check in self.checks)
-        lines = []
+        lines: list[str] = []
         for check in self.checks:
-            lines.append(f"{MARKS[check.status]:>6}  {check.name:<{width}}  {check.found}")
+            lines += _hanging(f"{MARKS[check.status]:>6}  {check.name:<{width}}  ", check.found, columns)
             if check.advice:
-                lines.append(f"{'':>6}  {'':<{width}}  -> {check.advice}")
+                lines += _hanging(f"{'':>6}  {'':<{width}}  -> ", check.advice, columns)
         return "\n".join(lines)
+
+
+def _hanging(start: str, text: str, columns: int | None) -> list[str]:
+    """``text`` after ``start``, and below itself where it is broken."""
+    if columns is None or len(start) + len(text) <= columns:
+        return [start + text]
+    room = max(10, columns - len(start))
+    first, *more = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return [start + first, *(" " * len(start) + line for line in more)]
 
 
 def diagnose(config: RunConfig | None, world: World) -> Diagnosis:

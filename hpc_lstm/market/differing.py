@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpc_lstm.errors import PriceFileError
+from hpc_lstm.errors import PriceFileError, in_shell
 from hpc_lstm.market.daily import Calendar
 from hpc_lstm.market.dates import doubled_times, local_times, with_zone
 from hpc_lstm.market.formats.price_file import PriceFile
@@ -105,4 +105,6 @@ def _advice(file: PriceFile, found: list[Found]) -> str:
         return f"give the column of the symbol by --symbol-column, {keep}"
     taken = [file.head.names[number] for number in file.layout.symbol]
     joined = ",".join([*taken, names[0].strip('"')])
-    return f'if {" or ".join(names[:4])} tells securities apart give --symbol-column "{joined}", {keep}'
+    return (
+        f"if {' or '.join(names[:4])} tells securities apart give --symbol-column {in_shell(joined)}, {keep}"
+    )

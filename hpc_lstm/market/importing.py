@@ -80,7 +80,6 @@ def import_prices(
             has a bad row; rows of one symbol and time differ; or no row is left.
         StoreError: the output cannot be written.
     """
-    target = output_path(output)
     _require_replaceable(Path(output))
     options = options or ImportOptions()
     files: list[PriceFile]
@@ -93,6 +92,7 @@ def import_prices(
     if not files:
         raise PriceFileError("no file of prices is given; name at least one")
     name_by_folders(files)
+    target = output_path(output)
     return _import_files(files, str(output), target, options, rows_at_once, continued)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpc_lstm.errors import PriceFileError
+from hpc_lstm.errors import PriceFileError, in_shell
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.layouts.layout import PriceBatch
 from hpc_lstm.market.layouts.symbol_column import IDENTIFIERS
@@ -55,5 +55,6 @@ def _several(file: PriceFile, symbol: str, name: str, first: str, second: str) -
     apart = name if plain(name) in IDENTIFIERS | set(_ISSUER) else f"{own},{name}"
     return PriceFileError(
         f'{file.path}: rows of "{symbol}" have different values of "{name}" ("{first}", "{second}"); give '
-        f'--symbol-column "{apart}" if they are several instruments, or --symbol-column "{own}" if they are one'
+        f"--symbol-column {in_shell(apart)} if they are several instruments, or --symbol-column {in_shell(own)} if "
+        "they are one"
     )

@@ -22,7 +22,7 @@ import numpy as np
 from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
-from hpc_lstm.market.row_hashes import HASH_BYTES, first_difference, hash_rows
+from hpc_lstm.market.row_hashes import HASH_BYTES, RowHashes, first_difference, hash_rows
 from hpc_lstm.market.store import DATE_UNITS, MarketStore
 from hpc_lstm.parallel.world import World
 
@@ -218,12 +218,16 @@ def know_rows(
     """
     chosen = np.asarray(symbols, np.int64)
     rows = np.diff(store.offsets)[chosen]
-    hashes = hash_rows(store, columns, chosen.tolist(), rows, world)
+    return known_by(hash_rows(store, columns, chosen.tolist(), rows, world), store, columns, chosen)
+
+
+def known_by(hashes: RowHashes, store: MarketStore, columns: Sequence[int], symbols: np.ndarray) -> KnownRows:
+    """All rows that a store has of some symbols, from the hashes of all of them."""
     return KnownRows(
         columns=tuple(store.columns[number] for number in columns),
         date_unit=store.date_unit,
-        symbols=tuple(store.symbols[number] for number in chosen),
-        rows=rows,
+        symbols=tuple(store.symbols[number] for number in symbols),
+        rows=np.diff(store.offsets)[symbols],
         last=hashes.last,
         digests=hashes.digests,
         checks=hashes.checks,

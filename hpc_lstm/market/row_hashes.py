@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +28,22 @@ class RowHashes:
         last: int64 [S], date of the last of them; 0 where there is none.
         checks: uint16 [R], one of each row, of all symbols below each other, to find a row that differs; on rank 0,
             empty on others.
+        unusable: int64 [S], each one's first row that cannot be computed with, counted from its own first; -1: none.
     """
 
     digests: np.ndarray
     last: np.ndarray
     checks: np.ndarray
+    unusable: np.ndarray
 
 
 def hash_rows(
-    store: MarketStore, columns: Sequence[int], symbols: Sequence[int], counts: np.ndarray, world: World
+    store: MarketStore,
+    columns: Sequence[int],
+    symbols: Sequence[int],
+    counts: np.ndarray,
+    world: World,
+    usable: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> RowHashes:
     """Hash the first rows of symbols; collective: each rank reads its share of the rows.
 
@@ -44,6 +51,7 @@ def hash_rows(
         columns: numbers of the store's columns that are hashed, in this order.
         symbols: S numbers of the store's symbols.
         counts: int64 [S], rows of each.
+        usable: which rows can be computed with: bool [n] of values float64 [n, columns]; None: all.
 
     Raises:
         StoreError: the store cannot be read, on some rank.
@@ -51,26 +59,36 @@ def hash_rows(
     starts = store.offsets[np.asarray(symbols, np.int64)]
     low, high = _share(counts, world)
 
-    def work() -> tuple[list[Any], np.ndarray, np.ndarray]:
+    def work() -> tuple[list[Any], np.ndarray, np.ndarray, np.ndarray]:
         hashes = [hashlib.sha256() for _ in range(low, high)]
         last = np.zeros(high - low, np.int64)
         checks = np.empty(int(counts[low:high].sum()), np.uint16)
         filled = 0
+        seen, unusable = np.zeros(high - low, np.int64), np.full(high - low, -1)
         for number, block in _symbol_blocks(store, columns, starts[low:high], counts[low:high]):
+            if usable is not None and unusable[number] < 0:
+                good = usable(block[:, 1:].view(np.float64))
+                unusable[number] = -1 if good.all() else seen[number] + int(np.argmin(good))
+            seen[number] += len(block)
             hashes[number].update(block.data)
             last[number] = block[-1, 0]
             checks[filled : filled + len(block)] = row_checks(block)
             filled += len(block)
-        return hashes, last, checks
+        return hashes, last, checks, unusable
 
-    hashes, own_last, checks = world.raise_on_all(work)
+    hashes, own_last, checks, own_unusable = world.raise_on_all(work)
     digests = np.zeros((len(starts), HASH_BYTES), np.int32)
     last = np.zeros(len(starts), np.int64)
     for number, one in enumerate(hashes, low):
         digests[number] = np.frombuffer(one.digest(), np.uint8)
     last[low:high] = own_last
+    unusable = np.zeros(len(starts), np.int64)
+    unusable[low:high] = own_unusable
     return RowHashes(
-        world.allreduce_sum(digests).astype(np.uint8), world.allreduce_sum(last), world.gather_array(checks)
+        digests=world.allreduce_sum(digests).astype(np.uint8),
+        last=world.allreduce_sum(last),
+        checks=world.gather_array(checks),
+        unusable=world.allreduce_sum(unusable),
     )
 
 

@@ -3,14 +3,14 @@
     /symbols [S] utf-8          /offsets [S+1] int64: rows offsets[s]..offsets[s+1] are symbol s's, by date
     /dates [R] int64            days since 1970-01-01 ("D"), or nanoseconds ("ns"): attribute date_unit
     /values [R, C] float64      one column per name in the attribute columns
-    attributes                  format, version, columns, source, created, date_unit, digest, and what the writer adds
+    attributes                  format, version, columns, source, created, date_unit, and what the writer adds
     more datasets               are optional, as the writer adds them: see ``events`` and ``fetching/history``
 
 ``/values`` and ``/dates`` lie in chunks of ``CHUNK_ROWS`` rows, each with a checksum (HDF5's Fletcher-32) that is
-verified when it is read; most of the file's structure has checksums, too (HDF5 1.10). ``digest`` is the SHA-256 of
-symbols, offsets and all other attributes, and each further dataset has one of its content. A store without a digest,
-such as one of an older version, is read unverified. A store is written under a temporary name in its folder and renamed
-when it is complete.
+verified when it is read; most of the file's structure has checksums, too (HDF5 1.10). An attribute ``digest`` of
+symbols, offsets and each further dataset is the SHA-256 of its content, that of values of its columns' names. What has
+no digest, such as a store of an older version, is read unverified. A store is written under a temporary name in its
+folder and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError, StoreError, printable
-from hpc_lstm.files import expanded
+from hpc_lstm.files import make_parent
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, require_sound
 from hpc_lstm.hdf5.writing import whole_hdf5
 
@@ -42,7 +42,7 @@ VERSION = 1
 DATE_UNITS = ("D", "ns")
 # Rows that share a checksum: 200 kB of six columns.
 CHUNK_ROWS = 4096
-# The attribute, of the file and of further datasets, that tells what they hold.
+# The attribute of a dataset that tells what it holds.
 DIGEST = "digest"
 
 
@@ -89,7 +89,6 @@ class MarketStore:
                 f"{self.path}: market store of version {_short(attributes['version'])}; this program reads version "
                 f"{VERSION}"
             )
-        recorded = attributes.pop(DIGEST, None)
         self.columns = [str(name) for name in attributes.pop("columns")]
         self.date_unit = str(attributes.get("date_unit", "D"))
         self.attributes: dict[str, Any] = attributes
@@ -113,10 +112,19 @@ class MarketStore:
             raise ValueError("its parts do not match")
         if odd := [name for name in (*self.symbols, *self.columns) if not _is_plain(name)]:
             raise ValueError(f"the name {odd[0][:40]!a} has control characters")
-        if recorded is not None and not _is_equal(
-            recorded, _store_digest(self.columns, self.symbols, self.offsets, attributes)
-        ):
-            raise ValueError("its symbols, offsets or attributes are not those that were written")
+        self._check_digest("symbols", self.symbols)
+        self._check_digest("offsets", self.offsets.tolist())
+        self._check_digest("values", [self.columns, self.date_unit])
+
+    def _check_digest(self, name: str, content: list[Any]) -> None:
+        """Refuse content that is not what was written beside a dataset, if it has a digest.
+
+        Raises:
+            ValueError: it is not.
+        """
+        recorded = self._file[name].attrs.get(DIGEST)
+        if recorded is not None and not _is_equal(recorded, _digest(name, content)):
+            raise ValueError(f"{name} is not what was written")
 
     def __enter__(self) -> MarketStore:
         return self
@@ -155,9 +163,7 @@ class MarketStore:
             dataset = own_dataset(self._file, name)
             texts = h5py.check_string_dtype(dataset.dtype) is not None
             data = np.asarray(dataset.asstr()[:] if texts else dataset[:])
-            recorded = dataset.attrs.get(DIGEST)
-            if recorded is not None and not _is_equal(recorded, _dataset_digest(name, data)):
-                raise ValueError("is not what was written")
+            self._check_digest(name, data.tolist())
             return data
         except UNREADABLE as error:
             raise StoreError(f"{self.path}: {name} cannot be read: {_short(error)}; make it again") from None
@@ -205,7 +211,7 @@ class StoreWriter:
         extras: optional datasets by name, small enough for memory; may be set until the store is complete.
 
     Raises:
-        StoreError: the folder is missing or cannot be written, or the disk is full.
+        StoreError: the folder cannot be made or written, or the disk is full.
     """
 
     def __init__(
@@ -288,32 +294,32 @@ class StoreWriter:
         file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         for key, value in self.attributes.items():
             file.attrs[key] = value
-        attributes = {key: _plain(value) for key, value in file.attrs.items()}
         file.attrs["columns"] = self.columns
-        file.attrs[DIGEST] = _store_digest(self.columns, list(self._symbols), offsets, attributes)
-        file.create_dataset("symbols", data=list(self._symbols), dtype=h5py.string_dtype())
+        symbols = list(self._symbols)
+        file.create_dataset("symbols", data=symbols, dtype=h5py.string_dtype())
+        file["symbols"].attrs[DIGEST] = _digest("symbols", symbols)
         file.create_dataset("offsets", data=offsets)
+        file["offsets"].attrs[DIGEST] = _digest("offsets", offsets.tolist())
         with write_errors(self.path):
             _copy_scratch(self._dates, _create_rows(file, "dates", (rows,), np.int64))
             _copy_scratch(self._values, _create_rows(file, "values", (rows, len(self.columns)), np.float64))
+        file["values"].attrs[DIGEST] = _digest("values", [self.columns, self.date_unit])
         for name, data in self.extras.items():
             text = isinstance(data, list)
             dataset = file.create_dataset(name, data=data, dtype=h5py.string_dtype() if text else None)
-            dataset.attrs[DIGEST] = _dataset_digest(name, np.asarray(data, object if text else None))
+            dataset.attrs[DIGEST] = _digest(name, list(data) if text else np.asarray(data).tolist())
 
     def _scratch_file(self) -> Any:
         return tempfile.TemporaryFile(dir=self.path.parent)
 
 
 def output_path(path: str | Path) -> Path:
-    """The absolute path of a store to write.
+    """The absolute path of a store to write, whose folder is made if it is missing.
 
     Raises:
-        InputError: its folder is missing, it is a folder itself, or it names no home folder.
+        InputError: its folder cannot be made, it is a folder itself, or it names no home folder.
     """
-    output = expanded(path).absolute()
-    if not output.parent.is_dir():
-        raise StoreError(f"{path}: there is no folder {output.parent}; make it first")
+    output = make_parent(path)
     if output.is_dir():
         raise StoreError(f"{path}: is a folder; name a file to write the market store to")
     return output
@@ -380,18 +386,9 @@ def _create_rows(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type
     return file.create_dataset(name, shape, dtype, chunks=chunk, fletcher32=True)
 
 
-def _store_digest(
-    columns: Sequence[str], symbols: Sequence[str], offsets: np.ndarray, attributes: Mapping[str, Any]
-) -> str:
-    """SHA-256, in hex, of all of a store but its rows and further datasets."""
-    parts = [list(columns), list(symbols), offsets.tolist(), sorted(attributes.items())]
-    return hashlib.sha256(json.dumps(parts, default=repr).encode(errors="surrogatepass")).hexdigest()
-
-
-def _dataset_digest(name: str, data: np.ndarray) -> str:
-    """SHA-256, in hex, of a further dataset."""
-    content = [name, data.tolist()]
-    return hashlib.sha256(json.dumps(content, default=repr).encode(errors="surrogatepass")).hexdigest()
+def _digest(name: str, content: list[Any]) -> str:
+    """SHA-256, in hex, of what a dataset holds, or of what is known of it."""
+    return hashlib.sha256(json.dumps([name, content]).encode()).hexdigest()
 
 
 def _is_equal(found: Any, expected: str | int) -> bool:

@@ -57,12 +57,12 @@ class Engine(Protocol):
         """
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
-        """Take K optimizer steps on the mean squared error.
+        """Take K optimizer steps on the loss of ``train.loss``.
 
         Args:
             inputs: float32 [K, B, T, F], B being ``train.batch_size``; K may differ from call to call. NumPy arrays,
                 or arrays in GPU memory that support DLPack and must not change until the loss is known.
-            targets: float32 [K, B, 1], scaled.
+            targets: float32 [K, B, targets], scaled.
             learning_rate: one for all steps, or [K].
 
         Returns:
@@ -91,7 +91,7 @@ class Engine(Protocol):
         """Restore what ``state`` returned."""
 
     def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device; without dropout."""
+        """Outputs, float32 [n, O], of windows float32 [n, T, F], on the same device; without dropout."""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network with its present weights as a Keras file, whole or not at all.
@@ -106,15 +106,17 @@ class Forecaster(Protocol):
 
     Attributes:
         window, features: rows and columns of a window.
+        outputs: numbers that it gives, O: what they mean, its loss says.
         shapes: of the arrays in its vector of weights.
     """
 
     window: int
     features: int
+    outputs: int
     shapes: tuple[tuple[int, ...], ...]
 
     def parameters(self) -> np.ndarray:
         """The weights, float32 [P], in the order of ``parameters.Schema``."""
 
     def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""
+        """Outputs, float32 [n, O], of windows float32 [n, T, F], on the same device."""

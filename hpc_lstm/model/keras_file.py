@@ -42,6 +42,8 @@ ACTIVATION = {"LSTM": "tanh", "Dense": "linear"}
 IRRELEVANT = {"dtype", "name"}
 # Where Keras says that its own classes are.
 MODULES = {"keras", "keras.layers"}
+# Most outputs of a network: far above those of any head.
+MOST_OUTPUTS = 2**16
 # Most bytes of the entries of a file, beside those for each weight, an optimizer's vectors included.
 DESCRIPTION_BYTES = 2**20
 WEIGHTS_BYTES, BYTES_PER_WEIGHT = 16 * 2**20, 64
@@ -69,7 +71,7 @@ def write_keras_file(
     """
     entries = {
         "metadata.json": json.dumps({"keras_version": KERAS_VERSION, "date_saved": ""}).encode(),
-        "config.json": json.dumps(network_description(config, window, features)).encode(),
+        "config.json": json.dumps(network_description(config, window, features, len(arrays[-1]))).encode(),
         "model.weights.h5": _weights_file(config.layers, arrays),
     }
     with whole_file(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -84,12 +86,14 @@ class SavedNetwork:
     Attributes:
         config: its layers.
         window, features: rows and columns of a window.
+        outputs: numbers that it gives.
         flat: its weights [P].
     """
 
     config: ModelConfig
     window: int
     features: int
+    outputs: int
     flat: np.ndarray
 
 
@@ -105,10 +109,10 @@ def read_keras_file(path: str | PathLike[str]) -> SavedNetwork:
         raise InputError(f"{path}: no such model; `hpc-lstm train` writes it at the end of a run")
     try:
         with zipfile.ZipFile(path) as archive:
-            config, window, features = _network_of(
+            config, window, features, outputs = _network_of(
                 json.loads(_read(archive, "config.json", DESCRIPTION_BYTES))
             )
-            schema = network_schema(config, features)
+            schema = network_schema(config, features, outputs)
             content = _read(archive, "model.weights.h5", WEIGHTS_BYTES + BYTES_PER_WEIGHT * schema.length)
         flat = _read_weights(content, config.layers, schema)
     except _OtherNetworkError as error:
@@ -121,11 +125,11 @@ def read_keras_file(path: str | PathLike[str]) -> SavedNetwork:
         raise InputError(
             f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
         ) from None
-    return SavedNetwork(config, window, features, flat)
+    return SavedNetwork(config, window, features, outputs, flat)
 
 
-def network_description(config: ModelConfig, window: int, features: int) -> dict[str, Any]:
-    """The network in Keras's notation: stacked LSTM layers, dropout after each, one dense output."""
+def network_description(config: ModelConfig, window: int, features: int, outputs: int = 1) -> dict[str, Any]:
+    """The network in Keras's notation: stacked LSTM layers, dropout after each, a dense layer of outputs."""
     layers = [
         _layer("InputLayer", {"name": "window", "batch_shape": [None, window, features], "dtype": "float32"})
     ]
@@ -135,7 +139,7 @@ def network_description(config: ModelConfig, window: int, features: int) -> dict
         layers.append(_layer("LSTM", {"name": f"lstm_{number}", **settings}, [None, window, width]))
         layers.append(_layer("Dropout", {"name": f"dropout_{number}", "rate": config.dropout}))
         width = config.units
-    layers.append(_layer("Dense", {"name": "dense", "units": 1}, [None, width]))
+    layers.append(_layer("Dense", {"name": "dense", "units": outputs}, [None, width]))
     shape = [None, window, features]
     return {
         "module": "keras",
@@ -162,8 +166,8 @@ def _read(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
     return archive.read(name)
 
 
-def _network_of(described: Any) -> tuple[ModelConfig, int, int]:
-    """Layers, window and features of a network in Keras's notation.
+def _network_of(described: Any) -> tuple[ModelConfig, int, int, int]:
+    """Layers, window, features and outputs of a network in Keras's notation.
 
     Raises:
         _OtherNetworkError: it differs from what ``network_description`` gives.
@@ -180,9 +184,12 @@ def _network_of(described: Any) -> tuple[ModelConfig, int, int]:
     if not lstm:
         raise _OtherNetworkError("has no LSTM layer")
     config = ModelConfig(layers=len(lstm), units=lstm[0]["units"], dropout=rates[0] if rates else 0.0)
+    outputs = next((layer["config"]["units"] for layer in layers if layer["class_name"] == "Dense"), 1)
+    if not (type(outputs) is int and 0 < outputs <= MOST_OUTPUTS):
+        raise _OtherNetworkError(f"has {outputs} outputs")
     # Each layer as it is here; what else a description says must be what Keras assumes anyway.
     for given, own in itertools.zip_longest(
-        layers, network_description(config, window, features)["config"]["layers"]
+        layers, network_description(config, window, features, outputs)["config"]["layers"]
     ):
         if given is None or own is None or not _is_of_keras(given, own["class_name"]):
             kind = "nothing" if given is None else given["class_name"]
@@ -192,7 +199,7 @@ def _network_of(described: Any) -> tuple[ModelConfig, int, int]:
         for key, value in given["config"].items():
             if key in settings and key not in IRRELEVANT and value != settings[key]:
                 raise _OtherNetworkError(f"{own['class_name']} has {key} = {str(value)[:60]}")
-    return config, window, features
+    return config, window, features, outputs
 
 
 def _is_of_keras(described: Any, kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""The network: stacked LSTM layers with dropout after each, and one dense output."""
+"""The network: stacked LSTM layers with dropout after each, and a dense layer of outputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def build_network(
-    config: ModelConfig, window: int, features: int, seed: int, precision: str = "float32"
+    config: ModelConfig, window: int, features: int, seed: int, precision: str = "float32", outputs: int = 1
 ) -> keras.Model:
-    """A plain Keras model from windows [B, window, features] to the scaled target [B, 1].
+    """A plain Keras model from windows [B, window, features] to [B, outputs].
 
     Initial weights depend on ``seed`` alone.
 
@@ -25,6 +25,7 @@ def build_network(
         window: rows in one window.
         features: columns of a row.
         seed: of the initial weights and of the dropout layers.
+        outputs: numbers that the network gives.
         precision: "float32", or "bfloat16" for arithmetic in bfloat16 with weights and output in float32.
     """
     import keras
@@ -44,9 +45,9 @@ def build_network(
         layers.append(
             keras.layers.Dropout(config.dropout, seed=next(seeds), dtype=policy, name=f"dropout_{number}")
         )
-    layers.append(keras.layers.Dense(1, dtype="float32", name="dense"))
+    layers.append(keras.layers.Dense(outputs, dtype="float32", name="dense"))
     model = keras.Sequential(layers, name="hpc_lstm")
-    schema = network_schema(config, features)
+    schema = network_schema(config, features, outputs)
     for variable, array in zip(
         model.trainable_variables, schema.unflatten(initial_weights(schema, seed)), strict=True
     ):

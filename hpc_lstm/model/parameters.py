@@ -3,9 +3,10 @@
 The order is that of the network's layers, each in the order of Keras:
 
     lstm_1/kernel [F, 4U], lstm_1/recurrent_kernel [U, 4U], lstm_1/bias [4U], lstm_2/..., ...,
-    dense/kernel [U, 1], dense/bias [1]
+    dense/kernel [U, O], dense/bias [O]
 
-The 4U columns are the gates input, forget, cell, output. Each array lies in row-major order. Averages,
+The 4U columns are the gates input, forget, cell, output; the O outputs those of the loss for the first target at the
+first horizon, then at the next, then for the next target. Each array lies in row-major order. Averages,
 checkpoints and rounds handle this vector alone.
 """
 
@@ -84,11 +85,12 @@ class Schema:
         return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def network_schema(config: ModelConfig, features: int) -> Schema:
+def network_schema(config: ModelConfig, features: int, outputs: int = 1) -> Schema:
     """The vector of the network that ``config`` describes.
 
     Args:
         features: columns of its input.
+        outputs: numbers that it gives, O.
     """
     arrays: list[tuple[str, tuple[int, ...]]] = []
     width = features
@@ -98,6 +100,6 @@ def network_schema(config: ModelConfig, features: int) -> Schema:
         arrays.append((f"{name}/recurrent_kernel", (config.units, 4 * config.units)))
         arrays.append((f"{name}/bias", (4 * config.units,)))
         width = config.units
-    arrays += [("dense/kernel", (width, 1)), ("dense/bias", (1,))]
+    arrays += [("dense/kernel", (width, outputs)), ("dense/bias", (outputs,))]
     names, shapes = zip(*arrays, strict=True)
     return Schema(names, shapes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.model.losses.loss import Loss
 from hpc_lstm.model.parameters import Schema
 
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -51,7 +52,7 @@ def masks(key: tuple[int, int], rate: float, layer: int, windows: int, rows: int
 
 
 def forecasts(flat: np.ndarray, arrays: Schema, inputs: np.ndarray) -> np.ndarray:
-    """Scaled forecasts [B] of windows [B, T, F], without dropout.
+    """Outputs [B, O] of windows [B, T, F], without dropout.
 
     Args:
         flat: weights [P] in the order of ``arrays``.
@@ -61,22 +62,29 @@ def forecasts(flat: np.ndarray, arrays: Schema, inputs: np.ndarray) -> np.ndarra
 
 
 def loss_and_gradient(
-    flat: np.ndarray, arrays: Schema, inputs: np.ndarray, targets: np.ndarray, drops: list[np.ndarray]
+    flat: np.ndarray,
+    arrays: Schema,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    drops: list[np.ndarray],
+    loss: Loss,
 ) -> tuple[float, np.ndarray]:
-    """The mean squared error of a batch and its gradient [P], by back-propagation.
+    """The mean loss of a batch and its gradient [P], by back-propagation.
 
     Args:
         flat: weights [P] in the order of ``arrays``.
         inputs: [B, T, F].
-        targets: [B].
+        targets: [B, K].
         drops: each layer's dropout masks [T, B, U].
+        loss: of the K targets, whose outputs follow each other.
     """
     weights, batch = arrays.unflatten(flat.astype(np.float64)), len(inputs)
     outputs, values, traces = _forward(flat, arrays, inputs, drops)
-    dense, off = weights[-2], outputs - targets
-    gradients = [2 / batch * (off @ values[-1])[:, None], np.array([2 / batch * off.sum()])]
+    by_target = outputs.reshape(*targets.shape, loss.outputs)
+    change = loss.gradient(by_target, targets.astype(np.float64)).reshape(outputs.shape) / targets.size
+    gradients = [values[-1].T @ change, change.sum(0)]
     asked = np.zeros_like(values)
-    asked[-1] = 2 / batch * np.outer(off, dense[:, 0])
+    asked[-1] = change @ weights[-2].T
     for layer in reversed(range(len(drops))):
         kernel, recurrent, bias = weights[3 * layer : 3 * layer + 3]
         sums = [np.zeros_like(array) for array in (kernel, recurrent, bias)]
@@ -88,14 +96,15 @@ def loss_and_gradient(
             dh = dh + asked[t]
             dc = dc + dh * o * (1 - np.tanh(c) ** 2)
             gates = [dc * n * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - n**2)]
-            change = np.concatenate([*gates, dh * np.tanh(c) * o * (1 - o)], 1)
-            for total, part in zip(sums, (x.T @ change, h_before.T @ change, change.sum(0)), strict=True):
+            dgates = np.concatenate([*gates, dh * np.tanh(c) * o * (1 - o)], 1)
+            for total, part in zip(sums, (x.T @ dgates, h_before.T @ dgates, dgates.sum(0)), strict=True):
                 total += part
-            below.append(change @ kernel.T)
-            dh, dc = change @ recurrent.T, dc * f
+            below.append(dgates @ kernel.T)
+            dh, dc = dgates @ recurrent.T, dc * f
         asked = np.stack(below[::-1])
         gradients = [*sums, *gradients]
-    return float(np.mean(off**2)), np.concatenate([g.ravel() for g in gradients])
+    losses = loss.values(np, by_target, targets)
+    return float(np.mean(losses)), np.concatenate([g.ravel() for g in gradients])
 
 
 # Of one row of one layer: x, (c, h) of the row before, gates i, f, n (the candidate), o, then c and h.
@@ -105,7 +114,7 @@ Trace = tuple[Any, ...]
 def _forward(
     flat: np.ndarray, arrays: Schema, inputs: np.ndarray, drops: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, list[list[Trace]]]:
-    """Forecasts [B], the last layer's outputs after dropout [T, B, U], and all layers' values by row."""
+    """Outputs [B, O], the last layer's outputs after dropout [T, B, U], and all layers' values by row."""
     weights = arrays.unflatten(flat.astype(np.float64))
     values, batch = inputs.astype(np.float64).transpose(1, 0, 2), len(inputs)
     traces = []
@@ -123,4 +132,4 @@ def _forward(
             trace.append((x, before, i, f, n, o, c, h))
         values = np.stack([step[-1] for step in trace]) * mask
         traces.append(trace)
-    return values[-1] @ weights[-2][:, 0] + weights[-1], values, traces
+    return values[-1] @ weights[-2] + weights[-1], values, traces

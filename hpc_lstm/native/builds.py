@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hpc_lstm.files import whole_file
 from hpc_lstm.native.compiler import OPTIONS, Compiler, NoCompiler
+from hpc_lstm.native.source import whole_source
 
 FOLDER = "builds"
 # The kernels of which there are builds.
@@ -93,7 +94,7 @@ def write_builds(compiler: Compiler, kernels: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = []
     for name in KERNELS:
-        source = (kernels / f"{name}.c").read_bytes()
+        source = whole_source(kernels / f"{name}.c")
         for level in _levels_of_this_machine():
             path = folder / file_name(source, name, level)
             wanted.append((path, level, source, name))

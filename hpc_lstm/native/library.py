@@ -9,6 +9,7 @@ from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.files import data_folder
 from hpc_lstm.native.builds import Build, find_build
 from hpc_lstm.native.compiler import NoCompiler, compile_library
+from hpc_lstm.native.source import whole_source
 
 
 def load_library(name: str, is_right: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
@@ -38,7 +39,7 @@ def load_library(name: str, is_right: Callable[[ctypes.CDLL], bool]) -> ctypes.C
 
 
 def kernel_source(name: str) -> bytes:
-    """The text of kernels/``name``.c.
+    """The text of kernels/``name``.c, with its headers.
 
     Raises:
         HpcLstmError: it is not installed.
@@ -46,7 +47,7 @@ def kernel_source(name: str) -> bytes:
     path = data_folder("kernels") / f"{name}.c"
     if not path.is_file():
         raise HpcLstmError(f"{path}: no such kernel; the installation is incomplete, reinstall hpc-lstm")
-    return path.read_bytes()
+    return whole_source(path)
 
 
 def _sources(name: str) -> Iterator[Callable[[], ctypes.CDLL]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hpc_lstm.cuda.device import Device
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.parallel.gpu import Gpu
-from hpc_lstm.parallel.mpi_allreduce import MpiAllreduce, mpi_takes_device_memory
-from hpc_lstm.parallel.pinned_allreduce import PinnedAllreduce
 from hpc_lstm.parallel.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.cuda.device import Device
 
 KEY = "average.transport"
 
@@ -40,6 +40,9 @@ def create_device_allreduce(
     """
     if world.size == 1:
         return None
+    from hpc_lstm.parallel.mpi_allreduce import MpiAllreduce, mpi_takes_device_memory
+    from hpc_lstm.parallel.pinned_allreduce import PinnedAllreduce
+
     everywhere = all(world.allgather(on_gpu))
     if transport in ("auto", "host"):
         aware = transport == "auto" and mpi_takes_device_memory(world.library)

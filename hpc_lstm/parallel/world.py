@@ -282,8 +282,8 @@ def connect(threads: int = 0) -> World:
     """Join the ranks that ``mpiexec``, ``mpirun`` or ``srun`` started; a world of one rank if nothing did.
 
     Args:
-        threads: CPU threads of this rank; 0: the cores that Slurm gives to each rank (``SLURM_CPUS_PER_TASK``), else
-            the usable cores of the node divided by its ranks.
+        threads: CPU threads of this rank; 0: what ``OMP_NUM_THREADS`` says, else the cores that Slurm gives to each
+            rank (``SLURM_CPUS_PER_TASK``), else the usable cores of the node divided by its ranks.
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
@@ -305,13 +305,13 @@ def connect(threads: int = 0) -> World:
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
         own = len(os.sched_getaffinity(0))
-        return World(node=node, threads=threads or min(own, _slurm_cores() or own))
+        return World(node=node, threads=threads or _omp_threads() or min(own, _slurm_cores() or own))
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
             f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI "
             f"than {_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
-            '"Another MPI" in the README'
+            "docs/mpi.md"
         )
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     cores = set().union(*local.allgather(os.sched_getaffinity(0)))
@@ -323,7 +323,7 @@ def connect(threads: int = 0) -> World:
         local_rank=local.rank,
         local_size=local.size,
         node=node,
-        threads=threads or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
+        threads=threads or _omp_threads() or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
         oversubscribed=oversubscribed,
         _comm=comm if comm.size > 1 else None,
@@ -345,6 +345,12 @@ def library_text() -> str:
 def launched() -> bool:
     """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
     return _launched_size() > 1
+
+
+def _omp_threads() -> int:
+    """``OMP_NUM_THREADS``, of a list the first, at most as many as this process has cores; 0 where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(first), len(os.sched_getaffinity(0))) if first.isascii() and first.isdigit() else 0
 
 
 def _launched_size() -> int:

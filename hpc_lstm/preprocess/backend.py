@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from hpc_lstm.cuda.device import Device
     from hpc_lstm.market.store import MarketStore
 
-# Scaled inputs float32 [..., B, window, features] and targets float32 [..., B, 1]: NumPy arrays, or DeviceArrays.
+# Scaled inputs float32 [..., B, window, features] and targets float32 [..., B, K]: NumPy arrays, or DeviceArrays.
 Batch = tuple[Any, Any]
 
 
 class ResidentRows(Protocol):
     """The rows of a slice where the backend computes; scaled once ``scale`` was called.
 
-    T is the window, F the number of features, U that of the index's symbols.
+    T is the window, F the number of features, K that of targets, U that of the index's symbols.
     """
 
     @property
@@ -45,7 +45,7 @@ class ResidentRows(Protocol):
         """
 
     def scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
-        """Scale from now on; float64 [U, F+1], features then target.
+        """Scale from now on; float64 [U, F+K], features then target.
 
         Raises:
             InputError: a value that cannot be scaled.
@@ -55,7 +55,7 @@ class ResidentRows(Protocol):
         """Windows ``numbers`` [..., B]; on a GPU they are overwritten by the batch after the next."""
 
     def next_batch(self, sampler: ShuffledSampler, steps: int) -> Batch:
-        """The windows of the next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, 1]."""
+        """The windows of the next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, K]."""
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""
@@ -66,7 +66,7 @@ class ResidentRows(Protocol):
         """Sums of squared and absolute errors and counts of segments: ``host.errors``."""
 
     def squared_error(self, forecast: Any, targets: Any) -> float:
-        """The sum of the squared errors of forecasts [B] on a batch's targets [B, 1]; NaN if one is NaN."""
+        """The sum of the squared errors of forecasts on a batch's targets [B, K]; NaN if one is NaN."""
 
     def close(self) -> None:
         """Release the memory; there are no batches afterwards."""

@@ -68,11 +68,6 @@ def backend_for_training(settings: TrainConfig, gpu: Gpu | None, *, device_batch
     return create_backend(name, gpu_rows_share(settings, gpu))
 
 
-def backend_for_trained_run(settings: TrainConfig, gpu: Gpu | None) -> Backend:
-    """The backend for a trained run, which may have been trained where there was a GPU: "cuda" is then "auto"."""
-    return create_backend("host" if settings.backend == "host" else "auto", gpu_rows_share(settings, gpu))
-
-
 def gpu_rows_share(settings: TrainConfig, gpu: Gpu | None) -> float:
     """The share of a GPU's free memory for the rows of this rank, one of those on it."""
     return settings.gpu_rows_share / (gpu.sharers if gpu else 1)

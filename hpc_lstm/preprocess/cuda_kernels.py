@@ -7,6 +7,7 @@ to float32, as on the host: by the same scale and shift, batches are the same to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,19 +186,20 @@ class CudaKernels:
         batch: int | None = None,
         time_major: bool = False,
     ) -> None:
-        """Windows into ``inputs`` [n, T, F] (or [T, n, F] within each ``batch``) and ``targets`` [n]; on the stream.
+        """Windows into ``inputs`` [n, T, F] (or [T, n, F] within each ``batch``) and ``targets`` [n, K]; on the stream.
 
         Args:
             numbers: int64 [n], or None: those that ``order`` (first position, length, keys) gives.
         """
-        count = targets.size
+        columns, of_targets = resident.rows.shape[1], len(resident.places)
+        count = targets.size // of_targets
         first, length, keys = order if order is not None else (0, 1, None)
         self.device.launch(
             self.device.function(
                 "windows", "gather_time_major" if time_major else "gather", resident.rows.dtype
             ),
             -(-count // WINDOWS),
-            *(resident.rows, np.int32(resident.rows.shape[1]), np.int32(resident.rows.shape[1] - 1)),
+            *(resident.rows, np.int32(columns), np.int32(columns - of_targets), resident.places),
             *(np.int32(resident.window), np.int32(resident.tail)),
             *(resident.edges, np.int64(len(resident.edges) - 1), resident.scale, resident.shift),
             *(numbers, np.int64(first), np.int64(length), keys),
@@ -233,14 +235,26 @@ class CudaKernels:
         return min(waves * self.device.resident_blocks(function), -(-rows // 16))
 
 
+def target_places(window: int, columns: int, horizons: Sequence[int]) -> np.ndarray:
+    """Values from a window's first to each of its targets, int32 [K].
+
+    Args:
+        columns: values of a row: features, then K targets.
+        horizons: rows from the window's last to each target, K.
+    """
+    column = columns - len(horizons) + np.arange(len(horizons))
+    return ((window - 1 + np.asarray(horizons)) * columns + column).astype(np.int32)
+
+
 @dataclass
 class Resident:
     """Rows that windows are cut from.
 
     Attributes:
-        rows: [R, F+1], features then target, of all segments below each other.
+        rows: [R, F+K], features then targets, of all segments below each other.
         edges: int64 [G+1], numbers of the windows of each segment.
-        scale, shift: float64 [G, F+1].
+        scale, shift: float64 [G, F+K].
+        places: int32 [K], by ``target_places``.
         window: rows of a window.
         tail: rows that a segment has more than windows.
     """
@@ -249,5 +263,6 @@ class Resident:
     edges: DeviceArray
     scale: DeviceArray
     shift: DeviceArray
+    places: DeviceArray
     window: int
     tail: int

@@ -12,10 +12,10 @@ import numpy as np
 from hpc_lstm.cuda.device import DeviceArray
 from hpc_lstm.errors import CudaError
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident
+from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident, target_places
 from hpc_lstm.preprocess.reading import read_values
 from hpc_lstm.preprocess.sampler import ShuffledSampler
-from hpc_lstm.preprocess.scaling_fit import ScalingFit, owned_rows
+from hpc_lstm.preprocess.scaling_fit import ScalingFit, owned_columns
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class CudaRows:
         self._tail = window + horizon - 1
         lengths = part.row_stop - part.first
         self._base = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        shape = (int(self._base[-1]), len(columns.features) + 1)
+        shape = (int(self._base[-1]), len(columns.features) + len(columns.targets))
         purpose = f"{shape[0]:,} rows of {shape[1]} columns"
         self.nbytes = 8 * shape[0] * shape[1]
         resident, host = None, None
@@ -92,20 +92,21 @@ class CudaRows:
 
     def fit(self, fit: ScalingFit) -> None:
         """Add the statistics of the rows that this rank counts to ``fit``."""
-        features, target = owned_rows(self._part, self._columns.target.lookback)
         measure = self._cuda.minmax_between if fit.kind == "minmax" else self._cuda.moments_between
-        found = measure(self._rows, self._base[:-1] + features[0], self._base[:-1] + features[1])
-        if not np.array_equal(features, target):
-            for all_columns, last in zip(
-                found,
-                measure(self._rows, self._base[:-1] + target[0], self._base[:-1] + target[1]),
-                strict=True,
-            ):
-                all_columns[:, -1] = last[:, -1]
+        found: tuple[np.ndarray, ...] = ()
+        measured: list[tuple[np.ndarray, tuple[np.ndarray, ...]]] = []
+        for columns, owned in owned_columns(self._part, self._columns):
+            of_rows = next((values for rows, values in measured if np.array_equal(rows, owned)), None)
+            if of_rows is None:
+                of_rows = measure(self._rows, *(self._base[:-1] + owned))
+                measured.append((owned, of_rows))
+            found = found or tuple(values.copy() for values in of_rows)
+            for own, values in zip(found, of_rows, strict=True):
+                own[:, columns] = values[:, columns]
         fit.merge(self._part.symbol, found)
 
     def scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
-        """Scale from now on; float64 [U, F+1] of the index's symbols."""
+        """Scale from now on; float64 [U, F+K] of the index's symbols."""
         edges = np.concatenate([[0], np.cumsum(self._part.count)])
         to_device = self._device.to_device
         self._resident = Resident(
@@ -113,12 +114,13 @@ class CudaRows:
             edges=to_device(edges.astype(np.int64)),
             scale=to_device(scale[self._part.symbol]),
             shift=to_device(shift[self._part.symbol]),
+            places=to_device(target_places(self._window, self._rows.shape[1], self._columns.horizons)),
             window=self._window,
             tail=self._tail,
         )
 
     def batch(self, numbers: np.ndarray) -> tuple[DeviceArray, DeviceArray]:
-        """Windows ``numbers`` [..., B]: scaled inputs [..., B, T, F] and targets [..., B, 1] on the device.
+        """Windows ``numbers`` [..., B]: scaled inputs [..., B, T, F] and targets [..., B, K] on the device.
 
         They are overwritten by the batch after the next.
         """
@@ -126,7 +128,7 @@ class CudaRows:
         return self._gather(numbers.shape, self._device.to_device(numbers.reshape(-1)), None)
 
     def next_batch(self, sampler: ShuffledSampler, steps: int) -> tuple[DeviceArray, DeviceArray]:
-        """The next ``steps`` batches of ``sampler``, found on the device: [steps, B, T, F] and [steps, B, 1]."""
+        """The next ``steps`` batches of ``sampler``, found on the device: [steps, B, T, F] and [steps, B, K]."""
         first_pass, position = sampler.state()
         count = steps * sampler.batch_size
         sampler.advance(steps)
@@ -148,7 +150,7 @@ class CudaRows:
         return self._cuda.errors(forecast, actual, offsets)
 
     def squared_error(self, forecast: Any, targets: Any) -> float:
-        """The sum of the squared errors of forecasts [n] on targets [n, 1], scaled; NaN if one is NaN."""
+        """The sum of the squared errors of forecasts on targets [n, K], scaled; NaN if one is NaN."""
         count = targets.size
         squares, _, counted = self._cuda.errors(forecast, targets, np.array([0, count]))
         return float(squares[0]) if counted[0] == count else float("nan")
@@ -170,7 +172,7 @@ class CudaRows:
         slot = self._next_slot(int(np.prod(shape)))
         asked = time.perf_counter_ns()
         inputs = slot.inputs.view((*shape, self._window, len(self._columns.features)))
-        targets = slot.targets.view((*shape, 1))
+        targets = slot.targets.view((*shape, len(self._columns.targets)))
         with self._device.timed() as taken:
             self._cuda.launch_gather(self._resident, numbers, order, inputs, targets)
         self.waited_ns += max(0, time.perf_counter_ns() - asked - taken[0])
@@ -189,7 +191,7 @@ class CudaRows:
             float(slot.reader)  # waits until the engine has read the batch
             self.waited_ns += time.perf_counter_ns() - asked
             slot.reader = None
-        if slot.targets.size < windows:
+        if slot.targets.size < windows * len(self._columns.targets):
             slot.inputs = slot.targets = self._device.empty((0,), np.float32)  # freed before more is taken
             slot = self._slots[self._turn] = self._new_slot(windows)
         return slot
@@ -198,5 +200,7 @@ class CudaRows:
         shape = (windows, self._window, len(self._columns.features))
         return _Slot(
             self._device.empty(shape, np.float32, f"a batch of {windows:,} windows"),
-            self._device.empty((windows,), np.float32, f"the targets of {windows:,} windows"),
+            self._device.empty(
+                (windows * len(self._columns.targets),), np.float32, f"the targets of {windows:,} windows"
+            ),
         )

@@ -58,16 +58,15 @@ class HostRows:
             fit.add(*batch)
 
     def scale(self, scale: np.ndarray, shift: np.ndarray) -> None:
-        """Read the rows and scale them; float64 [U, F+1] of the index's symbols.
+        """Read the rows and scale them; float64 [U, F+K] of the index's symbols.
 
         Raises:
             InputError: a value that cannot be scaled.
         """
         part, window, segments = self._part, self._window, len(self._part.symbol)
-        self._rows = np.empty(
-            (part.windows + segments * (window - 1), len(self._columns.features)), np.float32
-        )
-        self._targets = np.empty((part.windows, 1), np.float32)
+        features, ahead = len(self._columns.features), self._columns.horizons
+        self._rows = np.empty((part.windows + segments * (window - 1), features), np.float32)
+        self._targets = np.empty((part.windows, len(ahead)), np.float32)
         for pieces, offsets, values in read_values(self._store, part, self._columns):
             symbol = part.symbol[[piece.segment for piece in pieces]]
             scaled = host.transform(values, offsets, scale[symbol], shift[symbol])
@@ -78,17 +77,19 @@ class HostRows:
                 # and its targets begin with the first window's.
                 start, edge = piece.start - first, int(self._edges[piece.segment])
                 base = edge + piece.segment * (window - 1)
-                _copy_overlap(self._rows, base, count + window - 1, start, rows[:, :-1])
-                _copy_overlap(self._targets, edge, count, start - window - self._horizon + 1, rows[:, -1:])
+                _copy_overlap(self._rows, base, count + window - 1, start, rows[:, :features])
+                for number, horizon in enumerate(ahead):
+                    column = rows[:, features + number]
+                    _copy_overlap(self._targets[:, number], edge, count, start - window - horizon + 1, column)
 
     def batch(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Windows ``numbers`` [..., B]: inputs float32 [..., B, T, F] and targets float32 [..., B, 1]."""
+        """Windows ``numbers`` [..., B]: inputs float32 [..., B, T, F] and targets float32 [..., B, K]."""
         segment = np.searchsorted(self._edges, numbers, side="right") - 1
         starts = numbers + segment * (self._window - 1)
         return host.gather(self._rows, starts, self._window), self._targets[numbers]
 
     def next_batch(self, sampler: ShuffledSampler, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, 1]."""
+        """The next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, K]."""
         return self.batch(sampler.take(steps))
 
     def used_by(self, result: Any) -> None:
@@ -101,8 +102,8 @@ class HostRows:
         return host.errors(forecast, actual, offsets)
 
     def squared_error(self, forecast: np.ndarray, targets: np.ndarray) -> float:
-        """The sum of the squared errors of forecasts [n] on targets [n, 1]."""
-        return float(np.square(forecast - targets[:, 0], dtype=np.float64).sum())
+        """The sum of the squared errors of forecasts on targets [n, K]."""
+        return float(np.square(np.reshape(forecast, targets.shape) - targets, dtype=np.float64).sum())
 
     @property
     def nbytes(self) -> int:

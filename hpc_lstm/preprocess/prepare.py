@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, find_columns
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.backend import Backend, ResidentRows
+from hpc_lstm.preprocess.market_means import with_market
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit
 from hpc_lstm.preprocess.slices import Slice, WindowIndex, known_rows
@@ -44,19 +45,43 @@ class Prepared:
     skipped: list[str]
     split_dates: SplitDates | None
     _loader: _Loader
+    _read: dict[str, Windows] = field(default_factory=dict)
+
+    @property
+    def horizon(self) -> int:
+        """Rows from a window's last row to the target that is looked at."""
+        return self.columns.target.horizon
+
+    def of_output(self, output: int) -> Prepared:
+        """The same windows, with prices around another target; they are this one's to close."""
+        columns = replace(self.columns, output=output)
+        return replace(
+            self,
+            columns=columns,
+            train=self.train.of_output(columns),
+            validation=self.validation.of_output(columns),
+            _loader=replace(self._loader, columns=columns),
+        )
+
+    @property
+    def store(self) -> MarketStore:
+        """Where the rows come from."""
+        return self._loader.store
 
     def close(self) -> None:
         """Release the memory of all windows."""
-        self.train.close()
-        self.validation.close()
+        for windows in (self.train, self.validation, *self._read.values()):
+            windows.close()
 
     def load_windows(self, part: str) -> Windows:
-        """This rank's windows of "train", "validation", "test" or "new", read anew; collective.
+        """This rank's windows of "train", "validation", "test" or "new", read at the first call; collective.
 
         Raises:
             InputError: a value that cannot be scaled, on any rank.
         """
-        return self._loader.load(part)
+        if part not in self._read:
+            self._read[part] = self._loader.load(part)
+        return self._read[part].of_output(self.columns)
 
 
 @dataclass(frozen=True)
@@ -97,6 +122,7 @@ def prepare(
     known: np.ndarray | None = None,
     split_dates: SplitDates | None = None,
     to_train: bool = True,
+    left_out: Sequence[int] = (),
 ) -> Prepared:
     """Read this rank's slices of the store, fit the scaling on all ranks' train rows, and scale; collective.
 
@@ -107,16 +133,20 @@ def prepare(
         known: int64 [store symbols], how many of each one's first rows are split; None: all.
         split_dates: with ``data.split_by = "date"``, cut here; None: where ``data.split`` says.
         to_train: leave out symbols without a train window; otherwise those without any window.
+        left_out: numbers in the store of symbols that are not read.
 
     Raises:
         InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
             scaler that lacks a symbol or has other columns.
     """
-    columns = world.raise_on_all(
-        lambda: find_columns(data.features, data.target, data.horizon, store.columns, str(store.path))
-    )
+    columns = world.raise_on_all(lambda: model_columns(store, data))
+    columns = with_market(store, columns, world)
     index, cut = window_index(
-        store, data, world, columns.lookback, known=known, dates=split_dates, to_train=to_train
+        *(store, data, world, columns.lookback),
+        known=known,
+        dates=split_dates,
+        to_train=to_train,
+        left_out=left_out,
     )
     names = [store.symbols[symbol] for symbol in index.symbols]
     # Rows that the scaling was fitted on are cut into windows afterwards: they are read to the backend once.
@@ -142,6 +172,11 @@ def prepare(
     )
 
 
+def model_columns(store: MarketStore, data: DataConfig) -> ModelColumns:
+    """The settings' features and target, found in the store; raises as ``find_columns``."""
+    return find_columns(data.features, data.targets, data.horizons, store.columns, str(store.path))
+
+
 def window_index(
     store: MarketStore,
     data: DataConfig,
@@ -151,6 +186,7 @@ def window_index(
     known: np.ndarray | None = None,
     dates: SplitDates | None = None,
     to_train: bool = True,
+    left_out: Sequence[int] = (),
 ) -> tuple[WindowIndex, SplitDates | None]:
     """All windows of the chosen symbols, split as the settings say, and where a split by date cuts; collective.
 
@@ -159,6 +195,7 @@ def window_index(
         known: int64 [store symbols], how many of each one's first rows are split; None: all.
         dates: cut here instead of where ``data.split`` says.
         to_train: leave out symbols without a train window; otherwise those without any window.
+        left_out: numbers in the store of symbols that have no windows.
 
     Raises:
         InputError: an unknown symbol; no symbol is usable.
@@ -169,11 +206,12 @@ def window_index(
         world.raise_on_all(lambda: np.array(chosen_symbols(store, choice), np.int64))  # noqa: B023
         for choice in (data, everyone)
     )
+    chosen = chosen[~np.isin(chosen, np.array(left_out, np.int64))]
     shares = data.split_shares
     if data.split_by == "symbol" and shares is not None:
         by_symbol = world.raise_on_all(
             lambda: WindowIndex.by_symbol(
-                *(store.offsets, chosen, data.window, data.horizon, shares, lookback, known),
+                *(store.offsets, chosen, data.window, data.longest_horizon, shares, lookback, known),
                 to_train=to_train,
             )
         )
@@ -182,14 +220,16 @@ def window_index(
     bounds, cut = split_by_date(store, all_chosen, rows, data, world, dates)
     own = np.isin(all_chosen, chosen)
     bounds = Bounds(bounds.start[:, own], bounds.stop[:, own])
-    index = WindowIndex(store.offsets, chosen, data.window, data.horizon, bounds, lookback, to_train=to_train)
+    index = WindowIndex(
+        store.offsets, chosen, data.window, data.longest_horizon, bounds, lookback, to_train=to_train
+    )
     if not len(index.symbols):
         last = cut.texts(store.date_unit)["train_ends"]
         missing = f"train window up to {last}, the last train day by data.split" if to_train else "window"
         raise world.on_all_ranks(
             InputError(
-                f"{store.path}: with data.window = {data.window} and data.horizon = {data.horizon} no symbol has a "
-                f"{missing}; shorten data.window or take longer data"
+                f"{store.path}: with data.window = {data.window} and data.horizon = {data.longest_horizon} no symbol "
+                f"has a {missing}; shorten data.window or take longer data"
             )
         )
     return index, cut
@@ -235,7 +275,7 @@ def _fitted_rows(
     backend: Backend,
     fit: ScalingFit,
 ) -> ResidentRows:
-    rows = backend.read_rows(store, share, columns, data.window, data.horizon)
+    rows = backend.read_rows(store, share, columns, data.window, data.longest_horizon)
     rows.fit(fit)
     return rows
 

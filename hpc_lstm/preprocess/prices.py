@@ -24,12 +24,16 @@ class Prices:
             first row.
         actual: float64 [B], of the target row.
         date: int64 [B], of the target row, in the store's unit.
+        first: float64 [B], of the symbol's first row.
+        age: int64 [B], rows from the symbol's first row to the window's last.
     """
 
     symbol: np.ndarray
     history: np.ndarray
     actual: np.ndarray
     date: np.ndarray
+    first: np.ndarray
+    age: np.ndarray
 
     @property
     def last(self) -> np.ndarray:
@@ -54,6 +58,8 @@ class SlicePrices:
         stop = last + part.count + horizon
         self._prices = read_column(store, start, stop, column)
         self._rows_before = last - start
+        self._age = last - part.symbol_start
+        self._first = read_column(store, part.symbol_start, part.symbol_start + 1, column)
         # The segments are concatenated: index in ``_prices`` of the last row of each segment's first window.
         self._base = np.concatenate([[0], np.cumsum(stop - start)])[:-1] + self._rows_before
         targets = zip((last + horizon).tolist(), stop.tolist(), strict=True)
@@ -73,9 +79,21 @@ class SlicePrices:
         age = np.arange(self.lookback, -1, -1)
         known = age <= (self._rows_before[segment] + within)[:, None]
         history = np.where(known, self._prices[np.maximum(row[:, None] - age, 0)], np.nan)
-        return Prices(symbol, history, self._prices[row + self._horizon], self._dates[numbers])
+        return Prices(
+            symbol,
+            history,
+            self._prices[row + self._horizon],
+            self._dates[numbers],
+            self._first[segment],
+            self._age[segment] + within,
+        )
+
+    @property
+    def lowest(self) -> float:
+        """The smallest price among those that were read; infinite where there is none."""
+        return float(np.min(self._prices, initial=np.inf))
 
     @property
     def nbytes(self) -> int:
         """Bytes that stay in memory."""
-        return self._prices.nbytes + self._dates.nbytes
+        return self._prices.nbytes + self._dates.nbytes + self._first.nbytes + self._age.nbytes

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, compute_columns
+from hpc_lstm.features.rows import RowDates
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def read_values(
     A batch holds at most ``ROWS_AT_ONCE`` rows besides lookbacks, and at most one piece of a segment.
 
     Yields:
-        Pieces, int64 [pieces+1] where each begins in the values, and float64 [rows, F+1], features then
-        target. The target is NaN where it would look back beyond the segment.
+        Pieces, int64 [pieces+1] where each begins in the values, and float64 [rows, F+K], features then
+        targets. A target is NaN where it would look back beyond the segment.
 
     Raises:
         InputError: a value that is not finite, or not above 0 where a log return is taken.
@@ -53,7 +54,9 @@ def read_values(
         raw = _read_pieces(store, pieces)
         offsets = _offsets([p.before + p.stop - p.start for p in pieces])
         _check_values(store, raw, offsets, pieces, columns)
-        values = compute_columns(raw, offsets, columns)
+        values = compute_columns(
+            raw, offsets, columns, _about_pieces(store, pieces) if columns.dated else None
+        )
         if any(p.before for p in pieces):
             position = np.arange(len(raw)) - np.repeat(offsets[:-1], np.diff(offsets))
             values = values[position >= np.repeat([p.before for p in pieces], np.diff(offsets))]
@@ -105,6 +108,18 @@ def _read_pieces(store: MarketStore, pieces: list[Piece]) -> np.ndarray:
             ranges.append([piece.start - piece.before, piece.stop])
     blocks = [store.rows(start, stop) for start, stop in ranges]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _about_pieces(store: MarketStore, pieces: list[Piece]) -> list[RowDates]:
+    """Symbols and dates of the pieces, lookbacks included."""
+    return [
+        RowDates(
+            store.symbols[int(np.searchsorted(store.offsets, piece.start, side="right")) - 1],
+            store.dates(piece.start - piece.before, piece.stop),
+            store.date_unit,
+        )
+        for piece in pieces
+    ]
 
 
 def _check_values(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -32,7 +32,7 @@ class Scaler:
 
     Attributes:
         symbols: S names.
-        columns: C names: the features, then the target.
+        columns: C names: the features, then the targets.
         kind: "minmax" or "standard".
         feature_range: what min-max scaling maps train values to.
         scale, shift: float64 [S, C].
@@ -48,17 +48,24 @@ class Scaler:
     first: np.ndarray
     second: np.ndarray
 
-    def inverse_target(self, scaled: np.ndarray, symbol: np.ndarray | int) -> np.ndarray:
+    def inverse_target(self, scaled: np.ndarray, symbol: np.ndarray | int, column: int = -1) -> np.ndarray:
         """Target values in their own unit.
 
         Args:
             scaled: [...] scaled values.
             symbol: index into ``symbols`` of each value, or of all.
+            column: index of the target among ``columns``.
 
         Returns:
             float64 [...].
         """
-        return (np.asarray(scaled, np.float64) - self.shift[symbol, -1]) / self.scale[symbol, -1]
+        return (np.asarray(scaled, np.float64) - self.shift[symbol, column]) / self.scale[symbol, column]
+
+    def unscaled(self, columns: Sequence[int]) -> Scaler:
+        """The same, with some columns left as they are."""
+        scale, shift = self.scale.copy(), self.shift.copy()
+        scale[:, columns], shift[:, columns] = 1.0, 0.0
+        return replace(self, scale=scale, shift=shift)
 
     def select(self, names: Sequence[str]) -> np.ndarray:
         """Indices of ``names`` into ``symbols``, int64.

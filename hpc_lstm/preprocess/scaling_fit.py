@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,20 +15,29 @@ from hpc_lstm.preprocess.scaler import Scaler, minmax, standard
 from hpc_lstm.preprocess.slices import Slice
 
 
-def owned_rows(part: Slice, lag: int) -> tuple[np.ndarray, np.ndarray]:
+def owned_rows(part: Slice, lag: int) -> np.ndarray:
     """Which rows of each segment this rank counts, among all ranks that share the symbol.
 
     Args:
-        lag: rows that the target looks back.
+        lag: rows that a target looks back; 0: of a feature.
 
     Returns:
-        Two int64 [2, G], of the features and of the target: first row and the one after the last, counted from
-        the first row of the segment's first window.
+        int64 [2, G]: first row and the one after the last, counted from the first row of the segment's first window.
     """
     length = part.row_stop - part.first
-    features = np.stack([np.zeros_like(length), np.where(part.closes, length, part.count)])
     end = np.where(part.closes, length, np.minimum(length, part.count + lag))
-    return features, np.stack([np.minimum(end, lag), end])
+    return np.stack([np.minimum(end, lag), end])
+
+
+def owned_columns(part: Slice, columns: ModelColumns) -> list[tuple[slice, np.ndarray]]:
+    """Ranges of model columns of which this rank counts the same rows, and which: ``owned_rows``."""
+    lags = [0] * len(columns.features) + [target.lookback for target in columns.targets]
+    found, start = [], 0
+    for lag, same in itertools.groupby(lags):
+        stop = start + len(list(same))
+        found.append((slice(start, stop), owned_rows(part, lag)))
+        start = stop
+    return found
 
 
 class ScalingFit:
@@ -42,18 +52,18 @@ class ScalingFit:
 
     def __init__(self, part: Slice, columns: ModelColumns, symbols: int, kind: str) -> None:
         self._part, self._columns, self.kind = part, columns, kind
-        self._features, self._target = owned_rows(part, columns.target.lookback)
-        shape = (symbols, len(columns.features) + 1)
+        self._owned = owned_columns(part, columns)
+        shape = (symbols, len(columns.features) + len(columns.targets))
         # minmax: low, high; standard: count, mean, squares about the mean
         self.low, self.high = np.full(shape, np.inf), np.full(shape, -np.inf)
         self.count, self.mean, self.squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
 
     def add(self, pieces: list[Piece], offsets: np.ndarray, values: np.ndarray) -> None:
-        """Add rows of ``read_values``; ``values`` float64 [n, F+1] of rows that others own are overwritten."""
+        """Add rows of ``read_values``; ``values`` float64 [n, F+K] of rows that others own are overwritten."""
         for piece, begin in zip(pieces, offsets[:-1], strict=True):
             rows = values[begin : begin + piece.stop - piece.start]
             before = piece.start - int(self._part.first[piece.segment])
-            for owned, columns in ((self._features, slice(None, -1)), (self._target, slice(-1, None))):
+            for columns, owned in self._owned:
                 rows[: max(0, int(owned[0, piece.segment]) - before), columns] = np.nan
                 rows[max(0, int(owned[1, piece.segment]) - before) :, columns] = np.nan
         symbol = self._part.symbol[[piece.segment for piece in pieces]]
@@ -65,7 +75,7 @@ class ScalingFit:
 
         Args:
             symbol: int64 [k], each at most once.
-            found: what ``fit_minmax`` or ``fit_moments`` of the host or a GPU returned, float64 [k, F+1] each.
+            found: what ``fit_minmax`` or ``fit_moments`` of the host or a GPU returned, float64 [k, F+K] each.
         """
         if self.kind == "minmax":
             low, high = found
@@ -84,6 +94,11 @@ class ScalingFit:
 
     def combine(self, symbols: list[str], feature_range: Sequence[float], world: World) -> Scaler:
         """The scaler of all ranks' rows; collective."""
+        scaler = self._combine(symbols, feature_range, world)
+        unscaled = self._columns.unscaled
+        return scaler.unscaled(unscaled) if unscaled else scaler
+
+    def _combine(self, symbols: list[str], feature_range: Sequence[float], world: World) -> Scaler:
         names = self._columns.names
         if self.kind == "minmax":
             return minmax(

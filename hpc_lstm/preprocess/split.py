@@ -7,8 +7,10 @@ By date: all symbols are split on the same two days, the last train day and the 
     test         the last row is on or after the last validation day
 
 So a forecast of validation and test is made when all that the model was trained on has happened, whichever symbols it
-was trained on. With a horizon above 1, the windows between whose last row and target the border lies are in no part. A
-window's earlier rows may lie before the border: they are known when the forecast is made.
+was trained on. With an embargo the parts before end so many days earlier, and validation and test begin where they do
+without one. The train part may begin and the test part end on other days than the first and the last. With a horizon
+above 1, the windows between whose last row and target the border lies are in no part. A window's earlier rows may
+lie before the border: they are known when the forecast is made.
 
 Shares are of the days on which there is a target. Where all symbols have the same days and the horizon is 1, both
 splits are the same.
@@ -42,26 +44,55 @@ class SplitDates:
     Attributes:
         train_end: the last day of a train target.
         validation_end: the last day of a validation target; ``train_end`` where there is no validation.
+        validation_opens, test_opens: the first day of a validation or test window's last row; None: ``train_end`` and
+            ``validation_end``, without an embargo.
+        train_begin: the first day of a train target; None: the first there is.
+        test_end: the last day of a test target; None: the last there is.
     """
 
     train_end: int
     validation_end: int
+    validation_opens: int | None = None
+    test_opens: int | None = None
+    train_begin: int | None = None
+    test_end: int | None = None
 
     def texts(self, unit: str) -> dict[str, str]:
         """As files have them; ``unit`` is the store's, "D" or "ns"."""
         return {
             name: str(np.array(day, f"datetime64[{unit}]"))
-            for name, day in (("train_ends", self.train_end), ("validation_ends", self.validation_end))
+            for name, day in zip(_NAMES, self._days, strict=True)
+            if day is not None
         }
 
     @classmethod
     def from_texts(cls, texts: dict[str, str], unit: str) -> SplitDates:
-        """What ``texts`` gave; a day stands for its end where the store's dates are finer.
+        """What ``texts`` gave; where the store's dates are finer a day stands for its end, or its start at a beginning.
 
         Raises:
             KeyError, ValueError: texts of something else.
         """
-        return cls(*(_end(texts[name], unit) for name in ("train_ends", "validation_ends")))
+        train, validation = (_end(texts[name], unit) for name in _NAMES[:2])
+        later = (
+            (_start if name == "train_begins" else _end)(texts[name], unit) if name in texts else None
+            for name in _NAMES[2:]
+        )
+        return cls(train, validation, *later)
+
+    @property
+    def _days(self) -> tuple[int | None, ...]:
+        return (
+            self.train_end,
+            self.validation_end,
+            self.validation_opens,
+            self.test_opens,
+            self.train_begin,
+            self.test_end,
+        )
+
+
+# As files call the days of ``SplitDates``; older ones have the first two.
+_NAMES = ("train_ends", "validation_ends", "validation_opens", "test_opens", "train_begins", "test_ends")
 
 
 @dataclass(frozen=True)
@@ -114,32 +145,48 @@ def split_by_date(
         InputError: no target lies in the train part, or the store cannot be read, on some rank.
     """
     mine = slice(len(chosen) * world.rank // world.size, len(chosen) * (world.rank + 1) // world.size)
-    lead = data.window + data.horizon - 1  # rows before a symbol's first target
+    lead = data.window + data.longest_horizon - 1  # rows before a symbol's first target
     if dates is None:
         found = world.raise_on_all(lambda: _target_days(store, chosen[mine], rows[mine], lead))
         days = np.unique(np.concatenate(world.allgather(found)))
         if not len(days):
             raise world.on_all_ranks(
                 InputError(
-                    f"data.window = {data.window} and data.horizon = {data.horizon} need symbols of more than {lead} "
-                    f"rows, but the longest of {len(chosen)} has {int(rows.max(initial=0))}; shorten data.window or "
-                    "take longer data"
+                    f"data.window = {data.window} and data.horizon = {data.longest_horizon} need symbols of more than "
+                    f"{lead} rows, but the longest of {len(chosen)} has {int(rows.max(initial=0))}; shorten "
+                    "data.window or take longer data"
                 )
             )
         dates = world.raise_on_all(lambda: _cut(days, data, store.date_unit))
     cut = dates
     counts = world.raise_on_all(lambda: _rows_before(store, chosen[mine], rows[mine], cut))
-    until_train, from_train, until_validation, from_validation = np.concatenate(
+    until_train, from_train, until_validation, from_validation, before_train, until_test = np.concatenate(
         world.allgather(counts), axis=1
     )
     all_rows = store.offsets[chosen + 1] - store.offsets[chosen]
     total, end = (np.maximum(0, count - lead) for count in (rows, all_rows))
-    train = np.clip(until_train - lead, 0, total)
+    first = np.clip(before_train - lead, 0, total)
+    train = np.clip(until_train - lead, first, total)
     validation = np.clip(from_train - data.window + 1, train, total)
     seen = np.clip(until_validation - lead, validation, total)
     test = np.clip(from_validation - data.window + 1, seen, total)
-    start = np.stack([np.zeros_like(train), validation, test, total])
-    return Bounds(start, np.stack([train, seen, total, end])), cut
+    tested = np.clip(until_test - lead, test, total)
+    return Bounds(np.stack([first, validation, test, total]), np.stack([train, seen, tested, end])), cut
+
+
+def target_days(store: MarketStore, chosen: np.ndarray, data: DataConfig, world: World) -> np.ndarray:
+    """Distinct days on which some symbol has a target, datetime64[D], ascending; collective.
+
+    Args:
+        chosen: int64 [S], numbers of the symbols in the store.
+    """
+    mine = chosen[len(chosen) * world.rank // world.size : len(chosen) * (world.rank + 1) // world.size]
+    rows = store.offsets[mine + 1] - store.offsets[mine]
+    found = world.raise_on_all(
+        lambda: _target_days(store, mine, rows, data.window + data.longest_horizon - 1)
+    )
+    dates = np.unique(np.concatenate(world.allgather(found)))
+    return np.unique(dates.astype(f"datetime64[{store.date_unit}]").astype("datetime64[D]"))
 
 
 def _target_days(store: MarketStore, chosen: np.ndarray, rows: np.ndarray, lead: int) -> np.ndarray:
@@ -169,22 +216,45 @@ def _cut(days: np.ndarray, data: DataConfig, unit: str) -> SplitDates:
         raise InputError(
             f"{where} leaves no day to train on; the first target is on "
             f"{_text(days[0], unit)}; with data.window = {data.window} and data.horizon = "
-            f"{data.horizon} a symbol's first target is its row {data.window + data.horizon}: change data.split, "
-            "shorten data.window or take longer data"
+            f"{data.longest_horizon} a symbol's first target is its row {data.window + data.longest_horizon}: change "
+            "data.split, shorten data.window or take longer data"
         )
-    return SplitDates(int(days[edge - 1]), int(days[max(edge, seen) - 1]))
+    seen = max(edge, seen)
+    return SplitDates(
+        train_end=int(days[_less(edge, data, where) - 1]),
+        validation_end=int(days[_less(seen, data, where) - 1] if seen > edge else days[edge - 1]),
+        validation_opens=int(days[edge - 1]) if data.embargo else None,
+        test_opens=int(days[seen - 1]) if data.embargo else None,
+        train_begin=_start(data.train_from, unit) if data.train_from else None,
+        test_end=_end(data.until, unit) if data.until else None,
+    )
+
+
+def _less(edge: int, data: DataConfig, where: str) -> int:
+    """The number of days in a part and before it, without those of the embargo."""
+    if edge <= data.embargo:
+        raise InputError(
+            f"{where} leaves {edge} days to train on, of which data.embargo = {data.embargo} takes all"
+        )
+    return edge - data.embargo
 
 
 def _rows_before(store: MarketStore, chosen: np.ndarray, rows: np.ndarray, cut: SplitDates) -> np.ndarray:
-    """Rows of each symbol up to and before the two days, int64 [4, symbols].
+    """Rows of each symbol up to or before the days of a cut, int64 [6, symbols].
 
-    Up to and including the last train day, before it; up to and including the last validation day, before it.
+    Up to the last train day, before validation opens; up to the last validation day, before test opens; before the
+    first train day, up to the last test day.
     """
-    days = [cut.train_end, cut.validation_end]
-    found = np.empty((4, len(chosen)), np.int64)
+    opens = cut.train_end if cut.validation_opens is None else cut.validation_opens
+    test = cut.validation_end if cut.test_opens is None else cut.test_opens
+    found = np.empty((6, len(chosen)), np.int64)
     for number, dates in enumerate(_dates(store, chosen, rows)):
-        found[::2, number] = np.searchsorted(dates, days, side="right")
-        found[1::2, number] = np.searchsorted(dates, days, side="left")
+        found[[0, 2], number] = np.searchsorted(dates, [cut.train_end, cut.validation_end], side="right")
+        found[[1, 3], number] = np.searchsorted(dates, [opens, test], side="left")
+        found[4, number] = 0 if cut.train_begin is None else np.searchsorted(dates, cut.train_begin)
+        found[5, number] = (
+            len(dates) if cut.test_end is None else np.searchsorted(dates, cut.test_end, "right")
+        )
     return found
 
 
@@ -193,6 +263,11 @@ def _dates(store: MarketStore, chosen: np.ndarray, rows: np.ndarray) -> Iterator
     for symbol, count in zip(chosen.tolist(), rows.tolist(), strict=True):
         first = int(store.offsets[symbol])
         yield store.dates(first, first + count)
+
+
+def _start(text: str, unit: str) -> int:
+    """The first moment of a date that a file has, in ``unit``."""
+    return int(np.datetime64(text).astype(f"datetime64[{unit}]").astype(np.int64))
 
 
 def _end(text: str, unit: str) -> int:

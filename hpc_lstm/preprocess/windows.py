@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Windows:
     """The windows of a slice, numbered from 0.
 
+    Attributes:
+        output: index of the target that is looked at, among those of a batch.
+
     Args:
         rows: the slice's rows, scaled, as a backend read them.
         symbols: int64 [U], indices of the index's symbols into ``Scaler.symbols``.
@@ -39,8 +42,9 @@ class Windows:
     ) -> None:
         self.part, self.window, self.horizon, self.features = part, window, horizon, len(columns.features)
         self._store, self._rows = store, rows
-        self._price_column = columns.target.number
-        self._symbols = symbols[part.symbol]
+        self.output = columns.output
+        self._price_column, self._target_horizon = columns.target.number, columns.target.horizon
+        self._all_symbols, self._symbols = symbols, symbols[part.symbol]
         self._edges = np.concatenate([[0], np.cumsum(part.count)])
         self._prices: SlicePrices | None = None
 
@@ -54,7 +58,7 @@ class Windows:
             numbers: integers of any shape [..., B], each below ``len(self)``.
 
         Returns:
-            Scaled inputs float32 [..., B, window, features] and scaled targets float32 [..., B, 1], where
+            Scaled inputs float32 [..., B, window, features] and scaled targets float32 [..., B, K], where
             the backend computes; on a GPU they are overwritten by the batch after the next.
         """
         numbers = np.asarray(numbers)
@@ -64,6 +68,12 @@ class Windows:
     def next_batch(self, sampler: ShuffledSampler, steps: int) -> Batch:
         """The next ``steps`` batches of ``sampler``: as ``batch(sampler.take(steps))``."""
         return self._rows.next_batch(sampler, steps)
+
+    def of_output(self, columns: ModelColumns) -> Windows:
+        """The same windows, with prices around the target that ``columns`` looks at."""
+        return Windows(
+            *(self._store, self.part, columns, self.window, self.horizon, self._all_symbols, self._rows)
+        )
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""
@@ -80,21 +90,24 @@ class Windows:
         return self._rows.waited_ns
 
     def squared_error(self, forecast: Any, targets: Any) -> float:
-        """The sum of the squared errors of forecasts [B] on a batch's targets [B, 1], in scaled units."""
+        """The sum of the squared errors of forecasts on a batch's targets [B, K], in scaled units."""
         return self._rows.squared_error(forecast, targets)
 
     def prices(self, numbers: np.ndarray, lookback: int = 0) -> Prices:
-        """Prices around windows ``numbers`` [B]; the first call reads those of the slice from the store.
+        """Prices around windows ``numbers`` [B] and the target that is looked at.
+
+        The first call reads those of the slice from the store.
 
         Args:
             lookback: rows before each window's last row that ``Prices.history`` holds.
         """
-        if self._prices is None or self._prices.lookback != lookback:
-            self._prices = SlicePrices(
-                self._store, self.part, self._price_column, self.window, self.horizon, lookback
-            )
+        prices = self._slice_prices(lookback)
         segment = self._segment(numbers)
-        return self._prices.around(numbers, segment, numbers - self._edges[segment], self._symbols[segment])
+        return prices.around(numbers, segment, numbers - self._edges[segment], self._symbols[segment])
+
+    def lowest_price(self, lookback: int = 0) -> float:
+        """The smallest price around all windows of the slice; infinite where there is none."""
+        return self._slice_prices(lookback).lowest
 
     def errors(
         self, forecast: np.ndarray, actual: np.ndarray, offsets: np.ndarray
@@ -110,6 +123,13 @@ class Windows:
     def close(self) -> None:
         """Release the rows and what an engine may still hold of them."""
         self._rows.close()
+
+    def _slice_prices(self, lookback: int) -> SlicePrices:
+        if self._prices is None or self._prices.lookback != lookback:
+            self._prices = SlicePrices(
+                self._store, self.part, self._price_column, self.window, self._target_horizon, lookback
+            )
+        return self._prices
 
     def _segment(self, numbers: np.ndarray) -> np.ndarray:
         numbers = np.asarray(numbers)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc_lstm.errors import InputError, printable
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import make_parent, whole_file
+from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#CC79A7",
 )
 GREY = "#999999"
+PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
 SUFFIXES = (".png", ".svg", ".pdf")
 _STYLE = {
     "font.size": 10,
@@ -64,10 +66,13 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
-    """An empty figure, sizes in inches; not registered with pyplot, so that it is freed with its last reference."""
-    from matplotlib.figure import Figure
+    """An empty figure, sizes in inches; not registered with pyplot, so that it is freed with its last reference.
 
-    return Figure(figsize=(width, height), layout="constrained")
+    A notebook shows it as the value of a cell.
+    """
+    from hpc_lstm.report.notebook_figure import NotebookFigure
+
+    return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
 def set_title(axes: Axes, text: str) -> None:
@@ -87,14 +92,14 @@ def check_suffix(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure, completely or not at all; PNG with 150 dots per inch.
+    """Write a figure, completely or not at all, and its folder; PNG with 150 dots per inch.
 
     Raises:
         InputError: as ``check_suffix``; or the file cannot be written.
     """
     check_suffix(path)
     kind = path.suffix.lower()[1:]
-    with whole_file(path) as temporary:
+    with whole_file(make_parent(path)) as temporary:
         figure.savefig(temporary, format=kind, dpi=150, metadata=_no_date(kind))
 
 

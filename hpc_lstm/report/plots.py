@@ -1,76 +1,32 @@
-"""Figures: prices with moving averages, forecasts, losses, where the time went.
+"""Figures of a run: forecasts, losses, where the time went.
 
-``*_figure`` draws data; ``plot_*`` reads a store or a run and writes a file, .png, .svg or .pdf.
+``*_figure`` draws data; ``plot_*`` reads a run and writes a file, .png, .svg or .pdf.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.errors import InputError, printable
+from hpc_lstm.errors import InputError
 from hpc_lstm.report import figures
-from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, YELLOW
+from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, RED, SKY
+from hpc_lstm.report.page_losses import epoch_means, points, thinned
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
 from hpc_lstm.runs import directory
-from hpc_lstm.timing.spans import Timing
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.timing.spans import Timing, load_timing
 from hpc_lstm.timing.timeline import PHASES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
-# The column that is plotted as the price: the first of these that the store has.
-PRICE_COLUMNS = ("close", "adj_close")
-# A curve with more points than this is averaged: the figure has no more pixels.
-MAX_POINTS = 2000
 # Targets of the detail beside the whole part, in which single forecasts are visible.
 ZOOM = 60
-
-
-def plot_prices(
-    store: str | Path, symbol: str, path: str | Path, *, sma: Sequence[int] = (), ema: Sequence[int] = ()
-) -> None:
-    """Write a symbol's prices with simple and exponential moving averages.
-
-    Args:
-        sma, ema: lengths in rows (trading days).
-
-    Raises:
-        InputError: store or symbol missing, an average longer than the symbol's history, an unknown suffix,
-            or matplotlib is not installed.
-    """
-    path = Path(path)
-    figures.check_suffix(path)
-    from hpc_lstm.features.ema import exponential_moving_average
-    from hpc_lstm.features.sma import simple_moving_average
-    from hpc_lstm.market.store import MarketStore
-
-    with figures.styled():
-        with MarketStore(store) as market:
-            number = market.symbol(symbol)
-            start, stop = int(market.offsets[number]), int(market.offsets[number + 1])
-            column = next((c for c in PRICE_COLUMNS if c in market.columns), market.columns[0])
-            prices = market.rows(start, stop)[:, market.column(column)]
-            dates = market.dates(start, stop).astype(f"datetime64[{market.date_unit}]")
-        averages: dict[str, np.ndarray] = {}
-        for kind, lengths, average in (
-            ("SMA", sma, partial(simple_moving_average, whole=True)),
-            ("EMA", ema, exponential_moving_average),
-        ):
-            for length in lengths:
-                if length > len(prices):
-                    raise InputError(
-                        f"--{kind.lower()} {length}: {symbol} has only {len(prices)} rows; "
-                        "choose a shorter average"
-                    )
-                averages[f"{kind} {length}"] = average(prices, length)
-        figures.save(prices_figure(symbol, column, dates, prices, averages), path)
 
 
 def plot_forecast(
@@ -79,7 +35,8 @@ def plot_forecast(
     """Write a symbol's actual prices with the run's forecasts and persistence; default: the first symbol.
 
     Raises:
-        InputError: the run was not completed, the symbol has no windows in the part, or as ``plot_prices``.
+        InputError: the run was not completed, the symbol has no windows in the part, the suffix is unknown, or
+            matplotlib is missing.
     """
     path = Path(path)
     figures.check_suffix(path)
@@ -91,42 +48,59 @@ def plot_history(run_dir: str | Path, path: str | Path) -> None:
     """Write the losses over the epochs.
 
     Raises:
-        InputError: the run has no history yet, or as ``plot_prices``.
+        InputError: the run has no history yet, an unknown suffix, or matplotlib is missing.
     """
-    from hpc_lstm.runs.history import read_history
-
     path = Path(path)
     figures.check_suffix(path)
-    run = directory.at(run_dir)
-    entries = read_history(run.history)
-    if not entries:
-        raise InputError(f"{run.history}: has no losses; train for longer, or give the folder of another run")
+    entries = losses_of(directory.at(run_dir))
     with figures.styled():
         figures.save(history_figure(entries), path)
 
 
-def prices_figure(
-    symbol: str, column: str, dates: np.ndarray, prices: np.ndarray, averages: Mapping[str, np.ndarray]
-) -> Figure:
-    """Prices float64 [N] by dates datetime64 [N], and averages [N] by name, NaN before they begin."""
-    figure = figures.new_figure()
-    axes = figure.add_subplot()
-    axes.plot(dates, prices, color=BLACK, linewidth=0.9, label=printable(column.replace("_", " ")))
-    colours = (ORANGE, BLUE, GREEN, RED, SKY, PINK)
-    for number, (name, values) in enumerate(averages.items()):
-        dashes = "--" if name.startswith("EMA") else "-"
-        axes.plot(dates, values, dashes, color=colours[number % len(colours)], label=name)
-    title = f"{symbol}: daily prices" if dates.dtype == "datetime64[D]" else f"{symbol}: prices"
-    figures.set_title(axes, f"{title} with moving averages" if averages else title)
-    axes.set_ylabel("price (quote currency)")
-    axes.set_xlabel("date")
-    axes.margins(x=0.01)
-    if averages:
-        legend = axes.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(5, len(averages) + 1), borderaxespad=0
-        )
-        legend.get_texts()[0].set_parse_math(False)  # the column's name
-    return figure
+def write_figures(
+    run_dir: str | Path, folder: str | Path, suffix: str, symbols: Sequence[str] = ()
+) -> list[Path]:
+    """Write a run's figures as files: forecasts, losses and timing.
+
+    Args:
+        folder: it is made if it is missing.
+        suffix: "png", "svg" or "pdf".
+        symbols: whose forecasts; none: the first one's.
+
+    Returns:
+        The paths that were written.
+
+    Raises:
+        InputError: the run was not completed, or a symbol has no windows in the test part.
+    """
+    run, target = directory.at(run_dir), Path(folder)
+    written = []
+    with figures.styled():
+        for symbol in symbols or (None,):
+            series = open_and_forecast(run.path, symbol)
+            written.append(target / f"forecast-{series.symbol.replace('/', '_')}.{suffix}")
+            figures.save(forecast_figure(series), written[-1])
+        for name, figure in (
+            ("losses", history_figure(losses_of(run))),
+            ("timing", timing_figure(load_timing(run.path))),
+        ):
+            written.append(target / f"{name}.{suffix}")
+            figures.save(figure, written[-1])
+    return written
+
+
+def losses_of(run: RunDirectory) -> list[dict[str, Any]]:
+    """The entries of a run's history.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    from hpc_lstm.runs.history import read_history
+
+    entries = read_history(run.history)
+    if not entries:
+        raise InputError(f"{run.history}: has no losses; train for longer, or give the folder of another run")
+    return entries
 
 
 def forecast_figure(series: ForecastSeries) -> Figure:
@@ -139,8 +113,9 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     for axes, part in ((whole, slice(None)), (zoom, last)):
         axes.plot(series.dates[part], series.actual[part], color=BLACK, linewidth=1.1, label="actual")
         axes.plot(series.dates[part], series.model[part], color=BLUE, linewidth=1.1, label="model")
-        if axes is zoom:
-            axes.plot(series.dates[part], series.persistence[part], ":", color=RED, label="persistence")
+        axes.plot(
+            series.dates[part], series.persistence[part], ":", color=RED, linewidth=1.1, label="persistence"
+        )
     errors.axhline(0, color=GREY, linewidth=0.8)
     errors.plot(series.dates, series.model - series.actual, color=BLUE, linewidth=0.6)
     steps = "1 row" if series.horizon == 1 else f"{series.horizon} rows"
@@ -150,8 +125,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     errors.set_ylabel("model − actual")
     errors.set_xlabel("date of the target")
     zoom.set_xlabel("date of the target")
-    whole.legend(loc="best")
-    zoom.legend(loc="best")
+    figure.legend(*zoom.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     whole.tick_params(labelbottom=False)
     for axes in (errors, zoom):
         _short_dates(axes)
@@ -162,12 +136,10 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
     """Losses and learning rate from the entries of ``history.jsonl``; missing values are left out."""
     figure = figures.new_figure()
     axes = figure.add_subplot()
-    train = _points(entries, "train", "loss")
-    validation = _points(entries, "validation", "loss")
-    if len(train[0]) > MAX_POINTS:
-        blocks = np.array_split(np.arange(len(train[0])), MAX_POINTS)
-        train = np.array([[column[block].mean() for block in blocks] for column in train])
-    axes.plot(*train, color=SKY, linewidth=0.9, label="train")
+    train = points(entries, "train", "loss")
+    validation = points(entries, "validation", "loss")
+    axes.plot(*thinned(train), color=SKY, linewidth=0.9, label="train")
+    axes.plot(*epoch_means(train), "o-", color=GREEN, markersize=4, label="train, mean of the epoch")
     axes.plot(*validation, "o-", color=BLUE, markersize=4, label="validation")
     if len(validation[0]):
         best = int(np.argmin(validation[1]))
@@ -178,14 +150,14 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
             markersize=13,
             label=f"best validation {validation[1, best]:.4g}",
         )
-    losses = np.concatenate([train[1], validation[1]])
+    losses = np.concatenate([epoch_means(train)[1], validation[1]])
     if len(losses) and losses.min() > 0 and losses.max() / losses.min() > 20:
         axes.set_yscale("log")
     axes.set_title("Loss over the run")
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean squared error (scaled units)")
     handles, labels = axes.get_legend_handles_labels()
-    rates = _points(entries, "train", "learning_rate")
+    rates = points(entries, "train", "learning_rate")
     if len(rates[0]) and np.ptp(rates[1]) > 0:
         right = axes.twinx()
         right.plot(*rates, "--", color=GREY, linewidth=0.9, label="learning rate")
@@ -196,7 +168,7 @@ def history_figure(entries: Sequence[Mapping[str, Any]]) -> Figure:
         handles, labels = (
             a + b for a, b in zip((handles, labels), right.get_legend_handles_labels(), strict=True)
         )
-    axes.legend(handles, labels, loc="upper right")
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -217,7 +189,7 @@ def timing_figure(timing: Timing) -> Figure:
             seconds[:, number],
             height,
             left,
-            color=PHASE_COLOURS[phase],
+            color=figures.PHASE_COLOURS[phase],
             label=phase,
             **edge,
         )
@@ -232,16 +204,6 @@ def timing_figure(timing: Timing) -> Figure:
     axes.margins(x=0.01)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def _points(entries: Sequence[Mapping[str, Any]], kind: str, value: str) -> np.ndarray:
-    """float64 [2, n]: epochs and finite values of the entries of a kind."""
-    found = [
-        (e["epoch"], e[value])
-        for e in entries
-        if e["kind"] == kind and e.get("epoch") is not None and e.get(value) is not None
-    ]
-    return np.array(found, np.float64).reshape(-1, 2).T
 
 
 def _short_dates(axes: Axes) -> None:

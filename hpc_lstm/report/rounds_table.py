@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
@@ -12,6 +14,7 @@ from hpc_lstm.clusters.documents import Contribution, Document, RoundResult, Run
 from hpc_lstm.clusters.inventory import StoredRun, stored_runs
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError, printable
+from hpc_lstm.files import checked_path
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 from hpc_lstm.storage.signing import VARIABLE, Signer, Unverified, signer_from_environment
 
@@ -20,8 +23,36 @@ D = TypeVar("D", bound=Document)
 LISTED = 20
 
 
+@dataclass
+class RunRounds:
+    """The rounds of one run, as an object store has them.
+
+    Attributes:
+        name: of the run.
+        closed: how many rounds are closed.
+        rounds: the newest of them: each one's members, samples so far and bytes in the store, or its problem.
+        problems: what is wrong with other objects of the run.
+        open: number of the round that is open, who waits there, and who has not come yet.
+        finished: clusters that have left.
+        deleted: what was deleted, or why nothing was; "" if that was not asked for.
+    """
+
+    name: str
+    closed: int
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    open: dict[str, Any] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+    deleted: str = ""
+
+
 def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> str:
-    """The rounds of every run, or of one, as text.
+    """``stored_rounds`` as text."""
+    return printable("\n\n".join(_text(found) for found in stored_rounds(storage, run, gc=gc)))
+
+
+def stored_rounds(storage: StorageConfig, run: str = "", *, gc: bool = False) -> list[RunRounds]:
+    """The rounds of every run, or of one.
 
     Args:
         gc: delete the vectors of rounds that no cluster reads any more.
@@ -35,49 +66,70 @@ def rounds_table(storage: StorageConfig, run: str = "", *, gc: bool = False) -> 
         raise InputError(
             f"{storage.url}: no run that clusters share" + (f' of the name "{run}"' if run else "")
         )
-    return printable("\n\n".join(_rounds_of(store, found, gc) for found in runs))
+    return [_rounds_of(store, found, gc) for found in runs]
 
 
 def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
-    """The checkpoints of every run and cluster, or of one run, as text; raises as ``rounds_table``."""
-    store = _open(storage)
-    lines = []
-    for found in stored_runs(store, run):
-        pattern = re.compile(r"checkpoints/([^/]+)/([0-9]{9,})/" + re.escape(manifests.NAME))
-        for key in sorted(found.sizes):
-            match = pattern.fullmatch(key)
-            if match:
-                lines.append(
-                    (found.name, match[1], _describe_checkpoint(store, found, match[1], int(match[2])))
-                )
-    if not lines:
-        raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
+    """``stored_checkpoints`` as text."""
+    lines = [
+        (one["run"], one["cluster"], _describe_checkpoint(one)) for one in stored_checkpoints(storage, run)
+    ]
     widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
     return printable(
         "\n".join(f"{name:<{widths[0]}}  {cluster:<{widths[1]}}  {text}" for name, cluster, text in lines)
     )
 
 
-def _describe_checkpoint(store: ObjectStore, found: StoredRun, cluster: str, step: int) -> str:
+def stored_checkpoints(storage: StorageConfig, run: str = "") -> list[dict[str, Any]]:
+    """The checkpoints of every run and cluster, or of one run: where they are, and what they hold.
+
+    Raises:
+        InputError: the store cannot be read, or has no checkpoints of such a run.
+    """
+    store = _open(storage)
+    checkpoints = []
+    for found in stored_runs(store, run):
+        pattern = re.compile(r"checkpoints/([^/]+)/([0-9]{9,})/" + re.escape(manifests.NAME))
+        for key in sorted(found.sizes):
+            if match := pattern.fullmatch(key):
+                place = {"run": found.name, "cluster": match[1], "step": int(match[2])}
+                checkpoints.append(place | _checkpoint(store, found, match[1], int(match[2])))
+    if not checkpoints:
+        raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
+    return checkpoints
+
+
+def _checkpoint(store: ObjectStore, found: StoredRun, cluster: str, step: int) -> dict[str, Any]:
     prefix = f"{found.prefix}checkpoints/{cluster}"
     try:
         manifest = manifests.read_manifest(store, prefix, step)
     except manifests.DAMAGED as error:
-        return f"step {step}: damaged: {error}"
+        return {"damaged": str(error)}
     place = f"checkpoints/{cluster}/{step:09d}/"
-    missing = [file.name for file in manifest.files if found.sizes.get(place + file.name) != file.size]
-    state = f", {len(missing)} of its files missing" if missing else ""
-    loss = "" if manifest.validation is None else f", validation loss {manifest.validation:.6g}"
-    size = sum(file.size for file in manifest.files)
+    return {
+        "epoch": manifest.epoch,
+        "ranks": manifest.ranks,
+        "bytes": sum(file.size for file in manifest.files),
+        "validation": manifest.validation,
+        "created": manifest.created,
+        "missing_files": sum(found.sizes.get(place + file.name) != file.size for file in manifest.files),
+    }
+
+
+def _describe_checkpoint(one: Mapping[str, Any]) -> str:
+    if "damaged" in one:
+        return f"step {one['step']}: damaged: {one['damaged']}"
+    state = f", {one['missing_files']} of its files missing" if one["missing_files"] else ""
+    loss = "" if one["validation"] is None else f", validation loss {one['validation']:.6g}"
     return (
-        f"step {step}, epoch {manifest.epoch}, {manifest.ranks} ranks, {_size(size)}{loss}, "
-        f"{manifest.created}{state}"
+        f"step {one['step']}, epoch {one['epoch']}, {one['ranks']} ranks, {_size(one['bytes'])}{loss}, "
+        f"{one['created']}{state}"
     )
 
 
-def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> str:
+def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> RunRounds:
     closed = found.closed_rounds
-    lines = [f"run {found.name}: {len(closed)} rounds closed"]
+    told = RunRounds(found.name, len(closed))
     signer = signer_from_environment(found.name)
     if not signer.active:
         signer = Unverified()
@@ -86,27 +138,53 @@ def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> str:
         manifest = _read(store, found, RunManifest, documents.manifest_key(), signer)
         signer = signer.bound_to(manifest.digest()) if manifest.id else signer
     except manifests.DAMAGED as error:
-        lines.append(f"  {documents.manifest_key()}: {error}")
+        told.problems.append(f"{documents.manifest_key()}: {error}")
     newest: RoundResult | None = None
     for number in closed[-LISTED:]:
         key = documents.result_key(number)
         try:
             newest = _read(store, found, RoundResult, key, signer)
         except manifests.DAMAGED as error:
-            lines.append(f"  round {number}: {error}")
+            told.rounds.append({"round": number, "problem": str(error)})
             continue
         size = sum(size for key, size in found.sizes.items() if key.startswith(f"payloads/{number:06d}/"))
-        members = ", ".join(
-            f"{one.cluster} {one.samples:,}" + (f" (late by {one.staleness})" if one.staleness else "")
+        members = [
+            {"cluster": one.cluster, "samples": one.samples, "late_by": one.staleness}
             for one in newest.members
+        ]
+        told.rounds.append({"round": number, "members": members, "samples": newest.samples, "bytes": size})
+    _add_progress(told, store, found, newest, signer)
+    if gc:
+        told.deleted = _collect_garbage(store, found, manifest, signer)
+    return told
+
+
+def _text(told: RunRounds) -> str:
+    lines = [f"run {told.name}: {told.closed} rounds closed"]
+    lines += [f"  {problem}" for problem in told.problems]
+    for one in told.rounds:
+        if "problem" in one:
+            lines.append(f"  round {one['round']}: {one['problem']}")
+            continue
+        members = ", ".join(
+            f"{member['cluster']} {member['samples']:,}"
+            + (f" (late by {member['late_by']})" if member["late_by"] else "")
+            for member in one["members"]
         )
         lines.append(
-            f"  round {number}: windows of {members}; {newest.samples:,} so far; {_size(size)} in the store"
+            f"  round {one['round']}: windows of {members}; {one['samples']:,} so far; "
+            f"{_size(one['bytes'])} in the store"
         )
-    lines += _progress(store, found, newest, signer)
-    if gc:
-        lines.append(_collect_garbage(store, found, manifest, signer))
-    return "\n".join(lines)
+    number, here, missing = (told.open[key] for key in ("round", "waiting", "missing"))
+    if here:
+        lines.append(
+            f"  round {number}: {', '.join(here)} waiting" + (f" for {', '.join(missing)}" if missing else "")
+        )
+    elif missing:
+        lines.append(f"  round {number}: {', '.join(missing)} training")
+    if told.finished:
+        lines.append(f"  finished: {', '.join(told.finished)}")
+    return "\n".join([*lines, *([f"  {told.deleted}"] if told.deleted else [])])
 
 
 def _read(store: ObjectStore, found: StoredRun, kind: type[D], key: str, signer: Signer) -> D:
@@ -118,10 +196,10 @@ def _read(store: ObjectStore, found: StoredRun, kind: type[D], key: str, signer:
     return documents.decode_document(kind, store.get(found.prefix + key, kind.max_bytes), key, signer)
 
 
-def _progress(
-    store: ObjectStore, found: StoredRun, newest: RoundResult | None, signer: Signer
-) -> Iterator[str]:
-    """Who has contributed to the open round, who has not yet, and who has finished."""
+def _add_progress(
+    told: RunRounds, store: ObjectStore, found: StoredRun, newest: RoundResult | None, signer: Signer
+) -> None:
+    """Add who has contributed to the open round, who has not yet, and who has finished."""
     number = newest.round + 1 if newest else 1
     here = []
     for key in sorted(found.sizes):
@@ -133,18 +211,11 @@ def _progress(
             except NotFoundError:  # its round has closed meanwhile
                 pass
             except manifests.DAMAGED as error:
-                yield f"  {key}: {error}"
+                told.problems.append(f"{key}: {error}")
     known = {match[1] for key in found.sizes if (match := re.match(r"leases/([^/]+)/[0-9]", key))}
     departed = set(newest.departed) if newest else set()
-    missing = sorted(known - departed - set(here))
-    if here:
-        yield f"  round {number}: {', '.join(here)} waiting" + (
-            f" for {', '.join(missing)}" if missing else ""
-        )
-    elif missing:
-        yield f"  round {number}: {', '.join(missing)} training"
-    if departed:
-        yield f"  finished: {', '.join(sorted(departed))}"
+    told.open = {"round": number, "waiting": here, "missing": sorted(known - departed - set(here))}
+    told.finished = sorted(departed)
 
 
 def _collect_garbage(
@@ -156,9 +227,9 @@ def _collect_garbage(
     have been put there by anybody.
     """
     if not signer.active and _is_signed(store, found):
-        return f"  nothing deleted: the run is signed; set {VARIABLE} to its key, so that its rounds can be verified"
+        return f"nothing deleted: the run is signed; set {VARIABLE} to its key, so that its rounds can be verified"
     if manifest is None:
-        return f"  nothing deleted: {documents.manifest_key()} is not valid"
+        return f"nothing deleted: {documents.manifest_key()} is not valid"
     newest, known = 0, manifest.digest()
     for number in found.closed_rounds:
         if number != newest + 1:
@@ -178,7 +249,7 @@ def _collect_garbage(
             freed += size
     for number in range(1, newest):
         store.discard_unfinished(f"{found.prefix}{documents.payloads_prefix(number)}")
-    return f"  deleted {_size(freed)} of rounds before {newest}"
+    return f"deleted {_size(freed)} of rounds before {newest}"
 
 
 def _is_signed(store: ObjectStore, found: StoredRun) -> bool:
@@ -190,8 +261,6 @@ def _is_signed(store: ObjectStore, found: StoredRun) -> bool:
 
 
 def _open(storage: StorageConfig) -> ObjectStore:
-    from pathlib import Path
-
     from hpc_lstm.storage.stores import open_store
 
     return open_store(storage, Path())
@@ -206,7 +275,7 @@ def _size(count: float) -> str:
 
 
 def storage_at(url: str, endpoint_url: str) -> StorageConfig:
-    """``[storage]`` of a command line.
+    """``[storage]`` of a command line, where a folder's path may stand for its URL.
 
     Raises:
         InputError: the address is not valid.
@@ -216,6 +285,8 @@ def storage_at(url: str, endpoint_url: str) -> StorageConfig:
 
     if not url:
         raise InputError("URL: must not be empty; give what storage.url is in the run")
+    if "://" not in url:
+        url = f"file://{checked_path(url)}"
     tables = {"data": {"store": "unused"}, "storage": {"url": url, "endpoint_url": endpoint_url}}
     storage = configuration.parse(tables, "URL").storage
     check_storage_config(storage, "URL")

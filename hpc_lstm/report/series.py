@@ -12,7 +12,11 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hpc_lstm.evaluation.trained_run import TrainedRun
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.prepare import Prepared
 
 BATCH_SIZE = 1024
 
@@ -37,6 +41,45 @@ class ForecastSeries:
     persistence: np.ndarray
 
 
+def persistence_loss(trained: TrainedRun) -> float | None:
+    """Persistence's mean squared error on all validation windows, in the scaled units of the losses.
+
+    None where there are none, or where persistence cannot be told in the target's units.
+
+    Raises:
+        InputError: the store is missing or damaged.
+    """
+    from hpc_lstm.features.feature import PRICED
+    from hpc_lstm.market.store import MarketStore
+
+    with MarketStore(trained.config.data.store) as store:
+        prepared = _prepared(trained, store, trained.scaler.symbols)
+        windows = prepared.validation
+        # The loss is a mean over all targets, of which persistence forecasts those that are prices.
+        if len(prepared.columns.targets) > 1 or prepared.columns.target.transform.unit not in PRICED:
+            return None
+        scaler, transform = trained.scaler, prepared.columns.target.transform
+        sum_, count = 0.0, 0
+        for numbers in _batches(len(windows)):
+            prices = windows.prices(numbers)
+            zero = np.zeros(len(numbers))
+            # Of returns, no change is 0; of prices, it is the last one.
+            value = next(
+                (
+                    value
+                    for value in (zero, prices.last)
+                    if (transform.price(value, prices.last) == prices.last).all()
+                ),
+                None,
+            )
+            if value is None:
+                return None
+            scaled = value * scaler.scale[prices.symbol, -1] + scaler.shift[prices.symbol, -1]
+            sum_ += float(np.square(scaled - windows.batch(numbers)[1].ravel()).sum())
+            count += len(numbers)
+    return sum_ / count if count else None
+
+
 def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = "test") -> ForecastSeries:
     """Forecast a symbol's windows of a part, each from known prices; only this symbol is read.
 
@@ -47,11 +90,10 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
-    from hpc_lstm.evaluation.new_rows import compare_with_run
+    from hpc_lstm.evaluation.all_outputs import point_forecast
     from hpc_lstm.evaluation.prices import forecast_prices
-    from hpc_lstm.evaluation.trained_run import recorded_split
+    from hpc_lstm.features.feature import PRICED
     from hpc_lstm.market.store import MarketStore
-    from hpc_lstm.preprocess import backends, prepare
 
     scaler = trained.scaler
     name = scaler.symbols[0] if symbol is None else symbol
@@ -61,39 +103,64 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             raise InputError(
                 f"{trained.files.path}: was not trained on {name}; it knows {', '.join(scaler.symbols[:5])}"
             )
-        data = trained.config.data.model_copy(update={"symbols": [name], "shard": ""})
-        found = compare_with_run(trained.files, store, World(), name)
-        known = found.growth.known if found is not None and found.growth is not None else None
-        backend = backends.backend_for_trained_run(trained.config.train, None)
-        prepared = prepare.prepare(
-            store,
-            data,
-            World(),
-            backend,
-            scaler=scaler,
-            known=known,
-            split_dates=recorded_split(trained, store.date_unit),
-            to_train=False,
-        )
+        prepared = _prepared(trained, store, [name])
         if prepared.index.total(part) == 0:
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
             )
+        if prepared.columns.target.transform.unit not in PRICED:
+            raise InputError(
+                f"{trained.files.path}: no price follows from data.target = {prepared.columns.target.name}, so there "
+                "is nothing to plot"
+            )
         windows = prepared.load_windows(part)
+        forecast = point_forecast(trained.predict, trained.head, 0)
         dates, actual, model, last = [], [], [], []
-        for start in range(0, len(windows), BATCH_SIZE):
-            numbers = np.arange(start, min(start + BATCH_SIZE, len(windows)), dtype=np.int64)
+        for numbers in _batches(len(windows)):
             inputs, _ = windows.batch(numbers)
             prices = windows.prices(numbers)
-            output = trained.predict(inputs)
-            model.append(forecast_prices(output, prices.symbol, prices.last, scaler, prepared.columns.target))
+            model.append(
+                forecast_prices(forecast(inputs), prices.symbol, prices.last, scaler, prepared.columns.target)
+            )
             dates.append(prices.date)
             actual.append(prices.actual)
             last.append(prices.last)
         when = np.concatenate(dates).astype(f"datetime64[{store.date_unit}]")
     return ForecastSeries(
-        name, part, data.horizon, when, np.concatenate(actual), np.concatenate(model), np.concatenate(last)
+        name,
+        part,
+        prepared.horizon,
+        when,
+        np.concatenate(actual),
+        np.concatenate(model),
+        np.concatenate(last),
     )
+
+
+def _prepared(trained: TrainedRun, store: MarketStore, symbols: list[str]) -> Prepared:
+    """Some symbols' windows, split and scaled as the run did."""
+    from hpc_lstm.evaluation.new_rows import compare_with_run
+    from hpc_lstm.evaluation.trained_run import recorded_split
+    from hpc_lstm.preprocess import prepare
+    from hpc_lstm.preprocess.host_backend import HostBackend
+
+    data = trained.config.data.model_copy(update={"symbols": symbols, "shard": ""})
+    found = compare_with_run(trained.files, store, World(), symbols[0] if len(symbols) == 1 else None)
+    return prepare.prepare(
+        store,
+        data,
+        World(),
+        HostBackend(),
+        scaler=trained.scaler,
+        known=found.growth.known if found is not None and found.growth is not None else None,
+        split_dates=recorded_split(trained, store.date_unit),
+        to_train=False,
+    )
+
+
+def _batches(windows: int) -> Iterator[np.ndarray]:
+    for start in range(0, windows, BATCH_SIZE):
+        yield np.arange(start, min(start + BATCH_SIZE, windows), dtype=np.int64)
 
 
 def open_and_forecast(run_dir: str | Path, symbol: str | None = None, part: str = "test") -> ForecastSeries:

@@ -1,7 +1,8 @@
 """The files of a run directory, and whether a folder holds a run.
 
-config.toml  run.json  metrics.json  history.jsonl  model.keras  scaler.h5  rows.h5
+config.toml  run.json  metrics.json  symbols.csv  history.jsonl  model.keras  scaler.h5  rows.h5
 timing/rank-00000.jsonl ...  timing.h5  log/rank-00000.log  checkpoints/  tensorboard/  report.html
+walk_forward.json  walk_forward/
 """
 
 from __future__ import annotations
@@ -42,6 +43,16 @@ class RunDirectory:
         return self.path / "metrics.json"
 
     @property
+    def symbols(self) -> Path:
+        """The metrics of every symbol, a line for each part and method."""
+        return self.path / "symbols.csv"
+
+    @property
+    def walk_forward(self) -> Path:
+        """What the folds of the last ``evaluate --walk-forward`` came to; the folds lie in a folder of this name."""
+        return self.path / "walk_forward.json"
+
+    @property
     def history(self) -> Path:
         """One JSON object per line: losses, learning rate and throughput over the run."""
         return self.path / "history.jsonl"
@@ -50,6 +61,11 @@ class RunDirectory:
     def model(self) -> Path:
         """The trained network, for plain Keras."""
         return self.path / "model.keras"
+
+    @property
+    def intervals(self) -> Path:
+        """How forecasts become intervals."""
+        return self.path / "intervals.json"
 
     @property
     def scaler(self) -> Path:

@@ -1,4 +1,4 @@
-"""TensorBoard event files with scalars, written without TensorBoard or TensorFlow.
+"""TensorBoard event files with scalars and hyper-parameters, written without TensorBoard or TensorFlow.
 
 A file is a sequence of TFRecords, each an ``Event`` protocol buffer as ``tf.summary.scalar`` writes it:
 https://www.tensorflow.org/tutorials/load_data/tfrecord and
@@ -12,8 +12,10 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Castagnoli's polynomial, its bits reversed.
 CRC32C = 0x82F63B78
@@ -47,6 +49,22 @@ class EventFile:
         point = _field(1, tag) + _field(8, tensor) + _field(9, metadata)
         self._write(_field(2, step) + _field(5, _field(1, point)))
 
+    def hyperparameters(self, values: Mapping[str, Any], group: str) -> None:
+        """Add the settings of the run, by which TensorBoard's HParams tab compares runs.
+
+        Args:
+            values: numbers, truth values and texts by name; anything else is shown as text.
+            group: the run's name.
+        """
+        settings = b"".join(
+            _field(1, _field(1, name) + _field(2, _json_value(value))) for name, value in values.items()
+        )
+        start = settings + _field(4, group) + _key(5, FIXED64) + struct.pack("<d", time.time())
+        plugin = _field(1, "hparams") + _field(2, _field(3, start))
+        empty = _field(1, DT_FLOAT) + _field(2, _field(2, _field(1, 1))) + _field(5, struct.pack("<f", 0.0))
+        point = _field(1, "_hparams_/session_start_info") + _field(8, empty) + _field(9, _field(1, plugin))
+        self._write(_field(5, _field(1, point)))
+
     def flush(self) -> None:
         """Bring what was added to the disk."""
         self._file.flush()
@@ -68,6 +86,15 @@ def _field(number: int, value: int | str | bytes) -> bytes:
         return _key(number, VARINT) + _varint(value)
     content = value.encode() if isinstance(value, str) else value
     return _key(number, BYTES) + _varint(len(content)) + content
+
+
+def _json_value(value: Any) -> bytes:
+    """A ``google.protobuf.Value``."""
+    if isinstance(value, bool):
+        return _field(4, int(value))
+    if isinstance(value, (int, float)):
+        return _key(2, FIXED64) + struct.pack("<d", value)
+    return _field(3, value if isinstance(value, str) else str(value))
 
 
 def _key(number: int, encoding: int) -> bytes:

@@ -2,11 +2,12 @@
 
 Lines are of two kinds:
 
-    {"kind": "train", "step", "epoch", "loss", "learning_rate", "samples_per_second", "elapsed_s"}
-    {"kind": "validation", "step", "epoch", "loss", "best"}
+    {"kind": "train", "step", "epoch", "loss", "learning_rate", "samples_per_second", "elapsed_s",
+     "memory_bytes"}
+    {"kind": "validation", "step", "epoch", "loss", "best", "elapsed_s"}
 
-``epoch`` is a fraction; losses are mean squared errors in scaled units. A resumed run first drops the entries
-after its checkpoint, so that every step appears once.
+``epoch`` is a fraction; ``memory_bytes`` is what rank 0 occupied; losses are mean squared errors in scaled units. A
+resumed run first drops the entries after its checkpoint, so that every step appears once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,21 @@ class History:
 
     Args:
         resumed_at: step of the checkpoint that the run resumes from; later entries are dropped.
+        hyperparameters: settings that TensorBoard shows and compares runs by.
     """
 
-    def __init__(self, run: RunDirectory, active: bool, resumed_at: int) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        active: bool,
+        resumed_at: int,
+        *,
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> None:
         self._file = None
         self._events = None
         self._due = 0.0
+        self._points_due = False
         if not active:
             return
         write_text(
@@ -48,10 +59,32 @@ class History:
         self._file = append_text(run.history, run.path)
         # A resumed run adds a file; TensorBoard hides the points of others from its first step on.
         self._events = EventFile(run.tensorboard)
+        if hyperparameters:
+            self._events.hyperparameters(hyperparameters, run.name)
+
+    @property
+    def due(self) -> bool:
+        """Whether the next ``train`` entry is also a point of TensorBoard's curves."""
+        return self._events is not None and time.monotonic() >= self._due
 
     def train(self, **entry: Any) -> None:
         """Add a ``train`` entry."""
+        self._points_due = self.due
         self._add("train", entry, ("loss", "learning_rate", "samples_per_second"))
+
+    def points(self, step: int, seconds: Mapping[str, float], rank_distance: float | None) -> None:
+        """Add points that TensorBoard alone has, if the last ``train`` entry was one of its points.
+
+        Args:
+            seconds: so far, by phase.
+            rank_distance: of rank 0's weights from the mean, before they were averaged.
+        """
+        if self._events is None or not self._points_due:
+            return
+        for phase, value in seconds.items():
+            self._events.scalar(f"seconds/{phase}", value, step)
+        if rank_distance is not None:
+            self._events.scalar("ranks/distance_before_average", rank_distance, step)
 
     def validation(self, **entry: Any) -> None:
         """Add a ``validation`` entry."""

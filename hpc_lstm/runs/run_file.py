@@ -1,21 +1,22 @@
 """``run.json`` of a run directory: where the run began, which prices it was given, and where its checkpoints go.
 
-    {"format": "hpc_lstm run", "version": 2,
+    {"format": "hpc_lstm run", "version": 3,
      "id": "9f86d081...",                     random, of this run alone: its checkpoints are signed for it
      "init_from": null,                       or the run directory whose model it began with
      "scaling": "fitted",                     or "kept": that run's
      "data": {"store", "symbols", "rows", "last", "sha256",
               "train_ends", "validation_ends"},   last days of the parts; not where each symbol is split by itself
-     "checkpoints": {"url", "prefix", "step"}}
+     "checkpoints": {"url", "prefix", "step"},
                                               null before the first is complete; url is storage.url, step the newest
+     "starts": [{"started", "command", ...}]} where and with what each start computed: ``training.environment``
 
-A run of an older version has none.
+A run of an older version has no file, or a file without some of these.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hpc_lstm.errors import InputError
@@ -23,7 +24,9 @@ from hpc_lstm.files import write_text
 from hpc_lstm.runs.directory import RunDirectory
 
 FORMAT = "hpc_lstm run"
-VERSION = 2
+VERSION = 3
+# Starts that are kept: a run that is requeued for weeks has hundreds.
+STARTS = 50
 FITTED, KEPT = "fitted", "kept"
 
 
@@ -36,6 +39,7 @@ class RunFile:
         scaling: FITTED on its own train rows, or KEPT: that of ``init_from``.
         data: the market store, and in sum what the run was given of it.
         checkpoints: where there is, or was, a complete checkpoint: ``storage.url``, the prefix there, the newest step.
+        starts: what each start of the run computed with, the newest last; at most ``STARTS``.
         id: random name of the run, which no other run has; "" in a run that version 0.1 began.
     """
 
@@ -43,6 +47,7 @@ class RunFile:
     scaling: str = FITTED
     data: dict[str, Any] | None = None
     checkpoints: dict[str, Any] | None = None
+    starts: list[dict[str, Any]] = field(default_factory=list)
     id: str = ""
 
 

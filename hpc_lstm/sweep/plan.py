@@ -173,7 +173,7 @@ def _point(
     if section.days < least:
         raise ConfigError(
             f"{where}: sweep.days: {section.days} rows of a symbol are too few for data.window = {config.data.window} "
-            f"and data.horizon = {config.data.horizon}; choose {least} or more"
+            f"and data.horizon = {config.data.longest_horizon}; choose {least} or more"
         )
     made = stores.smallest_store(windows, config.data, section.days)
     return Point(number, ranks, axes, config, warmup, steps, made)

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.report import figures
-from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
-from hpc_lstm.report.plots import PHASE_COLOURS
+from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PHASE_COLOURS, PINK, RED, SKY
 from hpc_lstm.sweep.groups import Group, median_range
 from hpc_lstm.sweep.measure import STEADY
-from hpc_lstm.sweep.summary import share
+from hpc_lstm.sweep.summary import is_told, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Every series of a panel has its own colour, mark and dash, so that it is told on paper, too.
 COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)
 MARKS = "osD^vP"
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+# Where the axis of efficiency ends: one outlier must not squash the others, and stands at its edge.
+TOP = 1.25
 # More panels side by side cannot be read on a page.
 PANELS = 6
 
@@ -47,7 +50,7 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
             _rank_axis(axes, groups)
     grid[0, 0].set_ylabel("samples/s, all ranks")
     grid[1, 0].set_ylabel(f"efficiency per {_unit(groups)}")
-    grid[1, 0].set_ylim(0, max(1.15, grid[1, 0].get_ylim()[1]))
+    grid[1, 0].set_ylim(0, TOP)
     _legend(figure, grid[0, 0], groups)
     _note_others(figure, groups, panels)
     return figure
@@ -95,25 +98,50 @@ def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 3.8)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, members) in zip(grid, panels, strict=True):
+        untold: list[str] = []
         for number, group in enumerate(members):
             one = by_name.get(group.name)
             if one is None:
                 continue
             colour = COLOURS[number % len(COLOURS)]
-            axes.plot(one["ranks"], one["efficiency"], color=colour, label=_first(group))
+            dashes = DASHES[number % len(DASHES)]
+            told = np.array([is_told(low, high) for low, high in zip(one["low"], one["high"], strict=True)])
+            ranks = np.array(one["ranks"])[told]
+            axes.plot(
+                ranks,
+                np.minimum(np.array(one["efficiency"])[told], 1.0),  # more than all ranks' work is none's
+                linestyle=dashes,
+                color=colour,
+                label=_first(group),
+            )
+            if not told.all():
+                untold.append(f"{_first(group)} from {one['ranks'][int(np.argmin(told))]} ranks on")
             if one["low"][0] is not None:
+                low, high = (np.minimum(np.array(one[end])[told], 1.0) for end in ("low", "high"))
                 axes.fill_between(
-                    one["ranks"], one["low"], one["high"], color=colour, alpha=0.15, linewidth=0
+                    ranks,
+                    low,
+                    high,
+                    color=colour,
+                    alpha=0.15,
+                    linewidth=0,
                 )
             _efficiency_line(axes, group, number, line="none")
         axes.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("ranks")
         axes.set_title(title, fontsize=9)
-        axes.set_ylim(0, 1.25)
+        axes.set_ylim(0, TOP)
+        if untold:
+            note = "cannot be told:\n" + "\n".join(untold)
+            axes.text(0.03, 0.03, note, transform=axes.transAxes, fontsize=7, va="bottom")
     grid[0].set_ylabel("efficiency: model and measured")
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", title=next(iter(groups[0].axes), None))
+    entries = dict(
+        pair[::-1] for axes in grid for pair in zip(*axes.get_legend_handles_labels(), strict=True)
+    )
+    figure.legend(
+        [*entries.values()], [*entries], loc="outside right upper", title=next(iter(groups[0].axes), None)
+    )
     _note_others(figure, groups, panels)
     return figure
 
@@ -148,7 +176,15 @@ def _speed_line(axes: Axes, group: Group, number: int) -> None:
     spread = np.abs(middles[:, 1:].T - middles[:, 0])
     alone = np.isin(ranks, list(group.unshared))
     axes.errorbar(
-        ranks, middles[:, 0], spread, color=colour, marker=mark, markersize=4, capsize=2, label=_first(group)
+        ranks,
+        middles[:, 0],
+        spread,
+        color=colour,
+        linestyle=DASHES[number % len(DASHES)],
+        marker=mark,
+        markersize=4,
+        capsize=2,
+        label=_first(group),
     )
     axes.plot(
         ranks[~alone], middles[~alone, 0], mark, color=colour, markerfacecolor="white", markersize=5, zorder=3
@@ -166,7 +202,15 @@ def _efficiency_line(axes: Axes, group: Group, number: int, line: str = "-") -> 
     colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
     spread = np.abs(middles[:, 1:].T - middles[:, 0])
     axes.errorbar(
-        list(found), middles[:, 0], spread, color=colour, marker=mark, markersize=4, capsize=2, linestyle=line
+        list(found),
+        np.minimum(middles[:, 0], TOP),
+        spread,
+        color=colour,
+        marker=mark,
+        markersize=4,
+        capsize=2,
+        linestyle=DASHES[number % len(DASHES)] if line == "-" else line,
+        clip_on=True,
     )
 
 

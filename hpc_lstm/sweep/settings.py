@@ -165,8 +165,8 @@ def parse_sweep(tables: dict[str, Any], where: str, folder: Path) -> tuple[Sweep
     check_sections(SweepConfig, tables, where)
     tables = dict(tables)
     for name in ("settings", "axes"):
-        tables[name] = _flat(tables.get(name, {}))
-    tables["skip"] = [_flat(rule) if isinstance(rule, dict) else rule for rule in tables.get("skip", [])]
+        tables[name] = flat(tables.get(name, {}))
+    tables["skip"] = [flat(rule) if isinstance(rule, dict) else rule for rule in tables.get("skip", [])]
     sweep = validate_sections(SweepConfig, tables, where)
     base: dict[str, Any] = {"data": {"store": ""}}
     if sweep.sweep.config:
@@ -189,7 +189,7 @@ def run_keys() -> list[str]:
     ]
 
 
-def _flat(table: dict[str, Any]) -> dict[str, Any]:
+def flat(table: dict[str, Any]) -> dict[str, Any]:
     """``[axes.train] batch_size`` and ``[axes] "train.batch_size"`` are the same."""
     flat: dict[str, Any] = {}
     for key, value in table.items():

@@ -40,7 +40,7 @@ class SyntheticStore:
 
 def min_days(data: DataConfig) -> int:
     """The least rows with which a symbol has a train window, split by ``SPLIT``."""
-    return data.window + data.horizon - 1 + int(np.ceil(1 / TRAIN_SHARE))
+    return data.window + data.longest_horizon - 1 + int(np.ceil(1 / TRAIN_SHARE))
 
 
 def smallest_store(windows: int, data: DataConfig, most_days: int) -> SyntheticStore:
@@ -50,7 +50,7 @@ def smallest_store(windows: int, data: DataConfig, most_days: int) -> SyntheticS
         windows: of all ranks together.
         most_days: rows of a symbol at most; more symbols are made instead.
     """
-    lost = data.window + data.horizon - 1  # rows of a symbol that are the target of no window
+    lost = data.window + data.longest_horizon - 1  # rows of a symbol that are the target of no window
     most = max(1, int((most_days - lost) * TRAIN_SHARE))
     symbols = -(-windows // most)
     train = -(-windows // symbols)

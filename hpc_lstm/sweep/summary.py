@@ -123,9 +123,14 @@ def interval_text(value: float, low: float | None, high: float | None) -> str:
     """A share in per cent with its interval, or that the repeats differ too much to give one."""
     if low is None or high is None:
         return f"{value:.1%} (one repeat)"
-    if high - low > WIDEST_INTERVAL:
+    if not is_told(low, high):
         return "cannot be told"
     return f"{value:.1%} ({low:.1%}-{high:.1%})"
+
+
+def is_told(low: float | None, high: float | None) -> bool:
+    """Whether an interval is narrow enough to say anything; without one it is of one repeat, which is said."""
+    return low is None or high is None or high - low <= WIDEST_INTERVAL
 
 
 def _cells(group: Group, records: Sequence[Record]) -> str:

@@ -101,9 +101,10 @@ def _measure_run(world: World, folder: records.SweepFolder, task: dict[str, Any]
 
 
 def _parameter_count(config: configuration.RunConfig) -> int:
+    from hpc_lstm.model.engines.head import Head
     from hpc_lstm.model.parameters import network_schema
 
-    return network_schema(config.model, len(config.data.features)).length
+    return network_schema(config.model, len(config.data.features), Head.of(config).outputs).length
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,30 @@ def timing_table(*run_dirs: str | Path) -> str:
     return "\n\n".join([*parts, "\n".join(axis_notes(runs))])
 
 
+def timing_summary(*run_dirs: str | Path) -> dict[str, Any]:
+    """What ``timing_table`` shows, for programs: seconds of each rank by phase, and the notes.
+
+    Raises:
+        InputError: as ``timing_table``.
+    """
+    runs = open_cluster_runs(run_dirs)
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "ranks": run.timing.ranks.tolist(),
+                "nodes": len(set(run.timing.node)),
+                "starts": run.timing.starts,
+                "seconds": dict(zip(PHASES, run.timing.rank_seconds().T.tolist(), strict=True)),
+                "wall": run.timing.rank_wall().tolist(),
+                "notes": timing_notes(run),
+            }
+            for run in runs
+        ],
+        "notes": axis_notes(runs),
+    }
+
+
 def timing_notes(run: ClusterRun) -> list[str]:
     """Sentences on the table, first of all the bottleneck."""
     found = count_arrivals(run.timing, collect_barriers(run.timing))
@@ -52,6 +77,15 @@ def timing_notes(run: ClusterRun) -> list[str]:
 
 def table_lines(timing: Timing) -> list[str]:
     """The lines of the table."""
+    header, *rows = table_rows(timing)
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
+    rule = "-" * len(lines[0])
+    return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
+
+
+def table_rows(timing: Timing) -> list[list[str]]:
+    """The cells of the table: its header, a row for each phase, and the totals."""
     seconds, wall = timing.rank_seconds(), timing.rank_wall()
     total = wall.sum()
     each_rank = len(wall) <= RANK_COLUMNS
@@ -66,10 +100,7 @@ def table_lines(timing: Timing) -> list[str]:
     ]
     rows = [_row(phase, seconds[:, i], total, each_rank) for i, phase in enumerate(PHASES)]
     rows += [_row("all phases", seconds.sum(axis=1), total, each_rank), _row("wall", wall, total, each_rank)]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
-    rule = "-" * len(lines[0])
-    return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
+    return [header, *rows]
 
 
 def table_title(run: ClusterRun) -> str:

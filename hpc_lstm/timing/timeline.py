@@ -151,6 +151,10 @@ class Timeline:
         running = self.now() - self._last if self._stack[-1] == phase else 0
         return (self._totals[phase] + running) / 1e9
 
+    def seconds_by_phase(self) -> dict[str, float]:
+        """``seconds`` of every phase."""
+        return {phase: self.seconds(phase) for phase in PHASES}
+
     @property
     def wall_s(self) -> float:
         """Time since the process started."""

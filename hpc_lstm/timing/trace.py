@@ -8,6 +8,8 @@ there is also one thread per phase for merged spans: their length runs from the 
 argument ``busy_ms`` is the time spent in the phase. All ranks of all clusters share one axis that begins at the first
 start (``hpc_lstm.timing.alignment``).
 
+Rank 0 also has threads for epochs and steps, and counters of loss, speed and memory (``trace_history``).
+
 Where ranks waited at a barrier, an arrow leads from the span of the rank that arrived last to each span that verifiably
 waited for it. It ends at an inner span, ``rank 3 arrived``, that begins at that moment: Perfetto reverses an arrow to
 a span that began earlier than the arrow, as the wait itself did.
@@ -32,6 +34,7 @@ from hpc_lstm.timing.barriers import Barriers, collect_barriers
 from hpc_lstm.timing.cluster_runs import ClusterRun, axis_notes, open_cluster_runs
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
+from hpc_lstm.timing.trace_history import history_lines, starts_of_history
 
 SUFFIXES = (".json", ".json.gz")
 # Lines held in memory before they are written.
@@ -192,6 +195,7 @@ def _write_events(runs: Sequence[ClusterRun], file: IO[str]) -> None:
         f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(trace_metadata(runs))}, "traceEvents": [\n'
     )
     separator = ""
+    histories = {id(run.timing): (run, starts_of_history(run)) for run in runs}
     for process in trace_processes(runs):
         threads: set[int] = set()
         lines = [
@@ -209,6 +213,9 @@ def _write_events(runs: Sequence[ClusterRun], file: IO[str]) -> None:
                 file.write(separator + ",\n".join(lines))
                 separator = ",\n"
                 lines.clear()
+        run, starts = histories[id(process.timing)]
+        if process.part in starts:
+            lines += history_lines(run, process.part, process.pid, process.shift_ns, starts[process.part])
         if lines:
             file.write(separator + ",\n".join(lines))
             separator = ",\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint.restore import Restored
+from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
@@ -58,11 +59,35 @@ def log_setup(
         log.info(f"GPU: {placement.gpu.describe()}")
     if backend.name == "cuda":
         log.info(f"train rows: {data.train.nbytes / 2**20:,.1f} MiB in {data.train.location}")
-    if data.skipped:
-        names = ", ".join(data.skipped[:SYMBOLS_NAMED]) + (
-            ", ..." if len(data.skipped) > SYMBOLS_NAMED else ""
+    batch, windows = config.train.batch_size * world.size, data.index.total("train")
+    if batch > windows:
+        log.warning(
+            f"train.batch_size = {config.train.batch_size:,} on {counted(world.size, 'rank')} is more than the "
+            f"{windows:,} train windows: an epoch is one step, in which windows repeat; lower it"
         )
-        log.info(f"skipped, without a train window: {counted(len(data.skipped), 'symbol')} ({names})")
+    if data.skipped:
+        log.info(f"skipped, without a train window: {_named(data.skipped)}")
+
+
+def log_owner(log: logging.Logger, owner: Lease | None, world: World) -> None:
+    """Warn if nothing keeps a second job out of the run directory."""
+    if owner is None and world.rank == 0:
+        log.warning(
+            "the run directory's file system has no hard links: nothing keeps a second job from running in it at the "
+            "same time, which would mix both; start one at a time, or choose another --run-dir"
+        )
+
+
+def log_left_out(log: logging.Logger, symbols: Sequence[str]) -> None:
+    """Log which symbols ``data.unusable = "leave-out"`` has left out."""
+    if symbols:
+        log.warning(f"left out, with a value that cannot be computed with: {_named(symbols)}")
+
+
+def _named(symbols: Sequence[str]) -> str:
+    """How many symbols, and the names of some."""
+    names = ", ".join(symbols[:SYMBOLS_NAMED]) + (", ..." if len(symbols) > SYMBOLS_NAMED else "")
+    return f"{counted(len(symbols), 'symbol')} ({names})"
 
 
 def log_complete(log: logging.Logger, config: RunConfig, *, stopped_early: bool) -> None:
@@ -148,6 +173,26 @@ def log_changed_arithmetic(
             "set train.threads",
             *(counted(threads, "thread"), placement.threads),
         )
+
+
+def log_kept_weights(log: logging.Logger, config: RunConfig, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Log which epoch's weights the run ends with.
+
+    Args:
+        entries: of its history.
+    """
+    losses = [entry for entry in entries if entry["kind"] == "validation" and entry.get("loss") is not None]
+    best = next((entry for entry in reversed(losses) if entry.get("best")), None)
+    if config.sync.cluster:
+        log.info("the model has the weights of the last round of the clusters")
+    elif config.train.restore_best and best is not None:
+        log.info(
+            "the model has the weights of epoch %d, with the best validation loss: %.6g",
+            best["epoch"],
+            best["loss"],
+        )
+    else:
+        log.info("the model has the weights of the last step")
 
 
 def diverged(world: World, progress: Progress) -> HpcLstmError:

@@ -24,9 +24,11 @@ from hpc_lstm.training import log as messages
 from hpc_lstm.training.learning_rate import learning_rate
 from hpc_lstm.training.outputs import Outputs, open_outputs, report_progress, save_checkpoint
 from hpc_lstm.training.ownership import owned, resumed_settings
+from hpc_lstm.training.rank_distance import rank_distance
 from hpc_lstm.training.results import finish
 from hpc_lstm.training.resume import is_complete, is_trained, start
 from hpc_lstm.training.setup import Run, recorded, set_up
+from hpc_lstm.training.stages import Stages
 from hpc_lstm.training.state import TrainState
 from hpc_lstm.training.validation import validate
 from hpc_lstm.training.warm_start import WarmStart
@@ -40,12 +42,14 @@ def train(
     resume: bool = False,
     warm_start: WarmStart | None = None,
     accept_unsigned: bool = False,
+    stages: Stages | None = None,
 ) -> None:
     """Train as ``config`` says and fill the run directory; collective over all ranks.
 
     Args:
         resume: continue from the newest complete checkpoint; start anew if there is none.
         warm_start: start with the model of another run instead of weights from the seed.
+        stages: tells what is going on before the first step; closed there.
         accept_unsigned: with a key of signatures, resume from what is not signed for this run.
 
     Raises:
@@ -53,12 +57,17 @@ def train(
         StopRequested: a signal asked the run to stop; its state is in a checkpoint.
     """
     world.handle_signals()
+    stages = stages or Stages(active=False)
     config = resumed_settings(directory, config, world, resume=resume)
     with owned(directory, config, world, resume=resume) as owner:
         with recorded(directory, world) as (timeline, log):
             compare_clocks(world, timeline)
-            with set_up(config, directory, world, timeline, log, warm_start=warm_start, owner=owner) as run:
+            messages.log_owner(log, owner, world)
+            with set_up(
+                config, directory, world, timeline, log, warm_start=warm_start, owner=owner, stages=stages
+            ) as run:
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
+                stages.close()
                 with open_outputs(run, state) as outputs:
                     if is_complete(run, state):
                         messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
@@ -115,8 +124,9 @@ def agree_and_average(run: Run, state: TrainState, outputs: Outputs) -> bool:
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
         agreement = run.averager.agree(samples, loss_sum)
     run.timeline.record_barrier()
+    distance = None
     if run.world.size > 1 and run.schedule.averages_at(state.progress):
-        with run.timeline.span("average"):
+        with run.timeline.span("average"), rank_distance(run.engine, outputs.history.due) as distance:
             run.averager.average(run.engine, samples, agreement.samples)
     state.losses.reset()
     if not math.isfinite(agreement.loss):
@@ -129,6 +139,8 @@ def agree_and_average(run: Run, state: TrainState, outputs: Outputs) -> bool:
         loss=agreement.loss,
         learning_rate=float(learning_rates(run, state, 1)[0]),
         elapsed_s=run.timeline.wall_s,
+        seconds=run.timeline.seconds_by_phase(),
+        rank_distance=distance.value if distance is not None else None,
     )
     return agreement.stop
 

@@ -14,7 +14,7 @@ from hpc_lstm.training import log as messages
 from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import known_rows_of
-from hpc_lstm.training.validation import squared_error
+from hpc_lstm.training.validation import loss_sum
 
 
 def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | None:
@@ -82,7 +82,7 @@ def measure_best(run: Run, best: EarlyStopping) -> None:
         return
     own, before = run.engine.parameters(), best.loss
     run.engine.set_parameters(best.weights)
-    best.loss = squared_error(run) / total
+    best.loss = loss_sum(run) / total
     run.engine.set_parameters(own)
     run.log.info(
         "validation loss of the best model so far: %.6g on the windows of now, %.6g on those before",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from hpc_lstm.checkpoint.writer import CheckpointWriter
+from hpc_lstm.config import flat_settings
 from hpc_lstm.errors import InputError
-from hpc_lstm.runs.history import History
+from hpc_lstm.runs.history import History, read_history
 from hpc_lstm.timing.clocks import compare_clocks
+from hpc_lstm.training.epoch_summary import EpochSummary
+from hpc_lstm.training.memory import resident_bytes
 from hpc_lstm.training.ownership import provenance_of
 from hpc_lstm.training.progress_bar import ProgressBar, Throughput
 from hpc_lstm.training.records import record_checkpoint
@@ -24,6 +27,7 @@ class Outputs:
 
     checkpoints: CheckpointWriter
     history: History
+    epoch: EpochSummary
     progress_bar: ProgressBar
     throughput: Throughput
 
@@ -50,12 +54,14 @@ def open_outputs(run: Run, state: TrainState) -> Iterator[Outputs]:
             provenance=provenance_of(run.directory, run.storage) if first else None,
         )
         parts.callback(checkpoints.close)
-        history = History(run.directory, first, step)
+        history = History(run.directory, first, step, hyperparameters=flat_settings(config))
         parts.callback(history.close)
+        begun = read_history(run.directory.history) if state.progress.step_in_epoch else []
+        epoch = EpochSummary((entry for entry in begun if entry["step"] <= step), step)
         total = step + run.schedule.steps_left(state.progress)
         progress_bar = ProgressBar(first, total, config.train.log_every_s, run.log)
         parts.callback(progress_bar.close)
-        yield Outputs(checkpoints, history, progress_bar, Throughput(state.progress.samples))
+        yield Outputs(checkpoints, history, epoch, progress_bar, Throughput(state.progress.samples))
 
 
 def report_progress(
@@ -66,6 +72,8 @@ def report_progress(
     loss: float,
     learning_rate: float,
     elapsed_s: float,
+    seconds: Mapping[str, float],
+    rank_distance: float | None,
 ) -> None:
     """Put the state of the run into its history and on the screen.
 
@@ -74,7 +82,10 @@ def report_progress(
         loss: mean loss of all ranks since they last agreed.
         learning_rate: of the next step.
         elapsed_s: since the program started.
+        seconds: of this start so far, by phase.
+        rank_distance: how far this rank's weights were from the mean before they were last averaged, if that is known.
     """
+    outputs.epoch.add(progress.step, loss)
     speed = outputs.throughput.samples_per_second
     outputs.history.train(
         step=progress.step,
@@ -83,7 +94,9 @@ def report_progress(
         learning_rate=learning_rate,
         samples_per_second=speed,
         elapsed_s=elapsed_s,
+        memory_bytes=resident_bytes(),
     )
+    outputs.history.points(progress.step, seconds, rank_distance)
     outputs.progress_bar.update(progress.step, epochs, loss, speed)
 
 

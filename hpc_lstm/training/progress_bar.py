@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
+import math
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from hpc_lstm.training.terminal import find_terminal
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-
-def _on_a_terminal() -> bool:
-    """True if stdout is a terminal.
-
-    Open MPI gives rank 0 a terminal of its own even where the output goes to a file; a bar would leave control codes
-    in that file, so none is shown under Open MPI.
-    """
-    return sys.stdout.isatty() and "OMPI_COMM_WORLD_SIZE" not in os.environ
 
 
 class Throughput:
@@ -60,7 +53,8 @@ class ProgressBar:
         self._due = time.monotonic() + every_s
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        if active and _on_a_terminal():
+        terminal = find_terminal() if active else None
+        if terminal is not None:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -69,8 +63,18 @@ class ProgressBar:
                 BarColumn(),
                 TextColumn("{task.completed}/{task.total} steps"),
             )
+            console = Console(
+                file=terminal.stream, width=terminal.width, force_terminal=terminal.forwarded or None
+            )
+            on_stdout = terminal.stream is sys.stdout
             self._bar = Progress(
-                *columns, TimeRemainingColumn(), console=Console(file=sys.stdout), transient=True
+                *columns,
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+                # Lines that are logged appear above the bar; where stdout is no terminal, they go where it leads.
+                redirect_stdout=on_stdout,
+                redirect_stderr=on_stdout,
             )
             self._bar.start()
             self._task = self._bar.add_task("training", total=total)
@@ -79,7 +83,9 @@ class ProgressBar:
         """Show the state after ``step`` steps."""
         if not self._active:
             return
-        text = f"epoch {epoch:.2f}  loss {loss:.6f}  {samples_per_second:,.0f} samples/s"
+        text = f"epoch {epoch:.2f}  loss {loss:.6f}"
+        if math.isfinite(samples_per_second):
+            text += f"  {samples_per_second:,.0f} samples/s"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, description=text)
         elif time.monotonic() >= self._due:

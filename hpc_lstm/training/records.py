@@ -12,7 +12,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.preprocess.split import SplitDates
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.run_file import RunFile, read_run_file, write_run_file
+from hpc_lstm.runs.run_file import STARTS, RunFile, read_run_file, write_run_file
 from hpc_lstm.training import ownership
 from hpc_lstm.training.warm_start import Origin
 
@@ -25,6 +25,7 @@ def write_records(
     split_dates: SplitDates | None,
     *,
     first: bool,
+    environment: dict[str, Any],
     run_id: str = "",
 ) -> None:
     """Write where the run began, then its settings, by which the folder holds a run; on rank 0.
@@ -32,6 +33,7 @@ def write_records(
     Args:
         split_dates: where train, validation and test are cut.
         first: it has no checkpoint yet, so that no model of it knows other rows than ``known``.
+        environment: what this start computes with.
         run_id: by which its checkpoints are signed; "": the directory's, or a new one.
 
     Raises:
@@ -41,7 +43,8 @@ def write_records(
     if first or record is None:
         source = str(origin.source.path) if origin.source is not None else None
         record = RunFile(source, origin.scaling, _in_sum(known, config, split_dates))
-    write_run_file(run, replace(record, id=record.id or run_id or secrets.token_hex(16)))
+    starts = [*record.starts, environment][-STARTS:]
+    write_run_file(run, replace(record, starts=starts, id=record.id or run_id or secrets.token_hex(16)))
     if first:
         known.save(run.rows)
         if origin.scaler is not None:

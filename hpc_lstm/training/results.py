@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.errors import CheckpointError
-from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate import evaluate
-from hpc_lstm.evaluation.metrics_file import write_metrics
+from hpc_lstm.errors import CheckpointError, InputError
+from hpc_lstm.runs.history import read_history
 from hpc_lstm.training import cluster_sync
+from hpc_lstm.training import log as messages
 from hpc_lstm.training.outputs import Outputs, save_checkpoint
 from hpc_lstm.training.records import record_known_rows
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
+
+if TYPE_CHECKING:
+    from hpc_lstm.evaluation.evaluate import Evaluation
 
 
 def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
@@ -37,11 +41,43 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         run.engine.set_parameters(final_weights(run, state))
         # First of all: what was trained must not be lost because something of the test rows is wrong, or the disk full.
         run.world.raise_on_all(lambda: _write_model(run) if run.world.rank == 0 else None)
-        metrics = evaluate(run.engine.predict, run.data, run.world, date_unit=run.store.date_unit)
-    metrics |= run_facts(run, state, outputs)
-    run.world.raise_on_all(lambda: _write_results(run, metrics) if run.world.rank == 0 else None)
+        evaluation, unmeasured = _measure(run)
+    metrics = evaluation.metrics | run_facts(run, state, outputs)
+    run.world.raise_on_all(lambda: _write_results(run, metrics, evaluation) if run.world.rank == 0 else None)
     if unsaved is not None:
         raise unsaved
+    if unmeasured is not None:
+        raise unmeasured
+
+
+def _measure(run: Run) -> tuple[Evaluation, InputError | None]:
+    """What the model is worth, and why the test part could not be measured, if so: validation stands all the same.
+
+    Collective.
+    """
+    from hpc_lstm.evaluation.all_outputs import evaluate_outputs  # not needed before the last step
+    from hpc_lstm.evaluation.evaluate import BATCH_SIZE
+    from hpc_lstm.evaluation.intervals import calibrate, write_intervals
+    from hpc_lstm.model.engines.head import Head
+
+    head, settings = Head.of(run.config), run.config.forecast
+    intervals = calibrate(run.engine.predict, head, run.data, run.world, settings, BATCH_SIZE)
+    run.world.raise_on_all(lambda: write_intervals(run.directory, intervals) if run.world.rank == 0 else None)
+    measure = partial(
+        evaluate_outputs,
+        *(run.engine.predict, head, intervals, run.data, run.world),
+        date_unit=run.store.date_unit,
+    )
+    try:
+        return measure(), None
+    except InputError as error:
+        if not (error.on_all_ranks or run.world.size == 1):
+            raise
+        evaluation = measure(parts=("validation",))
+        evaluation.metrics["notes"].append(
+            f"The test part could not be measured: {error}; `hpc-lstm evaluate` measures it when it can be read."
+        )
+        return evaluation, error
 
 
 def _write_model(run: Run) -> None:
@@ -51,10 +87,14 @@ def _write_model(run: Run) -> None:
     record_known_rows(run.directory, run.config, run.known, run.data.split_dates)
 
 
-def _write_results(run: Run, metrics: dict[str, Any]) -> None:
+def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) -> None:
     """Write and show the metrics; on rank 0."""
+    from hpc_lstm.evaluation.comparison_table import comparison_table
+    from hpc_lstm.evaluation.metrics_file import write_metrics
+
     # The metrics come last: their presence says that the run is complete.
-    write_metrics(run.directory.path, metrics)
+    write_metrics(run.directory.path, metrics, evaluation.symbols_csv())
+    messages.log_kept_weights(run.log, run.config, read_history(run.directory.history))
     run.log.info("%s", comparison_table(metrics))
     run.log.info("results in %s", run.directory.path)
 
@@ -82,6 +122,8 @@ def run_facts(run: Run, state: TrainState, outputs: Outputs) -> dict[str, Any]:
         "ranks": run.world.size,
         "backend": run.placement.backend.name,
         "engine": run.engine.name,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "wall_s": run.timeline.wall_s,
         "steps": state.progress.step,
         "epochs": run.schedule.epochs_done(state.progress),
         "best_step": best.step or None,

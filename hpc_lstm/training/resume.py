@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hpc_lstm import config as configuration
 from hpc_lstm.checkpoint.manifest import Manifest
 from hpc_lstm.checkpoint.restore import Restored, restore_checkpoint
@@ -9,6 +11,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.runs.run_file import read_run_file
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training import log as messages
+from hpc_lstm.training.environment import describe_start
 from hpc_lstm.training.new_rows import check_prices, log_growth, measure_best, train_windows_before
 from hpc_lstm.training.saved_layout import saved_layout
 from hpc_lstm.training.setup import Run
@@ -46,7 +49,8 @@ def start(run: Run, *, resume: bool, accept_unsigned: bool = False) -> TrainStat
         if not complete:
             with run.timeline.span("evaluate"):
                 measure_best(run, state.early_stopping)
-    world.raise_on_all(lambda: _write_records(run, state) if world.rank == 0 else None)
+    environment = describe_start(run)
+    world.raise_on_all(lambda: _write_records(run, state, environment) if world.rank == 0 else None)
     return state
 
 
@@ -157,10 +161,11 @@ def _check_state(run: Run, found: Restored) -> None:
         )
 
 
-def _write_records(run: Run, state: TrainState) -> None:
+def _write_records(run: Run, state: TrainState, environment: dict[str, Any]) -> None:
     """Write what makes the directory that of this run; on rank 0."""
     records.write_records(
         *(run.directory, run.config, run.origin, run.known, run.data.split_dates),
         first=not state.resumed,
+        environment=environment,
         run_id=state.run_id,
     )

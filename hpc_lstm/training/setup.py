@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING
 
 from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.config import RunConfig
-from hpc_lstm.market.known_rows import KnownRows, know_rows
+from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.model.engine import Engine
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.usable import know_usable_rows
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training import log as messages
+from hpc_lstm.training.data_warnings import data_warnings
 from hpc_lstm.training.log_files import close_log, open_log
 from hpc_lstm.training.ownership import RunStorage, open_run_storage
 from hpc_lstm.training.placement import Placement, resolve_placement
+from hpc_lstm.training.resources import check_resources
 from hpc_lstm.training.schedule import Schedule, make_schedule
+from hpc_lstm.training.stages import Stages
 from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
 
 if TYPE_CHECKING:
@@ -86,6 +90,7 @@ def set_up(
     *,
     warm_start: WarmStart | None = None,
     owner: Lease | None = None,
+    stages: Stages | None = None,
 ) -> Iterator[Run]:
     """Open the data and everything that trains on it; collective.
 
@@ -95,20 +100,32 @@ def set_up(
     Raises:
         InputError: settings, market store or storage are wrong, or what they ask for is not available.
     """
+    stages = stages or Stages(active=False)
     with ExitStack() as parts:
+        world.raise_on_all(lambda: check_resources(config))
+        stages.begin("opening the storage")
         origin = find_origin(directory, config, warm_start, world, log)
         storage = open_run_storage(directory, config, world)
+        stages.begin("opening the market store")
         with timeline.span("load"):
             path = stage_store(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
+        stages.begin("compiling kernels")
         placement = resolve_placement(config, world)
         averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
+        stages.begin("reading prices")
         with timeline.span("load"):
-            data = prepare.prepare(store, config.data, world, placement.backend, origin.scaler)
+            columns = world.raise_on_all(lambda: prepare.model_columns(store, config.data))
+            known, left_out = know_usable_rows(store, config.data, columns, world)
+            data = prepare.prepare(
+                store, config.data, world, placement.backend, origin.scaler, left_out=left_out
+            )
             parts.callback(data.close)
+            messages.log_left_out(log, [store.symbols[symbol] for symbol in left_out])
             world.raise_on_all(lambda: prepare.check_windows(data.index.total("train"), world.size))
-            symbols = prepare.chosen_symbols(store, config.data)
-            known = know_rows(store, data.columns.numbers, symbols, world)
+            for warning in data_warnings(store, config.data, data, world):
+                log.warning("warning: %s", warning)
+        stages.begin("starting to train")
         averager.warm_up(placement.engine)
         clusters = None
         if config.sync.cluster:

@@ -23,6 +23,7 @@ from hpc_lstm.runs.run_file import FITTED, KEPT, RunFile, read_run_file
 # Settings that give weights their meaning: what goes into the network, what comes out, and what it is.
 SHARED = (
     *("model.layers", "model.units", "data.features", "data.target", "data.scaling", "data.feature_range"),
+    *("train.loss", "train.quantiles"),
 )
 
 
@@ -152,6 +153,11 @@ def _asked(run: RunDirectory, config: RunConfig, asked: WarmStart, log: logging.
                 f"--init-from {asked.run_dir}: its model was trained with {key} = {was!r}, this run has {now!r}; "
                 "set it alike, or train from the seed"
             )
+    if len(theirs.data.horizons) != len(config.data.horizons):
+        raise ConfigError(
+            f"--init-from {asked.run_dir}: its model has outputs for data.horizon = {theirs.data.horizon!r}, this run "
+            f"for {config.data.horizon!r}; name as many, or train from the seed"
+        )
     others = [
         f"{key} {was!r} -> {now!r}"
         for key, was, now in differences

@@ -341,11 +341,8 @@ def crafted_state(data: bytes, rng: random.Random) -> bytes:
                 (-1, 0, 2**62, np.nan, "x", np.zeros(0), np.zeros((2, 2)), np.ones(10**5, "u1"))
             )
         elif kind == 3:
-            state[name] = (
-                np.asarray(state[name]).astype(rng.choice(("f8", "i1", "u8", "?")))
-                if name != "data" and name != "computed_by"
-                else 1
-            )
+            text = np.asarray(state[name]).dtype.kind == "U"
+            state[name] = 1 if text else np.asarray(state[name]).astype(rng.choice(("f8", "i1", "u8", "?")))
         else:
             state[name] = state[rng.choice(sorted(state))]
     return pack_state(state)

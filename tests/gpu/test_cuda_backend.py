@@ -44,7 +44,8 @@ CASES = [
 @pytest.mark.parametrize("share", [0.5, 0.0], ids=["on the GPU", "in pinned host memory"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_scaler_and_batches_are_the_hosts(store_path: Path, case: dict[str, Any], share: float) -> None:
-    data = DataConfig(store=str(store_path), window=20, **case)
+    plain = {"features": ["close"], "target": "close", "scaling": "minmax"}
+    data = DataConfig(**{"store": str(store_path), "window": 20, **plain, **case})
     with MarketStore(store_path) as store:
         ours = prepare.prepare(store, data, World(), CudaBackend(share))
         theirs = prepare.prepare(store, data, World(), HostBackend())

@@ -21,6 +21,8 @@ CONFIG = """
 store = "{store}"
 window = 20
 features = ["close", "open"]
+target = "close"
+scaling = "minmax"
 [model]
 layers = 2
 units = 32

@@ -13,7 +13,7 @@ from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import THREADS, DeviceArray
 from hpc_lstm.preprocess import host
 from hpc_lstm.preprocess.cuda_backend import CudaBackend
-from hpc_lstm.preprocess.cuda_kernels import Resident
+from hpc_lstm.preprocess.cuda_kernels import Resident, target_places
 from hpc_lstm.preprocess.sampler import ShuffledSampler, permute
 
 # Under compute-sanitizer everything takes a hundred times as long.
@@ -272,8 +272,10 @@ def resident(
     rows = numbers(rng, (sum(lengths), columns), dtype)
     scale, shift = rng.normal(size=(2, len(counts), columns))
     to_device = cuda.device.to_device
+    places = to_device(target_places(window, columns, [tail - window + 1]))
     made = Resident(
-        to_device(rows), to_device(offsets_of(counts)), to_device(scale), to_device(shift), window, tail
+        *(to_device(rows), to_device(offsets_of(counts)), to_device(scale), to_device(shift), places),
+        *(window, tail),
     )
     return made, rows, scale, shift
 
@@ -316,6 +318,26 @@ def test_gather_cuts_and_scales_to_the_bit(
             cuda.launch_gather(made, cuda.device.to_device(which), None, inputs.array, targets.array)
             np.testing.assert_array_equal(inputs.read(), wanted[0])
             np.testing.assert_array_equal(targets.read(), wanted[1])
+
+
+def test_gather_takes_every_target_at_its_horizon(cuda: CudaBackend, rng: np.random.Generator) -> None:
+    counts, window, horizons, features = [37, 1, 80], 12, [1, 5, 20, 5], 3
+    tail = window + max(horizons) - 1
+    made, rows, scale, shift = resident(cuda, rng, counts, features + len(horizons), window, tail, np.float64)
+    made.places = cuda.device.to_device(target_places(window, features + len(horizons), horizons))
+    which = rng.permutation(sum(counts))
+    inputs = Guarded(cuda, (len(which), window, features))
+    targets = Guarded(cuda, (len(which), len(horizons)))
+    cuda.launch_gather(made, cuda.device.to_device(which), None, inputs.array, targets.array)
+    segment = np.searchsorted(offsets_of(counts), which, side="right") - 1
+    last = which + segment * tail + window - 1
+    for number, horizon in enumerate(horizons):
+        column = features + number
+        expected = rows[last + horizon, column] * scale[segment, column] + shift[segment, column]
+        np.testing.assert_array_equal(targets.read()[:, number], expected.astype(np.float32))
+    found = rows[last[:, None] + np.arange(1 - window, 1), :features]
+    expected = found * scale[segment, None, :features] + shift[segment, None, :features]
+    np.testing.assert_array_equal(inputs.read(), expected.astype(np.float32))
 
 
 def test_gather_time_major_and_in_random_order(cuda: CudaBackend, rng: np.random.Generator) -> None:
@@ -370,6 +392,7 @@ def test_more_than_two_to_the_31_elements(cuda: CudaBackend, rng: np.random.Gene
         cuda.device.to_device(np.array([0, count - window], np.int64)),
         cuda.device.to_device(np.ones((1, columns))),
         cuda.device.to_device(np.zeros((1, columns))),
+        cuda.device.to_device(target_places(window, columns, [1])),
         window,
         window,
     )

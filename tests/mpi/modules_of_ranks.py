@@ -6,8 +6,12 @@ from hpc_lstm.cli import cli
 
 HEAVY = [
     "boto3",
+    "hpc_lstm.clusters.documents",
+    "hpc_lstm.model.engines.cuda",
+    "hpc_lstm.model.engines.keras",
     "keras",
     "matplotlib",
+    "ml_dtypes",
     "pandas",
     "pyarrow",
     "pynvml",

@@ -15,6 +15,9 @@ CONFIG = """
 [data]
 store = "{store}"
 window = 8
+features = ["close"]
+target = "close"
+scaling = "minmax"
 split = {split}
 [model]
 layers = 1

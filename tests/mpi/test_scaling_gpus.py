@@ -66,7 +66,8 @@ def test_a_second_call_measures_what_is_missing(tmp_path: Path) -> None:
         assert len(record["busy"]["means_s"]) == record["ranks"]
         assert record["seconds"] <= record["wall_s"]
         assert record["seconds"] == pytest.approx(sum(record["phase_seconds"].values()))
-        assert (record["phase_seconds"]["average"] > 1e-4) == (record["ranks"] == 2)
+        if record["ranks"] == 2:  # an all-reduce; one rank alone returns within a microsecond or two
+            assert record["phase_seconds"]["average"] / record["cycles"] > 5e-6
         assert 0 < record["loss_after"] < record["loss_before"]
     scaling(output, "--repeats", "2")
     second = json.loads(output.read_text())

@@ -24,7 +24,10 @@ def train(ranks: int, config: Path, run: Path, *more: str) -> str:
 
 def history(run: Path) -> list[dict]:
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("samples_per_second", "elapsed_s")} for line in lines]
+    return [
+        {k: v for k, v in line.items() if k not in ("samples_per_second", "elapsed_s", "memory_bytes")}
+        for line in lines
+    ]
 
 
 def same(one: dict, other: dict) -> bool:

@@ -19,6 +19,8 @@ PORT=${CEPH_PORT:-17480}
 MON_PORT=${CEPH_MON_PORT:-16789}
 CONF=$ROOT/ceph.conf
 LOG=$ROOT/log/start.log
+# A machine that does much else takes minutes; what has ended is not waited for.
+START_S=600
 PACKAGES=(ceph-mon ceph-osd ceph-mgr radosgw ceph-common curl uuid-runtime)
 PROGRAMS=(ceph-mon ceph-osd ceph-mgr radosgw ceph radosgw-admin ceph-authtool monmaptool curl uuidgen)
 
@@ -92,8 +94,18 @@ rgw_frontends = beast endpoint=127.0.0.1:$PORT
 X
 }
 
+# What is being started: the end of a message if it does not.
+starting() {
+    echo "$*" >"$ROOT/log/starting"
+}
+
+# A daemon that has written its process id and is gone.
+has_ended() {
+    [ -s "$ROOT/run/$1.pid" ] && ! kill -0 "$(cat "$ROOT/run/$1.pid")" 2>/dev/null
+}
+
 bring_up() {
-    local fsid
+    local fsid deadline=$((SECONDS + START_S))
     fsid=$(uuidgen)
     configuration "$fsid" >"$CONF"
     ceph-authtool --create-keyring "$ROOT/keyring" --gen-key -n mon. --cap mon 'allow *'
@@ -102,20 +114,28 @@ bring_up() {
     ceph-authtool "$ROOT/keyring" --gen-key -n osd.0 --cap mon 'allow profile osd' --cap osd 'allow *'
     ceph-authtool "$ROOT/keyring" --gen-key -n mgr.x --cap mon 'allow profile mgr' --cap osd 'allow *'
     monmaptool --create --addv a "[v2:127.0.0.1:$MON_PORT]" --fsid "$fsid" "$ROOT/monmap"
+    starting "the monitor, ceph-mon"
     ceph-mon -c "$CONF" --mkfs -i a --monmap "$ROOT/monmap" --keyring "$ROOT/keyring"
     cp "$ROOT/keyring" "$ROOT/mon/keyring"
     ceph-mon -c "$CONF" -i a
-    ceph -c "$CONF" --connect-timeout 30 osd create
+    ceph -c "$CONF" --connect-timeout "$START_S" osd create
+    starting "the store, ceph-osd"
     ceph-osd -c "$CONF" -i 0 --mkfs
     ceph -c "$CONF" osd crush add osd.0 1 root=default host=localhost
     ceph-osd -c "$CONF" -i 0
+    starting "the manager, ceph-mgr"
     ceph-mgr -c "$CONF" -i x
+    starting "the gateway, radosgw, on port $PORT"
     radosgw -c "$CONF" -n client.rgw
-    for _ in $(seq 90); do
-        if answers; then break; fi
-        sleep 1
+    until answers; do
+        if has_ended client.rgw; then return 1; fi
+        if [ "$SECONDS" -gt "$deadline" ]; then
+            echo "no answer in $START_S s"
+            return 1
+        fi
+        sleep 0.5
     done
-    answers
+    starting "the first user"
     radosgw-admin -c "$CONF" -n client.rgw user create --uid=admin --display-name=admin \
         --access-key="${CEPH_ACCESS_KEY:-TESTADMIN}" --secret-key="${CEPH_SECRET_KEY:-TESTSECRET}" \
         --caps='user-policy=*'
@@ -135,7 +155,7 @@ start() {
     if ! "$BASH" "$0" bring-up </dev/null >"$LOG" 2>&1; then
         tail -n 3 "$LOG" >&2
         end_daemons
-        fail "did not start; see $ROOT/log"
+        fail "did not start: $(cat "$ROOT/log/starting" 2>/dev/null || echo "its keys"); see $ROOT/log"
     fi
     touch "$ROOT/started"
     echo "http://127.0.0.1:$PORT"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_ports
 from slurm_cluster import Slurm
 
 HERE = Path(__file__).resolve().parent
@@ -60,7 +61,12 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     """Starts the server, and stops it."""
     root = tmp_path_factory.mktemp("ceph") / "root"
     script = str(HERE / "ceph_rgw.sh")
-    environment = {**os.environ, "CEPH_ROOT": str(root), "CEPH_PORT": "17490", "CEPH_MON_PORT": "16799"}
+    port = free_ports(2)
+    environment = os.environ | {
+        "CEPH_ROOT": str(root),
+        "CEPH_PORT": str(port),
+        "CEPH_MON_PORT": str(port + 1),
+    }
     done = subprocess.run(
         [script, "start"], env=environment, capture_output=True, text=True, timeout=900, check=False
     )

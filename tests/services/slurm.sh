@@ -20,6 +20,8 @@ NAME=${SLURM_NAME:-alpha}
 PORT=${SLURM_PORT:-16800}
 ROOT=${SLURM_ROOT:-/tmp/hpc-lstm-slurm-$NAME}
 export SLURM_CONF=$ROOT/slurm.conf
+# A machine that does much else takes minutes; what has ended is not waited for.
+START_S=600
 PACKAGES=(slurm-wlm munge procps)
 PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged ps)
 
@@ -117,8 +119,19 @@ idle_nodes() {
     sinfo -h -t idle -o %N -N | sort -u | wc -l
 }
 
+# The first of the daemons that has written its process id and is gone.
+ended_daemon() {
+    local file
+    for file in "$ROOT"/slurmctld.pid "$ROOT"/slurmd-*.pid; do
+        if [ -s "$file" ] && ! kill -0 "$(cat "$file")" 2>/dev/null; then
+            basename "$file" .pid
+            return
+        fi
+    done
+}
+
 bring_up() {
-    local number
+    local number ended deadline=$((SECONDS + START_S))
     mkdir -p "$ROOT/state" "$ROOT/spool" "$ROOT/munge"
     chmod 700 "$ROOT/munge"
     dd if=/dev/urandom of="$ROOT/munge/key" bs=128 count=1 status=none
@@ -130,11 +143,14 @@ bring_up() {
     configuration >"$SLURM_CONF"
     slurmctld
     for number in 1 2 3; do slurmd -N "$NAME-n$number"; done
-    for _ in $(seq 60); do
-        if [ "$(idle_nodes)" = 3 ]; then return; fi
+    until [ "$(idle_nodes)" = 3 ]; do
+        ended=$(ended_daemon)
+        if [ -n "$ended" ]; then fail "$ended did not start: $(tail -n 1 "$ROOT/$ended.log")"; fi
+        if [ "$SECONDS" -gt "$deadline" ]; then
+            fail "no three idle nodes in $START_S s: $(sinfo -h -N -o '%N %T %E' | sort -u | tr '\n' ';')"
+        fi
         sleep 0.5
     done
-    fail "the nodes did not come up: $(sinfo -h -N -o '%N %T %E' | tr '\n' ';')"
 }
 
 start() {

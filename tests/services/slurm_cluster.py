@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from free_ports import free_ports
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE.parents[1] / "slurm"
@@ -40,7 +40,7 @@ class Slurm:
         programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {
             "SLURM_NAME": name,
-            "SLURM_PORT": str(four_free_ports()),
+            "SLURM_PORT": str(free_ports(4)),
             "SLURM_ROOT": str(root),
             "PATH": programs,
         }
@@ -133,13 +133,3 @@ class Slurm:
         """The node is started again."""
         done = self.run(str(HERE / "slurm.sh"), "node-returns", str(number))
         assert done.returncode == 0, done.stderr
-
-
-def four_free_ports() -> int:
-    """The first of four ports in a row that nobody listens to, below those that systems give to clients."""
-    for first in random.SystemRandom().sample(range(16000, 32000, 4), 100):
-        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
-            for port in range(first, first + 4):
-                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-    raise AssertionError("no four free ports in a row")

@@ -6,7 +6,8 @@ import os
 
 from hypothesis import settings
 
-settings.register_profile("repeatable", derandomize=True, database=None)
+# No deadline for an example: on a busy machine it takes what it takes.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 # `make fuzz` and `make soak` look for new examples.
-settings.register_profile("explore", derandomize=False)
+settings.register_profile("explore", derandomize=False, max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import tomli_w
 
-from hpc_lstm.config import DataConfig
-from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.config import DataConfig, ForecastConfig, RunConfig
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.intervals import calibrate, write_intervals
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.model.engines import registry as engine
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.runs.directory import at
 
 WINDOW = 5
 
@@ -34,8 +37,9 @@ def write_store(path: Path, prices: dict[str, np.ndarray], first_day: int = 1500
 
 
 def settings(store: Path, **more) -> DataConfig:
-    """Each symbol is split by itself unless ``more`` says otherwise."""
-    return DataConfig(**{"store": str(store), "window": WINDOW, "split_by": "symbol", **more})
+    """Closes, min-max scaling, and each symbol split by itself, unless ``more`` says otherwise."""
+    plain = {"features": ["close"], "target": "close", "scaling": "minmax", "split_by": "symbol"}
+    return DataConfig(**{"store": str(store), "window": WINDOW, **plain, **more})
 
 
 def last_input(inputs: np.ndarray) -> np.ndarray:
@@ -47,11 +51,19 @@ def make_run(folder: Path, data: DataConfig, monkeypatch: pytest.MonkeyPatch, pr
     folder.mkdir()
     (folder / "config.toml").write_text(tomli_w.dumps({"data": data.model_dump()}))
     (folder / "model.keras").write_bytes(b"stand-in")
-    network = SimpleNamespace(window=data.window, features=len(data.features), predict=predict)
+    head = Head.of(RunConfig(data=data))
+    network = SimpleNamespace(
+        window=data.window,
+        features=len(data.features),
+        outputs=head.outputs,
+        predict=lambda x: np.reshape(predict(x), (len(x), head.outputs)),
+    )
     monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: network)
     with MarketStore(data.store) as store:
         prepared = prepare.prepare(store, data, World(), backends.create_backend("host"))
         prepared.scaler.save(folder / "scaler.h5")
-        metrics = evaluate(predict, prepared, World())
+        intervals = calibrate(network.predict, head, prepared, World(), ForecastConfig(), 64)
+        write_intervals(at(folder), intervals)
+        metrics = evaluate_outputs(network.predict, head, intervals, prepared, World()).metrics
     (folder / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 123.0}))
     return folder

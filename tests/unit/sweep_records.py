@@ -89,6 +89,13 @@ def simulated(
         "seconds": seconds,
         "samples": cycles * one["batch_size"] * ranks,
         "samples_per_second": cycles * one["batch_size"] * ranks / seconds,
+        "phase_seconds": one["phase_seconds"]
+        | {
+            "preprocess": 0.0,
+            "compute": float(busy.mean()) * cycles,
+            "wait": float(np.sum(waits)) / ranks,
+            "average": float(np.sum(averages)) / ranks,
+        },
         "meeting_s": float(np.mean([wait.min() for wait in waits])),
         "average_s": float(np.mean(averages)),
         "busy": busy_summary(busy),

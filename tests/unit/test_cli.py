@@ -17,7 +17,7 @@ from hpc_lstm.training import loop
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {
     "fetch", "import", "synth", "train", "evaluate", "predict", "plot", "report",
-    "rounds",
+    "compare", "init", "tune", "runs", "rounds",
     "checkpoints", "timing", "doctor", "submit", "sweep",
 }  # fmt: skip
 HEAVY = {"tensorflow", "keras", "mpi4py", "numpy", "h5py", "boto3", "matplotlib", "pydantic", "rich"}
@@ -139,6 +139,8 @@ def test_train_is_given_settings_and_a_run_directory(tmp_path: Path, monkeypatch
     assert first.data.store == str(tmp_path / "m.h5")
     assert where.path == tmp_path / "runs" / "night"
     assert elsewhere.path == tmp_path / "elsewhere" / "x"
+    for options in (how, other):
+        del options["stages"]
     assert how == {"resume": False, "warm_start": None, "accept_unsigned": False}
     assert other == {"resume": True, "warm_start": None, "accept_unsigned": False}
     assert world.size == 1
@@ -166,3 +168,24 @@ def test_output_to_a_full_disk() -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "No space left on device" in line
+
+
+def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    said = capsys.readouterr().out
+    for name in COMMANDS:
+        summary = cli.cli.commands[name].short_help
+        assert f"{name:<13}{summary}" in said, "whole, not cut off"
+        assert summary.endswith(".")
+
+
+def test_tables_are_also_json() -> None:
+    with_json = {
+        name
+        for name, command in cli.cli.commands.items()
+        if any("--json" in option.opts for option in command.params)
+    }
+    assert with_json == {
+        "fetch", "import", "evaluate", "predict", "timing", "rounds", "checkpoints", "doctor",
+        "compare", "runs",
+    }  # fmt: skip

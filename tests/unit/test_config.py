@@ -28,10 +28,11 @@ def test_defaults_are_those_of_the_design(write, tmp_path: Path) -> None:
     settings = config.load(write(MINIMAL))
     assert settings.data.store == str(tmp_path / "market.h5")
     assert settings.data.symbols == "all"
-    assert (settings.data.features, settings.data.target) == (["close"], "close")
+    assert settings.data.features == ["log-returns(adjusted)"]
+    assert settings.data.target == "log-returns(adjusted)"
     assert (settings.data.window, settings.data.horizon) == (60, 1)
     assert settings.data.split == [0.7, 0.15, 0.15]
-    assert (settings.data.scaling, settings.data.feature_range) == ("minmax", [0.0, 1.0])
+    assert (settings.data.scaling, settings.data.feature_range) == ("standard", [0.0, 1.0])
     assert (settings.model.layers, settings.model.units, settings.model.dropout) == (2, 64, 0.2)
     assert (settings.train.engine, settings.train.backend, settings.train.precision) == (
         "auto",
@@ -105,6 +106,15 @@ def test_a_resumed_run_keeps_the_split_that_the_file_does_not_name(write) -> Non
     assert config.with_left_out_of(old, asked).data.split_by == "date"
 
 
+def test_what_an_older_run_leaves_out_is_its_versions_default(write) -> None:
+    old = config.load_saved(write(MINIMAL)).data
+    assert (old.features, old.target, old.scaling) == (["close"], "close", "minmax")
+    resumed = config.with_left_out_of(config.load_saved(write(MINIMAL)), config.load(write(MINIMAL))).data
+    assert (resumed.features, resumed.target, resumed.scaling) == (["close"], "close", "minmax")
+    asked = config.load_saved(write(MINIMAL + 'target = "log-returns"\n')).data
+    assert (asked.features, asked.target) == (["close"], "log-returns")
+
+
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
@@ -117,7 +127,11 @@ REFUSED = [
     ("window = 0", "data.window: input should be greater than 0, got 0"),
     ("window = true", "data.window: input should be a valid integer, got True"),
     ('window = "60"', "data.window: input should be a valid integer, got '60'"),
-    ("horizon = -1", "data.horizon: input should be greater than 0, got -1"),
+    (
+        "horizon = -1",
+        "data.horizon: input should be greater than 0 or input should be a valid list or input should be a valid "
+        "string, got -1",
+    ),
     ("symbols = []", 'data.symbols: name at least one, or "all"'),
     ("symbols = 'AAPL'", "data.symbols: input should be 'all' or input should be a valid list, got 'AAPL'"),
     ("symbols = ['A', 'B', 'A']", 'data.symbols: "A" is named twice'),
@@ -337,3 +351,11 @@ def test_settings_cannot_be_changed_in_place(write) -> None:
     settings = config.load(write(MINIMAL))
     with pytest.raises(ValueError, match="frozen"):
         settings.train.epochs = 3
+
+
+@pytest.mark.parametrize("key", ["data.store", "storage.url", "storage.endpoint_url"])
+def test_a_null_byte_is_in_no_path_and_no_address(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[data]\nstore = "m.h5"\n')
+    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+        config.load(path, [f'{key}="file:///a\\u0000b"'])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import inspect
+import subprocess
 
 import pytest
 
 from hpc_lstm import errors
-from hpc_lstm.errors import HpcLstmError, InputError, damage_in, from_os_error, printable
+from hpc_lstm.errors import HpcLstmError, InputError, damage_in, from_os_error, in_shell, printable
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, HpcLstmError)]
 
@@ -63,3 +64,11 @@ def test_damage_in_a_file_is_one_line() -> None:
         raise KeyError("x")
     with pytest.raises(InputError, match="another"), damage_in("m.json", "remove it"):
         raise InputError("another")
+
+
+@pytest.mark.parametrize(
+    "name", ["Symbol", "Venue X", 'a"b', "$HOME", "`id`", "it's $(id)", "back\\slash", "wow!"]
+)
+def test_a_name_in_a_message_can_be_pasted_into_a_shell(name: str) -> None:
+    done = subprocess.run(["bash", "-c", f"printf %s {in_shell(name)}"], capture_output=True, text=True)
+    assert done.stdout == name

@@ -1,41 +1,67 @@
-"""The notebook runs from its first cell to its last, offline, and ends with a verdict."""
+"""The notebook runs from its first cell to its last, offline, and is kept with what it showed."""
 
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import nbclient
 import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "stock_prediction.ipynb"
+PICTURES = 4
+LONGEST_S = 180
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("notebook")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, float]:
+    """The notebook after a run, and how long that took."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}})
-    return client.execute(), folder
+    folder = tmp_path_factory.mktemp("notebook")
+    begin = time.monotonic()
+    client = nbclient.NotebookClient(
+        notebook, timeout=LONGEST_S, resources={"metadata": {"path": str(folder)}}
+    )
+    return client.execute(), time.monotonic() - begin
 
 
-def test_every_cell_runs_and_pictures_are_shown(executed) -> None:
-    notebook, folder = executed
-    outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
-    assert [o for o in outputs if o.output_type == "error"] == []
-    shown = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(shown) == 3
-    said = "".join(o.get("text", "") for o in outputs)
-    assert "rank 0 of 2" in said
-    assert re.search(r"^ *persistence +\d", said, flags=re.MULTILINE)
-    verdicts = "".join(o.get("data", {}).get("text/markdown", "") for o in outputs)
-    assert "On test" in verdicts
-    assert (folder / "stock_prediction" / "run" / "model.keras").exists()
+def outputs(notebook: Any) -> list[Any]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
+def said(notebook: Any) -> str:
+    return "".join(output.get("text", "") for output in outputs(notebook))
+
+
+def check(notebook: Any) -> None:
+    """What every run shows, on whatever machine."""
+    shown = outputs(notebook)
+    assert [output for output in shown if output.output_type == "error"] == []
+    assert len([output for output in shown if "image/png" in output.get("data", {})]) == PICTURES
+    text = said(notebook)
+    assert "rank 0 of 1" in text
+    assert "both ended with the same weights, to the bit" in text
+    assert "all phases" in text
+    assert re.search(r"^2 ranks: +\d", text, flags=re.MULTILINE)
+    assert (
+        len(re.findall(r"^On test ", text, flags=re.MULTILINE)) == 2
+    )  # of real prices, and of synthetic ones
+
+
+def test_every_cell_runs(executed: tuple[Any, float]) -> None:
+    notebook, seconds = executed
+    check(notebook)
+    assert seconds < LONGEST_S
+
+
+def test_it_is_kept_with_its_outputs() -> None:
+    check(nbformat.read(NOTEBOOK, as_version=4))
+
+
+def test_nothing_but_the_python_api_is_used() -> None:
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if cell.cell_type == "code":
-            assert cell.outputs == []
-            assert cell.execution_count is None
+            assert not re.search(r"subprocess|\brm\b|^[!%]|python -c", cell.source, flags=re.MULTILINE)

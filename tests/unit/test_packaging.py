@@ -20,7 +20,7 @@ from hpc_lstm.native.builds import LEVELS, file_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
-DOCUMENTS = ("README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md", "CONTRIBUTING.md")
 # Distribution names of modules whose names differ from them; modules that a declared dependency brings along.
 DISTRIBUTIONS = {
     "tomllib": "tomli",
@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "ml_dtypes": "ml-dtypes",
     "pydantic_core": "pydantic",
     "pynvml": "nvidia-ml-py",
+    "sklearn": "scikit-learn",
 }
 
 
@@ -38,7 +39,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     for name in ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", *DOCUMENTS):
         shutil.copy(ROOT / name, folder)
-    for name in ("hpc_lstm", "kernels", "slurm"):
+    for name in ("hpc_lstm", "kernels", "slurm", "examples", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -74,7 +75,9 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     scripts = {f"hpc_lstm/slurm/{p.name}" for p in (ROOT / "slurm").iterdir()}
     assert kernels
     assert "hpc_lstm/slurm/run.sh" in scripts
-    data = {"hpc_lstm/py.typed", "hpc_lstm/report/templates/report.html"}
+    templates = {f"hpc_lstm/report/templates/{p.name}" for p in (PACKAGE / "report" / "templates").iterdir()}
+    assert "hpc_lstm/report/templates/uplot.LICENSE" in templates
+    data = {"hpc_lstm/py.typed"} | templates
     assert content(wheel) == modules | kernels | builds() | scripts | data
     assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 
@@ -91,6 +94,9 @@ def test_a_wheel_made_from_the_sdist_without_a_compiler_lacks_the_builds_alone(
 ) -> None:
     shutil.unpack_archive(build("sdist", source, tmp_path), tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert {path.name for path in unpacked.iterdir()} >= {*DOCUMENTS, "examples", "docs", "kernels", "slurm"}
+    for name in ("examples/quickstart.toml", "examples/data", "docs/security.md"):
+        assert (unpacked / name).exists()
     pure = build("wheel", unpacked, tmp_path, CC="/nowhere/cc")
     assert content(pure) == content(wheel) - builds()
     assert pure.name.endswith("-py3-none-any.whl")
@@ -221,3 +227,21 @@ def readme_links() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "target"), readme_links())
 def test_links_lead_somewhere(page: str, target: str) -> None:
     assert (ROOT / page).parent.joinpath(target).exists()
+
+
+def test_the_lock_has_every_declared_dependency_at_a_version_that_is_allowed() -> None:
+    from packaging.requirements import Requirement
+
+    lines = (ROOT / "tests/lock-3.11.txt").read_text().splitlines()
+    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
+    versions = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = [setup["options"]["install_requires"], *(dict(setup["options.extras_require"]).values())]
+    for text in "\n".join(wanted).splitlines():
+        requirement = Requirement(text) if text.strip() else None
+        if requirement is None or requirement.name in ("pycuda", "tomli"):  # need a GPU; an older Python
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": "3.11"}):
+            name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+            assert requirement.specifier.contains(versions[name]), text

@@ -107,8 +107,33 @@ def test_rows_and_tables(measured: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ours = [row for row in summary["rows"] if row["peer"] == "hpc_lstm" and row["ranks"] == 4]
     assert [row["repeats"] for row in ours] == [REPEATS] * 4
     text = report.tables(summary)
-    assert "Of 2 settings, 2 reach 97% on 4 GPUs at every = 16." in text
+    assert (
+        "**Weak scaling on 4 GPUs at every = 16**: 2 of 2 settings reach 97% by the better transport." in text
+    )
+    # The phases account for what a step takes longer: 32 ms for 16 steps on one GPU.
+    one = next(row for row in ours if (row["units"], row["every"]) == (128, 16))
+    assert 1 / (1 + sum(one["lost"].values())) == pytest.approx(one["efficiency"][0], abs=1e-3)
+    assert one["lost"]["average"] == pytest.approx((4 * 30e-6 + 1.5 * 80e-6) / 32e-3, rel=0.1)
     assert "| weak, bfloat16, 128, 8,192 | 2 |" in text
+
+
+def test_turns_of_torch_without_a_graph_do_not_count(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = benchmark("scaling_gpus_report", monkeypatch)
+    found = report.load(measured)
+    slow = {"samples_per_second": 1.0, "options": {"graph": False}}
+    other = found["torch"][0]["axes"] | {"model.units": 64}
+    found["torch"] += [one | slow for one in found["torch"]] + [
+        one | slow | {"axes": other} for one in found["torch"] if one["ranks"] == 1
+    ]
+    summary = report.summarize(found)
+    assert summary["torch_left_out"] == 2 * REPEATS
+    with_graph, _, without = [row for row in summary["rows"] if row["peer"] == "torch"]
+    assert (with_graph["graph"], with_graph["repeats"]) == (True, REPEATS)
+    assert with_graph["samples_per_second"][0] == pytest.approx(1.1e6)
+    assert (without["graph"], without["units"], without["samples_per_second"][0]) == (False, 64, 1.0)
+    text = report.tables(summary)
+    assert "| 0* | -; - |" in text
+    assert "6 turns of torch without a CUDA graph" in text
 
 
 def test_tables_go_between_the_marks_of_a_page(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpc_lstm.evaluation.baselines.baseline import KnownPrices
+from hpc_lstm.evaluation.baselines.baseline import Baseline, KnownPrices
 
 
-class Persistence:
+class Persistence(Baseline):
     """The target row's price is that of the window's last row."""
 
     name = "persistence"
 
-    def lookback(self, horizon: int) -> int:
-        """The last price alone."""
-        return 0
-
-    def forecast(self, known: KnownPrices) -> np.ndarray:
+    def forecast(self, known: KnownPrices, parameters: np.ndarray) -> np.ndarray:
         """The last known prices."""
         return known.last

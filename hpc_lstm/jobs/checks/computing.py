@@ -29,11 +29,10 @@ def check_gpus() -> DriverGpus:
     """The GPUs that the NVIDIA driver sees."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        driver = Path("/proc/driver/nvidia/version").exists()
-        found = "a driver, but no nvidia-smi" if driver else "no NVIDIA driver"
-        return DriverGpus(
-            int(driver), Check("GPU", "missing", found, "for training on GPUs: an NVIDIA GPU and its driver")
-        )
+        if not Path("/proc/driver/nvidia/version").exists():
+            return DriverGpus(0, Check("GPU", "info", "none; training runs on the CPUs"))
+        advice = "to see its GPUs: nvidia-smi, which comes with the driver"
+        return DriverGpus(1, Check("GPU", "missing", "a driver, but no nvidia-smi", advice))
     output, problem = run_probe(
         [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"], 20
     )
@@ -50,8 +49,8 @@ def check_tensorflow(gpus: DriverGpus) -> Check:
     """TensorFlow, and how many of the GPUs it sees."""
     version = package_version("tensorflow") or package_version("tensorflow-cpu")
     if version is None:
-        advice = 'for train.engine = "keras": pip install "hpc-lstm[keras]"'
-        return Check("TensorFlow", "missing", "not installed", advice)
+        found = 'not installed; only train.engine = "keras" needs it: pip install "hpc-lstm[keras]"'
+        return Check("TensorFlow", "info", found)
     found = f"{version}, Keras {package_version('keras') or 'not installed'}"
     if gpus.number == 0:
         return Check("TensorFlow", "ok", f"{found}; computes on the CPU")
@@ -98,7 +97,9 @@ def check_c_kernels() -> list[Check]:
 def check_cuda(gpus: DriverGpus) -> list[Check]:
     """PyCUDA, the compiler of the CUDA kernels, and the backend that follows from them."""
     version, advice = package_version("pycuda"), 'for CUDA kernels: pip install "hpc-lstm[gpu]"'
-    if version is None:
+    if version is None and gpus.number == 0:
+        pycuda = Check("PyCUDA", "info", 'not installed; only GPUs need it: pip install "hpc-lstm[gpu]"')
+    elif version is None:
         pycuda = Check("PyCUDA", "missing", "not installed", advice)
     elif gpus.number == 0:
         pycuda = Check("PyCUDA", "info", f"{version}; no GPU to use it on")
@@ -114,10 +115,10 @@ def check_cuda(gpus: DriverGpus) -> list[Check]:
             )
         else:
             pycuda = Check("PyCUDA", "ok", f"{version}; sees {counted(seen, 'GPU')}")
-    return [pycuda, _kernel_compiler(), _backend()]
+    return [pycuda, _kernel_compiler(gpus), _backend(gpus)]
 
 
-def _kernel_compiler() -> Check:
+def _kernel_compiler(gpus: DriverGpus) -> Check:
     """What compiles the CUDA kernels."""
     from hpc_lstm.cuda import compiler
 
@@ -125,11 +126,15 @@ def _kernel_compiler() -> Check:
         found, ignored = compiler.compiler_version(), compiler.ignored_setting()
         return Check("kernel compiler", "ok", f"{found}; {ignored}" if ignored else found)
     except CudaError as error:
+        if gpus.number == 0:
+            return Check("kernel compiler", "info", "NVRTC not found; only GPUs need it")
         return Check("kernel compiler", "missing", "NVRTC not found", f"to use CUDA kernels: {error}")
 
 
-def _backend() -> Check:
+def _backend(gpus: DriverGpus) -> Check:
     """What ``train.backend = "auto"`` chooses here, asked of a process of its own, since it starts CUDA."""
+    if gpus.number == 0:
+        return Check("backend", "ok", 'train.backend = "auto" takes host')
     output, problem = run_probe([sys.executable, "-c", _BACKEND_PROBE])
     reason = problem or output.strip()
     if not reason:

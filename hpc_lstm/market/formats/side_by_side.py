@@ -19,13 +19,14 @@ from hpc_lstm.market.formats.encoding import find_encoding, is_text
 from hpc_lstm.market.formats.file_format import FileFormat
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
-from hpc_lstm.market.formats.spooled_csv import IN_MEMORY, SpooledCsv
+from hpc_lstm.market.formats.spooled_csv import SpooledCsv
 from hpc_lstm.market.formats.stray_lines import Line
 from hpc_lstm.market.layouts.cells import kind_of
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.layouts.vocabulary import SPELLINGS, is_price_word, plain, words
 
 LOOKED_AT = 100  # rows
+IN_MEMORY = 256 << 20  # bytes of all tables' texts that are held in memory
 _DATE = re.compile(rb"\d{1,4}[-/.]\w{1,3}[-/.]\d{2,4}")
 
 
@@ -173,7 +174,11 @@ def _symbols_above(tables: list[tuple[int, int]], above: list[list[str]]) -> lis
 
 
 def _cut(source: SourceFile, sheet: _Sheet) -> list[SpooledCsv]:
-    """The text of each table, each row at its line."""
+    """The text of each table, each row at its line.
+
+    Raises:
+        PriceFileError: the file cannot be read, or a row has cells that belong to no table.
+    """
     texts = [SpooledCsv(IN_MEMORY // len(sheet.tables)) for _ in sheet.tables]
     for text, table in zip(texts, sheet.tables, strict=True):
         text.write([[]] * (sheet.header - 1) + [table.names])
@@ -185,6 +190,12 @@ def _cut(source: SourceFile, sheet: _Sheet) -> list[SpooledCsv]:
             for cells in reader:
                 block += [(number, []) for number in range(line + 1, reader.line_num)]
                 block.append((reader.line_num, cells))
+                if any(map(str.strip, cells[sheet.tables[-1].stop :])):
+                    raise PriceFileError(
+                        f"{source.path}: {source.row_word} {reader.line_num}: found a cell to the right of the "
+                        f"{len(sheet.tables)} tables that stand side by side; name its column in "
+                        f"{source.row_word} {sheet.header}, or leave it out"
+                    )
                 line = reader.line_num
                 if len(block) >= 1 << 14:
                     _write(texts, sheet, block)

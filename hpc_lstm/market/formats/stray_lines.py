@@ -18,6 +18,7 @@ _TOTALS = word_set(
 Line = tuple[int, list[str]]  # number of the last line of a row, and its cells
 
 _EVENT = re.compile(r"dividend|split", re.IGNORECASE)
+_YEAR = re.compile(r"(19|20)\d\d(\.0)?")  # of a date in columns of year and month
 _BLOCK = re.compile(r"[a-z]+([._][a-z]+)*")  # history, history.cursor
 
 
@@ -65,7 +66,7 @@ class StrayLines:
             return ""
         if first.startswith("#") and not is_missing(first):
             return COMMENT
-        if plain(first) in _TOTALS:
+        if plain(first) in _TOTALS and not any(map(_YEAR.fullmatch, cells)):  # a company called Total
             return TOTAL
         is_title = len(cells) == 1 and self._width > 2 and first[:1].isalpha() and len(first.split()) > 1
         return TITLE if is_title else ""

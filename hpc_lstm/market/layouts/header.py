@@ -269,6 +269,8 @@ class Header:
         if not cells:
             return True
         kind = self.kind(number)
+        if self._plain[number] == "key" and len(set(cells)) == len(cells):  # of rows, not of series
+            return False
         if kind == "number":
             weak = self._plain[number] in (
                 "index",

@@ -24,8 +24,8 @@ class MultiLayout(Layout):
 
     @classmethod
     def recognizes(cls, header: Header) -> bool:
-        """Whether the names are pairs of a symbol and a field, and there is no close of the table itself."""
-        if header.options.symbol_column not in (None, NONE):
+        """Whether the names are pairs of a symbol and a field, and the table has no close and no symbol of its own."""
+        if header.options.symbol_column not in (None, NONE) or "symbol" in header.fields:
             return False
         return "date" in header.fields and "close" not in header.fields and bool(_parts(header))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hpc_lstm.errors import PriceFileError
+from hpc_lstm.errors import PriceFileError, in_shell
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain, word_set, words
 
@@ -157,7 +157,7 @@ def changes(path: str, name: str, values: Iterable[str]) -> PriceFileError:
     some = ", ".join(f'"{value.strip()[:30]}"' for value in sorted(values)[:3])
     return PriceFileError(
         f'{path}: no column is known as the symbol\'s, but "{name}" has several values ({some}); give '
-        f'--symbol-column "{name}" if they are symbols, or --symbol-column {NONE} if the file has a single one'
+        f"--symbol-column {in_shell(name)} if they are symbols, or --symbol-column {NONE} if the file has a single one"
     )
 
 

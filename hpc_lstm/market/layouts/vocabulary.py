@@ -78,13 +78,13 @@ _SPELLINGS: dict[str, str] = {
         settle settlementprice settleprice settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
         c trade
-        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav netassetvalue obsvalue
+        closerate price lastsale pxmid mid midprice value vwapclose spotprice nav netassetvalue obsvalue currentprice
         vlquota priceusd referencerateusd
         navpershare unitprice rate
         usdprice
         terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot
         slotkoers slotkurs laatst
-        wert arvo verdi varde slotkoersen senaste stangning stangningskurs siste paatos seneste
+        wert arvo verdi varde slotkoersen senast senaste stangning stangningskurs siste paatos seneste
         cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo
         chiusura
         fechamento fech

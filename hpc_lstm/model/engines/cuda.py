@@ -26,11 +26,11 @@ from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forwar
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
-from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
@@ -65,9 +65,10 @@ class CudaEngine:
             raise InputError(f'train.engine: "fused" {found}; use "auto"')
         self._plan, train, self._model = found, config.train, config.model
         self._shape = _shape(config)
-        self.schema = network_schema(config.model, self._shape.features)
+        self.schema = network_schema(config.model, self._shape.features, self._shape.head.outputs)
         self.steps_per_call = steps_per_call(train.batch_size, self._shape.rows, self._shape.features)
-        self._device.compile(Sources(self._plan, self._shape.layers, self._shape.dropout > 0).all())
+        shape = self._shape
+        self._device.compile(Sources(self._plan, shape.layers, shape.dropout > 0, shape.head).all())
         self._optimizer = create_optimizer(train.optimizer, train.model_dump())
         self._weights = Weights(
             self._device, self._plan, self._shape, self.schema, len(self._optimizer.slots)
@@ -95,8 +96,6 @@ class CudaEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if not installed_gpus():
-            return "no GPU"
         if problem := cuda_problem():
             return problem
         try:
@@ -115,7 +114,7 @@ class CudaEngine:
             raise ValueError(
                 f"batches of shape {(shape.batch, shape.rows, shape.features)} expected, got {tuple(inputs.shape[1:])}"
             )
-        if tuple(targets.shape) != (count, shape.batch, 1):
+        if tuple(targets.shape) != (count, shape.batch, shape.head.targets):
             raise ValueError(
                 f"targets of shape {tuple(targets.shape)} for inputs of shape {tuple(inputs.shape)}"
             )
@@ -286,6 +285,7 @@ class _Forecaster:
         most = max(1, room // (row_bytes * plan.forward.windows))
         windows = plan.forward.windows * min(blocks, most)
         self._device, self._call, self._rows = device, call, (shape.rows, shape.features)
+        self._outputs = shape.head.outputs
         self._batch = windows
         self._forward = forward_pass(
             device, cuda_plan.with_windows(plan, windows), shape, weights, training=False
@@ -293,11 +293,11 @@ class _Forecaster:
         self._inputs = device.empty((0,), np.float32)
 
     def predict(self, inputs: Any) -> Any:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F], on the same device."""
+        """Outputs, float32 [n, O], of windows float32 [n, T, F], on the same device."""
         if tuple(inputs.shape[1:]) != self._rows:
             raise ValueError(f"windows of {self._rows} rows and features expected, got {tuple(inputs.shape)}")
         count, size, device = int(inputs.shape[0]), int(np.prod(self._rows)), self._device
-        out = device.empty((count,), np.float32)
+        out = device.empty((count, self._outputs), np.float32)
         there = _on_gpu(device, inputs)
         host = np.ascontiguousarray(inputs, np.float32).reshape(-1) if there is None else None
         if host is not None and self._inputs.size < self._batch * size:
@@ -307,7 +307,9 @@ class _Forecaster:
             if host is not None:
                 device.upload_async(self._inputs.pointer, host[first * size : (first + batch) * size])
             windows = self._inputs if there is None else there.part(first * size, batch * size)
-            self._forward.forecast(windows, self._call, np.uint64(out.pointer + 4 * first), batch)
+            self._forward.forecast(
+                windows, self._call, np.uint64(out.pointer + 4 * first * self._outputs), batch
+            )
         # Whoever reads the forecasts, or overwrites the windows, does so on a stream of their own.
         device.synchronize()
         return out if there is not None else out.numpy()
@@ -339,7 +341,7 @@ class _Vector:
         self._device, self._step, self._vector, self._packed = device, step, vector, packed
 
     def scaled(self, share: float) -> _Scaled:
-        """The vector times ``share``, in memory of its own; written when this returns."""
+        """The vector times ``share``, written when this returns; the engine's next such copy overwrites it."""
         return _Scaled(self._device, self._step.scaled(self._vector, share))
 
     def assign(self, copy: _Scaled) -> None:
@@ -374,6 +376,7 @@ def _shape(config: RunConfig) -> Shape:
         rows=config.data.window,
         dropout=config.model.dropout,
         batch=config.train.batch_size,
+        head=Head.of(config),
     )
 
 

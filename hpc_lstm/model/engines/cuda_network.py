@@ -90,8 +90,10 @@ class TrainingStep:
         units = plan.units
         self._last = device.empty((plan.windows * units,), np.float32)
         self._head_blocks = max(1, min(device.multiprocessors, -(-plan.windows // HEAD_WARPS)))
-        self._head_sums = device.zeros((steps, self._head_blocks, units + 2), np.float32)
+        self._head_sums = device.zeros((steps, self._head_blocks, head_sums(units, shape)), np.float32)
+        self._loss_constants = device.to_device(np.array(shape.head.loss.constants or (0.0,), np.float32))
         self._gradient = device.empty((schema.length,), np.float32)
+        self._scaled: DeviceArray | None = None
         self._arrays = [self._array_table(step) for step in range(steps)]
         self._squares = device.empty((self._update_blocks,), np.float64)
         # Of this step and the next.
@@ -113,8 +115,9 @@ class TrainingStep:
         device.launch(
             forward.head_kernels.get_function("head"),
             self._head_blocks,
-            *(*forward.last_output(), self._weights.dense, self._call, np.int32(step), self._last),
-            np.uint64(self._head_sums.pointer + 4 * step * self._head_blocks * (units + 2)),
+            *(*forward.last_output(), self._weights.dense, self._loss_constants, self._call),
+            *(np.int32(step), self._last),
+            np.uint64(self._head_sums.pointer + 4 * step * self._head_blocks * head_sums(units, shape)),
             *(np.int32(shape.batch), windows, rows, np.int32(shape.layers - 1), np.int32(shape.units)),
             *(np.uint32(forward.threshold), forward.keep),
         )
@@ -168,12 +171,16 @@ class TrainingStep:
         )
 
     def scaled(self, vector: DeviceArray, factor: float) -> DeviceArray:
-        """A vector of the weights' length times ``factor``, in memory of its own."""
-        out = self._device.empty(vector.shape, np.float32)
+        """A vector of the weights' length times ``factor``, in memory that the next call overwrites."""
+        if self._scaled is None:
+            # Kept, since there is one at every average: taking and freeing memory makes the host wait for the GPU.
+            self._scaled = self._device.empty(vector.shape, np.float32, "averaging the weights")
         self._device.launch(
-            self._scale, -(-vector.size // THREADS), *(vector, np.float32(factor), out, np.int64(vector.size))
+            self._scale,
+            -(-vector.size // THREADS),
+            *(vector, np.float32(factor), self._scaled, np.int64(vector.size)),
         )
-        return out
+        return self._scaled
 
     def gradient(self) -> np.ndarray:
         """The last step's gradient, before it was clipped: float32 [P]."""
@@ -198,16 +205,20 @@ class TrainingStep:
     def _array_table(self, step: int) -> DeviceArray:
         """The table of kernels/lstm_update.cu, for one step of a call."""
         units, padded, offsets = self._shape.units, self._plan.units, self._schema.offsets
-        head = self._head_sums.pointer + 4 * step * self._head_blocks * (padded + 2)
+        head = self._head_sums.pointer + 4 * step * self._head_blocks * head_sums(padded, self._shape)
         table = np.zeros(len(self._schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
         blocks = 0
         for number, one in enumerate(table):
             layer, which = divmod(number, 3)
             one["begin"], one["flat"] = blocks, offsets[number]
             if layer == self._shape.layers:
-                one["kind"], one["parts"], one["part_size"] = DENSE, self._head_blocks, padded + 2
+                one["kind"], one["parts"], one["part_size"] = (
+                    DENSE,
+                    self._head_blocks,
+                    head_sums(padded, self._shape),
+                )
                 one["gradients"], one["copy"] = head, self._weights.dense.pointer
-                blocks += -(-(units + 1) // THREADS)
+                blocks += -(-(units + 1) * self._shape.head.outputs // THREADS)
                 continue
             own, bias = self._weights.layers[layer], self._backward.bias_parts[layer]
             if which == 2:
@@ -227,6 +238,11 @@ class TrainingStep:
             blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
         self._update_blocks = blocks
         return self._device.to_device(table.view(np.uint8))
+
+
+def head_sums(units: int, shape: Shape) -> int:
+    """Numbers of a block's part of the dense gradient and the loss; SUMS of kernels/lstm_head.cu."""
+    return shape.head.outputs * (units + 1) + 1
 
 
 def forward_pass(

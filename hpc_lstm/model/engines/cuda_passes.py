@@ -30,7 +30,7 @@ class ForwardPass(ABC):
         self.drops = training and shape.dropout > 0
         self.threshold = int(np.float32(shape.dropout) * np.float32(2**24))
         self.keep = np.float32(1) / (np.float32(1) - np.float32(shape.dropout))
-        self.sources = Sources(plan, shape.layers, shape.dropout > 0)
+        self.sources = Sources(plan, shape.layers, shape.dropout > 0, shape.head)
         self.head_kernels = device.load(*self.sources.head)
         self.length = shape.rows * plan.windows
         self.x = device.empty((plan.parts * self.length * plan.width,), np.uint16, "a batch's inputs")
@@ -77,7 +77,7 @@ class ForwardPass(ABC):
         return np.uint64(at), np.int64((self.length + windows) * units)
 
     def forecast(self, given: DeviceArray, call: DeviceArray, out: np.uint64, batch: int) -> None:
-        """Launch the forecasts of windows [batch, rows, features], into float32 [batch] at an address."""
+        """Launch the outputs of windows [batch, rows, features], into float32 [batch, O] at an address."""
         self.run(given, call, 0, batch)
         self.device.launch(
             self.head_kernels.get_function("forecast"),

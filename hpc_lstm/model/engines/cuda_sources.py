@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hpc_lstm.cuda.device import Source
 from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan
+from hpc_lstm.model.engines.head import Head
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,19 @@ class Sources:
         plan: how they are cut.
         layers: of the network.
         dropout: whether outputs are dropped in training.
+        head_of_network: what it is trained for.
     """
 
     plan: Plan
     layers: int
     dropout: bool
+    head_of_network: Head
 
     @property
     def head(self) -> Source:
-        return "lstm_head", {**self._sizes(), "TILED": int(self.plan.tiles > 0)}
+        head = self.head_of_network
+        ends = {"TILED": int(self.plan.tiles > 0), "OUTPUTS": head.outputs, "TARGETS": head.targets}
+        return "lstm_head", {**self._sizes(), **ends, "LOSS_NAME": f"loss_{head.loss.kernel}"}
 
     @property
     def products(self) -> Source:
@@ -32,7 +37,7 @@ class Sources:
 
     @property
     def update(self) -> Source:
-        return "lstm_update", self._sizes()
+        return "lstm_update", {**self._sizes(), "OUTPUTS": self.head_of_network.outputs}
 
     @property
     def masks(self) -> Source:

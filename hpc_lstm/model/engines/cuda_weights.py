@@ -8,6 +8,7 @@ import numpy as np
 
 from hpc_lstm.cuda.device import Device, DeviceArray
 from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.parameters import Schema
 
 
@@ -19,6 +20,7 @@ class Shape:
         layers, units, features, rows: of the network and its windows.
         dropout: share of each layer's outputs that is dropped.
         batch: windows of a step.
+        head: outputs and loss.
     """
 
     layers: int
@@ -27,6 +29,7 @@ class Shape:
     rows: int
     dropout: float
     batch: int
+    head: Head
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Weights:
                     bias=device.zeros((4 * plan.units,), np.float32),
                 )
             )
-        self.dense = device.zeros((plan.units + 1,), np.float32)
+        self.dense = device.zeros(((plan.units + 1) * shape.head.outputs,), np.float32)
 
 
 def forward_drops(shape: Shape) -> bool:

@@ -22,7 +22,7 @@ class DeviceVector(Protocol):
     """One flat float32 vector of an engine's."""
 
     def scaled(self, share: float) -> ScaledCopy:
-        """The vector times ``share``, in memory of its own."""
+        """The vector times ``share``, in other memory, which the engine's next scaled copy may overwrite."""
 
     def assign(self, copy: Any) -> None:
         """Take what a ``scaled`` copy of this vector holds now; whoever wrote it has finished."""

@@ -14,6 +14,7 @@ from hpc_lstm.model import network
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.keras_forward import Forward
 from hpc_lstm.model.engines.keras_optimizer import VariableOptimizer
 from hpc_lstm.model.engines.keras_vector import KerasVector
@@ -47,8 +48,11 @@ class KerasEngine:
         tf = start_tensorflow(threads or len(os.sched_getaffinity(0)), config.train.deterministic)
         train, window, features = config.train, config.data.window, len(config.data.features)
         self._tf, self._clip_norm, self._config = tf, train.clip_norm, config
-        self._model = network.build_network(config.model, window, features, train.seed, train.precision)
-        self.schema = network_schema(config.model, features)
+        self._head = Head.of(config)
+        self._model = network.build_network(
+            config.model, window, features, train.seed, train.precision, self._head.outputs
+        )
+        self.schema = network_schema(config.model, features, self._head.outputs)
         self._flat = tf.Variable(initial_weights(self.schema, train.seed))
         self._step_count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._forward = Forward(tf, self._model, self.schema, threads_in_force(tf))
@@ -60,7 +64,7 @@ class KerasEngine:
             self._take_steps,
             input_signature=[
                 tf.TensorSpec([None, train.batch_size, window, features], tf.float32),
-                tf.TensorSpec([None, train.batch_size, 1], tf.float32),
+                tf.TensorSpec([None, train.batch_size, self._head.targets], tf.float32),
                 tf.TensorSpec([None], tf.float32),
             ],
             autograph=False,
@@ -105,7 +109,7 @@ class KerasEngine:
         self._step_count.assign(int(state["steps"]))
 
     def predict(self, inputs: Any) -> Any:
-        return _forecast_all(self._tf, self._forecast, inputs)
+        return _forecast_all(self._tf, self._forecast, inputs, self._head.outputs)
 
     def save(self, path: str | PathLike[str]) -> None:
         arrays = self.schema.unflatten(self.parameters())
@@ -131,7 +135,7 @@ class KerasEngine:
         count = self._step_count.read_value()
         flat = self._flat.read_value()
         seed = tf.stack([tf.constant(self._dropout_seed, tf.int64), count])
-        loss, gradient = self._forward.squared_error(flat, inputs, targets, seed)
+        loss, gradient = self._forward.loss(flat, inputs, targets, seed, self._head.loss)
         if self._clip_norm > 0:
             norm = tf.norm(gradient)
             gradient *= self._clip_norm / tf.maximum(norm, self._clip_norm)
@@ -150,7 +154,7 @@ def tensor(tf: Any, array: Any) -> Any:
 
 
 def _forecast_function(tf: Any, forward: Forward, flat: Any, window: int, features: int) -> Any:
-    """A compiled function: windows [batch, T, F] to forecasts [batch, 1], of one batch size."""
+    """A compiled function: windows [batch, T, F] to outputs [batch, O], of one batch size."""
     size = PREDICT_BATCH_GPU if tf.config.list_physical_devices("GPU") else PREDICT_BATCH
     signature = [tf.TensorSpec([size, window, features], tf.float32)]
     return tf.function(
@@ -158,15 +162,15 @@ def _forecast_function(tf: Any, forward: Forward, flat: Any, window: int, featur
     )
 
 
-def _forecast_all(tf: Any, forecast: Any, inputs: Any) -> Any:
-    """Forecasts [n] in batches of one shape, the last one padded, so that nothing is compiled twice.
+def _forecast_all(tf: Any, forecast: Any, inputs: Any, outputs: int) -> Any:
+    """Outputs [n, O] in batches of one shape, the last one padded, so that nothing is compiled twice.
 
     They are a NumPy array if the inputs are, else a tensor on the GPU.
     """
     count, size = inputs.shape[0], forecast.input_signature[0].shape[0]
     if not count:
-        return np.empty(0, np.float32)
+        return np.empty((0, outputs), np.float32)
     missing = -count % size
     filled = tf.pad(tensor(tf, inputs), [[0, missing], [0, 0], [0, 0]])
-    found = tf.concat([forecast(batch)[:, 0] for batch in tf.split(filled, len(filled) // size)], 0)[:count]
+    found = tf.concat([forecast(batch) for batch in tf.split(filled, len(filled) // size)], 0)[:count]
     return found.numpy() if isinstance(inputs, np.ndarray) else found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hpc_lstm.model.losses.loss import Loss
 from hpc_lstm.model.parameters import Schema
 
 # Windows below which a part of a batch is not worth a thread of its own.
@@ -44,7 +45,7 @@ class Forward:
                 self._layers.append(("keras", layer))
 
     def __call__(self, flat: Any, inputs: Any, dropout_seed: Any = None) -> Any:
-        """Forecasts [B, 1] of windows [B, T, F], B being static.
+        """Outputs [B, O] of windows [B, T, F], B being static.
 
         Args:
             flat: weights [P].
@@ -57,18 +58,20 @@ class Forward:
         ]
         return tf.concat(outputs, 0)
 
-    def squared_error(self, flat: Any, inputs: Any, targets: Any, dropout_seed: Any) -> tuple[Any, Any]:
-        """The mean squared error on a batch, and its gradient [P].
+    def loss(self, flat: Any, inputs: Any, targets: Any, dropout_seed: Any, loss: Loss) -> tuple[Any, Any]:
+        """The mean loss of a batch, and its gradient [P].
 
         Args:
-            targets: [B, 1].
+            targets: [B, K].
+            loss: of each target.
             flat, inputs, dropout_seed: as above.
         """
         tf = self._tf
         with tf.GradientTape() as tape:
             tape.watch(flat)
-            loss = tf.reduce_mean(tf.square(self(flat, inputs, dropout_seed) - targets))
-        return loss, tape.gradient(loss, flat)
+            outputs = tf.reshape(self(flat, inputs, dropout_seed), (*targets.shape, loss.outputs))
+            mean = tf.reduce_mean(loss.values(tf, outputs, targets))
+        return mean, tape.gradient(mean, flat)
 
     def _sizes(self, inputs: Any) -> list[int]:
         """Windows of each part."""

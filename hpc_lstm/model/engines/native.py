@@ -18,6 +18,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native_workers import Workers
 from hpc_lstm.model.engines.tensorflow_runtime import keras_installed, start_tensorflow
 from hpc_lstm.model.initial_weights import initial_weights
@@ -42,10 +43,10 @@ class NetworkMath(Protocol):
         keys: np.ndarray,
         gradient: np.ndarray,
     ) -> float:
-        """The mean squared error of a batch; its gradient goes into ``gradient`` [P].
+        """The mean loss of a batch; its gradient goes into ``gradient`` [P].
 
         Args:
-            inputs, targets: [B, T, F] and [B, 1].
+            inputs, targets: [B, T, F] and [B, K].
             keys: uint32 [2] that the dropout masks depend on.
         """
 
@@ -61,7 +62,7 @@ class NetworkMath(Protocol):
         """Take an optimizer's step in place; see ``Optimizer.update``."""
 
     def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Forecasts float32 [n] of windows [n, T, F], without dropout."""
+        """Outputs float32 [n, O] of windows [n, T, F], without dropout."""
 
 
 class NativeEngine:
@@ -83,12 +84,13 @@ class NativeEngine:
         if problem := unsupported(config):
             raise InputError(f'train.engine: "fused" {problem}; use "auto"')
         train, window, features = config.train, config.data.window, len(config.data.features)
+        self._head = Head.of(config)
         self._math = self.network_math(
-            config.model, window, features, threads or len(os.sched_getaffinity(0))
+            config.model, window, features, self._head, threads or len(os.sched_getaffinity(0))
         )
         self._window_shape = window, features
         self._config = config.model
-        self.schema = network_schema(config.model, features)
+        self.schema = network_schema(config.model, features, self._head.outputs)
         self._flat = initial_weights(self.schema, train.seed)
         self._gradient = np.empty_like(self._flat)
         self._optimizer = create_optimizer(train.optimizer, train.model_dump())
@@ -98,14 +100,16 @@ class NativeEngine:
         self.steps_per_call = steps_per_call(train.batch_size, window, features)
 
     @staticmethod
-    def network_math(model: ModelConfig, window: int, features: int, threads: int) -> NetworkMath:
+    def network_math(model: ModelConfig, window: int, features: int, head: Head, threads: int) -> NetworkMath:
         """What computes a network.
 
         Raises:
             NoCompiler: there is no build of the kernels for this processor, and no C compiler.
         """
-        shape = native_kernels.Network(model.layers, model.units, features, window, model.dropout)
-        return Workers(native_kernels.Kernels(native_kernels.load_kernels(), shape), threads)
+        sizes = native_kernels.Network(
+            *(model.layers, model.units, features, window, model.dropout, head.outputs, head.targets)
+        )
+        return Workers(native_kernels.Kernels(native_kernels.load_kernels(), sizes, head.loss), threads)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
@@ -120,7 +124,7 @@ class NativeEngine:
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> float:
         inputs, targets = (np.ascontiguousarray(array, np.float32) for array in (inputs, targets))
         self._check_windows(inputs, 4)
-        if targets.shape != (*inputs.shape[:2], 1):
+        if targets.shape != (*inputs.shape[:2], self._head.targets):
             raise ValueError(f"targets of shape {targets.shape} for inputs of shape {inputs.shape}")
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), len(inputs))
         losses = [self._take_step(*one) for one in zip(inputs, targets, rates, strict=True)]
@@ -166,7 +170,7 @@ class NativeEngine:
             )
 
     def _take_step(self, inputs: np.ndarray, targets: np.ndarray, rate: np.float32) -> float:
-        """One optimizer step on a batch [B, T, F]; its mean squared error."""
+        """One optimizer step on a batch [B, T, F]; its mean loss."""
         keys = np.array([self._dropout_key, self._step_count % 2**32], np.uint32)
         loss = self._math.loss_and_gradient(self._flat, inputs, targets, keys, self._gradient)
         if self._clip_norm > 0:
@@ -194,16 +198,17 @@ class NativeForecaster:
 
     def __init__(self, network: SavedNetwork, *, threads: int = 0) -> None:
         self.window, self.features, self._flat = network.window, network.features, network.flat
+        self.outputs, head = network.outputs, Head.to_forecast(network.outputs)
         threads = threads or len(os.sched_getaffinity(0))
-        self._math = self.engine.network_math(network.config, self.window, self.features, threads)
-        self.shapes = network_schema(network.config, self.features).shapes
+        self._math = self.engine.network_math(network.config, self.window, self.features, head, threads)
+        self.shapes = network_schema(network.config, self.features, self.outputs).shapes
 
     def parameters(self) -> np.ndarray:
         """The weights, float32 [P]."""
         return self._flat.copy()
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """Scaled forecasts, float32 [n], of windows float32 [n, T, F]."""
+        """Outputs, float32 [n, O], of windows float32 [n, T, F]."""
         windows = np.ascontiguousarray(inputs, np.float32)
         if windows.ndim != 3 or windows.shape[1:] != (self.window, self.features):
             raise ValueError(f"windows of {(self.window, self.features)} expected, got {windows.shape}")

@@ -6,6 +6,8 @@ import ctypes
 
 import numpy as np
 
+from hpc_lstm.model.losses.loss import Loss
+from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.model.optimizers.optimizer import Optimizer
 from hpc_lstm.native.library import load_library
 
@@ -26,6 +28,8 @@ class Network(ctypes.Structure):
         ("features", ctypes.c_int32),
         ("rows", ctypes.c_int32),
         ("dropout", ctypes.c_float),
+        ("outputs", ctypes.c_int32),
+        ("targets", ctypes.c_int32),
     ]
 
 
@@ -40,9 +44,9 @@ def load_kernels() -> ctypes.CDLL:
 
 def _forecasts_right(library: ctypes.CDLL) -> bool:
     """Whether a library computes what the source says: a compiler's default may be another arithmetic."""
-    kernels = Kernels(library, Network(1, 1, 1, 2, 0.0))
+    kernels = Kernels(library, Network(1, 1, 1, 2, 0.0, 1, 1), MeanSquaredError())
     weights = np.array([0.3, -1.2, 0.7, 2.0, 0.5, 0.9, -0.4, 0.1, 0.2, 1.0, -0.3, 0.6, 1.5, 0.25], np.float32)
-    windows, outputs = np.array([[[0.8], [-0.6]], [[30.0], [1e-3]]], np.float32), np.empty(2, np.float32)
+    windows, outputs = np.array([[[0.8], [-0.6]], [[30.0], [1e-3]]], np.float32), np.empty((2, 1), np.float32)
     packed = kernels.empty_packed()
     kernels.pack(weights, packed)
     Worker(kernels).forecast(packed, windows, outputs)
@@ -54,13 +58,17 @@ def _forecasts_right(library: ctypes.CDLL) -> bool:
         i, f, _, o = 1 / (1 + np.exp(-logits.T))
         c = f * c + i * np.tanh(logits[:, 2])
         h = o * np.tanh(c)
-    return np.allclose(outputs, h * weights[12] + weights[13], rtol=0, atol=1e-5)
+    return np.allclose(outputs[:, 0], h * weights[12] + weights[13], rtol=0, atol=1e-5)
 
 
 class Kernels:
-    """The functions of kernels/lstm.c for one network."""
+    """The functions of kernels/lstm.c for one network.
 
-    def __init__(self, library: ctypes.CDLL, net: Network) -> None:
+    Args:
+        loss: that it is trained with.
+    """
+
+    def __init__(self, library: ctypes.CDLL, net: Network, loss: Loss) -> None:
         size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
         for name, result, arguments in (
             ("packed_size", size, [pointer]),
@@ -68,12 +76,14 @@ class Kernels:
             ("workspace_size", size, [pointer, size]),
             ("pack", None, [pointer] * 3),
             ("sum_gradients", None, [pointer, pointer, ctypes.c_int32, number, pointer]),
-            ("squared_error", ctypes.c_double, [pointer] * 4 + [size] * 3 + [pointer] * 3),
+            ("loss", ctypes.c_double, [pointer] * 6 + [size] * 3 + [pointer] * 3),
             ("forecast", None, [pointer] * 3 + [size] * 2 + [pointer] * 2),
         ):
             function = getattr(library, f"lstm_{name}")
             function.restype, function.argtypes = result, arguments
-        self.library, self.net = library, ctypes.byref(net)
+        self.library, self.net, self.outputs = library, ctypes.byref(net), net.outputs
+        self.loss = ctypes.cast(getattr(library, f"loss_{loss.kernel}"), pointer)
+        self.loss_constants = np.array(loss.constants or (0.0,), np.float32)
 
     def empty_packed(self) -> np.ndarray:
         """An array for packed weights."""
@@ -117,26 +127,27 @@ class Worker:
         self._block_windows = max(1, min(BLOCK_WINDOWS, WORKSPACE_BYTES // window_bytes))
         self._workspace = aligned_zeros(kernels.library.lstm_workspace_size(kernels.net, self._block_windows))
 
-    def squared_error(
+    def loss(
         self, packed: np.ndarray, inputs: np.ndarray, targets: np.ndarray, first: int, keys: np.ndarray
     ) -> float:
-        """The sum of the squared errors on some windows; its gradient goes into ``self.gradient``.
+        """The sum of the losses of some windows; its gradient goes into ``self.gradient``.
 
         Args:
             packed: the weights, by ``Kernels.pack``.
-            inputs, targets: [n, T, F] and [n, 1].
+            inputs, targets: [n, T, F] and [n, K].
             first: index in the batch of the first window.
             keys: uint32 [2] that the dropout masks depend on.
         """
-        return self._kernels.library.lstm_squared_error(
-            self._kernels.net,
+        kernels = self._kernels
+        return kernels.library.lstm_loss(
+            *(kernels.net, kernels.loss, kernels.loss_constants.ctypes.data),
             *(packed.ctypes.data, inputs.ctypes.data, targets.ctypes.data),
             *(len(inputs), first, self._block_windows),
             *(keys.ctypes.data, self._workspace.ctypes.data, self.gradient.ctypes.data),
         )
 
     def forecast(self, packed: np.ndarray, inputs: np.ndarray, outputs: np.ndarray) -> float:
-        """Forecasts of windows [n, T, F], into ``outputs`` [n]; returns 0."""
+        """Outputs of the network for windows [n, T, F], into ``outputs`` [n, O]; returns 0."""
         self._kernels.library.lstm_forecast(
             self._kernels.net,
             *(packed.ctypes.data, inputs.ctypes.data, len(inputs), self._block_windows),

@@ -26,8 +26,8 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads - 1, "lstm") if threads > 1 else None
 
     def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Forecasts [n] of windows [n, T, F] by weights [P], without dropout."""
-        outputs = np.empty(len(windows), np.float32)
+        """Outputs [n, O] of windows [n, T, F] by weights [P], without dropout."""
+        outputs = np.empty((len(windows), self._kernels.outputs), np.float32)
         self._kernels.pack(flat, self._packed)
         self._in_parallel(
             lambda worker, start, stop: worker.forecast(
@@ -45,22 +45,22 @@ class Workers:
         keys: np.ndarray,
         gradient: np.ndarray,
     ) -> float:
-        """The mean squared error of a batch; its gradient goes into ``gradient`` [P].
+        """The mean loss of a batch; its gradient goes into ``gradient`` [P].
 
         Args:
             flat: weights [P].
-            inputs, targets: [B, T, F] and [B, 1].
+            inputs, targets: [B, T, F] and [B, K].
             keys: uint32 [2] that the dropout masks depend on.
         """
         self._kernels.pack(flat, self._packed)
-        squared_errors = self._in_parallel(
-            lambda worker, start, stop: worker.squared_error(
+        losses = self._in_parallel(
+            lambda worker, start, stop: worker.loss(
                 self._packed, inputs[start:stop], targets[start:stop], start, keys
             ),
             len(inputs),
         )
-        self._kernels.sum_gradients(self._workers[: len(squared_errors)], 1 / len(inputs), gradient)
-        return sum(squared_errors) / len(inputs)
+        self._kernels.sum_gradients(self._workers[: len(losses)], 1 / len(inputs), gradient)
+        return sum(losses) / len(inputs)
 
     def update(
         self,

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from hpc_lstm.config import ModelConfig, RunConfig
+from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native import NativeEngine, NativeForecaster, unsupported
 from hpc_lstm.model.optimizers.optimizer import Optimizer
 from hpc_lstm.model.parameters import network_schema
@@ -22,8 +23,9 @@ FORECAST_WINDOWS = 256
 class NumpyMath:
     """One network; see ``native.NetworkMath``."""
 
-    def __init__(self, model: ModelConfig, window: int, features: int) -> None:
-        self._model, self._window, self._schema = model, window, network_schema(model, features)
+    def __init__(self, model: ModelConfig, window: int, features: int, head: Head) -> None:
+        self._model, self._window, self._loss = model, window, head.loss
+        self._schema = network_schema(model, features, head.outputs)
 
     def loss_and_gradient(
         self,
@@ -38,7 +40,7 @@ class NumpyMath:
             masks(key, model.dropout, layer, len(inputs), self._window, model.units)
             for layer in range(model.layers)
         ]
-        loss, gradient[:] = loss_and_gradient(flat, self._schema, inputs, targets[:, 0], drops)
+        loss, gradient[:] = loss_and_gradient(flat, self._schema, inputs, targets, drops, self._loss)
         return loss
 
     def update(
@@ -53,7 +55,7 @@ class NumpyMath:
         optimizer.update(weights, moments, gradient, rate, step)
 
     def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        found = np.empty(len(windows), np.float32)
+        found = np.empty((len(windows), *self._schema.shapes[-1]), np.float32)
         for start in range(0, len(windows), FORECAST_WINDOWS):
             part = slice(start, start + FORECAST_WINDOWS)
             found[part] = forecasts(flat, self._schema, windows[part])
@@ -70,8 +72,8 @@ class NumpyEngine(NativeEngine):
     arithmetic: ClassVar[str] = "fused in NumPy"
 
     @staticmethod
-    def network_math(model: ModelConfig, window: int, features: int, threads: int) -> NumpyMath:
-        return NumpyMath(model, window, features)
+    def network_math(model: ModelConfig, window: int, features: int, head: Head, threads: int) -> NumpyMath:
+        return NumpyMath(model, window, features, head)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:

@@ -1,34 +1,81 @@
 """The engines, and which one a run takes.
 
-A new engine is a file beside this one and its class in ``ENGINES``. Several may share a name in ``train.engine``:
-"fused" is the CUDA engine where it works, else the C engine, else the same in NumPy.
+A new engine is a file beside this one, a function that imports its class, and a line in ``ENGINES``. Several may share
+a name in ``train.engine``: "fused" is the CUDA engine where it works, else the C engine, else the same in NumPy.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from os import PathLike
+from typing import TYPE_CHECKING, NamedTuple
 
-from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.model.engine import Engine, Forecaster
-from hpc_lstm.model.engines.cuda import CudaEngine
-from hpc_lstm.model.engines.keras import KerasEngine
-from hpc_lstm.model.engines.native import NativeEngine, NativeForecaster
-from hpc_lstm.model.engines.numpy import NumpyEngine, NumpyForecaster
-from hpc_lstm.model.keras_file import read_keras_file
-from hpc_lstm.native.compiler import NoCompiler
-from hpc_lstm.parallel.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.config import RunConfig
+    from hpc_lstm.model.engine import Engine, Forecaster
+    from hpc_lstm.parallel.world import World
 
 log = logging.getLogger(__name__)
 
-# In order of preference. The types are checked here: each class is an ``Engine``.
-ENGINES: tuple[type[Engine], ...] = (
-    CudaEngine,
-    NativeEngine,
-    KerasEngine,
-    NumpyEngine,
+
+def _cuda() -> type[Engine]:
+    from hpc_lstm.model.engines.cuda import CudaEngine
+
+    return CudaEngine
+
+
+def _native() -> type[Engine]:
+    from hpc_lstm.model.engines.native import NativeEngine
+
+    return NativeEngine
+
+
+def _keras() -> type[Engine]:
+    from hpc_lstm.model.engines.keras import KerasEngine
+
+    return KerasEngine
+
+
+def _numpy() -> type[Engine]:
+    from hpc_lstm.model.engines.numpy import NumpyEngine
+
+    return NumpyEngine
+
+
+class Entry(NamedTuple):
+    """An engine that is not imported before it is asked for.
+
+    Attributes:
+        name: in ``train.engine``.
+        load: imports its class.
+        on_gpu: it computes on a GPU alone, and is not imported where there is none.
+        slow: a last resort, of which the log warns.
+    """
+
+    name: str
+    load: Callable[[], type[Engine]]
+    on_gpu: bool = False
+    slow: bool = False
+
+    def problem(self, config: RunConfig, *, threads: int, auto: bool) -> str:
+        """See ``Engine.problem``."""
+        from hpc_lstm.parallel.gpu_discovery import installed_gpus
+
+        if self.on_gpu and not installed_gpus():
+            return "no GPU"
+        return self.load().problem(config, threads=threads, auto=auto)
+
+
+# In order of preference.
+ENGINES: tuple[Entry, ...] = (
+    Entry("fused", _cuda, on_gpu=True),
+    Entry("fused", _native),
+    Entry("keras", _keras),
+    Entry("fused", _numpy, slow=True),
 )
 AUTO = "auto"
 
@@ -55,7 +102,7 @@ def choose_engine(config: RunConfig, *, threads: int = 1, world: World | None = 
         problem = _problem_on_any_rank(engine, config, threads, auto, world)
         if not problem:
             _log_choice(engine, problems)
-            return engine
+            return engine.load()
         known = problems.setdefault(engine.name, [])
         if problem not in known:
             known.append(problem)
@@ -81,17 +128,23 @@ def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaste
     Raises:
         InputError: the file is missing, damaged or holds another kind of network.
     """
+    from hpc_lstm.model.engines.native import NativeForecaster
+    from hpc_lstm.model.keras_file import read_keras_file
+    from hpc_lstm.native.compiler import NoCompiler
+
     network = read_keras_file(path)
     try:
         return NativeForecaster(network, threads=threads)
     except NoCompiler as error:
+        from hpc_lstm.model.engines.numpy import NumpyForecaster
+
         log.warning("%s: forecasts are computed by NumPy, which is slow", error)
         return NumpyForecaster(network, threads=threads)
 
 
-def _log_choice(engine: type[Engine], problems: dict[str, list[str]]) -> None:
+def _log_choice(engine: Entry, problems: dict[str, list[str]]) -> None:
     """Say why engines that are preferred to this one are not taken."""
-    if engine is NumpyEngine:
+    if engine.slow:
         log.warning("engine fused by NumPy, which is slow: %s", "; ".join(problems[engine.name]))
     for name, why in problems.items():
         if name != engine.name:
@@ -99,7 +152,7 @@ def _log_choice(engine: type[Engine], problems: dict[str, list[str]]) -> None:
 
 
 def _problem_on_any_rank(
-    engine: type[Engine], config: RunConfig, threads: int, auto: bool, world: World | None
+    engine: Entry, config: RunConfig, threads: int, auto: bool, world: World | None
 ) -> str:
     """Why an engine cannot be used on some rank, the lowest such, or ""."""
     if world is None:

@@ -65,8 +65,22 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
     ],
     "lstm_products": [({"PARTS": parts, "STAGES": 3}, ["sm_80", "sm_90"]) for parts in (1, 2)],
     "lstm_head": [
-        ({"UNITS": units, "PARTS": parts, "TILED": tiled}, ["sm_80", "sm_90"])
-        for units, parts, tiled in ((64, 1, 0), (128, 2, 0), (128, 1, 1))
+        (
+            {"UNITS": units, "PARTS": parts, "TILED": tiled, "OUTPUTS": outputs, "TARGETS": targets}
+            | {"LOSS_NAME": f"loss_{loss}"},
+            ["sm_80", "sm_90"],
+        )
+        for units, parts, tiled, outputs, targets, loss in (
+            (64, 1, 0, 1, 1, "mse"),
+            (128, 2, 0, 1, 1, "mse"),
+            (128, 1, 1, 1, 1, "mse"),
+            (64, 1, 0, 3, 3, "mae"),
+            (64, 1, 1, 3, 3, "huber"),
+            (64, 2, 0, 3, 1, "quantile"),
+            (64, 1, 0, 6, 3, "gaussian"),
+            (128, 2, 0, 2, 1, "student_t"),
+            (64, 1, 0, 1, 1, "binary_cross_entropy"),
+        )
     ],
     "lstm_tile_forward": [
         tile(units, width, tiles, DROPS=drops)
@@ -103,7 +117,9 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (512, 512, 2, 0, 1),
         )
     ],
-    "lstm_update": sized((64, 1), (128, 2)),
+    "lstm_update": [
+        ({**one, "OUTPUTS": outputs}, of) for one, of in sized((64, 1), (128, 2)) for outputs in (1, 3)
+    ],
     "lstm_masks": [({"UNITS": 64}, ["sm_80", "sm_90"])],
 }
 CASES = [
@@ -115,8 +131,9 @@ CASES = [
     for architecture in architectures
 ]
 # Bytes of local memory that are accepted: the return address around a division in double, in a kernel that
-# runs once a run; a few numbers of the chains, which give all registers to the weights.
-ACCEPTED = {"parts": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows_128": 32}
+# runs once a run; two numbers of adam with several outputs; a few of the chains, which give all
+# registers to the weights.
+ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows_128": 32}
 
 
 def spelled(defines: Defines) -> str:

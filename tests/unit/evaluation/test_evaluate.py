@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.baselines.registry import METHODS
+from hpc_lstm.evaluation.baselines.registry import BASELINES, METHODS
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.evaluation.evaluate_run import evaluate_run
@@ -31,7 +32,7 @@ def measure(predict, path: Path, world: World | None = None, **more) -> dict:
     world = world or World()
     with MarketStore(path) as store:
         prepared = prepare.prepare(store, settings(path, **more), world, backends.create_backend("host"))
-        return evaluate(predict, prepared, world, batch_size=64)
+        return evaluate(predict, prepared, world, batch_size=64).metrics
 
 
 def test_persistence_as_the_model_is_persistence(store_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_persistence_as_the_model_is_persistence(store_path: Path) -> None:
         model, persistence = metrics[part]["model"], metrics[part]["persistence"]
         for name in ("rmse", "mae", "mape", "mase"):
             assert model[name] == pytest.approx(persistence[name], rel=1e-5)
-        assert metrics[part]["verdict"].startswith(f"On {part} the model does not beat persistence")
+        assert metrics[part]["verdict"].startswith(f"On {part} the model does not beat ")
 
 
 def test_log_return_of_zero_is_exactly_persistence(store_path: Path) -> None:
@@ -50,9 +51,10 @@ def test_log_return_of_zero_is_exactly_persistence(store_path: Path) -> None:
     with MarketStore(store_path) as store:
         prepared = prepare.prepare(store, data, world, backends.create_backend("host"))
         prepared.scaler.shift[:, -1] = 0.0
-        metrics = evaluate(lambda inputs: np.zeros(len(inputs), np.float32), prepared, world)
+        metrics = evaluate(lambda inputs: np.zeros(len(inputs), np.float32), prepared, world).metrics
     assert metrics["test"]["model"] == metrics["test"]["persistence"]
     assert metrics["test"]["against_persistence"]["p_value"] == 1
+    assert metrics["test"]["model"]["rmsse"] == 1
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_numbers_are_those_of_plain_loops(store_path: Path, target: str, horizon
     with MarketStore(store_path) as store:
         offsets, number = store.offsets, store.column(column)
         price = [store.rows(offsets[s], offsets[s + 1])[:, number] for s in range(3)]
-    squared, scaled, drift, seasonal, windows = [], [], [], [], 0
+    squared, scaled, scaled_drift, drift, seasonal, windows = [], [], [], [], [], 0
     for series in price:
         total = len(series) - WINDOW - horizon + 1
         changes = [series[w + WINDOW - 1 + horizon] - series[w + WINDOW - 1] for w in range(total)]
@@ -73,13 +75,19 @@ def test_numbers_are_those_of_plain_loops(store_path: Path, target: str, horizon
         test = changes[int(total * 0.8 + 1e-9) :]
         windows += len(test)
         squared += [c**2 for c in test]
-        scaled += [abs(c) / np.mean(np.abs(train)) for c in test]
+        last = [series[len(series) - len(test) + i - horizon] for i in range(len(test))]
+        relative = np.array(test) / last
+        scaled += list(np.abs(relative) / np.abs(relative).mean())
+        errors = np.array([np.mean(train) - c for c in test]) / last
+        scaled_drift += list(errors**2 / (relative**2).mean())
         drift += [(c - np.mean(train)) ** 2 for c in test]
         targets = range(len(series) - len(test), len(series))
         seasonal += [(series[t] - series[t - 5 * math.ceil(horizon / 5)]) ** 2 for t in targets]
     assert metrics["test"]["windows"] == windows
     assert metrics["test"]["persistence"]["rmse"] == pytest.approx(np.sqrt(np.mean(squared)))
     assert metrics["test"]["persistence"]["mase"] == pytest.approx(np.mean(scaled))
+    assert metrics["test"]["persistence"]["rmsse"] == 1
+    assert metrics["test"]["drift"]["rmsse"] == pytest.approx(np.sqrt(np.mean(scaled_drift)))
     assert metrics["test"]["drift"]["rmse"] == pytest.approx(np.sqrt(np.mean(drift)))
     assert metrics["test"]["seasonal-naive"]["rmse"] == pytest.approx(np.sqrt(np.mean(seasonal)))
 
@@ -91,7 +99,7 @@ def test_a_model_that_knows_the_target_is_perfect(store_path: Path) -> None:
         world = World()
         prepared = prepare.prepare(store, settings(line), world, backends.create_backend("host"))
         step = np.float32(0.25 * prepared.scaler.scale[0, 0])
-        metrics = evaluate(lambda inputs: inputs[:, -1, 0] + step, prepared, world)
+        metrics = evaluate(lambda inputs: inputs[:, -1, 0] + step, prepared, world).metrics
     for method in ("model", "drift"):
         assert metrics["test"][method]["rmse"] == pytest.approx(0, abs=1e-4)
         assert metrics["test"][method]["directional_accuracy"] == 1
@@ -119,6 +127,28 @@ def test_only_the_first_fifty_symbols_are_listed(tmp_path: Path) -> None:
     assert metrics["test"]["symbols"] == 53
 
 
+def test_every_symbol_is_in_the_file(tmp_path: Path) -> None:
+    many = write_store(tmp_path / "many.h5", {f"S{n:02}": walk(n, 60 + n) for n in range(53)})
+    with MarketStore(many) as store:
+        prepared = prepare.prepare(store, settings(many), World(), backends.create_backend("host"))
+        evaluation = evaluate(last_input, prepared, World())
+    rows = list(csv.DictReader(evaluation.symbols_csv().splitlines()))
+    methods = [method for method in METHODS if method in evaluation.metrics["test"]]
+    assert [(row["part"], row["symbol"], row["method"]) for row in rows] == [
+        (part, f"S{n:02}", method) for part in ("validation", "test") for n in range(53) for method in methods
+    ]
+    for row in rows:
+        listed = evaluation.metrics["per_symbol"].get(row["symbol"])
+        if listed is not None:
+            assert int(row["windows"]) == listed[row["part"]]["windows"]
+            for key, value in listed[row["part"]][row["method"]].items():
+                assert float(row[key] or "nan") == pytest.approx(
+                    np.nan if value is None else value, nan_ok=True
+                )
+    windows = sum(int(row["windows"]) for row in rows if (row["part"], row["method"]) == ("test", "model"))
+    assert windows == evaluation.metrics["test"]["windows"]
+
+
 def test_an_empty_part_is_null_and_said(store_path: Path) -> None:
     metrics = measure(last_input, store_path, split=[0.8, 0.2, 0.0])
     assert metrics["test"] is None
@@ -141,7 +171,7 @@ def test_table_of_a_file_from_before_a_baseline_was_added(store_path: Path) -> N
     whole = comparison_table(metrics)
     for part in ("validation", "test"):
         del metrics[part]["seasonal-naive"]
-    assert "seasonal-naive" in whole
+    assert "  seasonal-naive " in whole
     assert comparison_table(metrics) == "\n".join(
         line for line in whole.splitlines() if not line.startswith("  seasonal-naive ")
     )
@@ -152,7 +182,7 @@ def test_table_shows_each_method_and_the_verdict(store_path: Path) -> None:
     text = comparison_table(metrics)
     for part in ("validation", "test"):
         assert metrics[part]["verdict"] in text
-        for method in METHODS:
+        for method in (*(baseline.name for baseline in BASELINES), "model"):
             assert f"{metrics[part][method]['rmse']:.5g}" in text
     assert max(map(len, text.splitlines()[:5])) <= 80
 
@@ -167,7 +197,7 @@ def test_run_is_measured_as_training_did(run_dir: Path) -> None:
     before = json.loads((run_dir / "metrics.json").read_text())
     measured = evaluate_run(run_dir, None, World())
     assert measured == before
-    write_metrics(run_dir, measured)
+    write_metrics(run_dir, measured, "")
     assert json.loads((run_dir / "metrics.json").read_text()) == before
 
 
@@ -224,10 +254,27 @@ def test_incomplete_run_is_refused(run_dir: Path, missing: str) -> None:
         evaluate_run(run_dir, None, World())
 
 
+def test_a_run_trained_on_a_gpu_is_measured_without_one(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hpc_lstm.parallel import gpu
+    from hpc_lstm.preprocess import backends
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the C engine forecasts: a GPU has nothing to do")
+
+    monkeypatch.setattr(backends, "cuda_problem", fail)
+    monkeypatch.setattr(gpu, "assign_gpu", fail)
+    measured = evaluate_run(run_dir, None, World())
+    config = run_dir / "config.toml"
+    config.write_text(config.read_text() + '[train]\nbackend = "cuda"\n')
+    assert evaluate_run(run_dir, None, World()) == measured
+
+
 def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hpc_lstm.model.engines import registry as engine
 
-    other = SimpleNamespace(window=7, features=1, predict=last_input)
+    other = SimpleNamespace(window=7, features=1, outputs=1, predict=last_input)
     monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: other)
     with pytest.raises(InputError, match="windows of 7 rows"):
         evaluate_run(run_dir, None, World())

@@ -108,6 +108,70 @@ def test_forecast_that_is_not_finite_stops() -> None:
         forecast_recursively(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
 
 
+def test_an_interval_is_calibrated_on_validation_and_grows_with_the_steps(run_dir: Path) -> None:
+    forecast = predict_symbol(run_dir, "AAA", 4)
+    assert forecast.coverage == 0.9
+    assert (forecast.low < forecast.prices).all()
+    assert (forecast.prices < forecast.high).all()
+    widths = forecast.high - forecast.low
+    assert widths == pytest.approx(widths[0] * np.sqrt([1, 2, 3, 4]))
+    text = forecast.table()
+    assert "low to high: to contain 90% of what comes, calibrated on validation" in text
+    (run_dir / "intervals.json").unlink()  # a run of an older version
+    forecast = predict_symbol(run_dir, "AAA")
+    assert np.isnan(forecast.low).all()
+    assert "low" not in forecast.table()
+
+
+def test_every_output_is_forecast_from_known_rows(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = settings(store_path, target=["log-returns", "volatility"], horizon=[1, 5], scaling="standard")
+    outputs = np.array([0.5, 1.0, -0.25, 9.0], np.float32)
+    run = make_run(tmp_path / "many", data, monkeypatch, lambda x: np.repeat(outputs[None], len(x), axis=0))
+    forecast = predict_symbol(run, "BBB")
+    scaler = Scaler.load(run / "scaler.h5")
+    values = scaler.inverse_target(outputs, 1, np.arange(1, 5))
+    last = walk(2, 200)[-1]
+    assert forecast.prices == pytest.approx([*(last * np.exp(values[:2])), max(values[2], 0), values[3]])
+    assert forecast.targets == ["log-returns"] * 2 + ["volatility"] * 2
+    assert forecast.persistence[:2].tolist() == [last, last]
+    assert np.isnan(forecast.persistence[2:]).all()
+    assert (forecast.low <= forecast.prices).all()
+    assert forecast.dates[0] != forecast.dates[1] == forecast.dates[3]
+    assert "volatility" in forecast.table()
+    with pytest.raises(InputError, match=r"--steps 2: .* leave --steps out"):
+        predict_symbol(run, "BBB", 2)
+
+
+def test_a_direction_is_a_probability_without_an_interval(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(
+        tmp_path / "run",
+        settings(store_path, target="direction"),
+        monkeypatch,
+        lambda x: np.full(len(x), 1.0),
+    )
+    forecast = predict_symbol(run, "AAA")
+    assert forecast.prices == pytest.approx(1 / (1 + np.exp(-1)))
+    assert np.isnan(forecast.low).all()
+    assert "direction" in forecast.table()
+
+
+def test_features_of_the_calendar_know_the_days_to_come(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The network repeats the sine of its last row's weekday: the second step sees that of the day after.
+    data = settings(store_path, features=["weekday-sine", "market"])
+    run = make_run(tmp_path / "days", data, monkeypatch, last_input)
+    scaler = Scaler.load(run / "scaler.h5")
+    found = predict_symbol(run, "AAA", 3).prices * scaler.scale[0, 2] + scaler.shift[0, 2]
+    last = 15000 + len(walk(1)) - 1
+    days = last + np.arange(3)
+    assert found == pytest.approx(np.sin(2 * np.pi * ((days + 3) % 7) / 7), abs=1e-5)
+
+
 def test_weekdays_follow_weekdays() -> None:
     friday = int(np.datetime64("2013-03-01", "D").astype(int))
     week = np.arange(friday - 4, friday + 1)

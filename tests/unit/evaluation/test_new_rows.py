@@ -89,7 +89,7 @@ def test_a_grown_store_elsewhere_is_no_other(run_dir: Path, tmp_path: Path) -> N
 def test_what_was_new_is_forgotten_with_its_store(run_dir: Path, tmp_path: Path) -> None:
     before = json.loads((run_dir / "metrics.json").read_text())
     grow(tmp_path)
-    write_metrics(run_dir, evaluate_run(run_dir, None, World()))
+    write_metrics(run_dir, evaluate_run(run_dir, None, World()), "")
     assert "new" in json.loads((run_dir / "metrics.json").read_text())
     store_of(tmp_path / "market.h5", ROWS)
     assert evaluate_run(run_dir, None, World()) == before
@@ -133,7 +133,7 @@ def test_what_a_run_was_trained_on_is_not_forgotten_though_it_kept_no_rows(
     def warned(store: Path | None) -> bool:
         metrics = evaluate_run(run_dir, store, World())
         if store is None:
-            write_metrics(run_dir, metrics)
+            write_metrics(run_dir, metrics, "")
         return any("may have been trained on some of them" in note for note in metrics["notes"])
 
     assert warned(elsewhere)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import t
 
 from hpc_lstm.evaluation.significance import FEWEST_DATES, diebold_mariano
 
@@ -45,11 +45,19 @@ def test_chance_is_called_so_about_as_often_as_it_says() -> None:
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.11
 
 
-def test_p_value_is_the_normal_tail_on_both_sides() -> None:
-    series = np.random.default_rng(8).normal(0.1, 1, 120)
-    found = diebold_mariano(series, np.ones(120), 1)
-    assert found.p_value == pytest.approx(2 * norm.sf(found.difference / found.standard_error))
-    assert diebold_mariano(-series, np.ones(120), 1).p_value == pytest.approx(found.p_value)
+@pytest.mark.parametrize("horizon", [1, 2, 12])
+def test_p_value_is_that_of_harvey_leybourne_and_newbold(horizon: int) -> None:
+    n = 120
+    series = np.random.default_rng(8).normal(0.1, 1, n)
+    found = diebold_mariano(series, np.ones(n), horizon)
+    factor = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    statistic = found.difference / found.standard_error * factor
+    assert found.p_value == pytest.approx(2 * t.sf(statistic, n - 1))
+    assert diebold_mariano(-series, np.ones(n), horizon).p_value == pytest.approx(found.p_value)
+
+
+def test_p_value_needs_more_dates_than_the_horizon_has_rows() -> None:
+    assert diebold_mariano(np.random.default_rng(1).normal(0, 1, 40), np.ones(40), 40).p_value is None
 
 
 def test_no_p_value_where_there_is_none() -> None:

@@ -9,7 +9,7 @@ from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.features.columns import find_columns
 from hpc_lstm.preprocess.scaler import Scaler
 
-COLUMNS = find_columns(["close", "volume"], "close", 1, ["close", "volume"], "test")
+COLUMNS = find_columns(["close", "volume"], ["close"], [1], ["close", "volume"], "test")
 
 
 def scaler(kind: str) -> Scaler:

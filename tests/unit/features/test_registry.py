@@ -13,19 +13,44 @@ from hypothesis import strategies as st
 from hpc_lstm.config import DataConfig
 from hpc_lstm.features.feature import Feature
 from hpc_lstm.features.registry import FEATURES, parse_feature
+from hpc_lstm.features.rows import DailyMean, RowDates, SymbolRows
 
 REPOSITORY = Path(__file__).parents[3]
 KINDS = pytest.mark.parametrize("kind", FEATURES, ids=lambda kind: kind.kind)
 
 
+# What all symbols did on each day.
+MARKET = {"close": DailyMean(np.arange(15_000, 15_400), np.sin(np.arange(400)))}
+
+
+def named(kind: type[Feature], *numbers: int) -> Feature:
+    """A feature with ``close`` as its text, if it takes one."""
+    texts = [field.name for field in fields(kind) if field.type == "str"]
+    own = [field.name for field in fields(kind)[len(texts) :]]
+    return kind(**dict.fromkeys(texts, "close"), **dict(zip(own, numbers, strict=True)))
+
+
+def numbers_of(kind: type[Feature]) -> list[str]:
+    return [field.name for field in fields(kind) if field.type != "str"]
+
+
 def some_feature(kind: type[Feature], data: st.DataObject) -> Feature:
-    numbers = {field.name: data.draw(st.integers(1, 12), field.name) for field in fields(kind)[1:]}
-    return kind("close", **numbers)
+    return named(kind, *(data.draw(st.integers(1, 12), name) for name in numbers_of(kind)))
 
 
 def walk(data: st.DataObject, rows: int) -> np.ndarray:
+    """Prices [rows, 3], high, low and close."""
     random = np.random.default_rng(data.draw(st.integers(0, 10**6), "seed"))
-    return 100 * np.exp(np.cumsum(random.normal(0, 0.02, rows)))
+    close = 100 * np.exp(np.cumsum(random.normal(0, 0.02, rows)))
+    spread = np.exp(np.abs(random.normal(0, 0.01, (2, rows))))
+    return np.column_stack([close * spread[0], close / spread[1], close])
+
+
+def values(feature: Feature, prices: np.ndarray, first: int = 0) -> np.ndarray:
+    """The feature of rows that begin with row ``first`` of a symbol called close."""
+    columns = dict(zip(("high", "low", "close"), np.ascontiguousarray(prices.T), strict=True))
+    dates = 15_000 + first + np.arange(len(prices), dtype=np.int64)
+    return feature.values(SymbolRows(columns, RowDates("close", dates, "D"), MARKET))
 
 
 @KINDS
@@ -33,14 +58,14 @@ def walk(data: st.DataObject, rows: int) -> np.ndarray:
 @given(data=st.data(), rows=st.integers(2, 300))
 def test_rows_after_t_change_no_value_up_to_t(kind: type[Feature], data: st.DataObject, rows: int) -> None:
     feature, prices = some_feature(kind, data), walk(data, rows)
-    before = feature.compute(prices)
+    before = values(feature, prices)
     assert before.shape == (rows,)
     assert before.dtype == np.float64
     assert np.isfinite(before).all()
     known = data.draw(st.integers(1, rows - 1), "known rows")
     prices[known:] *= data.draw(st.sampled_from([1e-3, 1.01, 1e9, np.nan]), "what becomes of the rest")
-    np.testing.assert_array_equal(feature.compute(prices)[:known], before[:known])
-    np.testing.assert_array_equal(feature.compute(prices[:known]), before[:known])
+    np.testing.assert_array_equal(values(feature, prices)[:known], before[:known])
+    np.testing.assert_array_equal(values(feature, prices[:known]), before[:known])
 
 
 @KINDS
@@ -50,11 +75,11 @@ def test_a_slice_with_its_lookback_has_the_bits_of_the_whole_symbol(
     kind: type[Feature], data: st.DataObject, rows: int
 ) -> None:
     feature, prices = some_feature(kind, data), walk(data, rows)
-    whole = feature.compute(prices)
+    whole = values(feature, prices)
     first = data.draw(st.integers(0, rows - 1), "first")
     stop = data.draw(st.integers(first + 1, rows), "stop")
     start = max(0, first - feature.lookback)
-    found = feature.compute(prices[start:stop].copy())[first - start :]
+    found = values(feature, prices[start:stop].copy(), start)[first - start :]
     np.testing.assert_array_equal(found, whole[first:stop])
 
 
@@ -64,33 +89,32 @@ def test_a_slice_with_its_lookback_has_the_bits_of_the_whole_symbol(
 def test_a_target_is_causal_and_turns_back_into_the_price(
     kind: type[Feature], data: st.DataObject, horizon: int
 ) -> None:
-    prices = walk(data, 60)
+    prices = walk(data, 60)[:, 2]
     target = some_feature(kind, data).as_target(horizon)
     if target is None:
         return
-    values = target.compute(prices)
+    found = target.compute(prices)
     assert target.lookback <= horizon
-    assert np.isnan(values[: target.lookback]).all()
-    np.testing.assert_allclose(
-        target.price(values[horizon:], prices[:-horizon]), prices[horizon:], rtol=1e-12
-    )
-    np.testing.assert_array_equal(target.compute(prices[:30]), values[:30])
+    assert np.isnan(found[: target.lookback]).all()
+    np.testing.assert_allclose(target.price(found[horizon:], prices[:-horizon]), prices[horizon:], rtol=1e-12)
+    np.testing.assert_array_equal(target.compute(prices[:30]), found[:30])
 
 
 @KINDS
 def test_a_feature_leaves_its_prices_alone(kind: type[Feature]) -> None:
-    prices = np.linspace(1, 2, 50)
-    kind("close", *(3 for _ in fields(kind)[1:])).compute(prices)
-    np.testing.assert_array_equal(prices, np.linspace(1, 2, 50))
+    prices = np.linspace(1, 2, 150).reshape(50, 3)
+    given = {name: prices[:, number].copy() for number, name in enumerate(("high", "low", "close"))}
+    about = RowDates("close", np.arange(50), "D")
+    named(kind, *(3 for _ in numbers_of(kind))).values(SymbolRows(given, about, MARKET))
+    np.testing.assert_array_equal(np.column_stack(list(given.values())), prices)
 
 
 @KINDS
 def test_settings_and_documents_name_it(kind: type[Feature]) -> None:
     usage = kind.usage()
-    parameters = fields(kind)[1:]
-    written = usage.replace("NAME", "open")
-    for parameter in parameters:
-        written = written.replace(parameter.name, "7")
-    assert parse_feature(written) == kind("open", *(7 for _ in parameters))
+    written = usage.replace("NAME", "close")
+    for name in numbers_of(kind):
+        written = written.replace(name, "7")
+    assert parse_feature(written) == named(kind, *(7 for _ in numbers_of(kind)))
     assert f"`{usage}`" in (REPOSITORY / "docs" / "features.md").read_text(encoding="utf-8")
     assert usage in str(DataConfig.model_fields["features"].description)

@@ -64,15 +64,21 @@ def test_a_bare_machine_is_no_error_and_every_gap_has_its_remedy(bare):
     for name, remedy in {
         "MPI": 'pip install "hpc-lstm[mpich]"',
         "launcher": "hpc-lstm[mpich]",
-        "TensorFlow": 'pip install "hpc-lstm[keras]"',
-        "GPU": "driver",
-        "PyCUDA": 'pip install "hpc-lstm[gpu]"',
         "[s3]": 'pip install "hpc-lstm[s3]"',
         "[yahoo]": 'pip install "hpc-lstm[yahoo]"',
         "[report]": 'pip install "hpc-lstm[report]"',
     }.items():
         assert checks[name].status == "missing", name
         assert remedy in checks[name].advice, name
+    # A laptop without a GPU lacks nothing that it needs.
+    for name, found in {
+        "TensorFlow": 'pip install "hpc-lstm[keras]"',
+        "GPU": "none; training runs on the CPUs",
+        "PyCUDA": "only GPUs need it",
+    }.items():
+        assert checks[name].status == "info", name
+        assert found in checks[name].found, name
+    assert checks["backend"].status == "ok"
 
 
 def test_this_machine(tmp_path):
@@ -151,6 +157,16 @@ def test_the_text_has_a_line_a_check_and_the_advice_below():
     assert text.splitlines() == ["    ok  a     fine", "FAILED  long  broken", "              -> mend it"]
 
 
+def test_on_a_narrow_terminal_the_text_is_broken_below_itself():
+    text = Diagnosis([Check("GPU", "ok", "some words that do not fit", "and what to do about it")]).text(30)
+    assert text.splitlines() == [
+        "    ok  GPU  some words that",
+        "             do not fit",
+        "             -> and what to do",
+        "                about it",
+    ]
+
+
 def test_each_ranks_gpu_and_what_auto_takes(bare, monkeypatch):
     node = [gpu.Gpu(str(number), "NVIDIA H100", f"GPU-{number}{number}", 0) for number in range(2)]
     monkeypatch.setattr(gpu, "installed_gpus", lambda: node)
@@ -158,6 +174,7 @@ def test_each_ranks_gpu_and_what_auto_takes(bare, monkeypatch):
     checks = by_name(diagnose(None, World(local_rank=1, local_size=2)))
     assert checks["GPU of a rank"].found == "rank 0: NVIDIA H100 (GPU-11)"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ, "looking must change nothing"
+    program(bare, "nvidia-smi", "echo 'NVIDIA H100, 80000 MiB, 550.1'")
     monkeypatch.setattr(computing, "_BACKEND_PROBE", "print('PyCUDA is not installed')")
     found = by_name(diagnose(None, World()))["backend"].found
     assert found == 'train.backend = "auto" takes host: PyCUDA is not installed'

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc_lstm.errors import InputError, PriceFileError, StoreError
+from hpc_lstm.errors import InputError, PriceFileError
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import import_prices
 from hpc_lstm.market.layouts.header import COLUMNS
@@ -342,8 +342,13 @@ def test_missing_file_folder_and_unreadable(tmp_path: Path) -> None:
     with pytest.raises(PriceFileError, match="is a folder"):
         import_prices([str(tmp_path)], output)
     (tmp_path / "a.csv").write_text(LONG)
-    with pytest.raises(StoreError, match="there is no folder"):
-        import_prices([str(tmp_path / "a.csv")], str(tmp_path / "none" / "m.h5"))
+    with pytest.raises(InputError, match="the folder cannot be made"):
+        import_prices([str(tmp_path / "a.csv")], str(tmp_path / "a.csv" / "m.h5"))
+    with pytest.raises(PriceFileError, match=r"none\.csv: no such file"):
+        import_prices([str(tmp_path / "none.csv")], str(tmp_path / "new" / "m.h5"))
+    assert not (tmp_path / "new").exists()
+    import_prices([str(tmp_path / "a.csv")], str(tmp_path / "new" / "folder" / "m.h5"))
+    assert (tmp_path / "new" / "folder" / "m.h5").exists()
     if os.geteuid():
         (tmp_path / "a.csv").chmod(0)
         with pytest.raises(PriceFileError, match="no permission"):

@@ -8,11 +8,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
+import pyarrow as pa
 import pytest
 from test_price_forms import load
 
 from hpc_lstm.errors import InputError, PriceFileError
+from hpc_lstm.market.dates import NO_ZONE, BadDate, parse_dates
 from hpc_lstm.market.formats import source
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import check_prices, import_prices
@@ -412,6 +415,73 @@ SPELT += [
     "{}/AAPL",
     "day {}",
 ]
+
+
+BARS = "".join(
+    f"{day},{100 + n % 50},{102 + n % 50},{98 + n % 50},{101 + n % 50},500\n" for n, day in enumerate(DAYS)
+)
+NAMES = "Date,Open,High,Low,Close,Volume\n"
+PAIRS = "AAPL,,MSFT,\nDate,Close,Date,Close\n" + "".join(f"{day},5.5,{day},700\n" for day in DAYS)
+
+
+@pytest.mark.parametrize(
+    ("text", "left_out", "last"),
+    [
+        (
+            NAMES + BARS + "Date,Volume,Close,Low,High,Open\n2024-01-03,7,4,1,5,2\n",
+            "repeated header",
+            "2024-01-03",
+        ),
+        (
+            NAMES + BARS + "2024-01-02" + 5 * ",0.24 Dividend" + "\n2024-01-03,2,5,1,4,7\n",
+            "dividend or split",
+            "2024-01-03",
+        ),
+        (NAMES + BARS + " \n2024-01-03,2,5,1,4,7\n", "blank", "2024-01-03"),
+        ("history\n\n" + NAMES + BARS + "\nhistory.cursor\n\nINDEX,TOTAL\n0,2\n", "another table", DAYS[-1]),
+    ],
+)
+def test_lines_that_are_no_rows_show_late(tmp_path: Path, text: str, left_out: str, last: str) -> None:
+    summary, table = read(tmp_path, text)
+    (said,) = summary.left_out
+    assert f"({left_out})" in said
+    assert table["X"][-1][0] == last
+    if last == "2024-01-03":
+        assert table["X"][-1][1] == {"open": 2, "high": 5, "low": 1, "close": 4, "volume": 7}
+        assert len(table["X"]) == 801
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (NAMES + BARS + "Microsoft Corp\n2024-01-03,2,5,1,4,7\n", 'line 802: "Microsoft Corp" stands alone'),
+        (
+            NAMES + BARS + "Date,Volume,Close\n2024-01-03,7,4\n",
+            "line 802: found another header, with 3 columns",
+        ),
+        (PAIRS + ",,2024-01-03,x7\n", 'X.csv/MSFT: line 803: found "x7"'),
+        (
+            PAIRS + "2024-01-03,5.5,2024-01-03,700,2024-01-03,9\n",
+            "line 803: found a cell to the right of the 2 tables",
+        ),
+    ],
+)
+def test_what_shows_late_and_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(PriceFileError, match=said):
+        read(tmp_path, text)
+
+
+def test_days_alone_are_read_as_days_among_others() -> None:
+    """Columns of YYYY-MM-DD take another path, with the same dates and the same refusals."""
+    days = np.datetime_as_string(np.arange("1678-01-01", "2261-12-30", 97, dtype="datetime64[D]"))
+    alone = parse_dates(pa.array(days))
+    mixed = parse_dates(pa.array([*days, "2 Jan 2024"]))
+    assert (alone.wall == mixed.wall[:-1]).all()
+    assert (alone.zone == NO_ZONE).all()
+    for bad in ("2023-02-29", "2024-13-01", "1677-12-31", "2262-01-01", "2024-00-10", "0000-01-01"):
+        with pytest.raises(BadDate) as caught:
+            parse_dates(pa.array(["2024-01-02", bad]))
+        assert caught.value.text == bad
 
 
 @pytest.mark.parametrize("spelt", SPELT)

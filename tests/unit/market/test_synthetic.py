@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_lstm.errors import StoreError
+from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.market import synthetic
 from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.universes.autoregressive import AR1, INNOVATION_STD, Autoregressive
+from hpc_lstm.market.universes.registry import UNIVERSES, universe_named
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +24,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kalman_errors(log_close: np.ndarray, dates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One-day forecast errors in the log close and forecasts, by the filter with the true parameters, all symbols."""
-    move = np.array([[1.0, synthetic.AR1], [0.0, synthetic.AR1]])
-    drive = np.full((2, 2), synthetic.INNOVATION_STD**2)
+    noise = Autoregressive.noise_std
+    move = np.array([[1.0, AR1], [0.0, AR1]])
+    drive = np.full((2, 2), INNOVATION_STD**2)
     seasonal = synthetic.season(dates)
     state = np.stack([log_close[:, 0], np.zeros(len(log_close))])
-    spread = np.diag([synthetic.NOISE_STD**2, synthetic.INNOVATION_STD**2 / (1 - synthetic.AR1**2)])
+    spread = np.diag([noise**2, INNOVATION_STD**2 / (1 - AR1**2)])
     errors, forecasts = [], []
     for day in range(1, log_close.shape[1]):
         state = move @ state
         state[0] += seasonal[day]
         spread = move @ spread @ move.T + drive
         error = log_close[:, day] - state[0]
-        variance = spread[0, 0] + synthetic.NOISE_STD**2
+        variance = spread[0, 0] + noise**2
         forecasts.append(np.exp(state[0] + variance / 2))
         gain = spread[:, 0] / variance
         state = state + np.outer(gain, error)
@@ -90,4 +93,45 @@ def test_a_symbol_does_not_depend_on_how_many_there_are(path: Path, tmp_path: Pa
 def test_a_missing_folder_is_said_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no folder"):
         synthetic.synthesize(tmp_path / "none" / "market.h5", symbols=2, days=10, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [universe.name for universe in UNIVERSES])
+def test_the_forecast_of_each_kind_is_as_good_as_stated(kind: str, tmp_path: Path) -> None:
+    synthetic.synthesize(tmp_path / "market.h5", symbols=250, days=600, seed=3, kind=kind)
+    with MarketStore(tmp_path / "market.h5") as store:
+        assert store.attributes["kind"] == kind
+        close = store.rows(0, int(store.offsets[-1]))[:, 3].reshape(250, 600).T
+        dates, promised = store.dates(0, 600), store.attributes["best_rmse_log"]
+    log_close, universe = np.log(close), universe_named(kind)
+    errors = {h: log_close[h:] - universe.forecast(log_close, dates, h) for h in (1, 4)}
+    assert np.sqrt(np.square(errors[1][50:]).mean()) == pytest.approx(promised, rel=0.01)
+    assert abs(errors[1][50:].mean()) < 1e-4, "without a bias"
+    # A best forecast leaves nothing to forecast: its errors have nothing to do with what was known.
+    returns = np.diff(log_close, axis=0)
+    for row in (1, 2, 5):
+        assert abs(np.corrcoef(errors[1][50:].ravel(), returns[49 - row + 1 : -row].ravel())[0, 1]) < 0.02
+    for horizon, wrong in errors.items():
+        naive = log_close[horizon:] - log_close[:-horizon]
+        assert np.square(wrong[50:]).mean() < 0.95 * np.square(naive[50:]).mean()
+        known = universe.forecast(log_close, dates, horizon) - log_close[:-horizon]
+        slope = (known[50:] * naive[50:]).sum() / np.square(known[50:]).sum()
+        assert slope == pytest.approx(1, abs=0.04), "as large a move as is to be expected"
+
+
+def test_hamiltons_filter_knows_the_regime() -> None:
+    universe = universe_named("regimes")
+    series = universe.draw(np.random.default_rng(1), 4000, 40)
+    dates = synthetic.weekdays(4000)
+    log_close = np.cumsum(series + synthetic.season(dates)[:, None], axis=0)
+    errors = log_close[1:] - universe.forecast(log_close, dates, 1)
+    linear = 0.95 * np.square(series[1:] - 0.1 * series[:-1]).mean()
+    assert np.square(errors).mean() < linear, "better than any fixed coefficient"
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match='no kind "chaos" of synthetic prices; there are ar, regimes, heavy-tails'
+    ):
+        synthetic.synthesize(tmp_path / "market.h5", symbols=2, days=10, seed=0, kind="chaos")
     assert list(tmp_path.iterdir()) == []

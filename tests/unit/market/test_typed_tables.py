@@ -38,6 +38,14 @@ TABLES: dict[str, tuple[pd.DataFrame, dict[str, Rows]]] = {
     "long": (LONG, BOTH),
     "long, symbols as categories": (LONG.assign(Ticker=LONG["Ticker"].astype("category")), BOTH),
     "wide": (WIDE, BOTH),
+    "year, month and day": (
+        ONE.reset_index(drop=True).assign(Year=2024, Month=1, Day=[2, 3]),
+        {"AAPL": AAPL},
+    ),
+    "year, month and day, as floats": (
+        ONE.reset_index(drop=True).assign(Year=2024.0, Month=1.0, Day=[2.0, 3.0]),
+        {"AAPL": AAPL},
+    ),
 }
 
 
@@ -107,6 +115,24 @@ def test_a_zip_without_tables_is_refused(tmp_path: Path) -> None:
         PriceFileError, match=r"all\.zip: holds no table, only README\.md, AAPL\.csv \(empty\);"
     ):
         import_prices([tmp_path / "all.zip"], tmp_path / "m.h5")
+
+
+def test_tables_side_by_side_in_a_sheet(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (
+        ["AAPL US Equity", None, None, "MSFT US Equity", None],
+        ["Date", "PX_LAST", None, "Date", "PX_LAST"],
+        [DAYS[0].to_pydatetime(), 1.5, None, DAYS[0].to_pydatetime(), 3.5],
+        [DAYS[1].to_pydatetime(), 2.5, None, DAYS[1].to_pydatetime(), 4.5],
+    ):
+        book.active.append(row)
+    book.create_sheet("Notes").append(["made by hand"])
+    book.save(tmp_path / "prices.xlsx")
+    summary = import_prices([tmp_path / "prices.xlsx"], tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), {"AAPL US Equity": BOTH["AAPL"], "MSFT US Equity": BOTH["MSFT"]})
+    assert any('sheet "Notes"' in text for text in summary.left_out)
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.parquet", "a.feather", "a.zip"])

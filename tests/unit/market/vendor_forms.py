@@ -648,6 +648,26 @@ VENDOR_FORMS: dict[str, Form] = {
             "MSFT": closes(("2024-01-02", 270.6), ("2024-01-03", 270.3)),
         },
     ),
+    "Avanza": (
+        "ERIC B.csv",
+        "Datum;Öppen;Högst;Lägst;Senast;Volym\n2024-01-16;139,5;141,2;138,9;140,75;1500200\n",
+        {"ERIC B": bars(("2024-01-16", 139.5, 141.2, 138.9, 140.75, 1500200))},
+    ),
+    "Yahoo's portfolios": (
+        "quotes.csv",
+        "Symbol,Current Price,Date,Time,Change,Open,High,Low,Volume,Trade Date,Purchase Price,Quantity\n"
+        "AAPL,95.6,2024/01/02,16:00 EST,-1.6,97.2,98.4,93.9,7200,20230101,50,10\n"
+        "MSFT,270.6,2024/01/02,16:00 EST,-1,273.6,275.6,266.5,2100,20230101,150,10\n",
+        {
+            "AAPL": bars(("2024-01-02T21:00:00.000000000", 97.2, 98.4, 93.9, 95.6, 7200)),
+            "MSFT": closes(("2024-01-02T21:00:00.000000000", 270.6)),
+        },
+    ),
+    "a company called Total": (
+        "x.csv",
+        "Symbol,Year,Month,Day,Close\nTotal,2024,1,2,5\nTotal,2024,1,3,6\nShell,2024,1,2,7\nTotal,,,,18\n",
+        {"Total": closes(("2024-01-02", 5), ("2024-01-03", 6)), "Shell": closes(("2024-01-02", 7))},
+    ),
     "Bloomberg, side by side": (
         "x.csv",
         "AAPL US Equity,,,MSFT US Equity,,\nDate,PX_LAST,PX_VOLUME,Date,PX_LAST,PX_VOLUME\n"
@@ -818,9 +838,19 @@ VENDOR_REFUSALS: dict[str, tuple[str, str, tuple[dict[str, Any] | str, dict[str,
         None,
     ),
     "contracts that change, in names of columns": (
-        "Date,Company,ABC_close,ABC_open\n2024-01-02,Alpha,95.6,97.2\n2024-01-03,Beta,270.6,273.6\n",
-        '"Company" has several values',
+        "Date,Emittent,ABC_close,ABC_open\n2024-01-02,Alpha,95.6,97.2\n2024-01-03,Beta,270.6,273.6\n",
+        '"Emittent" has several values',
         None,
+    ),
+    "prices of two kinds beside a symbol": (
+        "Symbol,Date,Fair Price,Purchase Price\nAAPL,2024-01-02,95.6,50\nMSFT,2024-01-03,270.6,150\n",
+        "no close column",
+        None,
+    ),
+    "a key of each row": (
+        "Key,Date,Close\na1,2024-01-02,95.6\nb2,2024-01-03,94.3\n",
+        '"Key" has several values',
+        ({"symbol_column": "none"}, {"x": closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))}),
     ),
     "weeks of ISO 8601": (
         "TIME_PERIOD,OBS_VALUE\n2024-W01,1\n2024-W02,2\n",

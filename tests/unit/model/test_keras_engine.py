@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from small_network import INPUTS, TARGETS, WINDOW, settings
 
+from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import keras as keras_engine
 from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.engines.keras import KerasEngine
+from hpc_lstm.model.losses import registry as losses
+from hpc_lstm.model.reference import loss_and_gradient
 
 rng = np.random.default_rng(1)
 
@@ -32,6 +35,26 @@ def test_several_steps_a_call_are_single_steps_in_bfloat16() -> None:
     single = [float(alone.step(INPUTS[k : k + 1], TARGETS[k : k + 1], 0.02)) for k in range(6)]
     assert mean == pytest.approx(np.mean(single), rel=1e-6)
     np.testing.assert_array_equal(together.parameters(), alone.parameters())
+
+
+@pytest.mark.parametrize("loss", losses.names()[1:])
+def test_every_loss_of_several_outputs_is_that_of_the_mathematics(loss: str) -> None:
+    """One step of gradient descent at rate 1 shows the gradient."""
+    tables = settings(loss="mse", optimizer="sgd").model_dump()
+    target = "direction" if loss == "binary-cross-entropy" else ["close", "open"]
+    tables["data"] |= {"horizon": [1, 4], "target": target}
+    tables["train"] |= {"loss": loss}
+    one = KerasEngine(configuration.parse(tables, "test"), threads=2)
+    targets = rng.normal(size=(1, len(INPUTS[0]), one._head.targets)).astype("f")
+    if loss == "binary-cross-entropy":
+        targets = (targets > 0).astype("f")
+    before = one.parameters()
+    found = float(one.step(INPUTS[:1], targets, 1.0))
+    drops = [np.ones(())] * 2
+    expected, gradient = loss_and_gradient(before, one.schema, INPUTS[0], targets[0], drops, one._head.loss)
+    assert found == pytest.approx(expected, rel=2e-5)
+    np.testing.assert_allclose(before - one.parameters(), gradient, rtol=1e-4, atol=1e-5)
+    assert one.predict(INPUTS[0]).shape == (len(INPUTS[0]), one._head.outputs)
 
 
 def test_any_number_of_windows_is_compiled_once() -> None:

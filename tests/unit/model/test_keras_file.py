@@ -31,19 +31,19 @@ import keras, numpy as np
 model = keras.saving.load_model(sys.argv[1])
 model.summary()
 windows = np.load(sys.argv[2])
-np.save(sys.argv[3], model.predict(windows, verbose=0)[:, 0])
+np.save(sys.argv[3], model.predict(windows, verbose=0))
 np.save(sys.argv[4], np.concatenate([np.asarray(v).ravel() for v in model.trainable_variables]))
 model.compile("adam", "mse")
-model.fit(windows, np.zeros(len(windows)), verbose=0)
+model.fit(windows, np.zeros((len(windows), model.output_shape[1])), verbose=0)
 assert type(model).__module__.startswith("keras."), type(model)
 print([layer.name for layer in model.layers], [layer.rate for layer in model.layers if hasattr(layer, "rate")])
 """
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_plain_keras_opens_it(tmp_path: Path, layers: int) -> None:
+@pytest.mark.parametrize(("layers", "outputs"), [(1, 1), (3, 5)])
+def test_plain_keras_opens_it(tmp_path: Path, layers: int, outputs: int) -> None:
     config = ModelConfig(layers=layers, units=6, dropout=0.25)
-    schema, random = network_schema(config, 2), np.random.default_rng(0)
+    schema, random = network_schema(config, 2, outputs), np.random.default_rng(0)
     flat = initial_weights(schema, 1) + random.normal(0, 0.1, schema.length).astype("f")
     write_keras_file(tmp_path / "model.keras", config, 5, 2, schema.unflatten(flat))
     np.save(tmp_path / "windows.npy", random.normal(size=(9, 5, 2)).astype("f"))
@@ -103,20 +103,24 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.flat, flat)
 
 
-def test_what_keras_wrote_of_this_network_is_read_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_what_keras_wrote_of_this_network_is_read_and_nothing_else(tmp_path: Path, outputs: int) -> None:
     tensorflow_runtime.start_tensorflow(2)
     import keras
 
     config = ModelConfig(layers=2, units=7, dropout=0.5)
-    model = network.build_network(config, 6, 3, seed=1)
+    model = network.build_network(config, 6, 3, seed=1, outputs=outputs)
     model.compile("adam", "mse")
     windows = np.random.default_rng(0).normal(size=(70, 6, 3)).astype("f")
-    model.fit(windows, windows[:, 0, 0], verbose=0)  # the file then holds the optimizer's vectors, too
+    model.fit(
+        windows, np.repeat(windows[:, 0, :1], outputs, 1), verbose=0
+    )  # the file then holds the optimizer's vectors, too
     model.save(tmp_path / "model.keras")
     found = load_forecaster(tmp_path / "model.keras", threads=2)
+    assert found.outputs == outputs
     weights = [np.ravel(variable) for variable in model.trainable_variables]
     np.testing.assert_array_equal(found.parameters(), np.concatenate(weights))
-    expected = model.predict(windows, verbose=0)[:, 0]
+    expected = model.predict(windows, verbose=0)
     np.testing.assert_allclose(found.predict(windows), expected, atol=1e-6)
     lstm, dropout, dense = keras.layers.LSTM(7), keras.layers.Dropout(0.5), keras.layers.Dense(1)
     for other, said in (
@@ -124,7 +128,7 @@ def test_what_keras_wrote_of_this_network_is_read_and_nothing_else(tmp_path: Pat
         ([keras.layers.LSTM(7, go_backwards=True), dropout, dense], "LSTM has go_backwards = True"),
         ([keras.layers.GRU(7), dropout, dense], "has no LSTM layer"),
         ([lstm, dense], "has Dense where Dropout is expected"),
-        ([lstm, dropout, keras.layers.Dense(2)], "Dense has units = 2"),
+        ([lstm, dropout, keras.layers.Dense(2, use_bias=False)], "Dense has use_bias = False"),
         (
             [lstm, dropout, dense, keras.layers.Lambda(lambda x: 1 / 0)],
             "has Lambda where the end is expected",

@@ -20,6 +20,7 @@ from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines import registry as engines
 from hpc_lstm.model.engines.native import NativeEngine
 from hpc_lstm.model.engines.numpy import NumpyEngine
+from hpc_lstm.model.losses import registry as losses
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.model.reference import loss_and_gradient, masks, threefry
 from hpc_lstm.native import builds, compiler, library
@@ -31,7 +32,13 @@ def fused(
     threads = more.pop("threads", 2)
     rank = more.pop("rank", 0)
     tables = {
-        "data": {"store": "none", "window": window, "features": ["close", "open", "high", "low"][:features]},
+        "data": {
+            "store": "none",
+            "window": window,
+            "features": ["close", "open", "high", "low"][:features],
+            "horizon": list(range(1, 1 + more.pop("horizons", 1))),
+            "target": more.pop("target", "close"),
+        },
         "model": {"layers": layers, "units": units, "dropout": more.pop("dropout", 0.0)},
         "train": {"batch_size": batch, "engine": "fused", **more},
     }
@@ -44,17 +51,28 @@ def compare(one: NativeEngine, random: np.random.Generator, dropout: float, batc
     # Larger weights make a chaotic network, which shows nothing but the rounding.
     flat = random.normal(0, 0.5 / max(1, units / 16) ** 0.5, one.schema.length).astype("f")
     inputs = random.normal(size=(1, batch, window, one.schema.shapes[0][0])).astype("f")
-    targets = random.normal(size=(1, batch, 1)).astype("f")
+    targets = random.normal(size=(1, batch, one._head.targets)).astype("f")
+    if one._head.loss.kernel == "binary_cross_entropy":
+        targets = (targets > 0).astype("f")
     one.set_parameters(flat)
     taken = int(one.state()["steps"])
     loss = one.step(inputs, targets, 1.0)
     layers = (len(one.schema.names) - 2) // 3
     key = (one._dropout_key, taken)
     drops = [masks(key, dropout, layer, batch, window, units) for layer in range(layers)]
-    expected, gradient = loss_and_gradient(flat, one.schema, inputs[0], targets[0, :, 0], drops)
+    expected, gradient = loss_and_gradient(flat, one.schema, inputs[0], targets[0], drops, one._head.loss)
     scale = np.abs(gradient).max()
     assert loss == pytest.approx(expected, rel=2e-5)
     np.testing.assert_allclose(flat - one.parameters(), gradient, rtol=1e-4, atol=3e-6 * (1 + scale))
+
+
+@pytest.mark.parametrize("loss", losses.names()[1:])
+@pytest.mark.parametrize("horizons", [1, 3, 20])
+def test_every_loss_has_the_gradient_of_the_mathematics(loss: str, horizons: int) -> None:
+    target = "direction" if loss == "binary-cross-entropy" else ["close", "open"]
+    one = fused(2, 20, 3, 5, 31, dropout=0.2, optimizer="sgd", loss=loss, horizons=horizons, target=target)
+    assert one.predict(np.zeros((4, 5, 3), "f")).shape == (4, one._head.outputs)
+    compare(one, np.random.default_rng(2), 0.2, 31, 5)
 
 
 @pytest.mark.parametrize("ones", [0, 2**32 - 1])

@@ -15,6 +15,7 @@ from hpc_lstm.config import TrainConfig
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.registry import create_engine
+from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.model.optimizers import registry
 from hpc_lstm.model.optimizers.optimizer import Optimizer
 
@@ -76,7 +77,8 @@ def test_float32_and_tensorflow_and_c_agree_with_float64(name: str) -> None:
             variable, tf.constant(gradient.astype("f")), tf.constant(RATE), tf.constant(step, tf.int64)
         )
 
-    kernels = native_kernels.Kernels(native_kernels.load_kernels(), native_kernels.Network(1, 1, 1, 2, 0.0))
+    network = native_kernels.Network(1, 1, 1, 2, 0.0, 1, 1)
+    kernels = native_kernels.Kernels(native_kernels.load_kernels(), network, MeanSquaredError())
     weights, moments = START.astype("f"), np.zeros(len(exact_moments), np.float32)
     for step, gradient in enumerate(GRADIENTS, 1):
         kernels.update(create(name), weights, moments, gradient.astype("f"), RATE, step)

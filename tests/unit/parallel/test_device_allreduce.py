@@ -15,7 +15,6 @@ from simulated_ranks import on_ranks
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.model.engines.keras_vector import KerasVector
-from hpc_lstm.parallel import device_allreduce as module
 from hpc_lstm.parallel import mpi_allreduce, nccl
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import create_device_allreduce
@@ -51,7 +50,7 @@ def chosen(
         return create_device_allreduce(transport, world, on_gpu[world.rank], device, gpu)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "mpi_takes_device_memory", lambda library: aware)
+        patch.setattr(mpi_allreduce, "mpi_takes_device_memory", lambda library: aware)
         return on_ranks(len(on_gpu), work)
 
 

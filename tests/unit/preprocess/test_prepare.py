@@ -16,7 +16,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.features.registry import FEATURES
+from hpc_lstm.features.registry import FEATURES, parse_feature
+from hpc_lstm.features.symbol_indicator import SymbolIndicator
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare as preprocess
@@ -57,7 +58,8 @@ class MemoryStore:
 
 
 def config(**changes: Any) -> DataConfig:
-    return DataConfig(**{"store": "market.h5", "window": 5, "split_by": "symbol", **changes})
+    plain = {"features": ["close"], "target": "close", "scaling": "minmax", "split_by": "symbol"}
+    return DataConfig(**{"store": "market.h5", "window": 5, **plain, **changes})
 
 
 def prepare(store: Any, data: DataConfig, ranks: int = 1, **more: Any) -> list[preprocess.Prepared]:
@@ -251,8 +253,13 @@ def test_every_feature_has_the_same_bits_however_the_store_is_shared_out(
     lengths: list[int], ranks: int, at_once: int
 ) -> None:
     store = MemoryStore(lengths)
-    kinds = [kind("close", *(3 for _ in fields(kind)[1:])) for kind in FEATURES]
-    names = [f"{k.kind}(close{', 3' * (len(fields(k)) - 1)})" for k in kinds[1:]]
+    names = []
+    for kind in FEATURES[1:]:
+        text = "S0" if kind is SymbolIndicator else "close"
+        words = ", ".join(text if field.type == "str" else "3" for field in fields(kind))
+        name = f"{kind.kind}({words})" if words else kind.kind
+        if set(parse_feature(name).sources) <= set(store.columns):
+            names.append(name)
     data = config(features=["close", *names])
     alone = prepare(store, data)[0]
     with pytest.MonkeyPatch.context() as patch:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_ranks import outcomes
+from simulated_ranks import on_ranks, outcomes
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
@@ -20,7 +20,7 @@ from hpc_lstm.preprocess import split as splitting
 from hpc_lstm.preprocess.host_backend import HostBackend
 from hpc_lstm.preprocess.prepare import window_index
 from hpc_lstm.preprocess.slices import NEW, PARTS, WindowIndex
-from hpc_lstm.preprocess.split import SplitDates
+from hpc_lstm.preprocess.split import SplitDates, target_days
 
 FIRST_DAY = 15_000
 SPLITS: list[Any] = [
@@ -214,3 +214,59 @@ def test_a_symbol_that_begins_after_training_is_measured_where_it_has_a_scaling(
         )  # fmt: skip
         assert kept.index.total("train") == 0
         assert kept.index.total("test") == 100 - 4
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    calendars=CALENDARS,
+    window=st.integers(1, 6),
+    horizon=st.integers(1, 4),
+    split=st.sampled_from(SPLITS),
+    embargo=st.integers(0, 4),
+    begin=st.one_of(st.none(), st.integers(0, 50)),
+    end=st.one_of(st.none(), st.integers(0, 59)),
+)
+def test_an_embargo_a_beginning_and_an_end_take_windows_away_and_add_none(
+    calendars: list[list[int]],
+    window: int,
+    horizon: int,
+    split: Any,
+    embargo: int,
+    begin: int | None,
+    end: int | None,
+) -> None:
+    store: Any = DatedStore(calendars)
+    plain = DataConfig(store="market.h5", window=window, horizon=horizon, split=split)
+    asked = {"train_from": begin, "until": end}
+    day = {key: str(np.datetime64(FIRST_DAY + n, "D")) for key, n in asked.items() if n is not None}
+    data = plain.model_copy(update={"embargo": embargo, **day})
+    try:
+        whole, cut = window_index(store, plain, World(), to_train=False)
+        index, less = window_index(store, data, World(), to_train=False)
+    except InputError:
+        return
+    assert cut is not None
+    assert less is not None
+    assert SplitDates.from_texts(less.texts("D"), "D") == less, "as run.json keeps it"
+    before = {part: windows_of(whole, store, part) for part in PARTS}
+    after = {part: windows_of(index, store, part) for part in PARTS}
+    first = -np.inf if begin is None else FIRST_DAY + begin
+    last = np.inf if end is None else FIRST_DAY + end
+    assert after["test"] == [pair for pair in before["test"] if pair[1] <= last]
+    assert after["train"] == [pair for pair in before["train"] if first <= pair[1] <= less.train_end]
+    days = sorted({target for pairs in before.values() for _, target in pairs})
+    trained = [target for _, target in after["train"]]
+    for part in ("validation", "test"):
+        for known, target in after[part]:
+            if trained and target <= last:
+                between = [day for day in days if max(trained) < day <= known]
+                assert len(between) >= min(
+                    embargo, len([d for d in days if max(trained) < d <= cut.train_end])
+                )
+
+
+def test_target_days_are_those_of_all_symbols() -> None:
+    store: Any = DatedStore([[0, 1, 2, 5], [1, 4, 6]])
+    data = DataConfig(store="market.h5", window=2)
+    for found in on_ranks(3, lambda world: target_days(store, np.array([0, 1]), data, world)):
+        assert (found.astype(int) - FIRST_DAY).tolist() == [2, 5, 6]

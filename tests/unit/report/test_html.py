@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,12 @@ from rank_files import one_by_one, write_part
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
-from hpc_lstm.report import html
+from hpc_lstm.report import page_forecast
 from hpc_lstm.report.html import write_report
+from hpc_lstm.report.page_losses import epoch_means, loss_curves
 from hpc_lstm.report.series import ForecastSeries
+from hpc_lstm.runs import directory
+from hpc_lstm.runs.run_file import RunFile, write_run_file
 
 # HTML, a command to a terminal, a change of direction, a formula of TeX.
 EVIL = "<script>alert('x')</script>&\x1b[31m\u202e$x^2$"
@@ -25,7 +30,7 @@ SHOWN = EVIL.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
 class Page(HTMLParser):
     """Tags are closed in order; what is fetched and what is run is collected."""
 
-    VOID = frozenset({"meta", "br", "img", "link", "hr"})
+    VOID = frozenset({"meta", "br", "img", "link", "hr", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -79,40 +84,148 @@ def complete(path):
     part |= dict.fromkeys(("model", "persistence", "a new <baseline>"), numbers)
     part["against_persistence"] = {"p_value": 0.5}
     metrics = {"format": "hpc_lstm metrics", "version": 1, "validation": part, "test": part, "notes": [EVIL]}
+    metrics["per_symbol"] = {EVIL: {"test": {"windows": 30, "model": numbers, "persistence": numbers}}}
+    metrics["sync"] = {"cluster": "alpha", "round": 3}
+    metrics["backtest"] = {"net": {"sharpe ratio": 0.25}, EVIL: 1}
     (path / "metrics.json").write_text(json.dumps({**metrics, "samples_per_second": 1e4, "ranks": 2}))
 
 
-def test_a_completed_run(run_dir, monkeypatch):
+DAYS = np.datetime64("2010-01-04") + np.arange(50)
+
+
+@pytest.fixture
+def forecasts(monkeypatch):
+    """Forecasts of any symbol, without a network; returns the symbols that were asked for."""
+    asked = []
+
+    def series(trained, name, part):
+        asked.append(name)
+        if name == "B":
+            raise InputError("B has no windows in the test part")
+        return ForecastSeries(name, part, 5, DAYS, np.arange(50.0), np.arange(50.0) + 1, np.arange(50.0) - 1)
+
+    monkeypatch.setattr(page_forecast, "forecast_series", series)
+    monkeypatch.setattr(page_forecast, "persistence_loss", lambda trained: 0.75)
+    monkeypatch.setattr(
+        page_forecast,
+        "open_run",
+        lambda path: SimpleNamespace(
+            config=directory.at(path).load_config(), scaler=SimpleNamespace(symbols=[EVIL, "B", "C"])
+        ),
+    )
+    return asked
+
+
+def data_of(text: str) -> dict:
+    """What the page's script reads."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+
+
+def test_a_completed_run(run_dir, forecasts):
     complete(run_dir)
     for name in ("model.keras", "scaler.h5"):
         (run_dir / name).touch()
-    days = np.datetime64("2010-01-04") + np.arange(50)
-    series = ForecastSeries(
-        EVIL, "test", 1, days, days.astype(float), days.astype(float) + 1, days.astype(float)
-    )
-    monkeypatch.setattr(html, "open_and_forecast", lambda path, part: series)
+    start = {
+        "started": "2026-01-02T03:04:05+00:00",
+        "command": f"hpc-lstm train {SHOWN}",
+        "gpus": {"H100": 2},
+    }
+    data = {"store": "m.h5", "symbols": 3, "rows": 1000, "last": "2011-01-04", "sha256": "abc"}
+    write_run_file(directory.at(run_dir), RunFile(data=data, starts=[start, start]))
     path = write_report(run_dir)
     assert path == run_dir / "report.html"
     text = path.read_text()
     page = Page(text)
-    assert page.tags.count("svg") == 3
-    assert "script" not in page.tags
     assert f"Verdict {SHOWN}" in page.text
-    assert f"{SHOWN}: test part" in page.text
     assert all(letter == "\n" or letter.isprintable() for letter in text)
     assert "1,234 windows, 2010-01-04 to 2011-01-04" in page.text
-    rows = re.findall(r"<tr><td>(.*?)</td><td>1\.25</td>", text)
+    rows = re.findall(r'<th scope="row">([^<]*)</th>(?:<td>[^<]*</td>)*?<td>1\.25</td>', text)
     assert rows == ["model", "persistence", "a new &lt;baseline&gt;"] * 2
     assert "all phases" in page.text
     assert "The bottleneck is compute (the training itself): 100% of the time after start-up" in page.text
     assert "Missing" not in page.text
-    assert all(link.startswith("#") for link in page.links)
-    assert not re.search(r"@import|url\((?!#)", text)
+    for said in (
+        f"hpc-lstm train {SHOWN}",
+        "H100 2",
+        "started 2 times",
+        "sharpe ratio",
+        "cluster",
+        "data.horizon",
+    ):
+        assert said in page.text, said
+    # Nothing is fetched, and what somebody wrote is not run.
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", text)
+    assert page.tags.count("script") == 2
+    assert EVIL not in text.replace(json.dumps(EVIL), "")
     assert len(text) < 1e6
+    drawn = data_of(text)
+    assert list(drawn["forecast"]["symbols"]) == [EVIL, "C"]
+    series = drawn["forecast"]["symbols"]["C"]
+    numbers = {
+        name: np.frombuffer(base64.b64decode(series[name]), "<f4") for name in ("actual", "model", "last")
+    }
+    assert (numbers["model"] - numbers["actual"] == 1).all()
+    assert (numbers["last"] - numbers["actual"] == -1).all()
+    dates = np.frombuffer(base64.b64decode(series["dates"]), "<f8")
+    assert (dates == DAYS.astype("datetime64[s]").astype(float)).all()
+    assert drawn["losses"]["persistence"] == 0.75
+
+
+def test_symbols_that_are_named_are_shown(run_dir, forecasts):
+    complete(run_dir)
+    for name in ("model.keras", "scaler.h5"):
+        (run_dir / name).touch()
+    drawn = data_of(write_report(run_dir, symbols=["C"]).read_text())
+    assert list(drawn["forecast"]["symbols"]) == ["C"]
+    with pytest.raises(InputError, match="B has no windows"):
+        write_report(run_dir, symbols=["C", "B"])
+
+
+def test_a_page_stays_small_whatever_the_number_of_symbols(run_dir, forecasts, monkeypatch):
+    complete(run_dir)
+    for name in ("model.keras", "scaler.h5"):
+        (run_dir / name).touch()
+    monkeypatch.setattr(page_forecast, "MAX_BYTES", 3000)
+    monkeypatch.setattr(
+        page_forecast, "open_run",
+        lambda path: SimpleNamespace(
+            config=directory.at(path).load_config(), scaler=SimpleNamespace(symbols=[f"S{n}" for n in range(9)])
+        ),
+    )  # fmt: skip
+    text = write_report(run_dir).read_text()
+    assert list(data_of(text)["forecast"]["symbols"]) == ["S0", "S1"]
+    assert "The charts have 2 of 9 symbols" in Page(text).text
+
+
+def test_each_symbol_has_a_row(run_dir):
+    complete(run_dir)
+    text = write_report(run_dir).read_text()
+    assert re.search(r'<tr><td data-value="&lt;script[^"]*">.*?</td><td data-value="30">30</td>', text)
+    (run_dir / "symbols.csv").write_text(
+        "part,symbol,windows,method,rmse,mae\n"
+        "test,A,10,model,2.0,1.0\ntest,A,10,persistence,4.0,\nvalidation,B,10,model,1,1\n"
+    )
+    text = write_report(run_dir).read_text()
+    assert '<td data-value="A">A</td><td data-value="10">10</td><td data-value="0.5">0.5000</td>' in text
+    assert '<td data-value="B">' not in text
+    (run_dir / "symbols.csv").write_text("part,symbol,windows,method,rmse\ntest,A,ten,model,2.0\n")
+    assert "symbols.csv: cannot be read" in Page(write_report(run_dir).read_text()).text
+
+
+def test_the_losses_of_an_epoch_are_averaged_over_its_steps():
+    entries = [
+        {"kind": "train", "epoch": epoch, "loss": loss}
+        for epoch, loss in ((0.8, 1.0), (1.0, 2.0), (1.5, 4.0), (2.0, 2.0), (2.25, 7.0))
+    ]
+    curves = loss_curves(entries)
+    assert curves["means"] == [[1.0, 2.0, 2.25], [pytest.approx(0.8 * 1 + 0.2 * 2), 3.0, 7.0]]
+    assert curves["validation"] == [[], []]
+    assert epoch_means(np.empty((2, 0))).shape == (2, 0)
 
 
 def test_a_run_that_stopped_before_anything_says_what_is_missing(run_dir):
-    page = Page(write_report(run_dir, run_dir / "other.html").read_text())
+    page = Page(write_report(run_dir, run_dir / "new" / "other.html").read_text())
     assert page.text.count("Missing:") == 4
     assert "--resume" in page.text
     assert "Run run <1>" in page.text
@@ -122,9 +235,9 @@ def test_a_run_that_stopped_before_anything_says_what_is_missing(run_dir):
 def test_a_run_that_stopped_before_evaluation_shows_its_losses_and_time(run_dir):
     complete(run_dir)
     (run_dir / "metrics.json").unlink()
-    page = Page(write_report(run_dir).read_text())
-    assert page.tags.count("svg") == 2
-    assert page.text.count("Missing:") == 2
+    text = write_report(run_dir).read_text()
+    assert Page(text).text.count("Missing:") == 2  # what the forecast is worth, and forecasts
+    assert data_of(text)["losses"]["validation"] == [[1.0, 2.0], [1.0, 0.5]]
 
 
 def test_damaged_metrics_leave_the_other_sections(run_dir):
@@ -132,7 +245,7 @@ def test_damaged_metrics_leave_the_other_sections(run_dir):
     (run_dir / "metrics.json").write_text("{")
     page = Page(write_report(run_dir).read_text())
     assert "cannot be read as JSON" in page.text
-    assert page.tags.count("svg") == 2
+    assert "all phases" in page.text
 
 
 def test_without_jinja2_the_extra_is_named(run_dir, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from rank_files import one_by_one, write_part
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.report import figures, plots
+from hpc_lstm.report import figures, plots, price_plot
+from hpc_lstm.report.chart_data import ChartData
+from hpc_lstm.report.page_losses import MAX_POINTS
 from hpc_lstm.report.series import ForecastSeries
 from hpc_lstm.timing.spans import load_timing
 
@@ -52,14 +55,14 @@ def test_the_suffix_says_the_format(run_dir, suffix):
 def test_another_suffix_is_refused_before_anything_is_read(tmp_path, name):
     with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
         plots.plot_history(tmp_path / "no such run", tmp_path / name)
-    with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
-        plots.plot_prices(tmp_path / "no such store", "A", tmp_path / name)
 
 
-def test_an_unwritable_picture_is_one_line_and_leaves_nothing(run_dir):
-    with pytest.raises(InputError, match="cannot be written"):
-        plots.plot_history(run_dir, run_dir / "none" / "p.png")
-    assert not (run_dir / "none").exists()
+def test_a_pictures_folder_is_made(run_dir):
+    (run_dir / "file").write_text("")
+    with pytest.raises(InputError, match="folder cannot be made"):
+        plots.plot_history(run_dir, run_dir / "file" / "p.png")
+    plots.plot_history(run_dir, run_dir / "new" / "p.png")
+    assert (run_dir / "new" / "p.png").exists()
 
 
 def test_without_matplotlib_the_extra_is_named(run_dir, monkeypatch):
@@ -68,24 +71,13 @@ def test_without_matplotlib_the_extra_is_named(run_dir, monkeypatch):
         plots.plot_history(run_dir, run_dir / "p.png")
 
 
-def test_prices_and_averages_are_drawn_as_given():
-    with figures.styled():
-        average = np.where(np.arange(100) < 9, np.nan, PRICES - 1)
-        figure = plots.prices_figure("AAPL", "adj_close", DATES, PRICES, {"SMA 10": average})
-    (axes,) = figure.axes
-    np.testing.assert_array_equal(lines(axes)["adj close"], PRICES)
-    np.testing.assert_array_equal(lines(axes)["SMA 10"], average)
-    assert "AAPL" in axes.get_title(loc="left")
-    assert axes.get_xlabel()
-    assert axes.get_ylabel()
-
-
 def test_a_forecast_is_drawn_beside_actual_and_persistence():
     series = ForecastSeries("XOM", "test", 5, DATES, PRICES, PRICES + 0.25, PRICES - 1)
     with figures.styled():
         whole, zoom, errors = plots.forecast_figure(series).axes
     np.testing.assert_array_equal(lines(whole)["actual"], PRICES)
     np.testing.assert_array_equal(lines(whole)["model"], PRICES + 0.25)
+    np.testing.assert_array_equal(lines(whole)["persistence"], PRICES - 1)
     np.testing.assert_array_equal(lines(zoom)["persistence"], PRICES[-plots.ZOOM :] - 1)
     np.testing.assert_allclose(errors.get_lines()[1].get_ydata(), 0.25)
     assert "5 rows ahead" in whole.get_title(loc="left")
@@ -108,7 +100,7 @@ def test_a_long_history_is_thinned_by_means():
     with figures.styled():
         (axes,) = plots.history_figure(entries).axes
     drawn = lines(axes)["train"]
-    assert len(drawn) == plots.MAX_POINTS
+    assert len(drawn) == MAX_POINTS
     assert drawn.mean() == pytest.approx(4999.5)
 
 
@@ -129,10 +121,8 @@ def test_no_history_is_one_clear_line(tmp_path):
 
 
 def test_svgs_of_one_page_share_no_ids():
-    import re
-
     with figures.styled():
-        figure = plots.prices_figure("A", "close", DATES, PRICES, {})
+        figure = price_plot.prices_figure([ChartData("A", "close", DATES, PRICES)])
         texts = [figures.inline_svg(figure, name) for name in ("one", "two")]
         assert figures.inline_svg(figure, "one") == texts[0]
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in texts]
@@ -140,40 +130,3 @@ def test_svgs_of_one_page_share_no_ids():
     assert not ids[0] & ids[1]
     for text, known in zip(texts, ids, strict=True):
         assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= known
-
-
-@pytest.fixture
-def store(tmp_path):
-    from hpc_lstm.market.store import StoreWriter
-
-    with StoreWriter(tmp_path / "market.h5", ["open", "close"], "test") as writer:
-        for symbol in ("AAPL", "XOM"):
-            values = np.stack([PRICES - 1, PRICES], axis=1)
-            writer.append(symbol, np.arange(100) + 14_000, values)
-    return tmp_path / "market.h5"
-
-
-def test_a_stores_prices_are_plotted_with_both_kinds_of_averages(store, tmp_path):
-    plots.plot_prices(store, "XOM", tmp_path / "p.svg", sma=[5, 20], ema=[10])
-    text = (tmp_path / "p.svg").read_text()
-    for label in ("XOM: daily prices with moving averages", "close", "SMA 5", "SMA 20", "EMA 10", "2008"):
-        assert label in text
-
-
-def test_an_average_longer_than_the_history_is_refused(store, tmp_path):
-    with pytest.raises(InputError, match="--sma 101: AAPL has only 100 rows"):
-        plots.plot_prices(store, "AAPL", tmp_path / "p.png", sma=[101])
-    with pytest.raises(InputError, match="AAPL"):
-        plots.plot_prices(store, "AAPX", tmp_path / "p.png")
-    assert not (tmp_path / "p.png").exists()
-
-
-def test_a_symbol_is_no_formula_and_no_command():
-    days = np.arange("2024-01-01", "2024-01-06", dtype="datetime64[D]")
-    with figures.styled():
-        figure = plots.prices_figure(
-            "$x^2$ \x1b[31m", "$a$ \u202eb", days, np.arange(5.0), {"SMA 2": np.arange(5.0)}
-        )
-        svg = figures.inline_svg(figure, "prices")
-    assert "$x^2$ \\x1b[31m: daily prices" in svg
-    assert "$a$ \\u202eb" in svg

@@ -7,6 +7,7 @@ import pytest
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation.intervals import Intervals
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
@@ -15,6 +16,7 @@ from hpc_lstm.report.series import forecast_series
 from hpc_lstm.runs import directory
 
 ROWS, WINDOW, HORIZON = 200, 10, 3
+NO_INTERVALS = Intervals(0.9, np.array([np.nan]))
 LENGTHS = {"AAA": ROWS, "BBB": ROWS + 7}
 
 
@@ -32,10 +34,11 @@ def prices(tmp_path):
 def trained(tmp_path, prices):
     """A run whose network says: as the window's last row."""
     tables = {"store": str(tmp_path / "market.h5"), "window": WINDOW, "horizon": HORIZON}
+    tables |= {"features": ["close"], "target": "close", "scaling": "minmax"}
     config = configuration.parse({"data": tables}, "test")
     with MarketStore(config.data.store) as store:
         scaler = prepare.prepare(store, config.data, World(), backends.create_backend("host")).scaler
-    return TrainedRun(directory.at(tmp_path), config, scaler, lambda inputs: inputs[:, -1, 0])
+    return TrainedRun(directory.at(tmp_path), config, scaler, lambda inputs: inputs[:, -1, :1], NO_INTERVALS)
 
 
 @pytest.mark.parametrize("symbol", ["AAA", "BBB", None])
@@ -62,7 +65,11 @@ def test_an_unknown_symbol_is_one_clear_line(trained):
 def test_a_part_without_windows_is_one_clear_line(trained):
     data = trained.config.data.model_copy(update={"split": [0.8, 0.2, 0.0]})
     without = TrainedRun(
-        trained.files, trained.config.model_copy(update={"data": data}), trained.scaler, trained.predict
+        trained.files,
+        trained.config.model_copy(update={"data": data}),
+        trained.scaler,
+        trained.predict,
+        NO_INTERVALS,
     )
     with pytest.raises(InputError, match="no windows in the test part"):
         forecast_series(without)

@@ -79,7 +79,7 @@ def test_write_text_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(InputError, match=r"x\.json: cannot be written: No space left on device"):
         write_text(path, "new")
     assert path.read_text() == "old"

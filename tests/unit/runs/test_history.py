@@ -120,6 +120,39 @@ def test_full_disk_is_not_hidden(run: RunDirectory) -> None:
     mine.close()
 
 
+def test_tensorboard_reads_the_hyperparameters(run: RunDirectory) -> None:
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    mine = History(run, True, 0, hyperparameters={"train.epochs": 5, "data.features": ["close"], "a.b": True})
+    mine.close()
+    (file,) = run.tensorboard.iterdir()
+    values = [v for e in tf.compat.v1.train.summary_iterator(str(file)) for v in e.summary.value]
+    (value,) = values
+    assert value.tag == "_hparams_/session_start_info"
+    assert value.metadata.plugin_data.plugin_name == "hparams"
+    assert tf.make_ndarray(value.tensor).tolist() == [0.0]
+    data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    settings = data.session_start_info.hparams
+    assert settings["train.epochs"].number_value == 5
+    assert settings["data.features"].string_value == "['close']"
+    assert settings["a.b"].bool_value
+    assert data.session_start_info.group_name == run.name
+    assert data.session_start_info.start_time_secs > 1e9
+
+
+def test_phases_and_distances_are_points_of_tensorboard_alone(run: RunDirectory) -> None:
+    mine = History(run, True, 0)
+    tell(mine, 1)
+    mine.points(1, {"compute": 2.5}, 0.125)
+    tell(mine, 2)  # too soon for another point
+    mine.points(2, {"compute": 3.5}, 0.25)
+    mine.close()
+    told = events(run)
+    assert ("seconds/compute", 1, 2.5) in told
+    assert ("ranks/distance_before_average", 1, 0.125) in told
+    assert not [point for point in told if point[1] == 2]
+
+
 def test_event_files_are_those_that_tensorboard_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

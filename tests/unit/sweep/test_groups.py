@@ -157,6 +157,24 @@ def test_an_interval_that_says_nothing_is_not_printed() -> None:
     assert summary.interval_text(0.5, 0.1, 30.0) == "cannot be told"
 
 
+def test_what_cannot_be_told_is_not_drawn_and_nothing_is_above_all() -> None:
+    axes = [{"average.every": every} for every in (1, 64)]
+    groups = group_records([record(1, point=number, axes=one) for number, one in enumerate(axes)])
+    found = [
+        {"name": groups[0].name, "ranks": [2, 4], "efficiency": [1.5, 0.9], "low": [1.4, 0.8], "high": [1.6, 1.0]},
+        {"name": groups[1].name, "ranks": [2, 4], "efficiency": [0.9, 1.2], "low": [0.8, 0.1], "high": [1.0, 9.0]},
+    ]  # fmt: skip
+    with figures.styled():
+        (panel,) = plots.extrapolation_figure(groups, found).axes
+    curves = {line.get_label(): line for line in panel.get_lines() if len(line.get_xdata())}
+    assert curves["1"].get_ydata().tolist() == [1.0, 0.9]
+    assert curves["64"].get_xdata().tolist() == [2]
+    assert [text.get_text() for text in panel.texts] == ["cannot be told:\n64 from 4 ranks on"]
+    styles = {(curves[name].get_color(), curves[name].get_linestyle()) for name in ("1", "64")}
+    assert len(styles) == 2
+    assert len({style for _, style in styles}) == 2
+
+
 @pytest.mark.parametrize(("panels", "says"), [(6, None), (7, "2 more settings are in the table")])
 def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> None:
     axes = [{"average.every": every, "model.units": n} for n in range(panels) for every in (1, 4)]

@@ -50,6 +50,37 @@ def judge():
     return TraceProcessor()
 
 
+def test_epochs_steps_and_counters_of_rank_0(run_dir, tmp_path):
+    entries = [
+        {"kind": "train", "step": 16, "epoch": 0.8, "loss": 0.5, "samples_per_second": None, "elapsed_s": 2e-6},
+        {"kind": "train", "step": 20, "epoch": 1.0, "loss": 0.25, "samples_per_second": 7.0, "elapsed_s": 3e-6,
+         "memory_bytes": 2**21},
+        {"kind": "validation", "step": 20, "epoch": 1, "loss": 0.125, "elapsed_s": 4e-6},
+    ]  # fmt: skip
+    (run_dir / "history.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
+    write_trace([run_dir], tmp_path / "t.json")
+    trace = json.loads((tmp_path / "t.json").read_text())
+    check_trace_events(trace)
+    told = [e for e in trace["traceEvents"] if e.get("cat") == "history"]
+    assert [(e["name"], e["ts"], e["dur"], e["args"]["loss"]) for e in told] == [
+        ("steps 17 to 20", 2.0, 1.0, 0.25),
+        ("epoch 1", 2.0, 2.0, 0.125),
+    ]
+    counters = {(e["name"], e["ts"]): e["args"][e["name"]] for e in trace["traceEvents"] if e["ph"] == "C"}
+    assert counters == {
+        ("loss", 2.0): 0.5,
+        ("loss", 3.0): 0.25,
+        ("samples/s", 3.0): 7.0,
+        ("memory of rank 0, MiB", 3.0): 2.0,
+    }
+    # A second start that left no entry: which start the entries are of cannot be told.
+    write_part(run_dir, one_by_one(("startup", 100)), rank=0, size=2, origin_unix_ns=ORIGIN + 10**9)
+    write_trace([run_dir], tmp_path / "t.json")
+    assert not any(
+        e.get("cat") == "history" for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    )
+
+
 def check_trace_events(trace: dict) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
     """Check the JSON object form of the Trace Event Format; returns the complete events per thread.
 
@@ -72,8 +103,11 @@ def check_trace_events(trace: dict) -> dict[tuple[str, str], list[tuple[int, int
                 tid = event["tid"] if event["name"] == "thread_name" else -1
                 names[event["name"], event["pid"], tid] = event["args"]["name"]
             continue
-        assert isinstance(event["cat"], str)
         assert event["ts"] >= 0
+        if event["ph"] == "C":
+            assert all(isinstance(value, (int, float)) for value in event["args"].values())
+            continue
+        assert isinstance(event["cat"], str)
         thread, start = (event["pid"], event["tid"]), round(event["ts"] * 1000)
         if event["ph"] == "X":
             assert event["dur"] >= 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import math
+import re
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +79,49 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = screen.getvalue()
     assert "20/40 steps" in shown
     assert "loss 0.250000" in shown
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")  # Open MPI's terminal may be a file
+    monkeypatch.setenv(
+        "OMPI_COMM_WORLD_SIZE", "2"
+    )  # Open MPI's terminal may be a file: its launcher's counts
     ProgressBar(True, 40, 10.0, logging.getLogger("test_progress")).close()
     assert screen.getvalue() == shown
+
+
+def test_without_colour_there_is_still_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen: Any = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    display = ProgressBar(True, 40, 10.0, logging.getLogger("test_progress"))
+    display.update(20, 0.5, 0.25, math.nan)
+    print("a line for the file")
+    display.close()
+    assert "20/40 steps" in screen.getvalue()
+    assert "samples/s" not in screen.getvalue()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", screen.getvalue())
+    assert sys.stdout.getvalue() == "a line for the file\n"  # type: ignore[attr-defined]
+
+
+LAUNCHED = """
+import os, sys
+os.environ["PMI_SIZE"] = "2"
+from hpc_lstm.training.terminal import find_terminal
+found = find_terminal()
+print(found and (found.stream.name, found.width, found.forwarded))
+"""
+
+
+@pytest.mark.parametrize(("on_terminal", "found"), [(True, "('<stdout>', 57, True)"), (False, "None")])
+def test_the_launchers_terminal_counts(tmp_path: Path, on_terminal: bool, found: str) -> None:
+    launcher = tmp_path / "mpiexec"  # forwards its rank's output by a pipe, as launchers do
+    launcher.write_text('#!/bin/sh\n"$@" | cat\n')
+    launcher.chmod(0o755)
+    command = f"{launcher} {sys.executable} -c '{LAUNCHED}'"
+    if on_terminal:
+        command = f"script -qec 'stty cols 57; . /dev/stdin' /dev/null <<'END'\n{command}\nEND"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == found, done.stdout

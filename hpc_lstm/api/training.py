@@ -1,0 +1,198 @@
+"""Training from Python: the ranks are processes of their own, as ``mpiexec -n N hpc-lstm train`` starts them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hpc_lstm import config as configuration
+from hpc_lstm.api.prices import Store
+from hpc_lstm.api.run import Run, load
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
+from hpc_lstm.files import checked_path, expanded, make_parent
+from hpc_lstm.parallel.world import launched
+from hpc_lstm.runs import directory
+
+# What a rank's message to the user begins with on stderr.
+MESSAGE = "hpc-lstm: "
+ERRORS = {error.exit_code: error for error in (HpcLstmError, InputError, StopRequested)}
+
+
+def train(
+    config: RunConfig | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    ranks: int = 1,
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    init_from: Run | str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train a model, as ``hpc-lstm train`` does, and open the run.
+
+    The ranks are processes of their own: whatever becomes of them, this one goes on. An interrupt (Ctrl-C, or the
+    notebook's button) asks them to stop with a checkpoint, from which ``resume=True`` continues.
+
+    Args:
+        config: settings (docs/configuration.md) as a dictionary of sections, in which ``data.store`` may be a
+            ``Store``; or the path of a TOML file; or a ``RunConfig``.
+        ranks: MPI ranks to start on this machine; more than one needs ``mpiexec``.
+        run_dir: folder of the run; None: ``runs/`` and the name of the file, or the time.
+        resume: continue from the newest checkpoint in the folder, if there is one.
+        init_from: begin with the model of this run.
+        overrides: settings by ``section.key`` that replace those of ``config``: ``{"train.epochs": 3}``.
+        progress: print what the run logs.
+
+    Raises:
+        InputError: settings, prices or folder are wrong; the message says what and where.
+        StopRequested: the run was interrupted; its state is in a checkpoint.
+        HpcLstmError: the ranks failed.
+
+    >>> import hpc_lstm as hl, tempfile
+    >>> hl.train({"data": {"stores": "market.h5"}})
+    Traceback (most recent call last):
+        ...
+    hpc_lstm.errors.ConfigError: train: data.stores: no such key; did you mean "store"?
+    """
+    if launched():
+        raise InputError(
+            "train: this process is itself one of several ranks, which mpiexec or srun has started; start it without "
+            "them, or call `hpc-lstm train` there"
+        )
+    if ranks < 1:
+        raise InputError(f"train: ranks must be at least 1, got {ranks}")
+    settings, store = _settings(config, overrides or {})
+    run = directory.at(os.fspath(run_dir) if run_dir is not None else Path("runs") / _name(config))
+    if store is not None:
+        settings = _keep_store(settings, store, run.path)
+    with tempfile.TemporaryDirectory(prefix="hpc-lstm-") as folder:
+        file = Path(folder) / f"{run.name}.toml"
+        file.write_text(configuration.dump(settings), encoding="utf-8")
+        options = ["--run-dir", str(run.path), *(["--resume"] if resume else [])]
+        if init_from is not None:
+            options += ["--init-from", str(init_from.path if isinstance(init_from, Run) else init_from)]
+        _run_ranks([*_launcher(ranks), "train", str(file), *options], progress)
+    return load(run.path)
+
+
+def _launcher(ranks: int) -> list[str]:
+    """The command that starts this program on so many ranks."""
+    program = [sys.executable, "-m", "hpc_lstm"]
+    if ranks == 1:
+        return program
+    from hpc_lstm.jobs.mpiexec import mpiexec_command
+
+    return [*mpiexec_command(), "-n", str(ranks), *program]
+
+
+def _settings(
+    config: RunConfig | Mapping[str, Any] | str | os.PathLike[str], overrides: Mapping[str, Any]
+) -> tuple[RunConfig, Store | None]:
+    """Checked settings, in which ``data.store`` is absolute, and the ``Store`` that was given for it, if one was.
+
+    A relative path of a store counts from the file, or from the working directory.
+    """
+    if isinstance(config, (str, os.PathLike)):
+        file = Path(config)
+        tables = configuration.read_toml(file, "config", "examples/quickstart.toml")
+        where, folder = str(file), file.parent
+    else:
+        tables = config.model_dump() if isinstance(config, RunConfig) else dict(config)
+        where, folder = "train", Path()
+    tables = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
+    for key, value in overrides.items():
+        section, dot, name = key.partition(".")
+        if not (dot and name and isinstance(tables.setdefault(section, {}), dict)):
+            raise InputError(f'train: overrides: must be "section.key", such as "train.epochs", got "{key}"')
+        tables[section][name] = value
+        if key == "data.store":
+            folder = Path()
+    data = tables.get("data")
+    given = data.get("store") if isinstance(data, dict) else None
+    if isinstance(given, Store):
+        tables["data"]["store"] = str(given.path)
+    elif isinstance(given, (str, os.PathLike)):
+        tables["data"]["store"] = str(checked_path(folder / expanded(os.fspath(given))).resolve())
+    return configuration.parse(tables, where), given if isinstance(given, Store) else None
+
+
+def _name(config: object) -> str:
+    if isinstance(config, (str, os.PathLike)):
+        return Path(config).stem
+    return datetime.now().strftime("run-%Y-%m-%d-%H%M%S")
+
+
+def _keep_store(settings: RunConfig, store: Store, run_dir: Path) -> RunConfig:
+    """Settings with a copy of a temporary store in the run directory, so that the run can be used later."""
+    if not store.temporary:
+        return settings
+    kept = make_parent(run_dir / "prices.h5")
+    if kept.exists():
+        raise InputError(
+            f"{kept}: is there already; name another run_dir, or the store that the run was begun with"
+        )
+    shutil.copyfile(store.path, kept)
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"store": str(kept)})})
+
+
+def _run_ranks(command: list[str], progress: bool) -> None:
+    """Run the ranks to their end; what they say on stdout is shown as it comes.
+
+    Raises:
+        HpcLstmError: of the kind that their exit code names, with the message that they ended with.
+    """
+    messages: list[str] = []
+    # In a session of its own, the terminal's Ctrl-C reaches this process alone, which then asks the ranks to stop.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    listener = threading.Thread(target=_collect, args=(process.stderr, messages), daemon=True)
+    listener.start()
+    try:
+        while True:
+            try:
+                for line in process.stdout or ():
+                    if progress:
+                        print(line, end="", flush=True)
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGUSR1)  # a second one would end the program at once
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        listener.join()
+    if code:
+        raise _error(code, messages)
+
+
+def _collect(stream: Any, messages: list[str]) -> None:
+    messages += (line.rstrip("\n") for line in stream)
+
+
+def _error(code: int, messages: list[str]) -> HpcLstmError:
+    own = [
+        line.removeprefix(MESSAGE).removeprefix("error: ") for line in messages if line.startswith(MESSAGE)
+    ]
+    if own:
+        return ERRORS.get(code, HpcLstmError)(own[-1])
+    last = " | ".join(line.strip() for line in messages[-3:] if line.strip())
+    return HpcLstmError(f"the ranks ended with exit code {code}{': ' + last if last else ''}")

@@ -1,0 +1,1 @@
+"""What the commands share: how they print, and what a shell completes."""

@@ -1,0 +1,65 @@
+"""How commands print: text that fits the terminal, or JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import click
+
+from hpc_lstm.errors import printable
+
+# A narrower terminal gets lines of this width, which it breaks itself.
+NARROWEST = 40
+
+
+def show(text: str) -> None:
+    """Print text that may hold names from files: none of them commands the terminal.
+
+    On a terminal, sentences longer than its lines are broken between words.
+
+    The rows of tables stay whole: they are told by two spaces between words.
+    """
+    text, width = printable(text), terminal_width()
+    if width is not None:
+        text = "\n".join(_broken(line, width) for line in text.splitlines())
+    click.echo(text)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None if it is none: files and pipes get whole lines."""
+    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+
+
+def show_json(value: Any) -> None:
+    """Print a value as strict JSON: numbers that JSON does not have are null, what it does not know is text."""
+    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def _broken(line: str, width: int) -> str:
+    indent = re.match(r"\s*(?:-> )?", line)
+    start = indent[0] if indent else ""
+    if len(line) <= width or "  " in line[len(start) :]:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else str(value)

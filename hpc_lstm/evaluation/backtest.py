@@ -1,0 +1,179 @@
+"""What trading on the sign of the forecasts would have earned after costs, beside holding everything: no advice.
+
+On each date the money is spread evenly over all symbols that have a window: long where the forecast lies above the last
+known price, short where it lies below. Nothing is borrowed. With a horizon of h rows a position is held for h rows, and
+a share 1 / h of the money is placed anew on each date. A change of position costs a share of the money that is moved:
+once for a sale, once for a purchase. Dividends, taxes, interest, the cost of being short and what orders do to prices
+are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.parallel.world import World
+
+# Fewer independent bets than this say nothing about a Sharpe ratio: its standard error is above 1 / sqrt(60) a bet.
+FEWEST_BETS = 60
+DAYS_PER_YEAR = 365.25
+NS_PER_DAY = 86_400 * 10**9
+
+
+@dataclass(frozen=True)
+class BacktestSettings:
+    """How to trade.
+
+    Attributes:
+        cost: of a change of position, as a share of the money that is moved.
+        short: whether a falling price is sold short; otherwise the money rests.
+    """
+
+    cost: float
+    short: bool = True
+
+
+class Bets:
+    """Collects the windows of a part for ``backtest``, symbol by symbol in order of date."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(
+        self,
+        symbol: np.ndarray,
+        last: np.ndarray,
+        actual: np.ndarray,
+        dates: np.ndarray,
+        forecast: np.ndarray,
+    ) -> None:
+        """Add windows: symbols int [B], prices float64 [B] as ``ErrorSums.add`` has them, the model's forecasts [B]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gain = actual / last - 1
+        position = np.nan_to_num(np.sign(forecast - last), nan=0.0)
+        known = np.isfinite(gain) & (last > 0)
+        self._parts.append(
+            (np.asarray(symbol)[known], np.asarray(dates)[known], position[known], gain[known])
+        )
+
+    def collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Symbol, date, position and gain of all windows of this rank."""
+        none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+        symbol, date, position, gain = (
+            np.concatenate(values) for values in zip(none, *self._parts, strict=True)
+        )
+        return symbol, date, position, gain
+
+
+def backtest(
+    bets: Bets, settings: BacktestSettings, horizon: int, date_unit: str, world: World
+) -> dict[str, Any] | None:
+    """What the bets of all ranks came to, ready for JSON; None without a bet. Collective.
+
+    Args:
+        horizon: rows from a window's last row to its target.
+        date_unit: of the store, "D" or "ns".
+    """
+    symbol, date, position, gain = bets.collected()
+    if not settings.short:
+        position = np.maximum(position, 0.0)
+    moved = np.abs(position - _positions_before(symbol, position, horizon, world))
+    mine, index = np.unique(date, return_inverse=True)
+    dates = np.unique(np.concatenate(world.allgather(mine)))
+    sums = np.zeros((4, len(dates)))
+    here = np.searchsorted(dates, mine)
+    for row, values in enumerate((None, position * gain, gain, moved)):
+        sums[row, here] = np.bincount(index, values, len(mine))
+    windows, earned, held, moved = world.allreduce_sum(sums)
+    if len(dates) < 2:
+        return None
+    turnover = moved / windows / horizon
+    gross = earned / windows / horizon
+    span = float(dates[-1] - dates[0]) / (1 if date_unit == "D" else NS_PER_DAY)
+    per_year = (len(dates) - 1) / span * DAYS_PER_YEAR
+    bought = np.zeros(len(dates))
+    bought[0] = settings.cost
+    bets_made = len(dates) // horizon
+    return {
+        "cost_bps": 1e4 * settings.cost,
+        "short": settings.short,
+        "dates": len(dates),
+        "independent_bets": bets_made,
+        "periods_per_year": per_year,
+        "model": {
+            **_figures(gross - settings.cost * turnover, per_year, bets_made),
+            "turnover": float(turnover.mean()),
+            "annual_cost": float(settings.cost * turnover.mean() * per_year),
+        },
+        "buy_and_hold": {
+            **_figures(held / windows / horizon - bought, per_year, bets_made),
+            "turnover": 1 / len(dates),
+            "annual_cost": settings.cost / len(dates) * per_year,
+        },
+    }
+
+
+def backtest_table(found: dict[str, Any]) -> str:
+    """The figures as plain text, with what they leave out."""
+    lines = [
+        f"backtest on test: the sign of the forecast, {found['cost_bps']:g} basis points a change of position, "
+        f"{'long and short' if found['short'] else 'long only'}, {found['dates']:,} dates",
+        f"  {'':<18}{'return %':>10}{'volatility %':>14}{'Sharpe':>9}{'+/-':>7}{'drawdown %':>12}{'turnover %':>12}",
+    ]
+    for name, title in (("model", "model"), ("buy_and_hold", "buy and hold")):
+        figures = found[name]
+        lines.append(
+            f"  {title:<18}{100 * figures['annual_return']:>10.1f}{100 * figures['volatility']:>14.1f}"
+            f"{_number(figures['sharpe']):>9}{_number(figures['sharpe_standard_error']):>7}"
+            f"{100 * figures['maximum_drawdown']:>12.1f}{100 * figures['turnover']:>12.1f}"
+        )
+    if found["independent_bets"] < FEWEST_BETS:
+        lines.append(
+            f"  It rests on {found['independent_bets']} independent bets only, fewer than {FEWEST_BETS}: it "
+            f"says nothing."
+        )
+    lines.append(
+        "  Return, volatility and Sharpe ratio are a year's, +/- is the ratio's standard error, turnover a "
+        "date's. Left "
+        "out: dividends, taxes, interest, the cost of being short, and what orders do to prices. No advice to trade."
+    )
+    return "\n".join(lines)
+
+
+def _positions_before(symbol: np.ndarray, position: np.ndarray, horizon: int, world: World) -> np.ndarray:
+    """Each window's position ``horizon`` windows earlier in its symbol, 0 where there is none; collective.
+
+    Ranks take consecutive windows: the earlier positions of a rank's first symbol may lie on the ranks before it.
+    """
+    tails = world.allgather((symbol[-horizon:], position[-horizon:]))
+    earlier = [(names, values) for names, values in tails[: world.rank]]
+    names = np.concatenate([*(names for names, _ in earlier), symbol])
+    values = np.concatenate([*(values for _, values in earlier), position])
+    before = np.zeros(len(names))
+    same = names[horizon:] == names[:-horizon]
+    before[horizon:] = np.where(same, values[:-horizon], 0.0)
+    return before[len(names) - len(symbol) :]
+
+
+def _figures(returns: np.ndarray, per_year: float, bets: int) -> dict[str, float | None]:
+    """Figures of a year from the returns of all dates; the standard error of the Sharpe ratio is Lo's (2002)."""
+    mean, deviation = float(returns.mean()), float(returns.std(ddof=1))
+    ratio = mean / deviation if deviation > 0 else math.nan
+    error = math.sqrt((1 + ratio**2 / 2) / bets) if bets else math.nan
+    wealth = np.cumprod(np.concatenate([[1.0], 1 + returns]))
+    drawdown = float((1 - wealth / np.maximum.accumulate(wealth)).max())
+    root = math.sqrt(per_year)
+    return {
+        "annual_return": mean * per_year,
+        "volatility": deviation * root,
+        "sharpe": None if math.isnan(ratio) else ratio * root,
+        "sharpe_standard_error": None if math.isnan(error) else error * root,
+        "maximum_drawdown": drawdown,
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

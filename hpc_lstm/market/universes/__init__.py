@@ -1,0 +1,1 @@
+"""Synthetic prices whose best possible forecast is known; ``registry`` lists the kinds."""

@@ -1,0 +1,92 @@
+"""Where and with what a start of a run computes, for its ``run.json``: what a reader needs to repeat it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hpc_lstm
+from hpc_lstm.parallel import job
+
+if TYPE_CHECKING:
+    from hpc_lstm.training.setup import Run
+
+PACKAGES = ("numpy", "h5py", "mpi4py", "mpich", "pycuda", "tensorflow", "keras")
+# Seconds that git may take to answer, on a cold file system.
+GIT_TIMEOUT_S = 5.0
+
+
+def describe_start(run: Run) -> dict[str, Any]:
+    """What this start runs with; collective, complete on rank 0 alone.
+
+    Returns:
+        ``started`` (UTC), ``command``, ``folder``, ``hpc_lstm`` and its ``git`` commit ("" outside of a checkout),
+        ``python``, ``packages`` by name, ``mpi``, ``system``, ``processor``, ``cores`` and ``memory_bytes`` of rank
+        0's node, ``ranks``, ``threads``, ``nodes``, ``gpus`` (each with the number of ranks on it), ``engine``,
+        ``backend``, ``precision``, ``seed``, ``job`` ("" outside of Slurm).
+    """
+    placement, train = run.placement, run.config.train
+    places = run.world.allgather((run.world.node, placement.gpu.describe() if placement.gpu else None))
+    if run.world.rank:
+        return {}
+    gpus = [gpu for _, gpu in places if gpu is not None]
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["hpc-lstm", *sys.argv[1:]]),
+        "folder": os.getcwd(),
+        "hpc_lstm": hpc_lstm.__version__,
+        "git": _git_commit(Path(hpc_lstm.__file__).resolve().parents[1]),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "mpi": run.world.library,
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "ranks": run.world.size,
+        "threads": placement.threads,
+        "nodes": list(dict.fromkeys(node for node, _ in places)),
+        "gpus": {gpu: gpus.count(gpu) for gpu in dict.fromkeys(gpus)},
+        "engine": run.engine.name,
+        "backend": placement.backend.name,
+        "precision": train.precision,
+        "seed": train.seed,
+        "job": job.own_job(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the installed ones of ``PACKAGES``."""
+    versions = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _git_commit(checkout: Path) -> str:
+    """The commit of a checkout, with ``-dirty`` where files differ from it; "" if it is none."""
+    if not (checkout / ".git").exists():
+        return ""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,162 @@
+"""Trials: runs of one rank each, side by side on the ranks, which never see the test part.
+
+They are split on the days on which the config is, and their prices end with the last validation day. So nothing of the
+test part can tell which settings are good, and none of its errors can be looked at by mistake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm import config as configuration
+from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
+from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.files import write_text
+from hpc_lstm.market.staging import stage_store
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.split import target_days
+from hpc_lstm.runs import directory
+from hpc_lstm.training.loop import train
+from hpc_lstm.tuning.settings import with_settings
+
+# The metric that trials are judged by: it has no unit, so that targets and windows may differ.
+JUDGED_BY = "rmsse"
+FAILED = "failed.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a trial.
+
+    Attributes:
+        number: from 1.
+        values: its settings by ``section.key``.
+        error: its scaled error on validation; None if it failed.
+        epochs: trained.
+        failure: why it failed.
+    """
+
+    number: int
+    values: dict[str, Any]
+    error: float | None
+    epochs: float = 0.0
+    failure: str = ""
+
+
+def without_test(base: RunConfig, world: World) -> RunConfig:
+    """The settings of all trials: the days of the config's split, and nothing after validation; collective.
+
+    Raises:
+        InputError: the config splits each symbol by itself, or has no validation part; or the store cannot be used.
+    """
+    data = base.data
+    path = stage_store(data.store, world)
+    with world.raise_on_all(lambda: MarketStore(path)) as store:
+        chosen = world.raise_on_all(lambda: np.array(prepare.chosen_symbols(store, data), np.int64))
+        days = target_days(store, chosen, data, world)
+        _, cut = prepare.window_index(store, data, world)
+        unit = store.date_unit
+    if cut is None:
+        raise world.on_all_ranks(
+            InputError(
+                'data.split_by = "symbol": tuning needs days that are validation for all symbols; use "date"'
+            )
+        )
+    opens = cut.train_end if cut.validation_opens is None else cut.validation_opens
+    ends = [
+        np.array(day, f"datetime64[{unit}]").astype("datetime64[D]") for day in (opens, cut.validation_end)
+    ]
+    validation = days[(days > ends[0]) & (days <= ends[1])]
+    if not len(validation):
+        raise world.on_all_ranks(
+            InputError("data.split: has no validation part, on which tuning judges; give it a share")
+        )
+    first, last = str(validation[0]), str(validation[-1])
+    changes = {"split": [first, str(validation[-1] + 1)], "until": last}
+    return base.model_copy(update={"data": configuration.DataConfig(**{**data.model_dump(), **changes})})
+
+
+def run_trials(
+    base: RunConfig,
+    candidates: list[dict[str, Any]],
+    folder: Path,
+    world: World,
+    log: Callable[[str], None] = lambda line: None,
+) -> list[Trial]:
+    """Train every candidate, each on one rank; those that are done are read. Collective.
+
+    Args:
+        base: what ``without_test`` gave.
+        log: takes a line for each trial that this rank has finished.
+
+    Raises:
+        StopRequested: a signal came on some rank; the same call goes on from there.
+    """
+    gpu.assign_gpu(world)
+    mine: list[Trial] = []
+    stopped = ""
+    for number in range(world.rank + 1, len(candidates) + 1, world.size):
+        try:
+            trial = _run_trial(base, candidates[number - 1], folder / f"trial-{number:03d}", number, world)
+        except StopRequested as stop:
+            stopped = str(stop)
+            break
+        mine.append(trial)
+        log(_line(trial, len(candidates)))
+    reasons = [reason for reason in world.allgather(stopped) if reason]
+    if reasons:
+        raise world.on_all_ranks(StopRequested("stopped; the same command goes on from here"))
+    return sorted((trial for rank in world.allgather(mine) for trial in rank), key=lambda trial: trial.number)
+
+
+def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int, world: World) -> Trial:
+    files = directory.at(path)
+    failed = files.path / FAILED
+    if failed.exists():
+        return Trial(**json.loads(failed.read_text(encoding="utf-8")))
+    try:
+        config = with_settings(base, values, f"trial {number}")
+        if not files.metrics.exists():
+            with _quiet():
+                train(config, files, _alone(world), resume=True)
+        metrics = read_metrics(files)
+    except StopRequested:
+        raise
+    except HpcLstmError as error:
+        trial = Trial(number, values, None, failure=" ".join(str(error).split()))
+        files.path.mkdir(parents=True, exist_ok=True)
+        write_text(failed, json.dumps(asdict(trial)) + "\n")
+        return trial
+    judged = metrics["validation"].get("model", {}).get(JUDGED_BY)
+    failure = "" if judged is not None else "no price follows from its forecasts, or they are not finite"
+    return Trial(number, values, judged, metrics.get("epochs", 0.0), failure)
+
+
+def _alone(world: World) -> World:
+    """A world of this rank alone: a trial meets no other rank."""
+    return World(node=world.node, threads=world.threads, library=world.library)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """A trial's log is in its folder; side by side on one terminal they could not be read."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _line(trial: Trial, trials: int) -> str:
+    settings = ", ".join(f"{key} = {json.dumps(value)}" for key, value in trial.values.items())
+    result = f"failed: {trial.failure}" if trial.error is None else f"{trial.error:.4f}"
+    return f"trial {trial.number} of {trials}: {result}  {settings}"

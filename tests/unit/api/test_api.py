@@ -1,0 +1,174 @@
+"""The Python API, as a notebook would use it."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hpc_lstm as hl
+from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.runs import directory
+
+
+@pytest.fixture(scope="module")
+def store() -> hl.Store:
+    return hl.synthesize(symbols=3, days=260, seed=2)
+
+
+def settings(store: hl.Store) -> dict:
+    return {
+        "data": {"store": store, "window": 10, "symbols": ["SYN00000", "SYN00001"]},
+        "model": {"units": 8, "layers": 1, "dropout": 0.0},
+        "train": {"epochs": 2, "batch_size": 32},
+    }
+
+
+@pytest.fixture(scope="module")
+def run(store: hl.Store, tmp_path_factory: pytest.TempPathFactory) -> hl.Run:
+    """A run on two ranks, whose store was a temporary one."""
+    return hl.train(settings(store), ranks=2, run_dir=tmp_path_factory.mktemp("runs") / "a", progress=False)
+
+
+def test_the_import_is_light_and_names_are_known() -> None:
+    code = "import sys, hpc_lstm as hl; print(*sys.modules); print(*dir(hl)); hl.Store; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules, names, later = done.stdout.splitlines()
+    assert not {"numpy", "h5py", "pandas", "pydantic", "hpc_lstm.config"} & set(modules.split())
+    assert set(hl.__all__) <= set(names.split())
+    assert later == "True"
+    for name in hl.__all__:
+        assert getattr(hl, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = hl.trian
+
+
+@pytest.mark.parametrize(
+    "name", ["hpc_lstm", "hpc_lstm.api.prices", "hpc_lstm.api.run", "hpc_lstm.api.training"]
+)
+def test_examples_in_docstrings(name: str) -> None:
+    flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    result = doctest.testmod(import_module(name), optionflags=flags)
+    assert result.attempted
+    assert not result.failed
+
+
+def test_prices_go_to_pandas_and_back(store: hl.Store) -> None:
+    table = store.to_pandas()
+    assert table.index.names == ["symbol", "date"]
+    again = hl.read_prices(table)
+    assert again.symbols == store.symbols
+    pd.testing.assert_frame_equal(again.to_pandas()[store.columns], table, check_index_type=False)
+    one = store.to_pandas("SYN00001")
+    pd.testing.assert_frame_equal(one, table.loc["SYN00001"])
+    with pytest.raises(hl.InputError, match='no symbol "SYN9"'):
+        store.to_pandas("SYN9")
+
+
+def test_prices_are_drawn(store: hl.Store) -> None:
+    figure = store.plot("SYN00000", sma=[5], candles=True, rsi=True)
+    assert [axes.get_ylabel() for axes in figure.axes[1:]] == ["volume", "RSI 14"]
+    assert len(store.plot(store.symbols).axes[0].get_lines()) == 4
+    with pytest.raises(hl.InputError, match='candle: no such option; did you mean "candles"'):
+        store.plot("SYN00000", candle=True)
+
+
+def test_a_temporary_store_goes_with_its_object() -> None:
+    store = hl.synthesize(symbols=1, days=5)
+    path = store.path
+    assert path.exists()
+    del store
+    assert not path.exists()
+
+
+def test_files_and_their_options(tmp_path: Path) -> None:
+    file = tmp_path / "ABC.csv"
+    file.write_text("date;close\n2024-01-01;1,5\n2024-01-02;2,5\n")
+    store = hl.read_prices(file, tmp_path / "new" / "folder" / "market.h5", decimal=",")
+    assert store.to_pandas("ABC")["close"].tolist() == [1.5, 2.5]
+    assert hl.read_prices(store.path).symbols == ["ABC"]
+    with pytest.raises(hl.InputError, match='decimals: no such option; did you mean "decimal"'):
+        hl.read_prices(file, decimals=",")
+
+
+def test_a_run_tells_what_it_is_worth(run: hl.Run) -> None:
+    assert run.complete
+    assert run.config.train.epochs == 2
+    measured = read_metrics(directory.at(run.path))
+    assert run.metrics.loc[("test", "model"), "rmse"] == measured["test"]["model"]["rmse"]
+    assert run.metrics.loc[("test", "persistence"), "rmse"] == measured["test"]["persistence"]["rmse"]
+    assert run.verdict == measured["test"]["verdict"]
+    assert run.verdict in repr(run)
+    losses = run.history.query("kind == 'validation'")
+    assert losses["epoch"].tolist() == [1, 2]
+    assert "all phases" in run.timing()
+    again = run.evaluate()
+    assert np.isclose(again.loc[("test", "model"), "rmse"], measured["test"]["model"]["rmse"], rtol=1e-5)
+
+
+def test_the_store_is_kept_with_the_run(run: hl.Run, store: hl.Store) -> None:
+    kept = run.path / "prices.h5"
+    assert run.config.data.store == str(kept)
+    assert kept.read_bytes() == store.path.read_bytes()
+
+
+def test_forecasts_also_of_symbols_that_the_run_does_not_know(run: hl.Run, store: hl.Store) -> None:
+    table = run.predict(symbols="SYN00000", steps=3)
+    assert table["step"].tolist() == [1, 2, 3]
+    assert (table["persistence"] == store.to_pandas("SYN00000")["close"].iloc[-1]).all()
+    assert (table["date"].diff().dropna() > pd.Timedelta(0)).all()
+    assert table["error"].notna().all()
+    everything = run.predict()
+    assert everything["symbol"].tolist() == store.symbols  # the third was not trained on
+    known = store.to_pandas("SYN00000")
+    named = run.predict({"OTHER": known})
+    # The same prices under another name are scaled by all of their rows, not by those of training alone.
+    assert named["persistence"].tolist() == [known["close"].iloc[-1]]
+    assert np.isclose(named["forecast"].iloc[0], table["forecast"].iloc[0], rtol=0.1)
+    with pytest.raises(hl.InputError, match="SYN9"):
+        run.predict(symbols=["SYN9"])
+
+
+def test_pictures_are_shown_by_notebooks(run: hl.Run) -> None:
+    for figure in (run.plot_forecast(), run.plot_losses()):
+        assert figure._repr_png_().startswith(b"\x89PNG")
+    assert run.report(run.path / "page.html").exists()
+
+
+def test_failures_of_the_ranks_are_errors_here(run: hl.Run, store: hl.Store, tmp_path: Path) -> None:
+    with pytest.raises(hl.InputError, match="holds a run"):
+        hl.train({"data": {"store": run.config.data.store}}, run_dir=run.path)
+    with pytest.raises(hl.InputError, match="no such market store"):
+        hl.train({"data": {"store": "nothing.h5"}}, run_dir=tmp_path / "b", ranks=2, progress=False)
+    with pytest.raises(hl.InputError, match="at least 1"):
+        hl.train({"data": {"store": store}}, ranks=0)
+    assert hl.train(run.path / "config.toml", run_dir=run.path, resume=True, progress=False).complete
+
+
+def test_progress_is_shown(
+    run: hl.Run, store: hl.Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hl.train(settings(store), run_dir=tmp_path / "b", init_from=run)
+    said = capsys.readouterr().out
+    assert "epoch 2" in said
+    assert "results in" in said
+
+
+def test_settings_from_a_file_are_overridden(store: hl.Store, tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text('[data]\nstore = "missing.h5"\nwindow = 10\n[train]\nepochs = 50\n')
+    overrides = {"data.store": store, "train.epochs": 1, "model.units": 8}
+    run = hl.train(file, run_dir=tmp_path / "night", overrides=overrides, progress=False)
+    assert run.config.train.epochs == 1
+    assert run.config.data.window == 10
+    assert run.config.data.store == str(tmp_path / "night" / "prices.h5")
+    with pytest.raises(hl.InputError, match=r"missing\.h5: no such market store"):
+        hl.train(file, run_dir=tmp_path / "other", progress=False)
+    with pytest.raises(hl.InputError, match=r'must be "section\.key"'):
+        hl.train(file, overrides={"epochs": 3})

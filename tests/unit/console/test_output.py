@@ -1,0 +1,65 @@
+"""What commands print: on terminals of any width, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hpc_lstm import cli
+from hpc_lstm.console import output
+from hpc_lstm.market.synthetic import synthesize
+
+
+@dataclass
+class Record:
+    number: float
+    path: Path
+
+
+def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show_json({"a": Record(float("nan"), Path("x")), "b": (1, None, True), 3: 0.5})
+    assert json.loads(capsys.readouterr().out) == {
+        "a": {"number": None, "path": "x"},
+        "b": [1, None, True],
+        "3": 0.5,
+    }
+
+
+def test_sentences_are_broken_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "name    1.0    2.0    3.0    4.0    5.0    6.0\n  the words of this sentence do not fit into the line"
+    output.show(text)
+    assert capsys.readouterr().out == text + "\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 24)))
+    output.show(text)
+    table, *sentence = capsys.readouterr().out.splitlines()
+    assert table == text.splitlines()[0]
+    assert len(sentence) > 1
+    assert all(line.startswith("  ") and len(line) <= output.NARROWEST for line in sentence)
+
+
+def test_completion_knows_settings_and_symbols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthesize(tmp_path / "s.h5", symbols=3, days=20, seed=0)
+
+    def completed(*words: str) -> list[str]:
+        monkeypatch.setenv("_HPC_LSTM_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", " ".join(words))
+        monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+        with pytest.raises(SystemExit):
+            cli.main([])
+        return [line.partition(",")[2] for line in capsys.readouterr().out.split()]
+
+    assert completed("hpc-lstm", "train", "a.toml", "--set", "train.lea") == ["train.learning_rate="]
+    store = str(tmp_path / "s.h5")
+    assert completed("hpc-lstm", "plot", store, "--symbol", "SYN") == ["SYN00000", "SYN00001", "SYN00002"]
+    assert completed("hpc-lstm", "plot", "missing.h5", "--symbol", "SYN") == []
+    assert "doctor" in completed("hpc-lstm", "do")

@@ -1,0 +1,126 @@
+"""The backtest against loops written out, and what it must say."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_ranks import on_ranks
+
+from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest, backtest_table
+from hpc_lstm.parallel.world import World
+
+
+def panel(seed: int, days: int = 90, symbols: int = 3):
+    """Windows of a few symbols, symbol by symbol in order of date; one begins later."""
+    random = np.random.default_rng(seed)
+    symbol = np.repeat(np.arange(symbols), days)[5:]
+    dates = np.tile(np.arange(days), symbols)[5:]
+    last = random.uniform(5, 100, len(symbol))
+    actual = last * (1 + random.normal(0, 0.02, len(symbol)))
+    forecast = last + random.choice([-1.0, 0.0, 1.0], len(symbol))
+    return symbol, last, actual, dates, forecast
+
+
+def traded(columns, how: BacktestSettings, horizon: int = 1, world: World | None = None) -> dict:
+    bets = Bets()
+    world = world or World()
+    size = len(columns[0])
+    mine = np.arange(size * world.rank // world.size, size * (world.rank + 1) // world.size)
+    for batch in np.array_split(mine, 3):
+        bets.add(*(column[batch] for column in columns))
+    found = backtest(bets, how, horizon, "D", world)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("short", [True, False])
+def test_figures_are_those_of_plain_loops(horizon: int, short: bool) -> None:
+    symbol, last, actual, dates, forecast = columns = panel(1)
+    found = traded(columns, BacktestSettings(0.001, short), horizon)
+    returns, moves = np.zeros(90), np.zeros(90)
+    for day in range(90):
+        rows = np.flatnonzero(dates == day)
+        for row in rows:
+            positions = []
+            for back in (0, horizon):
+                same = row - back >= 0 and symbol[row - back] == symbol[row]
+                side = np.sign(forecast[row - back] - last[row - back]) if same else 0.0
+                positions.append(side if short else max(side, 0.0))
+            now, before = positions
+            returns[day] += now * (actual[row] / last[row] - 1) / len(rows) / horizon
+            moves[day] += abs(now - before) / len(rows) / horizon
+    net = returns - 0.001 * moves
+    year = 365.25
+    model = found["model"]
+    assert model["annual_return"] == pytest.approx(net.mean() * year)
+    assert model["volatility"] == pytest.approx(net.std(ddof=1) * math.sqrt(year))
+    ratio = net.mean() / net.std(ddof=1)
+    assert model["sharpe"] == pytest.approx(ratio * math.sqrt(year))
+    bets = 90 // horizon
+    assert found["independent_bets"] == bets
+    assert model["sharpe_standard_error"] == pytest.approx(math.sqrt((1 + ratio**2 / 2) / bets * year))
+    assert model["turnover"] == pytest.approx(moves.mean())
+    wealth, peak, deepest = 1.0, 1.0, 0.0
+    for gain in net:
+        wealth *= 1 + gain
+        peak = max(peak, wealth)
+        deepest = max(deepest, 1 - wealth / peak)
+    assert model["maximum_drawdown"] == pytest.approx(deepest)
+    json.dumps(found, allow_nan=False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(2, 6), horizon=st.integers(1, 25))
+def test_any_number_of_ranks_trades_as_one(seed: int, size: int, horizon: int) -> None:
+    columns, how = panel(seed, days=30), BacktestSettings(0.002)
+    whole = traded(columns, how, horizon)
+    for found in on_ranks(size, lambda world: traded(columns, how, horizon, world)):
+        for name in ("model", "buy_and_hold"):
+            assert found[name] == pytest.approx(whole[name], rel=1e-9)
+
+
+def test_always_long_is_buy_and_hold() -> None:
+    symbol, last, actual, dates, _ = panel(2)
+    # Where all symbols begin on the same day: one that joins later is bought then.
+    first = dates >= 5
+    columns = [column[first] for column in (symbol, last, actual, dates, last + 1)]
+    found = traded(columns, BacktestSettings(0.001))
+    for key, value in found["model"].items():
+        assert found["buy_and_hold"][key] == pytest.approx(value), key
+
+
+def test_one_who_knows_earns_and_pays_for_every_change() -> None:
+    symbol, last, actual, dates, _ = panel(3)
+    free = traded([symbol, last, actual, dates, actual], BacktestSettings(0.0))
+    dear = traded([symbol, last, actual, dates, actual], BacktestSettings(0.01))
+    assert free["model"]["annual_return"] == pytest.approx(365.25 * 0.016, rel=0.15)
+    assert free["model"]["maximum_drawdown"] == 0
+    assert free["model"]["annual_return"] - dear["model"]["annual_return"] == pytest.approx(
+        dear["model"]["annual_cost"]
+    )
+
+
+def test_few_bets_say_nothing() -> None:
+    text = backtest_table(traded(panel(4, days=59), BacktestSettings(0.001)))
+    assert "rests on 59 independent bets only, fewer than 60: it says nothing." in text
+    assert "No advice to trade." in text
+    assert "independent bets only" not in backtest_table(traded(panel(4, days=60), BacktestSettings(0.001)))
+    assert "rests on 30 independent bets" in backtest_table(traded(panel(4), BacktestSettings(0.001), 3))
+
+
+def test_a_model_that_diverged_holds_nothing() -> None:
+    symbol, last, actual, dates, _ = panel(5)
+    found = traded([symbol, last, actual, dates, np.full(len(last), np.nan)], BacktestSettings(0.001))
+    assert found["model"]["annual_return"] == found["model"]["turnover"] == 0
+    assert found["model"]["sharpe"] is None
+    assert " - " in backtest_table(found)
+
+
+def test_no_bets_no_figures() -> None:
+    assert backtest(Bets(), BacktestSettings(0.001), 1, "D", World()) is None

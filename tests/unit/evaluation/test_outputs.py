@@ -1,0 +1,305 @@
+"""Several targets and horizons at once: their batches, metrics and intervals, whatever the number of ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from simulated_ranks import on_ranks
+from small_runs import WINDOW, settings, walk, write_store
+
+from hpc_lstm.config import ForecastConfig, RunConfig, TrainConfig
+from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.comparison_table import comparison_table
+from hpc_lstm.evaluation.intervals import Intervals, calibrate, kth_smallest, read_intervals, write_intervals
+from hpc_lstm.evaluation.output_metrics import LEVELS, output_metrics
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.synthetic import synthesize
+from hpc_lstm.model.engines.head import Head
+from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.runs.directory import at
+
+HOST = backends.create_backend("host")
+HORIZONS = [1, 3, 7]
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    return write_store(tmp_path / "market.h5", {"AAA": walk(1), "BBB": walk(2, 200), "CCC": walk(3, 90)})
+
+
+def config_of(path: Path, loss: str = "auto", **data: Any) -> RunConfig:
+    return RunConfig(data=settings(path, **data), train=TrainConfig(loss=loss))
+
+
+def definition(values: np.ndarray, name: str, row: int, horizon: int) -> float:
+    """A target of one row by its definition, from the closes of its symbol."""
+    before, now = values[row - horizon], values[row]
+    if name == "close":
+        return now
+    if name == "direction":
+        return float(now > before)
+    returns = np.diff(np.log(values[row - horizon : row + 1]))
+    return returns.sum() if name == "log-returns" else np.sqrt(np.mean(returns**2))
+
+
+@pytest.mark.parametrize("targets", [["close"], ["log-returns", "close", "volatility"], ["direction"]])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_batch_has_every_target_at_every_horizon(store_path: Path, targets: list[str], ranks: int) -> None:
+    data = config_of(store_path, target=targets, horizon=HORIZONS, scaling="standard").data
+    closes = {"AAA": walk(1), "BBB": walk(2, 200), "CCC": walk(3, 90)}
+    with MarketStore(store_path) as store:
+
+        def work(world: World) -> list[tuple[np.ndarray, np.ndarray]]:
+            prepared = prepare.prepare(store, data, world, HOST)
+            found = []
+            for windows in (prepared.train, prepared.load_windows("test")):
+                numbers = np.arange(len(windows))
+                _, batch = windows.batch(numbers)
+                symbol = windows.prices(numbers).symbol
+                first = np.concatenate(
+                    [np.arange(n) + f for f, n in zip(windows.part.first, windows.part.count, strict=True)]
+                )
+                last = first - store.offsets[symbol] + WINDOW - 1
+                for k, target in enumerate(prepared.columns.targets):
+                    values = prepared.scaler.inverse_target(batch[:, k], symbol, target.column)
+                    wanted = [
+                        definition(
+                            closes[store.symbols[s]], target.name, row + target.horizon, target.horizon
+                        )
+                        for s, row in zip(symbol, last.tolist(), strict=True)
+                    ]
+                    found.append((values, np.array(wanted)))
+                    assert target.column == len(data.features) + k
+            return found
+
+        for found in on_ranks(ranks, work):
+            for values, wanted in found:
+                np.testing.assert_allclose(values, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_scaling_of_every_target_is_that_of_one_rank_and_of_train_rows_alone(store_path: Path) -> None:
+    for scaling in ("minmax", "standard"):
+        data = config_of(
+            store_path, target=["log-returns", "close", "volatility"], horizon=HORIZONS, scaling=scaling
+        ).data
+        with MarketStore(store_path) as store:
+            alone = prepare.prepare(store, data, World(), HOST).scaler
+            assert alone.columns[1:] == [
+                f"{t}@{h}" for t in ("log-returns", "close", "volatility") for h in HORIZONS
+            ]
+            for ranks in (2, 5):
+                for found in on_ranks(ranks, lambda w: prepare.prepare(store, data, w, HOST).scaler):  # noqa: B023
+                    np.testing.assert_allclose(found.scale, alone.scale, rtol=1e-9)
+                    np.testing.assert_allclose(found.shift, alone.shift, rtol=1e-9, atol=1e-12)
+
+
+def test_directions_are_not_scaled(store_path: Path) -> None:
+    with MarketStore(store_path) as store:
+        prepared = prepare.prepare(store, config_of(store_path, target="direction").data, World(), HOST)
+    assert set(np.unique(prepared.train.batch(np.arange(len(prepared.train)))[1])) == {0.0, 1.0}
+
+
+def fixed(outputs: np.ndarray) -> Any:
+    """A network that gives the same outputs for every window."""
+    return lambda inputs: np.repeat(outputs[None], len(inputs), axis=0).astype(np.float32)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_metrics_of_a_distribution_are_those_of_scipy(store_path: Path, ranks: int) -> None:
+    config = config_of(store_path, "gaussian", target="log-returns", horizon=[1, 3], scaling="standard")
+    head = Head.of(config)
+    outputs = np.array([0.1, 0.3, -0.2, 0.8])
+    with MarketStore(store_path) as store:
+
+        def work(world: World) -> tuple[Any, Any]:
+            prepared = prepare.prepare(store, config.data, world, HOST)
+            intervals = Intervals(0.8, np.full(2, np.nan))
+            windows = prepared.load_windows("test")
+            found = output_metrics(fixed(outputs), head, prepared, windows, intervals, world, 16)
+            batch = windows.batch(np.arange(len(windows)))[1]
+            return found, (batch, windows.prices(np.arange(len(windows))).symbol, prepared.scaler)
+
+        results = on_ranks(ranks, work)
+    assert all(found == results[0][0] for found, _ in results)
+    batches = np.concatenate([parts[0] for _, parts in results])
+    symbols, scaler = np.concatenate([parts[1] for _, parts in results]), results[0][1][2]
+    for k, found in enumerate(results[0][0]):
+        y = scaler.inverse_target(batches[:, k], symbols, 1 + k)
+        scale = 1 / scaler.scale[symbols, 1 + k]
+        mean = scaler.inverse_target(np.full(len(y), outputs[2 * k]), symbols, 1 + k)
+        spread = scale * (np.log1p(np.exp(outputs[2 * k + 1])) + 1e-4)
+        law = scipy.stats.norm(mean, spread)
+        low, high = law.ppf(0.1), law.ppf(0.9)
+        error = mean - y
+        assert (found["target"], found["horizon"], found["windows"]) == ("log-returns", [1, 3][k], len(y))
+        assert found["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+        assert found["mase"] == pytest.approx(np.abs(error).mean() / np.abs(y).mean(), rel=1e-5)
+        assert found["coverage"]["share"] == pytest.approx(np.mean((low <= y) & (y <= high)), abs=1e-9)
+        assert found["width"] == pytest.approx(np.mean(high - low), rel=1e-5)
+        hits = int(np.sum(np.sign(mean) == np.sign(y)))
+        wilson = scipy.stats.binomtest(hits, len(y)).proportion_ci(0.95, "wilson")
+        assert (found["direction"]["low"], found["direction"]["high"]) == pytest.approx(tuple(wilson))
+        z = (y - mean) / spread
+        phi, cdf = scipy.stats.norm.pdf(z), scipy.stats.norm.cdf(z)
+        exact = np.mean(spread * (z * (2 * cdf - 1) + 2 * phi - 1 / np.sqrt(np.pi)))
+        assert found["crps"] == pytest.approx(exact, rel=0.03)  # 99 levels stand for all
+        pinball = [
+            np.mean(np.maximum(q * (y - at), (q - 1) * (y - at)))
+            for q, at in ((0.1, low), (0.5, mean), (0.9, high))
+        ]
+        assert found["pinball"] == pytest.approx(np.mean(pinball), rel=1e-5)
+    assert len(LEVELS) == 99
+
+
+def test_a_price_is_measured_as_a_share_of_the_last_one(store_path: Path) -> None:
+    config = config_of(store_path)
+    with MarketStore(store_path) as store:
+        prepared = prepare.prepare(store, config.data, World(), HOST)
+        windows = prepared.validation
+        none = Intervals(0.9, np.array([np.nan]))
+        found = output_metrics(lambda x: x[:, -1, :1], Head.of(config), prepared, windows, none, World(), 16)[
+            0
+        ]
+        prices = windows.prices(np.arange(len(windows)))
+    change = prices.actual / prices.last - 1
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean(change**2)), rel=1e-4)
+    assert found["mase"] == pytest.approx(1, rel=1e-4)
+    assert (found["coverage"], found["crps"]) == (None, None)
+
+
+def test_every_output_has_the_tables_of_a_run_of_its_own(store_path: Path) -> None:
+    """The first of three horizons is measured as if it were the only one, on the windows that all have."""
+    config = config_of(store_path, target=["log-returns", "volatility"], horizon=HORIZONS, scaling="standard")
+    head, intervals = Head.of(config), Intervals(0.9, np.full(6, 0.7))
+    with MarketStore(store_path) as store:
+        prepared = prepare.prepare(store, config.data, World(), HOST)
+        still = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+        metrics = evaluate_outputs(fixed(still), head, intervals, prepared, World()).metrics
+        test = prepared.load_windows("test")
+        for output, table in enumerate(metrics["by_output"]):
+            assert (table["target"], table["horizon"]) == ("log-returns", HORIZONS[output])
+            prices = prepared.of_output(output).load_windows("test").prices(np.arange(len(test)))
+            error = prices.last - prices.actual
+            assert table["test"]["persistence"]["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
+    assert {k: v for k, v in metrics["test"].items() if k != "outputs"} == metrics["by_output"][0]["test"]
+    assert [(o["target"], o["horizon"]) for o in metrics["test"]["outputs"]] == [
+        (target, horizon) for target in ("log-returns", "volatility") for horizon in HORIZONS
+    ]
+    text = comparison_table(metrics)
+    assert text.count("volatility") == 2 * len(HORIZONS)
+    assert "Intervals are to cover 90%" in text
+
+
+def test_a_direction_has_a_share_of_hits_and_a_log_loss_but_no_price(store_path: Path) -> None:
+    config = config_of(store_path, target="direction", horizon=[1, 3])
+    with MarketStore(store_path) as store:
+        prepared = prepare.prepare(store, config.data, World(), HOST)
+        intervals = calibrate(
+            fixed(np.array([2.0, -1.0])), Head.of(config), prepared, World(), ForecastConfig(), 64
+        )
+        assert np.isnan(intervals.margins).all()
+        metrics = evaluate_outputs(
+            fixed(np.array([2.0, -1.0])), Head.of(config), intervals, prepared, World()
+        ).metrics
+        rose = prepared.load_windows("test").batch(np.arange(metrics["test"]["windows"]))[1]
+    up, down = metrics["test"]["outputs"]
+    assert up["direction"]["share"] == pytest.approx(rose[:, 0].mean())
+    assert down["direction"]["share"] == pytest.approx(1 - rose[:, 1].mean())
+    p = 1 / (1 + np.exp(-2.0))
+    assert up["log_loss"] == pytest.approx(
+        -np.mean(np.where(rose[:, 0] > 0, np.log(p), np.log(1 - p))), rel=1e-6
+    )
+    assert up["brier"] == pytest.approx(np.mean((p - rose[:, 0]) ** 2), rel=1e-6)
+    assert "model" not in metrics["test"]
+    assert "no price follows from direction" in comparison_table(metrics)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("loss", ["mse", "quantile", "student-t"])
+def test_calibrated_intervals_hold_what_they_state(tmp_path: Path, loss: str, ranks: int) -> None:
+    """On synthetic prices, whose days are alike; a network that is wrong about the scale is put right."""
+    synthesize(tmp_path / "market.h5", symbols=30, days=700, seed=4)
+    config = config_of(
+        tmp_path / "market.h5",
+        loss,
+        target="log-returns",
+        horizon=[1, 5],
+        scaling="standard",
+        features=["close"],
+    )
+    head, settings_ = Head.of(config), ForecastConfig(coverage=0.8)
+    outputs = {"mse": [0.0, 0.0], "quantile": [-0.3, 0, 0.2] * 2, "student-t": [0.0, 3.0] * 2}[loss]
+    with MarketStore(tmp_path / "market.h5") as store:
+
+        def work(world: World) -> tuple[Intervals, Any]:
+            prepared = prepare.prepare(store, config.data, world, HOST)
+            network = fixed(np.array(outputs))
+            intervals = calibrate(network, head, prepared, world, settings_, 500)
+            windows = prepared.load_windows("test")
+            return intervals, output_metrics(network, head, prepared, windows, intervals, world, 500)
+
+        found = on_ranks(ranks, work)
+    stated = 0.9 if loss == "quantile" else 0.8
+    for intervals, metrics in found:
+        np.testing.assert_array_equal(intervals.margins, found[0][0].margins)
+        assert metrics == found[0][1]
+        for output in metrics:
+            assert output["coverage"]["stated"] == pytest.approx(stated)
+            assert output["coverage"]["share"] == pytest.approx(stated, abs=0.03)
+
+
+def test_without_calibration_there_is_the_interval_of_the_loss_or_none(store_path: Path) -> None:
+    with MarketStore(store_path) as store:
+        for loss, known in (("mse", False), ("gaussian", True)):
+            config = config_of(store_path, loss)
+            prepared = prepare.prepare(store, config.data, World(), HOST)
+            off = ForecastConfig(calibration="none")
+            head = Head.of(config)
+            network = fixed(np.zeros(head.outputs))
+            intervals = calibrate(network, head, prepared, World(), off, 64)
+            low, high = intervals.of(head, network(np.zeros((3, 1))))
+            assert np.isfinite(low).all() == np.isfinite(high).all() == known
+            assert (low[:, 0] < high[:, 0]).all() == known
+
+
+def test_margins_that_narrow_never_cross() -> None:
+    head = Head.of(RunConfig(data={"store": "m.h5"}, train=TrainConfig(loss="gaussian")))
+    low, high = Intervals(0.9, np.array([-50.0])).of(head, np.array([[0.5, 0.0]]))
+    assert low == high == pytest.approx(0.5)
+
+
+def test_the_kth_smallest_number_of_all_ranks() -> None:
+    random = np.random.default_rng(0)
+    everyone = np.concatenate(
+        [random.normal(size=50), [0.0, -0.0, -np.inf, 1e300, -1e-310], random.normal(size=9)]
+    )
+    for ranks in (1, 3):
+        parts = np.array_split(everyone, ranks)
+        for k in (1, 2, 30, len(everyone)):
+            for found in on_ranks(ranks, lambda world: kth_smallest(parts[world.rank], k, world)):  # noqa: B023
+                assert found == np.sort(everyone)[k - 1]
+    assert kth_smallest(np.array([np.nan, 1.0]), 2, World()) == np.inf
+
+
+def test_intervals_are_read_back_and_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+    head = Head.of(RunConfig(data={"store": "m.h5", "horizon": [1, 2]}))
+    files, margins = at(tmp_path), np.array([0.5, np.nan])
+    assert np.isnan(read_intervals(files, head, ForecastConfig()).margins).all()
+    write_intervals(files, Intervals(0.8, margins))
+    found = read_intervals(files, head, ForecastConfig())
+    assert found.coverage == 0.8
+    np.testing.assert_array_equal(found.margins, margins)
+    for text in (
+        "{",
+        '{"format": "hpc_lstm intervals", "version": 1, "coverage": 0.8, "margins": [1.0]}',
+        "[]",
+    ):
+        files.intervals.write_text(text)
+        with pytest.raises(InputError, match=r"intervals\.json: cannot be read"):
+            read_intervals(files, head, ForecastConfig())

@@ -1,0 +1,53 @@
+"""What the documentation quotes is what the program says."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Said by others: MPI, and the shell.
+OTHERS = {"unsupported PMI version PMIx"}
+
+
+def texts() -> str:
+    """All texts of the package, what is inserted into them masked."""
+    found = []
+    for path in (ROOT / "hpc_lstm").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "0" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_symptoms_are_quoted_as_they_are_told() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")][2:]
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+ [^`]+)`", row)]
+    assert len(quoted) > 5
+    told = re.sub(r"\s+", " ", texts())
+    assert [q for q in quoted if q not in OTHERS and re.sub(r"\d+", "0", q) not in told] == []
+
+
+def test_every_page_is_in_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in pages if f": {page}\n" not in navigation} == set()
+
+
+def test_the_example_of_a_feature_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "tutorials" / "adding-a-feature.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "momentum_of_the_tutorial.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    feature = importlib.import_module("momentum_of_the_tutorial").Momentum("close", 2)
+    assert feature.compute(np.array([1.0, 2.0, 3.0, 8.0])).tolist() == [0.0, 0.0, 2.0, 3.0]
+    assert feature.lookback == 2

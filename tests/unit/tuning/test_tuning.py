@@ -1,0 +1,222 @@
+"""A search for settings: what is drawn, what is refused, and that the test part has no say."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_ranks import on_ranks
+from small_runs import walk, write_store
+
+from hpc_lstm import config
+from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.parallel.world import World
+from hpc_lstm.tuning import trials as module
+from hpc_lstm.tuning.command import run_command
+from hpc_lstm.tuning.search import candidates
+from hpc_lstm.tuning.settings import load_tune
+from hpc_lstm.tuning.trials import run_trials, without_test
+
+CONFIG = """
+[data]
+store = "market.h5"
+window = 5
+{more}
+[model]
+layers = 1
+units = 2
+dropout = 0.0
+[train]
+epochs = 1
+batch_size = 64
+threads = 1
+"""
+TUNE = """
+[tune]
+config = "job.toml"
+search = "{search}"
+trials = {trials}
+[space]
+{space}
+"""
+SPACE = """
+"model.units" = [2, 3]
+"train.learning_rate" = {low = 1e-3, high = 1e-1, log = true}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_store(tmp_path / "market.h5", {"AAA": walk(1, 200), "BBB": walk(2, 150)})
+    (tmp_path / "job.toml").write_text(CONFIG.format(more=""))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_tune(space: str = SPACE, search: str = "random", trials: int = 4) -> str:
+    Path("tune.toml").write_text(TUNE.format(space=space, search=search, trials=trials))
+    return "tune.toml"
+
+
+def drawn(**more) -> list[dict]:
+    return candidates(load_tune(write_tune(**more))[0])
+
+
+def test_the_example_is_a_search() -> None:
+    tune, base = load_tune(Path(__file__).parents[3] / "examples" / "tune.toml")
+    assert len(candidates(tune)) == tune.tune.trials == 12
+    assert base.train.schedule == "cosine"
+
+
+def test_a_grid_is_every_combination(folder: Path) -> None:
+    space = '"model.units" = [2, 3]\n[space.train]\noptimizer = ["sgd", "adam"]'
+    found = drawn(space=space, search="grid")
+    assert len(found) == 4
+    assert {(each["model.units"], each["train.optimizer"]) for each in found} == {
+        (units, name) for units in (2, 3) for name in ("sgd", "adam")
+    }
+
+
+def test_draws_lie_in_their_ranges_and_more_trials_change_none(folder: Path) -> None:
+    space = """
+        "model.units" = {low = 2, high = 4}
+        "model.dropout" = {low = 0.1, high = 0.2}
+        "train.learning_rate" = {low = 1e-4, high = 1e-1, log = true}
+        "data.window" = [5, 6]
+        "train.batch_size" = {low = 1, high = 64, log = true}
+    """
+    found = drawn(space=space, trials=300)
+    assert found[:50] == drawn(space=space, trials=50)
+    assert {each["model.units"] for each in found} == {2, 3, 4}
+    assert {each["data.window"] for each in found} == {5, 6}
+    assert all(0.1 <= each["model.dropout"] <= 0.2 for each in found)
+    rates = np.log10([each["train.learning_rate"] for each in found])
+    assert (rates >= -4).all()
+    assert (rates <= -1).all()
+    assert np.mean(rates < -2.5) == pytest.approx(0.5, abs=0.1), "evenly over the logarithm"
+    sizes = np.array([each["train.batch_size"] for each in found])
+    assert (sizes.min(), sizes.max()) == (1, 64)
+    assert np.mean(sizes < 8) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_same_draw_is_one_trial(folder: Path) -> None:
+    assert len(drawn(space='"model.units" = [2, 3]', trials=50)) == 2
+
+
+@pytest.mark.parametrize(
+    ("space", "search", "said"),
+    [
+        (
+            '"model.unit" = [2]',
+            "random",
+            'space.model.unit: no such setting of a run; did you mean "model.units"',
+        ),
+        ('"data.split" = [[0.5, 0.2, 0.3]]', "random", "space.data.split: is the same for all trials"),
+        ('"sync.cluster" = ["a", "b"]', "random", "space.sync.cluster: is the same for all trials"),
+        ('"model.units" = 3', "random", "space.model.units: must be a list of values"),
+        ('"model.units" = [3, 3]', "random", "space.model.units: names a value twice"),
+        ('"model.units" = {low = 3, high = 3}', "random", "space.model.units: must be {low"),
+        ('"model.units" = {low = 2, high = 3}', "grid", 'search = "grid" takes lists'),
+        (
+            '"model.units" = {low = 2, high = 3, step = 1}',
+            "random",
+            "step: no such key; known: low, high, log",
+        ),
+        ('"model.dropout" = {low = 0.0, high = 0.3, log = true}', "random", "log = true needs low above 0"),
+    ],
+)
+def test_a_wrong_space_is_told(folder: Path, space: str, search: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_tune(write_tune(space=space, search=search))
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("tune.toml: ")
+
+
+def test_the_best_on_validation_is_written_down(folder: Path) -> None:
+    said: list[str] = []
+    run_command(write_tune(), "out", World(), said.append)
+    rows = list(csv.DictReader(Path("out/trials.csv").read_text().splitlines()))
+    errors = [float(row["validation_rmsse"]) for row in rows]
+    assert len(rows) == 4
+    assert errors == sorted(errors)
+    best = config.load("out/best.toml")
+    assert best.model.units == int(rows[0]["model.units"])
+    assert best.train.learning_rate == float(rows[0]["train.learning_rate"])
+    assert best.data == config.load("job.toml").data, "split as before, with its test part"
+    assert f"Best of 4 trials on validation: trial {rows[0]['trial']}." in "\n".join(said)
+
+
+def test_trials_do_not_see_the_test_part(folder: Path) -> None:
+    settings = without_test(config.load("job.toml"), World())
+    (trial,) = run_trials(settings, [{"model.units": 2}], folder / "before", World())
+    metrics = (folder / "before" / "trial-001" / "metrics.json").read_text()
+    assert '"test": null' in metrics
+    # All prices after validation are others.
+    first = int(np.datetime64(settings.data.until).astype(int)) + 1 - 15000
+    changed = {"AAA": walk(1, 200), "BBB": walk(2, 150)}
+    for number, series in enumerate(changed.values()):
+        series[first:] = 7 * walk(50 + number, 200)[first : len(series)]
+    assert not np.array_equal(changed["AAA"], walk(1, 200))
+    write_store(folder / "market.h5", changed)
+    (again,) = run_trials(settings, [{"model.units": 2}], folder / "after", World())
+    assert again == trial
+
+
+def test_ranks_share_the_trials_and_find_the_same(folder: Path) -> None:
+    tune, base = load_tune(write_tune(trials=5))
+    settings = without_test(base, World())
+    alone = run_trials(settings, candidates(tune), folder / "alone", World())
+    # Ranks in threads share one process, and with it the log: one after the other.
+    lines: list[str] = []
+
+    def work(world: World) -> list:
+        return run_trials(settings, candidates(tune), folder / "alone", world, lines.append)
+
+    for found in on_ranks(2, work):
+        assert found == alone
+    assert len(lines) == 5
+
+
+def test_a_repeated_call_trains_what_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_command(write_tune(trials=3), "out", World(), lambda line: None)
+    before = Path("out/trials.csv").read_text()
+    trained = []
+    train = module.train
+
+    def counted(settings, files, world, **more) -> None:
+        trained.append(files.path.name)
+        train(settings, files, world, **more)
+
+    monkeypatch.setattr(module, "train", counted)
+    run_command(write_tune(trials=3), "out", World(), lambda line: None)
+    assert (trained, Path("out/trials.csv").read_text()) == ([], before)
+    run_command(write_tune(trials=4), "out", World(), lambda line: None)
+    assert trained == ["trial-004"]
+
+
+def test_trials_of_another_space_are_not_mixed_in(folder: Path) -> None:
+    run_command(write_tune(trials=1), "out", World(), lambda line: None)
+    with pytest.raises(InputError, match="out: holds trials of another file, config or store"):
+        run_command(write_tune(space='"model.units" = [4]'), "out", World(), lambda line: None)
+
+
+def test_a_trial_that_fails_does_not_stop_the_others(folder: Path) -> None:
+    said: list[str] = []
+    run_command(write_tune(space='"data.window" = [5, 500]', search="grid"), "out", World(), said.append)
+    rows = list(csv.DictReader(Path("out/trials.csv").read_text().splitlines()))
+    assert [row["data.window"] for row in rows] == ["5", "500"]
+    assert rows[1]["validation_rmsse"] == ""
+    assert "data.window = 500" in rows[1]["failure"]
+    assert "Best of 2 trials (1 failed) on validation" in said[-1]
+
+
+def test_nothing_to_judge_on_is_refused(folder: Path) -> None:
+    Path("job.toml").write_text(CONFIG.format(more="split = [0.8, 0.0, 0.2]"))
+    with pytest.raises(InputError, match=r"data\.split: has no validation part"):
+        run_command(write_tune(), "out", World(), lambda line: None)
+    Path("job.toml").write_text(CONFIG.format(more='split_by = "symbol"'))
+    with pytest.raises(InputError, match=r'data\.split_by = "symbol": tuning needs days'):
+        run_command(write_tune(), "out", World(), lambda line: None)
+    assert not Path("out").exists()
