@@ -210,7 +210,7 @@ class DataConfig(Section):
         description="What becomes of symbols with a value that cannot be computed with: missing, infinite, or not "
         "above 0 where a log return is taken. `refuse` names them all, before the first step; `leave-out` trains "
         "without them.",
-        json_schema_extra=SHARED_BY_CLUSTERS,
+        json_schema_extra=SHARED_UNLESS_DEFAULT,
     )
     shard: str = Field(
         "",

@@ -95,7 +95,9 @@ class Run:
 
         Returns:
             A row for each symbol and step, with its ``date``, the ``last`` known price and its date, the ``forecast``,
-            ``persistence`` (what it has to beat) and the typical ``error``; prices and errors in price units.
+            ``persistence`` (what it has to beat), the typical ``error``, and ``low`` and ``high``, the ends of its
+            interval, if there is one; prices and errors in price units. A run that forecasts several targets has the
+            ``target``, too.
 
         Raises:
             InputError: the run is not complete; there is no such symbol, or it has too few rows.

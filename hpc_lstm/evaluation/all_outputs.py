@@ -13,6 +13,7 @@ from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
 from hpc_lstm.evaluation.intervals import Intervals
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.output_metrics import output_metrics
+from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.features.feature import PRICED
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World
@@ -41,13 +42,14 @@ def evaluate_outputs(
 
     Args:
         predict: scaled inputs float32 [B, window, features] to outputs float32 [B, O].
-        batch_size, date_unit, boosting_s, trading: as for ``evaluate``; the last two of the first priced output.
+        batch_size, date_unit, boosting_s, trading, parts: as for ``evaluate``; gradient boosting and the backtest are
+            of the first priced output.
 
     Returns:
         The same on every rank.
     """
     columns = prepared.columns
-    priced = [o for o, target in enumerate(columns.targets) if target.transform.unit in PRICED]
+    priced = priced_outputs(columns)
     measured = [
         evaluate(
             point_forecast(predict, head, output),
@@ -79,6 +81,11 @@ def evaluate_outputs(
                 predict, head, prepared, windows, intervals, world, batch_size
             )
     return found
+
+
+def priced_outputs(columns: ModelColumns) -> list[int]:
+    """Indices of the targets from which a price follows."""
+    return [o for o, target in enumerate(columns.targets) if target.transform.unit in PRICED]
 
 
 def point_forecast(

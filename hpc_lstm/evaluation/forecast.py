@@ -25,7 +25,7 @@ from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
-from hpc_lstm.features.columns import ModelColumns, compute_columns, find_columns
+from hpc_lstm.features.columns import ModelColumns, compute_columns
 from hpc_lstm.features.feature import PRICED
 from hpc_lstm.features.rows import RowDates
 from hpc_lstm.parallel.world import World
@@ -76,6 +76,9 @@ class Forecast:
             "forecast": self.prices.tolist(),
             "persistence": self.persistence.tolist(),
             "error": self.errors.tolist(),
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            **({"target": self.targets} if self.targets else {}),
         }
 
     def table(self) -> str:
@@ -132,15 +135,24 @@ def predict_symbols(
             rows, a gap in the last window; or a run or store that cannot be used, or has no symbol to forecast.
     """
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.market_means import with_market
+    from hpc_lstm.preprocess.prepare import model_columns
 
     if steps < 1:
         raise InputError(f"--steps {steps}: must be at least 1")
     trained = open_run(run_dir)
+    data = trained.config.data
     found, left_out = [], []
-    with MarketStore(store or trained.config.data.store) as market:
+    with MarketStore(store or data.store) as market:
+        columns = with_market(market, model_columns(market, data), World())
+        if steps > 1 and not _one_price(columns):
+            raise InputError(
+                f"--steps {steps}: this run forecasts {', '.join(data.targets)} {_ahead(data.horizons)} ahead, which "
+                "is not fed back; leave --steps out"
+            )
         for symbol in symbols if symbols is not None else market.symbols:
             try:
-                found.append(_forecast_symbol(trained, market, symbol, steps, unseen=unseen))
+                found.append(_forecast_symbol(trained, market, columns, symbol, steps, unseen=unseen))
             except InputError as error:
                 if symbols is not None:
                     raise
@@ -151,21 +163,19 @@ def predict_symbols(
 
 
 def _forecast_symbol(
-    trained: TrainedRun, market: MarketStore, symbol: str, steps: int, *, unseen: bool
+    trained: TrainedRun, market: MarketStore, columns: ModelColumns, symbol: str, steps: int, *, unseen: bool
 ) -> Forecast:
-    from hpc_lstm.preprocess.market_means import with_market
-
     data = trained.config.data
     number = market.symbol(symbol)
-    columns = find_columns(*(data.features, data.targets, data.horizons, market.columns, str(market.path)))
-    columns = with_market(market, columns, World())
     horizon = columns.target.horizon
     first, stop = (int(row) for row in market.offsets[number : number + 2])
-    strangers = []
+    unit = market.date_unit
+    unseen_notes = []
     if unseen and symbol not in trained.scaler.symbols:
-        own = scaler_of_own_rows(symbol, market.rows(first, stop), columns, trained.scaler)
+        every = RowDates(symbol, market.dates(first, stop), unit)
+        own = scaler_of_own_rows(market.rows(first, stop), every, columns, trained.scaler)
         trained = replace(trained, scaler=own)
-        strangers = [
+        unseen_notes = [
             f"The run was not trained on {symbol}, which is scaled by its own {stop - first:,} rows."
         ]
     scaler_index = int(trained.scaler.select([symbol])[0])
@@ -176,32 +186,28 @@ def _forecast_symbol(
             f"data.window = {data.window} and data.horizon = {horizon} need {needed}"
         )
     start = max(first, stop - needed - columns.lookback)
-    rows, dates, unit = market.rows(start, stop), market.dates(start, stop), market.date_unit
+    rows, dates = market.rows(start, stop), market.dates(start, stop)
     compared = compare_with_run(trained.files, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
     about = RowDates(symbol, dates, unit)
     now = forecast_outputs(trained, columns, rows, scaler_index, about)
-    if len(columns.targets) > 1 or columns.target.transform.unit not in PRICED:
-        if steps > 1:
-            raise InputError(
-                f"--steps {steps}: this run forecasts {', '.join(data.targets)} {_ahead(data.horizons)} ahead, which "
-                "is not fed back; leave --steps out"
-            )
-        return _all_outputs(trained, columns, symbol, now, (rows, dates, unit))
+    input_notes = about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
+    if compared is not None:
+        input_notes += _about_rows(compared, unit)
+    if not _one_price(columns):
+        return _all_outputs(trained, columns, symbol, now, (rows, dates, unit), unseen_notes + input_notes)
     prices = forecast_recursively(
         rows, price, _forecaster(trained, columns, scaler_index, about), horizon, steps
     )
     error, notes, verdicts = _expected_error(trained, symbol, float(rows[-1, price]))
-    notes += strangers
+    notes += unseen_notes
     held = [column.name for column in columns.features if any(n != price for n in column.numbers)]
     if steps > 1 and held:
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
-    notes += about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
-    if compared is not None:
-        notes += _about_rows(compared, unit)
+    notes += input_notes
     ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
     growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
@@ -221,17 +227,24 @@ def _forecast_symbol(
     )
 
 
+def _one_price(columns: ModelColumns) -> bool:
+    """Whether a run forecasts one price at one horizon, which can be fed back as an input."""
+    return len(columns.targets) == 1 and columns.target.transform.unit in PRICED
+
+
 def _all_outputs(
     trained: TrainedRun,
     columns: ModelColumns,
     symbol: str,
     now: OutputForecast,
     known: tuple[np.ndarray, np.ndarray, str],
+    notes: list[str],
 ) -> Forecast:
     """The forecast of a run with several outputs, or with one from which no price follows.
 
     Args:
         known: the symbol's last known rows, their dates, and the dates' unit.
+        notes: sentences that come first.
     """
     rows, dates, unit = known
     targets = columns.targets
@@ -254,7 +267,7 @@ def _all_outputs(
         high=now.high,
         coverage=trained.intervals.coverage,
         targets=[target.name for target in targets] if several else [],
-        notes=[*_about_intervals(trained, now, 1), rule],
+        notes=[*notes, *_about_intervals(trained, now, 1), rule],
     )
 
 

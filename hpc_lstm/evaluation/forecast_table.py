@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
 from hpc_lstm.evaluation.forecast import Forecast
+
+# Headings, columns of a forecast, and significant digits of numbers.
+COLUMNS = (
+    ("symbol", "symbol", 0),
+    ("date", "date", 0),
+    ("target", "target", 0),
+    ("last", "last", 6),
+    ("forecast", "forecast", 6),
+    ("+/-", "error", 4),
+    ("low", "low", 6),
+    ("high", "high", 6),
+    ("persistence", "persistence", 6),
+)
+# Left out of the table where there is none.
+OPTIONAL = ("error", "low", "high")
 
 
 def forecast_table(forecasts: Sequence[Forecast]) -> str:
     """Forecasts as plain text: each symbol's own table if they are few, otherwise one table, with the notes below."""
     if len(forecasts) <= 3:
         return "\n\n".join(forecast.table() for forecast in forecasts)
-    rows = [("symbol", "date", "last", "forecast", "+/-", "persistence")]
-    for forecast in forecasts:
-        table = forecast.columns()
-        for date, price, error, same in zip(
-            *(table[name] for name in ("date", "forecast", "error", "persistence")), strict=True
-        ):
-            spread = "-" if math.isnan(error) else f"{error:.4g}"
-            numbers = (f"{forecast.last_price:.6g}", f"{price:.6g}", spread, f"{same:.6g}")
-            rows.append((forecast.symbol, date, *numbers))
+    tables = [forecast.columns() for forecast in forecasts]
+    shown = [
+        (title, name, digits)
+        for title, name, digits in COLUMNS
+        if name in tables[0]
+        and (name not in OPTIONAL or any(map(math.isfinite, itertools.chain(*(t[name] for t in tables)))))
+    ]
+    rows = [tuple(title for title, *_ in shown)]
+    for table in tables:
+        columns = [[_cell(value, digits) for value in table[name]] for _, name, digits in shown]
+        rows += zip(*columns, strict=True)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -33,6 +51,12 @@ def forecast_table(forecasts: Sequence[Forecast]) -> str:
     # What is said of every symbol is said once; notes on single symbols are in their own tables.
     shared = [note for note in forecasts[0].notes if all(note in other.notes for other in forecasts)]
     return "\n".join([*lines, *shared])
+
+
+def _cell(value: str | float, digits: int) -> str:
+    if isinstance(value, str):
+        return value
+    return "-" if math.isnan(value) else f"{value:.{digits}g}"
 
 
 def forecast_csv(forecasts: Sequence[Forecast]) -> str:

@@ -250,10 +250,12 @@ def _forecasts(run: RunDirectory, symbols: Sequence[str]) -> tuple[PageForecast 
 
 
 def _about_forecasts(page: PageForecast) -> dict[str, Any]:
+    banded = any("lower" in arrays for arrays in page.symbols.values())
+    band = f" The band is to contain {page.coverage:.0%} of the targets." if banded else ""
     return {
         "about": f"The {page.part} part: each target forecast {_count(page.horizon, 'row')} ahead from known prices. "
         "Persistence is the last known price; a curve that follows the prices closely is no merit, persistence does "
-        "too. Drag to zoom, double-click to see all.",
+        f"too.{band} Drag to zoom, double-click to see all.",
         "symbols": list(page.symbols),
         "notes": page.notes,
     }

@@ -12,7 +12,6 @@ import numpy as np
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
 from hpc_lstm.evaluation.trained_run import open_run
-from hpc_lstm.features.registry import parse_feature, parse_target
 from hpc_lstm.report.series import ForecastSeries, forecast_series, persistence_loss
 from hpc_lstm.runs.directory import RunDirectory
 
@@ -32,16 +31,18 @@ class PageForecast:
         part: of the windows.
         column: what is forecast.
         horizon: rows ahead.
+        coverage: share of targets that the intervals are to contain.
         daily: the dates are days.
-        symbols: by name, base64 of little-endian arrays: ``dates`` float64, seconds since 1970; ``actual``, ``model``
-            and ``last`` float32.
+        symbols: by name, base64 of little-endian arrays: ``dates`` float64, seconds since 1970; ``actual``, ``model``,
+            ``last`` and, where there are intervals, their ends ``lower`` and ``upper`` float32.
         notes: sentences on what was left out.
         persistence_loss: persistence's loss on validation; None: not known.
     """
 
     part: str
-    column: str
-    horizon: int
+    column: str = ""
+    horizon: int = 0
+    coverage: float = 0.0
     daily: bool = True
     symbols: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -49,7 +50,13 @@ class PageForecast:
 
     def data(self) -> dict[str, Any]:
         """What the page's script reads."""
-        return {"part": self.part, "column": self.column, "daily": self.daily, "symbols": self.symbols}
+        return {
+            "part": self.part,
+            "column": self.column,
+            "daily": self.daily,
+            "interval": f"the {self.coverage:.0%} interval",
+            "symbols": self.symbols,
+        }
 
 
 def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = ()) -> PageForecast:
@@ -66,10 +73,7 @@ def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = ()) -> PageFor
     trained = open_run(run.path)
     metrics = read_metrics(run)
     part = next((p for p in reversed(PARTS) if metrics.get(p)), "test")
-    data = trained.config.data
-    kind, inner = parse_target(data.targets[0])
-    column = inner if kind else parse_feature(data.targets[0]).sources[0]
-    page = PageForecast(part, column, data.horizons[0])
+    page = PageForecast(part)
     if len(trained.scaler.symbols) <= MAX_LOSS_SYMBOLS:
         page.persistence_loss = persistence_loss(trained)
     names = list(symbols) or trained.scaler.symbols
@@ -88,6 +92,7 @@ def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = ()) -> PageFor
             full = True
             break
         page.symbols[name] = packed
+        page.column, page.horizon, page.coverage = series.column, series.horizon, series.coverage
         page.daily = page.daily and series.dates.dtype == np.dtype("datetime64[D]")
         room -= sum(map(len, packed.values()))
     if not page.symbols:
@@ -102,12 +107,14 @@ def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = ()) -> PageFor
 
 def _packed(series: ForecastSeries, room: int) -> dict[str, str] | None:
     """The arrays of a symbol, only the newest of them if they alone are too long for a page; None without room."""
-    width = (8 + 3 * 4) * 4 / 3  # bytes of base64 for a target
+    columns = {"actual": series.actual, "model": series.model, "last": series.persistence}
+    if np.isfinite(series.lower).any():
+        columns |= {"lower": series.lower, "upper": series.upper}
+    width = (8 + len(columns) * 4) * 4 / 3  # bytes of base64 for a target
     most = int(MAX_BYTES / width)
     if len(series.dates[-most:]) * width > room:
         return None
     seconds = series.dates[-most:].astype("datetime64[ns]").astype(np.int64) / 1e9
     arrays = {"dates": seconds.astype("<f8")}
-    for name, values in (("actual", series.actual), ("model", series.model), ("last", series.persistence)):
-        arrays[name] = values[-most:].astype("<f4")
+    arrays |= {name: values[-most:].astype("<f4") for name, values in columns.items()}
     return {name: base64.b64encode(values.tobytes()).decode() for name, values in arrays.items()}

@@ -116,6 +116,16 @@ def forecast_figure(series: ForecastSeries) -> Figure:
         axes.plot(
             series.dates[part], series.persistence[part], ":", color=RED, linewidth=1.1, label="persistence"
         )
+        if np.isfinite(series.lower).any():
+            axes.fill_between(
+                series.dates[part],
+                series.lower[part],
+                series.upper[part],
+                color=BLUE,
+                alpha=0.15,
+                linewidth=0,
+                label=f"{series.coverage:.0%} interval",
+            )
     errors.axhline(0, color=GREY, linewidth=0.8)
     errors.plot(series.dates, series.model - series.actual, color=BLUE, linewidth=0.6)
     steps = "1 row" if series.horizon == 1 else f"{series.horizon} rows"

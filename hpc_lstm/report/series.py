@@ -27,56 +27,58 @@ class ForecastSeries:
 
     Attributes:
         symbol, part: whose, and of which part of the windows.
+        column: whose prices, in the store.
         horizon: rows from the last known price to the target.
         dates: datetime64 [N], of the targets.
         actual, model, persistence: float64 [N], in price units; persistence is the last known price.
+        lower, upper: float64 [N], ends of the intervals; NaN where there is none.
+        coverage: share of targets that the intervals are to contain.
     """
 
     symbol: str
     part: str
+    column: str
     horizon: int
     dates: np.ndarray
     actual: np.ndarray
     model: np.ndarray
     persistence: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    coverage: float
 
 
 def persistence_loss(trained: TrainedRun) -> float | None:
     """Persistence's mean squared error on all validation windows, in the scaled units of the losses.
 
-    None where there are none, or where persistence cannot be told in the target's units.
+    With several outputs it is the mean of theirs. None where there are no windows, where the run's loss is another, or
+    where persistence cannot be told in the units of a target.
 
     Raises:
         InputError: the store is missing or damaged.
     """
-    from hpc_lstm.features.feature import PRICED
+    from hpc_lstm.config import DEFAULT_LOSS
+    from hpc_lstm.evaluation.all_outputs import priced_outputs
+    from hpc_lstm.features.feature import PRICE
     from hpc_lstm.market.store import MarketStore
 
+    if trained.config.loss != DEFAULT_LOSS:
+        return None
     with MarketStore(trained.config.data.store) as store:
         prepared = _prepared(trained, store, trained.scaler.symbols)
-        windows = prepared.validation
-        # The loss is a mean over all targets, of which persistence forecasts those that are prices.
-        if len(prepared.columns.targets) > 1 or prepared.columns.target.transform.unit not in PRICED:
+        if len(priced_outputs(prepared.columns)) < len(prepared.columns.targets):
             return None
-        scaler, transform = trained.scaler, prepared.columns.target.transform
-        sum_, count = 0.0, 0
-        for numbers in _batches(len(windows)):
-            prices = windows.prices(numbers)
-            zero = np.zeros(len(numbers))
-            # Of returns, no change is 0; of prices, it is the last one.
-            value = next(
-                (
-                    value
-                    for value in (zero, prices.last)
-                    if (transform.price(value, prices.last) == prices.last).all()
-                ),
-                None,
-            )
-            if value is None:
-                return None
-            scaled = value * scaler.scale[prices.symbol, -1] + scaler.shift[prices.symbol, -1]
-            sum_ += float(np.square(scaled - windows.batch(numbers)[1].ravel()).sum())
-            count += len(numbers)
+        scaler, sum_, count = trained.scaler, 0.0, 0
+        for output, target in enumerate(prepared.columns.targets):
+            windows = prepared.of_output(output).validation
+            for numbers in _batches(len(windows)):
+                prices = windows.prices(numbers)
+                # Of returns, no change is 0; of prices, it is the last one.
+                value = prices.last if target.transform.unit == PRICE else np.zeros(len(numbers))
+                column = target.column
+                scaled = value * scaler.scale[prices.symbol, column] + scaler.shift[prices.symbol, column]
+                sum_ += float(np.square(scaled - windows.batch(numbers)[1][:, output]).sum())
+                count += len(numbers)
     return sum_ / count if count else None
 
 
@@ -90,9 +92,8 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
             windows in the part.
     """
-    from hpc_lstm.evaluation.all_outputs import point_forecast
+    from hpc_lstm.evaluation.all_outputs import priced_outputs
     from hpc_lstm.evaluation.prices import forecast_prices
-    from hpc_lstm.features.feature import PRICED
     from hpc_lstm.market.store import MarketStore
 
     scaler = trained.scaler
@@ -108,32 +109,41 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
             raise InputError(
                 f"{trained.files.path}: {name} has no windows in the {part} part; see data.split"
             )
-        if prepared.columns.target.transform.unit not in PRICED:
+        priced = priced_outputs(prepared.columns)
+        if not priced:
             raise InputError(
                 f"{trained.files.path}: no price follows from data.target = {prepared.columns.target.name}, so there "
                 "is nothing to plot"
             )
-        windows = prepared.load_windows(part)
-        forecast = point_forecast(trained.predict, trained.head, 0)
-        dates, actual, model, last = [], [], [], []
+        output, head = priced[0], trained.head
+        prepared = prepared.of_output(output)
+        target, windows = prepared.columns.target, prepared.load_windows(part)
+        dates, actual, last = [], [], []
+        found: list[list[np.ndarray]] = [[], [], []]  # model, lower, upper
         for numbers in _batches(len(windows)):
             inputs, _ = windows.batch(numbers)
             prices = windows.prices(numbers)
-            model.append(
-                forecast_prices(forecast(inputs), prices.symbol, prices.last, scaler, prepared.columns.target)
-            )
+            outputs = np.asarray(trained.predict(inputs))
+            points = head.loss.point(head.by_target(outputs))
+            for to, scaled in zip(found, (points, *trained.intervals.of(head, outputs)), strict=True):
+                to.append(forecast_prices(scaled[:, output], prices.symbol, prices.last, scaler, target))
             dates.append(prices.date)
             actual.append(prices.actual)
             last.append(prices.last)
         when = np.concatenate(dates).astype(f"datetime64[{store.date_unit}]")
+    model, lower, upper = map(np.concatenate, found)
     return ForecastSeries(
-        name,
-        part,
-        prepared.horizon,
-        when,
-        np.concatenate(actual),
-        np.concatenate(model),
-        np.concatenate(last),
+        symbol=name,
+        part=part,
+        column=prepared.columns.store_columns[target.number],
+        horizon=prepared.horizon,
+        dates=when,
+        actual=np.concatenate(actual),
+        model=model,
+        persistence=np.concatenate(last),
+        lower=lower,
+        upper=upper,
+        coverage=trained.intervals.coverage,
     )
 
 

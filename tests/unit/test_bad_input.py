@@ -886,13 +886,16 @@ def program(*arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]
     )
 
 
-# MPI makes large files of its own in shared memory when it starts, so the limit is set after that.
+# MPI makes large files of its own in shared memory when it starts, and kernels are loaded from files in memory, so the
+# limit is set after that.
 LIMITED = """
 import resource, sys
 try:
     from mpi4py import MPI
 except ImportError:
     pass
+from hpc_lstm.model.engines.native_kernels import load_kernels
+load_kernels()
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from hpc_lstm.cli import main

@@ -12,6 +12,7 @@ import pytest
 from small_runs import make_run, settings, walk, write_store
 
 from hpc_lstm import cli
+from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.forecast import predict_symbols
 from hpc_lstm.evaluation.forecast_table import forecast_table
 
@@ -34,9 +35,9 @@ def test_all_symbols_in_one_table(run_dir: Path, capsys: pytest.CaptureFixture[s
     called("predict", str(run_dir), "--all")
     said = capsys.readouterr()
     header, *rows = said.out.splitlines()
-    assert header.split() == ["symbol", "date", "last", "forecast", "+/-", "persistence"]
+    assert header.split() == ["symbol", "date", "last", "forecast", "+/-", "low", "high", "persistence"]
     assert [row.split()[0] for row in rows[:4]] == ["A", "B", "C", "D"]
-    assert said.out.count("does not beat persistence") == 1
+    assert said.out.count("On test the model does not beat ") == 1
     assert "warning: 1 left out: symbol NEW" in said.err
 
 
@@ -52,6 +53,33 @@ def test_csv_and_json_hold_the_same(
     called("predict", str(run_dir), *names, "--json")
     found = json.loads(capsys.readouterr().out)
     assert [price for one in found for price in one["forecast"]] == table["forecast"].tolist()
+    assert [end for one in found for end in one["low"]] == table["low"].tolist()
+    assert (table["low"] < table["forecast"]).all()
+    assert (table["forecast"] < table["high"]).all()
+
+
+def test_several_outputs_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = write_store(tmp_path / "market.h5", {name: walk(seed) for seed, name in enumerate("ABCD")})
+    data = settings(store, target=["close", "volatility(close)"], horizon=[1, 5])
+    run_dir = make_run(tmp_path / "run", data, monkeypatch, lambda x: np.repeat(x[:, -1, :1], 4, axis=1))
+    called("predict", str(run_dir), "--all")
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["symbol", "date", "target", "last", "forecast", "low", "high", "persistence"]
+    targets = ["close", "close", "volatility(close)", "volatility(close)"]
+    assert [row.split()[2] for row in rows[:16]] == targets * 4
+    assert [row.split()[-1] == "-" for row in rows[:4]] == [False, False, True, True], (
+        "no price is a volatility"
+    )
+    called("predict", str(run_dir), "--symbol", "A", "--json")
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["target"] == targets
+    assert found["persistence"] == [walk(0)[-1]] * 2 + [None] * 2
+    with pytest.raises(
+        InputError, match=r"--steps 2: this run forecasts close, volatility.* leave --steps out"
+    ):
+        predict_symbols(run_dir, None, 2)
 
 
 def test_a_symbol_that_the_run_does_not_know(run_dir: Path) -> None:
@@ -59,6 +87,27 @@ def test_a_symbol_that_the_run_does_not_know(run_dir: Path) -> None:
     assert not left_out
     assert np.isclose(found[0].prices[0], walk(4)[-1]), "persistence, whatever the scaling"
     assert "The run was not trained on NEW, which is scaled by its own 300 rows." in forecast_table(found)
+
+
+def test_features_that_are_not_scaled_reach_the_network_as_they_are_for_any_symbol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write_store(tmp_path / "market.h5", {"A": walk(0), "NEW": walk(1)})
+    seen = []
+
+    def network(inputs: np.ndarray) -> np.ndarray:
+        seen.append(inputs)
+        return inputs[:, -1, 0]
+
+    data = settings(store, symbols=["A"], features=["close", "symbol(A)", "weekday"])
+    run_dir = make_run(tmp_path / "run", data, monkeypatch, network)
+    inputs = {}
+    for name in ("A", "NEW"):
+        predict_symbols(run_dir, [name], unseen=True)
+        inputs[name] = seen[-1][-1]
+    np.testing.assert_array_equal(inputs["A"][:, 1], 1)
+    np.testing.assert_array_equal(inputs["NEW"][:, 1], 0)
+    np.testing.assert_array_equal(inputs["A"][:, 2:], inputs["NEW"][:, 2:], "the same days")
 
 
 def test_neither_symbols_nor_all(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

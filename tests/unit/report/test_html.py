@@ -102,7 +102,12 @@ def forecasts(monkeypatch):
         asked.append(name)
         if name == "B":
             raise InputError("B has no windows in the test part")
-        return ForecastSeries(name, part, 5, DAYS, np.arange(50.0), np.arange(50.0) + 1, np.arange(50.0) - 1)
+        return ForecastSeries(
+            *(name, part, "close", 5, DAYS, np.arange(50.0), np.arange(50.0) + 1, np.arange(50.0) - 1),
+            lower=np.arange(50.0) - 3,
+            upper=np.arange(50.0) + 4,
+            coverage=0.9,
+        )
 
     monkeypatch.setattr(page_forecast, "forecast_series", series)
     monkeypatch.setattr(page_forecast, "persistence_loss", lambda trained: 0.75)
@@ -163,10 +168,15 @@ def test_a_completed_run(run_dir, forecasts):
     assert list(drawn["forecast"]["symbols"]) == [EVIL, "C"]
     series = drawn["forecast"]["symbols"]["C"]
     numbers = {
-        name: np.frombuffer(base64.b64decode(series[name]), "<f4") for name in ("actual", "model", "last")
+        name: np.frombuffer(base64.b64decode(series[name]), "<f4")
+        for name in ("actual", "model", "last", "lower", "upper")
     }
     assert (numbers["model"] - numbers["actual"] == 1).all()
     assert (numbers["last"] - numbers["actual"] == -1).all()
+    assert (numbers["lower"] - numbers["actual"] == -3).all()
+    assert (numbers["upper"] - numbers["actual"] == 4).all()
+    assert drawn["forecast"]["interval"] == "the 90% interval"
+    assert "The band is to contain 90% of the targets." in page.text
     dates = np.frombuffer(base64.b64decode(series["dates"]), "<f8")
     assert (dates == DAYS.astype("datetime64[s]").astype(float)).all()
     assert drawn["losses"]["persistence"] == 0.75
@@ -186,7 +196,7 @@ def test_a_page_stays_small_whatever_the_number_of_symbols(run_dir, forecasts, m
     complete(run_dir)
     for name in ("model.keras", "scaler.h5"):
         (run_dir / name).touch()
-    monkeypatch.setattr(page_forecast, "MAX_BYTES", 3000)
+    monkeypatch.setattr(page_forecast, "MAX_BYTES", 4200)
     monkeypatch.setattr(
         page_forecast, "open_run",
         lambda path: SimpleNamespace(

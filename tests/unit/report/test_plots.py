@@ -72,7 +72,12 @@ def test_without_matplotlib_the_extra_is_named(run_dir, monkeypatch):
 
 
 def test_a_forecast_is_drawn_beside_actual_and_persistence():
-    series = ForecastSeries("XOM", "test", 5, DATES, PRICES, PRICES + 0.25, PRICES - 1)
+    series = ForecastSeries(
+        *("XOM", "test", "close", 5, DATES, PRICES, PRICES + 0.25, PRICES - 1),
+        lower=PRICES - 2,
+        upper=PRICES + 3,
+        coverage=0.9,
+    )
     with figures.styled():
         whole, zoom, errors = plots.forecast_figure(series).axes
     np.testing.assert_array_equal(lines(whole)["actual"], PRICES)
@@ -80,6 +85,10 @@ def test_a_forecast_is_drawn_beside_actual_and_persistence():
     np.testing.assert_array_equal(lines(whole)["persistence"], PRICES - 1)
     np.testing.assert_array_equal(lines(zoom)["persistence"], PRICES[-plots.ZOOM :] - 1)
     np.testing.assert_allclose(errors.get_lines()[1].get_ydata(), 0.25)
+    (band,) = whole.collections
+    assert band.get_label() == "90% interval"
+    drawn = band.get_paths()[0].vertices[:, 1]
+    assert (drawn.min(), drawn.max()) == (PRICES.min() - 2, PRICES.max() + 3)
     assert "5 rows ahead" in whole.get_title(loc="left")
 
 

@@ -12,7 +12,7 @@ from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
-from hpc_lstm.report.series import forecast_series
+from hpc_lstm.report.series import forecast_series, persistence_loss
 from hpc_lstm.runs import directory
 
 ROWS, WINDOW, HORIZON = 200, 10, 3
@@ -33,12 +33,16 @@ def prices(tmp_path):
 @pytest.fixture
 def trained(tmp_path, prices):
     """A run whose network says: as the window's last row."""
-    tables = {"store": str(tmp_path / "market.h5"), "window": WINDOW, "horizon": HORIZON}
-    tables |= {"features": ["close"], "target": "close", "scaling": "minmax"}
-    config = configuration.parse({"data": tables}, "test")
+    return make_trained(tmp_path, lambda inputs: inputs[:, -1, :1], NO_INTERVALS)
+
+
+def make_trained(folder, predict, intervals, loss="auto", **data):
+    tables = {"store": str(folder / "market.h5"), "window": WINDOW, "horizon": HORIZON}
+    tables |= {"features": ["close"], "target": "close", "scaling": "minmax", **data}
+    config = configuration.parse({"data": tables, "train": {"loss": loss}}, "test")
     with MarketStore(config.data.store) as store:
         scaler = prepare.prepare(store, config.data, World(), backends.create_backend("host")).scaler
-    return TrainedRun(directory.at(tmp_path), config, scaler, lambda inputs: inputs[:, -1, :1], NO_INTERVALS)
+    return TrainedRun(directory.at(folder), config, scaler, predict, intervals)
 
 
 @pytest.mark.parametrize("symbol", ["AAA", "BBB", None])
@@ -55,6 +59,43 @@ def test_a_network_that_repeats_the_last_price_is_persistence(trained, prices, s
     np.testing.assert_array_equal(series.persistence, values[targets - HORIZON])
     np.testing.assert_allclose(series.model, series.persistence, rtol=1e-5)
     np.testing.assert_array_equal(series.dates, (targets + 14_000).astype("datetime64[D]"))
+    assert np.isnan([series.lower, series.upper]).all()
+    assert series.column == "close"
+
+
+def test_an_interval_is_told_in_prices_of_the_first_target_that_has_one(tmp_path, prices):
+    def network(inputs):
+        return np.repeat(inputs[:, -1, :1], 4, axis=1)  # volatilities, then prices, at two horizons each
+
+    margins = Intervals(0.8, np.array([0.5, 0.5, 0.125, 0.25]))
+    two = {"target": ["volatility(close)", "close"], "horizon": [1, HORIZON]}
+    run = make_trained(tmp_path, network, margins, **two)
+    series, width = forecast_series(run), 0.125 / run.scaler.scale[0, 3]
+    assert (series.horizon, series.coverage) == (1, 0.8)
+    np.testing.assert_allclose(series.model, series.persistence, rtol=1e-5)
+    np.testing.assert_allclose(series.upper - series.model, width)
+    np.testing.assert_allclose(series.model - series.lower, width)
+
+
+@pytest.mark.parametrize("horizon", [HORIZON, [1, HORIZON]])
+@pytest.mark.parametrize("target", ["close", "log-returns(close)"])
+def test_the_loss_of_persistence_is_that_of_a_network_that_forecasts_no_change(
+    tmp_path, prices, target, horizon
+):
+    run = make_trained(tmp_path, None, NO_INTERVALS, target=target, horizon=horizon)
+    squares = []
+    with MarketStore(run.config.data.store) as store:
+        prepared = prepare.prepare(store, run.config.data, World(), backends.create_backend("host"))
+        for output, column in enumerate(prepared.columns.targets):
+            windows = prepared.of_output(output).validation
+            around = windows.prices(np.arange(len(windows)))
+            change = around.actual - around.last if target == "close" else np.log(around.actual / around.last)
+            squares.append(np.square(change * run.scaler.scale[around.symbol, column.column]))
+    assert persistence_loss(run) == pytest.approx(np.mean(squares), rel=1e-4)
+
+
+def test_a_loss_of_another_kind_is_not_compared_with_persistence(tmp_path, prices):
+    assert persistence_loss(make_trained(tmp_path, None, NO_INTERVALS, loss="mae")) is None
 
 
 def test_an_unknown_symbol_is_one_clear_line(trained):

@@ -73,7 +73,8 @@ def test_all_symbols_with_a_bad_value_are_named_before_the_first_step(
     write_store({"B": 0, "D": -1, "E": 30, "F": 2})
     assert train() == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert 'symbol B, column "close", 2011-01-26: is nan, must be a finite number; so have 3 symbols' in line
+    assert 'symbol B, column "close", 2011-01-26: is nan, must be a number above 0, which log-returns' in line
+    assert "; so have 3 symbols such a value: " in line
     assert 'B, D, E; clean them and import again, or set data.unusable = "leave-out"' in line
     assert not Path("run").exists()
 
