@@ -33,9 +33,10 @@
 #define EIGHTS (COLUMNS / 32)        // groups of 8 units of a warpgroup
 #define OVERLAY (SPLIT > 1)          // dz takes the place of x and h
 #define STAGED (NARROW || SPLIT == 1)  // there is room in shared memory for what else a row reads
-#define MASK_BYTES (8 * UNITS)       // of a tile and row
 #define OF_H 0                       // which warpgroup of a tile multiplies dh'
 #define OF_X 1                       // and dx
+
+#include "lstm_cells.cuh"
 
 #if defined(__CUDA_ARCH__)
 
@@ -72,46 +73,11 @@ struct Shared {
 #define FREED 5    // the products of dz have read it
 #define TURN 7     // a tile may compute its gradients
 
-// dz of two units, one beside the other, from the products of their gates; c0: the cells of the row before.
-INLINE void differentiate(const float* z, const float (&b)[4][2], const uint32 before, const float (&dh)[2],
-                          float* dc, uint32 (&dz)[4]) {
-    float found[4][2];
-    UNROLL for (int e = 0; e < 2; ++e) {
-        const float c0 = e ? upper(before) : lower(before);
-        const float ti = tangent(z[e] + b[0][e]), tf = tangent(z[4 + e] + b[1][e]);
-        const float n = tangent(z[8 + e] + b[2][e]), to = tangent(z[12 + e] + b[3][e]);
-        const float i = fmaf(0.5f, ti, 0.5f), f = fmaf(0.5f, tf, 0.5f), o = fmaf(0.5f, to, 0.5f);
-        const float t = tangent(fmaf(f, c0, i * n));
-        const float change = fmaf(dh[e] * o, fmaf(-t, t, 1.0f), dc[e]), half = 0.5f * change;
-        found[0][e] = half * n * fmaf(-ti, ti, 1.0f);
-        found[1][e] = half * c0 * fmaf(-tf, tf, 1.0f);
-        found[2][e] = change * i * fmaf(-n, n, 1.0f);
-        found[3][e] = 0.5f * dh[e] * t * fmaf(-to, to, 1.0f);
-        dc[e] = change * f;
-    }
-    UNROLL for (int gate = 0; gate < 4; ++gate) dz[gate] = pack(found[gate][0], found[gate][1]);
-}
-
-INLINE uint2 load_two(const bf16* at) { return *reinterpret_cast<const uint2*>(at); }
-// Two neighbouring units of two rows.
-template <bool FIRST> INLINE void add_units(float (&sums)[2][2], uint2 v) {
-    UNROLL for (int half = 0; half < 2; ++half) {
-        const uint32 both = half ? v.y : v.x;
-        sums[half][0] = FIRST ? lower(both) : sums[half][0] + lower(both);
-        sums[half][1] = FIRST ? upper(both) : sums[half][1] + upper(both);
-    }
-}
-
 // dz [64, 256] times the columns of weights [256 rows][UNITS].
 INLINE void multiply_dz(float (&out)[UNITS / 2], uint32 dz, uint32 weights) {
     UNROLL for (int k = 0; k < GATES / 16; ++k)
         multiply_tiles<false, true>(out, along_rows(dz + k / 4 * TILE_BYTES + k % 4 * 32),
                                     down_rows(weights + k * 2048, GATES * 128), k > 0);
-}
-// Two groups of 8 units of this thread's windows, rounded.
-INLINE uint4 pack_units(const float* first) {
-    return make_uint4(pack(first[0], first[1]), pack(first[2], first[3]), pack(first[4], first[5]),
-                      pack(first[6], first[7]));
 }
 #endif
 
@@ -290,7 +256,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
             UNROLL for (int half = 0; half < 2; ++half) {
 #if DROPS
-                // The bit of unit u and window w of 8 x 8: 4 u + w / 2 of word w % 2.
                 const int eighth = 8 * rank + share * EIGHTS + m, windows_eighth = 2 * (warp % 4) + half;
 #if STAGED
                 const uint2 words = shared.kept[tile][windows_eighth][eighth];
@@ -298,7 +263,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 const uint2 words = reinterpret_cast<const uint2*>(
                     kept)[((int64(t) * tiles + own_tile) * 8 + windows_eighth) * (UNITS / 8) + eighth];
 #endif
-                const uint32 bits = (lane / 4 % 2 ? words.y : words.x) >> (8 * q + lane / 8);
+                const uint32 bits = own_mask(words, lane);
                 dh[half][0] += bits & 1 ? asked[half][0] * keep : 0.0f;
                 dh[half][1] += bits & 16 ? asked[half][1] * keep : 0.0f;
 #else
@@ -313,9 +278,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                                    {__uint_as_float(b1.x), __uint_as_float(b1.y)},
                                    {__uint_as_float(b1.z), __uint_as_float(b1.w)}};
             uint32 found[2][4];
-            UNROLL for (int half = 0; half < 2; ++half)
-                differentiate(gates + 16 * m + 2 * half, b, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half,
-                              found[half]);
+            UNROLL for (int half = 0; half < 2; ++half) {
+                float z[4][2];
+                UNROLL for (int gate = 0; gate < 4; ++gate)
+                    UNROLL for (int e = 0; e < 2; ++e) z[gate][e] = gates[16 * m + 4 * gate + 2 * half + e] + b[gate][e];
+                differentiate(z, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half, found[half]);
+            }
             const uint32 to = own_dz + (share * EIGHTS + m) / 2 * TILE_BYTES + row * 128;
             UNROLL for (int gate = 0; gate < 4; gate += 2)
                 store_matrices(to + (((share * EIGHTS + m) % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate],

@@ -29,7 +29,8 @@
 #define COLUMNS (GATES / SHARE)      // gate columns of a warpgroup
 #define EIGHTS (COLUMNS / 32)        // groups of 8 units of a warpgroup
 #define STAGES (NARROW ? 2 : 1)      // rows whose input is on its way or in use
-#define MASK_BYTES (8 * UNITS)       // of a tile and row
+
+#include "lstm_cells.cuh"
 
 #if defined(__CUDA_ARCH__)
 
@@ -52,55 +53,6 @@ struct Shared {
 #define READ 1     // a row's product has read its input
 #define WRITTEN 3  // a row's h is in shared memory
 #define TURN 5     // a tile may compute its activations
-
-// The activations of a warpgroup's gates: new cells and outputs.
-// h_at, dropped_at: this thread's row of its tile for store_matrices; cells: [4][128 threads][8], from this thread's on.
-// kept: the masks of this thread's windows and its first units.
-INLINE void activate(float (&gates)[COLUMNS / 2], float (&c)[4 * EIGHTS], const uint32 bias, const uint32 h_at,
-                     const uint32 row, const int eighth, bf16* cells, const uint32 dropped_at, const uint2* kept,
-                     const float keep, const int lane) {
-    const int matrix = lane / 8;
-    uint32 h[2][2], packed[2][2];  // [units' group][row]
-#if DROPS
-    uint32 dropped[2][2];
-#endif
-    UNROLL for (int m = 0; m < EIGHTS; ++m) {
-        const uint4 first = load_shared(bias + m * 128), last = load_shared(bias + m * 128 + 16);
-        const float b[4][2] = {{__uint_as_float(first.x), __uint_as_float(first.y)},
-                               {__uint_as_float(first.z), __uint_as_float(first.w)},
-                               {__uint_as_float(last.x), __uint_as_float(last.y)},
-                               {__uint_as_float(last.z), __uint_as_float(last.w)}};
-        UNROLL for (int half = 0; half < 2; ++half) {
-            float out[2];
-            UNROLL for (int e = 0; e < 2; ++e) {
-                const float* z = gates + 16 * m + 2 * half + e;
-                float& cell = c[4 * m + 2 * half + e];
-                const float i = sigmoid_of_half(z[0] + b[0][e]), f = sigmoid_of_half(z[4] + b[1][e]);
-                const float n = tangent(z[8] + b[2][e]), o = sigmoid_of_half(z[12] + b[3][e]);
-                cell = fmaf(f, cell, i * n);
-                out[e] = o * tangent(cell);
-            }
-            h[m % 2][half] = pack(out[0], out[1]);
-            packed[m % 2][half] = pack(c[4 * m + 2 * half], c[4 * m + 2 * half + 1]);
-#if DROPS
-            const int g = lane / 4, q = lane % 4;
-            // The bit of unit u and window w of 8 x 8: 4 u + w / 2 of word w % 2.
-            const uint2 words = kept[half * (UNITS / 8) + m];
-            const uint32 bits = (g % 2 ? words.y : words.x) >> (8 * q + g / 2);
-            dropped[m % 2][half] = pack(bits & 1 ? out[0] * keep : 0.0f, bits & 16 ? out[1] * keep : 0.0f);
-#endif
-        }
-        if (m % 2) {
-            const uint32 at = ((eighth + m - 1 + matrix / 2) ^ row % 8) * 16;
-            store_matrices(h_at + at, h[0][0], h[0][1], h[1][0], h[1][1]);
-#if DROPS
-            store_matrices(dropped_at + at, dropped[0][0], dropped[0][1], dropped[1][0], dropped[1][1]);
-#endif
-            *reinterpret_cast<uint4*>(cells + m / 2 * 128 * 8) =
-                make_uint4(packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
-        }
-    }
-}
 #endif
 
 // weights: U^T [4 UNITS][UNITS], input_weights: W^T [4 UNITS][INPUT], rows in the order of the gate columns
@@ -203,13 +155,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         } else {
             arrive(READ + tile, 128 * SHARE);
         }
-        activate(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells,
 #if DROPS
-                 shared_address(shared.dropped[now][tile]) + row * 128,
-                 &shared.kept[t % (STAGES + 1)][tile][2 * (warp % 4)][8 * rank + share * EIGHTS], keep, lane);
+        const uint32 dropped_at = shared_address(shared.dropped[now][tile]) + row * 128;
+        const uint2* const own_kept = &shared.kept[t % (STAGES + 1)][tile][2 * (warp % 4)][8 * rank + share * EIGHTS];
+        const auto words = [&](int half, int m) { return own_kept[half * (UNITS / 8) + m]; };
 #else
-                 0, nullptr, keep, lane);
+        const uint32 dropped_at = 0;
+        const auto words = [](int, int) { return make_uint2(0, 0); };
 #endif
+        activate(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells, dropped_at, words,
+                 keep, lane, [](int, int, const float (&)[4][2]) {});
         own_cells += int64(tiles) * SPLIT * TILE_SIZE;
 #if TILES == 2
         if (!(tile == 1 && t + 1 == rows)) arrive(TURN + 1 - tile, THREADS);

@@ -3,14 +3,13 @@
 //     dU = h'^T dz        dW = x^T dz        db = the sum of dz        over all windows and rows
 //
 // A stage is 64 windows of one row: tiles of dz, of h' and of x, which the copy engine brings four stages ahead. A block
-// of four warpgroups has 256 gate columns and up to 128 columns of h' or x, whose sums stay in registers:
+// of four warpgroups has 256 gate columns and two tiles of columns of h' and x, whose sums stay in registers:
 // D[256, 128] += dz^T [256, 64] [h' | x] [64, 128], both operands read down the rows of their tiles. Blocks share the stages
 // among them in turn, and each writes its sums side by side; lstm_update.cu adds them in order, so that results do not
-// depend on chance. The sum of dz is a product with ones.
+// depend on chance. The sum of dz is a product with ones, by the blocks of the first pair.
 //
-//     blocks       64 units               128 units
-//     x narrow     256 x [h' 64 | x 16]   256 x [h' 128 | x 16], two for each half of the gate columns
-//     else         256 x [h' 64 | x 64]   256 x h' 128 and 256 x x 128, two for each half
+//     pairs of tiles    [h' h'] ... [h' x] or [h' h'] ... [x x], for each 256 gate columns
+//     x narrow          [h' h'] ... , or [h'] alone; its 16 columns go to the first
 //
 // Floor on an H100 for 128 units above the first layer at 8,192 windows of 60 rows: 760 MB, 250 us at 3 TB/s; 64 GMAC,
 // 160 us.
@@ -20,14 +19,13 @@
 #define GROUPS 4
 #define THREADS (128 * GROUPS)
 #define STAGES 4
-#define APART (UNITS == 128 && !NARROW)  // h' and x by blocks of their own
-#define MAIN_TILES (APART ? 2 : NARROW ? UNITS / 64 : 2)
-#define MAIN (64 * MAIN_TILES)           // columns of h', or of h' and x
+#define ALL_TILES (SPLIT + INPUT_TILES)  // of h', then of x
+#define PAIR (ALL_TILES > 1 ? 2 : 1)     // tiles of a block
 
 #if defined(__CUDA_ARCH__)
 struct Stage {
     bf16 dz[4][TILE_SIZE];
-    bf16 columns[MAIN_TILES][TILE_SIZE];
+    bf16 columns[PAIR][TILE_SIZE];
 #if NARROW
     bf16 narrow[TILE * 16];
 #endif
@@ -38,12 +36,14 @@ struct Shared {
     uint64 full[STAGES], empty[STAGES];
 };
 
-template <bool OF_X>
+// FIRST: the pair that also has the sum of dz and a narrow x.
+template <bool FIRST>
 INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h, const bf16* __restrict__ x,
                          float* __restrict__ du, float* __restrict__ dw, float* __restrict__ db, const int stages,
                          Shared& shared) {
+    constexpr bool WITH_NARROW = NARROW && FIRST;
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
-    const int part = blockIdx.x, parts = gridDim.x, rank = blockIdx.y;
+    const int part = blockIdx.x, parts = gridDim.x, rank = blockIdx.y, first = PAIR * blockIdx.z;
     const int count = (stages - part + parts - 1) / parts;
     const uint32 full = shared_address(shared.full), empty = shared_address(shared.empty);
     const auto load_stage = [&](int i) {  // by one thread
@@ -51,23 +51,22 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
         const int64 at = int64(i) * parts + part;
         Stage& stage = shared.stages[k];
         const uint32 own = full + 8 * k;
-        expect_arrivals(own, (4 + MAIN_TILES) * TILE_BYTES + (NARROW ? INPUT_BYTES : 0));
+        expect_arrivals(own, (4 + PAIR) * TILE_BYTES + (WITH_NARROW ? INPUT_BYTES : 0));
         copy_bulk(shared_address(stage.dz), dz + (at * SPLIT + rank) * 4 * TILE_SIZE, 4 * TILE_BYTES, own);
-        const bf16* const columns = (OF_X ? x : h) + at * SPLIT * TILE_SIZE;
+        UNROLL for (int j = 0; j < PAIR; ++j) {
+            const int tile = min(first + j, ALL_TILES - 1);  // an odd last one twice
+            const bf16* const from = tile < SPLIT ? h + (at * SPLIT + tile) * TILE_SIZE
+                                                  : x + (at * INPUT_TILES + tile - SPLIT) * TILE_SIZE;
+            copy_bulk(shared_address(stage.columns[j]), from, TILE_BYTES, own);
+        }
 #if NARROW
-        copy_bulk(shared_address(stage.columns), columns, MAIN_TILES * TILE_BYTES, own);
-        copy_bulk(shared_address(stage.narrow), x + at * TILE * INPUT, INPUT_BYTES, own);
-#elif APART
-        copy_bulk(shared_address(stage.columns), columns, MAIN_TILES * TILE_BYTES, own);
-#else
-        copy_bulk(shared_address(stage.columns[0]), columns, TILE_BYTES, own);
-        copy_bulk(shared_address(stage.columns[1]), x + at * TILE_SIZE, TILE_BYTES, own);
+        if (FIRST) copy_bulk(shared_address(stage.narrow), x + at * TILE * INPUT, INPUT_BYTES, own);
 #endif
     };
     if (warp == 0 && elected())
         for (int i = 0; i < STAGES && i < count; ++i) load_stage(i);
 
-    float sums[MAIN / 2], of_dz[4];
+    float sums[32 * PAIR], of_dz[4];
 #if NARROW
     float narrow[8];
 #endif
@@ -82,9 +81,10 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
             const uint64 a = down_rows(shared_address(stage.dz[0]) + group * TILE_BYTES + step * 2048, TILE_BYTES);
             multiply_tiles<true, true>(sums, a, down_rows(shared_address(stage.columns) + step * 2048, TILE_BYTES), i + step > 0);
 #if NARROW
-            multiply_tiles<true, true>(narrow, a, down_narrow_rows(shared_address(stage.narrow) + step * 512), i + step > 0);
+            if (FIRST)
+                multiply_tiles<true, true>(narrow, a, down_narrow_rows(shared_address(stage.narrow) + step * 512), i + step > 0);
 #endif
-            if (!OF_X) multiply_tiles<true, false>(of_dz, a, ones, i + step > 0);
+            if (FIRST) multiply_tiles<true, false>(of_dz, a, ones, i + step > 0);
         }
         commit_products();
         wait_products<1>();
@@ -106,19 +106,17 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
         const auto store = [&](float* to, const float* from) {
             *reinterpret_cast<float2*>(to + 2 * q) = make_float2(factor * from[2 * half], factor * from[2 * half + 1]);
         };
-        UNROLL for (int j = 0; j < MAIN / 8; ++j) {
-#if APART
-            store((OF_X ? dw : du) + row * UNITS + 8 * j, sums + 4 * j);
-#elif NARROW
-            store(du + row * UNITS + 8 * j, sums + 4 * j);
-#else
-            store(j < 8 ? du + row * UNITS + 8 * j : dw + row * INPUT + 8 * (j - 8), sums + 4 * j);
-#endif
+        UNROLL for (int j = 0; j < PAIR; ++j) {
+            const int tile = first + j;
+            if (tile >= ALL_TILES) break;
+            float* const to = tile < SPLIT ? du + row * UNITS + 64 * tile : dw + row * INPUT + 64 * (tile - SPLIT);
+            UNROLL for (int eighth = 0; eighth < 8; ++eighth) store(to + 8 * eighth, sums + 32 * j + 4 * eighth);
         }
 #if NARROW
-        UNROLL for (int j = 0; j < 2; ++j) store(dw + row * INPUT + 8 * j, narrow + 4 * j);
+        if (FIRST)
+            UNROLL for (int j = 0; j < 2; ++j) store(dw + row * INPUT + 8 * j, narrow + 4 * j);
 #endif
-        if (!OF_X && q == 0) db[row] = factor * of_dz[2 * half];
+        if (FIRST && q == 0) db[row] = factor * of_dz[2 * half];
     }
 }
 #endif
@@ -126,7 +124,7 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
 // Rows of the outputs are 4 * unit + gate.
 // dz: tiles [rows][windows / 64][UNITS / 64][4]; h: tiles [rows + 1][windows / 64][UNITS / 64]; x: tiles, or of 16 columns
 // du: [parts][4 UNITS][UNITS]; dw: [parts][4 UNITS][INPUT]; db: [parts][4 UNITS]
-// Blocks: x over the parts; y over blocks of 64 units; z over h' and x, if they are apart.
+// Blocks: x over the parts; y over blocks of 64 units; z over pairs of tiles.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 lstm_tile_gradients(const bf16* __restrict__ dz, const bf16* __restrict__ h, const bf16* __restrict__ x,
                     float* __restrict__ du, float* __restrict__ dw, float* __restrict__ db, const int rows,
@@ -145,12 +143,12 @@ lstm_tile_gradients(const bf16* __restrict__ dz, const bf16* __restrict__ h, con
     __syncthreads();
 
     const int stages = rows * (windows / TILE);
-#if APART
-    if (blockIdx.z == 1) {
-        sum_products<true>(dz, h, x, du, dw, db, stages, shared);
+#if ALL_TILES > 2
+    if (blockIdx.z > 0) {
+        sum_products<false>(dz, h, x, du, dw, db, stages, shared);
         return;
     }
 #endif
-    sum_products<false>(dz, h, x, du, dw, db, stages, shared);
+    sum_products<true>(dz, h, x, du, dw, db, stages, shared);
 #endif
 }

@@ -58,9 +58,13 @@ INLINE uint64 down_narrow_rows(uint32 address) { return describe(address, 256, 2
     }
 MULTIPLY_TILES(8, "%0,%1,%2,%3", 4, 5, 6, 7, 8, FOUR_OF(d, 0))
 MULTIPLY_TILES(16, "%0,%1,%2,%3,%4,%5,%6,%7", 8, 9, 10, 11, 12, FOUR_OF(d, 0), FOUR_OF(d, 4))
+MULTIPLY_TILES(32, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15", 16, 17, 18, 19, 20, SIXTEEN_OF(d, 0))
 MULTIPLY_TILES(64, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) ",%30,%31", 32, 33, 34, 35, 36, THIRTY_TWO_OF(d, 0))
 MULTIPLY_TILES(128, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) "," TEN(3) "," TEN(4) "," TEN(5) ",%60,%61,%62,%63", 64,
       65, 66, 67, 68, THIRTY_TWO_OF(d, 0), THIRTY_TWO_OF(d, 32))
+MULTIPLY_TILES(256, "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9," TEN(1) "," TEN(2) "," TEN(3) "," TEN(4) "," TEN(5) "," TEN(6) "," TEN(7) \
+      "," TEN(8) "," TEN(9) "," TEN(10) "," TEN(11) ",%120,%121,%122,%123,%124,%125,%126,%127", 128, 129, 130, 131, 132,
+      THIRTY_TWO_OF(d, 0), THIRTY_TWO_OF(d, 32), THIRTY_TWO_OF(d, 64), THIRTY_TWO_OF(d, 96))
 
 // Orders what was written to registers before products that read or add to them.
 INLINE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }

@@ -35,8 +35,20 @@ struct Array {
     bf16* by_gate;           // MATRIX: [PARTS][4 UNITS][width]: operand of x W or h U
     bf16* by_input;          // MATRIX: [PARTS][width][4 UNITS], or null: operand of dz W^T or dz U^T
     float* copy;             // BIAS: [4 UNITS]; DENSE: [UNITS + 1][OUTPUTS]
-    int tiled, unused;       // rows of by_gate: 32 * (unit / 8) + 8 * gate + unit % 8; else 4 * unit + gate
+    int order, unused;       // of by_gate; see ``place_by_gate``
 };
+
+// Where by_gate has eight inputs, from a multiple of 8 on, of a unit's gate.
+#define BY_UNIT 0   // rows 4 * unit + gate
+#define BY_GATE 1   // rows 32 * (unit / 8) + 8 * gate + unit % 8
+#define IN_TILES 2  // rows as before, in tiles [UNITS / 64][width / 64][256 rows][64], swizzled as in lstm_tiles.cuh
+INLINE int64 place_by_gate(const Array& array, int unit, int gate, int input) {
+    if (array.order == BY_UNIT) return int64(4 * unit + gate) * array.width + input;
+    const int row = 32 * (unit / 8) + 8 * gate + unit % 8, piece = input / 8;
+    if (array.order == BY_GATE) return int64(row) * array.width + input;
+    if (array.width == 16) return row * 16 + (piece ^ row / 4 % 2) * 8;
+    return (int64(row / 256 * (array.width / 64) + piece / 8) * 256 + row % 256) * 64 + (piece % 8 ^ row % 8) * 8;
+}
 
 struct Tile {
     float at[TILE_INPUTS][TILE_ROWS + 1];  // [input][4 * unit + gate]
@@ -150,13 +162,13 @@ INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& til
     const int64 plane = int64(4) * UNITS * array.width;
     if (threadIdx.x < TILE_ROWS && place.unit0 + threadIdx.x / 4 < UNITS) {
         const int unit = place.unit0 + threadIdx.x / 4, gate = threadIdx.x % 4;
-        const int row = array.tiled ? 32 * (unit / 8) + 8 * gate + unit % 8 : 4 * unit + gate;
+        const int64 at = place_by_gate(array, unit, gate, place.input0);
         const float factor = HALVED_GATE(gate) ? 0.5f : 1.0f;
         uint32 words[TILE_INPUTS / 2][PARTS];
         UNROLL for (int k = 0; k < TILE_INPUTS; k += 2)
             split(factor * tile.at[k][threadIdx.x], factor * tile.at[k + 1][threadIdx.x], words[k / 2]);
         UNROLL for (int part = 0; part < PARTS; ++part)
-            *reinterpret_cast<uint4*>(array.by_gate + part * plane + int64(row) * array.width + place.input0) =
+            *reinterpret_cast<uint4*>(array.by_gate + part * plane + at) =
                 make_uint4(words[0][part], words[1][part], words[2][part], words[3][part]);
     }
     if (array.by_input)

@@ -94,6 +94,17 @@ TILED = [
     (2, 128, 5, 4, 5000, 0.1),
     (2, 64, 4, 3, 9000, 0.1),
 ]
+# For kernels/lstm_wide_*.cu, likewise.
+WIDE = [
+    (1, 192, 1, 1, 1, 0.0),
+    (1, 256, 5, 2, 64, 0.0),
+    (2, 256, 5, 3, 100, 0.0),
+    (2, 300, 5, 4, 90, 0.1),
+    (3, 512, 16, 5, 130, 0.2),
+    (2, 512, 5, 4, 1100, 0.1),
+    (2, 250, 3, 4, 2200, 0.1),
+    (2, 448, 5, 3, 1300, 0.0),
+]
 LARGE = [(2, 512, 5, 4, 40, 0.1), (1, 400, 5, 4, 300, 0.0)]
 
 
@@ -106,9 +117,10 @@ def test_loss_and_gradient_are_those_of_the_mathematics(precision: str, shape: A
     compare_with_mathematics(precision, shape)
 
 
-@pytest.mark.parametrize("shape", TILED, ids=str)
+@pytest.mark.parametrize("shape", TILED + WIDE, ids=str)
 def test_kernels_for_large_batches_compute_the_same(shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_plan, "TILE_BATCHES", {64: 1, 128: 1})
+    monkeypatch.setattr(cuda_plan, "WIDE_BATCHES", dict.fromkeys(range(192, 513, 64), 1))
     assert compare_with_mathematics("bfloat16", shape)._plan.tiles > 0
 
 

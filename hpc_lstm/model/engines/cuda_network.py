@@ -24,6 +24,7 @@ from hpc_lstm.model.engines.cuda_passes import HEAD_WARPS, BackwardPass, Forward
 from hpc_lstm.model.engines.cuda_plan import Plan
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights, forward_drops
+from hpc_lstm.model.engines.cuda_wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
 
 # Of a block of kernels/lstm_update.cu.
@@ -44,11 +45,12 @@ ARRAY = np.dtype(
         ("by_gate", "u8"),
         ("by_input", "u8"),
         ("copy", "u8"),
-        ("tiled", "i4"),
+        ("order", "i4"),
         ("unused", "i4"),
     ]
 )
 MATRIX, BIAS, DENSE = 0, 1, 2
+BY_UNIT, BY_GATE, IN_TILES = 0, 1, 2
 # ``struct Call`` of kernels/lstm_common.cuh.
 CONSTANTS = 8
 HEADER = np.dtype([("inputs", "u8"), ("targets", "u8"), ("key", "u4"), ("first", "u4")])
@@ -225,13 +227,14 @@ class TrainingStep:
                 blocks += -(-4 * units // THREADS)
                 continue
             parts = self._backward.matrix_parts[layer, "wu"[which]]
-            back = (own.w_back, own.u_back)[which]
+            back = None if self._plan.tiles else (own.w_back, own.u_back)[which]
             one["kind"], one["inputs"] = MATRIX, units if which or layer else self._shape.features
             one["parts"], one["width"] = len(parts), parts.shape[2]
             one["part_size"], one["gradients"] = 4 * padded * parts.shape[2], parts.pointer
             one["by_gate"] = (own.w, own.u)[which].pointer
             one["by_input"] = back.pointer if back is not None else 0
-            one["tiled"] = which == 1 or (layer == 0 and self._plan.folded) or self._plan.tiles > 0
+            by_gate = which == 1 or (layer == 0 and self._plan.folded) or self._plan.tiles > 0
+            one["order"] = IN_TILES if self._plan.wide else BY_GATE if by_gate else BY_UNIT
             blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
         self._update_blocks = blocks
         return self._device.to_device(table.view(np.uint8))
@@ -246,12 +249,14 @@ def forward_pass(
     device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool
 ) -> ForwardPass:
     """The forward pass by the kernels of the plan."""
-    kind = TileForward if plan.tiles else ChainForward
+    kind = WideForward if plan.wide else TileForward if plan.tiles else ChainForward
     return kind(device, plan, shape, weights, training=training)
 
 
 def _passes(device: Device, plan: Plan, shape: Shape, weights: Weights) -> tuple[ForwardPass, BackwardPass]:
     forward = forward_pass(device, plan, shape, weights, training=True)
+    if isinstance(forward, WideForward):
+        return forward, WideBackward(forward)
     if isinstance(forward, TileForward):
         return forward, TileBackward(forward)
     assert isinstance(forward, ChainForward)

@@ -27,6 +27,10 @@ TILE_BYTES = 2 * TILE * TILE
 GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
 TILE_BATCHES = {64: 4096, 128: 2560}
+# The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
+WIDE_BATCHES = {192: 2048, 256: 1024, 320: 512, 384: 512, 448: 512, 512: 256}
+WIDE_THREADS = 384
+MAX_CLUSTER = 8  # blocks that every GPU with clusters takes
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
 
@@ -67,7 +71,7 @@ class Plan:
         folded: the first layer's input is multiplied inside its kernel.
         windows: the batch, padded to whole blocks.
         product_stages: tiles of a product's operands on their way or in use.
-        tiles: of 64 windows in a block of kernels/lstm_tile_*.cu; 0: the kernels for small batches.
+        tiles: of 64 windows in a block of kernels/lstm_tile_*.cu or lstm_wide_*.cu; 0: the kernels for small batches.
     """
 
     units: int
@@ -80,6 +84,11 @@ class Plan:
     product_stages: int
     tiles: int = 0
 
+    @property
+    def wide(self) -> bool:
+        """Whether the weights pass through shared memory, by kernels/lstm_wide_*.cu."""
+        return self.tiles > 0 and self.units > 2 * TILE
+
     def input_width(self, layer: int) -> int:
         """Columns of a layer's input, padded."""
         return self.units if layer else self.width
@@ -91,7 +100,6 @@ class TileShared:
 
     forward: int
     backward: int
-    gradients: int
 
 
 def plan(
@@ -117,7 +125,9 @@ def plan(
     padded = -(-units // TILE) * TILE
     if large is not False and parts == 1 and capability == (9, 0) and features <= FOLDED_FEATURES:
         in_tiles = _tile_plan(padded, batch, layers, dropout, multiprocessors)
-        if in_tiles and (large or (batch >= TILE_BATCHES[padded] and units > 3 * padded // 4)):
+        if in_tiles and (
+            large or (batch >= (TILE_BATCHES | WIDE_BATCHES)[padded] and units > 3 * padded // 4)
+        ):
             return in_tiles
     found = next(_cuts(units, parts, dropout, capability), None)
     if found is None:
@@ -154,6 +164,16 @@ def plan(
     )
 
 
+def resident_clusters(split: int, multiprocessors: int) -> int:
+    """Clusters of so many blocks, one a multiprocessor, that run at the same time.
+
+    A cluster's blocks lie in one GPC, of which some have fewer multiprocessors than others: from 3 blocks on, what
+    cudaOccupancyMaxActiveClusters says on an H100 with 132, in proportion for others.
+    """
+    of_132 = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15}[split]
+    return max(1, of_132 * multiprocessors // 132)
+
+
 def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileShared:
     """Shared memory of a layer's kernels, as their ``struct Shared``.
 
@@ -171,22 +191,42 @@ def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileSha
     backward += tiles * TILE_BYTES if split > 1 else tiles * split * TILE_BYTES + inputs
     if narrow or split == 1:
         backward += tiles * ((1 + split) * TILE_BYTES + 8 * units)
-    columns = split if narrow else 2
-    gradients = 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * width if narrow else 0)) + 2 * 8 * 16 + 16 * 4
-    return TileShared(forward, backward, gradients)
+    return TileShared(forward, backward)
+
+
+def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
+    """Shared memory of the kernels for wide layers, as their ``struct Shared``; see ``tile_shared``."""
+    stages = 4 if tiles == 2 else 5
+    forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + (1 + drops) * tiles * TILE_BYTES
+    forward += GATE_COLUMNS * 4 + stages * 24 + 16
+    operands = 1 if narrow else 2
+    stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
+    halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
+    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 24 + 16
+    return TileShared(forward, backward)
+
+
+def gradients_shared(units: int, *, narrow: bool) -> int:
+    """Shared memory of kernels/lstm_tile_gradients.cu."""
+    columns = 1 if narrow and units == TILE else 2
+    return 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0)) + 2 * 8 * 16 + 16 * 4
 
 
 def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocessors: int) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
-    if split not in (1, 2):
+    if split > MAX_CLUSTER:
         return None
     # One tile a block as long as all blocks run at the same time: two share the tensor cores.
-    tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) * split <= multiprocessors), 2)
+    resident = resident_clusters(split, multiprocessors)
+    tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) <= resident), 2)
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
-        shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
-        if max(shared.forward, shared.backward, shared.gradients) > SHARED_BYTES:
+        if split > 2:
+            shared = wide_shared(tiles, narrow=narrow, drops=drops)
+        else:
+            shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
+        if max(shared.forward, shared.backward, gradients_shared(padded, narrow=narrow)) > SHARED_BYTES:
             return None
     cut = ChainShape(split, 1, TILE * tiles // 8, TILE_THREADS // 32, 0)
     windows = -(-batch // cut.windows) * cut.windows

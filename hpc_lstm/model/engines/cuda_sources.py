@@ -45,6 +45,9 @@ class Sources:
 
     def forward(self, layer: int, *, training: bool) -> Source:
         """Of one layer, from 0."""
+        if self.plan.wide:
+            drops = self._drops(layer) if training else 0
+            return "lstm_wide_forward", {**self._tile(layer), "DROPS": drops, "KEEPS": int(training)}
         if self.plan.tiles:
             return "lstm_tile_forward", {**self._tile(layer), "DROPS": self._drops(layer) if training else 0}
         folded = int(layer == 0 and self.plan.folded)
@@ -55,7 +58,8 @@ class Sources:
         """Of one layer, from 0."""
         if self.plan.tiles:
             top = int(layer + 1 == self.layers)
-            return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
+            name = "lstm_wide_backward" if self.plan.wide else "lstm_tile_backward"
+            return name, {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
         top = int(layer + 1 == self.layers)
         return "lstm_backward", {**self._chain(self.plan.backward), "DROPS": self._drops(layer), "TOP": top}
 

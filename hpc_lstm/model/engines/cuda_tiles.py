@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hpc_lstm.cuda.device import Device, DeviceArray
 from hpc_lstm.model.engines.cuda_passes import ForwardPass
-from hpc_lstm.model.engines.cuda_plan import TILE, TILE_THREADS, Plan, tile_shared
+from hpc_lstm.model.engines.cuda_plan import TILE, TILE_THREADS, Plan, gradients_shared, tile_shared
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 
 
@@ -40,18 +41,17 @@ class TileForward(ForwardPass):
 
     Attributes:
         traces: what the layers compute, from the lowest one up.
+        kernels: of the layers, and bytes of their shared memory.
     """
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
         super().__init__(device, plan, shape, weights, training=training)
         self.traces: list[TileTrace] = []
-        self._kernels = []
+        self.kernels: list[tuple[Any, int]] = []
         row = plan.windows * plan.units
         for layer in range(shape.layers):
             drops = self.drops and layer + 1 < shape.layers
-            shared = tile_shared(plan.units, plan.tiles, narrow=layer == 0, drops=drops).forward
-            module = device.load(*self.sources.forward(layer, training=training))
-            self._kernels.append((module.get_function("lstm_tile_forward", shared), shared))
+            self.kernels.append(self._load_kernel(layer, training=training, drops=drops))
             what = f"layer {layer + 1}'s values of a batch"
             self.traces.append(
                 TileTrace(
@@ -63,7 +63,7 @@ class TileForward(ForwardPass):
 
     def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
         plan, trace, own = self.plan, self.traces[layer], self.weights.layers[layer]
-        kernel, shared = self._kernels[layer]
+        kernel, shared = self.kernels[layer]
         self.device.launch_grid(
             kernel,
             (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
@@ -73,6 +73,12 @@ class TileForward(ForwardPass):
             masks[layer] if masks and trace.dropped else None,
             *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
         )
+
+    def _load_kernel(self, layer: int, *, training: bool, drops: bool) -> tuple[Any, int]:
+        """A layer's kernel, and the bytes of its shared memory."""
+        shared = tile_shared(self.plan.units, self.plan.tiles, narrow=layer == 0, drops=drops).forward
+        module = self.device.load(*self.sources.forward(layer, training=training))
+        return module.get_function("lstm_tile_forward", shared), shared
 
     @property
     def outputs(self) -> DeviceArray:
@@ -87,26 +93,32 @@ class TileForward(ForwardPass):
 
 
 class TileBackward:
-    """The backward pass by kernels/lstm_tile_backward.cu and lstm_tile_gradients.cu; see ``BackwardPass``."""
+    """The backward pass by kernels/lstm_tile_backward.cu and lstm_tile_gradients.cu; see ``BackwardPass``.
+
+    Attributes:
+        parts_above: parts that the gradient of a layer's outputs is the sum of; None: one by each block of a cluster.
+    """
+
+    parts_above: ClassVar[int | None] = None
 
     def __init__(self, forward: TileForward) -> None:
         self._forward = forward
         device, plan, shape = forward.device, forward.plan, forward.shape
-        units, split, values = plan.units, plan.forward.split, forward.length * plan.units
-        self._kernels, self._gradients = [], []
+        units, values = plan.units, forward.length * plan.units
+        self._kernels = [self._load_kernel(layer) for layer in range(shape.layers)]
+        self._gradients = []
         for layer in range(shape.layers):
-            drops = forward.drops and layer + 1 < shape.layers
-            shared = tile_shared(units, plan.tiles, narrow=layer == 0, drops=drops)
-            chain = device.load(*forward.sources.backward(layer))
-            self._kernels.append((chain.get_function("lstm_tile_backward", shared.backward), shared.backward))
+            shared = gradients_shared(units, narrow=layer == 0)
             sums = device.load(*forward.sources.gradients(layer))
-            self._gradients.append(
-                (sums.get_function("lstm_tile_gradients", shared.gradients), shared.gradients)
-            )
+            self._gradients.append((sums.get_function("lstm_tile_gradients", shared), shared))
         self._dz = device.empty((4 * values,), np.uint16, "gradients of a layer's gates")
         # Of the layer above and the layer below.
         self._outputs = [
-            device.empty((split * values,), np.uint16, "gradients of a layer's outputs")
+            device.empty(
+                ((self.parts_above or plan.forward.split) * values,),
+                np.uint16,
+                "gradients of a layer's outputs",
+            )
             for _ in range(min(2, shape.layers - 1))
         ]
         parts = [self._parts(layer) for layer in range(shape.layers)]
@@ -119,37 +131,54 @@ class TileBackward:
 
     def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         forward, plan = self._forward, self._forward.plan
-        device, top = forward.device, forward.shape.layers - 1
-        rows, windows = np.int32(forward.shape.rows), np.int32(plan.windows)
+        top = forward.shape.layers - 1
         for layer in reversed(range(top + 1)):
-            own, trace, x = forward.weights.layers[layer], forward.traces[layer], forward.input_of(layer)
-            kernel, shared = self._kernels[layer]
-            device.launch_grid(
-                kernel,
-                (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
-                TILE_THREADS,
-                shared,
-                *(own.u, own.w, own.bias, x, trace.h, trace.cells),
-                None if layer == top else self._outputs[layer % 2],
-                *(last, masks[layer] if masks and layer < top else None, forward.keep),
-                *(self._dz, self._outputs[(layer - 1) % 2] if layer else None, rows, windows),
-            )
+            self._run_layer(layer, last, masks)
             kernel, shared = self._gradients[layer]
             beside(top - layer, top + 1)
-            device.launch_grid(
+            forward.device.launch_grid(
                 kernel,
-                (len(self.bias_parts[layer]), plan.forward.split, 2 if self._apart(layer) else 1),
+                (len(self.bias_parts[layer]), plan.forward.split, self._pairs(layer)),
                 TILE_THREADS,
                 shared,
-                *(self._dz, trace.h, x, self.matrix_parts[layer, "u"], self.matrix_parts[layer, "w"]),
-                *(self.bias_parts[layer], rows, windows),
+                *(self._dz, forward.traces[layer].h, forward.input_of(layer)),
+                *(self.matrix_parts[layer, "u"], self.matrix_parts[layer, "w"], self.bias_parts[layer]),
+                *(np.int32(forward.shape.rows), np.int32(plan.windows)),
             )
 
-    def _apart(self, layer: int) -> bool:
-        """Whether h before and x are multiplied by blocks of their own."""
-        return layer > 0 and self._forward.plan.units == 2 * TILE
+    def _load_kernel(self, layer: int) -> tuple[Any, int]:
+        """A layer's kernel, and the bytes of its shared memory."""
+        forward = self._forward
+        plan, layers = forward.plan, forward.shape.layers
+        drops = forward.drops and layer + 1 < layers
+        shared = tile_shared(plan.units, plan.tiles, narrow=layer == 0, drops=drops).backward
+        module = forward.device.load(*forward.sources.backward(layer))
+        return module.get_function("lstm_tile_backward", shared), shared
+
+    def _run_layer(self, layer: int, last: DeviceArray, masks: list[DeviceArray]) -> None:
+        """Launch the gradients of one layer's gates and of its input."""
+        forward, plan = self._forward, self._forward.plan
+        top = forward.shape.layers - 1
+        own, trace, x = forward.weights.layers[layer], forward.traces[layer], forward.input_of(layer)
+        kernel, shared = self._kernels[layer]
+        forward.device.launch_grid(
+            kernel,
+            (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
+            TILE_THREADS,
+            shared,
+            *(own.u, own.w, own.bias, x, trace.h, trace.cells),
+            None if layer == top else self._outputs[layer % 2],
+            *(last, masks[layer] if masks and layer < top else None, forward.keep),
+            *(self._dz, self._outputs[(layer - 1) % 2] if layer else None),
+            *(np.int32(forward.shape.rows), np.int32(plan.windows)),
+        )
+
+    def _pairs(self, layer: int) -> int:
+        """Pairs of tiles of 64 columns of h before and x."""
+        plan = self._forward.plan
+        return -(-(plan.units + (plan.units if layer else 0)) // (2 * TILE))
 
     def _parts(self, layer: int) -> int:
         """Parts that the windows of all rows are cut into for a layer's gradients."""
-        blocks = self._forward.plan.forward.split * (2 if self._apart(layer) else 1)
+        blocks = self._forward.plan.forward.split * self._pairs(layer)
         return max(1, min(self._forward.device.multiprocessors // blocks, self._forward.length // TILE))

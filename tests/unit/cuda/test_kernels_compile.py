@@ -96,7 +96,27 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (128, 128, 2, 0, 0),
         )
     ],
-    "lstm_tile_gradients": [tile(units, width, 1) for units in (64, 128) for width in (16, units)],
+    "lstm_tile_gradients": [tile(units, width, 1) for units in (64, 128, 320, 512) for width in (16, units)],
+    "lstm_wide_forward": [
+        tile(units, width, tiles, DROPS=drops, KEEPS=keeps)
+        for units, width, tiles, drops, keeps in (
+            (256, 16, 1, 0, 0),
+            (192, 16, 2, 1, 1),
+            (256, 256, 1, 1, 1),
+            (512, 512, 2, 1, 1),
+            (512, 512, 2, 0, 1),
+        )
+    ],
+    "lstm_wide_backward": [
+        tile(units, width, tiles, DROPS=drops, TOP=top)
+        for units, width, tiles, drops, top in (
+            (256, 16, 1, 1, 0),
+            (192, 16, 2, 1, 0),
+            (256, 256, 1, 0, 1),
+            (512, 512, 2, 1, 0),
+            (512, 512, 2, 0, 1),
+        )
+    ],
     "lstm_update": [
         ({**one, "OUTPUTS": outputs}, of) for one, of in sized((64, 1), (128, 2)) for outputs in (1, 3)
     ],

@@ -96,16 +96,21 @@ def test_tiles_for_large_batches_keep_the_limits(units: int, batch: int, layers:
         large=True,
     )
     if found is None or not found.tiles:
-        assert units > 128 or (units > 64 and layers > 2 and dropout)
+        assert units > 512 or (64 < units <= 128 and layers > 2 and dropout)
         return
-    assert found.units in (64, 128)
+    assert found.units in range(64, 513, 64)
+    assert found.wide == (found.units > 128)
     assert found.units >= units
     assert batch <= found.windows < batch + 64 * found.tiles
     assert found.windows % found.forward.windows == 0
     for layer in range(layers):
         drops = dropout and layer + 1 < layers
-        shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
-        assert max(shared.forward, shared.backward, shared.gradients) <= 227 * 1024
+        if found.wide:
+            shared = cuda_plan.wide_shared(found.tiles, narrow=layer == 0, drops=drops)
+        else:
+            shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
+        of_gradients = cuda_plan.gradients_shared(found.units, narrow=layer == 0)
+        assert max(shared.forward, shared.backward, of_gradients) <= 227 * 1024
 
 
 def test_tiles_are_taken_where_they_are_faster() -> None:
@@ -115,7 +120,9 @@ def test_tiles_are_taken_where_they_are_faster() -> None:
 
     assert [tiles(64, batch) for batch in (1024, 4096, 8192, 16384)] == [0, 1, 1, 2]
     assert [tiles(128, batch) for batch in (2048, 4096, 8192)] == [0, 1, 2]
-    assert tiles(32, 8192) == tiles(256, 8192) == 0
+    assert [tiles(256, batch) for batch in (512, 1024, 1920, 2048)] == [0, 1, 1, 2]
+    assert [tiles(512, batch) for batch in (128, 512, 960, 1024)] == [0, 1, 1, 2]
+    assert tiles(32, 8192) == tiles(200, 8192) - 2 == tiles(130, 8192) == 0
     assert tiles(64, 8192, parts=2) == tiles(64, 8192, capability=(10, 0)) == 0
 
 
