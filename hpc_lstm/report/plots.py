@@ -135,7 +135,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
     errors.set_ylabel("model − actual")
     errors.set_xlabel("date of the target")
     zoom.set_xlabel("date of the target")
-    figure.legend(*zoom.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*zoom.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     whole.tick_params(labelbottom=False)
     for axes in (errors, zoom):
         _short_dates(axes)
