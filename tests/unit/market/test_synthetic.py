@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_lstm.errors import InputError, StoreError
+from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.market import synthetic
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.universes.autoregressive import AR1, INNOVATION_STD, Autoregressive
@@ -90,10 +90,15 @@ def test_a_symbol_does_not_depend_on_how_many_there_are(path: Path, tmp_path: Pa
         assert not np.array_equal(many.rows(256 * 800, 257 * 800), many.rows(0, 800)), "chunks differ"
 
 
-def test_a_missing_folder_is_said_and_nothing_is_left(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no folder"):
+def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    synthetic.synthesize(tmp_path / "none" / "market.h5", symbols=2, days=10, seed=0)
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["market.h5"]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("a file")
+    with pytest.raises(HpcLstmError, match="none"):
         synthetic.synthesize(tmp_path / "none" / "market.h5", symbols=2, days=10, seed=0)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", [universe.name for universe in UNIVERSES])
