@@ -44,6 +44,7 @@ struct Shared {
 #if SHARE == 2
 INLINE void add_halves(const float (&sums)[32 * OPERANDS], float (&out)[16 * OPERANDS], Shared& shared, const int share) {
     const int thread = threadIdx.x % 128;
+    barrier(1, 128 * SHARE);  // those of the row before were read
     UNROLL for (int operand = 0; operand < OPERANDS; ++operand)
         UNROLL for (int j = 0; j < 4; ++j) {
             const float* const first = sums + 32 * operand + 4 * j;

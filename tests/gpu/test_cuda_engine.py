@@ -251,6 +251,19 @@ def test_many_windows_are_forecast_as_few() -> None:
     np.testing.assert_array_equal(np.asarray(one.predict(on_device)), together)
 
 
+@pytest.mark.parametrize(("units", "batch"), [(256, 2000), (512, 1100)])
+def test_wide_layers_give_the_same_bits_again(units: int, batch: int) -> None:
+    found = []
+    for _ in range(3):
+        one = engine(2, units, 3, 12, batch, dropout=0.1, precision="bfloat16")
+        assert one._plan.wide
+        inputs, targets = batches(one, 2, batch, 12, 3)
+        for _ in range(4):
+            loss = one.step(inputs, targets, 1e-2)
+        found.append((float(loss), one.parameters().tobytes()))
+    assert found[0] == found[1] == found[2]
+
+
 def test_batches_in_gpu_memory_give_the_same_bits() -> None:
     found = []
     for on_device in (False, True):
