@@ -17,6 +17,7 @@ import pytest
 
 import hpc_lstm
 from hpc_lstm.native.builds import LEVELS, file_name
+from hpc_lstm.native.source import whole_source
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hpc_lstm"
@@ -84,7 +85,7 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
 
 def builds() -> set[str]:
     """The C kernels in a wheel that is made here: those for this kind of processors."""
-    source = (ROOT / "kernels" / "lstm.c").read_bytes()
+    source = whole_source(ROOT / "kernels" / "lstm.c")
     levels = [level for level in LEVELS if level.machine == platform.machine()]
     return {f"hpc_lstm/kernels/builds/{file_name(source, 'lstm', level)}" for level in levels}
 
