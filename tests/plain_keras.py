@@ -56,7 +56,7 @@ def check_model_opens(folder: Path, layers: int, packages: Path | None = None) -
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(folder / "weights.npy"), flat)
     expected = forecasts(flat, schema, np.load(folder / "windows.npy"))
-    np.testing.assert_allclose(np.load(folder / "found.npy"), expected, atol=1e-6)
+    np.testing.assert_allclose(np.load(folder / "found.npy").reshape(expected.shape), expected, atol=1e-6)
     stack = [name for number in range(1, layers + 1) for name in (f"lstm_{number}", f"dropout_{number}")]
     *_, version, found = done.stdout.splitlines()
     assert found == f"{[*stack, 'dense']} {[0.25] * layers}"
