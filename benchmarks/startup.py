@@ -3,7 +3,7 @@
     python benchmarks/startup.py [--turns 5] [--ranks 1 2 4]
 
 Writes benchmarks/results/startup.json, the tables between the two marks in docs/performance.md and the script's row in
-README.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have in common) and
+docs/measurements.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have in common) and
 CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook, and libraries mapped; imports
 alone: the same modules in a process that does nothing else, less one without. "cold": the pages of these files were
 dropped before (``posix_fadvise``; what other processes map stays). Then the other commands on the run.
@@ -30,7 +30,7 @@ from hpc_lstm.files import write_text
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 ROOT = Path(__file__).parents[1]
-PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+PAGE, SUMMARY = ROOT / "docs" / "performance.md", ROOT / "docs" / "measurements.md"
 BEGIN, END = (
     "<!-- Written by benchmarks/startup.py -->\n",
     "<!-- End of what benchmarks/startup.py writes -->\n",
@@ -195,18 +195,18 @@ def main() -> None:
 
 
 def write_row(results: dict[str, Any], ranks: list[int]) -> None:
-    """Write the script's row in README.md, which follows that of memory.py."""
+    """Write the script's row in docs/measurements.md, which follows that of memory.py."""
     runs = [results[f"{title(number)}, warm"] for number in ranks]
     seconds = " / ".join(f"{run['seconds']['median']:.2f}" for run in runs)
     row = (
         f"| `train` from its launch to the end of the first step on {' / '.join(map(str, ranks))} ranks; memory (RSS) "
         f"of a rank; files that it opens; median of {results['turns']} "
-        "([more](docs/performance.md#how-long-a-start-takes)) "
+        "([more](performance.md#how-long-a-start-takes)) "
         f"| {seconds} s; {runs[0]['rss_mib']['median']:.0f} MiB; {runs[0]['files']['median']:.0f} | `startup.py` |\n"
     )
-    lines = [line for line in README.read_text().splitlines(True) if not line.endswith("| `startup.py` |\n")]
+    lines = [line for line in SUMMARY.read_text().splitlines(True) if not line.endswith("| `startup.py` |\n")]
     at = next(number for number, line in enumerate(lines, 1) if line.endswith("| `memory.py` |\n"))
-    write_text(README, "".join([*lines[:at], row, *lines[at:]]))
+    write_text(SUMMARY, "".join([*lines[:at], row, *lines[at:]]))
 
 
 def title(ranks: int) -> str:
