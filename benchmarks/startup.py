@@ -2,11 +2,12 @@
 
     python benchmarks/startup.py [--turns 5] [--ranks 1 2 4]
 
-Writes benchmarks/results/startup.json, the tables between the two marks in docs/performance.md and the script's row in
-docs/measurements.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have in
-common) and CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook, and libraries
-mapped; imports alone: the same modules in a process that does nothing else, less one without. "cold": the pages of these files were
-dropped before (``posix_fadvise``; what other processes map stays). Then the other commands on the run.
+Writes benchmarks/results/startup.json, the tables between the two marks in docs/performance.md and the script's row
+in docs/measurements.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have
+in common) and CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook, and libraries
+mapped; imports alone: the same modules in a process that does nothing else, less one without. "cold": the pages of
+these files were dropped before (``posix_fadvise``; what other processes map stays). Then the other commands on the
+run.
 """
 
 from __future__ import annotations
