@@ -217,7 +217,7 @@ def read_metrics_file(name: str, data: bytes, work: Path) -> None:
 
     run = RunDirectory(work)
     run.metrics.write_bytes(data)
-    _expected_error(TrainedRun(run, None, None, None), "S0", 1.0)
+    _expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
     _accuracy(run)
 
 
