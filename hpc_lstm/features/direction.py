@@ -33,4 +33,4 @@ class DirectionTarget:
 
     def price(self, value: np.ndarray, last: np.ndarray) -> np.ndarray:
         """No price follows from a direction."""
-        raise NotImplementedError
+        raise NotImplementedError("no price follows from a direction; see ``PRICED``")

@@ -58,4 +58,4 @@ class VolatilityTarget:
 
     def price(self, value: np.ndarray, last: np.ndarray) -> np.ndarray:
         """No price follows from a volatility."""
-        raise NotImplementedError
+        raise NotImplementedError("no price follows from a volatility; see ``PRICED``")

@@ -41,7 +41,7 @@ def main(path: str, cpu_s: int) -> int:
     except _RefusedError as error:
         print(error)
         return REFUSED
-    except Exception:
+    except Exception:  # h5py raises nearly any kind for a damaged file; whoever opens it next says what is wrong
         return UNREADABLE
 
 
@@ -101,7 +101,7 @@ class _Inspection:
             raise
         except MemoryError:
             raise _RefusedError("it asks for more memory than such a file takes") from None
-        except Exception:
+        except Exception:  # of any kind, as above: the rest of the file is looked at all the same
             self.found_errors = True
 
     def _is_new(self, item: Any) -> bool:
