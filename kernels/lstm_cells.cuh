@@ -3,7 +3,7 @@
 // Of 8 units m, a thread holds two neighbouring ones, e = 0 and 1, of two windows, half = 0 and 1. Arrays in the order of
 // the threads, such as cells, have the numbers of 16 units and two windows side by side: [units / 16][128 threads][8].
 //
-// EIGHTS: groups of 8 units of a thread. DROPS: whether the layer drops outputs.
+// EIGHTS: groups of 8 units of a thread.
 
 #define MASK_BYTES (8 * UNITS)  // dropout masks of a tile and row
 
@@ -15,17 +15,16 @@ INLINE uint32 own_mask(const uint2 words, const int lane) {
 }
 
 // The activations of a thread's gates: new cells and outputs.
+// DROP: whether the layer drops outputs
 // bias: of its gates, in shared memory (load_bias); h_at, dropped_at: its row of a tile for store_matrices
 // cells: from its place on; words(half, m): the masks of 8 x 8; keep_gates(m, half, z): is told what the gates are of
-template <class Words, class KeepGates>
+template <bool DROP, class Words, class KeepGates>
 INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], const uint32 bias, const uint32 h_at,
                      const uint32 row, const int eighth, bf16* cells, const uint32 dropped_at, const Words words,
                      const float keep, const int lane, const KeepGates keep_gates) {
     const int matrix = lane / 8;
     uint32 h[2][2], packed[2][2];  // [units' group][row]
-#if DROPS
     uint32 dropped[2][2];
-#endif
     UNROLL for (int m = 0; m < EIGHTS; ++m) {
         const uint4 first = load_shared(bias + m * 128), last = load_shared(bias + m * 128 + 16);
         const float b[4][2] = {{__uint_as_float(first.x), __uint_as_float(first.y)},
@@ -45,17 +44,15 @@ INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], 
             keep_gates(m, half, z);
             h[m % 2][half] = pack(out[0], out[1]);
             packed[m % 2][half] = pack(c[4 * m + 2 * half], c[4 * m + 2 * half + 1]);
-#if DROPS
-            const uint32 bits = own_mask(words(half, m), lane);
-            dropped[m % 2][half] = pack(bits & 1 ? out[0] * keep : 0.0f, bits & 16 ? out[1] * keep : 0.0f);
-#endif
+            if (DROP) {
+                const uint32 bits = own_mask(words(half, m), lane);
+                dropped[m % 2][half] = pack(bits & 1 ? out[0] * keep : 0.0f, bits & 16 ? out[1] * keep : 0.0f);
+            }
         }
         if (m % 2) {
             const uint32 at = ((eighth + m - 1 + matrix / 2) ^ row % 8) * 16;
             store_matrices(h_at + at, h[0][0], h[0][1], h[1][0], h[1][1]);
-#if DROPS
-            store_matrices(dropped_at + at, dropped[0][0], dropped[0][1], dropped[1][0], dropped[1][1]);
-#endif
+            if (DROP) store_matrices(dropped_at + at, dropped[0][0], dropped[0][1], dropped[1][0], dropped[1][1]);
             *reinterpret_cast<uint4*>(cells + m / 2 * 128 * 8) =
                 make_uint4(packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
         }

@@ -163,7 +163,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         const uint32 dropped_at = 0;
         const auto words = [](int, int) { return make_uint2(0, 0); };
 #endif
-        activate(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells, dropped_at, words,
+        activate<DROPS>(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells, dropped_at, words,
                  keep, lane, [](int, int, const float (&)[4][2]) {});
         own_cells += int64(tiles) * SPLIT * TILE_SIZE;
 #if TILES == 2

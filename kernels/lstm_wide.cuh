@@ -1,12 +1,21 @@
-// What the kernels for layers wider than a block's memory share: the ring of stages that a row's product runs over.
+// What the kernels for layers wider than a block's memory share: how blocks divide and exchange a layer's work.
 //
-// A cluster has a block for each 64 units and the same windows. Weights do not fit shared memory; they pass through it from
-// the second-level cache, in stages of 64 numbers of the inner dimension. What a stage has of the windows is the same for
-// all blocks: one of them, which wrote it, sends it to all at once.
+// A block has 64 units of 64 or 128 windows, over all rows. What it needs of the other units of its windows, the blocks
+// of these exchange through global memory: each says in a counter how far it is. Weights do not fit shared memory; they
+// pass through it from the second-level cache, in stages of 64 numbers of the inner dimension. A cluster is two blocks
+// with the same units of neighbouring windows, each of which fetches a half of the weights for both.
 //
 //   warpgroups 0, 1   consume stages and compute; of 64 windows each, or of half of a block's columns
-//   warp 8            loads stages, in order, as they become empty
-//   warp 9            brings what a row computed from shared to global memory, from where it is sent
+//   warp 8            brings weights into stages, in order, as they become empty
+//   warp 9            brings what stages have of the windows, once the blocks that compute it have stored it
+//   warp 10           stores what a row computed, and says so
+//   warp 11           backwards: waits for the layer above
+//
+// Why not clusters of all units, which could exchange through shared memory: a cluster lies in one part of the GPU, where
+// clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
+//
+// A launch has one layer or several. A layer that follows another one in it works at the same time, some rows behind.
+// Clusters take their work in the order in which they begin, so that what one waits for has begun before.
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + 1))
@@ -14,9 +23,10 @@
 #define COLUMNS (GATES / SHARE)  // gate columns of a warpgroup
 #define EIGHTS (COLUMNS / 32)    // groups of 8 units of a warpgroup
 #define WARPS (4 * GROUPS)
-#define LOADER WARPS
-#define MOVER (WARPS + 1)
-#define ALONE (-1)               // each block loads it for itself
+#define REGISTERS 232            // of a thread of theirs, and of the other warps
+#define HELPER_REGISTERS 40
+#define PAIR 2                   // blocks of a cluster
+enum Helper { WEIGHTS = WARPS, WINDOWS, MOVER, WATCHER };
 
 #if defined(__CUDA_ARCH__)
 
@@ -24,24 +34,46 @@
 template <int COUNT> INLINE void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 template <int COUNT> INLINE void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 
-// From global memory to the same place in the shared memory of all blocks of the cluster, counted by a barrier in each.
-INLINE void copy_to_all(uint32 to, const void* from, uint32 bytes, uint32 arrived) {
+// From global memory to the same place in the shared memory of both blocks, counted by a barrier in each.
+INLINE void copy_to_both(uint32 to, const void* from, uint32 bytes, uint32 arrived) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
-                 ::"r"(to), "l"(from), "r"(bytes), "r"(arrived), "h"((unsigned short)((1 << SPLIT) - 1)) : "memory");
+                 ::"r"(to), "l"(from), "r"(bytes), "r"(arrived), "h"((unsigned short)((1 << PAIR) - 1)) : "memory");
 }
-// Orders what bulk copies wrote to global memory, and this thread knows of, before bulk copies that read it.
+// Orders bulk copies and what other threads read and write of global memory.
 INLINE void order_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// Until all but the last PENDING bulk stores of this thread have ended.
+template <int PENDING> INLINE void wait_all_stores_but() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(PENDING) : "memory"); }
 
-// Barriers of the ring. full: a stage has arrived. empty: this block's warps have read it. taken: all blocks' warps have
-// read it, so that this block may send the next one to all.
+// A counter in global memory: adds to it what this thread knows to be written; waits until it has reached a number.
+INLINE void add_progress(uint32* counter, uint32 count) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(counter), "r"(count) : "memory");
+}
+INLINE void wait_progress(const uint32* counter, uint32 least) {
+    uint32 found;
+    do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(counter) : "memory");
+    while (found < least);
+}
+
+// The number of this cluster among those of a launch, in the order in which they begin; by all threads.
+// place: in shared memory.
+INLINE uint32 take_ticket(uint32* tickets, uint32* place) {
+    if (cluster_rank() == 0 && threadIdx.x == 0) {
+        const uint32 ticket = atomicAdd(tickets, 1), own = shared_address(place);
+        UNROLL for (uint32 rank = 0; rank < PAIR; ++rank)
+            asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(peer_address(own, rank)), "r"(ticket) : "memory");
+    }
+    cluster_barrier();
+    return *place;
+}
+
+// Barriers of the ring. full: a stage has arrived. empty: the warps of both blocks have read it.
 template <int STAGES> struct Ring {
-    uint64 full[STAGES], empty[STAGES], taken[STAGES];
+    uint64 full[STAGES], empty[STAGES];
 
     INLINE void init() {  // by one thread
         for (int i = 0; i < STAGES; ++i) {
-            init_arrivals(shared_address(full + i));
-            init_arrivals_of(shared_address(empty + i), WARPS);
-            init_arrivals_of(shared_address(taken + i), WARPS * SPLIT);
+            init_arrivals_of(shared_address(full + i), 2);  // weights, windows
+            init_arrivals_of(shared_address(empty + i), WARPS * PAIR);
         }
     }
 };
@@ -59,11 +91,22 @@ template <int STAGES> struct Position {
     }
 };
 
-// Says that this warp has read a stage. next: which block sends the next one into its place.
-template <int STAGES> INLINE void release_stage(Ring<STAGES>& ring, int slot, int next) {
+// Says that this warp has read a stage.
+template <int STAGES> INLINE void release_stage(Ring<STAGES>& ring, int slot) {
+    const uint32 empty = shared_address(ring.empty + slot);
     if (elected()) {
-        arrive_here(shared_address(ring.empty + slot));
-        if (next != ALONE) arrive_at_peer(peer_address(shared_address(ring.taken + slot), next));
+        UNROLL for (uint32 rank = 0; rank < PAIR; ++rank) arrive_at_peer(peer_address(empty, rank));
     }
+}
+
+// Which part of a launch a block has: 64 units of `tiles` tiles of windows of one layer.
+struct Place {
+    int number;      // of the layer within the launch
+    int block;       // of 64 units
+    int group;       // of windows
+};
+INLINE Place find_place(uint32 ticket, int windows) {
+    const int pairs = windows / (TILE * TILES * PAIR), each = pairs * SPLIT, rest = ticket % each;
+    return {int(ticket / each), rest % SPLIT, rest / SPLIT * PAIR + int(cluster_rank())};
 }
 #endif

@@ -1,48 +1,67 @@
-// The gradients of one LSTM layer of 129 to 512 units over all rows of a large batch's windows, for compute capability 9.0.
+// The gradients of LSTM layers of 129 to 512 units over all rows of a batch's windows, for compute capability 9.0.
 //
-// Equations are those of lstm_tile_backward.cu, clusters and stages those of lstm_wide.cuh. What the gates are of was
+// Equations are those of lstm_tile_backward.cu, blocks and stages those of lstm_wide.cuh. What the gates are of was
 // kept by lstm_wide_forward.cu; nothing is computed again. From the last row to the first:
 //
 //     dh' = dz U^T, dx = dz W^T of the row after, as one product: 4 UNITS inner numbers, in stages of 64 gate columns; a
-//           block has the columns of its 64 units of h and of x
+//           block has the columns of its 64 units of h and of x. Its own dz comes first, from shared memory.
 //     dz  = of this row, by its activations; the tensor cores wait
 //
 // Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read all of
 // dz, and shared memory is what a product of few columns waits for.
 //
-// Sender of a stage is the block whose units the gate columns are of. dx is written as one part for the layer below.
+// dx is written as one part for the layer below.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 5.5 GB,
-// 1.8 ms at 3 TB/s.
+// 1.8 ms at 3 TB/s. Weights and windows from the second-level cache: 22 KiB a stage, of 512 cycles' work for the tensor cores.
 
 #include "lstm_tiles.cuh"
 #include "lstm_wide.cuh"
 #include "lstm_cells.cuh"
 
 #define STEPS (4 * SPLIT)  // stages of a row
-#define OPERANDS (NARROW ? 1 : 2)
-#define STAGES (TILES == 2 ? (NARROW ? 6 : 5) : (NARROW ? 8 : 6))
 #define OWN_UNITS (64 / SHARE)  // units of a warpgroup
 #define AHEAD (EIGHTS < 8 ? EIGHTS : 5)  // groups of 8 units that registers hold the gates of while products run
 
+// One layer's arrays.
+struct Layer {
+    const bf16* weights;        // U^T, W^T, cells and gates as in lstm_wide_forward.cu
+    const bf16* input_weights;
+    const bf16* cells;
+    const bf16* gates;
+    const bf16* above;  // gradients of the layer's outputs after dropout: [rows][windows / 64][UNITS / 64][4][128 threads][8],
+                        // units as in cells; of all layers but the last
+    bf16* dz;           // tiles [rows][windows / 64][UNITS / 64 blocks][4]
+    bf16* below;        // as above, of the layer's input; of all layers but the lowest
+};
+
 #if defined(__CUDA_ARCH__)
-struct Stage {
+// OPERANDS: 1 for U, 2 for U and W.
+template <int OPERANDS> struct Stage {
     bf16 windows[TILES][TILE_SIZE];  // of dz
     bf16 weights[OPERANDS][TILE_SIZE];
 };
-struct Shared {
-    Stage stages[STAGES];
+template <int OPERANDS> struct Shared {
+    static constexpr int STAGES = TILES == 2 ? 7 - OPERANDS : 10 - 2 * OPERANDS;
+    Stage<OPERANDS> stages[STAGES];
     bf16 dz[TILES][4 * TILE_SIZE];
 #if SHARE == 2
     float4 halves[SHARE][OPERANDS][4][128];  // sums of the one warpgroup for the other
 #endif
     Ring<STAGES> ring;
-    uint64 written, stored;  // a row's dz is in shared memory; is in global memory
+    uint64 written, stored;  // a row's dz is in shared memory; was read from there
+    uint64 asked;            // the gradient of a row's outputs is there
+};
+
+// How many of the blocks of a group of windows have stored a row's dz, and how many warps its dx, summed over rows.
+struct Progress {
+    uint32 dz, dx;
 };
 
 // Of the sums of both warpgroups, each over a half of the inner numbers, those of this warpgroup's units.
 #if SHARE == 2
-INLINE void add_halves(const float (&sums)[32 * OPERANDS], float (&out)[16 * OPERANDS], Shared& shared, const int share) {
+template <int OPERANDS>
+INLINE void add_halves(const float (&sums)[32 * OPERANDS], float (&out)[16 * OPERANDS], Shared<OPERANDS>& shared, const int share) {
     const int thread = threadIdx.x % 128;
     barrier(1, 128 * SHARE);  // those of the row before were read
     UNROLL for (int operand = 0; operand < OPERANDS; ++operand)
@@ -71,96 +90,122 @@ INLINE uint4 load_once(const void* from) {
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
     return v;
 }
-#endif
+// 8 bytes that another block may have written during this launch.
+INLINE uint2 load_written(const bf16* from) {
+    uint2 v;
+    asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from) : "memory");
+    return v;
+}
 
-// weights: U^T, input_weights: W^T as in lstm_wide_forward.cu
-// cells, gates: as there
-// above: gradients of the layer's outputs after dropout: [rows][windows / 64][UNITS / 64][4][128 threads][8], units as in
-//     cells; unless TOP
+// FIRST: the lowest layer, whose input has 16 columns and wants no gradient. TOP: the last one. DROP: it drops outputs.
 // last: [windows][UNITS], the gradient of the last row's outputs, if TOP
-// dz: tiles [rows][windows / 64][UNITS / 64 blocks][4]
-// below: as above, of the layer's input, unless that is narrow
-extern "C" __global__ void __launch_bounds__(THREADS, 1) __cluster_dims__(SPLIT, 1, 1)
-lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ input_weights, const bf16* __restrict__ cells,
-                   const bf16* __restrict__ gates, const bf16* __restrict__ above, const float* __restrict__ last,
-                   const uint32* __restrict__ kept, const float keep, bf16* __restrict__ dz, bf16* __restrict__ below,
-                   const int rows, const int windows) {
-#if defined(__CUDA_ARCH__)
-    extern __shared__ __align__(1024) unsigned char memory[];
-    Shared& shared = *reinterpret_cast<Shared*>(memory);
+// above: the progress of the layer above; null: it is complete.
+template <bool FIRST, bool TOP, bool DROP>
+INLINE void run_layer(const Layer& layer, const float* last, const uint32* above, Progress* own_progress, const uint32* kept,
+                      const float keep, const int rows, const int windows, const int block, const int group,
+                      Shared<FIRST ? 1 : 2>& shared) {
+    constexpr int OPERANDS = FIRST ? 1 : 2, STAGES = Shared<OPERANDS>::STAGES;
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32;
     const uint32 rank = cluster_rank();
+    const int tiles = windows / TILE, first_tile = group * TILES;
+    const int products = FIRST ? rows - 1 : rows, total = products * STEPS;
+    const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
+    const uint32 asked = shared_address(&shared.asked);
+    // Whose dz stage `step` has.
+    const auto owner_of = [&](int step) {
+        const int owner = block + step / 4;
+        return owner < SPLIT ? owner : owner - SPLIT;
+    };
     if (warp == 0 && elected()) {
         shared.ring.init();
-        init_arrivals_of(shared_address(&shared.written), WARPS);
-        init_arrivals(shared_address(&shared.stored));
+        init_arrivals_of(written, WARPS);
+        init_arrivals(stored);
+        init_arrivals(asked);
+        publish_arrivals();
     }
-    publish_arrivals();
-    __syncthreads();
     cluster_barrier();
-
-    const int tiles = windows / TILE, first_tile = blockIdx.x / SPLIT * TILES;
-    const int products = NARROW ? rows - 1 : rows, total = products * STEPS;
-    const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
-    if (warp >= WARPS) {
-        give_registers<24>();
-        if (warp == LOADER) {
-            Position<STAGES> at;
-            uint32 taken = 0;  // phases, a bit for each stage
-            for (int s = 0, i = 0; s < products; ++s)
-                for (int step = 0; step < STEPS; ++step, ++i) {
-                    Stage& stage = shared.stages[at.slot];
-                    const uint32 full = shared_address(shared.ring.full + at.slot);
-                    const int owner = step / 4, quarter = step % 4;
-                    if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
-                    if (elected()) {
-                        // The tiles of 64 of the owner's gate columns and this block's units.
-                        const int64 tile = (int64(owner) * SPLIT + rank) * (GATES * 64) + quarter * TILE_SIZE;
-                        expect_arrivals(full, (OPERANDS + TILES) * TILE_BYTES);
-                        copy_bulk(shared_address(stage.weights[0]), weights + tile, TILE_BYTES, full);
-                        if (!NARROW) copy_bulk(shared_address(stage.weights[OPERANDS - 1]), input_weights + tile, TILE_BYTES, full);
-                    }
-                    if (owner == int(rank)) {
-                        if (i >= STAGES) {
-                            wait_copy(shared_address(shared.ring.taken + at.slot), taken >> at.slot & 1);
-                            taken ^= 1u << at.slot;
-                        }
-                        if (quarter == 0) wait_copy(stored, s & 1);
-                        if (elected()) {
-                            order_copies();
-                            UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                                const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + rank;
-                                copy_to_all(shared_address(stage.windows[tile]), dz + (place * 4 + quarter) * TILE_SIZE,
-                                            TILE_BYTES, full);
-                            }
-                        }
-                    }
-                    __syncwarp();
-                    at.advance();
-                }
-        } else if (warp == MOVER) {
-            for (int s = 0; s < rows; ++s) {
-                wait_copy(written, s & 1);
+    if (warp >= WARPS) give_registers<HELPER_REGISTERS>();
+    if (warp == WEIGHTS) {
+        Position<STAGES> at;
+        for (int i = 0, step = 0; i < total; ++i) {
+            Stage<OPERANDS>& stage = shared.stages[at.slot];
+            const uint32 full = shared_address(shared.ring.full + at.slot);
+            if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
+            if (elected()) {
+                // The tiles of 64 of the owner's gate columns and this block's units.
+                const int64 tile = (int64(owner_of(step)) * SPLIT + block) * (GATES * 64) + step % 4 * TILE_SIZE;
+                expect_arrivals(full, OPERANDS * TILE_BYTES);
+                if (FIRST)
+                    copy_to_both(shared_address(stage.weights[0]) + rank * (TILE_BYTES / PAIR),
+                                 layer.weights + tile + rank * (TILE_SIZE / PAIR), TILE_BYTES / PAIR, full);
+                else
+                    copy_to_both(shared_address(stage.weights[0]) + rank * TILE_BYTES,
+                                 (rank ? layer.input_weights : layer.weights) + tile, TILE_BYTES, full);
+            }
+            __syncwarp();
+            at.advance();
+            step = step + 1 == STEPS ? 0 : step + 1;
+        }
+    } else if (warp == WINDOWS) {
+        Position<STAGES> at;
+        for (int s = 0, i = 0; s < products; ++s)
+            for (int step = 0; step < STEPS; ++step, ++i) {
+                Stage<OPERANDS>& stage = shared.stages[at.slot];
+                const uint32 full = shared_address(shared.ring.full + at.slot);
+                if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
+                if (step == 0) wait_copy(written, s & 1);
                 if (elected()) {
-                    UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                        const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + rank;
-                        store_bulk(dz + place * 4 * TILE_SIZE, shared_address(shared.dz[tile]), 4 * TILE_BYTES);
+                    if (step < 4) {
+                        arrive_here(full);  // the block's own dz
+                    } else {
+                        if (step == 4) {
+                            wait_progress(&own_progress->dz, SPLIT * (s + 1));
+                            order_copies();
+                        }
+                        expect_arrivals(full, TILES * TILE_BYTES);
+                        UNROLL for (int tile = 0; tile < TILES; ++tile) {
+                            const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + owner_of(step);
+                            copy_bulk(shared_address(stage.windows[tile]), layer.dz + (place * 4 + step % 4) * TILE_SIZE, TILE_BYTES,
+                                      full);
+                        }
                     }
-                    wait_stores();
-                    order_copies();
-                    arrive_here(stored);
                 }
                 __syncwarp();
+                at.advance();
             }
+    } else if (warp == MOVER) {
+        for (int s = 0; s < rows; ++s) {
+            wait_copy(written, s & 1);
+            if (elected()) {
+                UNROLL for (int tile = 0; tile < TILES; ++tile) {
+                    const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + block;
+                    store_bulk(layer.dz + place * 4 * TILE_SIZE, shared_address(shared.dz[tile]), 4 * TILE_BYTES);
+                }
+                wait_stores();
+                order_copies();
+                add_progress(&own_progress->dz, 1);
+                arrive_here(stored);
+            }
+            __syncwarp();
         }
+    } else if (warp == WATCHER) {
+        if (!TOP && above)
+            for (int s = 0; s < rows; ++s) {
+                if (elected()) {
+                    wait_progress(above, SPLIT * WARPS * (s + 1));
+                    arrive_here(asked);
+                }
+                __syncwarp();
+                wait_copy(written, s & 1);  // no more than a row ahead
+            }
     } else {
-        take_registers<240>();
-        const int group = warp / 4, tile = group / SHARE, share = group % SHARE;
-        const auto block_of = [&](int t) { return (int64(t) * tiles + opaque(first_tile) + tile) * SPLIT + rank; };
+        take_registers<REGISTERS>();
+        const int warpgroup = warp / 4, tile = warpgroup / SHARE, share = warpgroup % SHARE;
+        const auto block_of = [&](int t) { return (int64(t) * tiles + opaque(first_tile) + tile) * SPLIT + block; };
         const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
-        const uint32 dz_at = shared_address(shared.dz[tile]) + row * 128;
-        const auto gates_of = [&](int64 block) {
-            return reinterpret_cast<const uint4*>(gates) + (block * 8 + share * EIGHTS) * 2 * 128 + threadIdx.x % 128;
+        const uint32 own_dz = shared_address(shared.dz[tile]), dz_at = own_dz + row * 128;
+        const auto gates_of = [&](int64 place) {
+            return reinterpret_cast<const uint4*>(layer.gates) + (place * 8 + share * EIGHTS) * 2 * 128 + threadIdx.x % 128;
         };
         // Where an array like cells has this thread's numbers of two groups of 8 units.
         const auto place = [&](int m) { return ((share * EIGHTS + m) / 2 * 128 + int(threadIdx.x % 128)) * 8; };
@@ -174,18 +219,18 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
         // What the last row is asked.
         UNROLL for (int m = 0; m < EIGHTS; ++m) {
             UNROLL for (int j = 0; j < 4; ++j) out[4 * m + j] = 0.0f;
-#if TOP
-            const float* const from = last + (int64(first_tile + tile) * TILE + 16 * (warp % 4) + lane / 4) * UNITS + 64 * rank +
-                                      8 * (share * EIGHTS + m) + 2 * (lane % 4);
-            UNROLL for (int half = 0; half < 2; ++half) {
-                const float2 asked = *reinterpret_cast<const float2*>(from + half * 8 * UNITS);
-                out[4 * m + 2 * half] = asked.x;
-                out[4 * m + 2 * half + 1] = asked.y;
+            if (TOP) {
+                const float* const from = last + (int64(first_tile + tile) * TILE + 16 * (warp % 4) + lane / 4) * UNITS + 64 * block +
+                                          8 * (share * EIGHTS + m) + 2 * (lane % 4);
+                UNROLL for (int half = 0; half < 2; ++half) {
+                    const float2 of_last = *reinterpret_cast<const float2*>(from + half * 8 * UNITS);
+                    out[4 * m + 2 * half] = of_last.x;
+                    out[4 * m + 2 * half + 1] = of_last.y;
+                }
             }
-#endif
         }
         Position<STAGES> at;
-        for (int s = 0, i = 0; s <= products; ++s) {
+        for (int s = 0; s <= products; ++s) {
             const int t = rows - 1 - s;
             // What the activations need is on its way while the products run.
             uint4 z[AHEAD][2];
@@ -196,10 +241,11 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
             }
             if (s > 0) {
                 int before = 0;
-                for (int step = 0; step < STEPS; ++step, ++i) {
-                    const Stage& stage = shared.stages[at.slot];
+                for (int step = 0; step < STEPS; ++step) {
+                    const Stage<OPERANDS>& stage = shared.stages[at.slot];
                     wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
-                    const uint32 a = shared_address(stage.windows[tile]), b = shared_address(stage.weights[0]);
+                    const uint32 b = shared_address(stage.weights[0]);
+                    const uint32 a = step < 4 ? own_dz + step * TILE_BYTES : shared_address(stage.windows[tile]);
                     begin_products();
                     // Columns of U and W are read at once; warpgroups of the same windows share the inner numbers.
                     UNROLL for (int j = 0; j < 4 / SHARE; ++j) {
@@ -208,42 +254,39 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
                     }
                     commit_products();
                     wait_products<1>();
-                    if (step > 0)
-                        release_stage(shared.ring, before, i - 1 + STAGES < total ? (step - 1 + STAGES) % STEPS / 4 : ALONE);
+                    if (step > 0) release_stage(shared.ring, before);
                     before = at.slot;
                     at.advance();
                 }
                 wait_products<0>();
-                release_stage(shared.ring, before, i - 1 + STAGES < total ? (STEPS - 1 + STAGES) % STEPS / 4 : ALONE);
+                release_stage(shared.ring, before);
 #if SHARE == 2
-                add_halves(sums, out, shared, share);
+                add_halves<OPERANDS>(sums, out, shared, share);
 #endif
             }
             if (s < rows) {
                 if (s > 0) wait_copy(stored, s - 1 & 1);  // what is written now was read
+                if (!TOP && above) wait_copy(asked, s & 1);
                 const int64 now = block_of(t);
                 const uint4* const from = gates_of(now);
                 UNROLL for (int m = 0; m < EIGHTS; ++m) {
-                    const uint2 c0 = load_two(cells + now * TILE_SIZE + place(m) + m % 2 * 4);
+                    const uint2 c0 = load_two(layer.cells + now * TILE_SIZE + place(m) + m % 2 * 4);
                     float dh[2][2];  // [row][unit]
                     UNROLL for (int half = 0; half < 2; ++half)
                         UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[4 * m + 2 * half + e];
-#if !TOP
-                    float asked[2][2];
-                    add_units<true>(asked, load_two(above + now * TILE_SIZE + place(m) + m % 2 * 4));
-                    UNROLL for (int half = 0; half < 2; ++half) {
-#if DROPS
-                        const uint32 bits = own_mask(
-                            reinterpret_cast<const uint2*>(kept)[((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4) + half) *
-                                                                     (UNITS / 8) + 8 * rank + share * EIGHTS + m], lane);
-                        dh[half][0] += bits & 1 ? asked[half][0] * keep : 0.0f;
-                        dh[half][1] += bits & 16 ? asked[half][1] * keep : 0.0f;
-#else
-                        dh[half][0] += asked[half][0];
-                        dh[half][1] += asked[half][1];
-#endif
+                    if (!TOP) {
+                        float of_above[2][2];
+                        add_units<true>(of_above, load_written(layer.above + now * TILE_SIZE + place(m) + m % 2 * 4));
+                        UNROLL for (int half = 0; half < 2; ++half) {
+                            uint32 bits = ~0u;
+                            if (DROP)
+                                bits = own_mask(reinterpret_cast<const uint2*>(kept)[((int64(t) * tiles + first_tile + tile) * 8 +
+                                                                                      2 * (warp % 4) + half) * (UNITS / 8) +
+                                                                                     8 * block + share * EIGHTS + m], lane);
+                            UNROLL for (int e = 0; e < 2; ++e)
+                                dh[half][e] += !DROP ? of_above[half][e] : bits & (e ? 16 : 1) ? of_above[half][e] * keep : 0.0f;
+                        }
                     }
-#endif
                     uint32 found[2][4];
                     UNROLL for (int half = 0; half < 2; ++half) {
                         const uint4 both = m < AHEAD ? z[m][half] : load_once(from + (2 * m + half) * 128);
@@ -260,13 +303,44 @@ lstm_wide_backward(const bf16* __restrict__ weights, const bf16* __restrict__ in
                 __syncwarp();
                 if (elected()) arrive_here(written);
             }
-#if !NARROW
-            if (s > 0)
+            if (!FIRST && s > 0) {
                 UNROLL for (int m = 0; m < EIGHTS; m += 2)
-                    *reinterpret_cast<uint4*>(below + block_of(t + 1) * TILE_SIZE + place(m)) =
-                        pack_units(out + OWN_UNITS / 2 + 4 * m);
-#endif
+                    *reinterpret_cast<uint4*>(layer.below + block_of(t + 1) * TILE_SIZE + place(m)) =
+                        pack_units(out + OWN_UNITS / 2 * (OPERANDS - 1) + 4 * m);
+                __syncwarp();
+                if (elected()) add_progress(&own_progress->dx, 1);
+            }
         }
+    }
+}
+#endif
+
+// The layers from `begin` down, as many as there are clusters for.
+// kept: masks of the lowest layer's outputs (lstm_masks.cu), `mask_words` before those of the next, if DROPS
+// tickets: counts clusters; progress: of [layers][groups of windows]; both zero
+extern "C" __global__ void __launch_bounds__(THREADS, 1) __cluster_dims__(PAIR, 1, 1)
+lstm_wide_backward(const Layer* __restrict__ layers, const float* __restrict__ last, const uint32* __restrict__ kept,
+                   const int64 mask_words, const float keep, uint32* tickets, Progress* progress, const int begin, const int rows,
+                   const int windows) {
+#if defined(__CUDA_ARCH__)
+    extern __shared__ __align__(1024) unsigned char memory[];
+    // The place of the ticket is overwritten by stages, after both blocks have read it.
+    const Place place = find_place(uniform(take_ticket(tickets, reinterpret_cast<uint32*>(memory))), windows);
+    const int number = begin - place.number, groups = windows / (TILE * TILES);
+    const Layer& layer = layers[number];
+    Progress* const own = progress + number * groups + place.group;
+    const uint32* const above = place.number == 0 ? nullptr : &own[groups].dx;
+    const uint32* const own_kept = kept + (DROPS ? number * mask_words : 0);
+    if (number == 0) {
+        auto& shared = *reinterpret_cast<Shared<1>*>(memory);
+        run_layer<true, LAYERS == 1, DROPS && LAYERS != 1>(layer, last, above, own, own_kept, keep, rows, windows, place.block,
+                                                           place.group, shared);
+    } else {
+        auto& shared = *reinterpret_cast<Shared<2>*>(memory);
+        if (number + 1 < LAYERS)
+            run_layer<false, false, DROPS>(layer, last, above, own, own_kept, keep, rows, windows, place.block, place.group, shared);
+        else
+            run_layer<false, true, false>(layer, last, above, own, own_kept, keep, rows, windows, place.block, place.group, shared);
     }
     __syncwarp();
     cluster_barrier();

@@ -1,4 +1,4 @@
-// One LSTM layer of 129 to 512 units over all rows of a large batch's windows, for compute capability 9.0.
+// LSTM layers of 129 to 512 units over all rows of a batch's windows, for compute capability 9.0.
 //
 // Equations, tiles and the order of gate columns are those of lstm_tile_forward.cu. There the weights lie in shared
 // memory; here they pass through it (lstm_wide.cuh), since a block's share of 512 units is 512 KiB.
@@ -9,20 +9,31 @@
 //     windows  0-63   [ ][ ] ... [ ]    [ ][ ] ... [ ]      times 256 gate columns of W, then of U
 //             64-127  [ ][ ] ... [ ]    [ ][ ] ... [ ]
 //
-// - Tiles of x come first: their stages are on their way while the activations of the row before are computed, and h'
-//   from one block to the others.
+// - Tiles of x come first: they are multiplied while h' passes from block to block. Of h', the block's own tile is still
+//   in shared memory and comes before the others.
 // - What the gates are of is kept for the backward pass, in bfloat16.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 3.5 GB,
-// 1.2 ms at 3 TB/s. Weights and windows from the second-level cache: 20 GB.
+// 1.2 ms at 3 TB/s. Weights and windows from the second-level cache: 30 bytes a cycle and multiprocessor, of about 35.
 
 #include "lstm_tiles.cuh"
 #include "lstm_wide.cuh"
 #include "lstm_cells.cuh"
 
-#define INPUT_STEPS (NARROW ? 1 : INPUT_TILES)
-#define STEPS (INPUT_STEPS + SPLIT)  // stages of a row
 #define STAGES (TILES == 2 ? 4 : 5)
+
+// One layer's arrays.
+struct Layer {
+    const bf16* weights;        // U^T, as tiles [UNITS / 64 blocks][UNITS / 64][256 gate columns][64]
+    const bf16* input_weights;  // W^T, likewise, or [blocks][256][16]
+    const float* bias;          // [4 UNITS], 4 * unit + gate
+    const bf16* x;              // tiles [rows][windows / 64][UNITS / 64], or of 16 columns
+    bf16* h;                    // tiles [rows + 1][windows / 64][UNITS / 64], begins with zeros
+    bf16* cells;                // [rows + 1][windows / 64][UNITS / 64][4][128 threads][8], begins with zeros
+    bf16* gates;                // [rows][windows / 64][UNITS / 64][8][2][128 threads][8]: what the gates of a thread's 8
+                                // units are of, by window; if KEEPS
+    bf16* dropped;              // tiles as h, without the row of zeros; where the layer drops outputs
+};
 
 #if defined(__CUDA_ARCH__)
 struct Stage {
@@ -37,108 +48,110 @@ struct Shared {
 #endif
     float bias[GATES];
     Ring<STAGES> ring;
-    uint64 written, stored;  // a row's h is in shared memory; is in global memory
+    uint64 written, stored;  // a row's h is in shared memory; was read from there
+    uint32 ticket;
 };
 
-// The block that sends the windows of a row's stage.
-INLINE int sender(int step) {
-    if (NARROW) return step ? step - 1 : ALONE;
-    return step % SPLIT;
-}
-#endif
+// How many of the blocks of a group of windows have stored a row, summed over rows.
+struct Progress {
+    uint32 h, dropped;
+};
 
-// weights: U^T, input_weights: W^T, as tiles [UNITS / 64 blocks][width / 64][256 gate columns][64], or [blocks][256][16]
-// bias: [4 UNITS], 4 * unit + gate
-// x: tiles [rows][windows / 64][INPUT / 64], or of 16 columns
-// h: tiles [rows + 1][windows / 64][UNITS / 64], begins with zeros
-// cells: [rows + 1][windows / 64][UNITS / 64][4][128 threads][8], begins with zeros
-// gates: [rows][windows / 64][UNITS / 64][8][2][128 threads][8]: what the gates of a thread's 8 units are of, by window; if KEEPS
-// dropped: tiles as h, without the row of zeros; kept: its masks (lstm_masks.cu); if DROPS
-extern "C" __global__ void __launch_bounds__(THREADS, 1) __cluster_dims__(SPLIT, 1, 1)
-lstm_wide_forward(const bf16* __restrict__ weights, const bf16* __restrict__ input_weights, const float* __restrict__ bias,
-                  const bf16* __restrict__ x, bf16* __restrict__ h, bf16* __restrict__ cells, bf16* __restrict__ gates_kept,
-                  bf16* __restrict__ dropped, const uint32* __restrict__ kept, const float keep, const int rows,
-                  const int windows) {
-#if defined(__CUDA_ARCH__)
-    extern __shared__ __align__(1024) unsigned char memory[];
-    Shared& shared = *reinterpret_cast<Shared*>(memory);
+// FIRST: the lowest layer, whose input has 16 columns. DROP: it drops outputs.
+// below: the progress of its input; null: it is complete.
+template <bool FIRST, bool DROP>
+INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_progress, const uint32* kept, const float keep,
+                      const int rows, const int windows, const int block, const int group, Shared& shared) {
+    constexpr int INPUT_STEPS = FIRST ? 1 : SPLIT, STEPS = INPUT_STEPS + SPLIT;  // stages of a row, but for the first
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32;
     const uint32 rank = cluster_rank();
-    load_bias(shared.bias, bias, rank, THREADS);
-    if (warp == 0 && elected()) {
-        shared.ring.init();
-        init_arrivals_of(shared_address(&shared.written), WARPS);
-        init_arrivals(shared_address(&shared.stored));
-    }
-    publish_arrivals();
-    __syncthreads();
-    cluster_barrier();
-
-    const int tiles = windows / TILE, first_tile = blockIdx.x / SPLIT * TILES, total = rows * STEPS;
+    const int tiles = windows / TILE, first_tile = group * TILES;
     const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
-    if (warp >= WARPS) {
-        give_registers<24>();
-        if (warp == LOADER) {
-            Position<STAGES> at;
-            uint32 taken = 0;  // phases, a bit for each stage
-            for (int t = 0, i = 0; t < rows; ++t)
-                for (int step = 0; step < STEPS; ++step, ++i) {
-                    Stage& stage = shared.stages[at.slot];
-                    const uint32 full = shared_address(shared.ring.full + at.slot);
-                    const bool of_x = step < INPUT_STEPS, narrow = NARROW && of_x;
-                    const uint32 window_bytes = narrow ? TILE * 16 * 2 : TILE_BYTES;
-                    const int k = of_x ? step : step - INPUT_STEPS;
-                    if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
-                    if (elected()) {
-                        const uint32 weight_bytes = narrow ? GATES * 16 * 2 : GATES * 128;
-                        const bf16* const from = narrow ? input_weights + rank * (GATES * 16)
-                                                 : (of_x ? input_weights : weights) + int64(rank * SPLIT + k) * (GATES * 64);
-                        expect_arrivals(full, weight_bytes + TILES * window_bytes);
-                        copy_bulk(shared_address(stage.weights), from, weight_bytes, full);
-                    }
-                    if (narrow) {
-                        if (elected())
-                            copy_bulk(shared_address(stage.windows), x + (int64(t) * tiles + first_tile) * (TILE * 16),
-                                      TILES * window_bytes, full);
-                    } else if (sender(step) == int(rank)) {
-                        if (i >= STAGES) {
-                            wait_copy(shared_address(shared.ring.taken + at.slot), taken >> at.slot & 1);
-                            taken ^= 1u << at.slot;
-                        }
-                        if (!of_x && t > 0) wait_copy(stored, t - 1 & 1);
-                        if (elected()) {
-                            order_copies();
-                            // h begins with zeros: its row t is of the row before.
-                            UNROLL for (int tile = 0; tile < TILES; ++tile)
-                                copy_to_all(shared_address(stage.windows[tile]),
-                                            (of_x ? x : h) + ((int64(t) * tiles + first_tile + tile) * SPLIT + k) * TILE_SIZE,
-                                            TILE_BYTES, full);
-                        }
-                    }
-                    __syncwarp();
-                    at.advance();
-                }
-        } else if (warp == MOVER) {
-            for (int t = 0; t < rows; ++t) {
-                wait_copy(written, t & 1);
+    // Of which 64 units stage `step` has h'.
+    const auto part_of = [&](int step) {
+        const int part = block + step - INPUT_STEPS;
+        return part < SPLIT ? part : part - SPLIT;
+    };
+    if (warp >= WARPS) give_registers<HELPER_REGISTERS>();
+    if (warp == WEIGHTS) {
+        Position<STAGES> at;
+        for (int t = 0, i = 0; t < rows; ++t)
+            for (int step = 0; step < (t ? STEPS : INPUT_STEPS); ++step, ++i) {
+                Stage& stage = shared.stages[at.slot];
+                const bool of_x = step < INPUT_STEPS, narrow = FIRST && of_x;
+                const uint32 full = shared_address(shared.ring.full + at.slot), bytes = narrow ? GATES * 16 * 2 : GATES * 128;
+                if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
                 if (elected()) {
-                    UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                        const int64 place = (int64(t) * tiles + first_tile + tile) * SPLIT + rank;
-                        store_bulk(h + (place + int64(tiles) * SPLIT) * TILE_SIZE, shared_address(shared.h[tile]), TILE_BYTES);
-#if DROPS
-                        store_bulk(dropped + place * TILE_SIZE, shared_address(shared.dropped[tile]), TILE_BYTES);
-#endif
-                    }
-                    wait_stores();
-                    order_copies();
-                    arrive_here(stored);
+                    const bf16* const from = narrow ? layer.input_weights + block * (GATES * 16)
+                                             : (of_x ? layer.input_weights : layer.weights) +
+                                                   int64(block * SPLIT + (of_x ? step : part_of(step))) * (GATES * 64);
+                    const uint32 begin = rank * bytes / PAIR;
+                    expect_arrivals(full, bytes);
+                    copy_to_both(shared_address(stage.weights) + begin, from + begin / 2, bytes / PAIR, full);
                 }
                 __syncwarp();
+                at.advance();
             }
+    } else if (warp == WINDOWS) {
+        Position<STAGES> at;
+        for (int t = 0, i = 0; t < rows; ++t)
+            for (int step = 0; step < (t ? STEPS : INPUT_STEPS); ++step, ++i) {
+                Stage& stage = shared.stages[at.slot];
+                const bool of_x = step < INPUT_STEPS;
+                const uint32 full = shared_address(shared.ring.full + at.slot);
+                if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
+                if (step == INPUT_STEPS) wait_copy(written, t - 1 & 1);
+                if (elected()) {
+                    if (FIRST && of_x) {
+                        expect_arrivals(full, TILES * TILE * 16 * 2);
+                        copy_bulk(shared_address(stage.windows), layer.x + (int64(t) * tiles + first_tile) * (TILE * 16),
+                                  TILES * TILE * 16 * 2, full);
+                    } else if (step == INPUT_STEPS) {
+                        arrive_here(full);  // the block's own h'
+                    } else {
+                        if (step == 0 && below) wait_progress(below, SPLIT * (t + 1));
+                        if (step == INPUT_STEPS + 1) wait_progress(&own_progress->h, SPLIT * t);
+                        order_copies();
+                        expect_arrivals(full, TILES * TILE_BYTES);
+                        const int part = of_x ? step : part_of(step);
+                        // h begins with zeros: its row t is of the row before.
+                        UNROLL for (int tile = 0; tile < TILES; ++tile)
+                            copy_bulk(shared_address(stage.windows[tile]),
+                                      (of_x ? layer.x : layer.h) + ((int64(t) * tiles + first_tile + tile) * SPLIT + part) * TILE_SIZE,
+                                      TILE_BYTES, full);
+                    }
+                }
+                __syncwarp();
+                at.advance();
+            }
+    } else if (warp == MOVER) {
+        for (int t = 0; t < rows; ++t) {
+            wait_copy(written, t & 1);
+            if (elected()) {
+                const int64 place = (int64(t) * tiles + first_tile) * SPLIT + block;
+                UNROLL for (int tile = 0; tile < TILES; ++tile)
+                    store_bulk(layer.h + (place + int64(tiles + tile) * SPLIT) * TILE_SIZE, shared_address(shared.h[tile]), TILE_BYTES);
+#if DROPS
+                if (DROP)
+                    UNROLL for (int tile = 0; tile < TILES; ++tile)
+                        store_bulk(layer.dropped + (place + tile * SPLIT) * TILE_SIZE, shared_address(shared.dropped[tile]),
+                                   TILE_BYTES);
+#endif
+                wait_all_stores_but<DROP ? TILES : 0>();
+                order_copies();
+                add_progress(&own_progress->h, 1);
+                if (DROP) {
+                    wait_all_stores_but<0>();
+                    order_copies();
+                    add_progress(&own_progress->dropped, 1);
+                }
+                arrive_here(stored);
+            }
+            __syncwarp();
         }
-    } else {
-        take_registers<240>();
-        const int group = warp / 4, tile = group / SHARE, share = group % SHARE;
+    } else if (warp < WARPS) {
+        take_registers<REGISTERS>();
+        const int warpgroup = warp / 4, tile = warpgroup / SHARE, share = warpgroup % SHARE;
         const int own_tile = first_tile + tile, first = share * COLUMNS;
         const uint32 own_bias = shared_address(shared.bias) + share * EIGHTS * 128 + lane % 4 * 32;
         const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
@@ -146,61 +159,95 @@ lstm_wide_forward(const bf16* __restrict__ weights, const bf16* __restrict__ inp
         float gates[COLUMNS / 2], c[4 * EIGHTS];
         UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) c[i] = 0.0f;
         Position<STAGES> at;
-        for (int t = 0, i = 0; t < rows; ++t) {
+        for (int t = 0; t < rows; ++t) {
             int before = 0;
             const auto add_stage = [&](int step) {
                 const Stage& stage = shared.stages[at.slot];
                 wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
                 const uint32 a = shared_address(stage.windows[0]), b = shared_address(stage.weights);
                 begin_products();
-                if (NARROW && step == 0)
+                if (FIRST && step == 0)
                     multiply_tiles<false, false>(gates, along_narrow_rows(a + tile * TILE * 32), along_narrow_rows(b + first * 32),
                                                  false);
-                else
+                else {
+                    const uint32 own = step == INPUT_STEPS ? shared_address(shared.h[tile]) : a + tile * TILE_BYTES;
                     UNROLL for (int k = 0; k < 4; ++k)
-                        multiply_tiles<false, false>(gates, along_rows(a + tile * TILE_BYTES + k * 32),
-                                                     along_rows(b + first * 128 + k * 32), k || step);
+                        multiply_tiles<false, false>(gates, along_rows(own + k * 32), along_rows(b + first * 128 + k * 32), k || step);
+                }
                 commit_products();
                 wait_products<1>();
-                if (step > 0)
-                    release_stage(shared.ring, before, i - 1 + STAGES < total ? sender((step - 1 + STAGES) % STEPS) : ALONE);
+                if (step > 0) release_stage(shared.ring, before);
                 before = at.slot;
                 at.advance();
-                ++i;
             };
             add_stage(0);
-            for (int step = 1; step < STEPS; ++step) add_stage(step);
+            for (int step = 1; step < (t ? STEPS : INPUT_STEPS); ++step) add_stage(step);
             wait_products<0>();
-            release_stage(shared.ring, before, i - 1 + STAGES < total ? sender((STEPS - 1 + STAGES) % STEPS) : ALONE);
-            if (t > 0) wait_copy(stored, t - 1 & 1);  // what is written now was read
+            release_stage(shared.ring, before);
+            if (t > 0) {  // what is written now was read
+                wait_copy(stored, t - 1 & 1);
+                if (SHARE > 1) barrier(1, 32 * WARPS);
+            }
+            const uint32 dropped_at =
 #if DROPS
-            const uint32 dropped_at = shared_address(shared.dropped[tile]) + row * 128;
+                DROP ? shared_address(shared.dropped[tile]) + row * 128 :
+#endif
+                     0;
             const uint2* const own_kept = reinterpret_cast<const uint2*>(kept) +
-                                          ((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * rank +
+                                          ((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
                                           share * EIGHTS;
             const auto words = [&](int half, int m) { return own_kept[half * (UNITS / 8) + m]; };
-#else
-            const uint32 dropped_at = 0;
-            const auto words = [](int, int) { return make_uint2(0, 0); };
-#endif
-            const int64 own = (int64(t) * tiles + own_tile) * SPLIT + rank;
+            const int64 own = (int64(t) * tiles + own_tile) * SPLIT + block;
             const int thread = opaque(threadIdx.x) % 128;
-            bf16* const own_cells = cells + (own + tiles * SPLIT) * TILE_SIZE + (share * EIGHTS / 2 * 128 + thread) * 8;
+            bf16* const own_cells = layer.cells + (own + tiles * SPLIT) * TILE_SIZE + (share * EIGHTS / 2 * 128 + thread) * 8;
 #if KEEPS
-            uint4* const own_gates = reinterpret_cast<uint4*>(gates_kept) + (own * 8 + share * EIGHTS) * 2 * 128 + thread;
+            uint4* const own_gates = reinterpret_cast<uint4*>(layer.gates) + (own * 8 + share * EIGHTS) * 2 * 128 + thread;
 #endif
-            activate(gates, c, own_bias, h_at, row, share * EIGHTS, own_cells, dropped_at, words, keep, lane,
-                     [&](int m, int half, const float (&z)[4][2]) {
+            activate<DROP>(gates, c, own_bias, h_at, row, share * EIGHTS, own_cells, dropped_at, words, keep, lane,
+                           [&](int m, int half, const float (&z)[4][2]) {
 #if KEEPS
-                         own_gates[(2 * m + half) * 128] = make_uint4(pack(z[0][0], z[0][1]), pack(z[1][0], z[1][1]),
-                                                                      pack(z[2][0], z[2][1]), pack(z[3][0], z[3][1]));
+                               own_gates[(2 * m + half) * 128] = make_uint4(pack(z[0][0], z[0][1]), pack(z[1][0], z[1][1]),
+                                                                            pack(z[2][0], z[2][1]), pack(z[3][0], z[3][1]));
 #endif
-                     });
+                           });
             publish_writes();
             __syncwarp();
             if (elected()) arrive_here(written);
         }
     }
+}
+#endif
+
+// The layers from `begin` on, as many as there are clusters for.
+// kept: masks of the lowest layer's outputs (lstm_masks.cu), `mask_words` before those of the next, if DROPS
+// tickets: counts clusters; progress: of [layers][groups of windows]; both zero
+extern "C" __global__ void __launch_bounds__(THREADS, 1) __cluster_dims__(PAIR, 1, 1)
+lstm_wide_forward(const Layer* __restrict__ layers, const uint32* __restrict__ kept, const int64 mask_words, const float keep,
+                  uint32* tickets, Progress* progress, const int begin, const int rows, const int windows) {
+#if defined(__CUDA_ARCH__)
+    extern __shared__ __align__(1024) unsigned char memory[];
+    Shared& shared = *reinterpret_cast<Shared*>(memory);
+    const int warp = uniform(threadIdx.x / 32);
+    if (warp == 0 && elected()) {
+        shared.ring.init();
+        init_arrivals_of(shared_address(&shared.written), WARPS);
+        init_arrivals(shared_address(&shared.stored));
+        publish_arrivals();
+    }
+    const Place place = find_place(uniform(take_ticket(tickets, &shared.ticket)), windows);
+    const int number = begin + place.number, groups = windows / (TILE * TILES);
+    const Layer& layer = layers[number];
+    load_bias(shared.bias, layer.bias, place.block, THREADS);
+    __syncthreads();
+    Progress* const own = progress + number * groups + place.group;
+    const uint32* const below = place.number == 0 ? nullptr : DROPS ? &own[-groups].dropped : &own[-groups].h;
+    const uint32* const own_kept = kept + (DROPS ? number * mask_words : 0);
+    if (number == 0)
+        run_layer<true, DROPS && LAYERS != 1>(layer, below, own, own_kept, keep, rows, windows, place.block, place.group, shared);
+    else if (DROPS && number + 1 < LAYERS)
+        run_layer<false, DROPS>(layer, below, own, own_kept, keep, rows, windows, place.block, place.group, shared);
+    else
+        run_layer<false, false>(layer, below, own, own_kept, keep, rows, windows, place.block, place.group, shared);
     __syncwarp();
     cluster_barrier();
 #endif

@@ -236,10 +236,14 @@ class Device:
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Zeroed device memory."""
         array = self.empty(shape, dtype)
+        self.clear(array)
+        return array
+
+    def clear(self, array: DeviceArray) -> None:
+        """Set all bytes of an array to zero, on the stream."""
         if array.nbytes:
             with self.current():
                 self._cuda.memset_d8_async(array.pointer, 0, array.nbytes, self.stream)
-        return array
 
     def upload(self, pointer: int, array: np.ndarray) -> None:
         """Copy a dense host array to ``pointer`` after earlier work, and wait for the copy."""

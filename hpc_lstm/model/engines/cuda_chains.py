@@ -86,7 +86,11 @@ class ChainForward(ForwardPass):
                 )
             )
 
-    def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
+    def run_layers(self, masks: list[DeviceArray] | None) -> None:
+        for layer in range(self.shape.layers):
+            self._run_layer(layer, masks)
+
+    def _run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
         plan, trace, own = self.plan, self.traces[layer], self.weights.layers[layer]
         folded = layer == 0 and plan.folded
         if not folded:

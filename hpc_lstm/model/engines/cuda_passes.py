@@ -58,12 +58,11 @@ class ForwardPass(ABC):
             *(given, call, np.int32(step), self.x, np.int32(batch), np.int32(plan.windows)),
             *(np.int32(shape.rows), np.int32(shape.features), np.int32(plan.width)),
         )
-        for layer in range(shape.layers):
-            self.run_layer(layer, masks)
+        self.run_layers(masks)
 
     @abstractmethod
-    def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
-        """Launch one layer."""
+    def run_layers(self, masks: list[DeviceArray] | None) -> None:
+        """Launch all layers."""
 
     @property
     @abstractmethod

@@ -29,8 +29,8 @@ GATE_COLUMNS = 4 * TILE  # of a block
 TILE_BATCHES = {64: 4096, 128: 2560}
 # The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
 WIDE_BATCHES = {192: 2048, 256: 1024, 320: 512, 384: 512, 448: 512, 512: 256}
-WIDE_THREADS = 384
-MAX_CLUSTER = 8  # blocks that every GPU with clusters takes
+WIDE_THREADS, WIDE_PAIR = 384, 2  # of a block; blocks of a cluster
+MAX_WIDE = 8  # blocks of 64 units
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
 
@@ -40,7 +40,7 @@ class ChainShape:
     """How one of the two kernels over a chain of rows is cut.
 
     Attributes:
-        split: blocks of a cluster, which share the units.
+        split: blocks that share the units of these windows: of a cluster, or of wide layers.
         k_split: warps that share a group of units, each with a part of the inner dimension.
         tiles: of 8 windows each, in a block.
         warps: of a block.
@@ -55,7 +55,7 @@ class ChainShape:
 
     @property
     def windows(self) -> int:
-        """Windows of a block."""
+        """Windows of a block, or of a cluster of wide layers."""
         return 8 * self.tiles
 
 
@@ -198,11 +198,11 @@ def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
     """Shared memory of the kernels for wide layers, as their ``struct Shared``; see ``tile_shared``."""
     stages = 4 if tiles == 2 else 5
     forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + (1 + drops) * tiles * TILE_BYTES
-    forward += GATE_COLUMNS * 4 + stages * 24 + 16
+    forward += GATE_COLUMNS * 4 + stages * 16 + 24
     operands = 1 if narrow else 2
     stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
     halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
-    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 24 + 16
+    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 24
     return TileShared(forward, backward)
 
 
@@ -215,20 +215,27 @@ def gradients_shared(units: int, *, narrow: bool) -> int:
 def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocessors: int) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
-    if split > MAX_CLUSTER:
+    if split > MAX_WIDE:
         return None
-    # One tile a block as long as all blocks run at the same time: two share the tensor cores.
-    resident = resident_clusters(split, multiprocessors)
-    tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) <= resident), 2)
+    wide = split > WIDE_PAIR
+    # One tile a block as long as all blocks run at the same time, two layers at once where they can: two tiles share
+    # what is read of the weights.
+    if wide:
+        split *= WIDE_PAIR
+        resident = multiprocessors // (split * min(layers, 2))
+    else:
+        resident = resident_clusters(split, multiprocessors)
+    each = WIDE_PAIR if wide else 1
+    tiles = next((n for n in (1, 2) if -(-batch // (TILE * each * n)) <= resident), 2)
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
-        if split > 2:
+        if wide:
             shared = wide_shared(tiles, narrow=narrow, drops=drops)
         else:
             shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
         if max(shared.forward, shared.backward, gradients_shared(padded, narrow=narrow)) > SHARED_BYTES:
             return None
-    cut = ChainShape(split, 1, TILE * tiles // 8, TILE_THREADS // 32, 0)
+    cut = ChainShape(split, 1, TILE * each * tiles // 8, (WIDE_THREADS if wide else TILE_THREADS) // 32, 0)
     windows = -(-batch // cut.windows) * cut.windows
     return Plan(padded, 1, cut, cut, FOLDED_FEATURES, True, windows, 0, tiles)
 

@@ -44,10 +44,9 @@ class Sources:
         return "lstm_masks", {"UNITS": self.plan.units}
 
     def forward(self, layer: int, *, training: bool) -> Source:
-        """Of one layer, from 0."""
+        """Of one layer, from 0; of wide layers, the same for all."""
         if self.plan.wide:
-            drops = self._drops(layer) if training else 0
-            return "lstm_wide_forward", {**self._tile(layer), "DROPS": drops, "KEEPS": int(training)}
+            return "lstm_wide_forward", {**self._wide(training), "KEEPS": int(training)}
         if self.plan.tiles:
             return "lstm_tile_forward", {**self._tile(layer), "DROPS": self._drops(layer) if training else 0}
         folded = int(layer == 0 and self.plan.folded)
@@ -55,12 +54,12 @@ class Sources:
         return "lstm_forward", {**self._chain(self.plan.forward), "DROPS": drops, "INPUT_TILES": folded}
 
     def backward(self, layer: int) -> Source:
-        """Of one layer, from 0."""
-        if self.plan.tiles:
-            top = int(layer + 1 == self.layers)
-            name = "lstm_wide_backward" if self.plan.wide else "lstm_tile_backward"
-            return name, {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
+        """Of one layer, from 0; of wide layers, the same for all."""
+        if self.plan.wide:
+            return "lstm_wide_backward", self._wide(True)
         top = int(layer + 1 == self.layers)
+        if self.plan.tiles:
+            return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
         return "lstm_backward", {**self._chain(self.plan.backward), "DROPS": self._drops(layer), "TOP": top}
 
     def gradients(self, layer: int) -> Source:
@@ -89,6 +88,10 @@ class Sources:
             "INPUT": self.plan.input_width(layer),
             "WGMMA": 1,
         }
+
+    def _wide(self, training: bool) -> dict[str, str | int]:
+        drops = int(training and self.dropout and self.layers > 1)
+        return {**self._tile(1), "LAYERS": self.layers, "DROPS": drops}
 
     def _chain(self, cut: ChainShape) -> dict[str, str | int]:
         cell = "bf16" if self.plan.parts == 1 else "float"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -41,17 +41,15 @@ class TileForward(ForwardPass):
 
     Attributes:
         traces: what the layers compute, from the lowest one up.
-        kernels: of the layers, and bytes of their shared memory.
     """
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
         super().__init__(device, plan, shape, weights, training=training)
         self.traces: list[TileTrace] = []
-        self.kernels: list[tuple[Any, int]] = []
+        self._kernels = self._load_kernels(training)
         row = plan.windows * plan.units
         for layer in range(shape.layers):
             drops = self.drops and layer + 1 < shape.layers
-            self.kernels.append(self._load_kernel(layer, training=training, drops=drops))
             what = f"layer {layer + 1}'s values of a batch"
             self.traces.append(
                 TileTrace(
@@ -61,24 +59,29 @@ class TileForward(ForwardPass):
                 )
             )
 
-    def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
-        plan, trace, own = self.plan, self.traces[layer], self.weights.layers[layer]
-        kernel, shared = self.kernels[layer]
-        self.device.launch_grid(
-            kernel,
-            (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
-            TILE_THREADS,
-            shared,
-            *(own.u, own.w, own.bias, self.input_of(layer), trace.h, trace.cells, trace.dropped),
-            masks[layer] if masks and trace.dropped else None,
-            *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
-        )
+    def run_layers(self, masks: list[DeviceArray] | None) -> None:
+        plan = self.plan
+        for layer, (kernel, shared) in enumerate(self._kernels):
+            trace, own = self.traces[layer], self.weights.layers[layer]
+            self.device.launch_grid(
+                kernel,
+                (plan.windows // plan.forward.windows * plan.forward.split,),
+                TILE_THREADS,
+                shared,
+                *(own.u, own.w, own.bias, self.input_of(layer), trace.h, trace.cells, trace.dropped),
+                masks[layer] if masks and trace.dropped else None,
+                *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
+            )
 
-    def _load_kernel(self, layer: int, *, training: bool, drops: bool) -> tuple[Any, int]:
-        """A layer's kernel, and the bytes of its shared memory."""
-        shared = tile_shared(self.plan.units, self.plan.tiles, narrow=layer == 0, drops=drops).forward
-        module = self.device.load(*self.sources.forward(layer, training=training))
-        return module.get_function("lstm_tile_forward", shared), shared
+    def _load_kernels(self, training: bool) -> list[tuple[Any, int]]:
+        """The kernels of the layers, or one for all, and the bytes of their shared memory."""
+        found = []
+        for layer in range(self.shape.layers):
+            drops = self.drops and layer + 1 < self.shape.layers
+            shared = tile_shared(self.plan.units, self.plan.tiles, narrow=layer == 0, drops=drops).forward
+            module = self.device.load(*self.sources.forward(layer, training=training))
+            found.append((module.get_function("lstm_tile_forward", shared), shared))
+        return found
 
     @property
     def outputs(self) -> DeviceArray:
@@ -93,33 +96,32 @@ class TileForward(ForwardPass):
 
 
 class TileBackward:
-    """The backward pass by kernels/lstm_tile_backward.cu and lstm_tile_gradients.cu; see ``BackwardPass``.
+    """The backward pass by kernels/lstm_tile_backward.cu and lstm_tile_gradients.cu; see ``BackwardPass``."""
 
-    Attributes:
-        parts_above: parts that the gradient of a layer's outputs is the sum of; None: one by each block of a cluster.
-    """
-
-    parts_above: ClassVar[int | None] = None
-
-    def __init__(self, forward: TileForward) -> None:
-        self._forward = forward
+    def __init__(self, forward: TileForward, parts_above: int = 0, together: int = 1) -> None:
+        """Args:
+        forward: whose batch it goes back through.
+        parts_above: parts that the gradient of a layer's outputs is the sum of; 0: one by each block of a cluster.
+        together: layers of one launch.
+        """
+        self._forward, self._together = forward, together
         device, plan, shape = forward.device, forward.plan, forward.shape
         units, values = plan.units, forward.length * plan.units
-        self._kernels = [self._load_kernel(layer) for layer in range(shape.layers)]
+        self._kernels = self._load_kernels()
         self._gradients = []
         for layer in range(shape.layers):
             shared = gradients_shared(units, narrow=layer == 0)
             sums = device.load(*forward.sources.gradients(layer))
             self._gradients.append((sums.get_function("lstm_tile_gradients", shared), shared))
-        self._dz = device.empty((4 * values,), np.uint16, "gradients of a layer's gates")
-        # Of the layer above and the layer below.
+        self._dz = [
+            device.empty((4 * values,), np.uint16, "gradients of a layer's gates") for _ in range(together)
+        ]
+        # Of the layer above those of a launch, and of theirs.
         self._outputs = [
             device.empty(
-                ((self.parts_above or plan.forward.split) * values,),
-                np.uint16,
-                "gradients of a layer's outputs",
+                ((parts_above or plan.forward.split) * values,), np.uint16, "gradients of a layer's outputs"
             )
-            for _ in range(min(2, shape.layers - 1))
+            for _ in range(min(together + 1, shape.layers - 1))
         ]
         parts = [self._parts(layer) for layer in range(shape.layers)]
         self.bias_parts = [device.empty((count, 4 * units), np.float32) for count in parts]
@@ -133,45 +135,53 @@ class TileBackward:
         forward, plan = self._forward, self._forward.plan
         top = forward.shape.layers - 1
         for layer in reversed(range(top + 1)):
-            self._run_layer(layer, last, masks)
+            if (top - layer) % self._together == 0:
+                self._run_layers(layer, min(self._together, layer + 1), last, masks)
             kernel, shared = self._gradients[layer]
             beside(top - layer, top + 1)
             forward.device.launch_grid(
                 kernel,
-                (len(self.bias_parts[layer]), plan.forward.split, self._pairs(layer)),
+                (len(self.bias_parts[layer]), plan.units // TILE, self._pairs(layer)),
                 TILE_THREADS,
                 shared,
-                *(self._dz, forward.traces[layer].h, forward.input_of(layer)),
+                *(self._dz[layer % self._together], forward.traces[layer].h, forward.input_of(layer)),
                 *(self.matrix_parts[layer, "u"], self.matrix_parts[layer, "w"], self.bias_parts[layer]),
                 *(np.int32(forward.shape.rows), np.int32(plan.windows)),
             )
 
-    def _load_kernel(self, layer: int) -> tuple[Any, int]:
-        """A layer's kernel, and the bytes of its shared memory."""
+    def _load_kernels(self) -> list[tuple[Any, int]]:
+        """The kernels of the layers, or one for all, and the bytes of their shared memory."""
         forward = self._forward
         plan, layers = forward.plan, forward.shape.layers
-        drops = forward.drops and layer + 1 < layers
-        shared = tile_shared(plan.units, plan.tiles, narrow=layer == 0, drops=drops).backward
-        module = forward.device.load(*forward.sources.backward(layer))
-        return module.get_function("lstm_tile_backward", shared), shared
+        found = []
+        for layer in range(layers):
+            drops = forward.drops and layer + 1 < layers
+            shared = tile_shared(plan.units, plan.tiles, narrow=layer == 0, drops=drops).backward
+            module = forward.device.load(*forward.sources.backward(layer))
+            found.append((module.get_function("lstm_tile_backward", shared), shared))
+        return found
 
-    def _run_layer(self, layer: int, last: DeviceArray, masks: list[DeviceArray]) -> None:
-        """Launch the gradients of one layer's gates and of its input."""
+    def _run_layers(self, layer: int, count: int, last: DeviceArray, masks: list[DeviceArray]) -> None:
+        """Launch the gradients of the gates and of the inputs of ``count`` layers from ``layer`` down; here, of one."""
         forward, plan = self._forward, self._forward.plan
         top = forward.shape.layers - 1
         own, trace, x = forward.weights.layers[layer], forward.traces[layer], forward.input_of(layer)
         kernel, shared = self._kernels[layer]
         forward.device.launch_grid(
             kernel,
-            (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
+            (plan.windows // plan.forward.windows * plan.forward.split,),
             TILE_THREADS,
             shared,
-            *(own.u, own.w, own.bias, x, trace.h, trace.cells),
-            None if layer == top else self._outputs[layer % 2],
+            *(own.u, own.w, own.bias, x, trace.h, trace.cells, self._outputs_of(layer)),
             *(last, masks[layer] if masks and layer < top else None, forward.keep),
-            *(self._dz, self._outputs[(layer - 1) % 2] if layer else None),
+            *(self._dz[0], self._outputs_of(layer - 1)),
             *(np.int32(forward.shape.rows), np.int32(plan.windows)),
         )
+
+    def _outputs_of(self, layer: int) -> DeviceArray | None:
+        """Where the gradient of a layer's outputs is; None: of the last layer, and of the windows."""
+        inside = 0 <= layer < self._forward.shape.layers - 1
+        return self._outputs[layer % len(self._outputs)] if inside else None
 
     def _pairs(self, layer: int) -> int:
         """Pairs of tiles of 64 columns of h before and x."""
@@ -180,5 +190,5 @@ class TileBackward:
 
     def _parts(self, layer: int) -> int:
         """Parts that the windows of all rows are cut into for a layer's gradients."""
-        blocks = self._forward.plan.forward.split * self._pairs(layer)
+        blocks = self._forward.plan.units // TILE * self._pairs(layer)
         return max(1, min(self._forward.device.multiprocessors // blocks, self._forward.length // TILE))

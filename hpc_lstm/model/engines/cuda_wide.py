@@ -1,20 +1,21 @@
 """The passes for layers of 129 to 512 units and large batches, whose weights pass through shared memory.
 
-for each layer, upwards:
+upwards, all layers in one launch:
     h, cells, gates      = lstm_wide_forward(x, W, U, b)
-for each layer, downwards:
+downwards, as many layers in a launch as run at the same time:
     dz, dx               = lstm_wide_backward(cells, gates, dh, W, U)
-    dU, dW, db           = lstm_tile_gradients(dz, h before, x)
+    dU, dW, db           = lstm_tile_gradients(dz, h before, x), for each layer
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hpc_lstm.cuda.device import Device, DeviceArray
-from hpc_lstm.model.engines.cuda_plan import TILE, WIDE_THREADS, Plan, wide_shared
+from hpc_lstm.model.engines.cuda_plan import WIDE_PAIR, WIDE_THREADS, Plan, wide_shared
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 
@@ -24,6 +25,7 @@ class WideForward(TileForward):
 
     Attributes:
         gates: what the gates of each layer are of, kept for the backward pass; empty where there is none.
+        counters: by which the blocks of both passes tell each other how far they are.
     """
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
@@ -34,55 +36,102 @@ class WideForward(TileForward):
             self.gates = [
                 device.empty((size,), np.uint16, "the gates of a batch") for _ in range(shape.layers)
             ]
-
-    def run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
-        plan, trace, own = self.plan, self.traces[layer], self.weights.layers[layer]
-        kernel, shared = self.kernels[layer]
-        self.device.launch_grid(
-            kernel,
-            (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
-            WIDE_THREADS,
-            shared,
-            *(own.u, own.w, own.bias, self.input_of(layer), trace.h, trace.cells),
-            *(self.gates[layer] if self.gates else None, trace.dropped),
-            masks[layer] if masks and trace.dropped else None,
-            *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
+        self.counters = _Counters(device, plan, shape.layers)
+        self._table = pointer_table(
+            device,
+            [
+                (own.u, own.w, own.bias, self.input_of(layer), trace.h, trace.cells)
+                + (self.gates[layer] if training else None, trace.dropped)
+                for layer, (own, trace) in enumerate(zip(weights.layers, self.traces, strict=True))
+            ],
         )
 
-    def _load_kernel(self, layer: int, *, training: bool, drops: bool) -> tuple[Any, int]:
-        shared = wide_shared(self.plan.tiles, narrow=layer == 0, drops=drops).forward
-        module = self.device.load(*self.sources.forward(layer, training=training))
-        return module.get_function("lstm_wide_forward", shared), shared
+    def run_layers(self, masks: list[DeviceArray] | None) -> None:
+        plan, counters = self.plan, self.counters
+        self.device.clear(counters.all)
+        kernel, shared = self._kernels[0]
+        self.device.launch_grid(
+            kernel,
+            (plan.windows // plan.forward.windows * plan.forward.split * self.shape.layers,),
+            WIDE_THREADS,
+            shared,
+            *(self._table, *kept(masks), self.keep, counters.tickets(0), counters.forward),
+            *(np.int32(0), np.int32(self.shape.rows), np.int32(plan.windows)),
+        )
+
+    def _load_kernels(self, training: bool) -> list[tuple[Any, int]]:
+        shape, tiles = self.shape, self.plan.tiles
+        drops = self.drops and shape.layers > 1
+        shared = wide_shared(tiles, narrow=False, drops=drops).forward
+        module = self.device.load(*self.sources.forward(0, training=training))
+        return [(module.get_function("lstm_wide_forward", shared), shared)]
 
 
 class WideBackward(TileBackward):
     """The backward pass by kernels/lstm_wide_backward.cu and lstm_tile_gradients.cu; see ``BackwardPass``."""
 
-    parts_above = 1
-
     def __init__(self, forward: WideForward) -> None:
-        super().__init__(forward)
-        self._gates = forward.gates
+        plan, layers = forward.plan, forward.shape.layers
+        blocks = plan.windows // plan.forward.windows * plan.forward.split
+        together = max(1, min(layers, forward.device.multiprocessors // blocks))
+        super().__init__(forward, parts_above=1, together=together)
+        self._counters = forward.counters
+        self._table = pointer_table(
+            forward.device,
+            [
+                (own.u, own.w, trace.cells, forward.gates[layer], self._outputs_of(layer))
+                + (self._dz[layer % together], self._outputs_of(layer - 1))
+                for layer, (own, trace) in enumerate(
+                    zip(forward.weights.layers, forward.traces, strict=True)
+                )
+            ],
+        )
 
-    def _load_kernel(self, layer: int) -> tuple[Any, int]:
+    def _load_kernels(self) -> list[tuple[Any, int]]:
         forward = self._forward
-        shared = wide_shared(forward.plan.tiles, narrow=layer == 0, drops=False).backward
-        module = forward.device.load(*forward.sources.backward(layer))
-        return module.get_function("lstm_wide_backward", shared), shared
+        tiles = forward.plan.tiles
+        shared = max(wide_shared(tiles, narrow=narrow, drops=False).backward for narrow in (True, False))
+        module = forward.device.load(*forward.sources.backward(0))
+        return [(module.get_function("lstm_wide_backward", shared), shared)]
 
-    def _run_layer(self, layer: int, last: DeviceArray, masks: list[DeviceArray]) -> None:
-        forward, plan = self._forward, self._forward.plan
-        top = forward.shape.layers - 1
-        own, trace = forward.weights.layers[layer], forward.traces[layer]
-        kernel, shared = self._kernels[layer]
+    def _run_layers(self, layer: int, count: int, last: DeviceArray, masks: list[DeviceArray]) -> None:
+        forward, plan, counters = self._forward, self._forward.plan, self._counters
+        kernel, shared = self._kernels[0]
         forward.device.launch_grid(
             kernel,
-            (plan.windows // (TILE * plan.tiles) * plan.forward.split,),
+            (plan.windows // plan.forward.windows * plan.forward.split * count,),
             WIDE_THREADS,
             shared,
-            *(own.u, own.w, trace.cells, self._gates[layer]),
-            None if layer == top else self._outputs[layer % 2],
-            *(last, masks[layer] if masks and layer < top else None, forward.keep),
-            *(self._dz, self._outputs[(layer - 1) % 2] if layer else None),
-            *(np.int32(forward.shape.rows), np.int32(plan.windows)),
+            *(self._table, last, *kept(masks), forward.keep, counters.tickets(1 + layer), counters.backward),
+            *(np.int32(layer), np.int32(forward.shape.rows), np.int32(plan.windows)),
         )
+
+
+class _Counters:
+    """Of both kernels: ``struct Progress`` of each layer and group of windows, and a ticket counter for each launch.
+
+    Attributes:
+        all: to be set to zero before the forward pass.
+        forward, backward: the progress of each kernel.
+    """
+
+    def __init__(self, device: Device, plan: Plan, layers: int) -> None:
+        size = 2 * layers * (plan.windows // plan.forward.windows) * WIDE_PAIR
+        self.all = device.zeros((2 * size + 1 + layers,), np.uint32)
+        self.forward, self.backward = self.all.part(0, size), self.all.part(size, size)
+        self._first = 2 * size
+
+    def tickets(self, launch: int) -> DeviceArray:
+        """Of a launch: 0 forward, 1 + layer backward."""
+        return self.all.part(self._first + launch, 1)
+
+
+def kept(masks: list[DeviceArray] | None) -> tuple[DeviceArray | None, np.int64]:
+    """The masks of the lowest layer, and the words from each layer's to the next."""
+    return (masks[0], np.int64(masks[0].size)) if masks else (None, np.int64(0))
+
+
+def pointer_table(device: Device, rows: Sequence[Sequence[DeviceArray | None]]) -> DeviceArray:
+    """``struct Layer`` of a kernel for each layer, of pointers alone."""
+    pointers = [[one.pointer if one is not None else 0 for one in row] for row in rows]
+    return device.to_device(np.array(pointers, np.uint64))
