@@ -9,6 +9,19 @@
 
 #if defined(__CUDA_ARCH__)
 
+// A sigmoid's value from the tangent of half its argument, which the halved weights give (lstm_common.cuh).
+INLINE float sigmoid_of(float tangent_of_half) { return fmaf(0.5f, tangent_of_half, 0.5f); }
+
+// Two values, rounded to float16, of which 11 bits are left of a gate: a in the lower half; and back.
+INLINE uint32 pack_half(float a, float b) {
+    uint32 both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(b), "f"(a));
+    return both;
+}
+INLINE void unpack_half(uint32 both, float& a, float& b) {
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}" : "=f"(a), "=f"(b) : "r"(both));
+}
+
 // The bit of unit u and window w of 8 x 8: 4 u + w / 2 of word w % 2.
 INLINE uint32 own_mask(const uint2 words, const int lane) {
     return (lane / 4 % 2 ? words.y : words.x) >> (8 * (lane % 4) + lane / 8);
@@ -17,7 +30,7 @@ INLINE uint32 own_mask(const uint2 words, const int lane) {
 // The activations of a thread's gates: new cells and outputs.
 // DROP: whether the layer drops outputs
 // bias: of its gates, in shared memory (load_bias); h_at, dropped_at: its row of a tile for store_matrices
-// cells: from its place on; words(half, m): the masks of 8 x 8; keep_gates(m, half, z): is told what the gates are of
+// cells: from its place on; words(half, m): the masks of 8 x 8; keep_gates(m, half, tangents): is told the gates, as for sigmoid_of
 template <bool DROP, class Words, class KeepGates>
 INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], const uint32 bias, const uint32 h_at,
                      const uint32 row, const int eighth, bf16* cells, const uint32 dropped_at, const Words words,
@@ -32,16 +45,16 @@ INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], 
                                {__uint_as_float(last.x), __uint_as_float(last.y)},
                                {__uint_as_float(last.z), __uint_as_float(last.w)}};
         UNROLL for (int half = 0; half < 2; ++half) {
-            float out[2], z[4][2];
+            float out[2], tangents[4][2];
             UNROLL for (int e = 0; e < 2; ++e) {
-                UNROLL for (int gate = 0; gate < 4; ++gate) z[gate][e] = gates[16 * m + 4 * gate + 2 * half + e] + b[gate][e];
+                UNROLL for (int gate = 0; gate < 4; ++gate)
+                    tangents[gate][e] = tangent(gates[16 * m + 4 * gate + 2 * half + e] + b[gate][e]);
                 float& cell = c[4 * m + 2 * half + e];
-                const float i = sigmoid_of_half(z[0][e]), f = sigmoid_of_half(z[1][e]);
-                const float n = tangent(z[2][e]), o = sigmoid_of_half(z[3][e]);
-                cell = fmaf(f, cell, i * n);
+                const float i = sigmoid_of(tangents[0][e]), f = sigmoid_of(tangents[1][e]), o = sigmoid_of(tangents[3][e]);
+                cell = fmaf(f, cell, i * tangents[2][e]);
                 out[e] = o * tangent(cell);
             }
-            keep_gates(m, half, z);
+            keep_gates(m, half, tangents);
             h[m % 2][half] = pack(out[0], out[1]);
             packed[m % 2][half] = pack(c[4 * m + 2 * half], c[4 * m + 2 * half + 1]);
             if (DROP) {
@@ -59,13 +72,13 @@ INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], 
     }
 }
 
-// dz of two units, one beside the other, from what their gates are of; before: the cells of the row before.
-INLINE void differentiate(const float (&z)[4][2], const uint32 before, const float (&dh)[2], float* dc, uint32 (&dz)[4]) {
+// dz of two units, one beside the other, from their gates as for sigmoid_of; before: the cells of the row before.
+INLINE void differentiate(const float (&tangents)[4][2], const uint32 before, const float (&dh)[2], float* dc, uint32 (&dz)[4]) {
     float found[4][2];
     UNROLL for (int e = 0; e < 2; ++e) {
         const float c0 = e ? upper(before) : lower(before);
-        const float ti = tangent(z[0][e]), tf = tangent(z[1][e]), n = tangent(z[2][e]), to = tangent(z[3][e]);
-        const float i = fmaf(0.5f, ti, 0.5f), f = fmaf(0.5f, tf, 0.5f), o = fmaf(0.5f, to, 0.5f);
+        const float ti = tangents[0][e], tf = tangents[1][e], n = tangents[2][e], to = tangents[3][e];
+        const float i = sigmoid_of(ti), f = sigmoid_of(tf), o = sigmoid_of(to);
         const float t = tangent(fmaf(f, c0, i * n));
         const float change = fmaf(dh[e] * o, fmaf(-t, t, 1.0f), dc[e]), half = 0.5f * change;
         found[0][e] = half * n * fmaf(-ti, ti, 1.0f);

@@ -279,10 +279,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                                    {__uint_as_float(b1.z), __uint_as_float(b1.w)}};
             uint32 found[2][4];
             UNROLL for (int half = 0; half < 2; ++half) {
-                float z[4][2];
+                float tangents[4][2];
                 UNROLL for (int gate = 0; gate < 4; ++gate)
-                    UNROLL for (int e = 0; e < 2; ++e) z[gate][e] = gates[16 * m + 4 * gate + 2 * half + e] + b[gate][e];
-                differentiate(z, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half, found[half]);
+                    UNROLL for (int e = 0; e < 2; ++e)
+                        tangents[gate][e] = tangent(gates[16 * m + 4 * gate + 2 * half + e] + b[gate][e]);
+                differentiate(tangents, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half, found[half]);
             }
             const uint32 to = own_dz + (share * EIGHTS + m) / 2 * TILE_BYTES + row * 128;
             UNROLL for (int gate = 0; gate < 4; gate += 2)

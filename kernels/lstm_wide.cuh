@@ -7,9 +7,13 @@
 //
 //   warpgroups 0, 1   consume stages and compute; of 64 windows each, or of half of a block's columns
 //   warp 8            brings weights into stages, in order, as they become empty
-//   warp 9            brings what stages have of the windows, once the blocks that compute it have stored it
-//   warp 10           stores what a row computed, and says so
-//   warp 11           backwards: waits for the layer above
+//   warp 9            brings what stages have of the windows
+//   warp 10           waits until the blocks that compute it have stored it
+//   warp 11           stores what a row computed, and says so; backwards four warps, of a quarter each
+//   warp 15           backwards: waits for the layer above, and says when the layer below may go on
+//
+// Each of these waits has a warp of its own, since a flag costs: about 500 cycles to read, 600 to order copies behind it, 1,000
+// to write after what was stored (on an H100).
 //
 // Why not clusters of all units, which could exchange through shared memory: a cluster lies in one part of the GPU, where
 // clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
@@ -18,15 +22,15 @@
 // Clusters take their work in the order in which they begin, so that what one waits for has begun before.
 
 #define GROUPS 2                 // warpgroups that compute
-#define THREADS (128 * (GROUPS + 1))
+#define THREADS (128 * (GROUPS + HELPERS))
 #define SHARE (GROUPS / TILES)   // warpgroups of a tile
 #define COLUMNS (GATES / SHARE)  // gate columns of a warpgroup
 #define EIGHTS (COLUMNS / 32)    // groups of 8 units of a warpgroup
 #define WARPS (4 * GROUPS)
-#define REGISTERS 232            // of a thread of theirs, and of the other warps
-#define HELPER_REGISTERS 40
+#define REGISTERS 232            // of a thread of theirs, and of the other warps: together 65,536
+#define HELPER_REGISTERS (HELPERS == 2 ? 24 : 40)
 #define PAIR 2                   // blocks of a cluster
-enum Helper { WEIGHTS = WARPS, WINDOWS, MOVER, WATCHER };
+enum Helper { WEIGHTS = WARPS, WINDOWS, WAITER, MOVER, WATCHER = MOVER + 4 };
 
 #if defined(__CUDA_ARCH__)
 
@@ -39,11 +43,10 @@ INLINE void copy_to_both(uint32 to, const void* from, uint32 bytes, uint32 arriv
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
                  ::"r"(to), "l"(from), "r"(bytes), "r"(arrived), "h"((unsigned short)((1 << PAIR) - 1)) : "memory");
 }
-// Orders bulk copies and what other threads read and write of global memory.
-INLINE void order_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 // Until all but the last PENDING bulk stores of this thread have ended.
 template <int PENDING> INLINE void wait_all_stores_but() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(PENDING) : "memory"); }
-
+// Orders what this thread knows to be written before bulk copies.
+INLINE void order_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 // A counter in global memory: adds to it what this thread knows to be written; waits until it has reached a number.
 INLINE void add_progress(uint32* counter, uint32 count) {
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(counter), "r"(count) : "memory");

@@ -1,11 +1,12 @@
 // The gradients of LSTM layers of 129 to 512 units over all rows of a batch's windows, for compute capability 9.0.
 //
-// Equations are those of lstm_tile_backward.cu, blocks and stages those of lstm_wide.cuh. What the gates are of was
-// kept by lstm_wide_forward.cu; nothing is computed again. From the last row to the first:
+// Equations are those of lstm_tile_backward.cu, blocks and stages those of lstm_wide.cuh. The gates were kept by
+// lstm_wide_forward.cu; but for tanh of the cells nothing is computed again. From the last row to the first:
 //
 //     dh' = dz U^T, dx = dz W^T of the row after, as one product: 4 UNITS inner numbers, in stages of 64 gate columns; a
 //           block has the columns of its 64 units of h and of x. Its own dz comes first, from shared memory.
-//     dz  = of this row, by its activations; the tensor cores wait
+//     dz  = of this row, by its activations; the tensor cores wait. A quarter of a block's gate columns is on its way to the
+//           others as soon as it is computed, and first quarters are multiplied first.
 //
 // Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read all of
 // dz, and shared memory is what a product of few columns waits for.
@@ -16,12 +17,14 @@
 // 1.8 ms at 3 TB/s. Weights and windows from the second-level cache: 22 KiB a stage, of 512 cycles' work for the tensor cores.
 
 #include "lstm_tiles.cuh"
+#define HELPERS 2  // warpgroups that do not compute
 #include "lstm_wide.cuh"
 #include "lstm_cells.cuh"
 
 #define STEPS (4 * SPLIT)  // stages of a row
 #define OWN_UNITS (64 / SHARE)  // units of a warpgroup
-#define AHEAD (EIGHTS < 8 ? EIGHTS : 5)  // groups of 8 units that registers hold the gates of while products run
+#define AHEAD 4  // groups of 8 units that registers hold the gates of while products run
+#define BATCH 4                 // of which what the activations add is read at once
 
 // One layer's arrays.
 struct Layer {
@@ -49,13 +52,39 @@ template <int OPERANDS> struct Shared {
     float4 halves[SHARE][OPERANDS][4][128];  // sums of the one warpgroup for the other
 #endif
     Ring<STAGES> ring;
-    uint64 written, stored;  // a row's dz is in shared memory; was read from there
-    uint64 asked;            // the gradient of a row's outputs is there
+    uint64 written[4], stored;  // a quarter of a row's dz is in shared memory; all of it was read from there
+    uint64 ready[4];            // that quarter of all blocks is in global memory
+    uint64 asked, given;        // the gradient of a row's outputs, of its input, is in global memory
+    uint32 ticket;
 };
 
-// How many of the blocks of a group of windows have stored a row's dz, and how many warps its dx, summed over rows.
+// How many of the blocks of a group of windows have stored each quarter of a row's dz, and its dx, summed over rows.
 struct Progress {
-    uint32 dz, dx;
+    uint32 dz[4], dx, unused;
+};
+
+// The quarters of a block's gate columns, in the order in which they are computed.
+INLINE int quarter_of(int k) { return SHARE == 2 ? k % 2 * 2 + k / 2 : k; }
+
+// Which quarter of whose dz a stage has: those of the block, then the first quarters of all others, and so on.
+struct Source {
+    int owner, k = 0;
+
+    INLINE void advance(int block) {
+        const int next = block + 1 < SPLIT ? block + 1 : 0;
+        if (owner == block) {
+            if (++k == 4) {
+                k = 0;
+                owner = next;
+            }
+            return;
+        }
+        owner = owner + 1 < SPLIT ? owner + 1 : 0;
+        if (owner == block) {
+            ++k;
+            owner = next;
+        }
+    }
 };
 
 // Of the sums of both warpgroups, each over a half of the inner numbers, those of this warpgroup's units.
@@ -90,10 +119,15 @@ INLINE uint4 load_once(const void* from) {
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
     return v;
 }
-// 8 bytes that another block may have written during this launch.
-INLINE uint2 load_written(const bf16* from) {
-    uint2 v;
-    asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from) : "memory");
+// The same of what another block may have written during this launch, and of a word of a mask.
+INLINE uint4 load_written(const bf16* from) {
+    uint4 v;
+    asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from) : "memory");
+    return v;
+}
+INLINE uint32 load_mask(const uint32* from) {
+    uint32 v;
+    asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(from));
     return v;
 }
 
@@ -109,31 +143,31 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
     const uint32 rank = cluster_rank();
     const int tiles = windows / TILE, first_tile = group * TILES;
     const int products = FIRST ? rows - 1 : rows, total = products * STEPS;
-    const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
-    const uint32 asked = shared_address(&shared.asked);
-    // Whose dz stage `step` has.
-    const auto owner_of = [&](int step) {
-        const int owner = block + step / 4;
-        return owner < SPLIT ? owner : owner - SPLIT;
-    };
+    const uint32 written = shared_address(shared.written), stored = shared_address(&shared.stored);
+    const uint32 ready = shared_address(shared.ready), asked = shared_address(&shared.asked), given = shared_address(&shared.given);
     if (warp == 0 && elected()) {
         shared.ring.init();
-        init_arrivals_of(written, WARPS);
-        init_arrivals(stored);
+        for (int quarter = 0; quarter < 4; ++quarter) {
+            init_arrivals_of(written + 8 * quarter, WARPS / SHARE);
+            init_arrivals(ready + 8 * quarter);
+        }
+        init_arrivals_of(stored, 4);
         init_arrivals(asked);
+        init_arrivals_of(given, WARPS);
         publish_arrivals();
     }
     cluster_barrier();
     if (warp >= WARPS) give_registers<HELPER_REGISTERS>();
     if (warp == WEIGHTS) {
         Position<STAGES> at;
+        Source source{block};
         for (int i = 0, step = 0; i < total; ++i) {
             Stage<OPERANDS>& stage = shared.stages[at.slot];
             const uint32 full = shared_address(shared.ring.full + at.slot);
             if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
             if (elected()) {
                 // The tiles of 64 of the owner's gate columns and this block's units.
-                const int64 tile = (int64(owner_of(step)) * SPLIT + block) * (GATES * 64) + step % 4 * TILE_SIZE;
+                const int64 tile = (int64(source.owner) * SPLIT + block) * (GATES * 64) + quarter_of(source.k) * TILE_SIZE;
                 expect_arrivals(full, OPERANDS * TILE_BYTES);
                 if (FIRST)
                     copy_to_both(shared_address(stage.weights[0]) + rank * (TILE_BYTES / PAIR),
@@ -144,60 +178,84 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
             }
             __syncwarp();
             at.advance();
-            step = step + 1 == STEPS ? 0 : step + 1;
+            source.advance(block);
+            if (++step == STEPS) {
+                step = 0;
+                source = {block};
+            }
         }
     } else if (warp == WINDOWS) {
         Position<STAGES> at;
-        for (int s = 0, i = 0; s < products; ++s)
+        for (int s = 0, i = 0; s < products; ++s) {
+            Source source{block};
+            int last_k = -1;  // that was waited for
             for (int step = 0; step < STEPS; ++step, ++i) {
                 Stage<OPERANDS>& stage = shared.stages[at.slot];
                 const uint32 full = shared_address(shared.ring.full + at.slot);
                 if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
-                if (step == 0) wait_copy(written, s & 1);
+                const int quarter = quarter_of(source.k);
+                if (step < 4) wait_copy(written + 8 * quarter, s & 1);
+                else if (source.k != last_k) wait_copy(ready + 8 * quarter, s & 1);
                 if (elected()) {
                     if (step < 4) {
                         arrive_here(full);  // the block's own dz
                     } else {
-                        if (step == 4) {
-                            wait_progress(&own_progress->dz, SPLIT * (s + 1));
-                            order_copies();
-                        }
                         expect_arrivals(full, TILES * TILE_BYTES);
                         UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                            const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + owner_of(step);
-                            copy_bulk(shared_address(stage.windows[tile]), layer.dz + (place * 4 + step % 4) * TILE_SIZE, TILE_BYTES,
+                            const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + source.owner;
+                            copy_bulk(shared_address(stage.windows[tile]), layer.dz + (place * 4 + quarter) * TILE_SIZE, TILE_BYTES,
                                       full);
                         }
                     }
                 }
                 __syncwarp();
+                if (step >= 4) last_k = source.k;
                 at.advance();
+                source.advance(block);
             }
-    } else if (warp == MOVER) {
+        }
+    } else if (warp == WAITER) {
+        for (int s = 0; s < products; ++s)
+            for (int k = 0; k < 4; ++k) {
+                if (elected()) {
+                    wait_progress(own_progress->dz + quarter_of(k), SPLIT * (s + 1));
+                    order_copies();
+                    arrive_here(ready + 8 * quarter_of(k));
+                }
+                __syncwarp();
+            }
+    } else if (warp == WATCHER) {
+        for (int s = 0; s <= products; ++s) {
+            if (!TOP && above && s < rows) {
+                if (elected()) {
+                    wait_progress(above, SPLIT * (s + 1));
+                    arrive_here(asked);
+                }
+                __syncwarp();
+                wait_copy(written + 8 * 3, s & 1);  // no more than a row ahead
+            }
+            if (!FIRST && s > 0) {
+                wait_copy(given, s - 1 & 1);
+                if (elected()) add_progress(&own_progress->dx, 1);
+                __syncwarp();
+            }
+        }
+    } else if (warp >= MOVER) {
+        const int quarter = warp - MOVER;
         for (int s = 0; s < rows; ++s) {
-            wait_copy(written, s & 1);
+            wait_copy(written + 8 * quarter, s & 1);
             if (elected()) {
                 UNROLL for (int tile = 0; tile < TILES; ++tile) {
                     const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + block;
-                    store_bulk(layer.dz + place * 4 * TILE_SIZE, shared_address(shared.dz[tile]), 4 * TILE_BYTES);
+                    store_bulk(layer.dz + (place * 4 + quarter) * TILE_SIZE, shared_address(shared.dz[tile]) + quarter * TILE_BYTES,
+                               TILE_BYTES);
                 }
                 wait_stores();
-                order_copies();
-                add_progress(&own_progress->dz, 1);
+                add_progress(own_progress->dz + quarter, 1);
                 arrive_here(stored);
             }
             __syncwarp();
         }
-    } else if (warp == WATCHER) {
-        if (!TOP && above)
-            for (int s = 0; s < rows; ++s) {
-                if (elected()) {
-                    wait_progress(above, SPLIT * WARPS * (s + 1));
-                    arrive_here(asked);
-                }
-                __syncwarp();
-                wait_copy(written, s & 1);  // no more than a row ahead
-            }
     } else {
         take_registers<REGISTERS>();
         const int warpgroup = warp / 4, tile = warpgroup / SHARE, share = warpgroup % SHARE;
@@ -233,11 +291,12 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         for (int s = 0; s <= products; ++s) {
             const int t = rows - 1 - s;
             // What the activations need is on its way while the products run.
-            uint4 z[AHEAD][2];
+            uint4 z[AHEAD][2], c0[EIGHTS / 2];
             if (s < rows) {
                 const uint4* const from = gates_of(block_of(t));
                 UNROLL for (int m = 0; m < AHEAD; ++m)
                     UNROLL for (int half = 0; half < 2; ++half) z[m][half] = load_once(from + (2 * m + half) * 128);
+                UNROLL for (int m = 0; m < EIGHTS; m += 2) c0[m / 2] = load_once(layer.cells + block_of(t) * TILE_SIZE + place(m));
             }
             if (s > 0) {
                 int before = 0;
@@ -245,7 +304,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                     const Stage<OPERANDS>& stage = shared.stages[at.slot];
                     wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
                     const uint32 b = shared_address(stage.weights[0]);
-                    const uint32 a = step < 4 ? own_dz + step * TILE_BYTES : shared_address(stage.windows[tile]);
+                    const uint32 a = step < 4 ? own_dz + quarter_of(step) * TILE_BYTES : shared_address(stage.windows[tile]);
                     begin_products();
                     // Columns of U and W are read at once; warpgroups of the same windows share the inner numbers.
                     UNROLL for (int j = 0; j < 4 / SHARE; ++j) {
@@ -269,46 +328,65 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                 if (!TOP && above) wait_copy(asked, s & 1);
                 const int64 now = block_of(t);
                 const uint4* const from = gates_of(now);
-                UNROLL for (int m = 0; m < EIGHTS; ++m) {
-                    const uint2 c0 = load_two(layer.cells + now * TILE_SIZE + place(m) + m % 2 * 4);
-                    float dh[2][2];  // [row][unit]
-                    UNROLL for (int half = 0; half < 2; ++half)
-                        UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[4 * m + 2 * half + e];
-                    if (!TOP) {
-                        float of_above[2][2];
-                        add_units<true>(of_above, load_written(layer.above + now * TILE_SIZE + place(m) + m % 2 * 4));
+                uint4 late[EIGHTS][2];
+                UNROLL for (int m = AHEAD; m < EIGHTS; ++m)
+                    UNROLL for (int half = 0; half < 2; ++half) late[m][half] = load_once(from + (2 * m + half) * 128);
+                // Of the two words of 8 units and 8 windows, the one that this thread's window is in.
+                const uint32* const own_kept =
+                    kept + 2 * (((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
+                                share * EIGHTS) + lane / 4 % 2;
+                UNROLL for (int first = 0; first < EIGHTS; first += BATCH) {
+                    uint4 of_above[BATCH / 2];
+                    uint32 words[BATCH][2];
+                    UNROLL for (int m = first; m < first + BATCH; ++m) {
+                        if (!TOP && m % 2 == 0) of_above[(m - first) / 2] = load_written(layer.above + now * TILE_SIZE + place(m));
+                        if (DROP)
+                            UNROLL for (int half = 0; half < 2; ++half)
+                                words[m - first][half] = load_mask(own_kept + 2 * (half * (UNITS / 8) + m));
+                    }
+                    UNROLL for (int m = first; m < first + BATCH; ++m) {
+                        const uint4 both_cells = c0[m / 2], both_above = of_above[(m - first) / 2];
+                        float dh[2][2];  // [row][unit]
+                        UNROLL for (int half = 0; half < 2; ++half)
+                            UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[4 * m + 2 * half + e];
+                        if (!TOP) {
+                            float added[2][2];
+                            add_units<true>(added, m % 2 ? make_uint2(both_above.z, both_above.w) : make_uint2(both_above.x, both_above.y));
+                            UNROLL for (int half = 0; half < 2; ++half) {
+                                const uint32 bits = DROP ? words[m - first][half] >> (8 * (lane % 4) + lane / 8) : 0;
+                                UNROLL for (int e = 0; e < 2; ++e)
+                                    dh[half][e] += !DROP ? added[half][e] : bits & (e ? 16 : 1) ? added[half][e] * keep : 0.0f;
+                            }
+                        }
+                        uint32 found[2][4];
                         UNROLL for (int half = 0; half < 2; ++half) {
-                            uint32 bits = ~0u;
-                            if (DROP)
-                                bits = own_mask(reinterpret_cast<const uint2*>(kept)[((int64(t) * tiles + first_tile + tile) * 8 +
-                                                                                      2 * (warp % 4) + half) * (UNITS / 8) +
-                                                                                     8 * block + share * EIGHTS + m], lane);
-                            UNROLL for (int e = 0; e < 2; ++e)
-                                dh[half][e] += !DROP ? of_above[half][e] : bits & (e ? 16 : 1) ? of_above[half][e] * keep : 0.0f;
+                            const uint4 both = m < AHEAD ? z[m][half] : late[m][half];
+                            float tangents[4][2];
+                            unpack_half(both.x, tangents[0][0], tangents[0][1]);
+                            unpack_half(both.y, tangents[1][0], tangents[1][1]);
+                            unpack_half(both.z, tangents[2][0], tangents[2][1]);
+                            unpack_half(both.w, tangents[3][0], tangents[3][1]);
+                            const uint32 before = m % 2 ? (half ? both_cells.w : both_cells.z) : (half ? both_cells.y : both_cells.x);
+                            differentiate(tangents, before, dh[half], dc + 4 * m + 2 * half, found[half]);
+                        }
+                        const int eighth = share * EIGHTS + m;
+                        UNROLL for (int gate = 0; gate < 4; gate += 2)
+                            store_matrices(dz_at + eighth / 2 * TILE_BYTES + ((eighth % 2 * 4 + gate + lane / 16) ^ row % 8) * 16,
+                                           found[0][gate], found[1][gate], found[0][gate + 1], found[1][gate + 1]);
+                        if (m % 2) {
+                            publish_writes();
+                            __syncwarp();
+                            if (elected()) arrive_here(written + 8 * (eighth / 2));
                         }
                     }
-                    uint32 found[2][4];
-                    UNROLL for (int half = 0; half < 2; ++half) {
-                        const uint4 both = m < AHEAD ? z[m][half] : load_once(from + (2 * m + half) * 128);
-                        const float of_gates[4][2] = {{lower(both.x), upper(both.x)}, {lower(both.y), upper(both.y)},
-                                                      {lower(both.z), upper(both.z)}, {lower(both.w), upper(both.w)}};
-                        differentiate(of_gates, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half, found[half]);
-                    }
-                    UNROLL for (int gate = 0; gate < 4; gate += 2)
-                        store_matrices(dz_at + (share * EIGHTS + m) / 2 * TILE_BYTES +
-                                           (((share * EIGHTS + m) % 2 * 4 + gate + lane / 16) ^ row % 8) * 16,
-                                       found[0][gate], found[1][gate], found[0][gate + 1], found[1][gate + 1]);
                 }
-                publish_writes();
-                __syncwarp();
-                if (elected()) arrive_here(written);
             }
             if (!FIRST && s > 0) {
                 UNROLL for (int m = 0; m < EIGHTS; m += 2)
                     *reinterpret_cast<uint4*>(layer.below + block_of(t + 1) * TILE_SIZE + place(m)) =
                         pack_units(out + OWN_UNITS / 2 * (OPERANDS - 1) + 4 * m);
                 __syncwarp();
-                if (elected()) add_progress(&own_progress->dx, 1);
+                if (elected()) arrive_here(given);
             }
         }
     }

@@ -11,12 +11,13 @@
 //
 // - Tiles of x come first: they are multiplied while h' passes from block to block. Of h', the block's own tile is still
 //   in shared memory and comes before the others.
-// - What the gates are of is kept for the backward pass, in bfloat16.
+// - The gates are kept for the backward pass, in float16, as what tanh gave: of a sigmoid, of half its argument.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 3.5 GB,
 // 1.2 ms at 3 TB/s. Weights and windows from the second-level cache: 30 bytes a cycle and multiprocessor, of about 35.
 
 #include "lstm_tiles.cuh"
+#define HELPERS 1  // warpgroups that do not compute
 #include "lstm_wide.cuh"
 #include "lstm_cells.cuh"
 
@@ -30,8 +31,8 @@ struct Layer {
     const bf16* x;              // tiles [rows][windows / 64][UNITS / 64], or of 16 columns
     bf16* h;                    // tiles [rows + 1][windows / 64][UNITS / 64], begins with zeros
     bf16* cells;                // [rows + 1][windows / 64][UNITS / 64][4][128 threads][8], begins with zeros
-    bf16* gates;                // [rows][windows / 64][UNITS / 64][8][2][128 threads][8]: what the gates of a thread's 8
-                                // units are of, by window; if KEEPS
+    bf16* gates;                // [rows][windows / 64][UNITS / 64][8][2][128 threads][8]: of a thread's 8 units, by
+                                // window, in float16; if KEEPS
     bf16* dropped;              // tiles as h, without the row of zeros; where the layer drops outputs
 };
 
@@ -49,7 +50,8 @@ struct Shared {
     float bias[GATES];
     Ring<STAGES> ring;
     uint64 written, stored;  // a row's h is in shared memory; was read from there
-    uint32 ticket;
+    uint64 ready, given;     // that of all blocks, and the layer's input, are in global memory
+    uint64 seen;             // the latter is known
 };
 
 // How many of the blocks of a group of windows have stored a row, summed over rows.
@@ -67,11 +69,24 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
     const uint32 rank = cluster_rank();
     const int tiles = windows / TILE, first_tile = group * TILES;
     const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
+    const uint32 ready = shared_address(&shared.ready), given = shared_address(&shared.given);
+    const uint32 seen = shared_address(&shared.seen);
     // Of which 64 units stage `step` has h'.
     const auto part_of = [&](int step) {
         const int part = block + step - INPUT_STEPS;
         return part < SPLIT ? part : part - SPLIT;
     };
+    load_bias(shared.bias, layer.bias, block, THREADS);
+    if (warp == 0 && elected()) {
+        shared.ring.init();
+        init_arrivals_of(written, WARPS);
+        init_arrivals(stored);
+        init_arrivals(ready);
+        init_arrivals(given);
+        init_arrivals(seen);
+        publish_arrivals();
+    }
+    cluster_barrier();
     if (warp >= WARPS) give_registers<HELPER_REGISTERS>();
     if (warp == WEIGHTS) {
         Position<STAGES> at;
@@ -100,7 +115,12 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                 const bool of_x = step < INPUT_STEPS;
                 const uint32 full = shared_address(shared.ring.full + at.slot);
                 if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
+                if (!FIRST && step == 0 && below) {
+                    wait_copy(given, t & 1);
+                    if (elected()) arrive_here(seen);
+                }
                 if (step == INPUT_STEPS) wait_copy(written, t - 1 & 1);
+                if (step == INPUT_STEPS + 1) wait_copy(ready, t - 1 & 1);
                 if (elected()) {
                     if (FIRST && of_x) {
                         expect_arrivals(full, TILES * TILE * 16 * 2);
@@ -109,9 +129,6 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                     } else if (step == INPUT_STEPS) {
                         arrive_here(full);  // the block's own h'
                     } else {
-                        if (step == 0 && below) wait_progress(below, SPLIT * (t + 1));
-                        if (step == INPUT_STEPS + 1) wait_progress(&own_progress->h, SPLIT * t);
-                        order_copies();
                         expect_arrivals(full, TILES * TILE_BYTES);
                         const int part = of_x ? step : part_of(step);
                         // h begins with zeros: its row t is of the row before.
@@ -124,6 +141,23 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                 __syncwarp();
                 at.advance();
             }
+    } else if (warp == WAITER) {
+        for (int t = 0; t < rows; ++t) {
+            if (elected()) {
+                if (!FIRST && below) {
+                    wait_progress(below, SPLIT * (t + 1));
+                    order_copies();
+                    if (t > 0) wait_copy(seen, t - 1 & 1);
+                    arrive_here(given);
+                }
+                if (t > 0) {
+                    wait_progress(&own_progress->h, SPLIT * t);
+                    order_copies();
+                    arrive_here(ready);
+                }
+            }
+            __syncwarp();
+        }
     } else if (warp == MOVER) {
         for (int t = 0; t < rows; ++t) {
             wait_copy(written, t & 1);
@@ -138,11 +172,9 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                                    TILE_BYTES);
 #endif
                 wait_all_stores_but<DROP ? TILES : 0>();
-                order_copies();
                 add_progress(&own_progress->h, 1);
                 if (DROP) {
-                    wait_all_stores_but<0>();
-                    order_copies();
+                    wait_stores();
                     add_progress(&own_progress->dropped, 1);
                 }
                 arrive_here(stored);
@@ -204,10 +236,11 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
             uint4* const own_gates = reinterpret_cast<uint4*>(layer.gates) + (own * 8 + share * EIGHTS) * 2 * 128 + thread;
 #endif
             activate<DROP>(gates, c, own_bias, h_at, row, share * EIGHTS, own_cells, dropped_at, words, keep, lane,
-                           [&](int m, int half, const float (&z)[4][2]) {
+                           [&](int m, int half, const float (&t)[4][2]) {
 #if KEEPS
-                               own_gates[(2 * m + half) * 128] = make_uint4(pack(z[0][0], z[0][1]), pack(z[1][0], z[1][1]),
-                                                                            pack(z[2][0], z[2][1]), pack(z[3][0], z[3][1]));
+                               own_gates[(2 * m + half) * 128] =
+                                   make_uint4(pack_half(t[0][0], t[0][1]), pack_half(t[1][0], t[1][1]),
+                                              pack_half(t[2][0], t[2][1]), pack_half(t[3][0], t[3][1]));
 #endif
                            });
             publish_writes();
@@ -227,18 +260,10 @@ lstm_wide_forward(const Layer* __restrict__ layers, const uint32* __restrict__ k
 #if defined(__CUDA_ARCH__)
     extern __shared__ __align__(1024) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
-    const int warp = uniform(threadIdx.x / 32);
-    if (warp == 0 && elected()) {
-        shared.ring.init();
-        init_arrivals_of(shared_address(&shared.written), WARPS);
-        init_arrivals(shared_address(&shared.stored));
-        publish_arrivals();
-    }
-    const Place place = find_place(uniform(take_ticket(tickets, &shared.ticket)), windows);
+    // The place of the ticket is overwritten by stages, after both blocks have read it.
+    const Place place = find_place(uniform(take_ticket(tickets, reinterpret_cast<uint32*>(memory))), windows);
     const int number = begin + place.number, groups = windows / (TILE * TILES);
     const Layer& layer = layers[number];
-    load_bias(shared.bias, layer.bias, place.block, THREADS);
-    __syncthreads();
     Progress* const own = progress + number * groups + place.group;
     const uint32* const below = place.number == 0 ? nullptr : DROPS ? &own[-groups].dropped : &own[-groups].h;
     const uint32* const own_kept = kept + (DROPS ? number * mask_words : 0);

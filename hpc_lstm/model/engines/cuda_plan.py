@@ -29,7 +29,8 @@ GATE_COLUMNS = 4 * TILE  # of a block
 TILE_BATCHES = {64: 4096, 128: 2560}
 # The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
 WIDE_BATCHES = {192: 2048, 256: 1024, 320: 512, 384: 512, 448: 512, 512: 256}
-WIDE_THREADS, WIDE_PAIR = 384, 2  # of a block; blocks of a cluster
+WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
+WIDE_PAIR = 2  # blocks of a cluster
 MAX_WIDE = 8  # blocks of 64 units
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
@@ -198,11 +199,11 @@ def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
     """Shared memory of the kernels for wide layers, as their ``struct Shared``; see ``tile_shared``."""
     stages = 4 if tiles == 2 else 5
     forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + (1 + drops) * tiles * TILE_BYTES
-    forward += GATE_COLUMNS * 4 + stages * 16 + 24
+    forward += GATE_COLUMNS * 4 + stages * 16 + 40
     operands = 1 if narrow else 2
     stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
     halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
-    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 24
+    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 88
     return TileShared(forward, backward)
 
 
@@ -235,7 +236,7 @@ def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocess
             shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
         if max(shared.forward, shared.backward, gradients_shared(padded, narrow=narrow)) > SHARED_BYTES:
             return None
-    cut = ChainShape(split, 1, TILE * each * tiles // 8, (WIDE_THREADS if wide else TILE_THREADS) // 32, 0)
+    cut = ChainShape(split, 1, TILE * each * tiles // 8, (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32, 0)
     windows = -(-batch // cut.windows) * cut.windows
     return Plan(padded, 1, cut, cut, FOLDED_FEATURES, True, windows, 0, tiles)
 

@@ -15,9 +15,18 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.cuda.device import Device, DeviceArray
-from hpc_lstm.model.engines.cuda_plan import WIDE_PAIR, WIDE_THREADS, Plan, wide_shared
+from hpc_lstm.model.engines.cuda_plan import (
+    WIDE_BACKWARD_THREADS,
+    WIDE_FORWARD_THREADS,
+    WIDE_PAIR,
+    Plan,
+    wide_shared,
+)
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+
+# Words of ``struct Progress`` of the two kernels.
+FORWARD_PROGRESS, BACKWARD_PROGRESS = 2, 6
 
 
 class WideForward(TileForward):
@@ -53,7 +62,7 @@ class WideForward(TileForward):
         self.device.launch_grid(
             kernel,
             (plan.windows // plan.forward.windows * plan.forward.split * self.shape.layers,),
-            WIDE_THREADS,
+            WIDE_FORWARD_THREADS,
             shared,
             *(self._table, *kept(masks), self.keep, counters.tickets(0), counters.forward),
             *(np.int32(0), np.int32(self.shape.rows), np.int32(plan.windows)),
@@ -100,7 +109,7 @@ class WideBackward(TileBackward):
         forward.device.launch_grid(
             kernel,
             (plan.windows // plan.forward.windows * plan.forward.split * count,),
-            WIDE_THREADS,
+            WIDE_BACKWARD_THREADS,
             shared,
             *(self._table, last, *kept(masks), forward.keep, counters.tickets(1 + layer), counters.backward),
             *(np.int32(layer), np.int32(forward.shape.rows), np.int32(plan.windows)),
@@ -116,10 +125,11 @@ class _Counters:
     """
 
     def __init__(self, device: Device, plan: Plan, layers: int) -> None:
-        size = 2 * layers * (plan.windows // plan.forward.windows) * WIDE_PAIR
-        self.all = device.zeros((2 * size + 1 + layers,), np.uint32)
-        self.forward, self.backward = self.all.part(0, size), self.all.part(size, size)
-        self._first = 2 * size
+        places = layers * (plan.windows // plan.forward.windows) * WIDE_PAIR
+        forward, backward = FORWARD_PROGRESS * places, BACKWARD_PROGRESS * places
+        self._first = forward + backward
+        self.all = device.zeros((self._first + 1 + layers,), np.uint32)
+        self.forward, self.backward = self.all.part(0, forward), self.all.part(forward, backward)
 
     def tickets(self, launch: int) -> DeviceArray:
         """Of a launch: 0 forward, 1 + layer backward."""
