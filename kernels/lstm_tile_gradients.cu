@@ -6,7 +6,7 @@
 // of four warpgroups has 256 gate columns and two tiles of columns of h' and x, whose sums stay in registers:
 // D[256, 128] += dz^T [256, 64] [h' | x] [64, 128], both operands read down the rows of their tiles. Blocks share the stages
 // among them in turn, and each writes its sums side by side; lstm_update.cu adds them in order, so that results do not
-// depend on chance. The sum of dz is a product with ones, by the blocks of the first pair.
+// depend on chance. The sum of dz is a product with ones, by the blocks of the first tiles.
 //
 //     pairs of tiles    [h' h'] ... [h' x] or [h' h'] ... [x x], for each 256 gate columns
 //     x narrow          [h' h'] ... , or [h'] alone; its 16 columns go to the first
@@ -20,12 +20,16 @@
 #define THREADS (128 * GROUPS)
 #define STAGES 4
 #define ALL_TILES (SPLIT + INPUT_TILES)  // of h', then of x
-#define PAIR (ALL_TILES > 1 ? 2 : 1)     // tiles of a block
+#define OWN (ALL_TILES > 1 ? 2 : 1)      // tiles of a block
+// Two blocks with the same gate columns and parts fetch a half of dz each, for both: what is read from the second-level cache
+// decides.
+#define PAIRED ((ALL_TILES + OWN - 1) / OWN % PAIR == 0)
+#define SHARED_BY (PAIRED ? PAIR : 1)
 
 #if defined(__CUDA_ARCH__)
 struct Stage {
     bf16 dz[4][TILE_SIZE];
-    bf16 columns[PAIR][TILE_SIZE];
+    bf16 columns[OWN][TILE_SIZE];
 #if NARROW
     bf16 narrow[TILE * 16];
 #endif
@@ -43,7 +47,7 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
                          Shared& shared) {
     constexpr bool WITH_NARROW = NARROW && FIRST;
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
-    const int part = blockIdx.x, parts = gridDim.x, rank = blockIdx.y, first = PAIR * blockIdx.z;
+    const int part = blockIdx.x, parts = gridDim.x, rank = blockIdx.y, first = OWN * blockIdx.z;
     const int count = (stages - part + parts - 1) / parts;
     const uint32 full = shared_address(shared.full), empty = shared_address(shared.empty);
     const auto load_stage = [&](int i) {  // by one thread
@@ -51,9 +55,15 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
         const int64 at = int64(i) * parts + part;
         Stage& stage = shared.stages[k];
         const uint32 own = full + 8 * k;
-        expect_arrivals(own, (4 + PAIR) * TILE_BYTES + (WITH_NARROW ? INPUT_BYTES : 0));
-        copy_bulk(shared_address(stage.dz), dz + (at * SPLIT + rank) * 4 * TILE_SIZE, 4 * TILE_BYTES, own);
-        UNROLL for (int j = 0; j < PAIR; ++j) {
+        expect_arrivals(own, (4 + OWN) * TILE_BYTES + (WITH_NARROW ? INPUT_BYTES : 0));
+        const bf16* const from_dz = dz + (at * SPLIT + rank) * 4 * TILE_SIZE;
+#if PAIRED
+        const int half = cluster_rank() * (4 / PAIR);
+        copy_to_both(shared_address(stage.dz[half]), from_dz + half * TILE_SIZE, 4 / PAIR * TILE_BYTES, own);
+#else
+        copy_bulk(shared_address(stage.dz), from_dz, 4 * TILE_BYTES, own);
+#endif
+        UNROLL for (int j = 0; j < OWN; ++j) {
             const int tile = min(first + j, ALL_TILES - 1);  // an odd last one twice
             const bf16* const from = tile < SPLIT ? h + (at * SPLIT + tile) * TILE_SIZE
                                                   : x + (at * INPUT_TILES + tile - SPLIT) * TILE_SIZE;
@@ -66,7 +76,7 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
     if (warp == 0 && elected())
         for (int i = 0; i < STAGES && i < count; ++i) load_stage(i);
 
-    float sums[32 * PAIR], of_dz[4];
+    float sums[32 * OWN], of_dz[4];
 #if NARROW
     float narrow[8];
 #endif
@@ -89,7 +99,13 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
         commit_products();
         wait_products<1>();
         const int done = (i + STAGES - 1) % STAGES;  // of the stage before
-        if (i > 0 && elected()) arrive_here(empty + 8 * done);
+        if (i > 0 && elected()) {
+#if PAIRED
+            arrive_at_both(empty + 8 * done);
+#else
+            arrive_here(empty + 8 * done);
+#endif
+        }
         if (warp == 0 && i > 0 && i - 1 + STAGES < count) {
             wait_copy(empty + 8 * done, (i - 1) / STAGES & 1);
             if (elected()) load_stage(i - 1 + STAGES);
@@ -106,7 +122,7 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
         const auto store = [&](float* to, const float* from) {
             *reinterpret_cast<float2*>(to + 2 * q) = make_float2(factor * from[2 * half], factor * from[2 * half + 1]);
         };
-        UNROLL for (int j = 0; j < PAIR; ++j) {
+        UNROLL for (int j = 0; j < OWN; ++j) {
             const int tile = first + j;
             if (tile >= ALL_TILES) break;
             float* const to = tile < SPLIT ? du + row * UNITS + 64 * tile : dw + row * INPUT + 64 * (tile - SPLIT);
@@ -125,7 +141,7 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
 // dz: tiles [rows][windows / 64][UNITS / 64][4]; h: tiles [rows + 1][windows / 64][UNITS / 64]; x: tiles, or of 16 columns
 // du: [parts][4 UNITS][UNITS]; dw: [parts][4 UNITS][INPUT]; db: [parts][4 UNITS]
 // Blocks: x over the parts; y over blocks of 64 units; z over pairs of tiles.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1) __cluster_dims__(1, 1, SHARED_BY)
 lstm_tile_gradients(const bf16* __restrict__ dz, const bf16* __restrict__ h, const bf16* __restrict__ x,
                     float* __restrict__ du, float* __restrict__ dw, float* __restrict__ db, const int rows,
                     const int windows) {
@@ -136,19 +152,21 @@ lstm_tile_gradients(const bf16* __restrict__ dz, const bf16* __restrict__ h, con
     if (threadIdx.x == 0)
         for (int i = 0; i < STAGES; ++i) {
             init_arrivals(shared_address(&shared.full[i]));
-            init_arrivals_of(shared_address(&shared.empty[i]), GROUPS * 4);
+            init_arrivals_of(shared_address(&shared.empty[i]), GROUPS * 4 * SHARED_BY);
         }
     publish_arrivals();
     publish_writes();
     __syncthreads();
+    if (PAIRED) cluster_barrier();
 
     const int stages = rows * (windows / TILE);
 #if ALL_TILES > 2
-    if (blockIdx.z > 0) {
+    if (blockIdx.z > 0)
         sum_products<false>(dz, h, x, du, dw, db, stages, shared);
-        return;
-    }
+    else
 #endif
-    sum_products<true>(dz, h, x, du, dw, db, stages, shared);
+        sum_products<true>(dz, h, x, du, dw, db, stages, shared);
+    __syncwarp();
+    if (PAIRED) cluster_barrier();  // no block ends while the other still sends to it
 #endif
 }

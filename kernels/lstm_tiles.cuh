@@ -20,6 +20,7 @@
 #define NARROW (INPUT == 16)    // the layer's input: 16 columns, or as many as units
 #define INPUT_TILES (INPUT / 64)
 #define INPUT_BYTES (TILE * INPUT * 2)
+#define PAIR 2  // blocks of a cluster that share what they read
 
 #if defined(__CUDA_ARCH__)
 
@@ -93,6 +94,11 @@ INLINE void send_bulk(uint32 peer, uint32 from, uint32 bytes, uint32 peer_arrive
     asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
                      peer), "r"(from), "r"(bytes), "r"(peer_arrived) : "memory");
 }
+// From global memory to the same place in the shared memory of both blocks of a pair, counted by a barrier in each.
+INLINE void copy_to_both(uint32 to, const void* from, uint32 bytes, uint32 arrived) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
+                 ::"r"(to), "l"(from), "r"(bytes), "r"(arrived), "h"((unsigned short)((1 << PAIR) - 1)) : "memory");
+}
 INLINE void prefetch_bulk(const void* from, uint32 bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
@@ -102,6 +108,10 @@ INLINE void wait_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memo
 // Of a barrier in another block of the cluster. Without a scope: that of the cluster flushes the cache.
 INLINE void arrive_at_peer(uint32 peer_barrier) {
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
+}
+// Of the same barrier in both blocks of a pair.
+INLINE void arrive_at_both(uint32 barrier) {
+    UNROLL for (uint32 rank = 0; rank < PAIR; ++rank) arrive_at_peer(peer_address(barrier, rank));
 }
 // A barrier that `count` threads arrive at.
 INLINE void init_arrivals_of(uint32 at, int count) {

@@ -29,7 +29,6 @@
 #define WARPS (4 * GROUPS)
 #define REGISTERS 232            // of a thread of theirs, and of the other warps: together 65,536
 #define HELPER_REGISTERS (HELPERS == 2 ? 24 : 40)
-#define PAIR 2                   // blocks of a cluster
 enum Helper { WEIGHTS = WARPS, WINDOWS, WAITER, MOVER, WATCHER = MOVER + 4 };
 
 #if defined(__CUDA_ARCH__)
@@ -38,11 +37,6 @@ enum Helper { WEIGHTS = WARPS, WINDOWS, WAITER, MOVER, WATCHER = MOVER + 4 };
 template <int COUNT> INLINE void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 template <int COUNT> INLINE void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 
-// From global memory to the same place in the shared memory of both blocks, counted by a barrier in each.
-INLINE void copy_to_both(uint32 to, const void* from, uint32 bytes, uint32 arrived) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
-                 ::"r"(to), "l"(from), "r"(bytes), "r"(arrived), "h"((unsigned short)((1 << PAIR) - 1)) : "memory");
-}
 // Until all but the last PENDING bulk stores of this thread have ended.
 template <int PENDING> INLINE void wait_all_stores_but() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(PENDING) : "memory"); }
 // Orders what this thread knows to be written before bulk copies.
@@ -97,9 +91,7 @@ template <int STAGES> struct Position {
 // Says that this warp has read a stage.
 template <int STAGES> INLINE void release_stage(Ring<STAGES>& ring, int slot) {
     const uint32 empty = shared_address(ring.empty + slot);
-    if (elected()) {
-        UNROLL for (uint32 rank = 0; rank < PAIR; ++rank) arrive_at_peer(peer_address(empty, rank));
-    }
+    if (elected()) arrive_at_both(empty);
 }
 
 // Which part of a launch a block has: 64 units of `tiles` tiles of windows of one layer.
