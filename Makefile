@@ -93,7 +93,7 @@ gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and t
 	@for script in kernels gpu_training gpu_engines; do \
 	    echo "== $$script"; PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) benchmarks/$$script.py; done
 
-docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
+docs: venv  ## write docs/configuration.md anew from hpc_lstm/config/
 	@$(BIN)/python docs/generate_configuration.py
 
 docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails

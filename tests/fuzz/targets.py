@@ -115,10 +115,11 @@ def whole_prices() -> str:
 
 def read_settings(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm import config
+    from hpc_lstm.config.toml_file import tomllib
 
     (work / "c.toml").write_bytes(data)
     settings = config.load(work / "c.toml")
-    assert config.parse(config.tomllib.loads(config.dump(settings)), "again") == settings
+    assert config.parse(tomllib.loads(config.dump(settings)), "again") == settings
 
 
 def all_options(_: Path) -> dict[str, bytes]:
