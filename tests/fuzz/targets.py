@@ -211,14 +211,14 @@ def read_history_file(name: str, data: bytes, work: Path) -> None:
 
 
 def read_metrics_file(name: str, data: bytes, work: Path) -> None:
-    from hpc_lstm.evaluation.forecast import _expected_error
+    from hpc_lstm.evaluation.expected_error import expected_error
     from hpc_lstm.evaluation.trained_run import TrainedRun
     from hpc_lstm.report.html import _accuracy
     from hpc_lstm.runs.directory import RunDirectory
 
     run = RunDirectory(work)
     run.metrics.write_bytes(data)
-    _expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
+    expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
     _accuracy(run)
 
 
