@@ -15,7 +15,6 @@ folder and renamed when it is complete.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import json
@@ -356,6 +355,8 @@ def _copy_scratch(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 <<
 def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     if name in known:
         return known.index(name)
+    import difflib
+
     close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.upper(), known, 1)
     few = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
     hint = f'did you mean "{close[0]}"?' if close else f"it has {few}"
