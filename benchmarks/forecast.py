@@ -222,7 +222,11 @@ class Measurements:
         if python and not self.has(name, "neuralforecast", seed):
             if not series.exists():
                 write_series(self.folder / f"{name}.h5", self.run_of(name, 1), series)
-            self.add(name, "neuralforecast", neuralforecast(python, series, seed, self.folder / "peer.csv"))
+            found = neuralforecast(python, series, seed, self.folder / "peer.csv")
+            windows = self.data_sets[name]["hpc_lstm"][0]["windows"]
+            if found["windows"] != windows:
+                sys.exit(f"{name}: neuralforecast forecast {found['windows']} windows, hpc_lstm {windows}")
+            self.add(name, "neuralforecast", found)
         if not self.has(name, "baselines"):
             self.add(name, "baselines", baselines(self.run_of(name, 1)))
 

@@ -37,6 +37,9 @@ def forecast(frame: pd.DataFrame, seed: int, settings: dict[str, object]) -> pd.
         frame: columns "unique_id", "ds", "y", "price" and "part", symbol by symbol in order of date.
         settings: of ``LSTM``, beside those that make it comparable.
     """
+    # As hpc_lstm, without symbols that begin after the train days.
+    learned = frame.loc[frame["part"] == "train", "unique_id"].unique()
+    frame = frame[frame["unique_id"].isin(learned)].reset_index(drop=True)
     days, known = frame["ds"], []
     for name, angle in (("week", days.dt.weekday / 5), ("year", days.dt.dayofyear / 365.25)):
         for function in ("sin", "cos"):
