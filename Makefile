@@ -28,7 +28,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
+.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -98,6 +98,9 @@ docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
 
 docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q -d site
+
+screenshots: venv  ## take the pictures of the report and the documentation anew; needs Chromium
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python tools/screenshots.py
 
 audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is installed, and a bill of materials in sbom.json
 	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) -o sbom.json
