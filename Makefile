@@ -68,11 +68,12 @@ test-services: venv  ## run the tests that need real services; root on Debian, w
 test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
 	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-lint: venv  ## ruff, mypy and shellcheck
+lint: venv  ## ruff, mypy, shellcheck and hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck $$(git ls-files .ci/run '*.sh' '*.sbatch')
+	@$(BIN)/hadolint Dockerfile
 
 fuzz: venv  ## look for inputs that break the program: new examples for all property tests, EXAMPLES of each mutation
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
@@ -105,7 +106,8 @@ screenshots: venv  ## take the pictures of the report and the documentation anew
 audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is installed, and a bill of materials in sbom.json
 	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) -o sbom.json
 	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) --licences
-	@$(BIN)/python -m pip_audit --local --skip-editable --progress-spinner off
+	@$(BIN)/python -m pip list --format freeze --exclude-editable >$(VENV)/audited.txt
+	@$(BIN)/python -m pip_audit --strict --disable-pip --no-deps -r $(VENV)/audited.txt --progress-spinner off
 
 clean:  ## remove the environment, the demo and all caches
 	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
