@@ -28,8 +28,9 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#D55E00",
     "#CC79A7",
 )
-GREY = "#999999"
-PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
+GREY, VIOLET = "#999999", "#8B62B5"
+# Seen on white and on the report's dark page alike: no black.
+PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, VIOLET), strict=True))
 SUFFIXES = (".png", ".svg", ".pdf")
 _STYLE = {
     "font.size": 10,

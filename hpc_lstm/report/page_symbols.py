@@ -42,7 +42,7 @@ def symbols_section(
         rows.append((symbol, cells, symbol in charted))
     if not rows:
         return None
-    about = f"The model on {part}. A ratio below 1 is better than persistence; one period may be chance."
+    about = f"The model on {part}. A ratio below 1 is better than persistence; over a single period that may be chance."
     omitted = (
         int(metrics.get("per_symbol_omitted") or 0) if len(found) < MAX_ROWS and not _has_csv(run) else 0
     )
