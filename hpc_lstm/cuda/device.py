@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.cuda import clusters, compiler, dlpack
-from hpc_lstm.errors import CudaError
+from hpc_lstm.errors import CudaError, GpuMemoryError
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class Device:
             purpose: what needs it, for the error message.
 
         Raises:
-            CudaError: there is not enough memory.
+            GpuMemoryError: there is not enough memory.
         """
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes == 0:
@@ -201,7 +201,7 @@ class Device:
                 memory = self._cuda.mem_alloc(nbytes)
             except self._cuda.MemoryError:
                 free, total = self._cuda.mem_get_info()
-                raise CudaError(
+                raise GpuMemoryError(
                     f"GPU memory: {purpose} needs {_gib(nbytes)}, {_gib(free)} of {_gib(total)} are free; "
                     "lower train.batch_size or train.gpu_rows_share, or start fewer ranks on this GPU"
                 ) from None

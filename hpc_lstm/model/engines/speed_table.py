@@ -21,6 +21,8 @@ CHAINS, TILES, KERAS = "chains", "tiles", "keras"
 WAYS = (CHAINS, TILES, KERAS)
 # kernels/lstm_tile_*.cu and lstm_wide_*.cu pad units to a multiple of this, and take as long as for all of them.
 TILE_UNITS = 64
+# How many times as large or as small as those that were measured a batch may be.
+REACH = 2
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ class SpeedTable:
                 if one.network.kind == kind and set(ways) <= one.samples_per_s.keys()
             ]
             speeds = {way: _interpolated(points, way, network.units, batch) for way in ways}
-            found = {way: speed for way, speed in speeds.items() if speed is not None}
-            if found and max(found.values()) > 0:
-                return max(found, key=found.__getitem__)
+            known = {way: speed for way, speed in speeds.items() if speed is not None}
+            if len(known) == len(ways) and max(known.values()) > 0:
+                return max(known, key=known.__getitem__)
         return None
 
     def merged(self, measurements: Iterable[Measurement]) -> SpeedTable:
@@ -163,7 +165,7 @@ def _positive(value: Any) -> int:
 
 
 def _interpolated(points: list[Measurement], way: str, units: int, batch: int) -> float | None:
-    """Samples a second by one way, 0 where it is not possible; None: so few or many units were not measured."""
+    """Samples a second by one way, 0 where it is not possible; None: too far from what was measured."""
     if way == TILES:
         units = -(-units // TILE_UNITS) * TILE_UNITS
     known = sorted({one.network.units for one in points})
@@ -171,25 +173,29 @@ def _interpolated(points: list[Measurement], way: str, units: int, batch: int) -
         return None
     below = max(one for one in known if one <= units)
     above = min(one for one in known if one >= units)
-    speeds = [_at_batch(points, way, one, batch) for one in (below, above)]
+    ends = [_at_batch(points, way, one, batch) for one in (below, above)]
+    speeds = [speed for speed in ends if speed is not None]
+    if len(speeds) < len(ends):
+        return None
     if min(speeds) == 0:
         return 0.0
-    return math.exp(
-        np.interp(math.log(units), [math.log(below), math.log(above)], [math.log(speed) for speed in speeds])
-    )
+    return _between(units, (below, above), speeds)
 
 
-def _at_batch(points: list[Measurement], way: str, units: int, batch: int) -> float:
-    """The same at measured units; at batches beyond those that were measured, as at the nearest."""
+def _at_batch(points: list[Measurement], way: str, units: int, batch: int) -> float | None:
+    """The same at measured units; at batches somewhat beyond those that were measured, as at the nearest."""
     speeds = {
         one.network.batch: one.samples_per_s[way] or 0.0 for one in points if one.network.units == units
     }
     known = sorted(speeds)
+    if not known[0] <= batch * REACH or not batch <= known[-1] * REACH:
+        return None
     below = max((one for one in known if one <= batch), default=known[0])
     above = min((one for one in known if one >= batch), default=known[-1])
     ends = [speeds[below], speeds[above]]
-    if below == above or min(ends) == 0:
-        return min(ends)
-    return math.exp(
-        np.interp(math.log(batch), [math.log(below), math.log(above)], [math.log(speed) for speed in ends])
-    )
+    return 0.0 if min(ends) == 0 else _between(batch, (below, above), ends)
+
+
+def _between(size: int, sizes: tuple[int, int], speeds: list[float]) -> float:
+    """The speed at a size between two, or beyond them that of the nearer one, on logarithmic scales."""
+    return math.exp(np.interp(math.log(size), np.log(sizes), np.log(speeds)))
