@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "loss_curves.json"
 SEEDS, EPOCHS, BATCH = 5, 20, 64
 WINDOW, WINDOWS, VALIDATION = 30, 4096, 2048
 FEATURES = ["open", "high", "low"]
-# The engines whose spread counts, and those that are held to it.
+# The engines whose spread counts.
 REFERENCES = ("native", "keras")
 # Of the CUDA engine: precision and kernels.
 CUDA = {
@@ -111,10 +111,10 @@ def makers(names: list[str]) -> dict[str, tuple[Callable[[Any], Any], str]]:
 
 
 def compared(curves: dict[str, list[list[float]]]) -> dict[str, dict[str, Any]]:
-    """Of each curve of the CUDA engine beside each reference: at which epochs it lies outside of the spread."""
+    """Of each curve beside each reference: after which epochs it lies outside of the spread."""
     found: dict[str, dict[str, Any]] = {}
     for name in curves:
-        for reference in (one for one in REFERENCES if one in curves and name not in REFERENCES):
+        for reference in (one for one in REFERENCES if one in curves and one != name):
             mean, others = np.mean(curves[name], axis=0), np.array(curves[reference])
             outside = np.flatnonzero((mean < others.min(0)) | (mean > others.max(0)))
             # Before the first epoch all seeds of both are the same to rounding.

@@ -15,7 +15,7 @@ from hpc_lstm.cuda.device import Device
 from hpc_lstm.errors import CudaError
 from hpc_lstm.model.engines.cuda_choice import card_of, choose_plan, network_of, possible_plans
 from hpc_lstm.model.engines.measure_speeds import measure_speeds
-from hpc_lstm.model.engines.speed_files import own_table, write_own_table
+from hpc_lstm.model.engines.speed_files import own_table, shipped_tables, write_own_table
 from hpc_lstm.model.engines.speed_table import Measurement, SpeedTable
 from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.parallel import gpu
@@ -49,6 +49,19 @@ def tune(
     gpu.assign_gpu(world)
     networks = networks_to_measure(config, units)
     return world.raise_on_all(lambda: _measure(networks, show) if world.rank == 0 else None)
+
+
+def known_speeds() -> str:
+    """What ``auto`` knows of the speeds on this process's GPU, in words; "" if nothing.
+
+    Raises:
+        CudaError: the GPU cannot be used.
+    """
+    card = card_of(Device())
+    own, shipped = own_table(card), shipped_tables(card.capability)
+    found = [f"{len(own.measurements)} sizes measured here"] if own else []
+    found += [f"{len(table.measurements)} sizes measured on {table.card}" for table in shipped]
+    return "; ".join(found)
 
 
 def networks_to_measure(
