@@ -20,6 +20,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested, damage_in
 from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import refuse_other_prices
 from hpc_lstm.files import write_text
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
@@ -126,6 +127,10 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
     failed = files.path / FAILED
     if failed.exists():
         return Trial(number, values, None, failure=_failure(failed))
+    if files.metrics.exists():
+        # The settings are those of the folder; prices may have been revised since.
+        advice = f"remove {files.path}, and the trial is made anew"
+        refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
     try:
         config = with_settings(base, values, f"trial {number}")
         if not files.metrics.exists():
