@@ -12,8 +12,10 @@ Count = Annotated[int, Field(gt=0, lt=2**62)]
 Number = Annotated[int, Field(ge=0, lt=2**62)]
 Seconds = Annotated[float, Field(ge=0, lt=1e15)]
 Positive = Annotated[float, Field(gt=0, lt=1e15)]
-Key = Annotated[str, Field(pattern=r"^[a-z_]+\.[a-z_0-9]+$")]
 Finite = Annotated[float, Field(gt=-1e15, lt=1e15)]
+Key = Annotated[str, Field(pattern=r"^[a-z_]+\.[a-z_0-9]+$")]
+# Of a setting, as SWEEP.toml has it.
+Value = bool | Annotated[float, Field(gt=-1e300, lt=1e300)] | str | list[Any]
 
 
 class _Part(BaseModel):
@@ -69,7 +71,7 @@ class RecordSchema(_Part):
     repeat: Number
     scaling: str
     ranks: Count
-    axes: dict[Key, Any]
+    axes: dict[Key, Value]
     batch_size: Count
     steps: Count
     cycles: Count

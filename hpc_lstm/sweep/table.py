@@ -120,7 +120,7 @@ def _dataset(file: Any, name: str, values: list[Any]) -> None:
 
     if all(isinstance(value, bool) for value in values):
         file[name] = np.array(values, np.bool_)
-    elif all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+    elif all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
         file[name] = np.array(values, np.int64)
     elif all(value is None or isinstance(value, (int, float)) for value in values):
         file[name] = np.array([np.nan if value is None else value for value in values], np.float64)
