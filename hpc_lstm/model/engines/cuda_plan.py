@@ -6,7 +6,7 @@ windows makes them fit is found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 # Of every GPU that mma.sync with bfloat16 runs on, compute capability 8.0 and newer.
@@ -30,7 +30,7 @@ TILE_BATCHES = {64: 4096, 128: 2560}
 # The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
 WIDE_BATCHES = {192: 2048, 256: 1024, 320: 512, 384: 512, 448: 512, 512: 256}
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
-WIDE_PAIR = 2  # blocks of a cluster
+WIDE_PAIR = 2  # blocks of a cluster, with other windows each
 MAX_WIDE = 8  # blocks of 64 units
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
@@ -90,6 +90,15 @@ class Plan:
         """Whether the weights pass through shared memory, by kernels/lstm_wide_*.cu."""
         return self.tiles > 0 and self.units > 2 * TILE
 
+    def at_once(self, clusters: Callable[[int], int]) -> int:
+        """How many times ``forward.windows`` windows run at the same time, at least 1.
+
+        Args:
+            clusters: as of ``plan``.
+        """
+        cluster = WIDE_PAIR if self.wide else self.forward.split
+        return max(1, clusters(cluster) * cluster // self.forward.split)
+
     def input_width(self, layer: int) -> int:
         """Columns of a layer's input, padded."""
         return self.units if layer else self.width
@@ -112,7 +121,7 @@ def plan(
     parts: int,
     dropout: bool,
     capability: tuple[int, int],
-    multiprocessors: int,
+    clusters: Callable[[int], int],
     large: bool | None = None,
     tiles: int = 0,
 ) -> Plan | None:
@@ -120,17 +129,18 @@ def plan(
 
     Args:
         units, features, batch, layers: of the network and the batch, not padded.
+        clusters: how many clusters of so many blocks, each with a multiprocessor for itself, run at the same time.
         large: whether to take the kernels for large batches, where they can be; None: where they are faster.
         tiles: of 8 windows in a block; 0: as many as keep the whole GPU busy with few of them.
     """
     padded = -(-units // TILE) * TILE
     if large is not False and parts == 1 and capability == (9, 0) and features <= FOLDED_FEATURES:
-        in_tiles = _tile_plan(padded, batch, layers, dropout, multiprocessors)
+        in_tiles = _tile_plan(padded, batch, layers, dropout, clusters)
         if in_tiles and (
             large or (batch >= (TILE_BATCHES | WIDE_BATCHES)[padded] and units > 3 * padded // 4)
         ):
             return in_tiles
-    found = next(_cuts(units, parts, dropout, capability), None)
+    found = next(_cuts(units, parts, clusters), None)
     if found is None:
         return None
     padded, split, forward_k, backward_k = found
@@ -150,7 +160,7 @@ def plan(
         pair
         for pair in fitting
         if (tiles and pair[0].tiles == tiles)
-        or (not tiles and -(-batch // pair[0].windows) * split <= multiprocessors)
+        or (not tiles and -(-batch // pair[0].windows) <= clusters(split))
     )
     forward, backward = next(enough, fitting[-1])
     return Plan(
@@ -163,16 +173,6 @@ def plan(
         windows=-(-batch // forward.windows) * forward.windows,
         product_stages=3 if products_shared(4 * padded, parts, 3) <= limit else 2,
     )
-
-
-def resident_clusters(split: int, multiprocessors: int) -> int:
-    """Clusters of so many blocks, one a multiprocessor, that run at the same time.
-
-    A cluster's blocks lie in one GPC, of which some have fewer multiprocessors than others: from 3 blocks on, what
-    cudaOccupancyMaxActiveClusters says on an H100 with 132, in proportion for others.
-    """
-    of_132 = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15}[split]
-    return max(1, of_132 * multiprocessors // 132)
 
 
 def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileShared:
@@ -213,21 +213,23 @@ def gradients_shared(units: int, *, narrow: bool) -> int:
     return 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0)) + 2 * 8 * 16 + 16 * 4
 
 
-def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocessors: int) -> Plan | None:
+def _tile_plan(
+    padded: int, batch: int, layers: int, dropout: bool, clusters: Callable[[int], int]
+) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
-    if split > MAX_WIDE:
-        return None
+    # One tile a block as long as all blocks run at the same time, of wide layers those of two layers: two tiles share the
+    # tensor cores, or what is read of the weights.
     wide = split > WIDE_PAIR
-    # One tile a block as long as all blocks run at the same time, two layers at once where they can: two tiles share
-    # what is read of the weights.
     if wide:
-        split *= WIDE_PAIR
-        resident = multiprocessors // (split * min(layers, 2))
+        group, split, resident = WIDE_PAIR * TILE, WIDE_PAIR * split, clusters(WIDE_PAIR) // split
+        at_once = resident // min(layers, 2)
     else:
-        resident = resident_clusters(split, multiprocessors)
-    each = WIDE_PAIR if wide else 1
-    tiles = next((n for n in (1, 2) if -(-batch // (TILE * each * n)) <= resident), 2)
+        group, resident = TILE, clusters(split)
+        at_once = resident
+    if split > MAX_WIDE * WIDE_PAIR or not resident:
+        return None
+    tiles = next((n for n in (1, 2) if -(-batch // (group * n)) <= at_once), 2)
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
         if wide:
@@ -236,7 +238,7 @@ def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocess
             shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
         if max(shared.forward, shared.backward, gradients_shared(padded, narrow=narrow)) > SHARED_BYTES:
             return None
-    cut = ChainShape(split, 1, TILE * each * tiles // 8, (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32, 0)
+    cut = ChainShape(split, 1, group * tiles // 8, (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32, 0)
     windows = -(-batch // cut.windows) * cut.windows
     return Plan(padded, 1, cut, cut, FOLDED_FEATURES, True, windows, 0, tiles)
 
@@ -267,12 +269,9 @@ def with_windows(cut: Plan, windows: int) -> Plan:
     return replace(cut, windows=windows)
 
 
-def _cuts(
-    units: int, parts: int, dropout: bool, capability: tuple[int, int]
-) -> Iterator[tuple[int, int, int, int]]:
+def _cuts(units: int, parts: int, clusters: Callable[[int], int]) -> Iterator[tuple[int, int, int, int]]:
     """Padded units, blocks of a cluster, and parts of the inner dimension forward and backward; the best first."""
-    largest = 1 if capability < (9, 0) else 16 if capability < (12, 0) else 8
-    for split in (one for one in (1, 2, 4, 8, 16) if one <= largest):
+    for split in (one for one in (1, 2, 4, 8, 16) if clusters(one)):
         padded = -(-units // (16 * split)) * 16 * split
         own = padded // split
         forward = next(

@@ -46,14 +46,13 @@ class WideForward(TileForward):
                 device.empty((size,), np.uint16, "the gates of a batch") for _ in range(shape.layers)
             ]
         self.counters = _Counters(device, plan, shape.layers)
-        self._table = pointer_table(
-            device,
-            [
-                (own.u, own.w, own.bias, self.input_of(layer), trace.h, trace.cells)
-                + (self.gates[layer] if training else None, trace.dropped)
-                for layer, (own, trace) in enumerate(zip(weights.layers, self.traces, strict=True))
-            ],
-        )
+        rows = []
+        for layer, (own, trace) in enumerate(zip(weights.layers, self.traces, strict=True)):
+            gates = self.gates[layer] if training else None
+            rows.append(
+                (own.u, own.w, own.bias, self.input_of(layer), trace.h, trace.cells, gates, trace.dropped)
+            )
+        self._table = pointer_table(device, rows)
 
     def run_layers(self, masks: list[DeviceArray] | None) -> None:
         plan, counters = self.plan, self.counters
@@ -81,20 +80,16 @@ class WideBackward(TileBackward):
 
     def __init__(self, forward: WideForward) -> None:
         plan, layers = forward.plan, forward.shape.layers
-        blocks = plan.windows // plan.forward.windows * plan.forward.split
-        together = max(1, min(layers, forward.device.multiprocessors // blocks))
+        groups = plan.windows // plan.forward.windows
+        together = max(1, min(layers, plan.at_once(forward.device.resident_clusters) // groups))
         super().__init__(forward, parts_above=1, together=together)
         self._counters = forward.counters
-        self._table = pointer_table(
-            forward.device,
-            [
-                (own.u, own.w, trace.cells, forward.gates[layer], self._outputs_of(layer))
-                + (self._dz[layer % together], self._outputs_of(layer - 1))
-                for layer, (own, trace) in enumerate(
-                    zip(forward.weights.layers, forward.traces, strict=True)
-                )
-            ],
-        )
+        rows = []
+        for layer, (own, trace) in enumerate(zip(forward.weights.layers, forward.traces, strict=True)):
+            gates, dz = forward.gates[layer], self._dz[layer % together]
+            above, below = self._outputs_of(layer), self._outputs_of(layer - 1)
+            rows.append((own.u, own.w, trace.cells, gates, above, dz, below))
+        self._table = pointer_table(forward.device, rows)
 
     def _load_kernels(self) -> list[tuple[Any, int]]:
         forward = self._forward
