@@ -51,16 +51,15 @@ INLINE void wait_progress(const uint32* counter, uint32 least) {
     while (found < least);
 }
 
-// The number of this cluster among those of a launch, in the order in which they begin; by all threads.
+// The number of this cluster among those of a launch, in the order in which they begin; by all threads. A cluster barrier has
+// to follow before `place` is used otherwise.
 // place: in shared memory.
 INLINE uint32 take_ticket(uint32* tickets, uint32* place) {
-    if (cluster_rank() == 0 && threadIdx.x == 0) {
-        const uint32 ticket = atomicAdd(tickets, 1), own = shared_address(place);
-        UNROLL for (uint32 rank = 0; rank < PAIR; ++rank)
-            asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(peer_address(own, rank)), "r"(ticket) : "memory");
-    }
+    if (cluster_rank() == 0 && threadIdx.x == 0) *place = atomicAdd(tickets, 1);
     cluster_barrier();
-    return *place;
+    uint32 ticket;
+    asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(ticket) : "r"(peer_address(shared_address(place), 0)) : "memory");
+    return ticket;
 }
 
 // Barriers of the ring. full: a stage has arrived. empty: the warps of both blocks have read it.

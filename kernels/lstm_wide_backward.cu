@@ -261,7 +261,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         const int warpgroup = warp / 4, tile = warpgroup / SHARE, share = warpgroup % SHARE;
         const auto block_of = [&](int t) { return (int64(t) * tiles + opaque(first_tile) + tile) * SPLIT + block; };
         const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
-        const uint32 own_dz = shared_address(shared.dz[tile]), dz_at = own_dz + row * 128;
+        const uint32 own_dz = shared_address(shared.dz[tile]), dz_row = row * 128;
         const auto gates_of = [&](int64 place) {
             return reinterpret_cast<const uint4*>(layer.gates) + (place * 8 + share * EIGHTS) * 2 * 128 + threadIdx.x % 128;
         };
@@ -371,7 +371,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                         }
                         const int eighth = share * EIGHTS + m;
                         UNROLL for (int gate = 0; gate < 4; gate += 2)
-                            store_matrices(dz_at + eighth / 2 * TILE_BYTES + ((eighth % 2 * 4 + gate + lane / 16) ^ row % 8) * 16,
+                            store_matrices(opaque(own_dz) + dz_row + eighth / 2 * TILE_BYTES + ((eighth % 2 * 4 + gate + lane / 16) ^ row % 8) * 16,
                                            found[0][gate], found[1][gate], found[0][gate + 1], found[1][gate + 1]);
                         if (m % 2) {
                             publish_writes();

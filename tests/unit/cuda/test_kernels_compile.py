@@ -98,23 +98,23 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
     ],
     "lstm_tile_gradients": [tile(units, width, 1) for units in (64, 128, 320, 512) for width in (16, units)],
     "lstm_wide_forward": [
-        tile(units, width, tiles, DROPS=drops, KEEPS=keeps)
-        for units, width, tiles, drops, keeps in (
-            (256, 16, 1, 0, 0),
-            (192, 16, 2, 1, 1),
-            (256, 256, 1, 1, 1),
-            (512, 512, 2, 1, 1),
-            (512, 512, 2, 0, 1),
+        tile(units, units, tiles, LAYERS=layers, DROPS=drops, KEEPS=keeps)
+        for units, tiles, layers, drops, keeps in (
+            (256, 1, 1, 0, 0),
+            (192, 2, 2, 1, 1),
+            (256, 1, 2, 1, 1),
+            (512, 2, 3, 1, 1),
+            (512, 2, 2, 0, 1),
         )
     ],
     "lstm_wide_backward": [
-        tile(units, width, tiles, DROPS=drops, TOP=top)
-        for units, width, tiles, drops, top in (
-            (256, 16, 1, 1, 0),
-            (192, 16, 2, 1, 0),
-            (256, 256, 1, 0, 1),
-            (512, 512, 2, 1, 0),
-            (512, 512, 2, 0, 1),
+        tile(units, units, tiles, LAYERS=layers, DROPS=drops)
+        for units, tiles, layers, drops in (
+            (256, 1, 1, 0),
+            (192, 2, 2, 1),
+            (256, 1, 2, 1),
+            (512, 2, 3, 1),
+            (512, 2, 2, 0),
         )
     ],
     "lstm_update": [
