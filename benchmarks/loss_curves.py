@@ -110,6 +110,12 @@ def makers(names: list[str]) -> dict[str, tuple[Callable[[Any], Any], str]]:
     return found
 
 
+def gpu_name() -> str:
+    from hpc_lstm.cuda.device import Device
+
+    return Device().name
+
+
 def compared(curves: dict[str, list[list[float]]]) -> dict[str, dict[str, Any]]:
     """Of each curve beside each reference: after which epochs it lies outside of the spread."""
     found: dict[str, dict[str, Any]] = {}
@@ -141,7 +147,7 @@ def main() -> None:
     for name, (make, precision) in makers(options.engines.split(",")).items():
         begin = time.monotonic()
         results["curves"][name] = [curve(make, precision, seed) for seed in range(SEEDS)]
-        results["machines"][name] = describe()
+        results["machines"][name] = describe() | ({"gpu": gpu_name()} if name in CUDA else {})
         ends = [losses[-1] for losses in results["curves"][name]]
         print(
             f"{name}: {results['curves'][name][0][0]:.4f} to {min(ends):.4f}-{max(ends):.4f},",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,26 +12,58 @@ from hpc_lstm.cli.options import check_warm_start, json_option, set_option, warm
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json, terminal_width
 
+if TYPE_CHECKING:
+    from hpc_lstm.config import RunConfig
+    from hpc_lstm.parallel.world import World
+
 
 @click.command(short_help="Show what this machine offers.")
 @click.argument("config", required=False, type=click.Path())
+@click.option(
+    "--tune", is_flag=True, help="Measure what trains fastest on this GPU, for all later runs; takes minutes."
+)
+@click.option(
+    "--units",
+    "units",
+    multiple=True,
+    type=click.IntRange(1),
+    help="With --tune: a number of units to measure; may be repeated. Default: CONFIG's, or 64, 128, 256 and 512.",
+)
 @json_option
-def doctor(config: str | None, as_json: bool) -> None:
-    """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
+def doctor(config: str | None, tune: bool, units: tuple[int, ...], as_json: bool) -> None:
+    """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached.
+
+    With --tune: measure how fast each kind of kernels, and TensorFlow if it is there, trains CONFIG's network, or a
+    standard one, and keep it in the user's cache, by which train.engine = "auto" and "fused" choose.
+    """
+    if units and not tune:
+        raise click.UsageError("--units needs --tune")
     with connected_world() as world:
         from hpc_lstm import config as configuration
-        from hpc_lstm.jobs.doctor import diagnose
         from hpc_lstm.storage.stores import check_storage_config
 
         settings = None
         if config:
             settings = world.raise_on_all(lambda: configuration.load(config))
             world.raise_on_all(lambda: check_storage_config(settings.storage, config))
+        if tune:
+            _tune(settings, units, world, as_json)
+            return
+        from hpc_lstm.jobs.doctor import diagnose
+
         diagnosis = diagnose(settings, world)
         if world.rank == 0:
             show_json(diagnosis) if as_json else show(diagnosis.text(terminal_width()))
         if diagnosis.failed:
             sys.exit(2)
+
+
+def _tune(config: RunConfig | None, units: tuple[int, ...], world: World, as_json: bool) -> None:
+    from hpc_lstm.jobs.gpu_speeds import tune
+
+    table = tune(config, units, world, (lambda line: click.echo(line, err=True)) if as_json else show)
+    if as_json and table is not None:
+        show(table.to_json())
 
 
 @click.command(short_help="Submit training to Slurm.")

@@ -34,7 +34,8 @@ class TrainConfig(Section):
         description="What computes the steps: `fused` is code of our own, in CUDA on a GPU (compute capability 8.0 or "
         "newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)), and in C on CPUs, in float32, built with "
         "the package or by this machine's compiler (`$CC`, `cc`, `gcc` or `clang`), without either slowly in NumPy; "
-        "`keras` is TensorFlow on CPUs or a GPU, and needs the extra `[keras]`. `auto` takes `fused` where it can.",
+        "`keras` is TensorFlow on CPUs or a GPU, and needs the extra `[keras]`. `auto` takes `fused` where it can, but "
+        "for what the Keras engine trains faster on a GPU, as measured (`hpc-lstm doctor --tune`).",
         json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(

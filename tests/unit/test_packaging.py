@@ -78,7 +78,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     assert "hpc_lstm/slurm/run.sh" in scripts
     templates = {f"hpc_lstm/report/templates/{p.name}" for p in (PACKAGE / "report" / "templates").iterdir()}
     assert "hpc_lstm/report/templates/uplot.LICENSE" in templates
-    data = {"hpc_lstm/py.typed"} | templates
+    speeds = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("gpu_speeds/*.json")}
+    data = {"hpc_lstm/py.typed"} | templates | speeds
     assert content(wheel) == modules | kernels | builds() | scripts | data
     assert any(n.endswith("/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 

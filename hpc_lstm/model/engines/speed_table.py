@@ -22,7 +22,7 @@ WAYS = (CHAINS, TILES, KERAS)
 # kernels/lstm_tile_*.cu and lstm_wide_*.cu pad units to a multiple of this, and take as long as for all of them.
 TILE_UNITS = 64
 # How many times as large or as small as those that were measured a batch may be.
-REACH = 2
+REACH = 4
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from hpc_lstm import cli
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError
@@ -15,7 +17,7 @@ from hpc_lstm.jobs import gpu_speeds
 from hpc_lstm.model.engines import speed_files
 from hpc_lstm.model.engines.cuda_choice import card_of, network_of
 from hpc_lstm.model.engines.speed_files import own_table
-from hpc_lstm.model.engines.speed_table import Measurement
+from hpc_lstm.model.engines.speed_table import Measurement, SpeedTable
 from hpc_lstm.parallel.world import World
 
 
@@ -125,3 +127,35 @@ def test_where_nothing_can_be_kept_it_ends_with_the_first_measurement(
     with pytest.raises(InputError, match="cannot be kept there"):
         tune(None, [])
     assert len(measured) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--units", "64"], "--units needs --tune"),
+        (["--tune", "--units", "0"], "0 is not in the range x>=1"),
+        (["--tune", "none.toml"], "none.toml"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_line(
+    arguments: list[str], problem: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", *arguments])
+    assert ended.value.code == 2
+    output, errors = capfd.readouterr()
+    assert problem in errors
+    assert errors.count("\n") == 1
+    assert output == ""
+
+
+def test_the_command_prints_the_table_as_json(
+    measured: list[RunConfig], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(SystemExit):
+        cli.main(["doctor", "--tune", "--units", "128", "--json"])
+    output, errors = capfd.readouterr()
+    assert [one.network for one in SpeedTable.from_json(output).measurements] == [
+        network_of(one) for one in measured
+    ]
+    assert "128 units  batch     64" in errors

@@ -83,7 +83,8 @@ def test_the_users_measurements_come_first_then_those_of_the_package() -> None:
     assert chosen(settings).tiles > 0
     keep(table(settings, chains=2.0, tiles=1.0))
     assert chosen(settings).tiles == 0
-    # What is not measured there is asked of the next one.
+    # What is not measured there is asked of the next one: of batches, those that are much larger or smaller.
+    assert chosen(config(128, 4096)).tiles == 0
     assert chosen(config(128, 8192)).tiles > 0
     ship(table(config(256, 64), chains=1.0, tiles=2.0))
     assert chosen(config(256, 64)).tiles > 0
