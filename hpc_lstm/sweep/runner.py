@@ -13,7 +13,7 @@ from typing import Any
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.files import write_text
-from hpc_lstm.parallel.world import launched
+from hpc_lstm.parallel.launch import launched
 from hpc_lstm.sweep import local, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import Plan, Run
