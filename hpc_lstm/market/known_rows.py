@@ -23,7 +23,8 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.market.row_hashes import HASH_BYTES, RowHashes, first_difference, hash_rows
-from hpc_lstm.market.store import DATE_UNITS, MarketStore
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_format import DATE_UNITS
 from hpc_lstm.parallel.world import World
 
 FORMAT = "hpc_lstm known rows"

@@ -32,7 +32,7 @@ from hpc_lstm.market.fetching.update import (
     bring_up_to_date,
     is_up_to_date,
 )
-from hpc_lstm.market.store import StoreWriter, output_path
+from hpc_lstm.market.store_writer import StoreWriter, output_path
 
 __all__ = ["FetchSummary", "fetch_prices"]
 

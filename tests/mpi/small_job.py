@@ -8,7 +8,7 @@ import numpy as np
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint.state_file import unpack_state
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.storage.folder import FolderStore
 
 CONFIG = """

@@ -14,7 +14,8 @@ from launcher import launch, program, start
 from small_job import final_states, write_config
 
 from hpc_lstm.market.known_rows import KnownRows, know_rows
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.scaler import Scaler
 

@@ -15,7 +15,8 @@ from simulated_ranks import on_ranks
 from hpc_lstm.errors import InputError
 from hpc_lstm.market import row_hashes
 from hpc_lstm.market.known_rows import Comparison, Growth, KnownRows, compare_rows, know_rows
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 
 COLUMNS = ["open", "close"]
