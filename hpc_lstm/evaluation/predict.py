@@ -25,7 +25,7 @@ from hpc_lstm.features.rows import RowDates
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.known_rows import Comparison
+    from hpc_lstm.market.known_rows import RowComparison
     from hpc_lstm.market.store import MarketStore
 
 
@@ -206,7 +206,7 @@ def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> li
     return [f"low to high: to contain {trained.intervals.coverage:.0%} of what comes{calibrated}{later}."]
 
 
-def _about_rows(compared: Comparison, unit: str) -> list[str]:
+def _about_rows(compared: RowComparison, unit: str) -> list[str]:
     """Which of a symbol's rows are new to the run, and whether the others are what it was trained on."""
     notes = []
     if compared.difference:

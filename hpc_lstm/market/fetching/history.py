@@ -120,7 +120,7 @@ class StoredHistory:
         return _EPOCH + timedelta(days=day)
 
 
-class History:
+class FetchedHistory:
     """Store and journal together."""
 
     def __init__(self, stored: StoredHistory, journal: Journal, request: Request) -> None:
