@@ -19,8 +19,9 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm.config import ModelConfig
-from hpc_lstm.model.engines.native_kernels import Kernels, Network
+from hpc_lstm.model.engines.native_kernels import Kernels, NetworkSizes
 from hpc_lstm.model.engines.native_workers import Workers
+from hpc_lstm.model.engines.network_math import TrainBatch
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.model.parameters import network_schema
@@ -51,7 +52,7 @@ def ratios(libraries: dict[str, ctypes.CDLL], units: int, batch: int, turns: int
         network_schema(ModelConfig(layers=LAYERS, units=units), FEATURES),
         np.random.default_rng(0),
     )
-    shape = Network(LAYERS, units, FEATURES, ROWS, DROPOUT, 1, 1)
+    shape = NetworkSizes(LAYERS, units, FEATURES, ROWS, DROPOUT, 1, 1)
     workers = {
         name: Workers(Kernels(library, shape, MeanSquaredError()), 1) for name, library in libraries.items()
     }
@@ -59,10 +60,12 @@ def ratios(libraries: dict[str, ctypes.CDLL], units: int, batch: int, turns: int
     inputs = random.normal(size=(batch, ROWS, FEATURES)).astype("f")
     targets, gradient = random.normal(size=(batch, 1)).astype("f"), np.empty_like(flat)
 
+    training = TrainBatch(inputs, targets, keys)
+
     def seconds(name: str, steps: int) -> float:
         begun = time.process_time()
         for _ in range(steps):
-            workers[name].loss_and_gradient(flat, inputs, targets, keys, gradient)
+            workers[name].loss_and_gradient(flat, training, gradient)
         return (time.process_time() - begun) / steps
 
     steps = max(1, int(TURN_S / seconds("native", 3)))

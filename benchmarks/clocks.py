@@ -23,7 +23,7 @@ from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 def compare_here(repeats: int) -> None:
     """On every rank: compare clocks; rank 0 prints the seconds and the error in ns."""
-    from hpc_lstm.parallel.world import connect
+    from hpc_lstm.parallel.launch import connect
     from hpc_lstm.timing.clocks import compare_clocks
     from hpc_lstm.timing.timeline import Timeline
 

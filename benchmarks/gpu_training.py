@@ -28,7 +28,8 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm import config as configuration
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare

@@ -285,11 +285,7 @@ class Measurement:
 
     def end(self) -> None:
         """End all processes."""
-        for group in self.groups.values():
-            group.tell_end()
-        for group in self.groups.values():
-            group.end()
-        self.groups.clear()
+        launch.end_all(self.groups)
 
 
 def compare(case: dict[str, Any]) -> None:

@@ -317,11 +317,7 @@ class Peers:
 
     def end(self) -> None:
         """End all processes."""
-        for group in self.groups.values():
-            group.tell_end()
-        for group in self.groups.values():
-            group.end()
-        self.groups.clear()
+        launch.end_all(self.groups)
 
 
 class Measuring:

@@ -21,8 +21,8 @@ from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import create_device_allreduce
+from hpc_lstm.parallel.launch import connect
 from hpc_lstm.parallel.mpi_allreduce import mpi_takes_device_memory
-from hpc_lstm.parallel.world import connect
 from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.sweep.environment import OtherLoad, describe_environment

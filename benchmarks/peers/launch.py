@@ -226,6 +226,15 @@ class Group:
             self._log.close()
 
 
+def end_all(groups: dict[Any, Group]) -> None:
+    """End the processes of all groups, side by side, and forget the groups."""
+    for group in groups.values():
+        group.tell_end()
+    for group in groups.values():
+        group.end()
+    groups.clear()
+
+
 def free_port(count: int) -> int:
     """The first of ``count`` ports in a row that are free now."""
     while True:

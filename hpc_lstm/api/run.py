@@ -94,10 +94,10 @@ class Run:
             steps: how many horizons ahead, each from the forecast of the one before.
 
         Returns:
-            A row for each symbol and step, with its ``date``, the ``last`` known price and its date, the ``forecast``,
-            ``persistence`` (what it has to beat), the typical ``error``, and ``low`` and ``high``, the ends of its
-            interval, if there is one; prices and errors in price units. A run that forecasts several targets has the
-            ``target``, too.
+            A row for each symbol and step, with its ``date`` and how many ``rows_ahead`` it is, the
+            ``last`` known price and its date, the ``forecast``, ``persistence`` (what it has to beat), the typical
+            ``error``, and ``low`` and ``high``, the ends of its interval, if there is one; prices and errors in price
+            units. A run that forecasts several targets has the ``target``, too.
 
         Raises:
             InputError: the run is not complete; there is no such symbol, or it has too few rows.

@@ -20,7 +20,7 @@ from hpc_lstm.api.run import Run, load
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
 from hpc_lstm.files import checked_path, expanded, make_parent
-from hpc_lstm.parallel.world import launched
+from hpc_lstm.parallel.launch import launched
 from hpc_lstm.runs import directory
 
 # What a rank's message to the user begins with on stderr.

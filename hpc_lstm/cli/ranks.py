@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @contextmanager
 def connected_world() -> Iterator[World]:
     """The MPI world around a command's body; an exception on one rank ends all ranks."""
-    from hpc_lstm.parallel.world import connect
+    from hpc_lstm.parallel.launch import connect
 
     world = connect()
     with world.abort_on_error(debug=_debug()):

@@ -67,11 +67,8 @@ class Repository:
 
     def find_document(self, kind: type[D], key: str) -> Steps[D | None]:
         """A document, None if it is missing or not valid, which is logged once."""
-        data = yield from Get(key, kind.max_bytes)
-        if data is None:
-            return None
         try:
-            return documents.decode_document(kind, data, key, self._signer)
+            return (yield from self._read_document(kind, key))
         except ValueError as error:
             yield from self._refuse(key, str(error))
             return None
@@ -82,15 +79,21 @@ class Repository:
         Raises:
             StorageError: it is there and not valid.
         """
-        data = yield from Get(key, kind.max_bytes)
-        if data is None:
-            return None
         try:
-            return documents.decode_document(kind, data, key, self._signer)
+            return (yield from self._read_document(kind, key))
         except ValueError as error:
             raise StorageError(
                 f"{key}: {error}; give this run another sync.run, or remove what does not belong to it"
             ) from None
+
+    def _read_document(self, kind: type[D], key: str) -> Steps[D | None]:
+        """A document, None if it is missing.
+
+        Raises:
+            ValueError: it is not valid.
+        """
+        data = yield from Get(key, kind.max_bytes)
+        return None if data is None else documents.decode_document(kind, data, key, self._signer)
 
     def read_contributions(
         self, number: int, keys: Iterable[str], known: dict[str, Contribution], previous: str

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from hpc_lstm.cuda.nvrtc import LANGUAGE, Nvrtc
 from hpc_lstm.errors import CudaError, HpcLstmError
-from hpc_lstm.files import data_folder
 from hpc_lstm.native import code_cache
 from hpc_lstm.native.shared_library import LibraryError
+from hpc_lstm.native.source import kernel_file
 
 Defines = Mapping[str, str | int]
 
@@ -37,10 +37,7 @@ def kernel_source(name: str) -> Path:
     Raises:
         HpcLstmError: it is not installed.
     """
-    path = data_folder("kernels") / f"{name}.cu"
-    if not path.is_file():
-        raise HpcLstmError(f"{path}: no such kernel; the installation is incomplete, reinstall hpc-lstm")
-    return path
+    return kernel_file(f"{name}.cu")
 
 
 def compile_kernels(path: Path, defines: Defines, architecture: str) -> bytes:

@@ -10,9 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Forecast:
-    """The next prices of a symbol; N steps of the run's horizon.
+    """The next prices of a symbol: N steps of the run's horizon, or its N outputs, at several horizons or of targets.
 
     Attributes:
+        rows_ahead: rows from the last known one to each forecast, N numbers.
         dates: of the forecast rows, N texts; for daily data weekdays, with no regard to holidays.
         prices: float64 [N], in price units.
         persistence: float64 [N], the last price: what the forecast has to beat.
@@ -27,6 +28,7 @@ class Forecast:
     column: str
     last_date: str
     last_price: float
+    rows_ahead: list[int]
     dates: list[str]
     prices: np.ndarray
     persistence: np.ndarray
@@ -43,6 +45,7 @@ class Forecast:
         return {
             "symbol": [self.symbol] * steps,
             "step": list(range(1, steps + 1)),
+            "rows_ahead": self.rows_ahead,
             "date": self.dates,
             "last_date": [self.last_date] * steps,
             "last": [self.last_price] * steps,
@@ -66,12 +69,12 @@ class Forecast:
         headings = "".join(f"{heading:>{size}}" for heading, size, *_ in columns)
         lines = [
             f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
-            f"  {'step':>4}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
+            f"  {'ahead':>5}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
         ]
         for row, date in enumerate(self.dates):
             cells = "".join(f"{_number(values[row], digits):>{size}}" for _, size, values, digits in columns)
             lines.append(
-                f"  {row + 1:>4}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
+                f"  {self.rows_ahead[row]:>5}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
             )
         return "\n".join([*(line.rstrip() for line in lines), *self.notes])
 

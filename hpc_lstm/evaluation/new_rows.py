@@ -10,7 +10,7 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.known_rows import Comparison, Growth, KnownRows
+    from hpc_lstm.market.known_rows import Growth, KnownRows, RowComparison
     from hpc_lstm.market.store import MarketStore
 
 
@@ -30,7 +30,7 @@ def _known_rows(files: RunDirectory, world: World) -> KnownRows | None:
 
 def compare_with_run(
     files: RunDirectory, store: MarketStore, world: World, symbol: str | None = None
-) -> Comparison | None:
+) -> RowComparison | None:
     """Compare a store with the rows that the run's model knows; None where they are not known. Collective.
 
     Args:

@@ -25,7 +25,7 @@ from hpc_lstm.features.rows import RowDates
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.known_rows import Comparison
+    from hpc_lstm.market.known_rows import RowComparison
     from hpc_lstm.market.store import MarketStore
 
 
@@ -134,13 +134,15 @@ def _forecast_symbol(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
     notes += input_notes
-    ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
+    rows_ahead = [horizon * step for step in range(1, steps + 1)]
+    ahead, rule = future_dates(dates, unit, np.array(rows_ahead))
     growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[price],
         last_date=date_text(int(dates[-1]), unit),
         last_price=float(rows[-1, price]),
+        rows_ahead=rows_ahead,
         dates=[date_text(int(date), unit) for date in ahead],
         prices=prices,
         persistence=np.full(steps, rows[-1, price]),
@@ -185,6 +187,7 @@ def _all_outputs(
         column=columns.store_columns[columns.target.number],
         last_date=date_text(int(dates[-1]), unit),
         last_price=float(last[0]),
+        rows_ahead=[int(horizon) for horizon in columns.horizons],
         dates=[date_text(int(date), unit) for date in ahead],
         prices=now.values,
         persistence=np.where(priced, last, np.nan),
@@ -206,7 +209,7 @@ def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> li
     return [f"low to high: to contain {trained.intervals.coverage:.0%} of what comes{calibrated}{later}."]
 
 
-def _about_rows(compared: Comparison, unit: str) -> list[str]:
+def _about_rows(compared: RowComparison, unit: str) -> list[str]:
     """Which of a symbol's rows are new to the run, and whether the others are what it was trained on."""
     notes = []
     if compared.difference:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import ColumnFeature
+from hpc_lstm.features.feature import TrailingFeature
 from hpc_lstm.features.trailing_variance import trailing_variance
 
 # From the mean to each band, as is usual.
@@ -14,20 +14,13 @@ DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
-class BollingerWidth(ColumnFeature):
+class BollingerWidth(TrailingFeature):
     """Upper less lower band, over the middle: 4 s / m with mean and population standard deviation of the last values.
 
     (Bollinger, Bollinger on Bollinger Bands, 2001.) Where the symbol begins, of the values there are; 0 where m is 0.
     """
 
     kind = "bollinger-width"
-
-    length: int
-
-    @property
-    def lookback(self) -> int:
-        """All but its own row."""
-        return self.length - 1
 
     def compute(self, prices: np.ndarray) -> np.ndarray:
         """Widths as shares of the mean, float64 [n]."""

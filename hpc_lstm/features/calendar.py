@@ -54,63 +54,64 @@ def _day_of_year(found: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class WeekdaySine(CalendarFeature):
+class CircleFeature(CalendarFeature):
+    """A coordinate of the day's point on a circle.
+
+    Attributes:
+        coordinate: of an angle: ``np.sin`` or ``np.cos``.
+    """
+
+    coordinate: ClassVar[np.ufunc]
+
+    @staticmethod
+    @abstractmethod
+    def share(found: np.ndarray) -> np.ndarray:
+        """Shares of the circle, float64 [n], of days datetime64[D] [n]."""
+
+    def of_days(self, found: np.ndarray) -> np.ndarray:
+        return self.coordinate(2 * np.pi * self.share(found))
+
+
+class WeekdaySine(CircleFeature):
     """Sine of the weekday's angle; Monday is at 0."""
 
     kind = "weekday-sine"
-
-    def of_days(self, found: np.ndarray) -> np.ndarray:
-        return np.sin(2 * np.pi * _weekday(found))
+    share, coordinate = staticmethod(_weekday), np.sin
 
 
-@dataclass(frozen=True)
-class WeekdayCosine(CalendarFeature):
+class WeekdayCosine(CircleFeature):
     """Cosine of the weekday's angle."""
 
     kind = "weekday-cosine"
-
-    def of_days(self, found: np.ndarray) -> np.ndarray:
-        return np.cos(2 * np.pi * _weekday(found))
+    share, coordinate = staticmethod(_weekday), np.cos
 
 
-@dataclass(frozen=True)
-class MonthSine(CalendarFeature):
+class MonthSine(CircleFeature):
     """Sine of the month's angle; January is at 0."""
 
     kind = "month-sine"
-
-    def of_days(self, found: np.ndarray) -> np.ndarray:
-        return np.sin(2 * np.pi * _month(found))
+    share, coordinate = staticmethod(_month), np.sin
 
 
-@dataclass(frozen=True)
-class MonthCosine(CalendarFeature):
+class MonthCosine(CircleFeature):
     """Cosine of the month's angle."""
 
     kind = "month-cosine"
-
-    def of_days(self, found: np.ndarray) -> np.ndarray:
-        return np.cos(2 * np.pi * _month(found))
+    share, coordinate = staticmethod(_month), np.cos
 
 
-@dataclass(frozen=True)
-class DayOfYearSine(CalendarFeature):
+class DayOfYearSine(CircleFeature):
     """Sine of the day's angle in the year; January 1 is at 0."""
 
     kind = "day-of-year-sine"
-
-    def of_days(self, found: np.ndarray) -> np.ndarray:
-        return np.sin(2 * np.pi * _day_of_year(found))
+    share, coordinate = staticmethod(_day_of_year), np.sin
 
 
-@dataclass(frozen=True)
-class DayOfYearCosine(CalendarFeature):
+class DayOfYearCosine(CircleFeature):
     """Cosine of the day's angle in the year."""
 
     kind = "day-of-year-cosine"
-
-    def of_days(self, found: np.ndarray) -> np.ndarray:
-        return np.cos(2 * np.pi * _day_of_year(found))
+    share, coordinate = staticmethod(_day_of_year), np.cos
 
 
 @dataclass(frozen=True)

@@ -119,3 +119,19 @@ class ColumnFeature(Feature):
     def values(self, rows: SymbolRows) -> np.ndarray:
         """The values, float64 [n]."""
         return self.compute(rows.prices[self.column])
+
+
+@dataclass(frozen=True)
+class TrailingFeature(ColumnFeature):
+    """A feature of a column's last values.
+
+    Attributes:
+        length: how many, at least 1, that of its own row included.
+    """
+
+    length: int
+
+    @property
+    def lookback(self) -> int:
+        """All but its own row."""
+        return self.length - 1

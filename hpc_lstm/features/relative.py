@@ -6,22 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import ColumnFeature
+from hpc_lstm.features.feature import TrailingFeature
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 
 @dataclass(frozen=True)
-class Relative(ColumnFeature):
+class Relative(TrailingFeature):
     """x[t] / m - 1, m being the mean of the last ``length`` values, or of those there are; 0 where m is 0."""
 
     kind = "relative"
-
-    length: int
-
-    @property
-    def lookback(self) -> int:
-        """All but its own row."""
-        return self.length - 1
 
     def compute(self, prices: np.ndarray) -> np.ndarray:
         """Shares above the average, float64 [n]."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.features.feature import ColumnFeature
+from hpc_lstm.features.feature import TrailingFeature
 from hpc_lstm.features.trailing_mean import trailing_mean
 
 
@@ -24,17 +24,10 @@ def simple_moving_average(prices: np.ndarray, length: int, *, whole: bool = Fals
 
 
 @dataclass(frozen=True)
-class SimpleMovingAverage(ColumnFeature):
+class SimpleMovingAverage(TrailingFeature):
     """The mean of the last ``length`` prices; where a symbol begins, of those there are. NaN prices are left out."""
 
     kind = "sma"
-
-    length: int
-
-    @property
-    def lookback(self) -> int:
-        """All but its own row."""
-        return self.length - 1
 
     def compute(self, prices: np.ndarray) -> np.ndarray:
         """Moving averages, float64 [n]."""

@@ -19,7 +19,8 @@ from hpc_lstm.market.events import Events, StoredEvents, event_datasets, no_even
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import check_prices, import_prices
 from hpc_lstm.market.options import ImportOptions
-from hpc_lstm.market.store import MarketStore, StoreWriter, output_path, write_errors
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter, output_path, write_errors
 from hpc_lstm.market.symbol_names import require_distinct
 
 # Prices written to a text and read again may differ in the last digit.

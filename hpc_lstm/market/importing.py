@@ -43,7 +43,8 @@ from hpc_lstm.market.layouts.header import COLUMNS
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.spill import Spill
-from hpc_lstm.market.store import MarketStore, StoreWriter, output_path, write_errors
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter, output_path, write_errors
 from hpc_lstm.market.symbol_names import name_by_folders, require_distinct
 
 

@@ -23,7 +23,8 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.market.row_hashes import HASH_BYTES, RowHashes, first_difference, hash_rows
-from hpc_lstm.market.store import DATE_UNITS, MarketStore
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_format import DATE_UNITS
 from hpc_lstm.parallel.world import World
 
 FORMAT = "hpc_lstm known rows"
@@ -235,7 +236,7 @@ def known_by(hashes: RowHashes, store: MarketStore, columns: Sequence[int], symb
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RowComparison:
     """How a store compares with the rows that a run knows.
 
     Attributes:
@@ -254,7 +255,7 @@ def compare_rows(
     *,
     chosen: Sequence[str] | None = None,
     detail: KnownRows | None = None,
-) -> Comparison:
+) -> RowComparison:
     """Compare a store with the rows that a run knows; collective.
 
     Args:
@@ -266,9 +267,9 @@ def compare_rows(
     """
     names = store.symbols if chosen is None else list(chosen)
     if known.date_unit != store.date_unit:
-        return Comparison(f"its dates are in {store.date_unit}, not in {known.date_unit}", None)
+        return RowComparison(f"its dates are in {store.date_unit}, not in {known.date_unit}", None)
     if lost := [name for name in known.columns if name not in store.columns]:
-        return Comparison(f"it has no column {lost[0]}", None)
+        return RowComparison(f"it has no column {lost[0]}", None)
     there = set(names)
     lost = [name for name in known.symbols if name not in there]
     present = known.of([name for name in known.symbols if name in there])
@@ -282,9 +283,9 @@ def compare_rows(
     growth = None if (shorter | moved).any() else _growth(present, store, symbols, rows, names)
     if lost:
         more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
-        return Comparison(f"it has no symbol {lost[0]}{more}", growth)
+        return RowComparison(f"it has no symbol {lost[0]}{more}", growth)
     if not different.any():
-        return Comparison("", growth)
+        return RowComparison("", growth)
     which = int(np.argmax(different))
 
     def describe() -> str:
@@ -295,7 +296,7 @@ def compare_rows(
 
     others = int(different.sum()) - 1
     more = f"; so do {others:,} other symbols" if others > 1 else "; so does 1 other symbol" if others else ""
-    return Comparison(world.bcast(world.raise_on_all(describe)) + more, growth)
+    return RowComparison(world.bcast(world.raise_on_all(describe)) + more, growth)
 
 
 def _growth(

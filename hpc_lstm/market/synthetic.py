@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.market.universes.autoregressive import Autoregressive
 from hpc_lstm.market.universes.registry import universe_named
 from hpc_lstm.market.universes.universe import WEEKDAY_STD, YEARLY_AMPLITUDE, Universe, season

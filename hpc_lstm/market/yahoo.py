@@ -15,7 +15,7 @@ from typing import Any
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.fetching.client import YahooClient, quiet_yfinance
-from hpc_lstm.market.fetching.history import SOURCE, History, StoredHistory, open_stored_history
+from hpc_lstm.market.fetching.history import SOURCE, FetchedHistory, StoredHistory, open_stored_history
 from hpc_lstm.market.fetching.journal import Journal, open_journal
 from hpc_lstm.market.fetching.passes import Outcome, Pace, fetch_all
 from hpc_lstm.market.fetching.progress import FetchProgress
@@ -32,7 +32,7 @@ from hpc_lstm.market.fetching.update import (
     bring_up_to_date,
     is_up_to_date,
 )
-from hpc_lstm.market.store import StoreWriter, output_path
+from hpc_lstm.market.store_writer import StoreWriter, output_path
 
 __all__ = ["FetchSummary", "fetch_prices"]
 
@@ -83,7 +83,7 @@ def fetch_prices(
         open_stored_history(output, request) as stored,
         open_journal(output, request.kind) as journal,
     ):
-        history = History(stored, journal, request)
+        history = FetchedHistory(stored, journal, request)
         spelled = {name.upper(): name for name in stored.symbols}  # an older version kept the user's spelling
         names = [spelled.get(name, name) for name in names]
         _fetch(yahoo, names, history, journal, request, pace or Pace(), progress, summary)
@@ -97,7 +97,7 @@ def fetch_prices(
 def _fetch(
     yahoo: Any,
     names: list[str],
-    history: History,
+    history: FetchedHistory,
     journal: Journal,
     request: Request,
     pace: Pace,
@@ -181,7 +181,7 @@ def _require_enough(names: list[str], summary: FetchSummary, request: Request, s
 def _write(
     output: Path,
     names: list[str],
-    history: History,
+    history: FetchedHistory,
     stored: StoredHistory,
     request: Request,
     summary: FetchSummary,

@@ -13,7 +13,7 @@ from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
 
 
-class Loss(Protocol):
+class LossValue(Protocol):
     """A loss that may still be on the device."""
 
     def __float__(self) -> float: ...
@@ -56,7 +56,7 @@ class Engine(Protocol):
                 here.
         """
 
-    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
         """Take K optimizer steps on the loss of ``train.loss``.
 
         Args:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 
-from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.files import data_folder
 from hpc_lstm.native.builds import Build, find_build
 from hpc_lstm.native.compiler import NoCompiler, compile_library
-from hpc_lstm.native.source import whole_source
+from hpc_lstm.native.source import kernel_file, whole_source
 
 
 def load_library(name: str, is_right: Callable[[ctypes.CDLL], bool]) -> ctypes.CDLL:
@@ -44,10 +43,7 @@ def kernel_source(name: str) -> bytes:
     Raises:
         HpcLstmError: it is not installed.
     """
-    path = data_folder("kernels") / f"{name}.c"
-    if not path.is_file():
-        raise HpcLstmError(f"{path}: no such kernel; the installation is incomplete, reinstall hpc-lstm")
-    return whole_source(path)
+    return whole_source(kernel_file(f"{name}.c"))
 
 
 def _sources(name: str) -> Iterator[Callable[[], ctypes.CDLL]]:

@@ -1,11 +1,26 @@
-"""The text of a C kernel with the headers beside it in their places, as the compiler gets it."""
+"""Where the source of a kernel lies, and its text with the headers beside it in their places."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from hpc_lstm.errors import HpcLstmError
+from hpc_lstm.files import data_folder
+
 _INCLUDE = re.compile(rb'^#include "([\w.]+)"$', re.MULTILINE)
+
+
+def kernel_file(name: str) -> Path:
+    """The file of kernels/ that is called ``name``.
+
+    Raises:
+        HpcLstmError: it is not installed.
+    """
+    path = data_folder("kernels") / name
+    if not path.is_file():
+        raise HpcLstmError(f"{path}: no such kernel; the installation is incomplete, reinstall hpc-lstm")
+    return path
 
 
 def whole_source(path: Path) -> bytes:

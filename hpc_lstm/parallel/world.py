@@ -1,7 +1,7 @@
 """The MPI world: ranks, this rank's share of its node, abort on error, stop on signal.
 
-The only module that imports mpi4py. Without MPI, or when started alone, the world has one rank and every collective
-returns its input. The rules:
+This module and ``launch``, whose ``connect`` makes the world, are the only ones that import mpi4py. Without MPI, or
+when started alone, the world has one rank and every collective returns its input. The rules:
 
 - An error that all ranks can raise together (bad input) goes through ``raise_on_all``: one line, one exit code.
 - Any other exception on one rank ends all ranks through ``MPI.Abort`` (``abort_on_error``).
@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,13 +23,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, InputError, from_os_error, printable
+from hpc_lstm.errors import HpcLstmError, from_os_error, printable
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# Environment variables in which launchers pass the number of ranks.
-LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 # How long a failing rank other than 0 delays its message: if all ranks fail alike, rank 0 aborts before they print.
 RANK_0_FIRST_S = 0.5
 # Launchers forward a rank's output with a delay, and drop what is left when it aborts.
@@ -201,7 +198,7 @@ class World:
 
     @contextmanager
     def abort_on_error(self, debug: bool = False) -> Iterator[None]:
-        """Encloses everything that a rank does after ``connect``, so that no exception leaves other ranks waiting.
+        """Encloses what a rank does after ``launch.connect``, so that no exception leaves other ranks waiting.
 
         An ``HpcLstmError`` that all ranks raise (``raise_on_all``) passes through. Any other exception is printed by
         this rank, and ends all ranks.
@@ -276,97 +273,3 @@ class _DeviceBuffer:
             "data": (address, False),
             "version": 3,
         }
-
-
-def connect(threads: int = 0) -> World:
-    """Join the ranks that ``mpiexec``, ``mpirun`` or ``srun`` started; a world of one rank if nothing did.
-
-    Args:
-        threads: CPU threads of this rank; 0: what ``OMP_NUM_THREADS`` says, else the cores that Slurm gives to each
-            rank (``SLURM_CPUS_PER_TASK``), else the usable cores of the node divided by its ranks.
-
-    Raises:
-        InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
-            or MPI cannot be loaded.
-    """
-    expected = _launched_size()
-    node = os.uname().nodename
-    try:
-        import mpi4py
-
-        mpi4py.rc.thread_level = "funneled"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
-            from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        if expected > 1:
-            raise InputError(
-                f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
-                'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
-            ) from None
-        own = len(os.sched_getaffinity(0))
-        return World(node=node, threads=threads or _omp_threads() or min(own, _slurm_cores() or own))
-    comm = MPI.COMM_WORLD
-    if comm.size == 1 and expected > 1:
-        raise InputError(
-            f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI "
-            f"than {_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
-            "docs/mpi.md"
-        )
-    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    cores = set().union(*local.allgather(os.sched_getaffinity(0)))
-    own = len(os.sched_getaffinity(0))
-    oversubscribed = comm.allreduce(local.size > len(cores), op=MPI.LOR)
-    world = World(
-        rank=comm.rank,
-        size=comm.size,
-        local_rank=local.rank,
-        local_size=local.size,
-        node=node,
-        threads=threads or _omp_threads() or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
-        library=_first_line(MPI.Get_library_version()),
-        oversubscribed=oversubscribed,
-        _comm=comm if comm.size > 1 else None,
-    )
-    local.Free()
-    return world
-
-
-def library_text() -> str:
-    """The MPI library's version and build, all lines joined by "; "; "no MPI" without one."""
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError):
-        return "no MPI"
-    lines = MPI.Get_library_version().replace("\0", "").splitlines()
-    return "; ".join(" ".join(line.split()) for line in lines if line.strip())
-
-
-def launched() -> bool:
-    """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
-    return _launched_size() > 1
-
-
-def _omp_threads() -> int:
-    """``OMP_NUM_THREADS``, of a list the first, at most as many as this process has cores; 0 where it says nothing."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(int(first), len(os.sched_getaffinity(0))) if first.isascii() and first.isdigit() else 0
-
-
-def _launched_size() -> int:
-    """Number of ranks that the launcher started; 1 without a launcher."""
-    for name in LAUNCHER_SIZES:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 1
-
-
-def _slurm_cores() -> int:
-    """Cores that Slurm gives to each rank; 0 if the job does not set a number."""
-    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return int(asked) if asked.isdigit() else 0
-
-
-def _first_line(text: object) -> str:
-    lines = str(text).replace("\0", "").strip().splitlines() or [""]  # Open MPI's version ends with a null
-    return " ".join(lines[0].split())

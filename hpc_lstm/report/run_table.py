@@ -54,7 +54,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs side by side: each row has a cell for each run.
 
     Attributes:
@@ -116,7 +116,7 @@ def runs_table(runs: Sequence[RunSummary], folder: str | Path) -> str:
     return "\n".join(_aligned(rows))
 
 
-def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
+def compare_runs(run_dirs: Sequence[str | Path]) -> RunComparison:
     """Put completed runs beside each other.
 
     Raises:
@@ -130,7 +130,7 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(path) for path in run_dirs]
-    comparison = Comparison(names)
+    comparison = RunComparison(names)
     for part in (*PARTS, NEW):
         tables = [metrics.get(part) or {} for metrics in all_metrics]
         if not any(tables):
@@ -149,7 +149,7 @@ def compare_runs(run_dirs: Sequence[str | Path]) -> Comparison:
     return comparison
 
 
-def comparison_text(comparison: Comparison) -> str:
+def comparison_text(comparison: RunComparison) -> str:
     """The comparison as plain text."""
     rows = [("", *comparison.names)]
     rows += [(name, *map(_cell, values)) for name, values in comparison.results.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpc_lstm.files import expanded
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import runner, settings
-from hpc_lstm.sweep.plan import Plan
+from hpc_lstm.sweep.plan import SweepPlan
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.results import check_packages, write_results
 from hpc_lstm.sweep.runner import Log
@@ -40,7 +40,7 @@ def run_command(file: str, output: str, log: Log, *, wait: bool = False, dry_run
         _write_and_show(folder, [run.name for run in planned.runs], log)
 
 
-def _list_runs(planned: Plan, log: Log) -> None:
+def _list_runs(planned: SweepPlan, log: Log) -> None:
     for number, launch in enumerate(planned.launches, 1):
         for run in launch:
             steps = f"{run.point.warmup} + {run.point.steps} steps per rank"

@@ -11,7 +11,8 @@ from typing import Any
 
 from hpc_lstm import __version__
 from hpc_lstm.parallel import gpu as gpus
-from hpc_lstm.parallel.world import World, library_text
+from hpc_lstm.parallel.launch import library_text
+from hpc_lstm.parallel.world import World
 
 PACKAGES = ("tensorflow", "keras", "numpy", "mpi4py", "h5py", "pycuda")
 # Environment variables that override a communication library's choice of transport.

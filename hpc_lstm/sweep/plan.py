@@ -55,7 +55,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One measurement of a point."""
 
     point: Point
@@ -68,20 +68,20 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """All runs of a sweep, in their order; each launch is one set of processes."""
 
     sweep: SweepConfig
     points: list[Point]
-    launches: list[list[Run]] = field(repr=False)
+    launches: list[list[PlannedRun]] = field(repr=False)
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[PlannedRun]:
         """All runs."""
         return [run for launch in self.launches for run in launch]
 
 
-def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
+def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> SweepPlan:
     """The runs of a sweep.
 
     Args:
@@ -99,7 +99,7 @@ def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> Plan:
                 points.append(_point(len(points), ranks, axes, sweep, base, where))
     if not points:
         raise ConfigError(f"{where}: skip: leaves out every combination; remove a rule")
-    return Plan(sweep, points, _launches(points, sweep))
+    return SweepPlan(sweep, points, _launches(points, sweep))
 
 
 def fixed_settings(sweep: SweepConfig, base: dict[str, Any]) -> dict[str, Any]:
@@ -195,12 +195,12 @@ def _round_up(steps: int, interval: int) -> int:
     return -(-steps // interval) * interval
 
 
-def _launches(points: list[Point], sweep: SweepConfig) -> list[list[Run]]:
+def _launches(points: list[Point], sweep: SweepConfig) -> list[list[PlannedRun]]:
     """The runs in sets that share processes; each repeat has a random order of its own."""
     per_repeat = []
     for repeat in range(sweep.sweep.repeats):
         order = np.random.default_rng([sweep.sweep.seed, repeat]).permutation(len(points))
-        per_repeat.append([Run(points[number], repeat) for number in order])
+        per_repeat.append([PlannedRun(points[number], repeat) for number in order])
     if sweep.sweep.launch == "run":
         return [[run] for runs in per_repeat for run in runs]
     if sweep.sweep.launch == "repeat":
@@ -208,8 +208,8 @@ def _launches(points: list[Point], sweep: SweepConfig) -> list[list[Run]]:
     return _by_process(run for runs in per_repeat for run in runs)
 
 
-def _by_process(runs: Iterable[Run]) -> list[list[Run]]:
-    groups: dict[tuple[int, bool], list[Run]] = {}
+def _by_process(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:
+    groups: dict[tuple[int, bool], list[PlannedRun]] = {}
     for run in runs:
         groups.setdefault(run.point.process, []).append(run)
     return list(groups.values())

@@ -13,10 +13,10 @@ from typing import Any
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.files import write_text
-from hpc_lstm.parallel.world import launched
+from hpc_lstm.parallel.launch import launched
 from hpc_lstm.sweep import local, slurm_jobs
 from hpc_lstm.sweep import plan as planning
-from hpc_lstm.sweep.plan import Plan, Run
+from hpc_lstm.sweep.plan import PlannedRun, SweepPlan
 from hpc_lstm.sweep.records import SweepFolder, read_record
 from hpc_lstm.sweep.settings import SweepConfig
 
@@ -33,7 +33,7 @@ def run_sweep(
     wait: bool = False,
     budget_s: float | None = None,
     after: Callable[[], object] = lambda: None,
-) -> Plan:
+) -> SweepPlan:
     """Measure the missing runs of a sweep.
 
     Args:
@@ -73,7 +73,7 @@ def run_sweep(
     return planned
 
 
-def make_task(run: Run, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
+def make_task(run: PlannedRun, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
     """What a worker needs to know of a run, as JSON; its market store is made if it does not exist."""
     point = run.point
     config = point.config.model_dump()
@@ -97,7 +97,7 @@ def worker_command(tasks: Path) -> list[str]:
     return [sys.executable, "-m", "hpc_lstm.sweep.worker", str(tasks)]
 
 
-def describe_run(run: Run) -> str:
+def describe_run(run: PlannedRun) -> str:
     """A run in words, such as "2 ranks, model.units 64, repeat 1"."""
     axes = ", ".join(f"{key} {value}" for key, value in run.point.axes.items())
     ranks = f"{run.point.ranks} rank{'s' * (run.point.ranks > 1)}"
@@ -105,8 +105,8 @@ def describe_run(run: Run) -> str:
 
 
 def _measure_missing(
-    planned: Plan,
-    missing: dict[str, list[Run]],
+    planned: SweepPlan,
+    missing: dict[str, list[PlannedRun]],
     folder: SweepFolder,
     log: Log,
     budget_s: float | None,
@@ -132,7 +132,9 @@ def _measure_missing(
         command = [*launcher, "-n", str(launch[0].point.ranks), *worker_command(tasks)]
         reported: set[str] = set()
 
-        def report(launch: list[Run] = launch, reported: set[str] = reported, left: int = left) -> None:
+        def report(
+            launch: list[PlannedRun] = launch, reported: set[str] = reported, left: int = left
+        ) -> None:
             """Log the runs that were finished since the last call."""
             for run in launch:
                 if run.name not in reported and folder.record_file(run.name).exists():
@@ -159,7 +161,7 @@ def _measure_missing(
 
 
 def _submit_missing(
-    planned: Plan, missing: dict[str, list[Run]], folder: SweepFolder, log: Log, wait: bool
+    planned: SweepPlan, missing: dict[str, list[PlannedRun]], folder: SweepFolder, log: Log, wait: bool
 ) -> None:
     """Submit a Slurm job for each set of processes, and collect those that have ended."""
     from hpc_lstm.jobs import slurm
@@ -192,7 +194,7 @@ def _submit_missing(
         raise HpcLstmError(f"{_failures_text(failures)}; call again to submit them again")
 
 
-def _note_failure(launch: Sequence[Run], folder: SweepFolder, reason: str) -> None:
+def _note_failure(launch: Sequence[PlannedRun], folder: SweepFolder, reason: str) -> None:
     """Record that a set of processes failed, where none of its ranks could: for the run that it was at."""
     if folder.load_failures(run.name for run in launch):
         return
@@ -207,7 +209,7 @@ def _failures_text(failures: Mapping[str, str]) -> str:
 
 
 def _write_tasks(
-    name: str, launch: list[Run], sweep: SweepConfig, folder: SweepFolder, seconds: float | None
+    name: str, launch: list[PlannedRun], sweep: SweepConfig, folder: SweepFolder, seconds: float | None
 ) -> Path:
     """Write the file that tells the workers what to run; earlier failures of these runs no longer count."""
     path = (folder.path / "logs" / f"{name}.tasks.json").absolute()
@@ -222,7 +224,7 @@ def _write_tasks(
     return path
 
 
-def _speed(folder: SweepFolder, run: Run) -> str:
+def _speed(folder: SweepFolder, run: PlannedRun) -> str:
     return f"{read_record(folder.record_file(run.name))['samples_per_second']:,.0f} samples/s"
 
 

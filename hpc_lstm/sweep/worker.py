@@ -20,7 +20,8 @@ from typing import Any
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import HpcLstmError, InputError, printable
 from hpc_lstm.files import write_text
-from hpc_lstm.parallel.world import World, connect
+from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
 from hpc_lstm.sweep import environment, records
 from hpc_lstm.sweep import plan as planning

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_lstm.model.engine import Loss
+from hpc_lstm.model.engine import LossValue
 
 
 class RunningMean:
@@ -15,9 +15,9 @@ class RunningMean:
     def __init__(self) -> None:
         self.samples = 0
         self._sum = 0.0
-        self._pending: list[tuple[Loss, int]] = []
+        self._pending: list[tuple[LossValue, int]] = []
 
-    def add(self, loss: Loss, samples: int) -> None:
+    def add(self, loss: LossValue, samples: int) -> None:
         """Add ``samples`` windows whose mean loss is ``loss``, which may still be on the device."""
         self.samples += samples
         self._pending.append((loss, samples))

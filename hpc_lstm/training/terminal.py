@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from hpc_lstm.parallel.world import LAUNCHER_SIZES
+from hpc_lstm.parallel.launch import LAUNCHER_SIZES
 
 LAUNCHERS = ("mpiexec", "mpirun", "mpiexec.hydra", "orterun", "prterun", "srun")
 

@@ -137,7 +137,7 @@ def read_journal(name: str, data: bytes, work: Path) -> None:
 
 
 def a_store(folder: Path) -> dict[str, bytes]:
-    from hpc_lstm.market.store import StoreWriter
+    from hpc_lstm.market.store_writer import StoreWriter
 
     path = folder / "m.h5"
     rng = np.random.default_rng(0)

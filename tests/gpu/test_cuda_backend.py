@@ -11,7 +11,8 @@ import pytest
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import CudaError
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.cuda_backend import CudaBackend

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm.jobs.mpiexec import mpiexec_command
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """

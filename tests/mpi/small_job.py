@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint.state_file import unpack_state
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.storage.folder import FolderStore
 
 CONFIG = """
@@ -87,3 +90,15 @@ def final_states(run: Path) -> list[dict[str, object]]:
     manifest = manifests.read_manifest(store, prefix, checkpoints(run)[-1])
     place = manifests.step_prefix(prefix, manifest.step)
     return [unpack_state(store.get(f"{place}/{file.name}")) for file in manifest.files]
+
+
+def model_weights(run: Path) -> np.ndarray:
+    """The weights of a run's model.keras, without TensorFlow in this process."""
+    found: list[np.ndarray] = []
+    with zipfile.ZipFile(run / "model.keras") as archive:
+        data = archive.read("model.weights.h5")
+    with h5py.File(io.BytesIO(data), "r") as file:
+        file.visititems(
+            lambda _, item: found.append(np.ravel(item[()])) if isinstance(item, h5py.Dataset) else None
+        )
+    return np.concatenate(found)

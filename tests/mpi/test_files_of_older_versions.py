@@ -6,22 +6,20 @@ is in it. All goes through the command line: modules may move, files that users 
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from launcher import kill, launch, program, start
+from small_job import model_weights
 
 FILES = Path(__file__).resolve().parents[1] / "data" / "written_by_0_1_0"
 # What stands in the files for the place where they lie, and the key that one pair of clusters has signed with.
@@ -167,18 +165,6 @@ def ask(*words: str) -> str:
     return done.stdout
 
 
-def weights(run: Path) -> np.ndarray:
-    """Of model.keras, without TensorFlow in this process."""
-    found: list[np.ndarray] = []
-    with zipfile.ZipFile(run / "model.keras") as archive:
-        data = archive.read("model.weights.h5")
-    with h5py.File(io.BytesIO(data), "r") as file:
-        file.visititems(
-            lambda _, item: found.append(np.ravel(item[()])) if isinstance(item, h5py.Dataset) else None
-        )
-    return np.concatenate(found)
-
-
 def metrics(run: Path) -> dict[str, Any]:
     return json.loads((run / "metrics.json").read_text())
 
@@ -214,7 +200,7 @@ def merged(run: Path) -> list[dict[str, Any]]:
 
 
 def assert_same_results(run: Path, reference: Path) -> None:
-    np.testing.assert_allclose(weights(run), weights(reference), rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(model_weights(run), model_weights(reference), rtol=0, atol=CLOSE)
     # Forecasts are scaled back to prices before they are measured.
     assert errors(run) == pytest.approx(errors(reference), rel=10 * CLOSE)
 
@@ -250,7 +236,7 @@ def test_a_forecast_is_what_it_was(alone: Answers, run: str) -> None:
 def test_a_report_has_all_its_parts(alone: Answers, run: str) -> None:
     assert "report.html" in alone.of(f"report {run}")
     page = (alone.folder / "reading" / run / "report.html").read_text()
-    assert f"Run {run}" in page
+    assert f"Report: {run}" in page
     assert page.count('class="chart"') == 3, "prices, their errors, the losses"
     drawn = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     assert drawn["forecast"]["symbols"]
@@ -292,7 +278,7 @@ def test_a_stopped_run_goes_on_on_another_number_of_ranks(alone: Answers) -> Non
     run = alone.folder / "training" / "stopped"
     assert_went_on(run, FILES / "stopped")
     assert (metrics(run)["ranks"], metrics(run)["epochs"]) == (1, 3)
-    assert np.isfinite(weights(run)).all()
+    assert np.isfinite(model_weights(run)).all()
 
 
 def test_a_run_that_ended_goes_on_to_more_epochs_in_tensorflow(alone: Answers) -> None:
@@ -307,7 +293,7 @@ def test_a_run_that_ended_is_not_trained_again(alone: Answers) -> None:
     alone.of(f"train {run}")
     here = alone.folder / "training" / run
     assert metrics(here) == metrics(FILES / run)
-    assert weights(here).tobytes() == weights(FILES / run).tobytes()
+    assert model_weights(here).tobytes() == model_weights(FILES / run).tobytes()
 
 
 def test_a_cluster_that_was_left_behind_ends_beyond_the_other(alone: Answers) -> None:
@@ -347,7 +333,7 @@ def assert_met(bucket: Path, run: str, clusters: Sequence[Path]) -> None:
     assert rounds[: len(before)] == before
     assert [one["cluster"] for one in rounds[len(before)]["members"]] == ["a", "b"]
     assert rounds[-1]["departed"] == ["a", "b"]
-    assert weights(clusters[0]).tobytes() == weights(clusters[1]).tobytes()
+    assert model_weights(clusters[0]).tobytes() == model_weights(clusters[1]).tobytes()
     for cluster in clusters:
         told = metrics(cluster)["sync"]
         assert (told["round"], told["clusters_missing"], told["samples_dropped"]) == (len(rounds), 0, 0)

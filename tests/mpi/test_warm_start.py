@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from launcher import launch, program, start
-from small_job import final_states, write_config
+from small_job import final_states, model_weights, write_config
 
 from hpc_lstm.market.known_rows import KnownRows, know_rows
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.scaler import Scaler
 
@@ -38,18 +36,6 @@ def train(ranks: int, config: Path, run: Path, *more: str) -> str:
     done = launch(ranks, program("train", str(config), "--run-dir", str(run), *more))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
-
-
-def model_weights(run: Path) -> np.ndarray:
-    """Of model.keras, without TensorFlow in this process."""
-    found: list[np.ndarray] = []
-    with zipfile.ZipFile(run / "model.keras") as archive:
-        data = archive.read("model.weights.h5")
-    with h5py.File(io.BytesIO(data), "r") as file:
-        file.visititems(
-            lambda _, item: found.append(np.ravel(item[()])) if isinstance(item, h5py.Dataset) else None
-        )
-    return np.concatenate(found)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
 
 
 def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = [sys.executable, "-c", "from hpc_lstm.parallel.world import connect; print(connect().threads)"]
+    command = [sys.executable, "-c", "from hpc_lstm.parallel.launch import connect; print(connect().threads)"]
     own = len(os.sched_getaffinity(0))
     for asked, threads in (("1", 1), ("", own), (str(own + 1), own)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
@@ -58,7 +58,7 @@ def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code()
     """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
     script = """
 import os, signal, sys
-from hpc_lstm.parallel.world import connect
+from hpc_lstm.parallel.launch import connect
 class Last:
     def __del__(self, kill=os.kill, own=os.getpid(), number=signal.SIGUSR1):
         kill(own, number)

@@ -14,7 +14,8 @@ from hpc_lstm.config import DataConfig, parse
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.averaging import Averager
-from hpc_lstm.parallel.world import World, connect
+from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.timeline import Timeline

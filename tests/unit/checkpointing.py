@@ -75,7 +75,10 @@ def read(store: ObjectStore, world: World) -> Restored | None:
 
 def assert_state(found: dict[str, Any], rank: int, step: int) -> None:
     """``found`` is, to the bit, the state of that rank at that step."""
-    expected = state_of(rank, step)
+    assert_same_bits(found, state_of(rank, step))
+
+
+def assert_same_bits(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         if isinstance(value, str):

@@ -13,7 +13,8 @@ import tomli_w
 from hpc_lstm.config import DataConfig, ForecastConfig, RunConfig
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.intervals import calibrate, write_intervals
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.model.engines import registry as engine
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from hpc_lstm import cli
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.training import loop, setup
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,9 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.jobs.checks.result import Check, counted, package_version
 from hpc_lstm.jobs.launcher import find_launcher
 from hpc_lstm.jobs.mpiexec import find_mpiexec
+from hpc_lstm.parallel.launch import LAUNCHER_SIZES
 from hpc_lstm.parallel.mpi_library import loaded_mpi_library
-from hpc_lstm.parallel.world import LAUNCHER_SIZES, World
+from hpc_lstm.parallel.world import World
 
 INSTALL = 'pip install "hpc-lstm[mpich]", or load a system MPI'
 

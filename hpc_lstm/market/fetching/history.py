@@ -26,7 +26,8 @@ from hpc_lstm.market.fetching.journal import Journal, Record
 from hpc_lstm.market.fetching.request import Request
 from hpc_lstm.market.fetching.series import COLUMNS, Series
 from hpc_lstm.market.fetching.update import Known, overlap_rows
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 
 SOURCE = "Yahoo Finance through yfinance"
 _EPOCH = date(1970, 1, 1)
@@ -119,7 +120,7 @@ class StoredHistory:
         return _EPOCH + timedelta(days=day)
 
 
-class History:
+class FetchedHistory:
     """Store and journal together."""
 
     def __init__(self, stored: StoredHistory, journal: Journal, request: Request) -> None:

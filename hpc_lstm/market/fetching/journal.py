@@ -25,7 +25,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.market.events import Events
 from hpc_lstm.market.fetching.series import COLUMNS, Series
 from hpc_lstm.market.fetching.update import Update
-from hpc_lstm.market.store import write_errors
+from hpc_lstm.market.store_writer import write_errors
 
 _VERSION = 2  # the checksum of 1 is of the arrays alone
 

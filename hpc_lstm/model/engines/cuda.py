@@ -19,7 +19,7 @@ from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.cuda.device import Device, DeviceArray
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
-from hpc_lstm.model.engine import Loss
+from hpc_lstm.model.engine import LossValue
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
@@ -114,7 +114,7 @@ class CudaEngine:
             return "the Keras engine is faster for this many units and windows"
         return ""
 
-    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
         shape = self._shape
         count = len(inputs) if isinstance(inputs, np.ndarray) else int(inputs.shape[0])
         if tuple(inputs.shape[1:]) != (shape.batch, shape.rows, shape.features):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model import network
-from hpc_lstm.model.engine import Loss
+from hpc_lstm.model.engine import LossValue
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
@@ -79,7 +79,7 @@ class KerasEngine:
             else 'Keras and TensorFlow are not installed; pip install "hpc-lstm[keras]"'
         )
 
-    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
+    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), inputs.shape[0])
         return self._steps(tensor(self._tf, inputs), tensor(self._tf, targets), rates)
 

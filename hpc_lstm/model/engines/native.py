@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from os import PathLike
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,48 +20,15 @@ from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native_workers import Workers
+from hpc_lstm.model.engines.network_math import NetworkMath, TrainBatch, Vectors
 from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import SavedNetwork, write_keras_file
-from hpc_lstm.model.optimizers.optimizer import Optimizer
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
 
 MAX_LAYERS = 16
-
-
-class NetworkMath(Protocol):
-    """Losses, gradients and forecasts of one network, for flat weights [P]."""
-
-    def loss_and_gradient(
-        self,
-        flat: np.ndarray,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        keys: np.ndarray,
-        gradient: np.ndarray,
-    ) -> float:
-        """The mean loss of a batch; its gradient goes into ``gradient`` [P].
-
-        Args:
-            inputs, targets: [B, T, F] and [B, K].
-            keys: uint32 [2] that the dropout masks depend on.
-        """
-
-    def update(
-        self,
-        optimizer: Optimizer,
-        weights: np.ndarray,
-        moments: np.ndarray,
-        gradient: np.ndarray,
-        rate: float,
-        step: int,
-    ) -> None:
-        """Take an optimizer's step in place; see ``Optimizer.update``."""
-
-    def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Outputs float32 [n, O] of windows [n, T, F], without dropout."""
 
 
 class NativeEngine:
@@ -105,7 +72,7 @@ class NativeEngine:
         Raises:
             NoCompiler: there is no build of the kernels for this processor, and no C compiler.
         """
-        sizes = native_kernels.Network(
+        sizes = native_kernels.NetworkSizes(
             *(model.layers, model.units, features, window, model.dropout, head.outputs, head.targets)
         )
         return Workers(native_kernels.Kernels(native_kernels.load_kernels(), sizes, head.loss), threads)
@@ -171,14 +138,13 @@ class NativeEngine:
     def _take_step(self, inputs: np.ndarray, targets: np.ndarray, rate: np.float32) -> float:
         """One optimizer step on a batch [B, T, F]; its mean loss."""
         keys = np.array([self._dropout_key, self._step_count % 2**32], np.uint32)
-        loss = self._math.loss_and_gradient(self._flat, inputs, targets, keys, self._gradient)
+        loss = self._math.loss_and_gradient(self._flat, TrainBatch(inputs, targets, keys), self._gradient)
         if self._clip_norm > 0:
             norm = float(np.sqrt(np.square(self._gradient, dtype=np.float64).sum()))
             self._gradient *= np.float32(self._clip_norm / max(norm, self._clip_norm))
         self._step_count += 1
-        self._math.update(
-            self._optimizer, self._flat, self._moments, self._gradient, float(rate), self._step_count
-        )
+        vectors = Vectors(self._flat, self._moments, self._gradient)
+        self._math.update(self._optimizer, vectors, float(rate), self._step_count)
         return loss
 
 

@@ -6,6 +6,7 @@ import ctypes
 
 import numpy as np
 
+from hpc_lstm.model.engines.network_math import Vectors
 from hpc_lstm.model.losses.loss import Loss
 from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.model.optimizers.optimizer import Optimizer
@@ -19,7 +20,7 @@ WORKSPACE_BYTES = 256 * 2**20
 ALIGNMENT = 64
 
 
-class Network(ctypes.Structure):
+class NetworkSizes(ctypes.Structure):
     """``struct network`` of kernels/lstm.c."""
 
     _fields_ = [
@@ -44,7 +45,7 @@ def load_kernels() -> ctypes.CDLL:
 
 def _forecasts_right(library: ctypes.CDLL) -> bool:
     """Whether a library computes what the source says: a compiler's default may be another arithmetic."""
-    kernels = Kernels(library, Network(1, 1, 1, 2, 0.0, 1, 1), MeanSquaredError())
+    kernels = Kernels(library, NetworkSizes(1, 1, 1, 2, 0.0, 1, 1), MeanSquaredError())
     weights = np.array([0.3, -1.2, 0.7, 2.0, 0.5, 0.9, -0.4, 0.1, 0.2, 1.0, -0.3, 0.6, 1.5, 0.25], np.float32)
     windows, outputs = np.array([[[0.8], [-0.6]], [[30.0], [1e-3]]], np.float32), np.empty((2, 1), np.float32)
     packed = kernels.empty_packed()
@@ -68,7 +69,7 @@ class Kernels:
         loss: that it is trained with.
     """
 
-    def __init__(self, library: ctypes.CDLL, net: Network, loss: Loss) -> None:
+    def __init__(self, library: ctypes.CDLL, net: NetworkSizes, loss: Loss) -> None:
         size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
         for name, result, arguments in (
             ("packed_size", size, [pointer]),
@@ -98,23 +99,15 @@ class Kernels:
         addresses = (ctypes.c_void_p * len(workers))(*(worker.gradient.ctypes.data for worker in workers))
         self.library.lstm_sum_gradients(self.net, addresses, len(workers), scale, gradient.ctypes.data)
 
-    def update(
-        self,
-        optimizer: Optimizer,
-        weights: np.ndarray,
-        moments: np.ndarray,
-        gradient: np.ndarray,
-        rate: float,
-        step: int,
-    ) -> None:
+    def update(self, optimizer: Optimizer, vectors: Vectors, rate: float, step: int) -> None:
         """Take an optimizer's step in place, in C if it has a kernel; see ``Optimizer.update``."""
         if not optimizer.kernel:
-            optimizer.update(weights, moments, gradient, rate, step)
+            optimizer.update(*vectors, rate, step)
             return
         function = getattr(self.library, f"lstm_{optimizer.kernel}")
         function.restype, function.argtypes = None, [ctypes.c_int64] + [ctypes.c_void_p] * 4
         constants = np.array(optimizer.kernel_constants(rate, step), np.float32)
-        function(len(weights), *(vector.ctypes.data for vector in (weights, moments, gradient, constants)))
+        function(len(vectors.weights), *(vector.ctypes.data for vector in (*vectors, constants)))
 
 
 class Worker:

@@ -8,14 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import numpy as np
 
 from hpc_lstm.model.engines.native_kernels import Kernels, Worker
+from hpc_lstm.model.engines.network_math import NetworkMath, TrainBatch, Vectors
 from hpc_lstm.model.optimizers.optimizer import Optimizer
 
 # Windows below which a part of a batch is not worth a thread of its own.
 MIN_PART = 6
 
 
-class Workers:
-    """One network by the kernels, on some threads; see ``native.NetworkMath``.
+class Workers(NetworkMath):
+    """One network by the kernels, on some threads.
 
     The batch is split into one part for each; results are bit-identical for the same number of threads.
     """
@@ -26,7 +27,6 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads - 1, "lstm") if threads > 1 else None
 
     def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Outputs [n, O] of windows [n, T, F] by weights [P], without dropout."""
         outputs = np.empty((len(windows), self._kernels.outputs), np.float32)
         self._kernels.pack(flat, self._packed)
         self._in_parallel(
@@ -37,21 +37,8 @@ class Workers:
         )
         return outputs
 
-    def loss_and_gradient(
-        self,
-        flat: np.ndarray,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        keys: np.ndarray,
-        gradient: np.ndarray,
-    ) -> float:
-        """The mean loss of a batch; its gradient goes into ``gradient`` [P].
-
-        Args:
-            flat: weights [P].
-            inputs, targets: [B, T, F] and [B, K].
-            keys: uint32 [2] that the dropout masks depend on.
-        """
+    def loss_and_gradient(self, flat: np.ndarray, batch: TrainBatch, gradient: np.ndarray) -> float:
+        inputs, targets, keys = batch
         self._kernels.pack(flat, self._packed)
         losses = self._in_parallel(
             lambda worker, start, stop: worker.loss(
@@ -62,17 +49,8 @@ class Workers:
         self._kernels.sum_gradients(self._workers[: len(losses)], 1 / len(inputs), gradient)
         return sum(losses) / len(inputs)
 
-    def update(
-        self,
-        optimizer: Optimizer,
-        weights: np.ndarray,
-        moments: np.ndarray,
-        gradient: np.ndarray,
-        rate: float,
-        step: int,
-    ) -> None:
-        """Take an optimizer's step in place; see ``Optimizer.update``."""
-        self._kernels.update(optimizer, weights, moments, gradient, rate, step)
+    def update(self, optimizer: Optimizer, vectors: Vectors, rate: float, step: int) -> None:
+        self._kernels.update(optimizer, vectors, rate, step)
 
     def _in_parallel(self, work: Callable[[Worker, int, int], float], size: int) -> list[float]:
         """The results of ``work(worker, start, stop)`` for each part of ``size`` windows; the first in this thread."""

@@ -12,6 +12,7 @@ import numpy as np
 from hpc_lstm.config import ModelConfig, RunConfig
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native import NativeEngine, NativeForecaster, unsupported
+from hpc_lstm.model.engines.network_math import NetworkMath, TrainBatch, Vectors
 from hpc_lstm.model.optimizers.optimizer import Optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
@@ -20,21 +21,15 @@ from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
 FORECAST_WINDOWS = 256
 
 
-class NumpyMath:
-    """One network; see ``native.NetworkMath``."""
+class NumpyMath(NetworkMath):
+    """One network in NumPy."""
 
     def __init__(self, model: ModelConfig, window: int, features: int, head: Head) -> None:
         self._model, self._window, self._loss = model, window, head.loss
         self._schema = network_schema(model, features, head.outputs)
 
-    def loss_and_gradient(
-        self,
-        flat: np.ndarray,
-        inputs: np.ndarray,
-        targets: np.ndarray,
-        keys: np.ndarray,
-        gradient: np.ndarray,
-    ) -> float:
+    def loss_and_gradient(self, flat: np.ndarray, batch: TrainBatch, gradient: np.ndarray) -> float:
+        inputs, targets, keys = batch
         model, key = self._model, (int(keys[0]), int(keys[1]))
         drops = [
             masks(key, model.dropout, layer, len(inputs), self._window, model.units)
@@ -43,16 +38,8 @@ class NumpyMath:
         loss, gradient[:] = loss_and_gradient(flat, self._schema, inputs, targets, drops, self._loss)
         return loss
 
-    def update(
-        self,
-        optimizer: Optimizer,
-        weights: np.ndarray,
-        moments: np.ndarray,
-        gradient: np.ndarray,
-        rate: float,
-        step: int,
-    ) -> None:
-        optimizer.update(weights, moments, gradient, rate, step)
+    def update(self, optimizer: Optimizer, vectors: Vectors, rate: float, step: int) -> None:
+        optimizer.update(*vectors, rate, step)
 
     def forecast(self, flat: np.ndarray, windows: np.ndarray) -> np.ndarray:
         found = np.empty((len(windows), *self._schema.shapes[-1]), np.float32)

@@ -46,7 +46,7 @@ def _numpy() -> type[Engine]:
     return NumpyEngine
 
 
-class Entry(NamedTuple):
+class EngineEntry(NamedTuple):
     """An engine that is not imported before it is asked for.
 
     Attributes:
@@ -71,11 +71,11 @@ class Entry(NamedTuple):
 
 
 # In order of preference.
-ENGINES: tuple[Entry, ...] = (
-    Entry("fused", _cuda, on_gpu=True),
-    Entry("fused", _native),
-    Entry("keras", _keras),
-    Entry("fused", _numpy, slow=True),
+ENGINES: tuple[EngineEntry, ...] = (
+    EngineEntry("fused", _cuda, on_gpu=True),
+    EngineEntry("fused", _native),
+    EngineEntry("keras", _keras),
+    EngineEntry("fused", _numpy, slow=True),
 )
 AUTO = "auto"
 
@@ -142,7 +142,7 @@ def load_forecaster(path: str | PathLike[str], *, threads: int = 1) -> Forecaste
         return NumpyForecaster(network, threads=threads)
 
 
-def _log_choice(engine: Entry, problems: dict[str, list[str]]) -> None:
+def _log_choice(engine: EngineEntry, problems: dict[str, list[str]]) -> None:
     """Say why engines that are preferred to this one are not taken."""
     if engine.slow:
         log.warning("engine fused by NumPy, which is slow: %s", "; ".join(problems[engine.name]))
@@ -152,7 +152,7 @@ def _log_choice(engine: Entry, problems: dict[str, list[str]]) -> None:
 
 
 def _problem_on_any_rank(
-    engine: Entry, config: RunConfig, threads: int, auto: bool, world: World | None
+    engine: EngineEntry, config: RunConfig, threads: int, auto: bool, world: World | None
 ) -> str:
     """Why an engine cannot be used on some rank, the lowest such, or ""."""
     if world is None:

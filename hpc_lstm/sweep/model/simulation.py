@@ -69,7 +69,7 @@ class MeasuredCompute:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CycleTimes:
     """Times of the simulated ranks, means over ranks and cycles, in seconds.
 
     Attributes:
@@ -90,7 +90,7 @@ def simulate(
     ranks: int,
     cycles: int,
     generator: np.random.Generator,
-) -> Outcome:
+) -> CycleTimes:
     """Simulate ``cycles`` cycles of ``ranks`` ranks that start together."""
     busy = compute.draw(generator, ranks, cycles)
     now = np.zeros(ranks)
@@ -105,4 +105,4 @@ def simulate(
             )
         wait += float((released - arrived).mean())
         average += float((now - released).mean())
-    return Outcome(float(now.mean()) / cycles, float(busy.mean()), wait / cycles, average / cycles)
+    return CycleTimes(float(now.mean()) / cycles, float(busy.mean()), wait / cycles, average / cycles)

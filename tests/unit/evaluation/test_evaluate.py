@@ -18,7 +18,8 @@ from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.evaluation.evaluate_run import evaluate_run
 from hpc_lstm.evaluation.metrics_file import write_metrics
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
 

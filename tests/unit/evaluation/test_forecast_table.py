@@ -49,6 +49,7 @@ def test_csv_and_json_hold_the_same(
     capsys.readouterr()
     table = pd.read_csv(io.StringIO((tmp_path / "new" / "f.csv").read_text()))
     assert table["symbol"].tolist() == ["B", "B", "A", "A"]
+    assert table["step"].tolist() == table["rows_ahead"].tolist() == [1, 2, 1, 2]
     assert table["last"].tolist() == [walk(1)[-1]] * 2 + [walk(0)[-1]] * 2
     called("predict", str(run_dir), *names, "--json")
     found = json.loads(capsys.readouterr().out)
@@ -75,6 +76,7 @@ def test_several_outputs_are_named(
     called("predict", str(run_dir), "--symbol", "A", "--json")
     (found,) = json.loads(capsys.readouterr().out)
     assert found["target"] == targets
+    assert found["rows_ahead"] == [1, 5, 1, 5]
     assert found["persistence"] == [walk(0)[-1]] * 2 + [None] * 2
     with pytest.raises(
         InputError, match=r"--steps 2: this run forecasts close, volatility.* leave --steps out"

@@ -49,7 +49,7 @@ def program(folder: Path, name: str, script: str) -> None:
 
 @pytest.fixture
 def store(tmp_path):
-    from hpc_lstm.market.store import StoreWriter
+    from hpc_lstm.market.store_writer import StoreWriter
 
     path = tmp_path / "market.h5"
     with StoreWriter(path, ["close"], "test") as writer:

@@ -10,7 +10,7 @@ import pytest
 from hpc_lstm import config
 from hpc_lstm.errors import InputError
 from hpc_lstm.jobs.starter_config import write_starter_config
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
 from hpc_lstm.training.loop import train

@@ -14,8 +14,9 @@ from simulated_ranks import on_ranks
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market import row_hashes
-from hpc_lstm.market.known_rows import Comparison, Growth, KnownRows, compare_rows, know_rows
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.known_rows import Growth, KnownRows, RowComparison, compare_rows, know_rows
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 
 COLUMNS = ["open", "close"]
@@ -47,7 +48,7 @@ def known_of(
         return know_rows(store, [store.column(name) for name in columns], numbers, World())
 
 
-def compared(known: KnownRows, path: Path, **more: Any) -> Comparison:
+def compared(known: KnownRows, path: Path, **more: Any) -> RowComparison:
     with MarketStore(path) as store:
         return compare_rows(known, store, World(), **more)
 

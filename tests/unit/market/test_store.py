@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hpc_lstm.errors import StoreError
 from hpc_lstm.hdf5.known_files import remember
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 
 
 def write(path: Path, symbols: int = 2, rows: int = 3) -> np.ndarray:

@@ -22,7 +22,8 @@ from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.market.events import StoredEvents
 from hpc_lstm.market.fetching.passes import Pace
 from hpc_lstm.market.fetching.summary import FetchSummary
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.market.yahoo import fetch_prices
 
 NOW = datetime(2024, 3, 1, 23, tzinfo=timezone.utc)  # a Friday, after the session in New York

@@ -14,6 +14,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import TrainConfig
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.model.engines import native_kernels
+from hpc_lstm.model.engines.network_math import Vectors
 from hpc_lstm.model.engines.registry import create_engine
 from hpc_lstm.model.losses.mse import MeanSquaredError
 from hpc_lstm.model.optimizers import registry
@@ -77,11 +78,11 @@ def test_float32_and_tensorflow_and_c_agree_with_float64(name: str) -> None:
             variable, tf.constant(gradient.astype("f")), tf.constant(RATE), tf.constant(step, tf.int64)
         )
 
-    network = native_kernels.Network(1, 1, 1, 2, 0.0, 1, 1)
+    network = native_kernels.NetworkSizes(1, 1, 1, 2, 0.0, 1, 1)
     kernels = native_kernels.Kernels(native_kernels.load_kernels(), network, MeanSquaredError())
     weights, moments = START.astype("f"), np.zeros(len(exact_moments), np.float32)
     for step, gradient in enumerate(GRADIENTS, 1):
-        kernels.update(create(name), weights, moments, gradient.astype("f"), RATE, step)
+        kernels.update(create(name), Vectors(weights, moments, gradient.astype("f")), RATE, step)
 
     in_float32 = numpy_steps(name, np.float32)
     for found in (in_float32, (variable.numpy(), variables.moments()), (weights, moments)):

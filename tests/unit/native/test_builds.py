@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_lstm.native import builds, library
+from hpc_lstm.native import builds, library, source
 from hpc_lstm.native.builds import LEVELS, Level
 from hpc_lstm.native.compiler import NoCompiler, find_compiler
 
@@ -22,7 +22,8 @@ def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one kernel, of which there are builds."""
     (tmp_path / "half.c").write_bytes(SOURCE)
     monkeypatch.setattr(builds, "KERNELS", ("half",))
-    monkeypatch.setattr(library, "data_folder", lambda _: tmp_path)
+    for module in (library, source):
+        monkeypatch.setattr(module, "data_folder", lambda _: tmp_path)
     builds.write_builds(find_compiler(), tmp_path, tmp_path / builds.FOLDER)
     return tmp_path
 

@@ -62,7 +62,7 @@ def test_an_address_that_nccl_cannot_open_ends_all_ranks_together() -> None:
     code = """
 from hpc_lstm.errors import CudaError
 from hpc_lstm.parallel import nccl
-from hpc_lstm.parallel.world import connect
+from hpc_lstm.parallel.launch import connect
 nccl.load_driver = lambda: None  # not reached
 world = connect()
 with world.abort_on_error():

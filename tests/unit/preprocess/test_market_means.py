@@ -11,7 +11,8 @@ from simulated_ranks import on_ranks
 from small_runs import settings, walk
 
 from hpc_lstm.features.columns import find_columns
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, market_means, prepare
 

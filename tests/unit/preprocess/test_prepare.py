@@ -18,7 +18,8 @@ from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.features.registry import FEATURES, feature_class, parse_feature
 from hpc_lstm.features.symbol_indicator import SymbolIndicator
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare as preprocess
 from hpc_lstm.preprocess import reading

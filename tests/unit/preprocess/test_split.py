@@ -13,7 +13,8 @@ from simulated_ranks import on_ranks, outcomes
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare as preprocess
 from hpc_lstm.preprocess import split as splitting

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.report import figures
 from hpc_lstm.report.chart_data import ChartData, joined_candles, read_chart_data
 from hpc_lstm.report.indicators import macd, relative_strength_index

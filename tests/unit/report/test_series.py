@@ -9,7 +9,8 @@ from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.intervals import Intervals
 from hpc_lstm.evaluation.trained_run import TrainedRun
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.report.series import forecast_series, persistence_loss

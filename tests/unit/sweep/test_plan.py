@@ -16,7 +16,7 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.slices import WindowIndex
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings, stores
-from hpc_lstm.sweep.plan import Plan
+from hpc_lstm.sweep.plan import SweepPlan
 from hpc_lstm.training.schedule import make_schedule as calendar
 
 SWEEP = """
@@ -33,7 +33,7 @@ train.batch_size = [8, 32]
 """
 
 
-def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Plan:
+def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> SweepPlan:
     path = folder / "s.toml"
     path.write_text(SWEEP.format(sweep=sweep, axes=axes) + more)
     return planning.plan_sweep(*settings.load_sweep(path), str(path))
@@ -97,7 +97,7 @@ def test_a_batch_that_is_no_number(tmp_path: Path) -> None:
 
 
 def test_averages_that_are_rarer_than_meetings(tmp_path: Path) -> None:
-    def plan(every: object) -> Plan:
+    def plan(every: object) -> SweepPlan:
         tables = {"sweep": {"ranks": [2]}, "settings": {"average.every": every}}
         return planning.plan_sweep(*settings.parse_sweep(tables, "s.toml", tmp_path), "s.toml")
 

@@ -14,7 +14,7 @@ import pytest
 
 from hpc_lstm import cli
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.training import ownership

@@ -9,7 +9,8 @@ import pytest
 from simulated_ranks import on_ranks
 from small_runs import settings, write_store
 
-from hpc_lstm.market.store import MarketStore, StoreWriter
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.training.data_warnings import data_warnings

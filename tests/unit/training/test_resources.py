@@ -10,7 +10,7 @@ import pytest
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.model.network import network_schema
-from hpc_lstm.parallel import world
+from hpc_lstm.parallel import launch
 from hpc_lstm.training import resources
 from hpc_lstm.training.resources import batch_bytes, check_resources, node_memory, parameter_bytes
 
@@ -67,9 +67,9 @@ def test_memory_is_that_of_the_machine_or_its_container() -> None:
 @pytest.mark.parametrize(("text", "threads"), [("1", 1), ("1,4", 1), ("", 0), ("x", 0), ("-2", 0), ("0", 0)])
 def test_omp_num_threads_is_heeded(text: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", text)
-    assert world._omp_threads() == threads
+    assert launch._omp_threads() == threads
     monkeypatch.setenv("OMP_NUM_THREADS", "100000")
-    assert world._omp_threads() == len(os.sched_getaffinity(0))
+    assert launch._omp_threads() == len(os.sched_getaffinity(0))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert world.connect().threads == 1
-    assert world.connect(threads=2).threads == 2
+    assert launch.connect().threads == 1
+    assert launch.connect(threads=2).threads == 2

@@ -22,7 +22,7 @@ from hpc_lstm.checkpoint.manifest import complete_steps, read_manifest, step_pre
 from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 from hpc_lstm.market.known_rows import KnownRows
-from hpc_lstm.market.store import StoreWriter
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.storage.folder import FolderStore
 

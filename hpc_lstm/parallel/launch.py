@@ -1,0 +1,106 @@
+"""Joining the ranks that a launcher started, and what the launcher says before MPI is there."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from hpc_lstm.errors import InputError
+from hpc_lstm.parallel.world import World
+
+# Environment variables in which launchers pass the number of ranks.
+LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def connect(threads: int = 0) -> World:
+    """Join the ranks that ``mpiexec``, ``mpirun`` or ``srun`` started; a world of one rank if nothing did.
+
+    Args:
+        threads: CPU threads of this rank; 0: what ``OMP_NUM_THREADS`` says, else the cores that Slurm gives to each
+            rank (``SLURM_CPUS_PER_TASK``), else the usable cores of the node divided by its ranks.
+
+    Raises:
+        InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
+            or MPI cannot be loaded.
+    """
+    expected = _launched_size()
+    node = os.uname().nodename
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
+            from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if expected > 1:
+            raise InputError(
+                f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
+                'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
+            ) from None
+        own = len(os.sched_getaffinity(0))
+        return World(node=node, threads=threads or _omp_threads() or min(own, _slurm_cores() or own))
+    comm = MPI.COMM_WORLD
+    if comm.size == 1 and expected > 1:
+        raise InputError(
+            f"started as one of {expected} ranks, but MPI sees only one: the launcher belongs to another MPI "
+            f"than {_first_line(MPI.Get_library_version())}; use that MPI's mpiexec, srun --mpi=pmi2, or see "
+            "docs/mpi.md"
+        )
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    cores = set().union(*local.allgather(os.sched_getaffinity(0)))
+    own = len(os.sched_getaffinity(0))
+    oversubscribed = comm.allreduce(local.size > len(cores), op=MPI.LOR)
+    world = World(
+        rank=comm.rank,
+        size=comm.size,
+        local_rank=local.rank,
+        local_size=local.size,
+        node=node,
+        threads=threads or _omp_threads() or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
+        library=_first_line(MPI.Get_library_version()),
+        oversubscribed=oversubscribed,
+        _comm=comm if comm.size > 1 else None,
+    )
+    local.Free()
+    return world
+
+
+def library_text() -> str:
+    """The MPI library's version and build, all lines joined by "; "; "no MPI" without one."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return "no MPI"
+    lines = MPI.Get_library_version().replace("\0", "").splitlines()
+    return "; ".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def launched() -> bool:
+    """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
+    return _launched_size() > 1
+
+
+def _omp_threads() -> int:
+    """``OMP_NUM_THREADS``, of a list the first, at most as many as this process has cores; 0 where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(first), len(os.sched_getaffinity(0))) if first.isascii() and first.isdigit() else 0
+
+
+def _launched_size() -> int:
+    """Number of ranks that the launcher started; 1 without a launcher."""
+    for name in LAUNCHER_SIZES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 1
+
+
+def _slurm_cores() -> int:
+    """Cores that Slurm gives to each rank; 0 if the job does not set a number."""
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(asked) if asked.isdigit() else 0
+
+
+def _first_line(text: object) -> str:
+    lines = str(text).replace("\0", "").strip().splitlines() or [""]  # Open MPI's version ends with a null
+    return " ".join(lines[0].split())
