@@ -19,7 +19,9 @@
 // clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
 //
 // A launch has one layer or several. A layer that follows another one in it works at the same time, some rows behind.
-// Clusters take their work in the order in which they begin, so that what one waits for has begun before.
+// Clusters take their work in the order in which they begin. So a block waits for none that began later, except those of
+// its own windows, which are next to begin: no block waits for ever where all blocks of one group of windows find room, beside
+// those that another process keeps (cuda_plan.py).
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + HELPERS))

@@ -411,7 +411,9 @@ class Device:
             return 0
         if size not in self._clusters:
             with self.current():
-                self._clusters[size] = clusters.resident_clusters(size)
+                found = clusters.resident_clusters(size)
+            # MPS may give this process fewer multiprocessors than the GPU has.
+            self._clusters[size] = min(found, self.multiprocessors // size)
         return self._clusters[size]
 
     def synchronize(self) -> None:

@@ -28,7 +28,7 @@ GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
 TILE_BATCHES = {64: 4096, 128: 2560}
 # The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
-WIDE_BATCHES = {192: 2048, 256: 1024, 320: 512, 384: 512, 448: 512, 512: 256}
+WIDE_BATCHES = {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256}
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
 WIDE_PAIR = 2  # blocks of a cluster, with other windows each
 MAX_WIDE = 8  # blocks of 64 units
