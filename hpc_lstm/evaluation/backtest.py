@@ -122,43 +122,6 @@ def backtest(bets: Bets, horizon: int, date_unit: str, world: World) -> dict[str
     }
 
 
-def backtest_table(found: dict[str, Any]) -> str:
-    """The figures as plain text, with what they leave out; an older version's have neither rule nor "invested"."""
-    headings = ("return %", "volatility %", "Sharpe", "+/-", "drawdown %", "turnover %", "invested %")
-    rule = POSITION_RULES[found.get("rule", "sign")]
-    lines = [
-        f"backtest on test: {rule.words}, {found['cost_bps']:g} basis points a change of position, "
-        f"{'long and short' if found['short'] else 'long only'}, {found['dates']:,} dates",
-        f"  {'':<18}{''.join(f'{heading:>{len(heading) + 2}}' for heading in headings)}",
-    ]
-    for name, title in (("model", "model"), ("buy_and_hold", "buy and hold")):
-        figures = found[name]
-        cells = (
-            f"{100 * figures['annual_return']:.1f}",
-            f"{100 * figures['volatility']:.1f}",
-            _number(figures["sharpe"]),
-            _number(figures["sharpe_standard_error"]),
-            f"{100 * figures['maximum_drawdown']:.1f}",
-            f"{100 * figures['turnover']:.1f}",
-            f"{100 * figures['invested']:.1f}" if "invested" in figures else "-",
-        )
-        padded = (f"{cell:>{len(heading) + 2}}" for cell, heading in zip(cells, headings, strict=True))
-        lines.append(f"  {title:<18}{''.join(padded)}")
-    if found["model"].get("invested") == 0:
-        lines.append("  No forecast was sure enough for a position: there was nothing to earn or to lose.")
-    if found["independent_bets"] < FEWEST_BETS:
-        lines.append(
-            f"  It rests on {found['independent_bets']} independent bets only, fewer than {FEWEST_BETS}: it "
-            f"says nothing."
-        )
-    lines.append(
-        "  Return, volatility and Sharpe ratio are a year's, +/- is the ratio's standard error, turnover a date's, "
-        "invested the mean size of positions. Left out: dividends, taxes, interest, the cost of being short, and what "
-        "orders do to prices. No advice to trade."
-    )
-    return "\n".join(lines)
-
-
 def _positions_before(symbol: np.ndarray, position: np.ndarray, horizon: int, world: World) -> np.ndarray:
     """Each window's position ``horizon`` windows earlier in its symbol, 0 where there is none; collective.
 
@@ -189,7 +152,3 @@ def _figures(returns: np.ndarray, per_year: float, bets: int) -> dict[str, float
         "sharpe_standard_error": None if math.isnan(error) else error * root,
         "maximum_drawdown": drawdown,
     }
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 
-from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest, backtest_table
+from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest
+from hpc_lstm.evaluation.backtest_table import BacktestTable
 from hpc_lstm.evaluation.positions import POSITION_RULES, ForecastPrices
 from hpc_lstm.parallel.world import World
 
@@ -25,6 +26,10 @@ def panel(seed: int, days: int = 90, symbols: int = 3):
     actual = last * (1 + random.normal(0, 0.02, len(symbol)))
     forecast = last + random.choice([-1.0, 0.0, 1.0], len(symbol))
     return symbol, last, actual, dates, forecast
+
+
+def table(found: dict) -> str:
+    return BacktestTable.of(found).text()
 
 
 def traded(columns, how: BacktestSettings, horizon: int = 1, world: World | None = None) -> dict:
@@ -167,26 +172,26 @@ def test_one_who_is_rarely_sure_trades_rarely() -> None:
     )
     gained = [np.where(sure, np.abs(actual / last - 1), 0)[dates == day].mean() for day in range(90)]
     assert found["model"]["annual_return"] == pytest.approx(365.25 * np.mean(gained))
-    text = backtest_table(found)
+    text = table(found)
     assert "intervals that lie wholly above or below the last price" in text
     assert "nothing to earn" not in text
     never = traded([*columns[:5], forecast - last, forecast + last], BacktestSettings(0.001, rule="interval"))
     assert never["model"]["invested"] == never["model"]["annual_return"] == 0
-    assert "No forecast was sure enough for a position" in backtest_table(never)
+    assert "No forecast was sure enough for a position" in table(never)
 
 
 def test_figures_of_an_older_version_are_shown() -> None:
     found = traded(panel(7), BacktestSettings(0.001))
     del found["rule"], found["model"]["invested"], found["buy_and_hold"]["invested"]
-    assert "backtest on test: the sign of the forecast, 10 basis points" in backtest_table(found)
+    assert "backtest on test: the sign of the forecast, 10 basis points" in table(found)
 
 
 def test_few_bets_say_nothing() -> None:
-    text = backtest_table(traded(panel(4, days=59), BacktestSettings(0.001)))
+    text = table(traded(panel(4, days=59), BacktestSettings(0.001)))
     assert "rests on 59 independent bets only, fewer than 60: it says nothing." in text
     assert "No advice to trade." in text
-    assert "independent bets only" not in backtest_table(traded(panel(4, days=60), BacktestSettings(0.001)))
-    assert "rests on 30 independent bets" in backtest_table(traded(panel(4), BacktestSettings(0.001), 3))
+    assert "independent bets only" not in table(traded(panel(4, days=60), BacktestSettings(0.001)))
+    assert "rests on 30 independent bets" in table(traded(panel(4), BacktestSettings(0.001), 3))
 
 
 def test_a_model_that_diverged_holds_nothing() -> None:
@@ -194,7 +199,7 @@ def test_a_model_that_diverged_holds_nothing() -> None:
     found = traded([symbol, last, actual, dates, np.full(len(last), np.nan)], BacktestSettings(0.001))
     assert found["model"]["annual_return"] == found["model"]["turnover"] == 0
     assert found["model"]["sharpe"] is None
-    assert " - " in backtest_table(found)
+    assert " - " in table(found)
 
 
 def test_no_bets_no_figures() -> None:
