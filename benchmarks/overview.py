@@ -80,7 +80,7 @@ def draw(results: dict[str, Any]) -> None:
             for row, method in enumerate(methods):
                 value = median(ratios[method])
                 place.barh(row, value, color=COLOURS[method])
-                place.text(value + 0.03, row, f"{value:.3f}", va="center", fontsize=9)
+                place.text(max(value, 1) + 0.03, row, f"{value:.3f}", va="center", fontsize=9)
             place.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
             place.invert_yaxis()
             place.axvline(1, color=figures.GREY, linewidth=0.8)
