@@ -1,8 +1,8 @@
 """The picture in the README: what the model is worth where there is structure and where not, and how fast.
 
-Synthetic prices: 50 symbols x 1,500 days, whose best possible forecast is known: that of the oracle on the same test
-windows. Real prices: the shipped ones. Both
-by the settings of examples/quickstart.toml with 20 epochs, 3 seeds each. The speed is from results/peers.json.
+Synthetic prices: 20 symbols x 1,500 days, whose best possible forecast is known: that of the oracle on the same test
+windows. Real prices: the shipped ones. Both by the settings of examples/quickstart.toml with 20 epochs, 3 seeds each.
+The speed is from results/peers.json.
 
     python benchmarks/overview.py       writes benchmarks/results/overview.json and docs/pictures/overview.png
 """
@@ -35,7 +35,7 @@ def measure() -> dict[str, Any]:
     """Scaled errors on the test part, in which persistence has 1, by data and method; one a seed."""
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        synthetic = hl.synthesize(Path(folder) / "synthetic.h5", symbols=50, days=1500, seed=0)
+        synthetic = hl.synthesize(Path(folder) / "synthetic.h5", symbols=20, days=1500, seed=0)
         real = hl.read_prices(ROOT / "examples/data/us_stocks_2000_2013.csv.gz", Path(folder) / "real.h5")
         for name, store, price in (("synthetic", synthetic, "close"), ("real", real, "adj_close")):
             ratios: dict[str, list[float]] = {}
@@ -80,7 +80,7 @@ def draw(results: dict[str, Any]) -> None:
             for row, method in enumerate(methods):
                 value = median(ratios[method])
                 place.barh(row, value, color=COLOURS[method])
-                place.text(value + 0.03, row, f"{value:.3f}", va="center", fontsize=9)
+                place.text(max(value, 1) + 0.03, row, f"{value:.3f}", va="center", fontsize=9)
             place.set_yticks(range(len(methods)), [LABELS[method] for method in methods])
             place.invert_yaxis()
             place.axvline(1, color=figures.GREY, linewidth=0.8)

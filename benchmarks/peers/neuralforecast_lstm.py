@@ -1,11 +1,11 @@
-"""neuralforecast's LSTM on a file of series, as ``forecast.py`` calls it: SERIES.csv OUTPUT.csv SEED.
+"""neuralforecast's LSTM on a file of series, as ``forecast.py`` calls it: SERIES.csv OUTPUT.csv SEED STEPS.
 
 It is trained on the train rows, stopped early on the validation rows, and forecasts every test row from the rows before
 it, one day ahead, with the weekday and the day of the year known in advance. As in hpc_lstm's run there are 30 rows in,
 32 units and one layer. Series are scaled as there, by each symbol's mean and deviation on the train rows: before the
 test rows of the universe `ar`, that was better than neuralforecast's scaling of each window (``scaler_type``), whose
-mean and deviation of 30 returns are mostly noise. Number of steps, batch and learning rate are its defaults; three
-times the learning rate was no better. The quantile loss gives an interval of 90 %.
+mean and deviation of 30 returns are mostly noise. Batch and learning rate are its defaults; three times the learning
+rate was no better. The quantile loss gives an interval of 90 %.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from neuralforecast.models import LSTM
 
 WINDOW, UNITS = 30, 32
 SETTINGS = {
-    "max_steps": 1000,
     "windows_batch_size": 128,
     "learning_rate": 1e-3,
     "val_check_steps": 50,
@@ -87,8 +86,9 @@ def forecast(frame: pd.DataFrame, seed: int, settings: dict[str, object]) -> pd.
 
 def main() -> None:
     torch.set_num_threads(1)
-    source, output, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    forecast(pd.read_csv(source, parse_dates=["ds"]), seed, SETTINGS).to_csv(output, index=False)
+    source, output, seed, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    settings = {**SETTINGS, "max_steps": steps}
+    forecast(pd.read_csv(source, parse_dates=["ds"]), seed, settings).to_csv(output, index=False)
 
 
 if __name__ == "__main__":

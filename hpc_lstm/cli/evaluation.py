@@ -97,7 +97,15 @@ def _walk_forward(
     metavar="SECONDS",
     help="Time that the trees may grow.",
 )
-@click.option("--backtest", is_flag=True, help="What trading on the sign of the forecasts would have earned.")
+@click.option("--backtest", is_flag=True, help="What trading on the forecasts would have earned.")
+@click.option(
+    "--trade-on",
+    default="sign",
+    show_default=True,
+    type=click.Choice(["sign", "interval", "scaled"]),
+    help="With --backtest: bet on every forecast, only where its whole interval lies beyond the cost, or the more the "
+    "surer it is.",
+)
 @click.option(
     "--cost-bps",
     default=10.0,
@@ -114,6 +122,7 @@ def evaluate(
     gradient_boosting: bool,
     boosting_limit: float,
     backtest: bool,
+    trade_on: str,
     cost_bps: float,
     long_only: bool,
     walk_forward: int | None,
@@ -144,7 +153,7 @@ def evaluate(
         from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
-        trading = BacktestSettings(cost_bps / 1e4, not long_only) if backtest else None
+        trading = BacktestSettings(cost_bps / 1e4, not long_only, trade_on) if backtest else None
         boosting_s = boosting_limit if gradient_boosting else None
         evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading)
         if world.rank == 0:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate, no_part_note
@@ -47,9 +48,17 @@ def evaluate_outputs(
 
     Returns:
         The same on every rank.
+
+    Raises:
+        InputError: as for ``evaluate``; gradient boosting or a backtest was asked for, and no output is priced.
     """
     columns = prepared.columns
     priced = priced_outputs(columns)
+    if not priced and not (boosting_s is None and trading is None):
+        names = ", ".join(dict.fromkeys(target.name for target in columns.targets))
+        raise world.on_all_ranks(
+            InputError(f"--gradient-boosting, --backtest: no price follows from {names}; leave them out")
+        )
     measured = [
         evaluate(
             point_forecast(predict, head, output),
@@ -59,6 +68,7 @@ def evaluate_outputs(
             date_unit=date_unit,
             boosting_s=boosting_s if output == priced[0] else None,
             trading=trading if output == priced[0] else None,
+            interval=interval_forecast(predict, head, intervals, output),
             parts=parts,
         )
         for output in priced
@@ -93,6 +103,20 @@ def point_forecast(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Scaled inputs [B, window, features] to the scaled point forecasts [B] of one output's target."""
     return lambda inputs: head.loss.point(head.by_target(np.asarray(predict(inputs))))[:, output]
+
+
+def interval_forecast(
+    predict: Callable[[np.ndarray], np.ndarray], head: Head, intervals: Intervals, output: int
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
+    """Scaled inputs [B, window, features] to the scaled ends [B] of one output's intervals; None: it has none."""
+    if not intervals.known(head, output):
+        return None
+
+    def ends(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = intervals.of(head, np.asarray(predict(inputs)))
+        return low[:, output], high[:, output]
+
+    return ends
 
 
 def _without_prices(prepared: Prepared, world: World, date_unit: str, parts: Sequence[str]) -> Evaluation:

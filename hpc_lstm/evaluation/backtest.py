@@ -1,10 +1,10 @@
-"""What trading on the sign of the forecasts would have earned after costs, beside holding everything: no advice.
+"""What trading on the forecasts would have earned after costs, beside holding everything: no advice.
 
-On each date the money is spread evenly over all symbols that have a window: long where the forecast lies above the last
-known price, short where it lies below. Nothing is borrowed. With a horizon of h rows a position is held for h rows, and
-a share 1 / h of the money is placed anew on each date. A change of position costs a share of the money that is moved:
-once for a sale, once for a purchase. Dividends, taxes, interest, the cost of being short and what orders do to prices
-are left out.
+On each date the money is spread evenly over all symbols that have a window: long where the price is forecast to rise,
+short where it is forecast to fall, as a rule of ``positions`` says. Nothing is borrowed. With a horizon of h rows a
+position is held for h rows, and a share 1 / h of the money is placed anew on each date. A change of position costs a
+share of the money that is moved: once for a sale, once for a purchase. Dividends, taxes, interest, the cost of being
+short and what orders do to prices are left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.evaluation.positions import POSITION_RULES, ForecastPrices, PositionRule
 from hpc_lstm.parallel.world import World
 
 # Fewer independent bets than this say nothing about a Sharpe ratio: its standard error is above 1 / sqrt(60) a bet.
@@ -30,31 +31,35 @@ class BacktestSettings:
     Attributes:
         cost: of a change of position, as a share of the money that is moved.
         short: whether a falling price is sold short; otherwise the money rests.
+        rule: a name of ``POSITION_RULES``: how forecasts become positions.
     """
 
     cost: float
     short: bool = True
+    rule: str = "sign"
+
+    @property
+    def position_rule(self) -> PositionRule:
+        """The rule of that name."""
+        return POSITION_RULES[self.rule]
 
 
 class Bets:
     """Collects the windows of a part for ``backtest``, symbol by symbol in order of date."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: BacktestSettings) -> None:
+        self.settings = settings
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def add(
-        self,
-        symbol: np.ndarray,
-        last: np.ndarray,
-        actual: np.ndarray,
-        dates: np.ndarray,
-        forecast: np.ndarray,
-    ) -> None:
-        """Add windows: symbols int [B], prices float64 [B] as ``ErrorSums.add`` has them, the model's forecasts [B]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            gain = actual / last - 1
-        position = np.nan_to_num(np.sign(forecast - last), nan=0.0)
-        known = np.isfinite(gain) & (last > 0)
+    def add(self, symbol: np.ndarray, actual: np.ndarray, dates: np.ndarray, prices: ForecastPrices) -> None:
+        """Add windows: symbols int [B], prices of the target rows float64 [B], and what the model forecast."""
+        settings = self.settings
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            gain = actual / prices.last - 1
+            position = np.nan_to_num(settings.position_rule.positions(prices, settings.cost), nan=0.0)
+        if not settings.short:
+            position = np.maximum(position, 0.0)
+        known = np.isfinite(gain) & (prices.last > 0)
         self._parts.append(
             (np.asarray(symbol)[known], np.asarray(dates)[known], position[known], gain[known])
         )
@@ -68,26 +73,24 @@ class Bets:
         return symbol, date, position, gain
 
 
-def backtest(
-    bets: Bets, settings: BacktestSettings, horizon: int, date_unit: str, world: World
-) -> dict[str, Any] | None:
+def backtest(bets: Bets, horizon: int, date_unit: str, world: World) -> dict[str, Any] | None:
     """What the bets of all ranks came to, ready for JSON; None without a bet. Collective.
 
     Args:
         horizon: rows from a window's last row to its target.
         date_unit: of the store, "D" or "ns".
     """
+    settings = bets.settings
     symbol, date, position, gain = bets.collected()
-    if not settings.short:
-        position = np.maximum(position, 0.0)
     moved = np.abs(position - _positions_before(symbol, position, horizon, world))
     mine, index = np.unique(date, return_inverse=True)
     dates = np.unique(np.concatenate(world.allgather(mine)))
-    sums = np.zeros((4, len(dates)))
     here = np.searchsorted(dates, mine)
-    for row, values in enumerate((None, position * gain, gain, moved)):
+    summed = (None, position * gain, gain, moved, np.abs(position))
+    sums = np.zeros((len(summed), len(dates)))
+    for row, values in enumerate(summed):
         sums[row, here] = np.bincount(index, values, len(mine))
-    windows, earned, held, moved = world.allreduce_sum(sums)
+    windows, earned, held, moved, invested = world.allreduce_sum(sums)
     if len(dates) < 2:
         return None
     turnover = moved / windows / horizon
@@ -98,6 +101,7 @@ def backtest(
     bought[0] = settings.cost
     bets_made = len(dates) // horizon
     return {
+        "rule": settings.rule,
         "cost_bps": 1e4 * settings.cost,
         "short": settings.short,
         "dates": len(dates),
@@ -105,42 +109,17 @@ def backtest(
         "periods_per_year": per_year,
         "model": {
             **_figures(gross - settings.cost * turnover, per_year, bets_made),
+            "invested": float((invested / windows).mean()),
             "turnover": float(turnover.mean()),
             "annual_cost": float(settings.cost * turnover.mean() * per_year),
         },
         "buy_and_hold": {
             **_figures(held / windows / horizon - bought, per_year, bets_made),
+            "invested": 1.0,
             "turnover": 1 / len(dates),
             "annual_cost": settings.cost / len(dates) * per_year,
         },
     }
-
-
-def backtest_table(found: dict[str, Any]) -> str:
-    """The figures as plain text, with what they leave out."""
-    lines = [
-        f"backtest on test: the sign of the forecast, {found['cost_bps']:g} basis points a change of position, "
-        f"{'long and short' if found['short'] else 'long only'}, {found['dates']:,} dates",
-        f"  {'':<18}{'return %':>10}{'volatility %':>14}{'Sharpe':>9}{'+/-':>7}{'drawdown %':>12}{'turnover %':>12}",
-    ]
-    for name, title in (("model", "model"), ("buy_and_hold", "buy and hold")):
-        figures = found[name]
-        lines.append(
-            f"  {title:<18}{100 * figures['annual_return']:>10.1f}{100 * figures['volatility']:>14.1f}"
-            f"{_number(figures['sharpe']):>9}{_number(figures['sharpe_standard_error']):>7}"
-            f"{100 * figures['maximum_drawdown']:>12.1f}{100 * figures['turnover']:>12.1f}"
-        )
-    if found["independent_bets"] < FEWEST_BETS:
-        lines.append(
-            f"  It rests on {found['independent_bets']} independent bets only, fewer than {FEWEST_BETS}: it "
-            f"says nothing."
-        )
-    lines.append(
-        "  Return, volatility and Sharpe ratio are a year's, +/- is the ratio's standard error, turnover a "
-        "date's. Left "
-        "out: dividends, taxes, interest, the cost of being short, and what orders do to prices. No advice to trade."
-    )
-    return "\n".join(lines)
 
 
 def _positions_before(symbol: np.ndarray, position: np.ndarray, horizon: int, world: World) -> np.ndarray:
@@ -173,7 +152,3 @@ def _figures(returns: np.ndarray, per_year: float, bets: int) -> dict[str, float
         "sharpe_standard_error": None if math.isnan(error) else error * root,
         "maximum_drawdown": drawdown,
     }
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

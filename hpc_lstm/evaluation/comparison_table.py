@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpc_lstm.evaluation.backtest import backtest_table
+from hpc_lstm.evaluation.backtest_table import BacktestTable
 from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS
@@ -34,6 +34,6 @@ def comparison_table(metrics: dict[str, Any]) -> str:
                 lines.append(f"  {method:<18}{''.join(cells)}")
         lines += [f"  {table['verdict']}", *output_lines(table.get("outputs", [])), ""]
         if table.get("backtest"):
-            lines += [backtest_table(table["backtest"]), ""]
+            lines += [BacktestTable.of(table["backtest"]).text(), ""]
     lines += metrics.get("notes", [])
     return "\n".join(lines).rstrip()

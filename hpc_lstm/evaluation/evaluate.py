@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest
 from hpc_lstm.evaluation.baselines.fitted import FittedBaselines, fit_baselines, longest_lookback
 from hpc_lstm.evaluation.baselines.gradient_boosting import fit_gradient_boosting
@@ -21,6 +22,7 @@ from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.oracle import Oracle, find_oracle
 from hpc_lstm.evaluation.overlap import overlap_in_time
 from hpc_lstm.evaluation.part_metrics import PartMetrics, measure_part, symbols_csv
+from hpc_lstm.evaluation.positions import ForecastPrices
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.parallel.world import World
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from hpc_lstm.preprocess.prepare import Prepared
     from hpc_lstm.preprocess.windows import Windows
 
+NO_INTERVALS = (
+    "--trade-on: the run has no intervals to trade on; train with forecast.calibration and a validation part, or with "
+    "a loss that forecasts a distribution, or trade on the sign"
+)
 # Windows that are forecast at once.
 BATCH_SIZE = 1024
 # Symbols whose own metrics are listed: enough to look at, few enough to keep metrics.json small.
@@ -62,6 +68,7 @@ def evaluate(
     date_unit: str = "D",
     boosting_s: float | None = None,
     trading: BacktestSettings | None = None,
+    interval: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
     parts: Sequence[str] = (*PARTS, NEW),
 ) -> Evaluation:
     """Measure a model on validation, test and, if there are any, new rows; collective.
@@ -74,14 +81,18 @@ def evaluate(
         date_unit: of the store, "D" or "ns".
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
         trading: backtest the forecasts of the test part, too.
+        interval: scaled inputs to the scaled ends [B] of the intervals, which some rules of a backtest need.
         parts: those to measure; another is null, without a note.
 
     Returns:
         The same on every rank.
 
     Raises:
-        InputError: gradient boosting was asked for, and scikit-learn is not installed.
+        InputError: gradient boosting was asked for, and scikit-learn is not installed; or a backtest on intervals
+            of a run that has none.
     """
+    if trading is not None and trading.position_rule.needs_interval and interval is None:
+        raise world.on_all_ranks(InputError(NO_INTERVALS))
     symbols = prepared.scaler.symbols
     baselines = _fitted_baselines(prepared, world, batch_size)
     oracle = find_oracle(prepared.store, prepared.columns)
@@ -104,16 +115,15 @@ def evaluate(
             notes.append(no_part_note(part))
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
-        bets = Bets()
-        errors = _part_errors(predictors, windows, prepared, baselines, oracle, bets, batch_size).reduce(
-            world
-        )
+        errors = _part_errors(predictors, windows, prepared, baselines, oracle, batch_size).reduce(world)
         name = "new rows" if part == NEW else part
         measured[part] = measure_part(errors, prepared.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
         metrics[part] = {"first_date": first, "last_date": last, **measured[part].table}
         if part == "test" and trading is not None:
-            metrics[part]["backtest"] = backtest(bets, trading, prepared.horizon, date_unit, world)
+            needed = interval if trading.position_rule.needs_interval else None
+            bets = _bets(predict, needed, windows, prepared, trading, batch_size)
+            metrics[part]["backtest"] = backtest(bets, prepared.horizon, date_unit, world)
     if prepared.split_dates is None and (overlap := overlap_in_time(prepared.store, prepared.index, world)):
         notes.append(overlap)
     metrics |= _metrics_per_symbol(measured, symbols)
@@ -140,7 +150,6 @@ def _part_errors(
     prepared: Prepared,
     baselines: FittedBaselines,
     oracle: Oracle | None,
-    bets: Bets,
     batch_size: int,
 ) -> ErrorSums:
     target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.horizon
@@ -160,8 +169,32 @@ def _part_errors(
         for name, predict in predictors.items():
             forecasts[name] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
         sums.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts)
-        bets.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts["model"])
     return sums
+
+
+def _bets(
+    predict: Callable[[np.ndarray], np.ndarray],
+    interval: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
+    windows: Windows,
+    prepared: Prepared,
+    trading: BacktestSettings,
+    batch_size: int,
+) -> Bets:
+    """The windows of a part as bets; their prices have no interval where ``interval`` is None."""
+    target, scaler = prepared.columns.target, prepared.scaler
+    bets = Bets(trading)
+    for numbers in _batches(len(windows), batch_size):
+        inputs, _ = windows.batch(numbers)
+        prices = windows.prices(numbers)
+        point = predict(inputs)
+        unknown = np.full(len(numbers), np.nan)
+        low, high = (unknown, unknown) if interval is None else interval(inputs)
+        found = (
+            forecast_prices(scaled, prices.symbol, prices.last, scaler, target)
+            for scaled in (point, low, high)
+        )
+        bets.add(prices.symbol, prices.actual, prices.date, ForecastPrices(prices.last, *found))
+    return bets
 
 
 def _metrics_per_symbol(parts: dict[str, PartMetrics], symbols: list[str]) -> dict[str, Any]:

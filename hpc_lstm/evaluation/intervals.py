@@ -51,6 +51,11 @@ class Intervals:
     coverage: float
     margins: np.ndarray
 
+    def known(self, head: Head, target: int) -> bool:
+        """Whether a target's forecasts have an interval: of a distribution, or a calibrated one."""
+        distribution, _ = _distribution(head, np.zeros((1, head.targets, head.loss.outputs)), self.coverage)
+        return distribution is not None or bool(np.isfinite(self.margins[target]))
+
     def of(self, head: Head, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends in scaled units, float64 [B, K], of outputs [B, O]; NaN where there is no interval."""
         by_target = head.by_target(outputs)

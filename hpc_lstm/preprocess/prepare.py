@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, find_columns
+from hpc_lstm.features.symbol_indicator import SymbolIndicator
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.backend import Backend, ResidentRows
 from hpc_lstm.preprocess.market_means import with_market
@@ -136,8 +138,8 @@ def prepare(
         left_out: numbers in the store of symbols that are not read.
 
     Raises:
-        InputError: unknown symbol or column, no or too few windows, a value that is not finite, or a
-            scaler that lacks a symbol or has other columns.
+        InputError: unknown symbol, also in a feature, or column, no or too few windows, a value that is not finite,
+            or a scaler that lacks a symbol or has other columns.
     """
     columns = world.raise_on_all(lambda: model_columns(store, data))
     columns = with_market(store, columns, world)
@@ -153,6 +155,8 @@ def prepare(
     rows = None
     if scaler is None:
         world.raise_on_all(lambda: check_windows(index.total("train"), world.size))
+        chosen = [*names, *(store.symbols[symbol] for symbol in index.skipped)]
+        world.raise_on_all(lambda: _check_indicators(columns, chosen))
         share = index.slice("train", world.rank, world.size)
         fit = ScalingFit(share, columns, len(names), data.scaling)
         rows = world.raise_on_all(lambda: _fitted_rows(store, share, columns, data, backend, fit))
@@ -265,6 +269,18 @@ def check_windows(windows: int, ranks: int) -> None:
             f"{windows} train windows are fewer than {ranks} ranks; start at most {windows}, or use more "
             "symbols, longer data or a shorter data.window"
         )
+
+
+def _check_indicators(columns: ModelColumns, chosen: list[str]) -> None:
+    """Refuse the indicator of a symbol that the run has not: it would be 0 in every row."""
+    for column in columns.features:
+        feature = column.feature
+        if isinstance(feature, SymbolIndicator) and feature.name not in chosen:
+            near = difflib.get_close_matches(feature.name, chosen, n=1)
+            raise InputError(
+                f'data.features: "{column.name}": the run has no symbol {feature.name}; '
+                + (f"did you mean {near[0]}?" if near else "name one of data.symbols")
+            )
 
 
 def _fitted_rows(

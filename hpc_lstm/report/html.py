@@ -15,6 +15,7 @@ from typing import Any
 
 from hpc_lstm import __version__
 from hpc_lstm.errors import InputError, damage_in, printable
+from hpc_lstm.evaluation.backtest_table import BacktestTable
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import ADVICE, methods_of, parts_of, read_metrics
 from hpc_lstm.files import make_parent, write_text
@@ -200,7 +201,7 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     windows = _count(table["windows"], "window") if "windows" in table else ""
     methods = methods_of(table)
     metrics = [metric for metric in METRICS if any(metric.key in values for values in methods.values())]
-    verdict = table.get("verdict")
+    verdict, traded = table.get("verdict"), table.get("backtest")
     return {
         "name": name,
         "title": f"Errors on {name}",
@@ -215,6 +216,7 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
             [method, *(metric.text(method, values) for metric in metrics)]
             for method, values in methods.items()
         ],
+        "backtest": BacktestTable.of(traded) if traded else None,
     }
 
 

@@ -12,8 +12,10 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import expanded, write_text
 from hpc_lstm.parallel.world import World
+from hpc_lstm.tuning.adaptive import run_adaptive
 from hpc_lstm.tuning.search import candidates
 from hpc_lstm.tuning.settings import TuneConfig, load_tune, with_settings
+from hpc_lstm.tuning.tpe import load_optuna
 from hpc_lstm.tuning.trials import Trial, run_trials, without_test
 
 SHOWN = 10
@@ -32,11 +34,15 @@ def run_command(file: str, output: str, world: World, log: Callable[[str], None]
         StopRequested: a signal came; the same call goes on from there.
     """
     tune, base = world.raise_on_all(lambda: load_tune(file))
+    if tune.tune.search == "tpe":
+        world.raise_on_all(load_optuna)
     folder = world.raise_on_all(lambda: expanded(output).absolute())
     common = without_test(base, world)
-    drawn = candidates(tune)
     world.raise_on_all(lambda: _begin(folder, tune, common) if world.rank == 0 else None)
-    trials = run_trials(common, drawn, folder, world, log)
+    if tune.tune.search == "tpe":
+        trials = run_adaptive(tune, common, folder, world, log)
+    else:
+        trials = run_trials(common, candidates(tune), folder, world, log)
     world.raise_on_all(lambda: _finish(folder, base, trials, log) if world.rank == 0 else None)
 
 

@@ -1,4 +1,4 @@
-"""The settings of each trial: every combination, or draws."""
+"""The settings of each trial, before any is tried: every combination, or draws."""
 
 from __future__ import annotations
 

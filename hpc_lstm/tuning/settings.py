@@ -42,11 +42,12 @@ class TuneSection(Section):
     """How the space is searched."""
 
     config: str = Field(description="Config of a run to start from, relative to the file.")
-    search: Literal["random", "grid"] = Field(
+    search: Literal["random", "grid", "tpe"] = Field(
         "random",
-        description="`random`: `trials` draws from the space; `grid`: every combination, of lists alone.",
+        description="`random`: `trials` draws from the space; `grid`: every combination, of lists alone; `tpe`: "
+        "`trials` suggestions of Optuna, which learn from the trials before.",
     )
-    trials: Positive = Field(20, description="Draws of `random`.")
+    trials: Positive = Field(20, description="Draws of `random`, suggestions of `tpe`.")
     seed: int = Field(0, ge=0, lt=configuration.LARGEST, description="Seed of the draws.")
 
 

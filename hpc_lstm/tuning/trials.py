@@ -95,12 +95,17 @@ def run_trials(
     folder: Path,
     world: World,
     log: Callable[[str], None] = lambda line: None,
+    *,
+    first: int = 1,
+    total: int | None = None,
 ) -> list[Trial]:
     """Train every candidate, each on one rank; those that are done are read. Collective.
 
     Args:
         base: what ``without_test`` gave.
         log: takes a line for each trial that this rank has finished.
+        first: number of the first candidate's trial.
+        total: trials of the search; None: as many as candidates.
 
     Raises:
         StopRequested: a signal came on some rank; the same call goes on from there.
@@ -108,14 +113,14 @@ def run_trials(
     gpu.assign_gpu(world)
     mine: list[Trial] = []
     stopped = ""
-    for number in range(world.rank + 1, len(candidates) + 1, world.size):
+    for number, values in list(enumerate(candidates, first))[world.rank :: world.size]:
         try:
-            trial = _run_trial(base, candidates[number - 1], folder / f"trial-{number:03d}", number, world)
+            trial = _run_trial(base, values, folder / f"trial-{number:03d}", number, world)
         except StopRequested as stop:
             stopped = str(stop)
             break
         mine.append(trial)
-        log(_line(trial, len(candidates)))
+        log(_line(trial, total or len(candidates)))
     reasons = [reason for reason in world.allgather(stopped) if reason]
     if reasons:
         raise world.on_all_ranks(StopRequested("stopped; the same command goes on from here"))

@@ -3,6 +3,11 @@
 The forecast is a mean of the known prices whose weights fall by the factor 1 - alpha a row, over the last
 ``ROWS`` rows. Of ``ALPHAS``, each symbol has the one with the smallest squared error on its train windows; 1
 is persistence.
+
+Not statsmodels' SimpleExpSmoothing, because that fits one whole series in one process: here each symbol's squared
+errors are sums over its train windows, which ranks add up whatever rows they hold, and a forecast needs no state but
+its own rows. Weights that add up to 1 over ``ROWS`` rows are those of a smoothing that begins at the level at which
+it ends; a test holds that, and the choice of alpha, to statsmodels.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 
-from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest, backtest_table
+from hpc_lstm.evaluation.backtest import BacktestSettings, Bets, backtest
+from hpc_lstm.evaluation.backtest_table import BacktestTable
+from hpc_lstm.evaluation.positions import POSITION_RULES, ForecastPrices
 from hpc_lstm.parallel.world import World
 
 
@@ -26,14 +28,21 @@ def panel(seed: int, days: int = 90, symbols: int = 3):
     return symbol, last, actual, dates, forecast
 
 
+def table(found: dict) -> str:
+    return BacktestTable.of(found).text()
+
+
 def traded(columns, how: BacktestSettings, horizon: int = 1, world: World | None = None) -> dict:
-    bets = Bets()
+    bets = Bets(how)
     world = world or World()
-    size = len(columns[0])
+    symbol, last, actual, dates, forecast, *ends = columns
+    low, high = ends or (np.full(len(last), np.nan),) * 2
+    size = len(symbol)
     mine = np.arange(size * world.rank // world.size, size * (world.rank + 1) // world.size)
     for batch in np.array_split(mine, 3):
-        bets.add(*(column[batch] for column in columns))
-    found = backtest(bets, how, horizon, "D", world)
+        prices = ForecastPrices(last[batch], forecast[batch], low[batch], high[batch])
+        bets.add(symbol[batch], actual[batch], dates[batch], prices)
+    found = backtest(bets, horizon, "D", world)
     assert found is not None
     return found
 
@@ -66,6 +75,9 @@ def test_figures_are_those_of_plain_loops(horizon: int, short: bool) -> None:
     assert found["independent_bets"] == bets
     assert model["sharpe_standard_error"] == pytest.approx(math.sqrt((1 + ratio**2 / 2) / bets * year))
     assert model["turnover"] == pytest.approx(moves.mean())
+    sides = np.sign(forecast - last)
+    expected = [np.abs(sides if short else np.maximum(sides, 0))[dates == day].mean() for day in range(90)]
+    assert model["invested"] == pytest.approx(np.mean(expected))
     wealth, peak, deepest = 1.0, 1.0, 0.0
     for gain in net:
         wealth *= 1 + gain
@@ -106,12 +118,80 @@ def test_one_who_knows_earns_and_pays_for_every_change() -> None:
     )
 
 
+def positions(rule: str, forecast: float, low: float, high: float, cost: float = 0.01) -> float:
+    """The position of a rule with a last price of 100."""
+    prices = ForecastPrices(*(np.array([value]) for value in (100.0, forecast, low, high)))
+    return float(POSITION_RULES[rule].positions(prices, cost)[0])
+
+
+def test_a_bet_on_the_interval_needs_all_of_it_beyond_the_cost() -> None:
+    assert positions("interval", 104, 101.5, 107) == 1
+    assert positions("interval", 104, 100.5, 107) == 0
+    assert positions("interval", 96, 93, 98.5) == -1
+    assert positions("interval", 96, 93, 99.5) == 0
+    assert positions("interval", 104, 100.5, 107, cost=0) == 1
+    assert positions("interval", 104, np.nan, np.nan) == 0
+
+
+def test_a_scaled_bet_grows_with_certainty() -> None:
+    assert positions("scaled", 102, 92, 112) == pytest.approx(0.2)
+    assert positions("scaled", 98, 92, 118) == pytest.approx(-0.1)
+    assert positions("scaled", 102, 101, 103) == 1
+    assert positions("scaled", 102, 102, 102) == positions("scaled", 102, 103, 104) == 1
+    assert positions("scaled", 100, 90, 110) == 0
+    assert np.isnan(positions("scaled", 102, np.nan, np.nan))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    forecast=st.floats(50, 200),
+    below=st.floats(0.1, 60),
+    above=st.floats(0.1, 60),
+    rule=st.sampled_from(["interval", "scaled"]),
+)
+def test_a_bet_is_on_the_side_of_the_forecast_and_at_most_everything(
+    forecast: float, below: float, above: float, rule: str
+) -> None:
+    found = positions(rule, forecast, forecast - below, forecast + above, cost=0)
+    assert found == 0 or np.sign(found) == positions("sign", forecast, 0, 0)
+    assert abs(found) <= 1
+    sure = positions("interval", forecast, forecast - below, forecast + above, cost=0)
+    if sure:
+        assert found == sure
+
+
+def test_one_who_is_rarely_sure_trades_rarely() -> None:
+    symbol, last, actual, dates, _ = panel(6)
+    forecast = (last + actual) / 2
+    sure = np.abs(actual / last - 1) > 0.02
+    half = np.where(sure, 0.001, 1.0) * last
+    columns = [symbol, last, actual, dates, forecast, forecast - half, forecast + half]
+    found = traded(columns, BacktestSettings(0.0, rule="interval"))
+    assert found["model"]["invested"] == pytest.approx(
+        np.mean([sure[dates == day].mean() for day in range(90)])
+    )
+    gained = [np.where(sure, np.abs(actual / last - 1), 0)[dates == day].mean() for day in range(90)]
+    assert found["model"]["annual_return"] == pytest.approx(365.25 * np.mean(gained))
+    text = table(found)
+    assert "intervals that lie wholly above or below the last price" in text
+    assert "nothing to earn" not in text
+    never = traded([*columns[:5], forecast - last, forecast + last], BacktestSettings(0.001, rule="interval"))
+    assert never["model"]["invested"] == never["model"]["annual_return"] == 0
+    assert "No forecast was sure enough for a position" in table(never)
+
+
+def test_figures_of_an_older_version_are_shown() -> None:
+    found = traded(panel(7), BacktestSettings(0.001))
+    del found["rule"], found["model"]["invested"], found["buy_and_hold"]["invested"]
+    assert "backtest on test: the sign of the forecast, 10 basis points" in table(found)
+
+
 def test_few_bets_say_nothing() -> None:
-    text = backtest_table(traded(panel(4, days=59), BacktestSettings(0.001)))
+    text = table(traded(panel(4, days=59), BacktestSettings(0.001)))
     assert "rests on 59 independent bets only, fewer than 60: it says nothing." in text
     assert "No advice to trade." in text
-    assert "independent bets only" not in backtest_table(traded(panel(4, days=60), BacktestSettings(0.001)))
-    assert "rests on 30 independent bets" in backtest_table(traded(panel(4), BacktestSettings(0.001), 3))
+    assert "independent bets only" not in table(traded(panel(4, days=60), BacktestSettings(0.001)))
+    assert "rests on 30 independent bets" in table(traded(panel(4), BacktestSettings(0.001), 3))
 
 
 def test_a_model_that_diverged_holds_nothing() -> None:
@@ -119,8 +199,8 @@ def test_a_model_that_diverged_holds_nothing() -> None:
     found = traded([symbol, last, actual, dates, np.full(len(last), np.nan)], BacktestSettings(0.001))
     assert found["model"]["annual_return"] == found["model"]["turnover"] == 0
     assert found["model"]["sharpe"] is None
-    assert " - " in backtest_table(found)
+    assert " - " in table(found)
 
 
 def test_no_bets_no_figures() -> None:
-    assert backtest(Bets(), BacktestSettings(0.001), 1, "D", World()) is None
+    assert backtest(Bets(BacktestSettings(0.001)), 1, "D", World()) is None

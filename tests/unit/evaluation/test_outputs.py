@@ -14,6 +14,7 @@ from small_runs import WINDOW, settings, walk, write_store
 from hpc_lstm.config import ForecastConfig, RunConfig, TrainConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.intervals import Intervals, calibrate, kth_smallest, read_intervals, write_intervals
 from hpc_lstm.evaluation.output_metrics import LEVELS, output_metrics
@@ -194,6 +195,58 @@ def test_every_output_has_the_tables_of_a_run_of_its_own(store_path: Path) -> No
     text = comparison_table(metrics)
     assert text.count("volatility") == 2 * len(HORIZONS)
     assert "Intervals are to cover 90%" in text
+
+
+@pytest.mark.parametrize("margin", [0.1, 9.0])
+def test_a_backtest_trades_on_the_intervals_of_the_first_priced_output(
+    store_path: Path, margin: float
+) -> None:
+    config = config_of(store_path, target=["volatility", "log-returns"], scaling="standard")
+    head, intervals = Head.of(config), Intervals(0.9, np.array([np.nan, margin]))
+    forecast = 2.0
+    with MarketStore(store_path) as store:
+        prepared = prepare.prepare(store, config.data, World(), HOST)
+        windows, target = prepared.load_windows("test"), prepared.columns.targets[1]
+        prices = windows.prices(np.arange(len(windows)))
+        low, point = (
+            prepared.scaler.inverse_target(np.full(len(windows), at), prices.symbol, target.column)
+            for at in (forecast - margin, forecast)
+        )
+
+        def work(world: World) -> dict[str, float]:
+            mine = prepare.prepare(store, config.data, world, HOST)
+            predict = fixed(np.array([0.0, forecast]))
+            return {
+                rule: evaluate_outputs(
+                    *(predict, head, intervals, mine, world), trading=BacktestSettings(0.0, True, rule)
+                ).metrics["test"]["backtest"]["model"]["invested"]
+                for rule in ("sign", "interval", "scaled")
+            }
+
+        change, room = np.expm1(point), np.exp(point) - np.exp(low)
+        sizes = {"sign": np.ones(len(low)), "interval": low > 0, "scaled": np.minimum(change / room, 1)}
+        assert (point > 0).all()
+        days = np.unique(prices.date)
+        for found in on_ranks(2, work):
+            for rule, size in sizes.items():
+                expected = np.mean([size[prices.date == day].mean() for day in days])
+                assert found[rule] == pytest.approx(expected, rel=1e-6), rule
+
+
+def test_a_backtest_on_intervals_needs_some_and_a_price(store_path: Path) -> None:
+    with MarketStore(store_path) as store:
+        for data, reason in (
+            ({"target": "log-returns"}, "the run has no intervals to trade on"),
+            ({"target": "direction"}, "no price follows from direction"),
+        ):
+            config = config_of(store_path, **data)
+            prepared = prepare.prepare(store, config.data, World(), HOST)
+            with pytest.raises(InputError, match=reason):
+                evaluate_outputs(
+                    *(fixed(np.zeros(1)), Head.of(config), Intervals(0.9, np.array([np.nan]))),
+                    *(prepared, World()),
+                    trading=BacktestSettings(0.0, rule="interval"),
+                )
 
 
 def test_a_direction_has_a_share_of_hits_and_a_log_loss_but_no_price(store_path: Path) -> None:

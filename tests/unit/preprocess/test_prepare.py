@@ -308,6 +308,15 @@ def test_a_gap_in_a_column_that_is_not_used_is_no_error() -> None:
     assert len(prepare(store, config())[0].train) > 0
 
 
+def test_the_indicator_of_a_symbol_that_the_run_has_not_is_refused() -> None:
+    store = MemoryStore([40, 40, 40])
+    prepare(store, config(features=["close", "symbol(S0)"]))
+    with pytest.raises(InputError, match=r'"symbol\(S9\)": the run has no symbol S9; name one of data'):
+        prepare(store, config(features=["close", "symbol(S9)"]))
+    with pytest.raises(InputError, match="the run has no symbol S2"):
+        prepare(store, config(features=["close", "symbol(S2)"], symbols=["S0", "S1"]))
+
+
 def test_symbols_keep_the_order_of_the_store_and_short_ones_are_left_out() -> None:
     store = MemoryStore([50, 3, 50, 50])
     prepared = prepare(store, config(symbols=["S3", "S1", "S0"]))[0]

@@ -83,6 +83,10 @@ def complete(path):
     }
     part |= dict.fromkeys(("model", "persistence", "a new <baseline>"), numbers)
     part["against_persistence"] = {"p_value": 0.5}
+    traded = dict.fromkeys(("annual_return", "volatility", "maximum_drawdown", "turnover", "invested"), 0.25)
+    traded |= {"sharpe": 0.5, "sharpe_standard_error": None}
+    rested = {"rule": "interval", "cost_bps": 10, "short": True, "dates": 1234, "independent_bets": 50}
+    part["backtest"] = {**rested, "model": traded, "buy_and_hold": traded}
     metrics = {"format": "hpc_lstm metrics", "version": 1, "validation": part, "test": part, "notes": [EVIL]}
     metrics["per_symbol"] = {EVIL: {"test": {"windows": 30, "model": numbers, "persistence": numbers}}}
     metrics["sync"] = {"cluster": "alpha", "round": 3}
@@ -156,6 +160,9 @@ def test_a_completed_run(run_dir, forecasts):
         "sharpe ratio",
         "cluster",
         "data.horizon",
+        "intervals that lie wholly above or below the last price, 10 basis points",
+        "It rests on 50 independent bets only",
+        "buy and hold",
     ):
         assert said in page.text, said
     # Nothing is fetched, and what somebody wrote is not run.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import json
+import math
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +21,9 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.tuning import trials as module
 from hpc_lstm.tuning.command import run_command
 from hpc_lstm.tuning.search import candidates
-from hpc_lstm.tuning.settings import load_tune
-from hpc_lstm.tuning.trials import run_trials, without_test
+from hpc_lstm.tuning.settings import TuneConfig, load_tune, with_settings
+from hpc_lstm.tuning.tpe import suggest
+from hpc_lstm.tuning.trials import Trial, run_trials, without_test
 
 CONFIG = """
 [data]
@@ -103,6 +109,102 @@ def test_draws_lie_in_their_ranges_and_more_trials_change_none(folder: Path) -> 
 
 def test_the_same_draw_is_one_trial(folder: Path) -> None:
     assert len(drawn(space='"model.units" = [2, 3]', trials=50)) == 2
+
+
+LARGER_SPACE = """
+"model.units" = {low = 2, high = 60, log = true}
+"model.dropout" = {low = 0.0, high = 0.9}
+"train.optimizer" = ["sgd", "adam", "rmsprop"]
+"data.features" = [["close"], ["close", "log-returns(close)"]]
+"""
+
+
+def pretended(number: int, values: dict) -> Trial:
+    """A trial whose error is known without training: least at 20 units, dropout 0.3, Adam and two features."""
+    if values["train.optimizer"] == "rmsprop":
+        return Trial(number, values, None, failure="it always fails")
+    error = abs(math.log(values["model.units"] / 20)) + abs(values["model.dropout"] - 0.3)
+    error += (values["train.optimizer"] != "adam") + (len(values["data.features"]) != 2)
+    return Trial(number, values, error, 1)
+
+
+def search_by_suggestions(tune: TuneConfig, trials: int, at_once: int) -> list[Trial]:
+    done: list[Trial] = []
+    while len(done) < trials:
+        first = len(done) + 1
+        done += [
+            pretended(number, values) for number, values in enumerate(suggest(tune, done, at_once), first)
+        ]
+    return done
+
+
+def good(trials: list[Trial]) -> float:
+    return float(np.mean([trial.error is not None and trial.error < 1 for trial in trials]))
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_suggestions_learn_from_the_trials_before(folder: Path, at_once: int) -> None:
+    tune, _ = load_tune(write_tune(space=LARGER_SPACE, search="tpe", trials=40))
+    done = search_by_suggestions(tune, 40, at_once)
+    by_chance = good([pretended(0, values) for values in drawn(space=LARGER_SPACE, trials=400)])
+    assert by_chance < 0.15
+    assert good(done[-20:]) > 2 * by_chance
+    for trial in done:
+        with_settings(config.load("job.toml"), trial.values, "trial")
+        assert 2 <= trial.values["model.units"] <= 60
+        assert 0 <= trial.values["model.dropout"] <= 0.9
+    assert len({json.dumps(trial.values) for trial in done}) == 40
+    assert search_by_suggestions(tune, 40, at_once) == done
+
+
+def test_suggestions_end_with_the_space(folder: Path) -> None:
+    said: list[str] = []
+    run_command(
+        write_tune(space='"model.units" = [2, 3]', search="tpe", trials=9), "out", World(), said.append
+    )
+    rows = list(csv.DictReader(Path("out/trials.csv").read_text().splitlines()))
+    assert sorted(row["model.units"] for row in rows) == ["2", "3"]
+    assert "Best of 2 trials on validation" in said[-1]
+
+
+def test_a_search_by_suggestions_goes_on_with_other_ranks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ranks in threads share one process, and with it what training catches of it: one trial after the other.
+    turn = threading.Lock()
+    trained, train = [], module.train
+
+    def counted(settings, files, world, **more) -> None:
+        with turn:
+            trained.append(files.path.name)
+            train(settings, files, world, **more)
+
+    monkeypatch.setattr(module, "train", counted)
+    monkeypatch.setattr(module, "_quiet", contextlib.nullcontext)
+    monkeypatch.setattr(World, "handle_signals", lambda world: None)  # only a process's first thread can
+
+    def found() -> list[dict[str, str]]:
+        return list(csv.DictReader(Path("out/trials.csv").read_text().splitlines()))
+
+    file = write_tune(search="tpe", trials=3)
+    on_ranks(2, lambda world: run_command(file, "out", world, lambda line: None))
+    assert sorted(trained) == ["trial-001", "trial-002", "trial-003"]
+    before = found()
+    write_tune(search="tpe", trials=4)
+    run_command(file, "out", World(), lambda line: None)
+    assert trained[3:] == ["trial-004"]
+    assert [row for row in found() if row["trial"] != "4"] == before
+    assert len(json.loads(Path("out/suggested.json").read_text())) == 4
+    Path("out/suggested.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match=r"suggested\.json: is damaged .*; remove the folder"):
+        run_command(file, "out", World(), lambda line: None)
+
+
+def test_without_optuna_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"needs Optuna: pip install \"hpc-lstm\[tune\]\""):
+        run_command(write_tune(search="tpe"), "out", World(), lambda line: None)
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
