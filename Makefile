@@ -27,6 +27,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
+# Where it is set, each of the hundreds of processes that the tests start would compile the package's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
 
