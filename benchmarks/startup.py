@@ -62,9 +62,9 @@ def rank(arguments: list[str]) -> None:
             opened.add(about[0])
 
     sys.addaudithook(note)
-    from hpc_lstm import cli
+    from hpc_lstm.cli import main, training
 
-    connect = cli.connected_world
+    connect = training.connected_world
 
     @contextlib.contextmanager
     def connected_world() -> Iterator[Any]:
@@ -82,8 +82,8 @@ def rank(arguments: list[str]) -> None:
             loop.take_steps = first_step
             yield world
 
-    cli.connected_world = connected_world
-    cli.main(arguments)
+    training.connected_world = connected_world
+    main(arguments)
 
 
 def write_report(number: int, opened: set[str]) -> None:

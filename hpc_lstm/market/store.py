@@ -259,7 +259,7 @@ class StoreWriter:
             raise ValueError(
                 f"{symbol}: {len(dates)} dates and values {values.shape} do not match {self.columns}"
             )
-        if (np.diff(dates) <= 0).any():
+        if (dates[1:] <= dates[:-1]).any():  # differences might not fit
             raise ValueError(f"{symbol}: dates must be strictly ascending")
         with write_errors(self.path):
             self._dates.write(dates.data)
