@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from hpc_lstm.training.environment import PACKAGES, installed_versions
 
 
 def test_versions_are_those_of_the_metadata() -> None:
-    installed = [name for name in PACKAGES if name != "pycuda"]
-    assert installed_versions(PACKAGES) == {name: metadata.version(name) for name in installed}
+    expected = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            expected[name] = metadata.version(name)
+    assert {"numpy", "h5py"} <= expected.keys()
+    assert installed_versions(PACKAGES) == expected
 
 
 def test_names_are_compared_as_installers_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
