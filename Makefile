@@ -5,7 +5,7 @@
 #   LOCK=1              install the versions of tests/lock-*.txt, with which the tests ran, instead of the newest
 #   VENV=.venv          where the environment lies
 #   RANKS=2             ranks of the demo
-#   JOBS=2              unit tests that run side by side; default: one per core, at most 4
+#   JOBS=2              tests that run side by side; default: one per core, at most 4
 #   GPU=1               take PyCUDA into the environment; needs the CUDA toolkit; remembered by the environment
 #   GPU_PYTHON=python3  run the GPU tests and benchmarks with this interpreter instead of the environment's
 #   GPU_SANITIZER=1     run the kernels' tests under compute-sanitizer, too
@@ -17,6 +17,8 @@ GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
 EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test,docs
 GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+# Tests that compare times, and therefore run alone.
+TIMED = tests/mpi/test_overlap.py tests/mpi/test_slow_rank.py
 TOOLS = memcheck racecheck initcheck
 comma := ,
 
@@ -27,6 +29,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
+# Where it is set, each of the hundreds of processes that the tests start would compile the package's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
 
@@ -49,7 +53,8 @@ ifdef PYTEST_ARGS
 else
 	@$(MAKE) test-unit
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
-	@$(BIN)/python -m pytest tests/mpi
+	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest $(TIMED)
 endif
 
 # Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +14,18 @@ from s3_bucket import SECRET_KEY, Bucket
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
+def service_models() -> Iterator[None]:
+    """Read boto3's descriptions of S3 once: every client of a session of its own would parse megabytes of JSON."""
+    from botocore.loaders import JSONFileLoader
+
+    read = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_server(service_models: None) -> Iterator[str]:
     """The address of a moto server on this machine."""
     from moto.server import ThreadedMotoServer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Annotated, Any
 
@@ -63,6 +62,8 @@ class NameIn:
     def _check(self, value: str, info: ValidationInfo) -> str:
         known = self.names()
         if value not in known:
+            import difflib
+
             close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
             hint = f'; did you mean "{close[0]}"?' if close else ""
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any, TypeVar, get_origin
 
@@ -44,6 +43,8 @@ def validate_sections(model: type[S], tables: dict[str, Any], where: str) -> S:
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
     """The end of a message on an unknown name: the nearest known one, or all of them."""
+    import difflib
+
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(known)}"

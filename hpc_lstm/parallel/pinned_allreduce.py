@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from hpc_lstm.cuda.device import Device
 from hpc_lstm.parallel.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.cuda.device import Device
 
 
 class PinnedAllreduce:

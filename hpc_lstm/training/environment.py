@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from hpc_lstm.training.setup import Run
 
 PACKAGES = ("numpy", "h5py", "mpi4py", "mpich", "pycuda", "tensorflow", "keras")
+# Such as numpy-2.4.1.dist-info and h5py-3.7.0-py3.11.egg-info.
+_DISTRIBUTION = re.compile(r"(.+?)-([0-9][^-]*)(?:-py[0-9.]+)?\.(?:dist|egg)-info")
 # Seconds that git may take to answer, on a cold file system.
 GIT_TIMEOUT_S = 5.0
 
@@ -45,7 +48,7 @@ def describe_start(run: Run) -> dict[str, Any]:
         "hpc_lstm": hpc_lstm.__version__,
         "git": _git_commit(Path(hpc_lstm.__file__).resolve().parents[1]),
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": installed_versions(PACKAGES),
         "mpi": run.world.library,
         "system": platform.platform(),
         "processor": _processor(),
@@ -63,13 +66,18 @@ def describe_start(run: Run) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    """Versions of the installed ones of ``PACKAGES``."""
-    versions = {}
-    for name in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of installed distributions; those that are not installed are left out.
+
+    They are told by the names of folders: ``importlib.metadata`` would open forty files in front of the first step.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with suppress(OSError):
+            for entry in sorted(os.listdir(folder or ".")):
+                if match := _DISTRIBUTION.fullmatch(entry):
+                    found.setdefault(re.sub("[-_.]+", "-", match[1]).lower(), match[2])
+    return {name: found[name] for name in names if name in found}
 
 
 def _git_commit(checkout: Path) -> str:

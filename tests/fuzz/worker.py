@@ -6,15 +6,19 @@ import os
 import resource
 import select
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hpc_lstm.errors import InputError
 
-# Seconds without an end after which an example hangs, and bytes beyond those of the process that it may take.
-HANG_S = 30
+# Seconds of a processor, or of waiting without one, after which an example hangs: a machine may be busy with others.
+HANG_S, IDLE_S = 30, 240
+# Bytes beyond those of the process that it may take.
 MEMORY = 1 << 30
 
 RIGHT, REFUSED = "right", "refused"
@@ -48,7 +52,7 @@ def _in_child(example: Callable[[int], Any], seeds: range) -> list[tuple[int, st
     hangs = False
     with os.fdopen(readable, "rb", buffering=0) as pipe:
         while len(found) < len(seeds):
-            if not select.select([pipe], [], [], HANG_S)[0]:
+            if not _answers(child, pipe):
                 hangs = True
                 os.kill(child, signal.SIGKILL)
                 break
@@ -63,6 +67,20 @@ def _in_child(example: Callable[[int], Any], seeds: range) -> list[tuple[int, st
         why = "hangs" if hangs else f"ends the process: {signal.Signals(-code).name if code < 0 else code}"
         found.append((seeds.start + len(found), why))
     return found
+
+
+def _answers(child: int, pipe: Any) -> bool:
+    """Wait until there is something to read; false if an example takes longer than it may."""
+    begun, used = time.monotonic(), _processor_s(child)
+    while not select.select([pipe], [], [], 1)[0]:
+        if _processor_s(child) - used > HANG_S or time.monotonic() - begun > IDLE_S:
+            return False
+    return True
+
+
+def _processor_s(child: int) -> float:
+    """Seconds of a processor that a child of this process has taken, with its own children that have ended."""
+    return sum(psutil.Process(child).cpu_times()[:4])
 
 
 def _work(example: Callable[[int], Any], seeds: range, writable: int) -> None:

@@ -41,7 +41,7 @@ install() {
     fi
     export DEBIAN_FRONTEND=noninteractive
     {
-        apt-get update -q && apt-get install -y -q --no-install-recommends "${PACKAGES[@]}"
+        apt-get update -q && apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "${PACKAGES[@]}"
     } >/tmp/slurm-install.$$ 2>&1 || fail "apt-get: $(tail -n 1 /tmp/slurm-install.$$); see /tmp/slurm-install.$$"
     rm -f /tmp/slurm-install.$$
     installed || fail "the packages lack one of: ${PROGRAMS[*]}"

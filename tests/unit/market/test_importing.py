@@ -323,7 +323,8 @@ def test_gz_that_is_none_or_cut_short(tmp_path: Path) -> None:
     path.write_text(LONG)
     with pytest.raises(PriceFileError, match=r"is named \.gz but is not gzipped"):
         import_prices([str(path)], output)
-    rows = "".join(f"2020-01-03,S{random.Random(n).random()},1\n" for n in range(300_000))
+    chance = random.Random(0)
+    rows = "".join(f"2020-01-03,S{chance.random()},1\n" for _ in range(300_000))
     whole = gzip.compress((LONG + rows).encode(), 1)
     for damaged in (whole[: len(whole) * 3 // 4], whole[:30], whole[:-8] + bytes(8)):
         path.write_bytes(damaged)

@@ -108,6 +108,9 @@ def test_what_keras_wrote_of_this_network_is_read_and_nothing_else(tmp_path: Pat
     tensorflow_runtime.start_tensorflow(2)
     import keras
 
+    keras.utils.set_random_seed(
+        1
+    )  # an engine before may have made TensorFlow deterministic, which then asks for one
     config = ModelConfig(layers=2, units=7, dropout=0.5)
     model = network.build_network(config, 6, 3, seed=1, outputs=outputs)
     model.compile("adam", "mse")
