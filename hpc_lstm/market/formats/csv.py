@@ -46,6 +46,16 @@ class CsvFile(TableFile, OneTableFormat):
         return TableHead(found.names, found.rows, self.source.whole, found.line, found.delimiter == ",")
 
     @property
+    def lines_before(self) -> int:
+        """Lines before the first row."""
+        return self._dialect.lines
+
+    @property
+    def delimiter(self) -> str:
+        """What separates the cells."""
+        return self._dialect.delimiter
+
+    @property
     def left_out(self) -> list[str]:
         """Lines after the last row and among the rows."""
         word, count = self.source.row_word, self._dialect.left_out
@@ -113,7 +123,7 @@ class CsvFile(TableFile, OneTableFormat):
 
     def _types(self, texts: bool) -> tuple[set[int], set[int], str]:
         """Columns that are read as distinct texts, those that Arrow reads as numbers, and their decimal mark."""
-        words = self.layout.needed - set(self.layout.numbers)
+        words = self._stored - set(self.layout.numbers)
         if texts:
             return words, set(), "."
         forms = {number: form for number, form in self.reading.numbers.items() if form.plain}

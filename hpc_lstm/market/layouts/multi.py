@@ -35,13 +35,14 @@ class MultiLayout(Layout):
         if not parts:
             raise header.lacks(["close"])
         self.date, self.date_parts = header.fields["date"], header.date_parts
+        self.time = header.fields.get("time")
         self._names = list(dict.fromkeys(symbol for symbol, _ in parts))
         self._parts = parts
         self.numbers = list(parts.values())
         self.columns = tuple(name for name in COLUMNS if any(field == name for _, field in parts))
         self.constant = require_one_symbol(header) if len(self._names) == 1 else ()
         self.words = self.constant
-        used = {self.date, *self.date_parts, *self.numbers}
+        used = {self.date, *self.date_parts, self.time, *self.numbers}
         self.ignored = tuple(
             name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
         )
