@@ -10,6 +10,8 @@ ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
 ARG EXTRAS=mpich,s3,report,files
+# The base image's release of Debian or Ubuntu fixes the packages' versions.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc g++ libc6-dev python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
@@ -19,13 +21,14 @@ RUN python3 -m venv /opt/hpc-lstm && /opt/hpc-lstm/bin/pip install --no-cache-di
 
 FROM ${BASE}
 # The environment's Python is a link to that of the image.
+# hadolint ignore=DL3008
 RUN if ! command -v python3 >/dev/null; then \
         apt-get update && apt-get install -y --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*; \
     fi
 COPY --from=build /opt/hpc-lstm /opt/hpc-lstm
 ENV PATH=/opt/hpc-lstm/bin:$PATH
 RUN useradd --create-home --uid 1000 user
-USER user
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["hpc-lstm"]
 CMD ["--help"]

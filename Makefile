@@ -28,7 +28,7 @@ MAKEFLAGS += --no-print-directory
 BIN = $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site audit clean
+.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -68,11 +68,12 @@ test-services: venv  ## run the tests that need real services; root on Debian, w
 test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
 	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-lint: venv  ## ruff, mypy and shellcheck
+lint: venv  ## ruff, mypy, shellcheck and hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck $$(git ls-files .ci/run '*.sh' '*.sbatch')
+	@$(BIN)/hadolint Dockerfile
 
 fuzz: venv  ## look for inputs that break the program: new examples for all property tests, EXAMPLES of each mutation
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
@@ -80,7 +81,7 @@ fuzz: venv  ## look for inputs that break the program: new examples for all prop
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
-	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py benchmarks/gpu_engines.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_%.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 GPU_ENVIRONMENT = $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
 
@@ -90,7 +91,7 @@ gpu-test: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: check kernels, backend
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_PYTHON) -m pytest tests/gpu/test_kernels.py; done)
 
 gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and training
-	@for script in kernels gpu_training gpu_engines; do \
+	@for script in kernels gpu_training gpu_engines gpu_batches gpu_speeds; do \
 	    echo "== $$script"; PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) benchmarks/$$script.py; done
 
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config/
@@ -99,10 +100,14 @@ docs: venv  ## write docs/configuration.md anew from hpc_lstm/config/
 docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q -d site
 
+screenshots: venv  ## take the pictures of the report and the documentation anew; needs Chromium
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python tools/screenshots.py
+
 audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is installed, and a bill of materials in sbom.json
 	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) -o sbom.json
 	@$(BIN)/python tools/sbom.py --extras $(EXTRAS) --licences
-	@$(BIN)/python -m pip_audit --local --skip-editable --progress-spinner off
+	@$(BIN)/python -m pip list --format freeze --exclude-editable >$(VENV)/audited.txt
+	@$(BIN)/python -m pip_audit --strict --disable-pip --no-deps -r $(VENV)/audited.txt --progress-spinner off
 
 clean:  ## remove the environment, the demo and all caches
 	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,17 +20,25 @@ from pathlib import Path
 from typing import Any
 
 NAME = "hpc-lstm"
+# Sentences by which a licence's text is known, where the package's metadata do not name it.
+TEXTS = {
+    "Apache License, Version 2.0": "Apache-2.0",
+    "Permission is hereby granted, free of charge, to any person": "MIT",
+    "Redistribution and use in source and binary forms": "BSD",
+}
 
 
 def dependencies(extras: set[str]) -> list[metadata.Distribution]:
     """The installed distributions that hpc-lstm needs, itself first, the others by name."""
     found: dict[str, metadata.Distribution] = {}
+    followed: dict[str, frozenset[str]] = {}  # the extras with which each was looked at
     pending = [(NAME, frozenset(extras))]
     while pending:
         name, wanted = pending.pop()
         key = re.sub(r"[-_.]+", "-", name).lower()
-        if key in found:
+        if key in followed and wanted <= followed[key]:
             continue
+        followed[key] = wanted = wanted | followed.get(key, frozenset())
         try:
             found[key] = metadata.distribution(name)
         except metadata.PackageNotFoundError:
@@ -49,7 +57,7 @@ def dependencies(extras: set[str]) -> list[metadata.Distribution]:
 
 
 def licence(distribution: metadata.Distribution) -> str:
-    """What the package says of its licence; "" if it says nothing."""
+    """What the package says of its licence, or what its licence's text is known as; "" if neither tells."""
     about = distribution.metadata
     classified = [
         line.rpartition(":: ")[2]
@@ -57,7 +65,16 @@ def licence(distribution: metadata.Distribution) -> str:
         if line.startswith("License ::")
     ]
     said = str(about.get("License-Expression") or about.get("License") or "").strip().splitlines()
-    return about.get("License-Expression") or " AND ".join(classified) or (said[0] if said else "")
+    named = about.get("License-Expression") or " AND ".join(classified) or (said[0] if said else "")
+    return named or _known_text(distribution)
+
+
+def _known_text(distribution: metadata.Distribution) -> str:
+    for path in distribution.files or ():
+        if re.match(r"licen[cs]e|copying", path.name, re.IGNORECASE):
+            text = " ".join(path.read_text(encoding="utf-8").split())
+            return next((name for sentence, name in TEXTS.items() if sentence in text), "")
+    return ""
 
 
 def bill_of_materials(found: list[metadata.Distribution]) -> dict[str, Any]:
@@ -99,7 +116,7 @@ def main() -> int:
     found = dependencies({extra for extra in chosen.extras.split(",") if extra})
     if chosen.licences:
         unknown = [one.name for one in found if not licence(one)]
-        text = "\n".join(f"{one.name:<28}{one.version:<16}{licence(one) or 'NOT KNOWN'}" for one in found)
+        text = "\n".join(f"{one.name:<31} {one.version:<17} {licence(one) or 'NOT KNOWN'}" for one in found)
     else:
         unknown = []
         text = json.dumps(bill_of_materials(found), indent=2)

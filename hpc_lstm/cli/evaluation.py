@@ -181,8 +181,8 @@ def predict(
     """Forecast the next prices of one, several or all symbols, with the error to expect."""
     if bool(symbols) == every:
         raise click.UsageError("name symbols by --symbol, or give --all")
-    from hpc_lstm.evaluation.forecast import predict_symbols
     from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
+    from hpc_lstm.evaluation.predict import predict_symbols
 
     found, left_out = predict_symbols(run_dir, None if every else symbols, steps, store)
     if output is not None:

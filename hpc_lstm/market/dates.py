@@ -30,7 +30,7 @@ from hpc_lstm.market.zone_marks import seconds_from_utc, zone_name
 
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
-_FIRST_DAY, _LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
+FIRST_DAY, LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
 _CLOCK = (
@@ -240,7 +240,7 @@ def _iso_days(texts: Any) -> np.ndarray | None:
         days = marks.astype("datetime64[D]").astype(np.int64)
     except ValueError:  # 2024-13-45
         return None
-    return days if days.min() >= _FIRST_DAY and days.max() < _LAST_DAY else None
+    return days if days.min() >= FIRST_DAY and days.max() < LAST_DAY else None
 
 
 def _counted(texts: Any, form: DateForm) -> Dates:

@@ -28,8 +28,9 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
     "#D55E00",
     "#CC79A7",
 )
-GREY = "#999999"
-PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, BLACK), strict=True))
+GREY, VIOLET = "#999999", "#8B62B5"
+# Seen on white and on the report's dark page alike: no black.
+PHASE_COLOURS = dict(zip(PHASES, (GREY, SKY, BLUE, GREEN, ORANGE, RED, PINK, YELLOW, VIOLET), strict=True))
 SUFFIXES = (".png", ".svg", ".pdf")
 _STYLE = {
     "font.size": 10,
@@ -75,9 +76,14 @@ def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
     return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
+def plain(text: str) -> str:
+    """A symbol or another name as matplotlib shows it: ``$`` begins no formula, and control characters are escaped."""
+    return printable(text).replace("$", r"\$")
+
+
 def set_title(axes: Axes, text: str) -> None:
-    """Set a title that may hold a symbol or a name: ``$`` begins no formula, and control characters are escaped."""
-    axes.set_title(printable(text), parse_math=False)
+    """Set a title that may hold a symbol or a name."""
+    axes.set_title(plain(text))
 
 
 def check_suffix(path: Path) -> None:

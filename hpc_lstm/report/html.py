@@ -179,18 +179,18 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What to see at a glance."""
     facts = []
     for part in parts_of(metrics):
-        methods = methods_of(metrics[part])
-        model, same = (methods.get(name, {}).get("rmse") for name in ("model", "persistence"))
-        if model is not None and same:
-            facts.append((f"{part}: RMSE over persistence's", f"{model / same:.4f}"))
+        error = methods_of(metrics[part]).get("model", {}).get("rmsse")
+        if error is not None:
+            facts.append((f"{part}: RMSSE (persistence: 1)", f"{error:.4f}"))
     speed = metrics.get("samples_per_second")
     if isinstance(speed, (int, float)):
         facts.append(("windows per second", f"{speed:,.0f}"))
     if isinstance(metrics.get("wall_s"), (int, float)):
         facts.append(("wall time", f"{metrics['wall_s']:,.1f} s"))
-    for key in ("ranks", "engine", "backend"):
-        if key in metrics:
-            facts.append((key, str(metrics[key])))
+    if "ranks" in metrics:
+        facts.append(("ranks", str(metrics["ranks"])))
+    if computed := [str(metrics[key]) for key in ("engine", "backend") if key in metrics]:
+        facts.append(("engine, backend", ", ".join(computed)))
     return facts
 
 
@@ -251,10 +251,10 @@ def _forecasts(run: RunDirectory, symbols: Sequence[str]) -> tuple[PageForecast 
 
 def _about_forecasts(page: PageForecast) -> dict[str, Any]:
     banded = any("lower" in arrays for arrays in page.symbols.values())
-    band = f" The band is to contain {page.coverage:.0%} of the targets." if banded else ""
+    band = f" The band is meant to contain {page.coverage:.0%} of the targets." if banded else ""
     return {
         "about": f"The {page.part} part: each target forecast {_count(page.horizon, 'row')} ahead from known prices. "
-        "Persistence is the last known price; a curve that follows the prices closely is no merit, persistence does "
+        "Persistence is the last known price. A curve that hugs the prices proves nothing: persistence hugs them, "
         f"too.{band} Drag to zoom, double-click to see all.",
         "symbols": list(page.symbols),
         "notes": page.notes,
@@ -263,7 +263,7 @@ def _about_forecasts(page: PageForecast) -> dict[str, Any]:
 
 def _about_losses(curves: Mapping[str, Any]) -> str:
     validation = curves["validation"]
-    text = "The training loss of single agreements of the ranks, its mean over each epoch, and the validation loss."
+    text = "The training loss each time the ranks agreed on it, its mean over each epoch, and the validation loss."
     if curves.get("persistence") is not None:
         text += " Persistence's loss is on the same validation windows."
     if validation[1]:

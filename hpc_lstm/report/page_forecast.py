@@ -54,7 +54,7 @@ class PageForecast:
             "part": self.part,
             "column": self.column,
             "daily": self.daily,
-            "interval": f"the {self.coverage:.0%} interval",
+            "interval": f"{self.coverage:.0%}",
             "symbols": self.symbols,
         }
 

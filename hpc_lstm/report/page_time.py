@@ -31,6 +31,7 @@ def timing_section(run: RunDirectory) -> dict[str, Any]:
         notes.insert(0, f"Bars of the first {MAX_BARS} of {len(timing.ranks):,} ranks.")
     used = timing.rank_seconds().sum(axis=0) > 0
     return {
+        "about": "In seconds. Imbalance is how much longer the slowest rank took than the mean.",
         "bottleneck": bottleneck,
         "notes": notes,
         "label": f"Seconds of each rank by phase, as in the table below, for {min(len(timing.ranks), MAX_BARS)} ranks",

@@ -94,7 +94,10 @@ def test_values_are_read_under_the_pointer(opened: Callable[..., Any], report: P
     # The chart of the errors follows.
     errors = page.locator("#residuals .u-legend .u-value").all_inner_texts()
     assert errors[0] == shown[0]
-    assert float(errors[1]) == pytest.approx(float(shown[2]) - float(shown[1]), abs=2e-2)
+    persistence, model = (float(text) - float(shown[1]) for text in shown[2:4])
+    assert [float(text) for text in errors[1:]] == pytest.approx([persistence, model], abs=2e-2)
+    last = np.frombuffer(base64.b64decode(series["last"]), "<f4")
+    assert persistence == pytest.approx(last[-1] - actual[-1], abs=2e-2)
 
 
 def test_dragging_zooms_both_charts_and_all_shows_all(opened: Callable[..., Any]) -> None:

@@ -21,6 +21,20 @@
     label, stroke: () => colour(name), width: 1.5, points: { show: false }, value: (_, v) => shown(v), ...more,
   });
 
+  // Persistence is drawn wide below the thin model: the curves often coincide, and both stay in sight.
+  const compared = (persistence, model) => [
+    line(persistence, "persistence", { width: 4 }), line(model, "model", { width: 1.5 }),
+  ];
+
+  // How uPlot labels dates, from years to minutes: the step in seconds, the label, and what is added below it
+  // where year, month and day change.
+  const DATES = [
+    [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+    [2419200, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+    [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+    [60, "{HH}:{mm}", "\n{D} {MMM} {YYYY}", null, "\n{D} {MMM}", null, null, null, 1],
+  ];
+
   function draw(place, description, options, values) {
     const element = document.getElementById(place);
     const known = charts.findIndex((chart) => chart.element === element);
@@ -43,14 +57,14 @@
     const dates = Array.from(numbers(series.dates, Float64Array));
     const [actual, model, last] = [series.actual, series.model, series.last].map(floats);
     const banded = "lower" in series;
-    const values = [dates, actual, model, last];
+    const values = [dates, actual, last, model];
     const lines = [
       { value: (_, v) => (v == null ? "–" : day(v)), label: "date" },
-      line("actual", "actual"), line("model", "model"), line("persistence", "persistence", { dash: [4, 3] }),
+      line("actual", "actual"), ...compared("persistence", "model"),
     ];
     if (banded) {
       values.push(floats(series.upper), floats(series.lower));
-      for (const end of ["upper", "lower"]) lines.push(line(`${end} end of ${data.forecast.interval}`, "model", { width: 0.5 }));
+      for (const end of ["high", "low"]) lines.push(line(`${data.forecast.interval} ${end}`, "model", { width: 0.5 }));
     }
     const shared = {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
@@ -58,17 +72,17 @@
     };
     const about = `${data.forecast.part} part of ${symbol}, ${dates.length} targets from ${day(dates[0])} to ${day(dates[dates.length - 1])}`;
     const prices = draw("prices", `Prices: actual, model and persistence; ${about}`, {
-      ...shared, height: 340, series: lines, axes: [axis(), axis({ label: data.forecast.column, labelSize: 22, size: 64 })],
+      ...shared, height: 340, series: lines, axes: [axis({ values: DATES }), axis({ label: data.forecast.column, labelSize: 22, size: 64 })],
       bands: banded ? [{ series: [4, 5], fill: () => colour("band") }] : [],
       hooks: { setScale: [(plot, key) => key === "x" && follow(plot, errors)] },
     }, values);
     const difference = (method) => method.map((v, i) => (v == null || actual[i] == null ? null : v - actual[i]));
     const errors = draw("residuals", `Errors of model and persistence; ${about}`, {
       ...shared, height: 190,
-      series: [lines[0], line("model − actual", "model", { width: 1 }), line("persistence − actual", "persistence", { width: 1, dash: [4, 3] })],
-      axes: [axis(), axis({ label: "error", labelSize: 22, size: 64 })],
+      series: [lines[0], ...compared("persistence − actual", "model − actual")],
+      axes: [axis({ values: DATES }), axis({ label: "error", labelSize: 22, size: 64 })],
       hooks: { setScale: [(plot, key) => key === "x" && follow(plot, prices)] },
-    }, [dates, difference(model), difference(last)]);
+    }, [dates, difference(last), difference(model)]);
     zoom = (targets) => prices.setScale("x", {
       min: dates[targets ? Math.max(0, dates.length - targets) : 0], max: dates[dates.length - 1],
     });

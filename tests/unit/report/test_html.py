@@ -175,8 +175,8 @@ def test_a_completed_run(run_dir, forecasts):
     assert (numbers["last"] - numbers["actual"] == -1).all()
     assert (numbers["lower"] - numbers["actual"] == -3).all()
     assert (numbers["upper"] - numbers["actual"] == 4).all()
-    assert drawn["forecast"]["interval"] == "the 90% interval"
-    assert "The band is to contain 90% of the targets." in page.text
+    assert drawn["forecast"]["interval"] == "90%"
+    assert "The band is meant to contain 90% of the targets." in page.text
     dates = np.frombuffer(base64.b64decode(series["dates"]), "<f8")
     assert (dates == DAYS.astype("datetime64[s]").astype(float)).all()
     assert drawn["losses"]["persistence"] == 0.75
@@ -238,7 +238,7 @@ def test_a_run_that_stopped_before_anything_says_what_is_missing(run_dir):
     page = Page(write_report(run_dir, run_dir / "new" / "other.html").read_text())
     assert page.text.count("Missing:") == 4
     assert "--resume" in page.text
-    assert "Run run <1>" in page.text
+    assert "Report: run <1>" in page.text
     assert not (run_dir / "report.html").exists()
 
 
