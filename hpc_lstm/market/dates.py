@@ -257,7 +257,7 @@ def _counted(texts: Any, form: DateForm) -> Dates:
     )
     if form.first_day is not None:
         day = whole + form.first_day
-        bad = (day < _FIRST_DAY) | (day >= _LAST_DAY)
+        bad = (day < FIRST_DAY) | (day >= LAST_DAY)
         seconds = np.round(part * 86400).astype(np.int64)
         wall, zone = day * DAY + seconds * 1_000_000_000, np.full(len(whole), NO_ZONE, np.int32)
     else:
