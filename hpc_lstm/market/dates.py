@@ -33,9 +33,11 @@ NO_ZONE = np.iinfo(np.int32).min
 FIRST_DAY, LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
+UNKNOWN = f"{EXPECTED}; give --date-format with a pattern such as %d/%m/%Y if it is written in another way"
+
 _CLOCK = (
-    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)?"
-    r" ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + ZONE_MARK
+    r"(?:(?P<early>上午|午前|오전|下午|午後|오후) ?)?(?P<hour>\d{1,2}):(?P<minute>\d{2})"
+    r"(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)? ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + ZONE_MARK
 )
 _TIME = r"(?:(?:T|:|,? +)" + _CLOCK + r")?\s*$"
 _DIGITS = (
@@ -64,8 +66,8 @@ _UNAMBIGUOUS = (
     r"^\s*(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})" + _DIGITS,
     r"^\s*(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})" + _TIME,
     r"^\s*(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2}) (?P<hour>\d{1,2})-(?P<half>[AP]M)\s*$",  # CryptoDataDownload
-    _WEEKDAY + r"(?P<day>\d{1,2})[\s./-]*(?P<name>\pL{3,})[\s.,/-]*" + _YEAR + _TIME,
-    _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2}),?[\s-]+(?P<year>\d{4})" + _TIME,
+    _WEEKDAY + r"(?P<day>\d{1,2})[\s./-]*(?P<name>\pL{3,})[\s.,/-]*['’]?" + _YEAR + _TIME,
+    _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?[\s-]+(?P<year>\d{4})" + _TIME,
     r"^\s*(?P<year>\d{4})[-/\s](?P<name>\pL{3,})\.?[-/\s](?P<day>\d{1,2})" + _TIME,
     r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})\.0+\s*$",  # a whole number that was read as a float
     r"^\s*(?P<year>\d{4})(?:-|-?M)(?P<month>\d{2})\s*$",  # the first of a month
@@ -79,6 +81,11 @@ _UNAMBIGUOUS = (
 _ORDERED = {
     "day": _WEEKDAY + r"(?P<day>\d{1,2})\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?" + _YEAR,
     "month": _WEEKDAY + r"(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})\s?[-/.]\s?" + _YEAR,
+}
+_HALVES = {
+    "": "",
+    **dict.fromkeys(("上午", "午前", "오전"), "a"),
+    **dict.fromkeys(("下午", "午後", "오후"), "p"),
 }
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 # From a beginning to an end: "01.01.2023 00:00 - 01.01.2023 01:00 (CET/CEST)"; a zone at the end holds for both.
@@ -99,7 +106,7 @@ class BadDate(ValueError):
         text: the text. expected: the formats that are accepted.
     """
 
-    def __init__(self, text: str, expected: str = EXPECTED) -> None:
+    def __init__(self, text: str, expected: str = UNKNOWN) -> None:
         super().__init__(text)
         self.text, self.expected = text, expected
 
@@ -183,7 +190,7 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
             rest = rest[~matched]
         if not len(rest):
             return Dates(wall, zone)
-    raise BadDate(texts[int(rest[0])].as_py() or "", EXPECTED if form.order is None else form.label)
+    raise BadDate(texts[int(rest[0])].as_py() or "", UNKNOWN if form.order is None else form.label)
 
 
 def _parse_rewritten(texts: Any, rewrite: Callable[[str], str], form: DateForm) -> Dates:
@@ -296,7 +303,7 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
     midnight = (hour == 24) & (minute == 0) & (second == 0)  # of the next day
     wrong |= ((hour > 23) & ~midnight) | (minute > 59) | (second > 59)
     if wrong.any():
-        expected = EXPECTED if form.order is None else form.label
+        expected = UNKNOWN if form.order is None else form.label
         if re.match(r"\s*1[34]\d\d[-/]", texts[int(np.argmax(wrong))].as_py()):
             expected = "a year of the Gregorian calendar; name another column by --date-column, if one has it"
         raise BadDate(texts[int(np.argmax(wrong))].as_py(), expected)
@@ -377,6 +384,9 @@ def _hours(fields: Any, hour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     half = pc.utf8_lower(pc.utf8_slice_codeunits(pc.fill_null(pc.struct_field(fields, "half"), ""), 0, 1))
     half = np.array(half.to_pylist(), dtype="U1")
+    if "early" in {field.name for field in fields.type}:
+        before = pc.fill_null(pc.struct_field(fields, "early"), "").to_pylist()
+        half = np.where(half == "", np.array([_HALVES[text] for text in before], dtype="U1"), half)
     written = half != ""
     wrong = written & ((hour < 1) | (hour > 12))
     return np.where(written, hour % 12 + 12 * (half == "p"), hour), wrong

@@ -110,7 +110,7 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
     strays = StrayLines(headers, in_blocks)
     body = list(strays.rows(lines[first:]))
     names, body = _fit_width(names, body)
-    end, left_out = find_footer(body, names) if source.whole else (None, 0)
+    end, left_out = find_footer(lines[first:], body, names) if source.whole else (None, 0)
     if end is not None:  # with headers and totals there
         left_out = sum(number > end for number, _ in lines[first:])
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
@@ -210,9 +210,14 @@ def _fit_width(names: list[str], body: list[Line]) -> tuple[list[str], list[Line
     return names, body
 
 
-def find_footer(body: list[Line], names: list[str]) -> tuple[int | None, int]:
-    """The last line with a row, None if no other lines follow, and how many do: notes, sources, counts, empty cells."""
-    kept = _apart(body)
+def find_footer(lines: list[Line], body: list[Line], names: list[str]) -> tuple[int | None, int]:
+    """The last line with a row, None if no other lines follow, and how many do: notes, sources, counts, empty cells.
+
+    Args:
+        lines: the last ones, or all. body: of these, those that may be rows.
+    """
+    last = lines[: _apart(lines)][-1][0] if lines else 0
+    kept = sum(number <= last for number, _ in body)
     while kept > 0 and _is_note(body[kept - 1][1], body[kept - 2][1] if kept > 1 else [], len(names)):
         kept -= 1
     if kept in (0, len(body)):
@@ -220,12 +225,12 @@ def find_footer(body: list[Line], names: list[str]) -> tuple[int | None, int]:
     return body[kept - 1][0], len(body) - kept
 
 
-def _apart(body: list[Line]) -> int:
+def _apart(lines: list[Line]) -> int:
     """Number of the lines before those that stand below a blank line at the end, and have no dates."""
-    kept = len(body)
-    for number in range(len(body) - 1, max(len(body) - 50, 0), -1):
-        cells = body[number][1]
-        if any(map(is_date, cells[:3])):
+    kept = len(lines)
+    for number in range(len(lines) - 1, max(len(lines) - 50, 0), -1):
+        cells = lines[number][1]
+        if any(map(is_date, cells)):
             break
         if not any(map(str.strip, cells)):
             kept = number

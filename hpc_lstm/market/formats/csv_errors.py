@@ -12,7 +12,7 @@ from hpc_lstm.market.dates import EXPECTED, BadDate, joined_parts
 from hpc_lstm.market.formats.csv_dialect import ALIGNED, CsvDialect
 from hpc_lstm.market.formats.header_rows import names_date
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.formats.stray_lines import Line
+from hpc_lstm.market.formats.stray_lines import Line, title_problem
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.price_fractions import fraction_mark, to_decimals
 from hpc_lstm.market.reading import Reading
@@ -66,6 +66,8 @@ def _other_width(dialect: CsvDialect, line: int, row: list[str]) -> str:
         return ""
     if dialect.delimiter == " " and "" in row:
         return ALIGNED
+    if len(row) == 1 < len(dialect.names) - 1 and row[0][:1].isalpha():
+        return title_problem(shortened(row[0].strip()), dialect.delimiter, dialect.lines)
     if names_date(row):
         return (
             f"found another header, with {len(row)} columns instead of {len(dialect.names)}; cut the file above it, as "

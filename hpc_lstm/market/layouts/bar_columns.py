@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 _FEW_ROWS = 100
+_MANY_ROWS = 10
 _NEAR = 1.25  # a row's highest price is less than this times its lowest
 
 
@@ -32,6 +33,8 @@ def bar_columns(columns: Mapping[int, Sequence[str]]) -> dict[int, str]:
         top = highest[0]
         bottom = next(n for n in lowest if n != top)
         first, second = (values[n] for n in four if n not in (top, bottom))
+        if len(first) >= _MANY_ROWS and ((first < second).all() or (first > second).all()):
+            continue  # funds of one index have an order, too; but opens are above closes and below
         swapped = _follows(second, first) < 0.5 * _follows(first, second)
         names = ["close", "open"] if swapped else ["open", "close"]
         others = [n for n in four if n not in (top, bottom)]

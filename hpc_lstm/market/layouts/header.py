@@ -157,9 +157,11 @@ class Header:
         own = {number: field for field, number in self.fields.items() if field != "series"}
         names = [own.get(number, LEFT_OUT) for number in range(len(self.names))]
         numbers = [n for n in range(len(names)) if n not in own and self.kind(n) in ("number", "empty")]
+        numbers = [n for n in numbers if not {*vocabulary.words(self.names[n])} & vocabulary.OTHER]
         prices = [n for n in numbers if {*vocabulary.words(self.names[n])} & vocabulary.SIDES] or numbers
-        if prices:
-            names[prices[0]] = "close"
+        if not prices:
+            return "no other column seems to hold prices"
+        names[prices[0]] = "close"
         advice = f"name the columns in their order, as by {columns_option(names)} (_ leaves one out)"
         if len(self.names) > 2:
             advice += ", or give --layout wide if each column is a symbol"

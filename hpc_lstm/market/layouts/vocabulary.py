@@ -41,7 +41,8 @@ _SPELLINGS: dict[str, str] = {
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
         instrumentname code schemecode sccode tradingcode orderbookid assetid cnpjfundo cnpjfundoclasse
         stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf
-        tradingsymbol scrip scripname act_symbol serieskey key stkcd slug sharecode nemotecnico instrumento
+        tradingsymbol underlying underlyingsymbol scrip scripname
+        act_symbol serieskey key stkcd slug sharecode nemotecnico instrumento
         stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company
         companyname
         stockname

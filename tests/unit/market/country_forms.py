@@ -477,6 +477,48 @@ COUNTRY_FORMS: dict[str, Form] = {
             )
         },
     ),
+    "morning and afternoon in Chinese": (
+        "x.csv",
+        "日期,收盘\n2024/1/2 上午9:30:00,95.6\n2024/1/2 下午1:30:00,94.3\n2024/1/2 下午12:30:00,94.5\n",
+        {
+            "x": closes(
+                ("2024-01-02T09:30:00.000000000", 95.6),
+                ("2024-01-02T12:30:00.000000000", 94.5),
+                ("2024-01-02T13:30:00.000000000", 94.3),
+            )
+        },
+    ),
+    "morning and afternoon in Korean": (
+        "x.csv",
+        "일자,종가\n2024-01-02 오전 9:30:00,95.6\n2024-01-02 오후 1:30:00,94.3\n",
+        {"x": closes(("2024-01-02T09:30:00.000000000", 95.6), ("2024-01-02T13:30:00.000000000", 94.3))},
+    ),
+    "ordinal numbers": (
+        "x.csv",
+        'Date,Close\n"January 2nd, 2024",95.6\n"January 3rd, 2024",94.3\n',
+        {"x": closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))},
+    ),
+    "an apostrophe before the year": (
+        "x.csv",
+        "Date,Close\n02-Jan-'24,95.6\n03-Jan-'24,94.3\n",
+        {"x": closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))},
+    ),
+    "rows of empty cells among the others": (
+        "x.csv",
+        "Date,Open,High,Low,Close,Volume\n2024-01-02,97.2,98.4,93.9,95.6,7200\n,,,,,\n2024-01-03,94.2,95.9,93.4,94.3,5200\n,,,,,\n",
+        {"x": TWO},
+    ),
+    "funds of one index, which have an order": (
+        "x.csv",
+        "Date,SPY,IVV,VOO,SPLG\n"
+        + "".join(
+            f"2024-01-{day:02},{470 + day},{480 + day},{430 + day},{450 + day}\n" for day in range(2, 14)
+        ),
+        {
+            name: closes(*((f"2024-01-{day:02}", price + day) for day in range(2, 14)))
+            for name, price in (("SPY", 470), ("IVV", 480), ("VOO", 430), ("SPLG", 450))
+        },
+    ),
     "intervals of ISO 8601": (
         "x.csv",
         "Time,Close\n2023-01-01T00:00Z/2023-01-01T01:00Z,5\n2023-01-01T01:00Z/2023-01-01T02:00Z,6\n",

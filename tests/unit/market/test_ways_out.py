@@ -260,6 +260,13 @@ CASES: dict[str, Refused] = {
         "Etc/GMT+5",
         "--timezone Etc/GMT+5",
     ),
+    "how Python shows a time": Refused(
+        'Date,Close\n"datetime.date(2024, 1, 2)",95.6\n"datetime.date(2024, 1, 3)",94.3\n',
+        'found the date "datetime.date(2024, 1, 2)"',
+        {"x": closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))},
+        "--date-format with a pattern",
+        '--date-format "datetime.date(%Y, %m, %d)"',
+    ),
     "days that R counted": Refused(
         '"date","close"\n19724,95.6\n19725,94.3\n',
         'found the date "19724"',
@@ -345,6 +352,12 @@ CASES: dict[str, Refused] = {
         "  2    $SPX    20240103  94.2   95.9   93.4   94.3   5200\n",
         "columns are aligned by runs of spaces",
         {"$SPX": TWO},
+    ),
+    "tables of several symbols, one below the other": Refused(
+        "AAPL\nDate,Open,High,Low,Close,Volume\n2024-01-02,97.2,98.4,93.9,95.6,7200\n2024-01-03,94.2,95.9,93.4,94.3,5200\n"
+        "MSFT\nDate,Open,High,Low,Close,Volume\n2024-01-02,273.6,275.6,266.5,270.6,2100\n",
+        'line 5: "MSFT" stands alone, as the symbol of the rows below it does',
+        {"AAPL": TWO, "MSFT": MSFT[:1]},
     ),
     "columns aligned by spaces, below a title": Refused(
         "Title:               S&P 500\nSeries ID:           SP500\nUnits:               Index\n\nDATE        VALUE\n"

@@ -767,7 +767,7 @@ VENDOR_REFUSALS: dict[str, tuple[str, str, tuple[dict[str, Any] | str, dict[str,
     ),
     "Huobi, dates under id": (
         HUOBI,
-        "no date column .* name it by --date-column",
+        'no date column .* name the date column by --date-column "id"',
         (
             {"date_column": "id"},
             {"x": bars(("2024-01-01", 97.2, 98.4, 93.9, 95.6, 1), ("2024-01-02", 94.2, 95.9, 93.4, 94.3, 1))},
@@ -823,7 +823,8 @@ VENDOR_REFUSALS: dict[str, tuple[str, str, tuple[dict[str, Any] | str, dict[str,
         "Date,Open,Close\nApple Inc\n2024-01-02,97.2,95.6\nMicrosoft Corp\n2024-01-03,273.6,270.6\n",
         'line 2: "Apple Inc" stands alone, as the symbol of the rows below it does',
         (
-            "awk -F, 'NR==1 {print \"Symbol\" FS $0; next} NF==1 {name=$1; next} {print name FS $0}' FILE > NEW",
+            'awk -F, \'NR==1 {h=$0; print "Symbol" FS $0; next} NF==1 {name=$1; next} NR<1 || $0==h {next} '
+            "{print name FS $0}' FILE > NEW",
             {"Apple Inc": closes(("2024-01-02", 95.6)), "Microsoft Corp": closes(("2024-01-03", 270.6))},
         ),
     ),
