@@ -53,7 +53,8 @@ _SURE = {
     "SGT": "Asia/Singapore",
     "MSK": "Europe/Moscow",
 }
-_IN_NAME = re.compile(r".*[(\[]\s*([A-Za-z]+(?:/[A-Za-z_]+)*)\s*[)\]]\s*")
+_IN_NAME = re.compile(r".*(?:[(\[]\s*([A-Za-z]+(?:/[A-Za-z_]+)*)\s*[)\]]|[ _]([A-Za-z]{3,4}))\s*")
+_OFFSET_IN_NAME = re.compile(r".*(?:UTC|GMT) ?([+-]) ?(\d{1,2})(?::?00)?\s*[)\]]?\s*")
 
 PATTERN = (
     rf"(?:\(?(?P<zone>{_NAMES}|Z|[A-Z][A-Za-z]+/[A-Za-z_]+(?:/[A-Za-z_]+)?"
@@ -84,10 +85,15 @@ def zone_of_column(name: str) -> tuple[str | None, str]:
     Returns:
         The name of the zone, None if the column's name tells none for sure; and one that may be meant, or "".
     """
+    if offset := _OFFSET_IN_NAME.fullmatch(name):
+        return (
+            f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}",
+            "",
+        )  # their signs are those of POSIX
     found = _IN_NAME.fullmatch(name)
     if found is None:
         return None, ""
-    mark = found[1]
+    mark = found[1] or found[2]
     if mark.upper() in _SURE:
         return _SURE[mark.upper()], ""
     if "/" in mark and mark in available_timezones():

@@ -203,7 +203,10 @@ class TableFile(PriceFile):
         return evidence
 
     def _decide(self, evidence: Evidence) -> Reading:
-        return evidence.decide(self.options, comma_separated=self.head.comma_separated, note=self._note())
+        reading = evidence.decide(self.options, comma_separated=self.head.comma_separated, note=self._note())
+        if not self._file_date:
+            return reading
+        return replace(reading, dates=replace(reading.dates, label="in the file's name"))
 
     def _note(self) -> str:
         return ""

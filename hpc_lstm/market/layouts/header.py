@@ -262,7 +262,8 @@ class Header:
                 named = self._one_date(named)
             if not named or not mostly_dates(self.cells(named[0])):
                 # An index column without a name, or called Index.
-                named += [n for n, own in enumerate(self._plain) if own in ("", "index") and self.rows]
+                named += [n for n, own in enumerate(self._plain) if own == "" and self.rows]
+                named += [n for n in self._places("index") if mostly_dates(self.cells(n))]
             named = [number for number in named if not self._holds_times(number)]
             seen = [number for number in named if mostly_dates(self.cells(number))]
             if seen or named[:1]:
@@ -295,6 +296,9 @@ class Header:
             if len(chosen) == 1 and len({self.names[n] for n in same}) == len(same):
                 return chosen
         raise self.twice(self.names[same[0]])
+
+    def _places(self, own: str) -> list[int]:
+        return [number for number, name in enumerate(self._plain) if name == own]
 
     def _holds_times(self, number: int) -> bool:
         """Whether a column's cells are times of day."""

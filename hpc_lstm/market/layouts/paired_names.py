@@ -78,7 +78,9 @@ def _split(name: str, field_first: bool) -> PairedName | None:
             others = set(words(symbol))
             if others <= FILLER:
                 return PairedName("", paired.field, paired.spelling)
-            if others & FIELD_NAMES and not symbol.isupper():  # lastTradedVolume; but "Close LOW"
+            if (
+                len(others) > 1 and others & FIELD_NAMES and not symbol.isupper()
+            ):  # lastTradedVolume; but "Close LOW"
                 return None
             if others <= SIDES:
                 return replace(paired, unit=True)

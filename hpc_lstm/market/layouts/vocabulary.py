@@ -31,7 +31,7 @@ _SPELLINGS: dict[str, str] = {
         dtyyyymmdd yyyymmdd startat dlycaldt dtcomptc
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose
         transacttime transactiontime executiontime exectime eventtime tradetime tradetimestamp
-        start tstamp datumvon datefrom beginsat publisheddate dailydate timeserie trddt jdate tid
+        start tstamp datumvon datefrom beginsat publisheddate dailydate timeserie yyyymm trddt jdate tid
         datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
         dzien den datumacas datumvreme tarikh tanggalperdaganganterakhir дата дататорговли время tarih tanggal ngay
@@ -57,12 +57,12 @@ _SPELLINGS: dict[str, str] = {
         openpx
         openrate opnprc firsttradeprice mktopen openprc startprice
         pembukaan buka mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
-        oppen oppning apning aben abning
+        oppen oppning apning prva aben abning
         avaus
         ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura
         primo
         kursotwarcia otwarcie otevreni oteviraci otvaranje otvaraci nyito deschidere
-        откр открытие открытия ценаоткрытия відкриття acilis acilisfiyati
+        откр открытие открытия ценаоткрытия відкриття отваряне acilis acilisfiyati
         ανοιγμα פתיחה שערפתיחה الافتتاح เปิด ราคาเปิด ओपन
         开盘 开盘价 今开 開盤價 開盤 開市 開市價 始値 시가""",
     "high": """
@@ -80,7 +80,8 @@ _SPELLINGS: dict[str, str] = {
         loprc lowtradeprice mktlow low1 bidlo
         terendah rendah thap tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
         bas plusbas coursplusbas minimo minima premin minimo preciominimo precominimo
-        kursmin najnizszy minim nejnizsi najnizsi najniza legalacsonyabb мин минимум минимальная dusuk endusukfiyat
+        kursmin najnizszy minim nejnizsi najnizsi najniza legalacsonyabb мінімум мин минимум минимальная dusuk
+        endusukfiyat
         preciomenor χαμηλο χαμηλοτερη נמוך שערנמוך الادنى ต่ำ ต่ำสุด ราคาต่ำสุด कम
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
@@ -100,11 +101,12 @@ _SPELLINGS: dict[str, str] = {
         cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo
         chiusura
         fechamento fech
-        indhold viimeisin lukukurssi
+        indhold slutt fecho viimeisin lukukurssi
         preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao
         valorliquidativo valor
         kurszamkniecia zamkniecie ostatnio kursz zaverecny hodnota wartosc закр закрытие закрытия ценазакрытия
-        цена закриття curs inchidere zaro zaroar zaverecna posledna zadnja zakljucna kapanis kapanisfiyati simdi fiyat
+        цена закриття затваряне curs inchidere zaro zaroar zaverecna posledna zadnja zakljucna kapanis
+        kapanisfiyati simdi fiyat
         son
         τελευταια κλεισιμο שער שערנעילה נעילה الاخير الاغلاق ล่าสุด ปิด ราคาปิด कीमत
         收盘 收盘价 收盤價 收盤 收市 收市價 终值 株価 終値 종가 현재가""",
@@ -122,7 +124,7 @@ _SPELLINGS: dict[str, str] = {
         volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade
         qua
         totneg quatot
-        wolumen wol volum forgalom objem объем обем оборот объём обсяг hacim hac
+        wolumen wol volum kolicina forgalom objem объем обем оборот объём обсяг hacim hac
         ογκ ογκος נפח מחזור الحجم ปริมาณ वॉल्यूम
         成交量 成交股数 成交股數 成交張數 总手 交易量 出来高 売買高 거래량""",
     "adj_close": """

@@ -219,6 +219,12 @@ CASES: dict[str, Refused] = {
         {"x": closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))},
         "--columns date,open,high,low,close",
     ),
+    "prices of an index beside earnings and rates": Refused(
+        "Date,SP500,Dividend,Earnings,Long Interest Rate,Real Price,PE10\n1871-01-01,4.44,0.26,0.4,5.32,89,0\n1871-02-01,4.5,0.26,0.4,5.32,87.53,0\n",
+        "no close column",
+        {"x": closes(("1871-01-01", 4.44), ("1871-02-01", 4.5))},
+        "--columns date,close,_,_,_,_,_",
+    ),
     # Times
     "hours that clocks showed twice, ENTSO-E": Refused(
         '"MTU (CET/CEST)","Day-ahead Price [EUR/MWh]"\n"29.10.2023 01:00 - 29.10.2023 02:00 (CET/CEST)","5"\n'
@@ -250,6 +256,12 @@ CASES: dict[str, Refused] = {
     "a zone in the header that may have summer time": Refused(
         "Time (EST),Close\n2024-07-02 09:30:00,1\n2024-07-02 09:31:00,2\n",
         "line 2: the name of the column of times tells their zone, but not its summer time",
+        {"x": closes(("2024-07-02T13:30:00.000000000", 1), ("2024-07-02T13:31:00.000000000", 2))},
+        "--timezone America/New_York",
+    ),
+    "a zone at the end of the header": Refused(
+        "datetime_est,close\n2024-07-02 09:30:00,1\n2024-07-02 09:31:00,2\n",
+        "tells their zone, but not its summer time",
         {"x": closes(("2024-07-02T13:30:00.000000000", 1), ("2024-07-02T13:31:00.000000000", 2))},
         "--timezone America/New_York",
     ),
@@ -451,6 +463,17 @@ def test_columns_are_named_by_their_order_in_every_format(tmp_path: Path) -> Non
     import_prices(paths, tmp_path / "m.h5", ImportOptions(columns="date,_,close"))
     rows = closes(("2024-01-02", 95.6), ("2024-01-03", 94.3))
     require(load(tmp_path / "m.h5"), {"x": rows, "y": rows})
+
+
+def test_many_files_of_a_day_are_understood_alike(tmp_path: Path) -> None:
+    for day in ("02JAN2024", "03JAN2024"):
+        (tmp_path / f"cm{day}bhav.csv").write_text("SYMBOL,CLOSE\nAAA,95.6\n")
+    paths = sorted(tmp_path.iterdir())
+    summary = import_prices(paths, tmp_path / "m.h5", ImportOptions(date_column="file-name"))
+    require(load(tmp_path / "m.h5"), {"AAA": closes(("2024-01-02", 95.6), ("2024-01-03", 95.6))})
+    ((said, files),) = summary.understood.items()
+    assert "dates in the file's name" in said
+    assert files == ["cm02JAN2024bhav.csv", "cm03JAN2024bhav.csv"]
 
 
 def test_names_of_another_number_of_columns_are_refused(tmp_path: Path) -> None:
