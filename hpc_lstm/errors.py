@@ -139,6 +139,12 @@ def in_shell(value: str) -> str:
     return shlex.quote(value) if set(value) & set('"$`\\!') else f'"{value}"'
 
 
+def in_pandas(code: str) -> str:
+    """A command of the shell that calls a function of pandas; single quotes stand in strings alone."""
+    escaped = code.replace("'", "\\u0027")
+    return f"python -c 'import pandas; pandas.{escaped}'"
+
+
 def _is_harmless(letter: str) -> bool:
     return letter == "\n" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
 

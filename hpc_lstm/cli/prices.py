@@ -79,13 +79,21 @@ def fetch(
 @click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
 @click.option("--check", is_flag=True, help="Show what is understood, check every row, write nothing.")
 @click.option(
+    "--columns",
+    metavar="NAMES",
+    help="Names of all columns in their order, in place of the header: date,open,high,low,close,_; _ leaves one out.",
+)
+@click.option(
     "--symbol-column", metavar="NAME", help="Column of the symbol; NAME,NAME joins two; none: there is none."
 )
-@click.option("--date-column", metavar="NAME", help="Column of the date or time.")
+@click.option(
+    "--date-column", metavar="NAME", help="Column of the date or time; file-name: the file's name has it."
+)
 @click.option(
     "--date-format",
     metavar="FORM",
-    help="day-first, month-first, epoch-s, epoch-ms, epoch-us, epoch-ns, excel, or a pattern such as %d/%m/%y.",
+    help="day-first, month-first, epoch-s, epoch-ms, epoch-us, epoch-ns, epoch-days, excel, matlab, or a pattern such "
+    "as %d/%m/%y.",
 )
 @click.option(
     "--layout",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.dates import BadDate, DateForm
+from hpc_lstm.market.dates import BadDate, DateForm, beginning_of_interval, digits_of, is_scientific
 from hpc_lstm.market.layouts.cells import ALL_ISO
 
 _ORDERED = re.compile(
@@ -18,10 +18,16 @@ _ORDERED = re.compile(
 )
 _MONTH = re.compile(r"\s*[^\W\d_]{3,}\.?[\s'’-]+\d{2}\s*")
 _DIGITS = re.compile(r"\s*(\d+)(?:\.0*)?\s*")
+_YEAR_AND_MONTH = re.compile(r"\s*\d{4}\.(\d{1,2})\s*")
+_PADDED = {f"{month:02}" for month in range(1, 10)}
+_LATE_MONTHS = {"10", "11", "12"}
+_ALL_DIGITS = 8  # a number in scientific notation with fewer may have been cut off: Excel saves 1.70407E+12
 _FORMATS = {
     "day-first": DateForm(order="day", label="day/month/year, as --date-format says"),
     "month-first": DateForm(order="month", label="month/day/year, as --date-format says"),
-    "excel": DateForm(excel=True, label="days counted by Excel"),
+    "excel": DateForm(first_day=-25569, label="days counted by Excel"),
+    "matlab": DateForm(first_day=-719529, label="days counted by MATLAB"),
+    "epoch-days": DateForm(first_day=0, label="days from 1970"),
     **{
         f"epoch-{unit}": DateForm(epoch=unit, label=f"{name} from 1970")
         for unit, name in (
@@ -84,7 +90,12 @@ class DateEvidence:
         calendar: whether all those of 12 and 14 digits may be YYYYMMDDHHMM[SS].
         months, days: whether all those of 6 digits may be YYYYMM; YYMMDD.
         years_last: whether all those of 8 digits may end with a year, and none is YYYYMMDD.
+        years: whether all those of 4 digits may be years.
         taiwanese: whether all those of 7 digits may be a day of the Taiwanese calendar, 1130131.
+        intervals: number of texts that are intervals; what else is told is that of their beginnings.
+        scientific: the first text such as 1.7E+09.
+        significant: the most digits that a text of digits alone has, or one in scientific notation.
+        fractions: of texts such as 1871.01, the parts behind the point.
         named: the first text such as Jan-24.
         other: number of all other texts.
         ordered: of texts such as 1/31/2020, the first, second and last part: values seen.
@@ -98,6 +109,11 @@ class DateEvidence:
     days: bool = True
     taiwanese: bool = True
     years_last: bool = True
+    years: bool = True
+    intervals: int = 0
+    scientific: str = ""
+    significant: int = 0
+    fractions: set[str] = field(default_factory=set)
     named: str = ""
     other: int = 0
     ordered: tuple[set[str], set[str], set[str]] = field(default_factory=lambda: (set(), set(), set()))
@@ -119,8 +135,17 @@ class DateEvidence:
             if not text.strip():
                 continue
             self.example = self.example or text
+            if beginning := beginning_of_interval(text):
+                self.intervals += 1
+                text = beginning
+            if is_scientific(text):
+                self.scientific = self.scientific or text
+                self.significant = max(self.significant, len(text.lower().split("e")[0].strip()) - 1)
+                text = digits_of(text)
             if digits := _DIGITS.fullmatch(text):
                 self._take_digits(digits[1])
+            elif fraction := _YEAR_AND_MONTH.fullmatch(text):
+                self.fractions.add(fraction[1])
             elif parts := _ORDERED.fullmatch(text):
                 self._take_ordered(text, parts)
             else:
@@ -130,6 +155,10 @@ class DateEvidence:
 
     def _take_digits(self, digits: str) -> None:
         self.lengths[len(digits)] += 1
+        if not self.scientific:
+            self.significant = max(self.significant, len(digits))
+        if len(digits) == 4:
+            self.years = self.years and 1700 <= int(digits) < 2600
         if len(digits) == 6:
             first, second, last = (int(digits[at : at + 2]) for at in (0, 2, 4))
             self.months = self.months and first in (18, 19, 20) and 1 <= last <= 12
@@ -161,6 +190,20 @@ class DateEvidence:
         Raises:
             BadDate: they may be read in two ways, or contradict each other.
         """
+        form = self._decide()
+        if self.intervals:
+            return replace(form, interval=True, label=f"beginnings of intervals, {form.label}")
+        return replace(form, scientific=bool(self.scientific))
+
+    def _decide(self) -> DateForm:
+        if self.scientific and self.significant < _ALL_DIGITS:
+            raise BadDate(
+                self.scientific,
+                "a time with all of its digits: a spreadsheet has cut them off; import the file as it was downloaded, "
+                "or name another column by --date-column",
+            )
+        if self.fractions and not (self.lengths or self.other or self.first_ordered):
+            return self._months_as_fractions()
         if sum(self.lengths.values()) and not self.other and not self.first_ordered:
             return self._counted()
         if self.named:
@@ -180,6 +223,8 @@ class DateEvidence:
             raise BadDate(
                 self.example, "YYYYMMDD; give --date-format %d%m%Y or %m%d%Y if these end with the year"
             )
+        if lengths == {4} and self.years:
+            return DateForm(pattern=r"^\s*(?P<year>\d{4})(?:\.0*)?\s*$", label="YYYY, the first of January")
         if lengths <= {8} or (lengths <= {8, 12, 14} and self.calendar):
             return DateForm(label="YYYYMMDD")
         if lengths <= {9, 10, 12, 13, 15, 16, 18, 19}:
@@ -191,6 +236,8 @@ class DateEvidence:
                 pattern=r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?:\.0*)?\s*$",
                 label="YYYYMM, the first of a month",
             )
+        if lengths == {6} and not (self.months or self.days) and self.example.strip().startswith("7"):
+            raise BadDate(self.example, "YYYY-MM-DD; give --date-format matlab if MATLAB counted these days")
         if lengths == {6}:
             raise BadDate(
                 self.example, "YYYY-MM-DD; give --date-format %Y%m if it is a month, %y%m%d if a day"
@@ -201,8 +248,26 @@ class DateEvidence:
                 label="YYYMMDD of the Taiwanese calendar",
             )
         if lengths == {5}:
-            raise BadDate(self.example, "YYYY-MM-DD; give --date-format excel if Excel counted these days")
+            raise BadDate(
+                self.example,
+                "YYYY-MM-DD; give --date-format excel if Excel counted these days, --date-format epoch-days if "
+                "they are counted from 1970, as by R",
+            )
         return DateForm(label="YYYYMMDD")
+
+    def _months_as_fractions(self) -> DateForm:
+        """1871.01 to 1871.12, October being 1871.1 where the file was written as numbers; or 1871.1 to 1871.12."""
+        if self.fractions <= {*_PADDED, *_LATE_MONTHS} or (
+            self.fractions & _PADDED and self.fractions <= {*_PADDED, "1", "11", "12"}
+        ):
+            pattern = r"^\s*(?P<year>\d{4})\.(?:(?P<month>\d{2})|(?P<october>1))\s*$"
+            return DateForm(pattern=pattern, label="YYYY.MM, the first of a month")
+        single = {str(month) for month in range(1, 10)}
+        if "10" in self.fractions and self.fractions <= single | _LATE_MONTHS:
+            return DateForm(
+                pattern=r"^\s*(?P<year>\d{4})\.(?P<month>\d{1,2})\s*$", label="YYYY.M, the first of a month"
+            )
+        raise BadDate(self.example, "YYYY-MM, as it may be a month or a part of the year")
 
     def _in_order(self) -> DateForm:
         if self.first_day and self.second_day:

@@ -5,36 +5,51 @@
 31/1/2020  1/31/20  31.01.2020                    day or month first, as the form says
 2024-01  2024M01  Jan 2024                        the first of a month
 2024-Q1  2024Q1  Q1 2024                          the first of a quarter
+2024-W03  2024W03  2024-W03-5                     the Monday of a week of ISO 8601, or the day named
 113/01/31                                         year of the Taiwanese calendar, which began in 1911
+2567-01-31                                        year of the Buddhist calendar, if all are
 2020-01-31 15:59[:00[.123456789]] [PM]            with a time of day, after "T" or a space; also 155900
-...Z  ...+01:00  ...-0500  ...GMT+1  ...US/Eastern  with the offset from UTC, or a zone's name
-1580428800                                        seconds, milli-, micro- or nanoseconds from 1970, in UTC
+...Z  ...+01:00  ...-0500  ...GMT+1  ...US/Eastern  with the offset from UTC, or a zone's name (``zone_marks``)
+2020-01-31 15:00 - 2020-01-31 16:00               an interval, by its beginning
+1580428800  1.5804288E+09                         seconds, milli-, micro- or nanoseconds from 1970, in UTC
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from hpc_lstm.market.month_names import month_number
+from hpc_lstm.market.zone_marks import PATTERN as ZONE_MARK
+from hpc_lstm.market.zone_marks import seconds_from_utc, zone_name
 
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
 FIRST_DAY, LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
-_ZONE = r"(?P<zone>Z|[ECMP][SD]T|[A-Z][A-Za-z]+/[A-Za-z_]+|(?:UTC|GMT)?(?:[+-]\d{1,2}:?(?:\d{2})?)?)(?: ?\([^)]*\))?"
+UNKNOWN = f"{EXPECTED}; give --date-format with a pattern such as %d/%m/%Y if it is written in another way"
+
 _CLOCK = (
-    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)?"
-    r" ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + _ZONE
+    r"(?:(?P<early>上午|午前|오전|下午|午後|오후) ?)?(?P<hour>\d{1,2}):(?P<minute>\d{2})"
+    r"(?::(?P<second>\d{2})(?:[.,:](?P<fraction>\d{1,9}))?)? ?(?P<half>[AaPp]\.?[Mm]\.?)? ?" + ZONE_MARK
 )
 _TIME = r"(?:(?:T|:|,? +)" + _CLOCK + r")?\s*$"
-_DIGITS = r"[T ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?\s*$"
+_DIGITS = (
+    r"[T ;]?(?P<hour>\d{2})(?P<minute>\d{2})(?:(?P<second>\d{2})(?: ?(?P<fraction>\d{3}|\d{7}))?)?"
+    + ZONE_MARK
+    + r"\s*$"
+)
 _WEEKDAY = r"^\s*(?:\pL{2,}\.?,? +)?"
+_WEEKDAY_BEHIND = (
+    r"(?:\s*[,，]?\s*[(（]?(?:(?:星期|周|週)?[一二三四五六日月火水木金土](?:曜日?)?|[월화수목금토일](?:요일)?"
+    r"|Mon|Tue|Wed|Thu|Fri|Sat|Sun)[)）]?)?"
+)
 _YEAR = r"(?P<year>\d{4}|\d{2})"
 
 # What a pattern does not match is left to the next ones.
@@ -45,15 +60,19 @@ _PLAIN = (
 )
 _UNAMBIGUOUS = (
     _PLAIN,
-    r"^\s*(?P<year>\d{4})\s*[-/.年년]\s*(?P<month>\d{1,2})\s*[-/.月월]\s*(?P<day>\d{1,2})\s*[日일.]?" + _TIME,
+    r"^\s*(?P<year>\d{4})\s*[-/.年년]\s*(?P<month>\d{1,2})\s*[-/.月월]\s*(?P<day>\d{1,2})\s*[日일.]?"
+    + _WEEKDAY_BEHIND
+    + _TIME,
     r"^\s*(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})" + _DIGITS,
     r"^\s*(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})" + _TIME,
     r"^\s*(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2}) (?P<hour>\d{1,2})-(?P<half>[AP]M)\s*$",  # CryptoDataDownload
-    _WEEKDAY + r"(?P<day>\d{1,2})[\s./-]*(?P<name>\pL{3,})[\s.,/-]*" + _YEAR + _TIME,
-    _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2}),?[\s-]+(?P<year>\d{4})" + _TIME,
+    _WEEKDAY + r"(?P<day>\d{1,2})[\s./-]*(?P<name>\pL{3,})[\s.,/-]*['’]?" + _YEAR + _TIME,
+    _WEEKDAY + r"(?P<name>\pL{3,})\.?[\s-]+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?[\s-]+(?P<year>\d{4})" + _TIME,
     r"^\s*(?P<year>\d{4})[-/\s](?P<name>\pL{3,})\.?[-/\s](?P<day>\d{1,2})" + _TIME,
     r"^\s*(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})\.0+\s*$",  # a whole number that was read as a float
     r"^\s*(?P<year>\d{4})(?:-|-?M)(?P<month>\d{2})\s*$",  # the first of a month
+    r"^\s*(?P<year>\d{4})M(?P<month>\d{2})D(?P<day>\d{2})\s*$",  # Statistics Denmark
+    r"^\s*(?P<year>\d{4})[-/ ]?W(?P<week>\d{2})(?:-?(?P<weekday>[1-7]))?\s*$",
     r"^\s*(?P<name>\pL{3,})\.?[\s-](?P<year>\d{4})\s*$",
     r"^\s*(?P<year>\d{4})[-\s]?Q(?P<quarter>[1-4])\s*$",  # the first of a quarter
     r"^\s*Q(?P<quarter>[1-4])[-\s/]?(?P<year>\d{4})\s*$",
@@ -63,8 +82,21 @@ _ORDERED = {
     "day": _WEEKDAY + r"(?P<day>\d{1,2})\s?[-/.]\s?(?P<month>\d{1,2})\s?[-/.]\s?" + _YEAR,
     "month": _WEEKDAY + r"(?P<month>\d{1,2})\s?[-/.]\s?(?P<day>\d{1,2})\s?[-/.]\s?" + _YEAR,
 }
+_HALVES = {
+    "": "",
+    **dict.fromkeys(("上午", "午前", "오전"), "a"),
+    **dict.fromkeys(("下午", "午後", "오후"), "p"),
+}
 _UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_ABBREVIATIONS = {"E": -5, "C": -6, "M": -7, "P": -8}
+# From a beginning to an end: "01.01.2023 00:00 - 01.01.2023 01:00 (CET/CEST)"; a zone at the end holds for both.
+_BOUND = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}"
+_IN_PARENTHESES = r"\((?P<{}>[A-Z]+(?:/[A-Z]+)?)\)"
+_INTERVAL = re.compile(
+    rf"\s*(?P<begin>{_BOUND}[^()]*?)(?:\s*{_IN_PARENTHESES.format('own')})?(?:\s+[-–]\s+|(?<=[\dZ])/(?=\d{{4}}-\d\d-\d\dT))"
+    rf"(?:{_BOUND}|\d{{1,2}}:\d{{2}})[^()]*?(?:\s*{_IN_PARENTHESES.format('both')})?\s*"
+)
+_SCIENTIFIC = re.compile(r"\s*\d\.\d+[eE]\+?\d{1,2}\s*")
+_BUDDHIST_YEARS = (2400, 2600, 543)  # first, last, and how far they are ahead
 
 
 class BadDate(ValueError):
@@ -74,7 +106,7 @@ class BadDate(ValueError):
         text: the text. expected: the formats that are accepted.
     """
 
-    def __init__(self, text: str, expected: str = EXPECTED) -> None:
+    def __init__(self, text: str, expected: str = UNKNOWN) -> None:
         super().__init__(text)
         self.text, self.expected = text, expected
 
@@ -86,16 +118,20 @@ class DateForm:
     Attributes:
         order: of 01/02/2020: "day" or "month" first; None if there is no such date.
         epoch: they are numbers counted from 1970: "s", "ms", "us", "ns", or "auto", where the number of digits tells.
-        excel: they are days counted by Excel.
+        first_day: they are numbers of days, and this is the day 0, in days from 1970; None if they are not.
         pattern: a regular expression with named groups that all of them match.
+        interval: they are intervals, of which the beginning is meant.
+        scientific: some are numbers in scientific notation.
         time_digits: times in a column of their own are written as 4 (930 is 9:30) or 6 digits (93000); 0: with colons.
         label: for people.
     """
 
     order: str | None = None
     epoch: str | None = None
-    excel: bool = False
+    first_day: int | None = None
     pattern: str | None = None
+    interval: bool = False
+    scientific: bool = False
     time_digits: int = 0
     label: str = "YYYY-MM-DD"
 
@@ -132,7 +168,11 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
         BadDate: the first text that is not a date between 1678 and 2261.
     """
     form = form or DateForm()
-    if form.epoch is not None or form.excel:
+    if form.interval:
+        return _parse_rewritten(texts, beginning_of_interval, replace(form, interval=False))
+    if form.scientific:
+        return _parse_rewritten(texts, digits_of, replace(form, scientific=False))
+    if form.epoch is not None or form.first_day is not None:
         return _counted(texts, form)
     if form.pattern is None and (days := _iso_days(texts)) is not None:
         return Dates(days * DAY, np.full(len(days), NO_ZONE, np.int32))
@@ -150,13 +190,48 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
             rest = rest[~matched]
         if not len(rest):
             return Dates(wall, zone)
-    raise BadDate(texts[int(rest[0])].as_py() or "", EXPECTED if form.order is None else form.label)
+    raise BadDate(texts[int(rest[0])].as_py() or "", UNKNOWN if form.order is None else form.label)
+
+
+def _parse_rewritten(texts: Any, rewrite: Callable[[str], str], form: DateForm) -> Dates:
+    """Parse texts as another function rewrites them.
+
+    Raises:
+        BadDate: the first text, as it was before, that is then no date.
+    """
+    import pyarrow as pa
+
+    rewritten = [rewrite(text) for text in texts.to_pylist()]
+    try:
+        return parse_dates(pa.array(rewritten, pa.string()), form)
+    except BadDate as error:
+        place = rewritten.index(error.text) if error.text in rewritten else 0
+        raise BadDate(texts[place].as_py(), error.expected) from None
 
 
 def joined_parts(parts: Sequence[str]) -> str:
     """Year, month and day, each a text, as one date; the first of the month if there is no day."""
     year, month, day = [re.sub(r"\.0+$", "", part) for part in parts] + ["1"] * (3 - len(parts))
     return f"{year}-{month.zfill(2)}-{day.zfill(2)}"
+
+
+def beginning_of_interval(text: str) -> str:
+    """The beginning of an interval, with its zone; "" if a text is no interval."""
+    found = _INTERVAL.fullmatch(text)
+    return f"{found['begin']} {found['own'] or found['both'] or ''}".rstrip() if found else ""
+
+
+def is_scientific(text: str) -> bool:
+    """Whether a text is a number such as 1.7040672E+09."""
+    return _SCIENTIFIC.fullmatch(text) is not None
+
+
+def digits_of(text: str) -> str:
+    """The digits of a whole number in scientific notation; another text as it is, and one with a fraction."""
+    if not is_scientific(text):
+        return text
+    value = Decimal(text.strip())
+    return str(int(value)) if value == int(value) else text
 
 
 def _iso_days(texts: Any) -> np.ndarray | None:
@@ -176,7 +251,7 @@ def _iso_days(texts: Any) -> np.ndarray | None:
 
 
 def _counted(texts: Any, form: DateForm) -> Dates:
-    """Numbers of seconds and their parts from 1970, or of Excel's days."""
+    """Numbers of seconds and their parts from 1970, or of days from some day on."""
     import pyarrow.compute as pc
 
     fields = pc.extract_regex(texts, r"^\s*(?P<whole>\d{1,19})(?:\.(?P<fraction>\d*))?\s*$")
@@ -187,10 +262,11 @@ def _counted(texts: Any, form: DateForm) -> Dates:
     part = np.array(
         ["0." + (text or "0") for text in pc.struct_field(fields, "fraction").to_pylist()], np.float64
     )
-    if form.excel:
-        bad = (whole < 1) | (whole > 100_000)
+    if form.first_day is not None:
+        day = whole + form.first_day
+        bad = (day < FIRST_DAY) | (day >= LAST_DAY)
         seconds = np.round(part * 86400).astype(np.int64)
-        wall, zone = (whole - 25569) * DAY + seconds * 1_000_000_000, np.full(len(whole), NO_ZONE, np.int32)
+        wall, zone = day * DAY + seconds * 1_000_000_000, np.full(len(whole), NO_ZONE, np.int32)
     else:
         unit = np.array([_UNITS.get(form.epoch or "", 0)] * len(whole), np.int64)
         if form.epoch == "auto":
@@ -219,25 +295,18 @@ def _integers(fields: Any, name: str, digits: int = 2) -> np.ndarray:
 
 def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.ndarray]:
     names = {field.name for field in fields.type}
-    day, hour, minute, second = (_integers(fields, name) for name in ("day", "hour", "minute", "second"))
-    if "day" not in names:
-        day = np.ones(len(day), np.int64)
-    if "quarter" in names:
-        month = 3 * _integers(fields, "quarter", 1) - 2
-    else:
-        month = _months(fields) if "name" in names else _integers(fields, "month")
-    year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields)
-    start = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    length = ((start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64)
-    wrong = (month < 1) | (month > 12) | (day < 1) | (day > length) | (year < 1678) | (year > 2261)
+    days, wrong = _days_of_weeks(fields) if "week" in names else _days(fields, names)
+    hour, minute, second = (_integers(fields, name) for name in ("hour", "minute", "second"))
     if "half" in names:
         hour, bad = _hours(fields, hour)
         wrong |= bad
-    wrong |= (hour > 23) | (minute > 59) | (second > 59)
+    midnight = (hour == 24) & (minute == 0) & (second == 0)  # of the next day
+    wrong |= ((hour > 23) & ~midnight) | (minute > 59) | (second > 59)
     if wrong.any():
-        expected = EXPECTED if form.order is None else form.label
+        expected = UNKNOWN if form.order is None else form.label
+        if re.match(r"\s*1[34]\d\d[-/]", texts[int(np.argmax(wrong))].as_py()):
+            expected = "a year of the Gregorian calendar; name another column by --date-column, if one has it"
         raise BadDate(texts[int(np.argmax(wrong))].as_py(), expected)
-    days = start.astype("datetime64[D]").astype(np.int64) + day - 1
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     wall = seconds * 1_000_000_000 + _integers(fields, "fraction", 9)
     try:
@@ -246,6 +315,50 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
         expected = f"a time that exists in {error.zone}: clocks were put forward over this one"
         raise BadDate(texts[error.row].as_py(), expected) from None
     return wall, zone
+
+
+def _days(fields: Any, names: set[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Days from 1970, and where there is no such day: by year, and month or quarter, and day unless it is the first."""
+    year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields)
+    first, last, ahead = _BUDDHIST_YEARS
+    if len(year) and first <= year.min() and year.max() <= last:
+        year = year - ahead
+    month = np.ones(len(year), np.int64)
+    if "quarter" in names:
+        month = 3 * _integers(fields, "quarter", 1) - 2
+    elif "name" in names:
+        month = _months(fields)
+    elif "month" in names:
+        month = _integers(fields, "month")
+    if "october" in names:
+        month = np.where(_is_filled(fields, "october"), 10, month)
+    day = _integers(fields, "day") if "day" in names else np.ones(len(year), np.int64)
+    start = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    length = ((start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64)
+    wrong = (month < 1) | (month > 12) | (day < 1) | (day > length) | (year < 1678) | (year > 2261)
+    return start.astype("datetime64[D]").astype(np.int64) + day - 1, wrong
+
+
+def _days_of_weeks(fields: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Days from 1970 in weeks of ISO 8601, and where the year has no such week: its first has the 4th of January."""
+    year, week = _years(fields), _integers(fields, "week")
+    weekday = np.where(_is_filled(fields, "weekday"), _integers(fields, "weekday", 1), 1)
+    begin, end = (_first_monday(year), _first_monday(year + 1))
+    days = begin + (week - 1) * 7 + weekday - 1
+    return days, (week < 1) | (days >= end) | (year < 1678) | (year > 2260)
+
+
+def _first_monday(year: np.ndarray) -> np.ndarray:
+    fourth = (year - 1970).astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64) + 3
+    return np.asarray(fourth - (fourth + 3) % 7)
+
+
+def _is_filled(fields: Any, name: str) -> np.ndarray:
+    """Where a field is not empty."""
+    import pyarrow.compute as pc
+
+    filled = pc.not_equal(pc.fill_null(pc.struct_field(fields, name), ""), "")
+    return np.asarray(filled.to_numpy(zero_copy_only=False))
 
 
 def _years(fields: Any) -> np.ndarray:
@@ -271,6 +384,9 @@ def _hours(fields: Any, hour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     half = pc.utf8_lower(pc.utf8_slice_codeunits(pc.fill_null(pc.struct_field(fields, "half"), ""), 0, 1))
     half = np.array(half.to_pylist(), dtype="U1")
+    if "early" in {field.name for field in fields.type}:
+        before = pc.fill_null(pc.struct_field(fields, "early"), "").to_pylist()
+        half = np.where(half == "", np.array([_HALVES[text] for text in before], dtype="U1"), half)
     written = half != ""
     wrong = written & ((hour < 1) | (hour > 12))
     return np.where(written, hour % 12 + 12 * (half == "p"), hour), wrong
@@ -281,15 +397,16 @@ def _zone_offsets(fields: Any, wall: np.ndarray) -> np.ndarray:
 
     codes = pc.fill_null(pc.struct_field(fields, "zone"), "").dictionary_encode()
     texts, indices = codes.dictionary.to_pylist(), codes.indices.to_numpy()
-    seconds = np.array([_zone_offset(text) for text in texts], np.int32)
+    unnamed = [int(NO_ZONE) if not text or zone_name(text) else seconds_from_utc(text) for text in texts]
+    seconds = np.array(unnamed, np.int32)
     zone = np.asarray(seconds[indices])
     for number, text in enumerate(texts):
-        if "/" in text:
+        if name := zone_name(text):
             rows = np.flatnonzero(indices == number)
             try:
-                zone[rows] = offsets_of_zone(wall[rows], text)
+                zone[rows] = offsets_of_zone(wall[rows], name)
             except SkippedTime as error:
-                raise SkippedTime(int(rows[error.row]), text) from None
+                raise SkippedTime(int(rows[error.row]), name) from None
     return zone
 
 
@@ -364,16 +481,3 @@ def local_times(instants: np.ndarray, name: str) -> np.ndarray:
 
     local = pc.local_timestamp(pa.array(instants, pa.timestamp("ns", "UTC")).cast(pa.timestamp("ns", name)))
     return np.asarray(local.cast(pa.int64()).to_numpy())
-
-
-def _zone_offset(text: str) -> int:
-    if not text or "/" in text:
-        return int(NO_ZONE)
-    if len(text) == 3 and text[1:] in ("ST", "DT"):
-        return (_ABBREVIATIONS[text[0]] + (text[1] == "D")) * 3600
-    text = text.removeprefix("UTC").removeprefix("GMT").replace(":", "")
-    if text in ("Z", ""):
-        return 0
-    digits = text[1:] if len(text) > 3 else text[1:].zfill(2) + "00"
-    ahead = int(digits.zfill(4)[:2]) * 3600 + int(digits[-2:]) * 60
-    return -ahead if text[0] == "-" else ahead

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
 
 from hpc_lstm.errors import PriceFileError, in_shell
 from hpc_lstm.market.daily import Calendar
-from hpc_lstm.market.dates import doubled_times, local_times, with_zone
+from hpc_lstm.market.dates import DAY, doubled_times, local_times, offsets_of_zone, with_zone
+from hpc_lstm.market.formats.csv import CsvFile
 from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.table_file import TableFile
 from hpc_lstm.market.layouts.cells import kind_of
-from hpc_lstm.market.options import ImportOptions
+from hpc_lstm.market.options import LEFT_OUT, ImportOptions
+from hpc_lstm.market.ticks import bars_of_ticks
 
 Found = tuple[PriceFile, int, float]  # the file, the row's number, its close
 
@@ -41,7 +44,7 @@ def differing_rows(
     first = found[0]
     second = next((place for place in found[1:] if place[2] != first[2]), found[1])
     closes = f"close {first[2]:g} and {second[2]:g}"
-    clock = _clock(date, calendar, options)
+    clock = _clock(first[0], date, calendar, options)
     if first[0] is second[0]:
         places = f"{first[0].path}: {first[0].place(first[1])} and {first[0].place(second[1])}"
         places = re.sub(r": (line|row) (\d+) and \1 ", r": \1s \2 and ", places)
@@ -55,16 +58,30 @@ def differing_rows(
     )
 
 
-def _clock(date: int, calendar: Calendar, options: ImportOptions) -> str:
+def _clock(file: PriceFile, date: int, calendar: Calendar, options: ImportOptions) -> str:
     """What to say of a time that a clock showed twice."""
-    if calendar.unit != "ns" or options.timezone is None:
+    zone = options.timezone or file.zone
+    if calendar.unit != "ns" or zone is None:
         return ""
-    wall = local_times(np.array([date]), options.timezone)
-    if not doubled_times(wall, options.timezone)[0]:
+    wall = local_times(np.array([date]), zone)
+    if not doubled_times(wall, zone)[0]:
         return ""
+    said = (
+        f"in {zone} this time occurs twice, as clocks are put back; write each time with its offset from UTC, "
+        "or in UTC"
+    )
+    if not isinstance(file, CsvFile) or file.layout.time is not None or file.layout.date_parts:
+        return said
+    later = offsets_of_zone(wall + DAY, zone)[0] // 60
+    offset = f"{'-' if later < 0 else '+'}{abs(later) // 60:02}:{abs(later) % 60:02}"
+    cells = [f"${number + 1}" for number in (file.layout.date, *file.layout.symbol)]
+    ends = r'"\"?$", "' + offset + '&"'
+    if "(CET/CEST)" in file.head.rows[0][file.layout.date]:
+        ends = '"CET/CEST", "CET"'
+    separator = shlex.quote(file.delimiter)
     return (
-        f"in {options.timezone} this time occurs twice, as clocks are put back; write each time with its offset from "
-        "UTC, or in UTC"
+        f"{said}, as by awk -F{separator} -v OFS={separator} 'seen[{','.join(cells)}]++ {{sub({ends}, {cells[0]})}} 1' "
+        "FILE > NEW where the later row is the later time"
     )
 
 
@@ -81,7 +98,7 @@ def _rows(
         names = [name.upper() for name in batch.symbols] if options.symbol_case == "upper" else batch.symbols
         if symbol in names:
             of_symbol = np.array([name == symbol for name in names])[batch.symbol]
-            times = with_zone(batch.dates, options.timezone)
+            times = with_zone(batch.dates, options.timezone or file.zone)
             dates = calendar.dates(times.wall, times.zone)[batch.row]
             for place in np.flatnonzero(of_symbol & (dates == date)).tolist():
                 close = float(batch.values[place, columns.index("close")])
@@ -99,8 +116,13 @@ def _advice(file: PriceFile, found: list[Found]) -> str:
     names = []
     for number, name in enumerate(file.head.names):
         cells = [row[number] for row in file.head.rows[:400]]
-        if number not in used and len(set(cells)) > 1 and kind_of(cells) == "text":
+        if number not in used and name != LEFT_OUT and len(set(cells)) > 1 and kind_of(cells) == "text":
             names.append(f'"{name}"')
+    if not names and (bars := bars_of_ticks(file)):
+        return (
+            "give the column of the symbol by --symbol-column; if the rows are trades or quotes make bars of them, "
+            f"as by {bars}; {keep}"
+        )
     if not names:
         return f"give the column of the symbol by --symbol-column, {keep}"
     taken = [file.head.names[number] for number in file.layout.symbol]

@@ -214,7 +214,7 @@ def _spill_prices(
     summary.counts.without_close += found.without_close
     summary.with_zone += found.with_zone
     summary.doubled_times += found.doubled
-    if found.times_of_day:
+    if found.times_of_day and file.zone is None:
         summary.without_zone += found.rows - found.with_zone
     return found
 
@@ -228,6 +228,7 @@ def _spill_batches(
     instruments: Instruments,
 ) -> _FileCounts:
     found = _FileCounts()
+    timezone = options.timezone or file.zone
     high, low = (columns.index(name) if name in columns else -1 for name in ("high", "low"))
     for batch in file.batches(columns):
         naive = batch.dates.zone == NO_ZONE
@@ -235,11 +236,11 @@ def _spill_batches(
             found.first_naive = found.rows + int(np.argmax(naive))
         instruments.require_one(file, batch)
         try:
-            dates = with_zone(batch.dates, options.timezone)
+            dates = with_zone(batch.dates, timezone)
         except SkippedTime as error:
             raise _skipped(file, found.rows, batch.dates.wall, error) from None
-        if options.timezone is not None:
-            found.doubled += int((naive & doubled_times(dates.wall, options.timezone)).sum())
+        if timezone is not None:
+            found.doubled += int((naive & doubled_times(dates.wall, timezone)).sum())
         found.times_of_day = found.times_of_day or bool((dates.wall % DAY != 0).any())
         found.with_zone += int((~naive).sum())
         found.rows += len(dates.wall)
@@ -274,11 +275,17 @@ def _require_times(found: Mapping[str, _FileCounts]) -> None:
 
 
 def _require_zones(file: PriceFile, found: _FileCounts) -> None:
-    """Refuse intraday times of which some have an offset from UTC and others do not say where they were taken."""
-    if found.with_zone and found.first_naive >= 0:
+    """Refuse intraday times that do not say where they were taken, where others do or their zone is not clear."""
+    if file.zone is None and found.with_zone and found.first_naive >= 0:
         raise PriceFileError(
             f"{file.path}: {file.place(found.first_naive)}: found a time without an offset from UTC among times that "
             "have one; write the offset to each, or give the --timezone of those without"
+        )
+    if file.zone_to_be_told and found.first_naive >= 0:
+        raise PriceFileError(
+            f"{file.path}: {file.place(found.first_naive)}: the name of the column of times tells their zone, but not "
+            f"its summer time; give --timezone {file.zone_to_be_told} if clocks are put forward, else one of a fixed "
+            "offset, such as Etc/GMT+5 for 5 hours behind UTC"
         )
 
 
@@ -327,9 +334,19 @@ def _write_symbols(
         counts = ", ".join(f"{name} {count}" for name, count in asdict(summary.counts).items() if count)
         raise PriceFileError(
             f"{summary.output}: no row is left of {summary.rows_read:,} read ({counts}); nothing written"
+            + _why_none(summary)
         )
     summary.other_calendar = summary.symbols - calendars.most_common(1)[0][1]
     summary.first, summary.last = (_shown(date, calendar.unit) for date in (first, last))
+
+
+def _why_none(summary: ImportSummary) -> str:
+    """What may help where no row is left."""
+    if summary.counts.bad_price:
+        return "; --allow-negative keeps prices that are zero or negative"
+    if summary.counts.without_close == summary.rows_read:
+        return "; the column of the close is empty, so name another one, with all others in their order, by --columns"
+    return ""
 
 
 def _shown(date: int, unit: str) -> str:

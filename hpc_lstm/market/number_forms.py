@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.market.layouts.cells import MISSING, NUMBER_MARKS
+from hpc_lstm.market.price_fractions import fraction_mark, to_decimals
 
 _FACTORS = {
     "": 1.0,
@@ -154,6 +155,7 @@ class NumberEvidence:
         dressed: whether anything but digits, sign, mark and exponent was seen.
         bad: the first text that is no number.
         exponent: whether a number has one.
+        fraction: the first text that may be a price in 32nds, such as 110'165; other: whether there are other numbers.
         sizes: digits before the decimal mark, of numbers whose mark is certain.
         sizes_before: digits before the mark, of numbers whose mark may be one or the other.
     """
@@ -166,6 +168,8 @@ class NumberEvidence:
     dressed: bool = False
     bad: str = ""
     exponent: bool = False
+    fraction: str = ""
+    other: bool = False
     sizes: set[int] = field(default_factory=set)
     sizes_before: set[int] = field(default_factory=set)
     _shapes: set[str] = field(default_factory=set)
@@ -216,6 +220,10 @@ class NumberEvidence:
             self.bad = self.bad or text
             return
         number = found["number"]
+        if fraction_mark(text) == "'":
+            self.fraction = self.fraction or text
+        else:
+            self.other = True
         self.dressed = self.dressed or not _PLAIN.fullmatch(text.replace(",", "."))
         bare = re.sub(r"[\s'’_]", "", number)
         mantissa = re.split("[eE]", bare)[0]
@@ -270,6 +278,8 @@ def decide_forms(
     Raises:
         AmbiguousNumber: a column may be read in two ways.
     """
+    if decimal is None:
+        _require_no_fractions(alike, comma_separated)
     shown = {mark for column in columns for mark in column.decimal}
     shown |= {_other(mark) for column in columns for mark in column.grouping}
     sizes = {size for column in alike for size in column.sizes}
@@ -281,6 +291,19 @@ def decide_forms(
             _require_likely_thousands(column, form, known)
         forms.append(form)
     return forms
+
+
+def _require_no_fractions(prices: Sequence[NumberEvidence], comma_separated: bool) -> None:
+    """Refuse prices such as 110'165 that may be thousands or fractions."""
+    if not prices or any(column.other or not column.fraction for column in prices):
+        return
+    text = prices[0].fraction.strip()
+    way = f", as by {to_decimals(chr(39))}" if comma_separated else ""
+    raise AmbiguousNumber(
+        prices[0].fraction,
+        f"a price that is not both {text.replace(chr(39), '')} and one in fractions; give --decimal . if {chr(39)} "
+        f"separates thousands, else make decimals of them{way}",
+    )
 
 
 def _require_likely_thousands(column: NumberEvidence, form: NumberForm, sizes: set[int]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.date_forms import form_of_option
 
+FILE_NAME = "file-name"
+LEFT_OUT = "_"
 LAYOUT_NAMES = ("long", "single", "wide", "multi")
 
 
@@ -16,10 +20,13 @@ class ImportOptions:
     """How to read files of prices; what is None is decided by the files.
 
     Attributes:
+        columns: names of the columns in their order, separated by commas, in place of those in the file; "_" leaves a
+            column out.
         symbol_column: name of the column that holds the symbol; several, separated by commas, are joined.
-        date_column: name of the column that holds the date or time.
-        date_format: "day-first", "month-first", "epoch-s", "epoch-ms", "epoch-us", "epoch-ns", "excel" or a pattern of
-            ``strptime`` such as "%d/%m/%y".
+        date_column: name of the column that holds the date or time; ``FILE_NAME``: the file's name holds the date of
+            all rows.
+        date_format: "day-first", "month-first", "epoch-s", "epoch-ms", "epoch-us", "epoch-ns", "epoch-days",
+            "excel", "matlab" or a pattern of ``strptime`` such as "%d/%m/%y".
         layout: "long" (a symbol column), "single" (one symbol, named by the file), "wide" (a column per symbol) or
             "multi" (a column per symbol and field).
         decimal: the mark before the decimals, "." or ",".
@@ -33,6 +40,7 @@ class ImportOptions:
         InputError: a value that is not among these.
     """
 
+    columns: str | None = None
     symbol_column: str | None = None
     date_column: str | None = None
     date_format: str | None = None
@@ -43,7 +51,14 @@ class ImportOptions:
     keep_last: bool = False
     symbol_case: str | None = None
 
+    @property
+    def column_names(self) -> list[str]:
+        """What ``columns`` names; nothing if the file's own names are used."""
+        return [] if self.columns is None else [name.strip() for name in self.columns.split(",")]
+
     def __post_init__(self) -> None:
+        if self.columns is not None and not all(self.column_names):
+            raise InputError(f'--columns: must be names separated by commas, or "_", got "{self.columns}"')
         if self.layout not in (None, *LAYOUT_NAMES):
             raise InputError(f'--layout: must be one of {", ".join(LAYOUT_NAMES)}, got "{self.layout}"')
         if self.decimal not in (None, ".", ","):
@@ -61,3 +76,8 @@ class ImportOptions:
 
 def _no_zone(name: str) -> InputError:
     return InputError(f'--timezone: there is no time zone "{name}"; name one such as America/New_York or UTC')
+
+
+def columns_option(names: Sequence[str]) -> str:
+    """The option ``--columns`` with names, as the shell takes it."""
+    return "--columns " + shlex.quote(",".join(names))

@@ -175,11 +175,14 @@ def log_changed_arithmetic(
         )
 
 
-def log_kept_weights(log: logging.Logger, config: RunConfig, entries: Sequence[Mapping[str, Any]]) -> None:
+def log_kept_weights(
+    log: logging.Logger, config: RunConfig, entries: Sequence[Mapping[str, Any]], loss: float | None
+) -> None:
     """Log which epoch's weights the run ends with.
 
     Args:
         entries: of its history.
+        loss: the best validation loss on the windows of now; the history has it on those before the store grew.
     """
     losses = [entry for entry in entries if entry["kind"] == "validation" and entry.get("loss") is not None]
     best = next((entry for entry in reversed(losses) if entry.get("best")), None)
@@ -189,7 +192,7 @@ def log_kept_weights(log: logging.Logger, config: RunConfig, entries: Sequence[M
         log.info(
             "the model has the weights of epoch %d, with the best validation loss: %.6g",
             best["epoch"],
-            best["loss"],
+            best["loss"] if loss is None else loss,
         )
     else:
         log.info("the model has the weights of the last step")

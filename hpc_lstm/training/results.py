@@ -94,7 +94,8 @@ def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) ->
 
     # The metrics come last: their presence says that the run is complete.
     write_metrics(run.directory.path, metrics, evaluation.symbols_csv())
-    messages.log_kept_weights(run.log, run.config, read_history(run.directory.history))
+    history, loss = read_history(run.directory.history), metrics["best_validation_loss"]
+    messages.log_kept_weights(run.log, run.config, history, loss)
     run.log.info("%s", comparison_table(metrics))
     run.log.info("results in %s", run.directory.path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv as python_csv
 import io
-import shlex
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from hpc_lstm.market.formats.file_format import OneTableFormat
 from hpc_lstm.market.formats.line_stream import LineStream
 from hpc_lstm.market.formats.price_file import Reread
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.formats.stray_lines import TITLE
+from hpc_lstm.market.formats.stray_lines import TITLE, title_problem
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.number_forms import PLAIN_MISSING
 from hpc_lstm.market.reading import TableHead
@@ -44,6 +43,16 @@ class CsvFile(TableFile, OneTableFormat):
         self.source = replace(self.source, head=b"")
         self._strays: Counter[str] = Counter()
         return TableHead(found.names, found.rows, self.source.whole, found.line, found.delimiter == ",")
+
+    @property
+    def lines_before(self) -> int:
+        """Lines before the first row."""
+        return self._dialect.lines
+
+    @property
+    def delimiter(self) -> str:
+        """What separates the cells."""
+        return self._dialect.delimiter
 
     @property
     def left_out(self) -> list[str]:
@@ -113,7 +122,7 @@ class CsvFile(TableFile, OneTableFormat):
 
     def _types(self, texts: bool) -> tuple[set[int], set[int], str]:
         """Columns that are read as distinct texts, those that Arrow reads as numbers, and their decimal mark."""
-        words = self.layout.needed - set(self.layout.numbers)
+        words = self._stored - set(self.layout.numbers)
         if texts:
             return words, set(), "."
         forms = {number: form for number, form in self.reading.numbers.items() if form.plain}
@@ -186,13 +195,8 @@ class CsvFile(TableFile, OneTableFormat):
     def _take_title(self, number: int, line: str) -> None:
         """Leave out a title above rows that name their symbols; refuse one that may be the only name."""
         if not self.layout.symbol:
-            separator = shlex.quote(self._dialect.delimiter)
-            raise PriceFileError(
-                f'{self.path}: {self.source.row_word} {number}: "{shortened(line.strip())}" stands alone, as the '
-                "symbol of the rows below it does; put it into a column of these rows, as by awk -F"
-                f'{separator} \'NR=={self._dialect.lines} {{print "Symbol" FS $0; next}} NF==1 {{name=$1; next}} '
-                "{print name FS $0}' FILE > NEW"
-            )
+            said = title_problem(shortened(line.strip()), self._dialect.delimiter, self._dialect.lines)
+            raise PriceFileError(f"{self.path}: {self.source.row_word} {number}: {said}")
         self._strays[TITLE] += 1
 
     def _find_strays(self) -> None:
@@ -236,7 +240,7 @@ class CsvFile(TableFile, OneTableFormat):
         except (OSError, EOFError, zlib.error, python_csv.Error):
             return
         rows = list(self._dialect.stray_lines().rows(tail))
-        end, _ = find_footer(rows, self._dialect.names)
+        end, _ = find_footer(list(tail), rows, self._dialect.names)
         if end is not None:
             left_out = sum(number > end for number, _ in tail)
             self._dialect = replace(self._dialect, end=end, left_out=left_out)

@@ -15,8 +15,11 @@ from hpc_lstm.market.formats.stray_lines import Line, StrayLines, is_block_name
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number
 from hpc_lstm.market.layouts.vocabulary import FIELD_NAMES, SPELLINGS, is_price_word, plain, words
 
+ALIGNED = "columns are aligned by runs of spaces; put commas between them, as by awk -v OFS=, '{$1 = $1} 1' FILE > NEW"
 SAMPLE_CHARACTERS = 20_000  # by which the delimiter is found
 
+_QUOTED_LINE = re.compile(r'"[^"]*(?:""[^"]*)*[,;\t][^"]*(?:""[^"]*)*"')
+_MARKDOWN_RULE = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?\s*")
 _LETTER = re.compile(r"[^\W\d_]")
 _OTHER_NAMES = frozenset(SPELLINGS["date"]).union(SPELLINGS["symbol"])
 
@@ -75,19 +78,30 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
         raise PriceFileError(
             f"{source.path}: is {'JSON' if kind[1] else 'a web page or XML'}, not a table; save it as CSV"
         )
+    if way := _other_syntax(text):
+        raise PriceFileError(f"{source.path}: {way} FILE > NEW")
     said = re.match(r"\s*\"?sep=(.)\"?[ \t;,]*\r?\n", text)
     delimiter = said[1] if said else find_delimiter(text)
+    if delimiter == " " and _is_aligned(text):
+        raise PriceFileError(f"{source.path}: {ALIGNED}")
     lines = read_lines(text, delimiter)
     if said:
         lines = lines[1:]
     lines = [line for line in lines if line[1]]
     found = find_header([cells for _, cells in lines])
     if found is None:  # no header: every line is a row
-        names, note = guess_names(source.path, [cells for _, cells in lines], source.row_word)
+        cells = [cells for _, cells in lines]
+        if source.options.columns is not None:
+            names, note = [f"column {number + 1}" for number in range(len(cells[0]))], "no header"
+        else:
+            names, note = guess_names(source.path, cells, source.row_word)
         headers: frozenset[tuple[str, ...]] = frozenset()
         first, before, line = 0, lines[0][0] - 1, f"{source.row_word} {lines[0][0]}"
     else:
         names, note = names_of([cells for _, cells in lines], found), ""
+        rows = [cells for _, cells in lines[found.first_row :]]
+        if rows and source.options.columns is None and _only_counts(names):
+            names, note = guess_names(source.path, rows, source.row_word)
         top = found.header if found.tickers is None else min(found.header, found.tickers)
         headers = frozenset(tuple(cells) for _, cells in lines[top : found.first_row])
         first, before = found.first_row, lines[found.first_row - 1][0]
@@ -96,13 +110,36 @@ def find_dialect(source: SourceFile, encoding: str) -> CsvDialect:
     strays = StrayLines(headers, in_blocks)
     body = list(strays.rows(lines[first:]))
     names, body = _fit_width(names, body)
-    end, left_out = find_footer(body, names) if source.whole else (None, 0)
+    end, left_out = find_footer(lines[first:], body, names) if source.whole else (None, 0)
     if end is not None:  # with headers and totals there
         left_out = sum(number > end for number, _ in lines[first:])
     rows = [cells for number, cells in body if len(cells) == len(names) and (end is None or number <= end)]
     return CsvDialect(
         encoding, delimiter, names, before, line, rows, end, left_out, note, headers, strays.found, in_blocks
     )
+
+
+def _is_aligned(text: str) -> bool:
+    """Whether most lines have runs of spaces between cells."""
+    lines = [line.strip() for line in text.splitlines()[:100] if line.strip()]
+    return 2 * sum("  " in line for line in lines) > len(lines)
+
+
+def _other_syntax(text: str) -> str:
+    """What is to be said of a text that is no CSV but can be made one; "" of others."""
+    lines = [line for line in text.splitlines()[:50] if line.strip()]
+    if len(lines) > 1 and all(_QUOTED_LINE.fullmatch(line) for line in lines):
+        return 'each line stands in quotes; take them off, as by sed \'s/^"//; s/"$//; s/""/"/g\''
+    if len(lines) > 2 and _MARKDOWN_RULE.fullmatch(lines[1]):
+        rule = "/^[-:| ]*$/d"
+        return f"is a table of Markdown; make a CSV of it, as by sed '{rule}; s/^ *| *//; s/ *| *$//; s/ *| */,/g'"
+    return ""
+
+
+def _only_counts(names: list[str]) -> bool:
+    """Whether the names are but the numbers of the columns, as pandas writes them: ,0,1,2."""
+    own = names[1:] if names[0] == "" else names
+    return len(own) > 1 and own == [str(number) for number in range(len(own))]
 
 
 def read_lines(text: str, delimiter: str) -> list[Line]:
@@ -173,14 +210,31 @@ def _fit_width(names: list[str], body: list[Line]) -> tuple[list[str], list[Line
     return names, body
 
 
-def find_footer(body: list[Line], names: list[str]) -> tuple[int | None, int]:
-    """The last line with a row, None if no other lines follow, and how many do: notes, sources, counts, empty cells."""
-    kept = len(body)
+def find_footer(lines: list[Line], body: list[Line], names: list[str]) -> tuple[int | None, int]:
+    """The last line with a row, None if no other lines follow, and how many do: notes, sources, counts, empty cells.
+
+    Args:
+        lines: the last ones, or all. body: of these, those that may be rows.
+    """
+    last = lines[: _apart(lines)][-1][0] if lines else 0
+    kept = sum(number <= last for number, _ in body)
     while kept > 0 and _is_note(body[kept - 1][1], body[kept - 2][1] if kept > 1 else [], len(names)):
         kept -= 1
     if kept in (0, len(body)):
         return None, 0
     return body[kept - 1][0], len(body) - kept
+
+
+def _apart(lines: list[Line]) -> int:
+    """Number of the lines before those that stand below a blank line at the end, and have no dates."""
+    kept = len(lines)
+    for number in range(len(lines) - 1, max(len(lines) - 50, 0), -1):
+        cells = lines[number][1]
+        if any(map(is_date, cells)):
+            break
+        if not any(map(str.strip, cells)):
+            kept = number
+    return kept
 
 
 def _is_note(cells: list[str], before: list[str], width: int) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import EXPECTED, BadDate, joined_parts
-from hpc_lstm.market.formats.csv_dialect import CsvDialect
+from hpc_lstm.market.formats.csv_dialect import ALIGNED, CsvDialect
 from hpc_lstm.market.formats.header_rows import names_date
 from hpc_lstm.market.formats.source import SourceFile, unreadable
-from hpc_lstm.market.formats.stray_lines import Line
+from hpc_lstm.market.formats.stray_lines import Line, title_problem
 from hpc_lstm.market.number_forms import PLAIN_MISSING
+from hpc_lstm.market.price_fractions import fraction_mark, to_decimals
 from hpc_lstm.market.reading import Reading
 
 
@@ -64,9 +65,9 @@ def _other_width(dialect: CsvDialect, line: int, row: list[str]) -> str:
     if len(row) == len(dialect.names):
         return ""
     if dialect.delimiter == " " and "" in row:
-        return (
-            "columns are aligned by runs of spaces; put commas between them, as by tr -s ' ' ',' < FILE > NEW"
-        )
+        return ALIGNED
+    if len(row) == 1 < len(dialect.names) - 1 and row[0][:1].isalpha():
+        return title_problem(shortened(row[0].strip()), dialect.delimiter, dialect.lines)
     if names_date(row):
         return (
             f"found another header, with {len(row)} columns instead of {len(dialect.names)}; cut the file above it, as "
@@ -82,14 +83,15 @@ def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate 
         return f"found {len(row)} columns, expected {width} as in the header"
     if any("\N{REPLACEMENT CHARACTER}" in text for text in row):
         return "found bytes that are not UTF-8, expected UTF-8 text; save the file as CSV UTF-8"
-    when = row[layout.date]
+    when = row[layout.date] if layout.date < len(row) else "the file's name"
     if not when.strip():
         return f"found no date, expected {EXPECTED}"
+    day = when
     if layout.date_parts:
         when = joined_parts([row[number].strip() for number in (layout.date, *layout.date_parts)])
     if layout.time is not None:
         when = f"{when.strip()} {row[layout.time].strip()}"
-    if date is not None and date.text.strip() in (when.strip(), row[layout.date].strip()):
+    if date is not None and date.text.strip() in (when.strip(), day.strip()):
         return f'found the date "{shortened(when)}", expected {date.expected}'
     for number in layout.symbol:
         if not row[number].strip():
@@ -97,6 +99,10 @@ def row_problem(reading: Reading, row: Sequence[str], width: int, date: BadDate 
     for number in layout.numbers:
         if not _is_number_or_missing(reading, number, row[number]):
             text = shortened(row[number])
+            if mark := fraction_mark(text):
+                return (
+                    f'found "{text}", a price in fractions; make decimals of them, as by {to_decimals(mark)}'
+                )
             return (
                 f'found "{text}" in column {number + 1}, expected a finite number such as 1234.5 or nothing'
                 + _other_notation(reading, number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import re
+import unicodedata
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.source import SourceFile
@@ -12,8 +13,11 @@ from hpc_lstm.market.layouts.vocabulary import KNOWN_NAMES, plain
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 # Encodings of exports from before UTF-8, by how many names of columns they let us know: of Western and Central Europe,
-# Russia, Turkey, China, Taiwan, Japan and Korea.
-_OLD = ("cp1252", "cp1250", "cp1251", "cp1254", "gb18030", "big5", "cp932", "cp949")
+# Russia, Turkey, China, Taiwan, Japan, Korea, Greece, Israel, Arabia and Thailand, of DOS and of old Macs.
+_OLD = (
+    *("cp1252", "cp1250", "cp1251", "cp1254", "gb18030", "big5", "cp932", "cp949"),
+    *("cp1253", "cp1255", "cp1256", "cp874", "cp850", "mac_roman"),
+)
 
 _ROW = re.compile(rb"\d{4}[-/.]\d|\d[-/.]\d{1,2}[-/.]\d|\d{8}")  # a line with a date
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
@@ -62,9 +66,29 @@ def find_encoding(source: SourceFile) -> str:
         return "cp1252" if is_western(head) else "utf-8"
     known = {name: _known_names(header.decode(name, errors="ignore")) for name in _OLD}
     best = max(_OLD, key=lambda name: known[name])
-    if not known[best] or not _decodes(head, best, source.whole):
+    if not known[best]:
+        best = _by_letters(header)
+    if not best or not _decodes(head, best, source.whole):
         raise _no_text(source)
     return best
+
+
+def _by_letters(header: bytes) -> str:
+    """The one encoding in which the words beyond ASCII have letters of one script alone; "" if it is not one."""
+    texts: dict[str, str] = {}
+    for name in _OLD:
+        try:
+            text = header.decode(name)
+        except UnicodeDecodeError:
+            continue
+        words = [word for word in re.split(r"[\s\d,;:|()\[\]\"'./%&*+_-]+", text) if not word.isascii()]
+        if words and all(word.isalpha() and len(set(map(_script, word))) == 1 for word in words):
+            texts[name] = text
+    return next(iter(texts)) if len(set(texts.values())) == 1 else ""
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").split(" ")[0]
 
 
 def runs_beyond_ascii(raw: bytes) -> bytes:
@@ -90,7 +114,8 @@ def is_western(raw: bytes) -> bool:
 
 def _no_text(source: SourceFile) -> PriceFileError:
     return PriceFileError(
-        f"{source.path}: line 1: is not UTF-8 text, nor in another encoding that is known; save it as CSV UTF-8"
+        f"{source.path}: line 1: is not UTF-8 text, nor in another encoding that is known; save it as CSV UTF-8, as by "
+        "iconv -f CP1250 -t UTF-8 FILE > NEW with the encoding in which it was written"
     )
 
 

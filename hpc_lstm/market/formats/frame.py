@@ -51,7 +51,7 @@ class FrameFile(TableFile):
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
         for start in range(0, self._length, ROWS):
             stop = min(start + ROWS, self._length)
-            yield {number: self._array(number, start, stop) for number in self.layout.needed}, stop - start
+            yield {number: self._array(number, start, stop) for number in self._stored}, stop - start
 
     def _array(self, number: int, start: int, stop: int) -> Any:
         import pyarrow as pa

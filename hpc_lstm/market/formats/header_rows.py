@@ -21,6 +21,8 @@ UNITS = word_set(
 _BEFORE = word_set(  # Start Date,2024-01-02, of Bloomberg; Stand vom, of the Bundesbank
     "startdate enddate start end from to asof asofdate standvom"
 )
+_UNIT_WORDS = word_set("unit units einheit egyseg unite unidad liczbajednostek")
+_LEVELS = word_set("universe instrument instruments security securities field fields")  # Refinitiv, xbbg
 _DATES = frozenset(SPELLINGS["date"]) | frozenset(TIMES)
 
 
@@ -55,7 +57,8 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
         near = near or [n for n in named if abs(len(rows[n]) - usual) <= 1]
         return _with_levels(rows, (near or named)[0])
     if data is None:
-        return HeaderRows(0)
+        numbers = len(rows[0]) > 1 and all(is_number(cell) for cell in rows[0])
+        return None if numbers else HeaderRows(0)
     if data == 0:
         return None
     before = rows[data - 1]
@@ -163,15 +166,20 @@ def _with_levels(rows: Rows, header: int) -> HeaderRows:
             return found
     below = rows[after] if after < len(rows) else []
     if _is_level(below, rows[header]):
-        if not {cell.strip().lower() for cell in below if cell.strip()} <= UNITS:
+        units = {cell.strip().lower() for cell in below if cell.strip()} <= UNITS
+        if not units and not _describes(below, rows[header]):
             tickers = after
+        after += 1
+    if after < len(rows) and plain(rows[after][0]) in _UNIT_WORDS:
         after += 1
     index = after if after < len(rows) and _is_index(rows[after], rows[header]) else None
     if index is not None:
         after += 1
     fields = [plain(cell) for cell in rows[header] if plain(cell) in FIELD_OF]
     repeated = len(set(fields)) < len(fields)
-    if tickers is None and header > 0 and (repeated or index is not None):
+    above = rows[header - 1][:1] if header else []
+    named = bool(above) and plain(above[0]) in {"ticker", "tickers", *_LEVELS}
+    if tickers is None and header > 0 and (repeated or named or index is not None):
         above = rows[header - 1]
         if _is_level(above, rows[header], gaps=True):
             tickers = header - 1
@@ -183,7 +191,7 @@ def _is_level(cells: list[str], header: list[str], gaps: bool = False) -> bool:
     if len(cells) != len(header) or len(cells) < 2:
         return False
     first, rest = cells[0].strip(), [cell.strip() for cell in cells[1:]]
-    if plain(first) not in ("", "ticker", "tickers", "symbol", "symbols", "price", *_DATES):
+    if plain(first) not in ("", "ticker", "tickers", "symbol", "symbols", "price", *_LEVELS, *_DATES):
         return False
     filled = [cell for cell in rest if cell]
     if not filled or any(
@@ -197,6 +205,14 @@ def _is_level(cells: list[str], header: list[str], gaps: bool = False) -> bool:
         return False
     known = sum(plain(cell) in FIELD_OF for cell in filled)
     return known < len(filled) and (len(filled) == len(rest) or gaps or _date_cell_blank(rest, header[1:]))
+
+
+def _describes(cells: list[str], header: list[str]) -> bool:
+    """Whether a row says the names of the header in another language, or what its symbols are."""
+    pairs = [(plain(name), plain(cell)) for name, cell in zip(header[1:], cells[1:], strict=True)]
+    if not any(name in FIELD_OF for name, _ in pairs):
+        return len({*header}) == len(header)
+    return sum(FIELD_OF.get(name, "-") == FIELD_OF.get(cell, "+") for name, cell in pairs) > 1
 
 
 def _date_cell_blank(cells: list[str], names: list[str]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.layouts.bar_columns import bar_columns
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number, is_time
+from hpc_lstm.market.options import LEFT_OUT, columns_option
 
 BINANCE = """open_time open high low close volume close_time quote_volume count taker_buy_volume
     taker_buy_quote_volume ignore"""
@@ -32,7 +34,9 @@ def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tup
     full = [cells for cells in rows if len(cells) == width]
     if width in (11, 12) and _counts(full, 0) and _counts(full, 6) and _fits(full, 1, ORDERS[0]):
         return BINANCE.split()[:width], "no header: taken for Binance's klines"
-    date = next((n for n in range(min(3, width)) if all(is_date(cells[n]) for cells in full)), None)
+    date = next((n for n in range(min(6, width)) if all(is_date(cells[n]) for cells in full)), None)
+    if width == 2 and date == 0 and all(is_number(cells[1]) for cells in full):
+        return ["date", "close"], "no header: columns taken for date, close"
     if date is not None:
         names = [f"column {number + 1}" for number in range(width)]
         names[date] = "date"
@@ -58,18 +62,41 @@ def guess_names(path: str, rows: list[list[str]], row_word: str = "line") -> tup
                 names[first + 4] = "volume"
             note = "no header: columns taken for " + ", ".join(n for n in names if "column" not in n)
             if order != ORDERS[0] and not _opens_follow_closes(full, date, first, order):
-                line = ",".join(names)
+                line = columns_option(["_" if name.startswith("column") else name for name in names])
                 raise PriceFileError(
                     f"{path}: {row_word} 1: found a row of prices, expected a header; high and low are columns "
                     f"{first + order.index('high') + 1} and {first + order.index('low') + 1}, but which of the others "
-                    f"is the open is not clear; put a line above it, as by sed '1i {line}' FILE > NEW, or with open "
-                    "and close the other way round"
+                    f"is the open is not clear; give {line}, or with open and close the other way round"
                 )
             return names, note
     raise PriceFileError(
-        f"{path}: {row_word} 1: found a row of prices, expected a header; put a line above it that names the columns "
-        "in their order, as by sed '1i date,open,high,low,close,volume' FILE > NEW"
+        f"{path}: {row_word} 1: found a row of prices, expected a header; name the columns in their order, as by "
+        f"{columns_option(_suggested(full, date))} (_ leaves one out)"
     )
+
+
+def _suggested(rows: list[list[str]], date: int | None) -> list[str]:
+    """Names for the columns: of the date, of the symbol if a column before it has words, and of prices."""
+    names = [LEFT_OUT] * len(rows[0])
+    names[date or 0] = "date"
+    for number in range(date or 0):
+        if "symbol" not in names and not any(is_number(cells[number]) for cells in rows):
+            names[number] = "symbol"
+    when = [cells[date or 0] for cells in rows]
+    if "symbol" not in names and len({*when}) < len(rows):  # of several symbols
+        for number in range(len(names)):
+            keys = {(day, cells[number]) for day, cells in zip(when, rows, strict=True)}
+            if names[number] == LEFT_OUT and len(keys) == len(rows):
+                names[number] = "symbol"
+                break
+    prices = [
+        number for number in range(len(names)) if names[number] == LEFT_OUT and is_number(rows[0][number])
+    ]
+    bars = bar_columns({number: [cells[number] for cells in rows] for number in prices})
+    broken = [number for number in prices if all("." in cells[number] for cells in rows)]
+    for number, name in (bars or {[*broken, *prices, -1][0]: "close"}).items():
+        names[number] = name
+    return names
 
 
 def _order(rows: list[list[str]], first: int) -> list[str]:

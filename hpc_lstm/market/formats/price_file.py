@@ -19,12 +19,14 @@ class PriceFile(ABC):
         format_name: the format, for people.
         path: the file.
         layout: what its columns mean.
+        zone: where its times without an offset were taken, None if it does not say.
         beside: files in the same archive that are no tables, for people.
     """
 
     format_name: str
     path: str
     layout: Layout
+    zone: str | None = None
     beside: str = ""
 
     @abstractmethod
@@ -42,6 +44,11 @@ class PriceFile(ABC):
     def place(self, row: int) -> str:
         """Where a row stands, the first being 0, for messages."""
         return f"row {row + 1}"
+
+    @property
+    def zone_to_be_told(self) -> str:
+        """A zone that the file may mean by what it says of its times; "" if nothing is unclear."""
+        return ""
 
     @property
     def symbol_name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -60,7 +61,7 @@ class StrayLines:
             self.outside = True
             return OTHER_TABLE
         first = next((cell.strip() for cell in cells if cell.strip()), "")
-        if not first and len(cells) == 1 < self._width:
+        if not first and len(cells) <= self._width > 1:
             return BLANK
         if any(is_date(cell) for cell in cells):
             return ""
@@ -104,6 +105,19 @@ class StrayLines:
             return False
         self.order = [cells.index(name) for name in header]
         return True
+
+
+def title_problem(text: str, delimiter: str, header: int) -> str:
+    """What to say of a title among rows that do not name their symbol.
+
+    Args:
+        header: number of the line before the first row.
+    """
+    return (
+        f'"{text}" stands alone, as the symbol of the rows below it does; put it into a column of these rows, as by '
+        f'awk -F{shlex.quote(delimiter)} \'NR=={header} {{h=$0; print "Symbol" FS $0; next}} NF==1 {{name=$1; next}} '
+        f"NR<{header} || $0==h {{next}} {{print name FS $0}}' FILE > NEW"
+    )
 
 
 def _is_event(cells: list[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import BadDate
+from hpc_lstm.market.file_dates import date_in_name
 from hpc_lstm.market.formats.arrow_batch import ArrowBatch, BadNumber, as_texts, is_text
 from hpc_lstm.market.formats.csv_errors import row_problem
 from hpc_lstm.market.formats.price_file import PriceFile, Reread
@@ -17,7 +18,9 @@ from hpc_lstm.market.layouts.layout import MissingSymbol, PriceBatch
 from hpc_lstm.market.layouts.registry import choose_layout
 from hpc_lstm.market.layouts.symbol_column import changes
 from hpc_lstm.market.number_forms import AmbiguousNumber
+from hpc_lstm.market.options import FILE_NAME
 from hpc_lstm.market.reading import Evidence, Reading, TableHead
+from hpc_lstm.market.zone_marks import zone_of_column
 
 LOOKED_AT = 200  # rows by which dates and numbers are decided at first
 Columns = Mapping[int, Any]  # pyarrow arrays by number of the column
@@ -34,8 +37,16 @@ class TableFile(PriceFile):
 
     def __init__(self, source: SourceFile) -> None:
         self.path, self.source, self.options = source.path, source, source.options
-        self.head = self._read_head()
+        self.head = self._named(self._read_head())
+        self._width = len(self.head.names)
+        self._file_date = ""
+        if self.options.date_column == FILE_NAME:
+            self._file_date = date_in_name(self.path, self.options.date_format)
+            rows = [[*row, self._file_date] for row in self.head.rows]
+            self.head = replace(self.head, names=[*self.head.names, FILE_NAME], rows=rows)
+        self._unsure_zone = ""
         self.layout = choose_layout(self.path, self.head.names, self.head.rows, self.options, self.head.line)
+        self._find_zone()
         self._seen_whole = self.head.whole and len(self.head.rows) <= LOOKED_AT
         evidence = self._evidence_of_head()
         try:
@@ -53,6 +64,33 @@ class TableFile(PriceFile):
     def _read_head(self) -> TableHead:
         """The beginning of the table."""
 
+    def _named(self, head: TableHead) -> TableHead:
+        """The beginning with the names that the user gives to the columns."""
+        names = self.options.column_names
+        if names and len(names) != len(head.names):
+            own = ", ".join(repr(name[:30]) for name in head.names[:8])
+            raise PriceFileError(
+                f"{self.path}: --columns names {len(names)} columns, the table has {len(head.names)}: {own}"
+                f'{", ..." if len(head.names) > 8 else ""}; write "_" for one that is to be left out'
+            )
+        return replace(head, names=names) if names else head
+
+    @property
+    def _stored(self) -> set[int]:
+        """Numbers of the columns that are read from the file."""
+        return {number for number in self.layout.needed if number < self._width}
+
+    def _columns_and_date(self, texts: bool) -> Iterator[tuple[Columns, int]]:
+        """As ``_columns``, with the date in the file's name."""
+        import pyarrow as pa
+
+        for arrays, count in self._columns(texts):
+            if self._file_date:
+                codes = pa.repeat(pa.scalar(0, pa.int32()), count)
+                dates = pa.DictionaryArray.from_arrays(codes, pa.array([self._file_date]))
+                arrays = {**arrays, self._width: dates}
+            yield arrays, count
+
     @abstractmethod
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
         """The columns that the layout needs, and their length, some rows at a time.
@@ -68,6 +106,20 @@ class TableFile(PriceFile):
         """Where a row stands, the first being 0, for messages."""
         return f"row {row + 1}"
 
+    def _find_zone(self) -> None:
+        """The zone that the names of the columns of date and time tell, or the first interval."""
+        if self.head.rows and not self.layout.date_parts:
+            self.zone = zone_of_column(self.head.rows[0][self.layout.date])[0]
+        for number in (self.layout.date, self.layout.time):
+            zone, unsure = (None, "") if number is None else zone_of_column(self.head.names[number])
+            self.zone = self.zone or zone
+            self._unsure_zone = self._unsure_zone or unsure
+
+    @property
+    def zone_to_be_told(self) -> str:
+        """The zone that the name of the column of times may mean."""
+        return "" if self.zone else self._unsure_zone
+
     @property
     def symbol_name(self) -> str:
         """The names of the columns that hold the symbol, separated by commas."""
@@ -75,7 +127,8 @@ class TableFile(PriceFile):
 
     def understood(self) -> str:
         """What was understood of the file, for people."""
-        return self.reading.describe()
+        said = self.reading.describe()
+        return f"{said}; times in {self.zone}" if self.zone and not self.options.timezone else said
 
     def batches(self, columns: list[str]) -> Iterator[PriceBatch]:
         """The table's prices."""
@@ -83,7 +136,7 @@ class TableFile(PriceFile):
 
         done = 0
         same: dict[int, str] = {}
-        for arrays, count in self._columns(texts=False):
+        for arrays, count in self._columns_and_date(texts=False):
             batch = ArrowBatch(arrays, count, self.reading)
             try:
                 dates = batch.dates(self.layout)
@@ -121,7 +174,7 @@ class TableFile(PriceFile):
         while True:
             evidence = Evidence(self.layout)
             try:
-                for arrays, _ in self._columns(texts=True):
+                for arrays, _ in self._columns_and_date(texts=True):
                     evidence.update(_texts(arrays))
                 self.reading = self._decide_or_find_strays(evidence)
             except Reread:  # its end, its encoding or lines that are no rows have been found
@@ -150,7 +203,10 @@ class TableFile(PriceFile):
         return evidence
 
     def _decide(self, evidence: Evidence) -> Reading:
-        return evidence.decide(self.options, comma_separated=self.head.comma_separated, note=self._note())
+        reading = evidence.decide(self.options, comma_separated=self.head.comma_separated, note=self._note())
+        if not self._file_date:
+            return reading
+        return replace(reading, dates=replace(reading.dates, label="in the file's name"))
 
     def _note(self) -> str:
         return ""

@@ -51,7 +51,7 @@ class ArrowFile(TableFile):
         return TableHead(names, rows[:SAMPLE], False, "header")
 
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
-        numbers = sorted(self.layout.needed)
+        numbers = sorted(self._stored)
         with self._errors():
             for batch in self._sound_batches([self._order[number] for number in numbers]):
                 yield {number: batch.column(place) for place, number in enumerate(numbers)}, batch.num_rows

@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpc_lstm.errors import PriceFileError
+from hpc_lstm.errors import PriceFileError, in_shell
+from hpc_lstm.market.file_dates import dates_in_name
 from hpc_lstm.market.layouts import vocabulary
 from hpc_lstm.market.layouts.cells import is_time, kind_of, mostly_dates
 from hpc_lstm.market.layouts.vocabulary import COLUMNS, SPELLINGS, plain
-from hpc_lstm.market.options import ImportOptions
+from hpc_lstm.market.options import LEFT_OUT, ImportOptions, columns_option
+from hpc_lstm.market.zone_marks import zone_of_column
 
 __all__ = ["COLUMNS", "Header"]
 
@@ -49,12 +51,15 @@ class Header:
     volume_instead: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
+        named = self.options.columns is not None
+        self._left_out = {n for n, name in enumerate(self.names) if named and name == LEFT_OUT}
+        self.names = ["" if n in self._left_out else name for n, name in enumerate(self.names)]
         self.names = ["" if re.fullmatch(r"Unnamed: \d+(_level_\d)?", name) else name for name in self.names]
         self._kinds: dict[int, str] = {}
         self._cells: dict[int, list[str]] = {}
         self._sample = self.rows[:: max(1, len(self.rows) // SAMPLE)]
         self._plain = [plain(name) for name in self.names]
-        if not {"o", "h", "l", "c"} <= set(self._plain):
+        if not vocabulary.letters_are_names(self._plain):
             self._plain = ["" if name in vocabulary.SINGLE_LETTERS else name for name in self._plain]
         self._bare = [_without_filler(name) for name in self.names]
         self._find_date()
@@ -67,6 +72,8 @@ class Header:
         self._prefer_filled_volume()
         if "date" not in self.fields:
             self._find_date_by_cells()
+        if "date" not in self.fields:
+            self._find_year()
         self._find_lone_price()
         if "close" not in self.fields and "adj_close" in self.fields:  # adjusted closes are what there is
             self.fields["close"] = self.fields.pop("adj_close")
@@ -78,7 +85,8 @@ class Header:
     def cells(self, number: int) -> list[str]:
         """A column's cells in a sample of the rows."""
         if number not in self._cells:
-            self._cells[number] = [row[number] for row in self._sample if number < len(row)]
+            rows = () if number in self._left_out else self._sample
+            self._cells[number] = [row[number] for row in rows if number < len(row)]
         return self._cells[number]
 
     def kind(self, number: int) -> str:
@@ -128,16 +136,36 @@ class Header:
         missing = " and ".join(
             f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields
         )
-        advice = "name the date column by --date-column" if "date" in fields else "rename one"
-        if "date" in fields and self.rows and not any(self.kind(n) == "date" for n in range(len(self.names))):
-            advice = (
-                "no column seems to hold dates, so put one before the others, or name it by --date-column"
-            )
-        if "date" not in fields and len(self.names) > 2:
-            advice += ", or give --layout wide if each column is a symbol"
+        advice = self._advice_on_dates() if "date" in fields else self._advice_on_names()
         return PriceFileError(
             f"{self.path}: {self.line}: {missing} in the header {self.few_names()}; {advice}"
         )
+
+    def _advice_on_dates(self) -> str:
+        dated = [name for n, name in enumerate(self.names) if name and mostly_dates(self.cells(n))]
+        if not self.rows or dated:
+            return f"name the date column by --date-column {in_shell(dated[0]) if dated else ''}".rstrip()
+        advice = "no column seems to hold dates, so put one before the others, or name it by --date-column"
+        if dates := dates_in_name(self.path):
+            return f"{advice}, or give --date-column file-name if all rows are of {dates[0]}, as the file's name says"
+        if re.search(r"\d{6}", self.path.rsplit("/", 1)[-1]):
+            return f"{advice}, or give --date-column file-name --date-format %d%m%y if the file's name says it so"
+        return advice
+
+    def _advice_on_names(self) -> str:
+        """The columns named in their order, the close being one with a number; and another way."""
+        own = {number: field for field, number in self.fields.items() if field != "series"}
+        names = [own.get(number, LEFT_OUT) for number in range(len(self.names))]
+        numbers = [n for n in range(len(names)) if n not in own and self.kind(n) in ("number", "empty")]
+        numbers = [n for n in numbers if not {*vocabulary.words(self.names[n])} & vocabulary.OTHER]
+        prices = [n for n in numbers if {*vocabulary.words(self.names[n])} & vocabulary.SIDES] or numbers
+        if not prices:
+            return "no other column seems to hold prices"
+        names[prices[0]] = "close"
+        advice = f"name the columns in their order, as by {columns_option(names)} (_ leaves one out)"
+        if len(self.names) > 2:
+            advice += ", or give --layout wide if each column is a symbol"
+        return advice
 
     def few_names(self) -> str:
         """The first names of the header, for messages."""
@@ -185,6 +213,12 @@ class Header:
         if len(columns) == 1 and ("close" in self.fields or columns == [0]):
             self.fields["date"] = columns[0]
 
+    def _find_year(self) -> None:
+        """A column called year that holds years, where nothing else tells dates."""
+        year = self._first(vocabulary.DATE_PARTS[0])
+        if year is not None and all(re.fullmatch(r"\d{4}(\.0*)?", text.strip()) for text in self.cells(year)):
+            self.fields["date"] = year
+
     def _find_lone_price(self) -> None:
         """The one column beside the date, if it is called some price: "WTI Spot Price FOB"."""
         others = [number for number in range(len(self.names)) if number != self.fields.get("date")]
@@ -225,20 +259,51 @@ class Header:
                 n for spelling in SPELLINGS["date"] for n, own in enumerate(self._plain) if own == spelling
             ]
             if len(named) > 1 and self._plain[named[0]] == self._plain[named[1]]:
-                raise self.twice(self.names[named[0]])
+                named = self._one_date(named)
             if not named or not mostly_dates(self.cells(named[0])):
                 # An index column without a name, or called Index.
-                named += [n for n, own in enumerate(self._plain) if own in ("", "index") and self.rows]
+                named += [n for n, own in enumerate(self._plain) if own == "" and self.rows]
+                named += [n for n in self._places("index") if mostly_dates(self.cells(n))]
+            named = [number for number in named if not self._holds_times(number)]
             seen = [number for number in named if mostly_dates(self.cells(number))]
             if seen or named[:1]:
                 self.fields["date"] = (seen or named)[0]
             elif self.names[0] == "" and not self.rows:
                 self.fields["date"] = 0
         for number, own in enumerate(self._plain):
-            if own in vocabulary.TIMES and "date" in self.fields and number != self.fields["date"]:
+            if (
+                (own in vocabulary.TIMES or own in SPELLINGS["date"])
+                and "date" in self.fields
+                and number != self.fields["date"]
+            ):
                 cells = self.cells(number)
                 if cells and all(is_time(text, digits=True) for text in cells):
                     self.fields.setdefault("time", number)
+
+    def _one_date(self, named: list[int]) -> list[int]:
+        """Of columns of dates that differ in case or in what stands in parentheses: t, not T; that of times in UTC.
+
+        Raises:
+            PriceFileError: nothing tells which is meant.
+        """
+        same = [n for n in named if self._plain[n] == self._plain[named[0]]]
+        dated = [n for n in same if mostly_dates(self.cells(n))]
+        for chosen in (
+            dated,
+            [n for n in dated if zone_of_column(self.names[n])[0] == "UTC"],
+            [n for n in dated if len(self.names[n]) == 1 and self.names[n].islower()],
+        ):
+            if len(chosen) == 1 and len({self.names[n] for n in same}) == len(same):
+                return chosen
+        raise self.twice(self.names[same[0]])
+
+    def _places(self, own: str) -> list[int]:
+        return [number for number, name in enumerate(self._plain) if name == own]
+
+    def _holds_times(self, number: int) -> bool:
+        """Whether a column's cells are times of day."""
+        cells = self.cells(number)
+        return bool(cells) and all(map(is_time, cells))
 
     def _find_date_parts(self) -> None:
         """Columns of year, month and day, where no column has whole dates; without a day, prices are monthly."""

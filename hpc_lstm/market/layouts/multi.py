@@ -27,7 +27,10 @@ class MultiLayout(Layout):
         """Whether the names are pairs of a symbol and a field, and the table has no close and no symbol of its own."""
         if header.options.symbol_column not in (None, NONE) or "symbol" in header.fields:
             return False
-        return "date" in header.fields and "close" not in header.fields and bool(_parts(header))
+        if "date" not in header.fields or "close" in header.fields:
+            return False
+        parts = _parts(header)
+        return bool(parts) and not _few_closes(header, parts)
 
     def __init__(self, header: Header) -> None:
         header.require_fields("date")
@@ -35,13 +38,14 @@ class MultiLayout(Layout):
         if not parts:
             raise header.lacks(["close"])
         self.date, self.date_parts = header.fields["date"], header.date_parts
+        self.time = header.fields.get("time")
         self._names = list(dict.fromkeys(symbol for symbol, _ in parts))
         self._parts = parts
         self.numbers = list(parts.values())
         self.columns = tuple(name for name in COLUMNS if any(field == name for _, field in parts))
         self.constant = require_one_symbol(header) if len(self._names) == 1 else ()
         self.words = self.constant
-        used = {self.date, *self.date_parts, *self.numbers}
+        used = {self.date, *self.date_parts, self.time, *self.numbers}
         self.ignored = tuple(
             name or "(unnamed)" for number, name in enumerate(header.names) if number not in used
         )
@@ -57,6 +61,15 @@ class MultiLayout(Layout):
         return PriceBatch(
             self._names, symbol, dates, row, values[symbol, row], len(self._names) * batch.num_rows
         )
+
+
+def _few_closes(header: Header, parts: Parts) -> bool:
+    """Whether only some columns are pairs, by words: "Real Price", "Long Interest Rate" beside SP500 and earnings."""
+    if {field for _, field in parts} != {"close"} or all(symbol.isupper() for symbol, _ in parts):
+        return False
+    used = {header.fields.get("date"), header.fields.get("time"), *header.date_parts, *parts.values()}
+    others = [n for n in range(len(header.names)) if n not in used and header.kind(n) == "number"]
+    return len(others) >= len(parts)
 
 
 def _parts(header: Header) -> Parts:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.layouts.bar_columns import bar_columns
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.vocabulary import OTHER, SIDES, plain, word_set, words
+from hpc_lstm.market.options import LEFT_OUT, columns_option
 
 # Columns that say in which direction an order went, and what stands in them.
 _DIRECTIONS = word_set("side action buysell transaction transactiontype tradetype ordertype direction type")
@@ -24,6 +24,8 @@ _OTHER_QUANTITIES = word_set(
     correlation beta weight weights signal target label prediction predictions predicted pred forecast
     total sum average mean count"""
 )
+
+_COUNTS = word_set("nr no num numer number numero id row lp lfd zeile")
 
 
 def refuse_orders(header: Header) -> None:
@@ -64,6 +66,16 @@ def refuse_other_quantities(header: Header, numbers: Sequence[int]) -> None:
             raise _holds_no_prices(header, name, "as many of its values are negative", way)
 
 
+def holds_no_numbers(header: Header, number: int) -> bool:
+    """Whether a column is one of words, or counts the rows, by its name and cells: table numbers of a central bank."""
+    name, cells = header.names[number], [text.strip() for text in header.cells(number) if text.strip()]
+    if not cells or _is_ticker(name):
+        return False
+    if all(any(map(str.isalpha, text)) for text in cells) and header.kind(number) == "text":
+        return True
+    return bool(_COUNTS & {*words(name)}) and all(map(str.isdigit, cells))
+
+
 def _holds_no_prices(
     header: Header, name: str, why: str, way: str = "--layout wide if each column is a symbol"
 ) -> PriceFileError:
@@ -98,22 +110,17 @@ def refuse_sides(header: Header, numbers: Sequence[int]) -> None:
 def refuse_one_symbol(header: Header, numbers: Sequence[int]) -> None:
     """Refuse columns whose numbers are those of open, high, low and close under names in a language not known.
 
-    Of four columns one is the highest and one the lowest in every row, and they are close together: prices of four
-    companies are not.
-
     Raises:
         PriceFileError: the columns, and what to do.
     """
     if not 4 <= len(numbers) <= 8 or len(header.rows) < 2:
         return
-    try:
-        values = np.array([[float(row[number]) for number in numbers[:4]] for row in header.rows[:100]])
-    except (ValueError, IndexError):
-        return
-    high, low = values.max(axis=1), values.min(axis=1)
-    bounds = [(values[:, number] == bound).all() for bound in (high, low) for number in range(4)]
-    if sum(bounds) >= 2 and (low > 0).all() and (high / low < 1.25).all():
+    bars = bar_columns({number: header.cells(number) for number in numbers})
+    if bars:
+        date = header.fields.get("date")
+        names = ["date" if n == date else bars.get(n, LEFT_OUT) for n in range(len(header.names))]
         raise PriceFileError(
             f"{header.path}: {header.line}: the columns {header.few_names()} look like open, high, low and close of "
-            "one symbol, under names that are not known; rename them, or give --layout wide if each is a symbol"
+            f"one symbol, under names that are not known; give {columns_option(names)}, or with open and close the "
+            "other way round (_ leaves a column out), or --layout wide if each is a symbol"
         )

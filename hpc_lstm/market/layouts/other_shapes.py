@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from hpc_lstm.errors import PriceFileError
+import json
+import re
+
+from hpc_lstm.errors import PriceFileError, in_pandas
 from hpc_lstm.market.layouts.cells import is_date, is_number
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, plain
+
+_YEAR = re.compile(r"(18|19|20)\d\d( \[YR\d{4}\])?")  # also of the World Bank
 
 
 def refuse_other_shapes(header: Header) -> None:
@@ -20,12 +25,20 @@ def refuse_other_shapes(header: Header) -> None:
 
 
 def _dates_across(header: Header) -> str:
-    dates = [name for name in header.names if is_date(name) and not is_number(name)]
-    if len(dates) < 2 or 2 * len(dates) < len(header.names):
+    dates = [
+        name for name in header.names if (is_date(name) and not is_number(name)) or _YEAR.fullmatch(name)
+    ]
+    if len(dates) < 2 or 2 * len(dates) < len(header.names) - 2:
         return ""
+    skipped = int(header.line.split()[-1]) - 1 if header.line[-1].isdigit() else 0
+    table = (
+        f'read_csv("FILE", index_col=0, skiprows={skipped})' if skipped else 'read_csv("FILE", index_col=0)'
+    )
+    if any(map(_YEAR.fullmatch, dates)):  # beside other columns of words
+        table += r'.filter(regex=r"^\d{4}").rename(columns=lambda name: name[:4])'
     return (
         f'the dates stand across the columns ("{dates[0]}", "{dates[1]}"); transpose the table, as by '
-        'pandas.read_csv(FILE, index_col=0).T.rename_axis("Date").to_csv(NEW)'
+        + in_pandas(f'{table}.T.rename_axis("Date").to_csv("NEW")')
     )
 
 
@@ -38,8 +51,12 @@ def _row_for_each_value(header: Header) -> str:
         texts = {plain(text) for text in header.cells(number)}
         if len(texts) > 1 and texts <= set(FIELD_OF) and len({FIELD_OF[text] for text in texts}) > 1:
             index = [other for other in header.names if other not in (name, value, "")]
+            written = ", ".join(
+                f"{key}={json.dumps(of, ensure_ascii=False)}"
+                for key, of in (("index", index), ("columns", name), ("values", value))
+            )
             return (
                 f'each row holds one value, and "{name}" says which; make them columns, as by '
-                f"pandas.read_csv(FILE).pivot(index={index}, columns={name!r}, values={value!r}).to_csv(NEW)"
+                + in_pandas(f'read_csv("FILE").pivot({written}).to_csv("NEW")')
             )
     return ""

@@ -6,7 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hpc_lstm.market.layouts.vocabulary import FIELD_OF, FILLER, OTHER, SIDES, SPELLINGS, plain, words
+from hpc_lstm.market.layouts.vocabulary import (
+    FIELD_NAMES,
+    FIELD_OF,
+    FILLER,
+    OTHER,
+    SIDES,
+    SPELLINGS,
+    plain,
+    words,
+)
 
 _TUPLE = re.compile(r"""\(\s*(['"])(?P<first>.*?)\1\s*,\s*(['"])(?P<second>.*?)\3\s*\)""")
 _UNIT = re.compile(r"(?P<field>.*\S)\s*\((?P<unit>[A-Za-z]{3,5})\)")
@@ -69,6 +78,10 @@ def _split(name: str, field_first: bool) -> PairedName | None:
             others = set(words(symbol))
             if others <= FILLER:
                 return PairedName("", paired.field, paired.spelling)
+            if (
+                len(others) > 1 and others & FIELD_NAMES and not symbol.isupper()
+            ):  # lastTradedVolume; but "Close LOW"
+                return None
             if others <= SIDES:
                 return replace(paired, unit=True)
             return None if others <= OTHER | FILLER else paired

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hpc_lstm.errors import PriceFileError, in_shell
+from hpc_lstm.market.layouts.cells import is_time
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, plain, word_set, words
 
@@ -27,6 +28,7 @@ OF_INSTRUMENTS = word_set(
     expiration expirationdate expdate xprydt maturity maturitydate strike strikeprice strkpric optiontype optntp
     putcall callput cpflag isin isincode cusip"""
 )
+_YES_AND_NO = frozenset({"true", "false", "yes", "no", "y", "n"})
 _OF_CONTRACTS = frozenset({"expiry", "expiration", "maturity", "strike"})  # words: EXPIRY_DT, STRIKE_PR
 _OF_TIME_LEFT = frozenset(
     {"to", "days", "years", "time", "yield", "remaining"}
@@ -96,7 +98,13 @@ def candidates(header: Header) -> list[int]:
         and header.kind(number) == "text"
         and len(set(header.cells(number))) > 1
         and all(text.strip() for text in header.cells(number))
+        and not _tells_no_symbol(header.cells(number))
     ]
+
+
+def _tells_no_symbol(cells: Iterable[str]) -> bool:
+    """Whether cells are times of day, or yes and no."""
+    return all(map(is_time, cells)) or all(text.strip().lower() in _YES_AND_NO for text in cells)
 
 
 def require_one_symbol(header: Header) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 
@@ -29,94 +30,115 @@ _SPELLINGS: dict[str, str] = {
         unixtimestamp
         dtyyyymmdd yyyymmdd startat dlycaldt dtcomptc
         snappedat gmttime localtime utctime utc timeutc datetimeutc begins t epoch timeperiodstart timeclose
-        start tstamp
+        transacttime transactiontime executiontime exectime eventtime tradetime tradetimestamp
+        start tstamp datumvon datefrom beginsat publisheddate dailydate timeserie yyyymm trddt jdate tid
         datum tag handelstag zeit dag paivamaara paiva dato
         jour dateheure seance fecha data giorno dia datahora
-        dzien den datumacas дата дататорговли время tarih tanggal ngay
-        日期 交易日期 时间 日付 日付け 年月日 날짜 일자""",
+        dzien den datumacas datumvreme tarikh tanggalperdaganganterakhir дата дататорговли время tarih tanggal ngay
+        ημερομηνια תאריך التاريخ วันที่ तारीख
+        日期 交易日期 时间 日付 日付け 年月日 日時 날짜 일자""",
     "symbol": """
         symbol ticker tic sym tscode tckrsymb securitiescode securitycode stockcode seccode instrument
         instrumentname code schemecode sccode tradingcode orderbookid assetid cnpjfundo cnpjfundoclasse
         stocksymbol tickersymbol symbole localcode security asset stock coin pair currencypair etf
-        act_symbol serieskey key
+        tradingsymbol underlying underlyingsymbol scrip scripname
+        act_symbol serieskey key stkcd slug sharecode nemotecnico instrumento
         stockid tickerid rawsymbol contract secid idbbglobal bbgticker ric index indexname company
         companyname
         stockname
         name securityname schemename isin cusip permno sedol product item issuer fund series_id
         wertpapier wkn kurzel kuerzel aktie instrumentid
         valeur mnemonique titre simbolo titolo ativo codneg papel especie accion empresa
-        papier nazwa тикер бумага код hisse sembol
-        股票代码 代码 证券代码 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
+        papier nazwa тикер бумага код hisse sembol islemkodu kodesaham
+        股票代码 代码 证券代码 證券代號 名称 股票名称 コード 銘柄コード 銘柄 종목코드 종목명""",
     "open": """
         first open opening openp dlyopen openprice openingprice pxopen opn opnpric priceopen dayopen firstprice
         prcod o mktopen
         openpx
-        openrate
-        pembukaan mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
-        oppen oppning apning
+        openrate opnprc firsttradeprice mktopen openprc startprice
+        pembukaan buka mo eroffnung eroffn eroffnungskurs eroffnungs erster anfangskurs openen openingskoers
+        oppen oppning apning prva aben abning
         avaus
         ouverture ouv coursouverture premier apertura precioapertura abertura abert preabe precoabertura
         primo
-        kursotwarcia otwarcie otevreni откр открытие открытия ценаоткрытия acilis
-        开盘 开盘价 今开 開盤價 開盤 始値 시가""",
+        kursotwarcia otwarcie otevreni oteviraci otvaranje otvaraci nyito deschidere
+        откр открытие открытия ценаоткрытия відкриття отваряне acilis acilisfiyati
+        ανοιγμα פתיחה שערפתיחה الافتتاح เปิด ราคาเปิด ओपन
+        开盘 开盘价 今开 開盤價 開盤 開市 開市價 始値 시가""",
     "high": """
         high dlyhigh highprice pxhigh hgh hghpric pricehigh dayhigh highest max maximum maxprice h prchd highpx
-        tageshigh
-        highrate
-        tertinggi cao hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
+        tageshigh hoj hojest hojeste
+        highrate hiprc hightradeprice mkthigh high1 askhi
+        tertinggi tinggi cao hoch hochst hoechst hochstkurs tageshoch hoog hoogste hogst hogsta hoy hoyest ylin
         haut plushaut coursplushaut maximo max maxima premax massimo preciomaximo precomaximo
-        kursmax najwyzszy maks макс максимум максимальная yuksek
+        kursmax najwyzszy maks maxim nejvyssi najvyssi najvisa legmagasabb макс максимум максимальная yuksek
+        enyuksekfiyat
+        preciomayor υψηλο υψηλοτερη גבוה שערגבוה الاعلى สูง สูงสุด ราคาสูงสุด उच्च
         最高 最高价 最高價 高 高値 고가""",
     "low": """
         low dlylow lowprice pxlow lw lwpric pricelow daylow lowest min minimum minprice l prcld lowpx lowrate
-        terendah thap tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
+        loprc lowtradeprice mktlow low1 bidlo
+        terendah rendah thap tief tiefst tiefstkurs tagestief laag laagste lagst lagsta lav lavest alin
         bas plusbas coursplusbas minimo minima premin minimo preciominimo precominimo
-        kursmin najnizszy мин минимум минимальная dusuk
+        kursmin najnizszy minim nejnizsi najnizsi najniza legalacsonyabb мінімум мин минимум минимальная dusuk
+        endusukfiyat
+        preciomenor χαμηλο χαμηλοτερη נמוך שערנמוך الادنى ต่ำ ต่ำสุด ราคาต่ำสุด कम
         最低 最低价 最低價 低 低値 安値 저가""",
     "close": """
-        close closing closep dlyclose dlyprc closeprice closingprice closelast pxlast clspric pxclose pxsettle
+        p close closing closep dlyclose dlyprc closeprice closingprice closelast pxlast clspric pxclose pxsettle
         settle settlementprice settleprice settlement
         sttlmpric closingvalue closevalue last lastprice lastpric ltp prc prccd priceclose dayclose closepx
         c trade
         closerate price lastsale pxmid mid midprice value vwapclose spotprice nav netassetvalue obsvalue currentprice
-        vlquota priceusd referencerateusd
+        vlquota priceusd referencerateusd clsprc lasttradeprice endprice trdprc1 trdprc current exchangerate
+        closingpricevwap dayprice
         navpershare unitprice rate
         usdprice
-        terakhir lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs rucknahmepreis slot
+        terakhir harga penutupan lancuoi schluss schlusskurs schlusspreis letzter zuletzt kurs endkurs
+        rucknahmepreis slot
         slotkoers slotkurs laatst
         wert arvo verdi varde slotkoersen senast senaste stangning stangningskurs siste paatos seneste
         cloture clot dernier coursdecloture courscloture cours cloturee valeurliquidative cierre ultimo
         chiusura
         fechamento fech
+        indhold slutt fecho viimeisin lukukurssi
         preult ultimopreco precoultimo precio preciocierre prezzo prezzoultimo preco cotacao
         valorliquidativo valor
         kurszamkniecia zamkniecie ostatnio kursz zaverecny hodnota wartosc закр закрытие закрытия ценазакрытия
-        цена kapanis simdi fiyat son
-        收盘 收盘价 收盤價 收盤 终值 終値 종가 현재가""",
+        цена закриття затваряне curs inchidere zaro zaroar zaverecna posledna zadnja zakljucna kapanis
+        kapanisfiyati simdi fiyat
+        son
+        τελευταια κλεισιμο שער שערנעילה נעילה الاخير الاغلاق ล่าสุด ปิด ราคาปิด कीमत
+        收盘 收盘价 收盤價 收盤 收市 收市價 终值 株価 終値 종가 현재가""",
     "volume": """
         volume vol dlyvol tradedvolume tradevolume pxvolume totaltradedquantity totaltradequantity tottrdqty ttltradgvol
         ttltrdqnty
         noofshares noofshrs
         numberofshares totalvolume sharevolume volumetraded quantity sharestraded tradequantity qty v cshtrd
         dailyvolume volumeshares tradingvolume totvol vola volumebtc basevolume volumefrom sumvolume
-        kl khoiluong tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken
+        dnshrtrd acvoluns acvol1 acvol tradedquantity volumetraded totalsharestraded totaltradedvolume toplamislemadedi
+        unidades
+        size tradesize lastsize
+        kl khoiluong jumlah tickvol tickvolume stuck stuecke stucke umsatzstuck volumen gehandeldestukken
         omsattning volym volum vaihto
         volumes quantite quantiteechangee nombredetitres titresechanges volumi quantita cantidad quantidade
         qua
         totneg quatot
-        wolumen wol объем обем оборот объём hacim hac
-        成交量 成交股数 成交股數 交易量 出来高 売買高 거래량""",
+        wolumen wol volum kolicina forgalom objem объем обем оборот объём обсяг hacim hac
+        ογκ ογκος נפח מחזור الحجم ปริมาณ वॉल्यूम
+        成交量 成交股数 成交股數 成交張數 总手 交易量 出来高 売買高 거래량""",
     "adj_close": """
         adjclose adjustedclose adjcloseprice adjustedcloseprice closeadj closeadjusted adjusted
         adjustmentclose
-        adjcls
+        adjcls adjprcwd שערנעילהמתואם
         adjustedclosingprice pxlastadj adjustedprice adjprice
         bereinigt bereinigterschlusskurs schlusskursbereinigt schlussbereinigt
         clotureajustee cierreajustado chiusuraaggiustata fechamentoajustado
         后复权收盘价 复权收盘价 調整後終値 調整後終値 수정종가""",
 }
 # Of these, and only with a date beside them, a column holds the time of day.
-_TIMES = "time zeit heure hora ora godzina время tradetime timeofday saat 时间 時刻 시간 tijd tid"
+_TIMES = """time zeit heure hora ora godzina время tradetime timeofday saat 时间 時刻 시간 tijd tid minute timebarstart
+    bartime starttime opentime timestart hhmm"""
 _DATE_PARTS = (
     "year yr yyyy jahr annee ano anno rok год yil 年",
     "month mon mm monat mois mes mese miesiac месяц ay 月",
@@ -128,7 +150,7 @@ _SERIES = "series sctysrs"  # of the National Stock Exchange of India: EQ is the
 # Words that stand beside a field's name without changing what it is.
 FILLER = word_set(
     r"""price px mid raw regular market stock daily day bar value usdt busd usdc usd eur gbp inr jpy cny
-    historical hist 24h"""
+    historical hist 24h preis kurs precio prezzo preco cena цена fiyat ahead"""
 )
 # Words that make another quantity of a field: "Prev Close", "Close Time", "Open Interest", "52W High", "Change".
 OTHER = word_set(
@@ -136,7 +158,7 @@ OTHER = word_set(
     year ytd avg average
     mean ma sma ema signal return returns ret diff delta turnover value quote taker count number trades
     date timestamp lag next target std volatility range ratio rank log scaled norm upper lower limit
-    band adjustment split dividend"""
+    band adjustment split dividend transaction vwap official weighted"""
 )
 
 
@@ -183,14 +205,21 @@ FIELD_OF: dict[str, str] = {
 }  # prices and volume by spelling
 FIELD_NAMES = frozenset(FIELD_OF)
 KNOWN_NAMES = FIELD_NAMES.union(SPELLINGS["date"], SPELLINGS["symbol"])
-SINGLE_LETTERS = frozenset("ohlcvt")  # names only where open, high, low and close are all written so
+SINGLE_LETTERS = frozenset("ohlcvtp")  # names only beside the others, as ``letters_are_names`` says
+
+
+def letters_are_names(names: Iterable[str]) -> bool:
+    """Whether single letters are names: of open, high, low, close; of price, dividend and earnings (Shiller)."""
+    return {"o", "h", "l", "c"} <= {*names} or {"p", "d", "e"} <= {*names}
 
 
 def is_price_word(word: str) -> bool:
     """Whether a word of a name is open, high, low, close or volume in some language."""
     if word in ("bid", "ask", "vwap", "ohlc"):
         return True
-    return len(word) >= 3 and word in FIELD_OF and word not in ("max", "min", "first", "trade", "son")
+    return (
+        len(word) >= 3 and word in FIELD_OF and word not in ("max", "min", "first", "trade", "son", "current")
+    )
 
 
 def shown(field: str) -> str:

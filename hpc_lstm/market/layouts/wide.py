@@ -7,7 +7,12 @@ import numpy as np
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
-from hpc_lstm.market.layouts.no_prices import refuse_one_symbol, refuse_other_quantities, refuse_sides
+from hpc_lstm.market.layouts.no_prices import (
+    holds_no_numbers,
+    refuse_one_symbol,
+    refuse_other_quantities,
+    refuse_sides,
+)
 from hpc_lstm.market.layouts.symbol_column import LABELS
 from hpc_lstm.market.layouts.vocabulary import words
 
@@ -30,7 +35,8 @@ class WideLayout(Layout):
 
     def __init__(self, header: Header) -> None:
         self.date, self.date_parts = header.fields.get("date", 0), header.date_parts
-        used = {self.date, *self.date_parts}
+        self.time = header.fields.get("time")
+        used = {self.date, *self.date_parts, self.time}
         columns: dict[str, int] = {}
         for number, name in enumerate(header.names):
             if number in used or not name or header.kind(number) == "date":
@@ -40,6 +46,8 @@ class WideLayout(Layout):
                 "empty",
             ):  # flags of the Bundesbank
                 continue
+            if holds_no_numbers(header, number):
+                continue
             if name in columns:
                 raise header.twice(name)
             columns[name] = number
@@ -47,9 +55,9 @@ class WideLayout(Layout):
             raise header.lacks(["close"])
         if header.options.layout is None:
             numbers = list(columns.values())
+            refuse_one_symbol(header, numbers)
             refuse_other_quantities(header, numbers)
             refuse_sides(header, numbers)
-            refuse_one_symbol(header, numbers)
         self._symbols, self.numbers = list(columns), list(columns.values())
         used |= {*columns.values()}
         self.ignored = tuple(

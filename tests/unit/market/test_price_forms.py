@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from country_forms import COUNTRY_FORMS
 from price_forms import FORMS, Rows, bars, closes
 from vendor_forms import VENDOR_FORMS, VENDOR_REFUSALS, cotahist
 
@@ -43,10 +44,13 @@ def require(found: Table, wanted: Table) -> None:
                 assert values[column] == pytest.approx(value, rel=1e-12), (name, date, column)
 
 
-@pytest.mark.parametrize("case", [*FORMS, *VENDOR_FORMS])
+ALL_FORMS = {**FORMS, **VENDOR_FORMS, **COUNTRY_FORMS}
+
+
+@pytest.mark.parametrize("case", ALL_FORMS)
 @pytest.mark.parametrize("packed", ["plain", "utf-16", "zip"])
 def test_form(case: str, packed: str, tmp_path: Path) -> None:
-    name, text, wanted = {**FORMS, **VENDOR_FORMS}[case]
+    name, text, wanted = ALL_FORMS[case]
     path = tmp_path / name
     path.write_text(text, encoding="utf-16" if packed == "utf-16" else "utf-8", newline="")
     if packed == "zip":

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pyarrow as pa
 import pytest
 from test_price_forms import load
@@ -498,30 +497,3 @@ def test_names_of_prices_in_any_spelling_are_no_symbols(spelt: str, tmp_path: Pa
         assert [row["close"] for _, row in found] == [95.6, 94.3]
         loaded += 1
     assert loaded or spelt in ("{}1", "my{}")
-
-
-@pytest.mark.parametrize(
-    ("text", "said", "wanted"),
-    [
-        (
-            "Symbol,2024-01-02,2024-01-03\nAAPL,1,2\nMSFT,3,4\n",
-            "the dates stand across the columns",
-            {"AAPL": [("2024-01-02", 1), ("2024-01-03", 2)], "MSFT": [("2024-01-02", 3), ("2024-01-03", 4)]},
-        ),
-        (
-            "date,symbol,variable,value\n2024-01-02,AAPL,open,1\n2024-01-02,AAPL,close,2\n",
-            'each row holds one value, and "variable" says which',
-            {"AAPL": [("2024-01-02", 2)]},
-        ),
-    ],
-)
-def test_a_table_of_another_shape_is_refused_and_what_is_said_reshapes_it(
-    tmp_path: Path, text: str, said: str, wanted: dict[str, Any]
-) -> None:
-    with pytest.raises(PriceFileError, match=said) as caught:
-        read(tmp_path, text)
-    assert "\n" not in str(caught.value)
-    code = str(caught.value).split(", as by ")[1].replace("FILE", "file").replace("NEW", "file")
-    exec(code, {"pandas": pandas, "file": tmp_path / "X.csv"})
-    _, table = read(tmp_path, (tmp_path / "X.csv").read_text())
-    assert {name: [(day, row["close"]) for day, row in rows] for name, rows in table.items()} == wanted

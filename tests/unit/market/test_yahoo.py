@@ -625,7 +625,8 @@ def test_500_symbols_with_faults_of_every_kind_killed_and_repeated(
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     asked = {symbol for symbol, *_ in yahoo.asked}
     assert 240 <= len(asked) <= 500 - 10 - 150
-    assert result.stderr.splitlines() == [
+    progress = "fetch: "  # a line every 30 s, where a machine is slow
+    assert [line for line in result.stderr.splitlines() if not line.startswith(progress)] == [
         "hpc-lstm: warning: no prices for S0, S50, S100, S150, S200, S250, S300, S350 and 2 more"
     ]
     assert "fetched by an earlier call" in result.stdout

@@ -203,6 +203,8 @@ def test_the_best_model_so_far_is_measured_on_the_windows_of_now(folder: Path) -
     loss = history("run", "validation")[-1]
     assert loss["best"] == (loss["loss"] < measured)
     assert float(newest_state("run")["best/loss"]) == pytest.approx(min(loss["loss"], measured), rel=1e-5)
+    kept = [line for line in said().splitlines() if "with the best validation loss: " in line][-1]
+    assert float(kept.rsplit(" ", 1)[1]) == pytest.approx(min(loss["loss"], measured), rel=1e-5)
 
 
 def test_a_complete_run_stays_as_it_is_when_rows_come(
