@@ -218,8 +218,8 @@ def _tile_plan(
 ) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
-    # One tile a block as long as all blocks run at the same time, of wide layers those of two layers: two tiles share the
-    # tensor cores, or what is read of the weights.
+    # One tile a block as long as all blocks run at the same time, of wide layers those of two layers: two tiles share
+    # the tensor cores, or what is read of the weights.
     wide = split > WIDE_PAIR
     if wide:
         group, split, resident = WIDE_PAIR * TILE, WIDE_PAIR * split, clusters(WIDE_PAIR) // split
