@@ -313,7 +313,7 @@ def read_metrics_file(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.evaluation.trained_run import TrainedRun
     from hpc_lstm.report.html import _accuracy
     from hpc_lstm.report.page_symbols import symbols_section
-    from hpc_lstm.report.run_table import compare_runs, comparison_text, runs_table, summarize
+    from hpc_lstm.report.run_table import compare_runs, comparison_text
     from hpc_lstm.runs.directory import RunDirectory
 
     runs = [RunDirectory(work / "a"), RunDirectory(work / "b")]
