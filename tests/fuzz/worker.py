@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 from hpc_lstm.errors import InputError
 
-# Seconds without an end after which an example hangs, and bytes beyond those of the process that it may take.
-HANG_S = 30
+# Seconds of a processor without an end after which an example hangs, or of the clock: the machine may be busy.
+HANG_S, DEADLOCK_S = 20, 300
+# Bytes beyond those of the process that an example may take.
 MEMORY = 1 << 30
 
 RIGHT, REFUSED = "right", "refused"
@@ -46,13 +48,17 @@ def _in_child(example: Callable[[int], Any], seeds: range) -> list[tuple[int, st
     found: list[tuple[int, str]] = []
     rest = b""
     hangs = False
+    since, used = time.monotonic(), _cpu_s(child)
     with os.fdopen(readable, "rb", buffering=0) as pipe:
         while len(found) < len(seeds):
-            if not select.select([pipe], [], [], HANG_S)[0]:
-                hangs = True
-                os.kill(child, signal.SIGKILL)
-                break
+            if not select.select([pipe], [], [], 1.0)[0]:
+                hangs = _cpu_s(child) - used > HANG_S or time.monotonic() - since > DEADLOCK_S
+                if hangs:
+                    os.kill(child, signal.SIGKILL)
+                    break
+                continue
             data = pipe.read(1 << 16)
+            since, used = time.monotonic(), _cpu_s(child)
             if not data:
                 break
             *lines, rest = (rest + data).split(b"\0")
@@ -63,6 +69,12 @@ def _in_child(example: Callable[[int], Any], seeds: range) -> list[tuple[int, st
         why = "hangs" if hangs else f"ends the process: {signal.Signals(-code).name if code < 0 else code}"
         found.append((seeds.start + len(found), why))
     return found
+
+
+def _cpu_s(process: int) -> float:
+    """Seconds that a process and its ended children have used processors for."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _work(example: Callable[[int], Any], seeds: range, writable: int) -> None:
