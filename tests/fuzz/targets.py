@@ -313,7 +313,7 @@ def read_metrics_file(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.evaluation.trained_run import TrainedRun
     from hpc_lstm.report.html import _accuracy
     from hpc_lstm.report.page_symbols import symbols_section
-    from hpc_lstm.report.run_table import compare_runs, comparison_text
+    from hpc_lstm.report.run_table import compare_runs, comparison_text, runs_table, summarize
     from hpc_lstm.runs.directory import RunDirectory
 
     runs = [RunDirectory(work / "a"), RunDirectory(work / "b")]
@@ -588,8 +588,8 @@ def read_sweep_record(name: str, data: bytes, work: Path) -> None:
     table.write_csv(rows, work / "t.csv")
     table.write_hdf5(rows, records, work / "t.h5")
     points_text(groups, 1)
-    fit_model(groups)
     if drawn(data):
+        fit_model(groups)
         with figures.styled():
             figures.save(plots.scaling_figure(groups), work / "s.png")
             figures.save(plots.phases_figure(groups), work / "p.png")
