@@ -19,7 +19,7 @@ from hpc_lstm.api.prices import Store
 from hpc_lstm.api.run import Run, load
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
-from hpc_lstm.files import checked_path, expanded, make_parent
+from hpc_lstm.files import checked_path, expanded, make_parent, whole_file
 from hpc_lstm.parallel.launch import launched
 from hpc_lstm.runs import directory
 
@@ -141,7 +141,8 @@ def _keep_store(settings: RunConfig, store: Store, run_dir: Path) -> RunConfig:
         raise InputError(
             f"{kept}: is there already; name another run_dir, or the store that the run was begun with"
         )
-    shutil.copyfile(store.path, kept)
+    with whole_file(kept) as temporary:
+        shutil.copyfile(store.path, temporary)
     return settings.model_copy(update={"data": settings.data.model_copy(update={"store": str(kept)})})
 
 

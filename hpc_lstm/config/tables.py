@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_origin
 
 from pydantic import ValidationError
@@ -35,10 +35,24 @@ def validate_sections(model: type[S], tables: dict[str, Any], where: str) -> S:
     Raises:
         ConfigError: one line on the first wrong key; it begins with ``where``.
     """
+    for text in _texts(tables):  # an argument of the command line may have any bytes
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{where}: {text[:80]!a} is not UTF-8; write it in UTF-8") from None
     try:
         return model.model_validate(_integers_as_floats(model, tables))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value of nested tables and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for each in value.items() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +87,22 @@ def of_bytes(data: bytes, rng: random.Random) -> bytes:
         else:
             del content[place:]
     return bytes(content)
+
+
+def of_members(data: bytes, rng: random.Random) -> bytes:
+    """Changes inside of one file of a ZIP whose checksums are right, or of the ZIP itself."""
+    if rng.random() < 0.1:
+        return of_bytes(data, rng)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(changed, "w") as after:
+        names = before.namelist()
+        chosen = rng.choice(names)
+        for name in names:
+            content = before.read(name)
+            if name == chosen:
+                content = (of_json if name.endswith(".json") else of_bytes)(content, rng)
+            after.writestr(name, content)
+    return changed.getvalue()
 
 
 def of_words(data: bytes, rng: random.Random) -> bytes:

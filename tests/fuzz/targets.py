@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mutations import ODD_WORDS, Mutation, of_bytes, of_json, of_words
+from mutations import ODD_WORDS, Mutation, of_bytes, of_json, of_members, of_words
 
 ROOT = Path(__file__).parents[2]
 OLD_RUNS = ROOT / "tests/data/written_by_0_1_0"
@@ -588,8 +588,8 @@ def read_sweep_record(name: str, data: bytes, work: Path) -> None:
     table.write_csv(rows, work / "t.csv")
     table.write_hdf5(rows, records, work / "t.h5")
     points_text(groups, 1)
-    fit_model(groups)
     if drawn(data):
+        fit_model(groups)
         with figures.styled():
             figures.save(plots.scaling_figure(groups), work / "s.png")
             figures.save(plots.phases_figure(groups), work / "p.png")
@@ -639,7 +639,7 @@ TARGETS = (
     Target("symbols table", symbols_tables, of_words, read_symbols_table),
     Target("intervals", intervals_files, of_json, read_intervals_file),
     Target("run file", run_files, of_json, read_run_json),
-    Target("model", model_files, of_bytes, read_model),
+    Target("model", model_files, of_members, read_model),
     Target("manifest", new_manifest, of_json, read_manifest_file),
     Target("rank state", rank_states, crafted_state, read_state),
     Target("round document", round_documents, of_json, read_document),

@@ -219,6 +219,12 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(write, name: str
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["sync.run", "storage.endpoint_url", "data.target", "train.engine"])
+def test_an_override_that_is_not_utf_8_is_refused(write, key: str) -> None:
+    with pytest.raises(ConfigError, match=r"\\udc80"):
+        config.load(write(MINIMAL), [f"{key}=x\udc80"])
+
+
 @pytest.mark.parametrize("text", ["epochs=3", "train.epochs", "train.=3", ".epochs=3", "=", ""])
 def test_a_malformed_override_is_refused(write, text: str) -> None:
     with pytest.raises(ConfigError, match=r'--set .*must be "section\.key=value"'):

@@ -108,6 +108,18 @@ def test_a_replaced_store_is_said_and_is_not_that_of_the_run(run_dir: Path, tmp_
     assert "new" not in metrics
 
 
+def test_a_run_of_a_share_of_the_symbols_is_measured_on_that_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path / "market.h5", ROWS | {"DDD": 300})
+    run = make_run(tmp_path / "run", settings(store, shard="1/2"), monkeypatch)
+    before = json.loads((run / "metrics.json").read_text())
+    assert list(before["per_symbol"]) == ["AAA", "CCC"]
+    metrics = evaluate_run(run, None, World())
+    assert metrics.pop("notes") == ["Left out, not trained on: 2 symbols (BBB, DDD)."]
+    assert metrics == {name: value for name, value in before.items() if name != "notes"}
+
+
 def test_a_store_of_train_rows_alone_is_said_to_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
