@@ -110,8 +110,7 @@ def set_up(
         with timeline.span("load"):
             path = stage_store(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
-        stages.begin("compiling kernels")
-        placement = resolve_placement(config, world)
+        placement = resolve_placement(config, world, stages)
         averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         stages.begin("reading prices")
         with timeline.span("load"):
