@@ -81,7 +81,7 @@ fuzz: venv  ## look for inputs that break the program: new examples for all prop
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
-	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_training.py benchmarks/gpu_engines.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_%.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 GPU_ENVIRONMENT = $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
 
@@ -91,10 +91,10 @@ gpu-test: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: check kernels, backend
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_PYTHON) -m pytest tests/gpu/test_kernels.py; done)
 
 gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and training
-	@for script in kernels gpu_training gpu_engines; do \
+	@for script in kernels gpu_training gpu_engines gpu_batches gpu_speeds; do \
 	    echo "== $$script"; PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) benchmarks/$$script.py; done
 
-docs: venv  ## write docs/configuration.md anew from hpc_lstm/config.py
+docs: venv  ## write docs/configuration.md anew from hpc_lstm/config/
 	@$(BIN)/python docs/generate_configuration.py
 
 docs-site: venv  ## write the documentation as a site to site/, with the Python reference; any warning fails

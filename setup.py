@@ -89,6 +89,7 @@ setup(
     package_dir={"hpc_lstm.kernels": "kernels", "hpc_lstm.slurm": "slurm"},
     package_data={
         "hpc_lstm": ["py.typed"],
+        "hpc_lstm.model.engines": ["gpu_speeds/*.json"],
         "hpc_lstm.report": ["templates/*"],
         "hpc_lstm.kernels": ["*.cu", "*.cuh", "*.c", "*.h"],
         "hpc_lstm.slurm": ["*"],

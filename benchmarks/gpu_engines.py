@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,11 +36,21 @@ LEAST_S = 1.0
 Runner = Callable[[int], None]
 
 
+def engine_class(name: str) -> type[Any]:
+    """What trains on the GPU: "fused" is also the name of engines on CPUs."""
+    if name == "keras":
+        from hpc_lstm.model.engines.keras import KerasEngine
+
+        return KerasEngine
+    from hpc_lstm.model.engines.cuda import CudaEngine
+
+    return CudaEngine
+
+
 def ours(engine: str, units: int, batch: int, precision: str) -> Runner:
     """Steps of one of this package's engines."""
     from hpc_lstm import config
     from hpc_lstm.cuda.device import Device
-    from hpc_lstm.model.engines.registry import create_engine
 
     settings = config.parse(
         {
@@ -49,7 +60,7 @@ def ours(engine: str, units: int, batch: int, precision: str) -> Runner:
         },
         "benchmark",
     )
-    made = create_engine(settings)
+    made = engine_class(engine)(settings)
     count = made.steps_per_call
     generator, device = np.random.default_rng(0), Device()
     inputs = device.to_device(generator.normal(size=(count, batch, ROWS, FEATURES)).astype(np.float32))
@@ -179,9 +190,39 @@ class Peer:
 
 
 def card() -> str:
-    """The GPU's name."""
+    """The GPU's name; ends the program where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        raise SystemExit("no nvidia-smi, and so no GPU to measure on")
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     return subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()[0]
+
+
+def table(cases: list[dict[str, Any]]) -> str:
+    """What was measured as docs/fused-engine.md has it: a row for each number of units, thousand samples/s.
+
+    Of each batch the peers' medians in the order in which they were measured, and how many times as fast as the second
+    the first is.
+    """
+    batches = list(dict.fromkeys(case["batch"] for case in cases))
+    peers = list(dict.fromkeys(name for case in cases for name in (*case["samples_per_s"], *case["failed"])))
+    columns = [f"batch {batches[0]:,}: {' / '.join(peers)}", *(f"{batch:,}" for batch in batches[1:])]
+    lines = [f"| precision | units | {' | '.join(columns)} |", "| --- " * (2 + len(batches)) + "|"]
+    for precision, units in dict.fromkeys((case["precision"], case["units"]) for case in cases):
+        row = {
+            case["batch"]: case for case in cases if (case["precision"], case["units"]) == (precision, units)
+        }
+        cells = [cell(row[batch]["samples_per_s"], peers) if batch in row else "" for batch in batches]
+        lines.append(f"| {precision} | {units} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(rates: dict[str, list[float]], peers: list[str]) -> str:
+    """All peers' medians at one size, in thousand samples/s, "-" where there is none."""
+    medians = [statistics.median(rates[name]) / 1e3 if rates.get(name) else None for name in peers]
+    text = " / ".join("-" if one is None else f"{one:,.0f}" for one in medians)
+    if len(medians) > 1 and medians[0] and medians[1]:
+        text += f" ({medians[0] / medians[1]:.1f})"
+    return text
 
 
 def main() -> None:
@@ -227,6 +268,7 @@ def main() -> None:
                 )
                 print(f"units {units:4} batch {batch:5}  {text}  {case['failed'] or ''}", flush=True)
                 write_results(options.results, found)
+    print("\n" + table(found["cases"]))
 
 
 if __name__ == "__main__":

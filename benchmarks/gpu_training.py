@@ -42,7 +42,11 @@ def settings(store: Path, options: argparse.Namespace) -> configuration.RunConfi
         {
             "data": {"store": str(store), "window": WINDOW, "features": COLUMNS, "target": "close"},
             "model": {"layers": 2, "units": options.units, "dropout": 0.2},
-            "train": {"batch_size": options.batch, "engine": options.engine},
+            "train": {
+                "batch_size": options.batch,
+                "engine": options.engine,
+                "precision": options.precision,
+            },
         },
         "benchmark",
     )
@@ -139,6 +143,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8192)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--engine", default="auto", help="as in train.engine")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     options = parser.parse_args()

@@ -36,6 +36,8 @@ BEGIN, END = (
     "<!-- Written by benchmarks/startup.py -->\n",
     "<!-- End of what benchmarks/startup.py writes -->\n",
 )
+# With it, Python would compile the sources anew in every process, which an installed package spares it.
+UNSET = ("PYTHONDONTWRITEBYTECODE",)
 LAUNCHED, REPORTS = "STARTUP_LAUNCHED", "STARTUP_REPORTS"
 CONFIG = """
 [data]
@@ -60,9 +62,9 @@ def rank(arguments: list[str]) -> None:
             opened.add(about[0])
 
     sys.addaudithook(note)
-    from hpc_lstm import cli
+    from hpc_lstm.cli import main, training
 
-    connect = cli.connected_world
+    connect = training.connected_world
 
     @contextlib.contextmanager
     def connected_world() -> Iterator[Any]:
@@ -80,8 +82,8 @@ def rank(arguments: list[str]) -> None:
             loop.take_steps = first_step
             yield world
 
-    cli.connected_world = connected_world
-    cli.main(arguments)
+    training.connected_world = connected_world
+    main(arguments)
 
 
 def write_report(number: int, opened: set[str]) -> None:
@@ -102,8 +104,9 @@ def write_report(number: int, opened: set[str]) -> None:
 
 def timed(command: list[str], **environment: str) -> tuple[float, float]:
     """Wall and CPU seconds of a command, which must succeed."""
+    given = {name: value for name, value in os.environ.items() if name not in UNSET}
     begun, before = time.perf_counter(), os.times()
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=given | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     after = os.times()
     cpu = sum(after[2:4]) - sum(before[2:4])  # user and system time of children that have ended

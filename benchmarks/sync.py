@@ -34,8 +34,9 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm import config as configuration
+from hpc_lstm.clusters.adopting import RoundUpdate
 from hpc_lstm.clusters.options import SyncOptions
-from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.runner import Runner
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.market.store import MarketStore

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the settings in hpc_lstm/config.py: ``make docs``."""
+"""Write docs/configuration.md from the settings in hpc_lstm/config/: ``make docs``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).with_name("configuration.md")
 HEAD = """\
 # Configuration
 
-<!-- Written by `make docs` from hpc_lstm/config.py; edit there. -->
+<!-- Written by `make docs` from hpc_lstm/config/; edit there. -->
 
 A run is described by one TOML file. Any key can be given on the command line too, where it wins over the file:
 

@@ -64,6 +64,10 @@ class CudaError(InputError):
     """The GPU, its driver or its tools cannot be used: the message says what is missing."""
 
 
+class GpuMemoryError(CudaError):
+    """The GPU's memory is too small for what is asked of it: how much is needed, and how much is free."""
+
+
 class StopRequested(HpcLstmError):
     """The run was asked to stop and has written a checkpoint: run again with ``--resume``."""
 

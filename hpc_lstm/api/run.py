@@ -102,7 +102,7 @@ class Run:
         Raises:
             InputError: the run is not complete; there is no such symbol, or it has too few rows.
         """
-        from hpc_lstm.evaluation.forecast import predict_symbols
+        from hpc_lstm.evaluation.predict import predict_symbols
 
         pandas = import_pandas()
         store = None if prices is None else prices if isinstance(prices, Store) else read_prices(prices)

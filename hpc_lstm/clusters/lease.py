@@ -102,6 +102,8 @@ class Lease:
         self._thread.join(RELEASE_S)
         try:
             if self._forget:
+                # Of owners that were killed; before this lease goes, so that nobody else is putting one.
+                self._store.discard_unfinished(self._prefix)
                 self._delete_up_to(self.number)
             else:
                 self._store.put_new(f"{self._prefix}{self.number:06d}.released", b"{}")

@@ -25,6 +25,7 @@ class Session:
         upload: key and bytes of the vector of the pending contribution, if this start has put it.
         initial_key: key of the initial weights.
         expired_round: newest round whose vectors this cluster is to delete; 0: none.
+        logged_runs: the log has said what else lies in the store.
     """
 
     options: SyncOptions
@@ -35,6 +36,7 @@ class Session:
     upload: tuple[str, bytes] | None = None
     initial_key: str = ""
     expired_round: int = 0
+    logged_runs: bool = False
 
     @property
     def finished_clusters(self) -> set[str]:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm import config as configuration
+from hpc_lstm.clusters.adopting import RoundUpdate
 from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.options import sync_options
-from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.runner import Runner
 from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.clusters.steps import Steps

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda import compiler, dlpack
-from hpc_lstm.errors import CudaError
+from hpc_lstm.cuda import clusters, compiler, dlpack
+from hpc_lstm.errors import CudaError, GpuMemoryError
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,8 @@ class Device:
         multiprocessors: number of streaming multiprocessors.
         capability: compute capability, such as (9, 0).
         architecture: such as "sm_90".
+        name: as the driver reports it.
+        driver: the CUDA version of the driver, such as 12080.
         stream: the stream of all copies and launches.
 
     Raises:
@@ -127,9 +129,11 @@ class Device:
             ) from None
         self.capability = major, minor = device.compute_capability()
         self.architecture = f"sm_{major}{minor}"
+        self.name, self.driver = str(device.name()), int(cuda.get_driver_version())
         self.multiprocessors = device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT)
         self._threads = device.get_attribute(cuda.device_attribute.MAX_THREADS_PER_MULTIPROCESSOR)
         self._registers = device.get_attribute(cuda.device_attribute.MAX_REGISTERS_PER_MULTIPROCESSOR)
+        self._clusters: dict[int, int] = {}
         self._modules: dict[tuple[Any, ...], Module] = {}
         self._codes: dict[tuple[Any, ...], bytes] = {}  # compiled, not yet loaded
         with self.current():
@@ -187,7 +191,7 @@ class Device:
             purpose: what needs it, for the error message.
 
         Raises:
-            CudaError: there is not enough memory.
+            GpuMemoryError: there is not enough memory.
         """
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         if nbytes == 0:
@@ -197,7 +201,7 @@ class Device:
                 memory = self._cuda.mem_alloc(nbytes)
             except self._cuda.MemoryError:
                 free, total = self._cuda.mem_get_info()
-                raise CudaError(
+                raise GpuMemoryError(
                     f"GPU memory: {purpose} needs {_gib(nbytes)}, {_gib(free)} of {_gib(total)} are free; "
                     "lower train.batch_size or train.gpu_rows_share, or start fewer ranks on this GPU"
                 ) from None
@@ -391,6 +395,20 @@ class Device:
         # The hardware allocates registers in units of 8 a thread.
         registers = -(-max(function.num_regs, 1) // 8) * 8
         return self.multiprocessors * max(1, min(self._threads, self._registers // registers) // THREADS)
+
+    def resident_clusters(self, size: int) -> int:
+        """Clusters of ``size`` blocks, each with a multiprocessor for itself, that the GPU runs at the same time.
+
+        0: it cannot place one.
+        """
+        if size == 1:
+            return self.multiprocessors
+        if self.capability < (9, 0):
+            return 0
+        if size not in self._clusters:
+            with self.current():
+                self._clusters[size] = clusters.resident_clusters(size)
+        return self._clusters[size]
 
     def synchronize(self) -> None:
         """Wait until all work launched on the stream is done."""

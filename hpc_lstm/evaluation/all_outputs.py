@@ -9,7 +9,7 @@ import numpy as np
 
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.dates import date_text
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate, no_part_note
 from hpc_lstm.evaluation.intervals import Intervals
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.output_metrics import output_metrics
@@ -107,9 +107,7 @@ def _without_prices(prepared: Prepared, world: World, date_unit: str, parts: Seq
         if not total:
             if part != NEW:
                 metrics[part] = None
-                metrics["notes"].append(
-                    f"There is no {part} part: its share in data.split gives it no window."
-                )
+                metrics["notes"].append(no_part_note(part))
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
         dates = windows.prices(np.arange(len(windows), dtype=np.int64))

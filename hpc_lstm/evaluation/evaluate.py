@@ -101,7 +101,7 @@ def evaluate(
             if part == NEW:
                 continue
             metrics[part] = None
-            notes.append(f"There is no {part} part: its share in data.split gives it no window.")
+            notes.append(no_part_note(part))
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
         bets = Bets()
@@ -119,6 +119,11 @@ def evaluate(
     metrics |= _metrics_per_symbol(measured, symbols)
     metrics["notes"] = notes
     return Evaluation(metrics, measured, symbols)
+
+
+def no_part_note(part: str) -> str:
+    """What is said of a part that has no window."""
+    return f"There is no {part} part: by data.split no window of the store belongs to it."
 
 
 def _fitted_baselines(prepared: Prepared, world: World, batch_size: int) -> FittedBaselines:

@@ -11,7 +11,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
-from hpc_lstm.evaluation.metrics_file import NEW, PARTS, read_metrics
+from hpc_lstm.evaluation.metrics_file import NEW, PARTS, parts_of, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
 from hpc_lstm.parallel.world import World
@@ -51,13 +51,15 @@ def measure_run(
 
     Returns:
         The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
-        wrote besides (speed, ranks, engine) is kept; with another, or one whose prices are no longer the run's, it is
-        left out and ``store`` names the file: that is not to be written over the run's own metrics.
+        wrote besides (speed, ranks, engine) is kept. With another, one whose prices are no longer the run's, or one
+        that has no window to measure, it is left out and ``store`` names the file: that is not to be written over the
+        run's own metrics.
 
     Raises:
         InputError: the run is not complete or damaged; the store is damaged, lacks the run's columns or a
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
+    from hpc_lstm.evaluation.overlap import first_train_day
     from hpc_lstm.evaluation.trained_run import open_run, recorded_split
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
@@ -91,13 +93,16 @@ def measure_run(
             boosting_s=boosting_s,
             trading=trading,
         )
-    metrics = evaluation.metrics
-    if growth is not None:
-        notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
-    else:
-        notes += _seen_in_training(before, metrics)
+        metrics = evaluation.metrics
+        if growth is not None:
+            notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
+        elif parts_of(metrics):
+            notes += _seen_in_training(before, metrics)
+        else:
+            notes += _seen_alone(before, first_train_day(store, prepared.index, world))
     changed = found.difference if found is not None else ""
-    if store_path is not None or changed:
+    lost = parts_of(before) and not parts_of(metrics)
+    if store_path is not None or changed or lost:
         metrics["store"] = data.store
     else:
         begins = _validation_begins(before)
@@ -106,7 +111,7 @@ def measure_run(
         metrics = {**{name: value for name, value in before.items() if name != NEW}, **metrics}
     if changed and (store_path is None or growth is not None):
         notes.append(f"The store holds other prices than the run was trained on: {changed}.")
-    if changed and store_path is None:
+    if (changed or lost) and store_path is None:
         notes.append("The run's metrics.json stays as it is.")
     metrics["notes"] = evaluation.metrics["notes"] + notes
     return replace(evaluation, metrics=metrics)
@@ -140,6 +145,21 @@ def _seen_in_training(before: dict[str, Any], metrics: dict[str, Any]) -> list[s
     return [
         f"Windows of this store begin at {min(found)}, before the run's own validation ({known}): the model "
         "may have been trained on some of them, and its metrics flatter it."
+    ]
+
+
+def _seen_alone(before: dict[str, Any], first: str | None) -> list[str]:
+    """A warning if all windows of another store belong to the part that the run was trained on.
+
+    Args:
+        first: the first day of that part in the store; None: it has no window there.
+    """
+    known = _validation_begins(before)
+    if known is None or first is None or first >= known:
+        return []
+    return [
+        f"Windows of this store begin at {first}, before the run's own validation ({known}), and none comes after: "
+        "the model may have been trained on some of them, and nothing is measured."
     ]
 
 

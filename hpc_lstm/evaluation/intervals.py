@@ -156,7 +156,7 @@ def read_intervals(files: RunDirectory, head: Head, settings: ForecastConfig) ->
         coverage = float(content["coverage"])
         if len(margins) != head.targets or not 0 < coverage < 1:
             raise ValueError(f"of {len(margins)} targets, not {head.targets}")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read as intervals ({error}); train again, or restore it"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,53 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read as JSON: {error}; {ADVICE}") from None
     if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:
         raise InputError(f'{path}: not a metrics file: it has no "format": "{FORMAT}"')
+    try:
+        _check(metrics)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is damaged ({error}); {ADVICE}") from None
     return metrics
+
+
+def _check(metrics: Mapping[str, Any]) -> None:
+    """Refuse values of other types than are written.
+
+    Raises:
+        ValueError, TypeError, AttributeError: one is.
+    """
+    for part in (*PARTS, NEW):
+        _check_table(metrics.get(part), part)
+    for symbol, parts in metrics.get("per_symbol", {}).items():
+        for part, table in parts.items():
+            _check_table(table, f"{part} of {symbol[:40]}")
+    if not all(isinstance(note, str) for note in metrics.get("notes", [])):
+        raise ValueError("a note is no text")
+    for name in (
+        "per_symbol_omitted",
+        "epochs",
+        "samples_per_second",
+        "wall_s",
+        "best_validation_loss",
+        "ranks",
+    ):
+        _check_number(metrics.get(name), name)
+
+
+def _check_table(table: Any, name: str) -> None:
+    for key, value in {} if table is None else table.items():
+        if key in ("first_date", "last_date", "verdict"):
+            if not isinstance(value, str):
+                raise ValueError(f"{key} of {name} is no text")
+        elif key in ("windows", "symbols", "reached_gain"):
+            _check_number(value, f"{key} of {name}")
+    for method, values in methods_of(table or {}).items():
+        for key, value in values.items():
+            _check_number(value, f"{method[:40]}.{key[:40]} of {name}")
+
+
+def _check_number(value: Any, name: str) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and abs(value) <= sys.float_info.max):
+        raise ValueError(f"{name} is no finite number")
 
 
 def parts_of(metrics: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 
@@ -43,6 +45,26 @@ def compare_with_run(
     if known is not None and symbol is not None:
         known = known.of([symbol]) if symbol in known.symbols else None
     return None if known is None else compare_rows(known, store, world)
+
+
+def refuse_other_prices(files: RunDirectory, path: Path, world: World, advice: str) -> None:
+    """Refuse a store that contradicts the rows that a finished run was trained on; collective.
+
+    Args:
+        path: of the market store.
+        advice: what to do then.
+
+    Raises:
+        InputError: it does; or the store or the run's file is damaged.
+    """
+    from hpc_lstm.market.store import MarketStore
+
+    with world.raise_on_all(lambda: MarketStore(path)) as store:
+        found = compare_with_run(files, store, world)
+    if found is not None and found.difference:
+        raise world.on_all_ranks(
+            InputError(f"{files.path}: was trained on other prices: {found.difference}; {advice}")
+        )
 
 
 def new_rows_note(growth: Growth, unit: str, table: dict[str, Any] | None) -> list[str]:

@@ -32,6 +32,15 @@ def overlap_in_time(store: MarketStore, index: WindowIndex, world: World) -> str
     )
 
 
+def first_train_day(store: MarketStore, index: WindowIndex, world: World) -> str | None:
+    """The first day of a target of the train part of all ranks, as text; None if it has no window. Collective."""
+    share = index.slice("train", world.rank, world.size)
+    rows = (share.first + index.window + index.horizon - 1)[share.count > 0]
+    dates = np.concatenate([np.empty(0, np.int64), *(store.dates(row, row + 1) for row in rows.tolist())])
+    first = world.allreduce_min(np.array([dates.min(initial=np.iinfo(np.int64).max)]))[0]
+    return date_text(int(first), store.date_unit) if index.total("train") else None
+
+
 def _target_dates(store: MarketStore, index: WindowIndex, part: str, world: World) -> np.ndarray:
     """Dates of the targets of this rank's windows of a part, int64; of train windows each symbol's last one alone."""
     share = index.slice(part, world.rank, world.size)

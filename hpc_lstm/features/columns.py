@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +13,7 @@ from hpc_lstm.features.market_mean import MarketMean
 from hpc_lstm.features.registry import (
     FEATURES,
     TARGETS,
+    feature_classes,
     parse_feature,
     parse_target,
     unknown_feature,
@@ -182,8 +182,8 @@ def find_columns(
         for horizon in horizons:
             transform: Target | None = kind(horizon) if kind else source.as_target(horizon)
             if transform is None:
-                able = [each.usage() for each in FEATURES if each.as_target is not Feature.as_target]
-                able += [f"{each.kind}(NAME)" for each in TARGETS]
+                able = [each.usage() for each in feature_classes() if each.as_target is not Feature.as_target]
+                able += [f"{each}(NAME)" for each in TARGETS]
                 raise ConfigError(f'data.target: "{name}" cannot be a target; take {" or ".join(able)}')
             place = len(found) + len(forecast)
             positive = kind.positive if kind else source.positive
@@ -237,7 +237,9 @@ def _known_feature(key: str, name: str, store_columns: Sequence[str], where: str
         return feature
     if problem := unknown_feature(name) if wanted == name else "":
         raise ConfigError(f"{key}: {problem}")
-    kinds = [kind.kind for kind in FEATURES] if wanted == name else []
+    import difflib
+
+    kinds = FEATURES if wanted == name else ()
     near = difflib.get_close_matches(lacking[0], [*store_columns, *kinds], n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
     missing = ADJUSTED_COLUMNS if lacking[0] == ADJUSTED else (lacking[0],)

@@ -5,75 +5,70 @@ To add one: a file with a subclass of ``Feature``, a line here, and a line in do
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import MISSING, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from hpc_lstm.errors import ConfigError
-from hpc_lstm.features.atr import AverageTrueRange
-from hpc_lstm.features.bollinger_width import BollingerWidth
-from hpc_lstm.features.calendar import (
-    DayOfYearCosine,
-    DayOfYearSine,
-    MonthCosine,
-    MonthEnd,
-    MonthSine,
-    WeekdayCosine,
-    WeekdaySine,
-)
-from hpc_lstm.features.direction import DirectionTarget
-from hpc_lstm.features.ema import ExponentialMovingAverage
 from hpc_lstm.features.feature import Feature
-from hpc_lstm.features.lag import Lag
-from hpc_lstm.features.log_returns import LogReturns
-from hpc_lstm.features.macd import Macd, MacdSignal
-from hpc_lstm.features.market_mean import MarketMean
-from hpc_lstm.features.relative import Relative
-from hpc_lstm.features.returns import Returns
-from hpc_lstm.features.rsi import RelativeStrengthIndex
-from hpc_lstm.features.sma import SimpleMovingAverage
 from hpc_lstm.features.store_column import StoreColumn
-from hpc_lstm.features.symbol_indicator import SymbolIndicator
-from hpc_lstm.features.volatility import Volatility, VolatilityTarget
-from hpc_lstm.features.volume_change import VolumeChange
-from hpc_lstm.features.zscore import ZScore
 
-FEATURES: tuple[type[Feature], ...] = (
-    StoreColumn,
-    LogReturns,
-    SimpleMovingAverage,
-    ExponentialMovingAverage,
-    Returns,
-    RelativeStrengthIndex,
-    Macd,
-    MacdSignal,
-    BollingerWidth,
-    Volatility,
-    VolumeChange,
-    ZScore,
-    Lag,
-    Relative,
-    AverageTrueRange,
-    WeekdaySine,
-    WeekdayCosine,
-    MonthSine,
-    MonthCosine,
-    DayOfYearSine,
-    DayOfYearCosine,
-    MonthEnd,
-    SymbolIndicator,
-    MarketMean,
-)
+if TYPE_CHECKING:
+    from hpc_lstm.features.direction import DirectionTarget
+    from hpc_lstm.features.volatility import VolatilityTarget
+
+# Module and class by the name of the kind; a module is imported when settings name its kind.
+FEATURES = {
+    "log-returns": "log_returns.LogReturns",
+    "sma": "sma.SimpleMovingAverage",
+    "ema": "ema.ExponentialMovingAverage",
+    "returns": "returns.Returns",
+    "rsi": "rsi.RelativeStrengthIndex",
+    "macd": "macd.Macd",
+    "macd-signal": "macd.MacdSignal",
+    "bollinger-width": "bollinger_width.BollingerWidth",
+    "volatility": "volatility.Volatility",
+    "volume-change": "volume_change.VolumeChange",
+    "zscore": "zscore.ZScore",
+    "lag": "lag.Lag",
+    "relative": "relative.Relative",
+    "atr": "atr.AverageTrueRange",
+    "weekday-sine": "calendar.WeekdaySine",
+    "weekday-cosine": "calendar.WeekdayCosine",
+    "month-sine": "calendar.MonthSine",
+    "month-cosine": "calendar.MonthCosine",
+    "day-of-year-sine": "calendar.DayOfYearSine",
+    "day-of-year-cosine": "calendar.DayOfYearCosine",
+    "month-end": "calendar.MonthEnd",
+    "symbol": "symbol_indicator.SymbolIndicator",
+    "market": "market_mean.MarketMean",
+}
 
 # Beside features that can be targets: what can only be forecast.
-TARGETS: tuple[type[DirectionTarget] | type[VolatilityTarget], ...] = (
-    DirectionTarget,
-    VolatilityTarget,
-)
+TARGETS = {
+    "direction": "direction.DirectionTarget",
+    "volatility": "volatility.VolatilityTarget",
+}
 
 # Of any use far below this, and safe in the integer arithmetic of arrays.
 LARGEST_NUMBER = 10**6
 _CALL = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)\s*(?:\((.*)\)\s*)?", re.DOTALL)
+
+
+def feature_class(kind: str) -> type[Feature]:
+    """The class of a kind in ``FEATURES``."""
+    return cast("type[Feature]", _imported(FEATURES[kind]))
+
+
+def target_class(kind: str) -> type[DirectionTarget] | type[VolatilityTarget]:
+    """The class of a kind in ``TARGETS``."""
+    return cast("type[DirectionTarget] | type[VolatilityTarget]", _imported(TARGETS[kind]))
+
+
+def feature_classes() -> list[type[Feature]]:
+    """The classes of all features, the store's own columns first."""
+    return [StoreColumn, *map(feature_class, FEATURES)]
 
 
 def parse_feature(name: str) -> Feature:
@@ -84,11 +79,10 @@ def parse_feature(name: str) -> Feature:
     Raises:
         ConfigError: wrong arguments of a known kind; the message begins with ``name`` and lacks the key.
     """
-    kinds = {kind.kind: kind for kind in FEATURES if kind is not StoreColumn}
     match = _CALL.fullmatch(name)
-    if match is None or match[1] not in kinds:
+    if match is None or match[1] not in FEATURES:
         return StoreColumn(name)
-    return _parse_arguments(kinds[match[1]], match[2] or "", name)
+    return _parse_arguments(feature_class(match[1]), match[2] or "", name)
 
 
 def parse_target(name: str) -> tuple[type[DirectionTarget] | type[VolatilityTarget] | None, str]:
@@ -97,9 +91,9 @@ def parse_target(name: str) -> tuple[type[DirectionTarget] | type[VolatilityTarg
     No kind, and an empty text, where ``name`` may be a feature.
     """
     match = _CALL.fullmatch(name)
-    kind = {kind.kind: kind for kind in TARGETS}.get(match[1]) if match is not None else None
-    column = (match[2] or "").strip() if match is not None else ""
-    return (kind, column or "close") if kind is not None else (None, "")
+    if match is None or match[1] not in TARGETS:
+        return None, ""
+    return target_class(match[1]), (match[2] or "").strip() or "close"
 
 
 def unknown_feature(name: str) -> str:
@@ -107,15 +101,21 @@ def unknown_feature(name: str) -> str:
     match = _CALL.fullmatch(name)
     if match is None or match[2] is None:
         return ""
-    known = {kind.kind: kind for kind in FEATURES if kind is not StoreColumn}
-    near = difflib.get_close_matches(match[1].lower(), known, n=1, cutoff=0.5)
-    hint = f'did you mean "{known[near[0]].usage()}"? ' if near else ""
+    import difflib
+
+    near = difflib.get_close_matches(match[1].lower(), FEATURES, n=1, cutoff=0.5)
+    hint = f'did you mean "{feature_class(near[0]).usage()}"? ' if near else ""
     return f'there is no feature "{match[1]}"; {hint}there are {usages()}'
 
 
 def usages() -> str:
     """All kinds, as settings write them."""
-    return ", ".join(kind.usage() for kind in FEATURES)
+    return ", ".join(kind.usage() for kind in feature_classes())
+
+
+def _imported(place: str) -> object:
+    module, _, name = place.partition(".")
+    return getattr(import_module(f"hpc_lstm.features.{module}"), name)
 
 
 def _parse_arguments(kind: type[Feature], text: str, name: str) -> Feature:

@@ -24,7 +24,7 @@ from hpc_lstm.market.month_names import month_number
 
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
-_FIRST_DAY, _LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
+FIRST_DAY, LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
 _ZONE = r"(?P<zone>Z|[ECMP][SD]T|[A-Z][A-Za-z]+/[A-Za-z_]+|(?:UTC|GMT)?(?:[+-]\d{1,2}:?(?:\d{2})?)?)(?: ?\([^)]*\))?"
@@ -172,7 +172,7 @@ def _iso_days(texts: Any) -> np.ndarray | None:
         days = marks.astype("datetime64[D]").astype(np.int64)
     except ValueError:  # 2024-13-45
         return None
-    return days if days.min() >= _FIRST_DAY and days.max() < _LAST_DAY else None
+    return days if days.min() >= FIRST_DAY and days.max() < LAST_DAY else None
 
 
 def _counted(texts: Any, form: DateForm) -> Dates:

@@ -35,16 +35,18 @@ _MARKS = NUMBER_MARKS.replace("−", "-")
 _BLANK = r"[ \t\x{00a0}\x{202f}]"
 _APART = r"['’_  \x{00a0}\x{202f}]"
 _DRESSED = (
-    rf"^{_BLANK}*(?P<open>\(?){_BLANK}*(?P<sign>[+\-−]?){_BLANK}*(?:{_MARKS})?{_BLANK}*(?P<sign2>[+\-−]?){_BLANK}*"
+    rf"^{_BLANK}*(?:(?P<open>\(){_BLANK}*)?(?:(?P<sign>[+\-−]){_BLANK}*)?(?:(?:{_MARKS}){_BLANK}*)?"
+    rf"(?:(?P<sign2>[+\-−]){_BLANK}*)?"
     # Apostrophes, underscores and blanks separate groups of three: 112'16 is a price in 32nds.
-    rf"(?P<number>(?:[0-9]{{1,3}}(?:{_APART}[0-9]{{3}})+(?:[.,][0-9]*)?|[0-9.,]*[0-9.,])(?:[eE][+-]?[0-9]+)?){_BLANK}*"
-    rf"(?P<unit>%|[KkMmBbTt]|[Mm]io\.?|[Mm]rd\.?|万|亿|萬|億)?{_BLANK}*(?:{_MARKS})?{_BLANK}*(?P<close>\)?){_BLANK}*$"
+    rf"(?P<number>(?:[0-9]{{1,3}}(?:{_APART}[0-9]{{3}})+(?:[.,][0-9]*)?|[0-9.,]*[0-9.,])(?:[eE][+-]?[0-9]+)?)"
+    rf"(?:{_BLANK}*(?P<unit>%|[KkMmBbTt]|[Mm]io\.?|[Mm]rd\.?|万|亿|萬|億))?(?:{_BLANK}*(?:{_MARKS}))?"
+    rf"(?:{_BLANK}*(?P<close>\)))?{_BLANK}*$"
 )
 _PYTHON = re.compile(_DRESSED.replace(r"\x{00a0}", "\xa0").replace(r"\x{202f}", "\u202f"))
 
 _ZERO = re.compile(r"(?<![0-9])0(?=[.,])")
 _DIGITS = str.maketrans("012345679", "888888888")
-_PLAIN = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
+_PLAIN = re.compile(r"[ \t]*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?[ \t]*")
 
 
 def _sound(mark: str, group: str) -> str:

@@ -15,7 +15,6 @@ folder and renamed when it is complete.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import json
@@ -260,7 +259,7 @@ class StoreWriter:
             raise ValueError(
                 f"{symbol}: {len(dates)} dates and values {values.shape} do not match {self.columns}"
             )
-        if (np.diff(dates) <= 0).any():
+        if (dates[1:] <= dates[:-1]).any():  # differences might not fit
             raise ValueError(f"{symbol}: dates must be strictly ascending")
         with write_errors(self.path):
             self._dates.write(dates.data)
@@ -356,6 +355,8 @@ def _copy_scratch(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 <<
 def _index_of_name(name: str, known: list[str], kind: str, path: Path) -> int:
     if name in known:
         return known.index(name)
+    import difflib
+
     close = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.upper(), known, 1)
     few = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
     hint = f'did you mean "{close[0]}"?' if close else f"it has {few}"

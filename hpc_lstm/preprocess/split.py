@@ -148,7 +148,7 @@ def split_by_date(
     lead = data.window + data.longest_horizon - 1  # rows before a symbol's first target
     if dates is None:
         found = world.raise_on_all(lambda: _target_days(store, chosen[mine], rows[mine], lead))
-        days = np.unique(np.concatenate(world.allgather(found)))
+        days = _distinct(np.concatenate(world.allgather(found)))
         if not len(days):
             raise world.on_all_ranks(
                 InputError(
@@ -196,8 +196,16 @@ def _target_days(store: MarketStore, chosen: np.ndarray, rows: np.ndarray, lead:
         collected.append(dates[lead:])
         count += len(collected[-1])
         if count > DATES_AT_ONCE:
-            days, collected, count = np.unique(np.concatenate([days, *collected])), [], 0
-    return np.unique(np.concatenate([days, *collected]))
+            days, collected, count = _distinct(np.concatenate([days, *collected])), [], 0
+    return _distinct(np.concatenate([days, *collected]))
+
+
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """The distinct values of an array [n], ascending, as ``np.unique`` finds them without importing ``numpy.ma``."""
+    ordered = np.sort(numbers)
+    is_first = np.ones(len(ordered), bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_first]
 
 
 def _cut(days: np.ndarray, data: DataConfig, unit: str) -> SplitDates:

@@ -84,6 +84,6 @@ def _advice(names: list[str]) -> str:
         )
     few = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
     return (
-        f"so have {len(names):,} symbols such a value: {few}; clean them and import again, or set "
+        f"{len(names):,} symbols have such a value: {few}; clean them and import again, or set "
         'data.unusable = "leave-out"'
     )

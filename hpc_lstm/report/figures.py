@@ -76,9 +76,14 @@ def new_figure(width: float = 9.0, height: float = 4.5) -> Figure:
     return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
+def plain(text: str) -> str:
+    """A symbol or another name as matplotlib shows it: ``$`` begins no formula, and control characters are escaped."""
+    return printable(text).replace("$", r"\$")
+
+
 def set_title(axes: Axes, text: str) -> None:
-    """Set a title that may hold a symbol or a name: ``$`` begins no formula, and control characters are escaped."""
-    axes.set_title(printable(text), parse_math=False)
+    """Set a title that may hold a symbol or a name."""
+    axes.set_title(plain(text))
 
 
 def check_suffix(path: Path) -> None:

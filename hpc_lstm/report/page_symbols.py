@@ -28,9 +28,9 @@ def symbols_section(
     if part is None:
         return None
     found = _of_csv(run, part) or {
-        symbol: (parts[part]["windows"], methods_of(parts[part]))
+        symbol: (parts[part].get("windows") or 0, methods_of(parts[part]))
         for symbol, parts in metrics.get("per_symbol", {}).items()
-        if parts.get(part)
+        if "model" in methods_of(parts.get(part) or {})
     }
     keys = [metric for metric in METRICS if any(metric.key in m["model"] for _, m in found.values())]
     header = ["symbol", "windows", "RMSE over persistence's", *(metric.heading for metric in keys)]
@@ -66,7 +66,7 @@ def _of_csv(run: RunDirectory, part: str) -> dict[str, tuple[int, dict[str, dict
                     metric.key: float(row[metric.key]) for metric in METRICS if row.get(metric.key, "") != ""
                 }
                 found.setdefault(row["symbol"], (int(row["windows"]), {}))[1][row["method"]] = numbers
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(
             f"{run.path / 'symbols.csv'}: cannot be read ({error}); evaluate the run anew"
         ) from None

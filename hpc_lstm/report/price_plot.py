@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpc_lstm.errors import InputError, printable
+from hpc_lstm.errors import InputError
 from hpc_lstm.report import figures
 from hpc_lstm.report.chart_data import ChartData, joined_candles, read_chart_data
 from hpc_lstm.report.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
@@ -98,7 +98,7 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
     elif chart.candles:
         _draw_candles(axes, data.only(shown))
     else:
-        label = printable(data.column.replace("_", " "))
+        label = figures.plain(data.column.replace("_", " "))
         axes.plot(data.dates[shown], data.prices[shown], color=BLACK, linewidth=0.9, label=label)
     averages = _averages(data, chart) if len(symbols) == 1 else {}
     for number, (name, values) in enumerate(averages.items()):
@@ -118,9 +118,7 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
     bottom.set_xlabel("date")
     if averages or len(symbols) > 1:
         # Beside the figure, where it covers neither the curves nor the title.
-        legend = figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # names of symbols and of the column
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -155,7 +153,7 @@ def _draw_together(axes: Axes, symbols: Sequence[ChartData]) -> None:
             dashes,
             color=colour,
             linewidth=1.0,
-            label=printable(data.symbol),
+            label=figures.plain(data.symbol),
         )
     axes.axhline(100, color=GREY, linewidth=0.8)
     names = ", ".join(data.symbol for data in symbols[:6])

@@ -90,7 +90,7 @@ def summarize(run: RunDirectory) -> RunSummary:
     started, state, ratio, verdict = "", "", None, ""
     try:
         record = read_run_file(run)
-        started = record.starts[-1]["started"] if record is not None and record.starts else ""
+        started = record.starts[-1].get("started", "") if record is not None and record.starts else ""
         if run.metrics.exists():
             metrics = read_metrics(run)
             state = "complete"
@@ -183,7 +183,9 @@ def _differences(
         if len(set(measured)) > 1:
             yield f"The runs were measured on different windows of {part}: compare the ratios to persistence alone."
     records = [read_run_file(run) for run in runs]
-    digests = {record.data["sha256"] if record is not None and record.data else None for record in records}
+    digests = {
+        record.data.get("sha256") if record is not None and record.data else None for record in records
+    }
     if len(digests) > 1:
         yield "The runs were trained on different prices."
 

@@ -27,6 +27,7 @@ FORMAT = "hpc_lstm run"
 VERSION = 3
 # Starts that are kept: a run that is requeued for weeks has hundreds.
 STARTS = 50
+_COUNTS = ("symbols", "rows", "step")
 FITTED, KEPT = "fitted", "kept"
 
 
@@ -61,11 +62,41 @@ def read_run_file(run: RunDirectory) -> RunFile | None:
         content = json.loads(run.record.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT or content.pop("version") > VERSION:
             raise ValueError("not of a version that this program knows")
-        return RunFile(**content)
+        found = RunFile(**content)
+        _check(found)
+        return found
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{run.record}: cannot be read ({error}); put back a whole copy") from None
+
+
+def _check(found: RunFile) -> None:
+    """Refuse values of other types than ``write_run_file`` writes; one of an older version may lack some.
+
+    Raises:
+        ValueError: it names the first.
+    """
+    tables = {"data": found.data or {}, "checkpoints": found.checkpoints or {}}
+    if not isinstance(found.starts, list):
+        raise ValueError("starts is no list")
+    for table in (*tables.values(), *found.starts):
+        if not isinstance(table, dict):
+            raise ValueError(f"{str(table)[:40]!r} is no table")
+    texts = {"id": found.id, "scaling": found.scaling, "init_from": found.init_from or ""}
+    texts |= {f"started of {number}": start.get("started", "") for number, start in enumerate(found.starts)}
+    for name, table in tables.items():
+        for key, value in table.items():
+            if key in _COUNTS:
+                if type(value) is not int or not 0 <= value < 2**63:
+                    raise ValueError(f"{name}.{key} is no count")
+            else:
+                texts[f"{name}.{key}"] = value
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{name} is no text")
+    if found.checkpoints and not {"url", "prefix"} <= found.checkpoints.keys():
+        raise ValueError("checkpoints lacks url or prefix")
 
 
 def write_run_file(run: RunDirectory, content: RunFile) -> None:

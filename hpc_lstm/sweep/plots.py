@@ -80,7 +80,7 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
         axes.set_title(title, fontsize=9)
         axes.grid(visible=False, axis="x")
     grid[0].set_ylabel("share of the steady state, %")
-    axis = next(iter(groups[0].axes), "")
+    axis = _axis(groups)
     figure.supxlabel(
         f"ranks{' · ' + axis if axis else ''}      * ranks share {_unit(groups)}s, ! so do other programs",
         fontsize=8,
@@ -139,9 +139,7 @@ def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]
     entries = dict(
         pair[::-1] for axes in grid for pair in zip(*axes.get_legend_handles_labels(), strict=True)
     )
-    figure.legend(
-        [*entries.values()], [*entries], loc="outside right upper", title=next(iter(groups[0].axes), None)
-    )
+    figure.legend([*entries.values()], [*entries], loc="outside right upper", title=_axis(groups) or None)
     _note_others(figure, groups, panels)
     return figure
 
@@ -153,7 +151,12 @@ def panels_of(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
         rest = dict(list(group.axes.items())[1:])
         panels.setdefault(json.dumps(rest), []).append(group)
     named = [
-        ("\n".join(f"{key.partition('.')[2]} {value}" for key, value in json.loads(rest).items()), members)
+        (
+            "\n".join(
+                figures.plain(f"{key.partition('.')[2]} {value}") for key, value in json.loads(rest).items()
+            ),
+            members,
+        )
         for rest, members in panels.items()
     ]
     return named[:PANELS]
@@ -246,15 +249,19 @@ def _rank_axis(axes: Axes, groups: Sequence[Group]) -> None:
 
 def _legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    axis = next(iter(groups[0].axes), "")
     if any(len(group.unshared) < len(group.by_ranks) for group in groups):
         (hollow,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white")
         handles, labels = [*handles, hollow], [*labels, f"{_unit(groups)}s are\nshared"]
-    figure.legend(handles, labels, loc="outside right upper", title=axis or None)
+    figure.legend(handles, labels, loc="outside right upper", title=_axis(groups) or None)
 
 
 def _first(group: Group) -> str:
-    return str(next(iter(group.axes.values()), "all runs"))
+    return figures.plain(str(next(iter(group.axes.values()), "all runs")))
+
+
+def _axis(groups: Sequence[Group]) -> str:
+    """The name of the first axis; "" where there is none."""
+    return figures.plain(next(iter(groups[0].axes), ""))
 
 
 def _unit(groups: Sequence[Group]) -> str:

@@ -22,6 +22,7 @@ from hpc_lstm.files import write_text
 from hpc_lstm.model.optimizers.registry import optimizer_class
 from hpc_lstm.sweep.environment import processors_used
 from hpc_lstm.sweep.measure import Measurement
+from hpc_lstm.sweep.record_schema import RecordSchema
 from hpc_lstm.timing.timeline import PHASES
 
 FORMAT, VERSION = "hpc_lstm sweep record", 1
@@ -57,9 +58,9 @@ class SweepFolder:
         file = self.path / "sweep.json"
         if file.exists():
             try:
-                old = json.loads(file.read_text())
-                same, was = old["digest"] == digest, old["settings"]
-            except (ValueError, KeyError, TypeError):
+                old = json.loads(file.read_text(encoding="utf-8"))
+                same, was = old["digest"] == digest, dict(old["settings"])
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 raise InputError(f"{file}: damaged; choose another --output, or remove the folder") from None
             if not same:
                 raise InputError(
@@ -97,7 +98,7 @@ class SweepFolder:
     def load_failures(self, names: Iterable[str]) -> dict[str, str]:
         """The reasons of those of the runs that failed when they were last started."""
         failed = [name for name in names if self.failure_file(name).exists()]
-        return {name: json.loads(self.failure_file(name).read_text())["reason"] for name in failed}
+        return {name: _reason(self.failure_file(name)) for name in failed}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -107,14 +108,24 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: it is damaged or of another version.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         if (record["format"], record["version"]) != (FORMAT, VERSION):
             raise InputError(
                 f"{path}: written by another version of hpc-lstm; choose another --output to measure again"
             )
-    except (ValueError, KeyError, TypeError):
+        if RecordSchema.model_validate(record).name != path.stem:
+            raise ValueError("of another run")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: damaged; remove it, and the next call measures the run again") from None
     return record
+
+
+def _reason(path: Path) -> str:
+    """Why a run failed, as its file says."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f"unknown: {path} is damaged"
 
 
 def make_record(

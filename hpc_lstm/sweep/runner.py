@@ -17,7 +17,7 @@ from hpc_lstm.parallel.world import launched
 from hpc_lstm.sweep import local, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import Plan, Run
-from hpc_lstm.sweep.records import SweepFolder
+from hpc_lstm.sweep.records import SweepFolder, read_record
 from hpc_lstm.sweep.settings import SweepConfig
 
 Log = Callable[[str], None]
@@ -223,8 +223,7 @@ def _write_tasks(
 
 
 def _speed(folder: SweepFolder, run: Run) -> str:
-    record = json.loads(folder.record_file(run.name).read_text())
-    return f"{record['samples_per_second']:,.0f} samples/s"
+    return f"{read_record(folder.record_file(run.name))['samples_per_second']:,.0f} samples/s"
 
 
 def _clear(folder: SweepFolder) -> None:

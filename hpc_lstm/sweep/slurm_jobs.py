@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ ACTIVE_STATES = {
     "SIGNALING",
     "STOPPED",
 }
+_JOB = re.compile(r"[\w.+-]{1,80}")
 # A network file system may show a record some seconds after its job has ended.
 SETTLE_S = 30.0
 
@@ -50,8 +52,11 @@ class Queue:
     def __post_init__(self) -> None:
         if self.path.exists():
             try:
-                self.jobs = {str(name): str(job) for name, job in json.loads(self.path.read_text()).items()}
-            except (ValueError, AttributeError):
+                found = json.loads(self.path.read_text(encoding="utf-8"))
+                self.jobs = {str(name): str(job) for name, job in found.items()}
+                if not all(map(_JOB.fullmatch, self.jobs.values())):
+                    raise ValueError("no id of a job")
+            except (OSError, ValueError, AttributeError, RecursionError):
                 raise InputError(f"{self.path}: damaged; remove it once none of its jobs runs") from None
 
     def is_active(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.errors import printable
 from hpc_lstm.files import whole_file
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.sweep.groups import Group, Record, per_processor
@@ -19,7 +20,7 @@ FORMAT, VERSION = "hpc_lstm sweep", 1
 
 
 def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """One row per run, all with the same columns; an efficiency that is not known is None.
+    """One row per run, all with the same columns; what is not known is None.
 
     ``seconds`` and the phases are those of the steady state, means over ranks. ``processors`` are cores, or GPUs
     where each rank had one (``processor_kind``); ``shared`` says that ranks shared them.
@@ -28,7 +29,12 @@ def table_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     for group in groups:
         for records in group.by_ranks.values():
             table += [_row(group, record) for record in records]
-    return table
+    # Packages may have come or gone between two calls of a sweep.
+    empty = dict.fromkeys(name for row in table for name in row)
+    return [
+        empty | {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in table
+    ]
 
 
 def write_csv(table: Sequence[dict[str, Any]], path: Path) -> None:
@@ -114,7 +120,7 @@ def _dataset(file: Any, name: str, values: list[Any]) -> None:
 
     if all(isinstance(value, bool) for value in values):
         file[name] = np.array(values, np.bool_)
-    elif all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+    elif all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
         file[name] = np.array(values, np.int64)
     elif all(value is None or isinstance(value, (int, float)) for value in values):
         file[name] = np.array([np.nan if value is None else value for value in values], np.float64)

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig, StorageConfig, SyncConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import refuse_other_prices
 from hpc_lstm.evaluation.trained_run import open_run, recorded_split
 from hpc_lstm.evaluation.walk_forward_table import FoldResult, write_walk_forward
 from hpc_lstm.files import expanded
@@ -33,6 +35,14 @@ from hpc_lstm.training.warm_start import WarmStart
 
 # Of the days before a test block, where the run's own split has dates: the defaults of train and validation.
 VALIDATION_SHARE = 0.15 / 0.85
+# Settings that a run may go on with otherwise, but that change what a finished one has come to.
+OF_RESULTS = (
+    "train.epochs",
+    "train.patience",
+    "train.precision",
+    "forecast.calibration",
+    "forecast.coverage",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def walk_forward(
         store_path: another market store than the run's own.
 
     Raises:
-        InputError: no run, too few days, or what ``train`` raises.
+        InputError: no run, too few days, finished folds of other settings or prices, or what ``train`` raises.
         StopRequested: a signal came; the same call goes on from there.
     """
     files = directory.at(run_dir)
@@ -130,10 +140,35 @@ def _train_fold(
 ) -> dict[str, Any]:
     """The metrics of a fold's test part; it is trained unless that is done."""
     done = world.bcast(files.metrics.exists())
-    if not done:
+    if done:
+        _require_same(config, files, world)
+    else:
         start = WarmStart(str(before), False) if before is not None else None
         train(config, files, world, resume=True, warm_start=start)
     return _test_table(world.raise_on_all(lambda: read_metrics(files)), fold, world)
+
+
+def _require_same(config: RunConfig, files: RunDirectory, world: World) -> None:
+    """Refuse a finished fold of other settings, days or prices: its model is not that of this walk; collective.
+
+    Raises:
+        InputError: it is one, or damaged.
+    """
+    advice = f"remove {files.path.parent} to walk anew"
+
+    def compare_settings() -> None:
+        before = files.load_config()
+        now = configuration.with_left_out_of(before, config)
+        changed = [
+            f"{key} (was {was!r}, now {new!r})"
+            for key, was, new in configuration.differences(before, now)
+            if key in OF_RESULTS or key not in configuration.free_on_resume()
+        ]
+        if changed:
+            raise InputError(f"{files.path}: was trained with other settings: {', '.join(changed)}; {advice}")
+
+    world.raise_on_all(compare_settings)
+    refuse_other_prices(files, stage_store(config.data.store, world), world, advice)
 
 
 def _test_fold(files: RunDirectory, fold: Fold, world: World) -> dict[str, Any]:

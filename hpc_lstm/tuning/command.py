@@ -50,7 +50,7 @@ def _begin(folder: Path, tune: TuneConfig, common: RunConfig) -> None:
     text = tomli_w.dumps(asked)
     file = folder / "tune.toml"
     if file.exists():
-        if file.read_text(encoding="utf-8") != text:
+        if file.read_bytes() != text.encode():
             raise InputError(
                 f"{folder}: holds trials of another file, config or store; choose another --output, or remove "
                 f"the folder"

@@ -18,8 +18,9 @@ import numpy as np
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
+from hpc_lstm.errors import HpcLstmError, InputError, StopRequested, damage_in
 from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import refuse_other_prices
 from hpc_lstm.files import write_text
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
@@ -125,7 +126,11 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
     files = directory.at(path)
     failed = files.path / FAILED
     if failed.exists():
-        return Trial(**json.loads(failed.read_text(encoding="utf-8")))
+        return Trial(number, values, None, failure=_failure(failed))
+    if files.metrics.exists():
+        # The settings are those of the folder; prices may have been revised since.
+        advice = f"remove {files.path}, and the trial is made anew"
+        refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
     try:
         config = with_settings(base, values, f"trial {number}")
         if not files.metrics.exists():
@@ -139,9 +144,23 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
         files.path.mkdir(parents=True, exist_ok=True)
         write_text(failed, json.dumps(asdict(trial)) + "\n")
         return trial
-    judged = metrics["validation"].get("model", {}).get(JUDGED_BY)
-    failure = "" if judged is not None else "no price follows from its forecasts, or they are not finite"
-    return Trial(number, values, judged, metrics.get("epochs", 0.0), failure)
+    with damage_in(files.metrics, f"remove the folder {files.path}, and the trial is made anew"):
+        judged = (metrics["validation"] or {}).get("model", {}).get(JUDGED_BY)
+        failure = "" if judged is not None else "no price follows from its forecasts, or they are not finite"
+        scaled = None if judged is None else float(judged)
+        return Trial(number, values, scaled, float(metrics.get("epochs", 0.0)), failure)
+
+
+def _failure(path: Path) -> str:
+    """Why a trial failed when it was made.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["failure"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{path}: is damaged; remove it, and the trial is made anew") from None
 
 
 def _alone(world: World) -> World:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import gzip
 import hashlib
+import io
 import json
 import os
 import random
 import shutil
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +24,9 @@ from mutations import ODD_WORDS, Mutation, of_bytes, of_json, of_words
 ROOT = Path(__file__).parents[2]
 OLD_RUNS = ROOT / "tests/data/written_by_0_1_0"
 PRICES = ROOT / "tests/data/prices"
+RUN_EXAMPLES = [
+    ROOT / f"examples/{name}.toml" for name in ("known_optimum", "quickstart", "s3", "two_clusters")
+]
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,66 @@ def read_prices(name: str, data: bytes, work: Path) -> None:
     assert sorted(path.name for path in work.iterdir()) == sorted([name, "m.h5"])
 
 
+def price_tables(_: Path) -> dict[str, bytes]:
+    """The same prices in every format that is no text, and as a compressed text."""
+    import pyarrow as pa
+    from openpyxl import Workbook
+    from pyarrow import feather, parquet
+
+    days = [datetime.date(2024, 1, 1) + datetime.timedelta(number) for number in range(30)]
+    columns = {
+        "Date": days,
+        "Symbol": ["A", "B"] * 15,
+        "Close": [100 + number / 7 for number in range(30)],
+        "Volume": list(range(1000, 1030)),
+    }
+    table = pa.table(columns)
+    sheet = Workbook()
+    sheet.active.append(list(columns))
+    for row in zip(*columns.values(), strict=True):
+        sheet.active.append(list(row))
+    text = "\n".join(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))
+    text = f"{','.join(columns)}\n{text}\n"
+    files = {name: io.BytesIO() for name in ("p.parquet", "p.feather", "p.xlsx", "p.zip")}
+    parquet.write_table(table, files["p.parquet"])
+    feather.write_feather(table, files["p.feather"])
+    sheet.save(files["p.xlsx"])
+    with zipfile.ZipFile(files["p.zip"], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("p.csv", text)
+    return {name: file.getvalue() for name, file in files.items()} | {
+        "p.csv.gz": gzip.compress(text.encode(), mtime=0)
+    }
+
+
+def fetch_journal(folder: Path) -> dict[str, bytes]:
+    from hpc_lstm.market.events import Events
+    from hpc_lstm.market.fetching.journal import open_journal
+    from hpc_lstm.market.fetching.series import COLUMNS, Series
+    from hpc_lstm.market.fetching.update import Update
+
+    none = Events(np.empty(0, np.int64), np.empty(0))
+    split = Events(np.array([19003]), np.array([2.0]))
+    path = folder / ".f.h5.journal"
+    with contextlib.suppress(KeyboardInterrupt), open_journal(folder / "f.h5", "1d") as journal:
+        for number in range(3):
+            dates = np.arange(19000, 19020)
+            values = np.full((len(dates), len(COLUMNS)), 100.0 + number)
+            series = Series(dates, values, split, none, "America/New_York", 1_700_000_000, 0)
+            journal.append(f"S{number}", Update(series, True, datetime.date(2022, 1, 8)))
+        raise KeyboardInterrupt  # as of a fetch that is stopped: the journal stays
+    return {"journal": path.read_bytes()}
+
+
+def read_journal(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.market.fetching.journal import open_journal
+
+    (work / ".f.h5.journal").write_bytes(data)
+    with open_journal(work / "f.h5", "1d") as journal:
+        for number in range(3):
+            for record in journal.records(f"S{number}"):
+                journal.read(record)
+
+
 def a_store(folder: Path) -> dict[str, bytes]:
     from hpc_lstm.market.store import StoreWriter
 
@@ -115,10 +183,40 @@ def whole_prices() -> str:
 
 def read_settings(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm import config
+    from hpc_lstm.config.toml_file import tomllib
 
     (work / "c.toml").write_bytes(data)
     settings = config.load(work / "c.toml")
-    assert config.parse(config.tomllib.loads(config.dump(settings)), "again") == settings
+    assert config.parse(tomllib.loads(config.dump(settings)), "again") == settings
+
+
+def read_saved_settings(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.report.page_run import settings_section
+    from hpc_lstm.runs.directory import RunDirectory
+
+    run = RunDirectory(work)
+    run.config.write_bytes(data)
+    run.load_config()
+    settings_section(run)
+
+
+def read_tuning(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.tuning.search import candidates
+    from hpc_lstm.tuning.settings import load_tune
+
+    shutil.copyfile(ROOT / "examples/quickstart.toml", work / "quickstart.toml")
+    (work / "tune.toml").write_bytes(data)
+    tune, _ = load_tune(work / "tune.toml")
+    candidates(tune)
+
+
+def read_sweep(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.sweep import plan
+    from hpc_lstm.sweep.settings import load_sweep
+
+    (work / name).write_bytes(data)
+    sweep, base = load_sweep(str(work / name))
+    plan.plan_sweep(sweep, base, name)
 
 
 def all_options(_: Path) -> dict[str, bytes]:
@@ -210,15 +308,63 @@ def read_history_file(name: str, data: bytes, work: Path) -> None:
 
 
 def read_metrics_file(name: str, data: bytes, work: Path) -> None:
-    from hpc_lstm.evaluation.forecast import _expected_error
+    from hpc_lstm.evaluation.expected_error import expected_error
+    from hpc_lstm.evaluation.metrics_file import read_metrics
     from hpc_lstm.evaluation.trained_run import TrainedRun
     from hpc_lstm.report.html import _accuracy
+    from hpc_lstm.report.page_symbols import symbols_section
+    from hpc_lstm.report.run_table import compare_runs, comparison_text, runs_table, summarize
     from hpc_lstm.runs.directory import RunDirectory
 
-    run = RunDirectory(work)
+    runs = [RunDirectory(work / "a"), RunDirectory(work / "b")]
+    for run in runs:
+        shutil.copytree(OLD_RUNS / "finished", run.path, ignore=shutil.ignore_patterns("*.h5", "timing"))
+    run = runs[0]
     run.metrics.write_bytes(data)
-    _expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
+    expected_error(TrainedRun(run))
     _accuracy(run)
+    symbols_section(run, read_metrics(run), ())
+    comparison_text(compare_runs([run.path for run in runs]))
+
+
+def symbols_tables(_: Path) -> dict[str, bytes]:
+    header = "symbol,part,method,windows,rmse,mae,rmsse"
+    rows = [
+        f"S{number},{part},{method},20,{number + 0.5},0.25,{number + 0.75}"
+        for number in range(3)
+        for part in ("validation", "test")
+        for method in ("model", "persistence")
+    ]
+    return {"symbols.csv": "\n".join([header, *rows, ""]).encode()}
+
+
+def read_symbols_table(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.report.page_symbols import symbols_section
+    from hpc_lstm.runs.directory import RunDirectory
+
+    (work / name).write_bytes(data)
+    symbols_section(RunDirectory(work), {"test": {"windows": 60}, "per_symbol_omitted": 0}, ())
+
+
+def intervals_files(folder: Path) -> dict[str, bytes]:
+    from hpc_lstm.evaluation.intervals import Intervals, write_intervals
+    from hpc_lstm.runs.directory import RunDirectory
+
+    write_intervals(RunDirectory(folder), Intervals(0.9, np.array([0.25, np.nan])))
+    return {"intervals.json": (folder / "intervals.json").read_bytes()}
+
+
+def read_intervals_file(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm import config
+    from hpc_lstm.evaluation.intervals import read_intervals
+    from hpc_lstm.model.engines.head import Head
+    from hpc_lstm.runs.directory import RunDirectory
+
+    (work / name).write_bytes(data)
+    settings = config.RunConfig(data=config.DataConfig(store="m.h5", horizon=[1, 2]))
+    head = Head.of(settings)
+    ends = read_intervals(RunDirectory(work), head, settings.forecast).of(head, np.ones((3, head.outputs)))
+    assert np.array_equal(ends[0], ends[0]) or np.isnan(ends[0]).any()
 
 
 def run_files(folder: Path) -> dict[str, bytes]:
@@ -228,18 +374,29 @@ def run_files(folder: Path) -> dict[str, bytes]:
     data = {"store": "m.h5", "symbols": 3, "rows": 216, "last": "2011-05-26", "sha256": "0" * 64}
     data |= {"train_ends": "2011-04-01", "validation_ends": "2011-05-01"}
     checkpoints = {"url": "", "prefix": "checkpoints/main", "step": 20}
-    content = RunFile(None, "fitted", data, checkpoints, "0" * 32)
+    start = {"started": "2024-01-02T03:04:05", "command": "hpc-lstm train", "ranks": 2, "nodes": {"n1": 2}}
+    content = RunFile(None, "fitted", data, checkpoints, [start], "0" * 32)
     write_run_file(RunDirectory(folder), content)
     return {"run.json": (folder / "run.json").read_bytes()}
 
 
 def read_run_json(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.errors import InputError
+    from hpc_lstm.evaluation.trained_run import TrainedRun, recorded_split
+    from hpc_lstm.report.page_run import environment_section
+    from hpc_lstm.report.run_table import runs_table, summarize
     from hpc_lstm.runs.directory import RunDirectory
-    from hpc_lstm.runs.run_file import read_run_file
+    from hpc_lstm.training.ownership import refuse_lost_checkpoints
 
     run = RunDirectory(work)
     run.record.write_bytes(data)
-    read_run_file(run)
+    shutil.copyfile(OLD_RUNS / "finished/config.toml", run.config)
+    runs_table([summarize(run)], work)
+    trained = TrainedRun(run, run.load_config(), None, None, None)
+    recorded_split(trained, "D")
+    environment_section(run, {})
+    with contextlib.suppress(InputError):  # there is none: whole or not, it is refused
+        refuse_lost_checkpoints(run, trained.config, "checkpoints/main")
 
 
 def read_timing(name: str, data: bytes, work: Path) -> None:
@@ -381,6 +538,82 @@ def read_document(name: str, data: bytes, work: Path) -> None:
     checkpoints_table(storage)
 
 
+# -- tuning and sweeps -------------------------------------------------------------------------------------------
+
+
+def failed_trials(_: Path) -> dict[str, bytes]:
+    trial = {"number": 1, "values": {"model.units": 2}, "error": None, "epochs": 0.0, "failure": "it failed"}
+    return {"failed.json": json.dumps(trial).encode()}
+
+
+def read_trial(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm import config
+    from hpc_lstm.parallel.world import World
+    from hpc_lstm.tuning.command import _table
+    from hpc_lstm.tuning.trials import run_trials
+
+    (work / "trial-001").mkdir()
+    (work / "trial-001" / name).write_bytes(data)
+    base = config.RunConfig(data=config.DataConfig(store="m.h5"))
+    _table(run_trials(base, [{"model.units": 2}], work, World()), ["model.units"])
+
+
+def sweep_records(_: Path) -> dict[str, bytes]:
+    whole = json.loads((ROOT / "benchmarks/results/scaling.json").read_text())
+    found = {}
+    for record in whole["records"][:2]:
+        config = whole["configs"][record["config"]]
+        record |= {"environment": whole["environments"][record["environment"]], "config": config}
+        found[record["name"]] = json.dumps(record).encode()
+    return found
+
+
+def read_sweep_record(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.report import figures
+    from hpc_lstm.sweep import plots, table
+    from hpc_lstm.sweep.groups import group_records
+    from hpc_lstm.sweep.model.fit import fit_model
+    from hpc_lstm.sweep.records import SweepFolder
+    from hpc_lstm.sweep.summary import points_text
+
+    samples = sweep_records(work)
+    folder = SweepFolder(work)
+    (work / "records").mkdir()
+    for each, whole in samples.items():
+        folder.record_file(each).write_bytes(data if each == name else whole)
+    records = folder.load_records(samples)
+    groups = group_records(records)
+    rows = table.table_rows(groups)
+    table.write_csv(rows, work / "t.csv")
+    table.write_hdf5(rows, records, work / "t.h5")
+    points_text(groups, 1)
+    fit_model(groups)
+    if drawn(data):
+        with figures.styled():
+            figures.save(plots.scaling_figure(groups), work / "s.png")
+            figures.save(plots.phases_figure(groups), work / "p.png")
+
+
+def sweep_folders(_: Path) -> dict[str, bytes]:
+    return {
+        "sweep.json": json.dumps({"digest": "0" * 64, "settings": {"sweep.ranks": [1, 2]}}).encode(),
+        "jobs.json": json.dumps({"p0000-r00": "123", "p0001-r00": "124"}).encode(),
+        "failures/p0000-r00.json": json.dumps({"name": "p0000-r00", "reason": "killed"}).encode(),
+    }
+
+
+def read_sweep_folder(name: str, data: bytes, work: Path) -> None:
+    from hpc_lstm.sweep.records import SweepFolder
+    from hpc_lstm.sweep.slurm_jobs import Queue
+
+    (work / name).parent.mkdir(exist_ok=True)
+    (work / name).write_bytes(data)
+    folder = SweepFolder(work)
+    folder.load_failures(["p0000-r00"])
+    Queue(work / "jobs.json", str, str).is_active("p0000-r00")
+    folder.begin("1" * 64, {"sweep.ranks": [1, 4]})
+
+
 TARGETS = (
     Target(
         "prices",
@@ -388,7 +621,12 @@ TARGETS = (
         of_words,
         read_prices,
     ),
-    Target("settings", files(*sorted((ROOT / "examples").glob("*.toml"))), of_words, read_settings),
+    Target("price tables", price_tables, of_bytes, read_prices),
+    Target("fetch journal", fetch_journal, of_bytes, read_journal),
+    Target("settings", files(*RUN_EXAMPLES), of_words, read_settings),
+    Target("saved settings", files(OLD_RUNS / "finished/config.toml"), of_words, read_saved_settings),
+    Target("tuning file", files(ROOT / "examples/tune.toml"), of_words, read_tuning),
+    Target("sweep file", files(ROOT / "examples/sweep.toml"), of_words, read_sweep),
     Target("option", all_options, of_option, read_option),
     Target("market store", a_store, of_bytes, read_store),
     Target("scaler", files(OLD_RUNS / "finished/scaler.h5"), of_bytes, read_scaler),
@@ -397,9 +635,14 @@ TARGETS = (
     Target("timing lines", timing_lines, of_json, read_timing),
     Target("timing file", timing_file, of_bytes, read_timing),
     Target("metrics", files(OLD_RUNS / "finished/metrics.json"), of_json, read_metrics_file),
+    Target("symbols table", symbols_tables, of_words, read_symbols_table),
+    Target("intervals", intervals_files, of_json, read_intervals_file),
     Target("run file", run_files, of_json, read_run_json),
     Target("model", model_files, of_bytes, read_model),
     Target("manifest", new_manifest, of_json, read_manifest_file),
     Target("rank state", rank_states, crafted_state, read_state),
     Target("round document", round_documents, of_json, read_document),
+    Target("failed trial", failed_trials, of_json, read_trial),
+    Target("sweep record", sweep_records, of_json, read_sweep_record),
+    Target("sweep folder", sweep_folders, of_json, read_sweep_folder),
 )

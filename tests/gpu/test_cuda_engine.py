@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hpc_lstm import config as configuration
-from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda import CudaEngine
+from hpc_lstm.model.engines.speed_table import CHAINS, TILES
 from hpc_lstm.model.losses import registry as losses
 from hpc_lstm.model.optimizers import registry as optimizers
 from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
@@ -23,7 +23,7 @@ TOLERANCE = {"float32": (2e-4, 1e-4), "bfloat16": (4e-2, 2e-2)}
 def engine(
     layers: int = 2, units: int = 16, features: int = 3, window: int = 5, batch: int = 8, **more: Any
 ) -> CudaEngine:
-    rank = more.pop("rank", 0)
+    rank, kernels = more.pop("rank", 0), more.pop("kernels", "")
     tables = {
         "data": {
             "store": "none",
@@ -35,7 +35,7 @@ def engine(
         "model": {"layers": layers, "units": units, "dropout": more.pop("dropout", 0.0)},
         "train": {"batch_size": batch, "engine": "fused", **more},
     }
-    return CudaEngine(configuration.parse(tables, "test"), rank=rank)
+    return CudaEngine(configuration.parse(tables, "test"), rank=rank, kernels=kernels)
 
 
 def batches(one: CudaEngine, steps: int, batch: int, window: int, features: int, seed: int = 0) -> Any:
@@ -118,10 +118,8 @@ def test_loss_and_gradient_are_those_of_the_mathematics(precision: str, shape: A
 
 
 @pytest.mark.parametrize("shape", TILED + WIDE, ids=str)
-def test_kernels_for_large_batches_compute_the_same(shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_plan, "TILE_BATCHES", {64: 1, 128: 1})
-    monkeypatch.setattr(cuda_plan, "WIDE_BATCHES", dict.fromkeys(range(192, 513, 64), 1))
-    assert compare_with_mathematics("bfloat16", shape)._plan.tiles > 0
+def test_kernels_for_large_batches_compute_the_same(shape: Any) -> None:
+    assert compare_with_mathematics("bfloat16", shape, kernels=TILES)._plan.tiles > 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -138,11 +136,8 @@ def test_every_loss_of_several_outputs_has_the_gradient_of_the_mathematics(
 
 @pytest.mark.parametrize("loss", ["gaussian", "quantile"])
 @pytest.mark.parametrize("shape", [(2, 64, 5, 3, 130, 0.1), (2, 128, 5, 9, 300, 0.0)], ids=str)
-def test_kernels_for_large_batches_have_every_output(
-    loss: str, shape: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cuda_plan, "TILE_BATCHES", {64: 1, 128: 1})
-    one = compare_with_mathematics("bfloat16", shape, loss=loss, horizons=4)
+def test_kernels_for_large_batches_have_every_output(loss: str, shape: Any) -> None:
+    one = compare_with_mathematics("bfloat16", shape, loss=loss, horizons=4, kernels=TILES)
     assert one._plan.tiles > 0
 
 
@@ -203,21 +198,21 @@ def test_every_optimizer_takes_its_own_step(name: str, clip: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "units", "batch"),
+    ("precision", "units", "batch", "kernels"),
     [
-        ("float32", 64, 40),
-        ("bfloat16", 64, 40),
-        ("bfloat16", 64, 3000),
-        ("bfloat16", 128, 3500),
-        ("bfloat16", 128, 9000),
+        ("float32", 64, 40, CHAINS),
+        ("bfloat16", 64, 40, CHAINS),
+        ("bfloat16", 64, 3000, CHAINS),
+        ("bfloat16", 128, 3500, TILES),
+        ("bfloat16", 128, 9000, TILES),
     ],
 )
 def test_results_are_the_same_to_the_bit_and_however_steps_are_called(
-    precision: str, units: int, batch: int
+    precision: str, units: int, batch: int, kernels: str
 ) -> None:
     found = []
     for parts in ((6,), (6,), (1, 2, 3)):
-        one = engine(2, units, 3, 9, batch, dropout=0.3, precision=precision)
+        one = engine(2, units, 3, 9, batch, dropout=0.3, precision=precision, kernels=kernels)
         inputs, targets = batches(one, 6, batch, 9, 3)
         at = 0
         for count in parts:
@@ -255,7 +250,7 @@ def test_many_windows_are_forecast_as_few() -> None:
 def test_wide_layers_give_the_same_bits_again(units: int, batch: int) -> None:
     found = []
     for _ in range(3):
-        one = engine(2, units, 3, 12, batch, dropout=0.1, precision="bfloat16")
+        one = engine(2, units, 3, 12, batch, dropout=0.1, precision="bfloat16", kernels=TILES)
         assert one._plan.wide
         inputs, targets = batches(one, 2, batch, 12, 3)
         for _ in range(4):

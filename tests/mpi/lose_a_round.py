@@ -11,7 +11,8 @@ from typing import Any
 
 from hpc_lstm import cli
 from hpc_lstm.clusters import documents, recovery
-from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.adopting import RoundUpdate
+from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.steps import Steps
 from hpc_lstm.storage.signing import Signer
 

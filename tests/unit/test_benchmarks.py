@@ -30,6 +30,7 @@ def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert about is not None
     assert about.loader is not None
     module = importlib.util.module_from_spec(about)
+    monkeypatch.setitem(sys.modules, about.name, module)  # where its dataclasses look for their types
     about.loader.exec_module(module)
     return module
 
@@ -102,3 +103,51 @@ def test_results_are_replaced_only_at_the_end(
     committed.write_text("committed")
     scaled(scaling, monkeypatch, tmp_path, None)  # nothing new
     assert committed.read_text() == "committed"
+
+
+def test_engines_on_gpus_are_shown_as_in_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = benchmark("gpu_engines", monkeypatch)
+
+    def case(units: int, batch: int, failed: tuple[str, ...] = (), **rates: list[float]) -> dict[str, Any]:
+        sizes = {"precision": "bfloat16", "units": units, "batch": batch}
+        return {**sizes, "samples_per_s": rates, "failed": dict.fromkeys(failed, "why")}
+
+    cases = [
+        case(64, 64, fused=[3e5, 4e5, 5e5], torch=[1.6e5]),
+        case(64, 1024, fused=[4e6], torch=[8e5]),
+        case(512, 64, fused=[5.8e4], failed=("torch",)),
+    ]
+    assert engines.table(cases).splitlines() == [
+        "| precision | units | batch 64: fused / torch | 1,024 |",
+        "| --- | --- | --- | --- |",
+        "| bfloat16 | 64 | 400 / 160 (2.5) | 4,000 / 800 (5.0) |",
+        "| bfloat16 | 512 | 58 / - |  |",
+    ]
+    kept = json.loads((BENCHMARKS / "results" / "gpu_engines.json").read_text())["cases"]
+    assert engines.table(kept).count("\n") == 1 + len({(one["precision"], one["units"]) for one in kept})
+
+
+def test_peers_are_compared_in_the_same_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = benchmark("peers", monkeypatch)
+
+    def row(seconds: float) -> dict[str, Any]:
+        return {"wall_s": [seconds], "cpu_s": [seconds], "samples_per_s": [round(1000 / seconds)]}
+
+    case = {
+        "hpc_lstm, float32": row(2.0),
+        "torch DDP, TF32": row(3.0),
+        "hpc_lstm, bfloat16": row(0.5),
+        "torch DDP, bfloat16": row(2.0),
+        "torch DDP, float32": {},
+    }
+    peers.compare(case)
+    found = {name: one.get("hpc_lstm_is_times_as_fast", {}).get("median") for name, one in case.items()}
+    assert list(found.values()) == [1.0, 1.5, 1.0, 4.0, None]
+    assert peers.overview({"1 ranks, batch 64": case, "2 ranks, batch 64": {}}).splitlines()[2:5] == [
+        "| hpc_lstm, float32 | 500 | not measured |",
+        "| torch DDP, TF32 | 333 | not measured |",
+        "| hpc_lstm, bfloat16 | 2,000 | not measured |",
+    ]
+    on_cpus = {"hpc_lstm": row(1.0), "hpc_lstm, average.every = 1": row(2.0), "Horovod, gloo": row(5.0)}
+    peers.compare(on_cpus)
+    assert on_cpus["Horovod, gloo"]["hpc_lstm_is_times_as_fast"]["median"] == 5.0

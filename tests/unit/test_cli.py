@@ -11,6 +11,7 @@ import click
 import pytest
 
 from hpc_lstm import __version__, cli
+from hpc_lstm.cli.options import numbers_of_days
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
 from hpc_lstm.training import loop
 
@@ -74,15 +75,35 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"hpc-lstm, version {__version__}\n"
 
 
-def test_help_imports_nothing_heavy() -> None:
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that a call imports."""
     code = (
-        "import sys\nfrom hpc_lstm.cli import main\ntry:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom hpc_lstm.cli import main\ntry:\n    main({list(arguments)})\nexcept SystemExit:\n    pass\n"
         "print('imported:', *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    imported = done.stdout.rpartition("imported:")[2].split()
+    return set(done.stdout.rpartition("imported:")[2].split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    imported = imported_by("--help")
     assert "click" in imported
     assert not HEAVY & {name.partition(".")[0] for name in imported}
+
+
+def test_a_command_imports_no_other_family() -> None:
+    imported = imported_by("train", "--help")
+    assert "hpc_lstm.cli.training" in imported
+    assert not {"hpc_lstm.cli.jobs", "hpc_lstm.cli.prices", "hpc_lstm.cli.report"} & imported
+    assert not HEAVY & {name.partition(".")[0] for name in imported}
+
+
+def test_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("trian") == 2
+    said = capsys.readouterr().err
+    assert "No such command 'trian'" in said
+    if hasattr(click.exceptions, "NoSuchCommand"):  # this version of click looks for near names
+        assert "'train'" in said
 
 
 @pytest.mark.parametrize(
@@ -148,13 +169,13 @@ def test_train_is_given_settings_and_a_run_directory(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(("text", "days"), [("", []), ("20", [20]), ("20, 50,200,", [20, 50, 200])])
 def test_days(text: str, days: list[int]) -> None:
-    assert cli._days("--sma", text) == days
+    assert numbers_of_days("--sma", text) == days
 
 
 @pytest.mark.parametrize("text", ["x", "0", "-3", "5,1.5"])
 def test_wrong_days(text: str) -> None:
     with pytest.raises(InputError, match=r"--sma: .* such as 20,50,200"):
-        cli._days("--sma", text)
+        numbers_of_days("--sma", text)
 
 
 def test_reader_that_has_had_enough() -> None:

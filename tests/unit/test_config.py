@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_lstm import config
+from hpc_lstm.config.toml_file import tomllib
 from hpc_lstm.errors import ConfigError
 
 MINIMAL = '[data]\nstore = "market.h5"\n'
@@ -299,14 +300,14 @@ settings_drawn = st.builds(
 
 @given(settings_drawn)
 def test_what_is_dumped_loads_as_the_same(settings: config.RunConfig) -> None:
-    read = config.parse(config.tomllib.loads(config.dump(settings)), "dump")
+    read = config.parse(tomllib.loads(config.dump(settings)), "dump")
     assert read == settings
     assert config.digest(read) == config.digest(settings)
     assert config.differences(read, settings) == []
 
 
 def test_the_dump_writes_out_every_key(write) -> None:
-    tables = config.tomllib.loads(config.dump(config.load(write(MINIMAL))))
+    tables = tomllib.loads(config.dump(config.load(write(MINIMAL))))
     for section in config.RunConfig.model_fields:
         assert set(tables[section]) == set(getattr(config.load(write(MINIMAL)), section).model_dump())
 

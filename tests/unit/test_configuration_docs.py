@@ -1,4 +1,4 @@
-"""docs/configuration.md says what hpc_lstm/config.py takes."""
+"""docs/configuration.md says what hpc_lstm/config/ takes."""
 
 from __future__ import annotations
 

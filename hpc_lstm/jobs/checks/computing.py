@@ -14,6 +14,7 @@ from hpc_lstm.parallel.gpu import Gpu
 # Each runs in a process of its own: it initializes CUDA, which this process must not.
 _TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
 _BACKEND_PROBE = "from hpc_lstm.cuda.availability import cuda_problem; print(cuda_problem() or '')"
+_SPEEDS_PROBE = "from hpc_lstm.jobs.gpu_speeds import known_speeds; print(known_speeds())"
 _PYCUDA_PROBE = "import pycuda.driver as d; d.init(); print(d.Device.count())"
 
 
@@ -115,7 +116,8 @@ def check_cuda(gpus: DriverGpus) -> list[Check]:
             )
         else:
             pycuda = Check("PyCUDA", "ok", f"{version}; sees {counted(seen, 'GPU')}")
-    return [pycuda, _kernel_compiler(gpus), _backend(gpus)]
+    backend = _backend(gpus)
+    return [pycuda, _kernel_compiler(gpus), backend, *(_speeds() if backend.found.endswith("cuda") else [])]
 
 
 def _kernel_compiler(gpus: DriverGpus) -> Check:
@@ -140,6 +142,18 @@ def _backend(gpus: DriverGpus) -> Check:
     if not reason:
         return Check("backend", "ok", 'train.backend = "auto" takes cuda')
     return Check("backend", "info", f'train.backend = "auto" takes host: {reason}')
+
+
+def _speeds() -> list[Check]:
+    """What ``train.engine = "auto"`` goes by on this GPU, asked of a process of its own, since it starts CUDA."""
+    output, problem = run_probe([sys.executable, "-c", _SPEEDS_PROBE])
+    found = output.strip()
+    if problem:
+        return [Check("speeds", "info", f"not known: {problem}")]
+    advice = (
+        "" if "here" in found else "to measure which kernels are fastest on this card: hpc-lstm doctor --tune"
+    )
+    return [Check("speeds", "info", found or "not measured on such a card; a rule chooses kernels", advice)]
 
 
 def check_gpu_of_ranks(chosen: list[Gpu | None]) -> list[Check]:

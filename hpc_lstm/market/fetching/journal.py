@@ -6,9 +6,11 @@ dropped when the journal is opened again; the file goes when the store is comple
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +27,7 @@ from hpc_lstm.market.fetching.series import COLUMNS, Series
 from hpc_lstm.market.fetching.update import Update
 from hpc_lstm.market.store import write_errors
 
-_VERSION = 1
+_VERSION = 2  # the checksum of 1 is of the arrays alone
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Journal:
             "dropped": series.dropped,
             "rows": [len(series), len(series.splits), len(series.dividends)],
             "bytes": len(payload),
-            "crc": zlib.crc32(payload),
         }
+        header["crc"] = _checksum(header, payload)
         line = json.dumps(header).encode() + b"\n"
         with write_errors(self._path):
             self._file.seek(0, os.SEEK_END)
@@ -147,17 +149,65 @@ class Journal:
             offset = sound + len(line)
             try:
                 header = json.loads(line)
-                ok = line.endswith(b"\n") and header["version"] == _VERSION
-                ok = ok and zlib.crc32(self._file.read(header["bytes"])) == header["crc"]
-            except (ValueError, KeyError, TypeError):
-                ok = False
-            if not ok:
+                size = _payload_size(header)
+                payload = self._file.read(size)
+                if not line.endswith(b"\n") or header["crc"] != _checksum(header, payload):
+                    break
+                if header["interval"] == self._interval:
+                    self._add(offset, header)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 break
-            sound = offset + header["bytes"]
-            if header["interval"] == self._interval:
-                self._add(offset, header)
+            sound = offset + size
         with write_errors(self._path):
             self._file.truncate(sound)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file, which is made if it is missing: it is cut where it is damaged, so no link is followed.
+
+    Raises:
+        InputError: it is a link or no file.
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{path}: is a symbolic link, which is not followed; remove it") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{path}: is not a regular file; remove it")
+    return os.fdopen(handle, "r+b")
+
+
+def _checksum(header: dict[str, Any], payload: bytes) -> int:
+    if header["version"] == 1:
+        return zlib.crc32(payload)
+    told = json.dumps({name: value for name, value in header.items() if name != "crc"})
+    return zlib.crc32(payload, zlib.crc32(told.encode()))
+
+
+def _payload_size(header: dict[str, Any]) -> int:
+    """The bytes of a record's arrays.
+
+    Raises:
+        ValueError, KeyError, TypeError: the line is none that ``append`` writes.
+    """
+    rows, splits, dividends = header["rows"]
+    size: int = 8 * (rows * (1 + len(COLUMNS)) + 2 * splits + 2 * dividends)
+    texts = (header[name] for name in ("symbol", "interval", "start", "reason", "zone"))
+    counts = (rows, splits, dividends, header["end"], header["dropped"])
+    if (
+        header["version"] not in (1, _VERSION)
+        or not all(isinstance(text, str) for text in texts)
+        or not all(type(count) is int for count in counts)
+        or min(rows, splits, dividends) < 0
+        or size != header["bytes"]
+    ):
+        raise ValueError("no record")
+    return size
 
 
 @contextmanager
@@ -170,7 +220,7 @@ def open_journal(output: Path, interval: str) -> Iterator[Journal]:
     """
     path = output.with_name(f".{output.name}.journal")
     with write_errors(path):
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        file = _open_regular(path)
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

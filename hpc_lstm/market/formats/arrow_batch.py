@@ -7,9 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.market.dates import DAY, NO_ZONE, BadDate, Dates, joined_parts, local_times, parse_dates
+from hpc_lstm.market.dates import (
+    DAY,
+    FIRST_DAY,
+    LAST_DAY,
+    NO_ZONE,
+    BadDate,
+    Dates,
+    joined_parts,
+    local_times,
+    parse_dates,
+)
 from hpc_lstm.market.layouts.layout import Layout
 from hpc_lstm.market.reading import Reading
+
+_RANGE = "a date between 1678 and 2261"
 
 
 class BadNumber(ValueError):
@@ -75,7 +87,7 @@ class ArrowBatch:
             try:
                 return _typed_dates(column)
             except pa.ArrowInvalid as error:
-                raise BadDate(str(error), "a date between 1678 and 2261") from None
+                raise BadDate(str(error), _RANGE) from None
         column = as_dictionary(
             column if layout.time is None else _joined(column, self._columns[layout.time], self._reading)
         )
@@ -140,8 +152,11 @@ def _typed_dates(column: Any) -> Dates:
     import pyarrow as pa
 
     if pa.types.is_date(column.type):
-        days = column.cast(pa.date32()).cast(pa.int32())
-        return Dates(_whole(days) * DAY, np.full(len(column), NO_ZONE, np.int32))
+        days = _whole(column.cast(pa.date32()).cast(pa.int32()))
+        outside = np.flatnonzero((days < FIRST_DAY) | (days >= LAST_DAY))
+        if len(outside):
+            raise BadDate(as_texts(column)[int(outside[0])].as_py(), _RANGE)
+        return Dates(days * DAY, np.full(len(column), NO_ZONE, np.int32))
     zone_name = column.type.tz
     instants = _whole(column.cast(pa.timestamp("ns", zone_name)).cast(pa.int64()))
     if zone_name is None:

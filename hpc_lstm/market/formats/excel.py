@@ -29,7 +29,7 @@ class ExcelFile(CsvFile):
         try:
             with source.open() as file, zipfile.ZipFile(file) as parts:
                 return "xl/workbook.xml" in parts.namelist()
-        except (zipfile.BadZipFile, OSError):
+        except (zipfile.BadZipFile, NotImplementedError, OSError):
             return False
 
     @classmethod

@@ -173,11 +173,14 @@ class TableFile(PriceFile):
     def _bad_row(self, arrays: Columns, done: int, error: Exception) -> PriceFileError:
         """The error for the first bad row of a batch."""
         columns = {number: as_texts(array).to_pylist() for number, array in arrays.items()}
+        numbers = [n for n in self.layout.numbers if n in arrays and not is_text(arrays[n])]
         date = error if isinstance(error, BadDate) else None
         for row in range(len(next(iter(columns.values())))):
             cells = [""] * len(self.head.names)
             for number, texts in columns.items():
-                cells[number] = texts[row] or ""
+                # A number that is one has no notation that could be wrong.
+                sound = number in numbers and texts[row] not in ("inf", "-inf")
+                cells[number] = "" if sound else texts[row] or ""
             if problem := row_problem(self.reading, cells, len(cells), date):
                 return PriceFileError(f"{self.path}: {self.place(done + row)}: {problem}")
         return PriceFileError(f"{self.path}: a row after {self.place(done)} cannot be read: {error}")

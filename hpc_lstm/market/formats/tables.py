@@ -39,7 +39,7 @@ class ArrowFile(TableFile):
             )
             names = [schema.names[number] for number in self._order]
             rows: list[list[str]] = []
-            for batch in self._batches(None):
+            for batch in self._sound_batches(None):
                 parts = [batch.column(number).slice(0, SAMPLE) for number in self._order]
                 rows += [
                     [text or "" for text in row]
@@ -53,8 +53,14 @@ class ArrowFile(TableFile):
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
         numbers = sorted(self.layout.needed)
         with self._errors():
-            for batch in self._batches([self._order[number] for number in numbers]):
+            for batch in self._sound_batches([self._order[number] for number in numbers]):
                 yield {number: batch.column(place) for place, number in enumerate(numbers)}, batch.num_rows
+
+    def _sound_batches(self, names: list[int] | None) -> Iterator[Any]:
+        """As ``_batches``; pyarrow itself takes lengths and places of texts as they stand in a damaged file."""
+        for batch in self._batches(names):
+            batch.validate(full=True)
+            yield batch
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -62,7 +68,7 @@ class ArrowFile(TableFile):
 
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # names that are not UTF-8 are a ValueError
             raise unreadable(self.path, error) from None
 
 
@@ -126,5 +132,6 @@ class FeatherFile(ArrowFile, OneTableFormat):
 def _index_names(schema: Any) -> list[str]:
     """Names of the columns that hold the index of a pandas table."""
     metadata = (schema.metadata or {}).get(b"pandas")
-    columns = json.loads(metadata).get("index_columns", []) if metadata else []
-    return [name for name in columns if isinstance(name, str)]
+    described = json.loads(metadata) if metadata else {}
+    columns = described.get("index_columns") if isinstance(described, dict) else None
+    return [name for name in columns if isinstance(name, str)] if isinstance(columns, list) else []

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
+import lzma
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePath, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.formats.file_format import FileFormat
@@ -73,7 +77,7 @@ def _members(source: SourceFile) -> tuple[list[str], list[str]]:
             files = [info for info in archive.infolist() if not info.is_dir()]
             if any(info.flag_bits & 1 for info in files):
                 raise PriceFileError(f"{source.path}: is encrypted; unpack it first")
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
         raise unreadable(source.path, error) from None
     tables: list[str] = []
     others: list[str] = []
@@ -96,6 +100,37 @@ def _is_no_table(name: str) -> bool:
     return suffix in _DOCUMENTS or (path.stem.lower() in _NOTES and suffix in ("", ".txt"))
 
 
+class _Part(io.RawIOBase):
+    """A file inside a ZIP that tells of damage as files on a damaged disk do, by an OSError."""
+
+    def __init__(self, part: IO[bytes]) -> None:
+        self._part = part
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._part.seekable()
+
+    def readinto(self, buffer: Any) -> int:
+        with _damage_as_os_error():
+            data = self._part.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _damage_as_os_error():
+            return self._part.seek(offset, whence)
+
+
+@contextmanager
+def _damage_as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise OSError(str(error)) from None
+
+
 class _Opener:
     """Opens a file inside a ZIP."""
 
@@ -105,7 +140,7 @@ class _Opener:
     def __call__(self) -> Any:
         try:
             archive = zipfile.ZipFile(self._source.open())
-            part = archive.open(self._name)
+            part = io.BufferedReader(_Part(archive.open(self._name)))
             return gzip.open(part, "rb") if self._name.lower().endswith(".gz") else part
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
             raise unreadable(f"{self._source.path}/{self._name}", error) from None

@@ -13,8 +13,9 @@ MISSING = word_set(
     #VALUE! #REF! #DIV/0! #NUM! #NULL! #NAME? #N/A! N.D. n.d. nd ND \N"""
 ) | {"", "#N/A N/A", "#N/A Invalid Security", "#N/A Field Not Applicable", "N/A N/A"}
 
+# What may be left out has its spaces with it: otherwise many spaces could be shared out in very many ways, one by one.
 _TIME = re.compile(
-    r"\s*\d{1,2}:\d{2}(:\d{2}([.,:]\d+)?)?\s*([AaPp]\.?[Mm]\.?)?\s*(Z|[A-Z]{2,4}|[+-]\d{2}:?\d{2})?\s*"
+    r"\s*\d{1,2}:\d{2}(:\d{2}([.,:]\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?(\s*(Z|[A-Z]{2,4}|[+-]\d{2}:?\d{2}))?\s*"
 )
 _TIME_DIGITS = re.compile(r"\s*(?:\d{1,6})\s*")
 _DATE = re.compile(
@@ -36,11 +37,12 @@ _DATE = re.compile(
 )
 NUMBER_MARKS = r"[$€£¥₹₩₽₺฿₫₱]|US\$|A\$|C\$|HK\$|R\$|Rs\.?|kr\.?|zł|CHF|USD|EUR|GBP|JPY|INR"
 _NUMBER = re.compile(
-    rf"\s*[(+\-−]?\s*(?:{NUMBER_MARKS})?\s*[+\-−]?\s*(?:\d[\d.,'’\s_]*|[.,]\d+)(?:[eE][+-]?\d+)?\s*"
-    rf"(?:{NUMBER_MARKS}|%|[KkMmBbTt]|[Mm]io\.?|[Mm]rd\.?|万|亿|萬|億)?\s*\)?\s*"
+    rf"\s*(?:[(+\-−]\s*)?(?:(?:{NUMBER_MARKS})\s*)?(?:[+\-−]\s*)?"
+    rf"(?:\d(?:[\d.,'’\s_]*[\d.,'’_])?(?:\s*[eE][+-]?\d+)?|[.,]\d+(?:[eE][+-]?\d+)?)"
+    rf"(?:\s*(?:{NUMBER_MARKS}|%|[KkMmBbTt]|[Mm]io\.?|[Mm]rd\.?|万|亿|萬|億))?(?:\s*\))?\s*"
 )
 
-_PLAIN = re.compile(r"-?\d+\.?\d*")
+_PLAIN = re.compile(r"-?\d+(?:\.\d*)?")
 ALL_ISO = re.compile(r"(?:\d{4}-\d\d-\d\d\0)+")  # dates as 2020-01-31, each with \0 after it
 _ALL_PLAIN = re.compile(rf"(?:{_PLAIN.pattern}\0)+")
 _NO_NUMBER = re.compile(r"\d[-/]\d|\d\.\d{1,2}\.\d{2,4}$")  # dates that would pass for one: 31.01.2024

@@ -22,20 +22,18 @@ from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import Loss
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.calls import steps_per_call
+from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
 from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
+from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 
-MAX_LAYERS, MAX_UNITS = 8, 512
-PARTS = {"bfloat16": 1, "float32": 2}
-# In float32, from clusters of so many blocks and batches of so many windows on, cuDNN is faster (docs/fused-engine.md).
-CUDNN_SPLIT, CUDNN_BATCH = 8, 512
 # Most memory for the values of the windows that are forecast together, and which part of what is free.
 FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
 # Losses that may be on their way at the same time; older ones are waited for.
@@ -49,6 +47,9 @@ class CudaEngine:
     GPU with the same compiler. A dropout mask depends on seed, rank, step, layer, unit, row and the window's index in
     the batch alone.
 
+    Args:
+        kernels: those for small batches or for large ones, of ``speed_table``; "": the faster ones.
+
     Raises:
         CudaError: there is no GPU that can be used, or too little of its memory is free.
         InputError: the engine cannot train this network.
@@ -58,9 +59,9 @@ class CudaEngine:
     arithmetic: ClassVar[str] = "fused on a GPU"
     reads_device_batches: ClassVar[bool] = True
 
-    def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
+    def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0, kernels: str = "") -> None:
         self._device = Device()
-        found = _plan(config, self._device)
+        found = choose_plan(config, self._device, kernels)
         if isinstance(found, str):
             raise InputError(f'train.engine: "fused" {found}; use "auto"')
         self._plan, train, self._model = found, config.train, config.model
@@ -99,13 +100,19 @@ class CudaEngine:
         if problem := cuda_problem():
             return problem
         try:
-            found = _plan(config, Device())
+            device = Device()
+            found = choose_plan(config, device)
         except CudaError as error:
             return str(error)
         if isinstance(found, str):
             return found
-        slower = found.parts == 2 and found.forward.split >= CUDNN_SPLIT and found.windows >= CUDNN_BATCH
-        return "cuDNN is faster for this many units and windows" if auto and slower else ""
+        if (
+            auto
+            and keras_is_faster(config, device, found)
+            and keras_has_gpu(threads, config.train.deterministic)
+        ):
+            return "the Keras engine is faster for this many units and windows"
+        return ""
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> Loss:
         shape = self._shape
@@ -279,7 +286,7 @@ class _Forecaster:
     def __init__(
         self, device: Device, plan: cuda_plan.Plan, shape: Shape, weights: Weights, call: DeviceArray
     ) -> None:
-        blocks = max(1, device.multiprocessors // plan.forward.split)
+        blocks = max(1, device.resident_clusters(plan.forward.split))
         row_bytes = 2 * plan.parts * shape.rows * (plan.units * 7 * shape.layers + plan.width)
         room = min(FORECAST_BYTES, device.free_bytes() // FORECAST_SHARE)
         most = max(1, room // (row_bytes * plan.forward.windows))
@@ -378,30 +385,3 @@ def _shape(config: RunConfig) -> Shape:
         batch=config.train.batch_size,
         head=Head.of(config),
     )
-
-
-def _plan(config: RunConfig, device: Device) -> cuda_plan.Plan | str:
-    """How the kernels are cut to the network, or why they cannot be."""
-    model = config.model
-    if model.layers > MAX_LAYERS:
-        return f"takes up to {MAX_LAYERS} layers on a GPU, and model.layers is {model.layers}"
-    if model.units > MAX_UNITS:
-        return f"takes up to {MAX_UNITS} units on a GPU, and model.units is {model.units}"
-    if device.capability < (8, 0):
-        return f"needs a GPU of compute capability 8.0 or newer, and this one has {device.capability}"
-    found = cuda_plan.plan(
-        model.units,
-        len(config.data.features),
-        config.train.batch_size,
-        layers=model.layers,
-        parts=PARTS[config.train.precision],
-        dropout=model.dropout > 0,
-        capability=device.capability,
-        multiprocessors=device.multiprocessors,
-    )
-    if found is None:
-        return (
-            f"has no room for {model.units} units in {config.train.precision} on a GPU of compute capability "
-            f"{device.capability[0]}.{device.capability[1]}"
-        )
-    return found

@@ -6,7 +6,7 @@ windows makes them fit is found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 # Of every GPU that mma.sync with bfloat16 runs on, compute capability 8.0 and newer.
@@ -111,7 +111,7 @@ def plan(
     parts: int,
     dropout: bool,
     capability: tuple[int, int],
-    multiprocessors: int,
+    clusters: Callable[[int], int],
     large: bool | None = None,
     tiles: int = 0,
 ) -> Plan | None:
@@ -119,17 +119,18 @@ def plan(
 
     Args:
         units, features, batch, layers: of the network and the batch, not padded.
+        clusters: how many clusters of so many blocks, each with a multiprocessor for itself, run at the same time.
         large: whether to take the kernels for large batches, where they can be; None: where they are faster.
         tiles: of 8 windows in a block; 0: as many as keep the whole GPU busy with few of them.
     """
     padded = -(-units // TILE) * TILE
     if large is not False and parts == 1 and capability == (9, 0) and features <= FOLDED_FEATURES:
-        in_tiles = _tile_plan(padded, batch, layers, dropout, multiprocessors)
+        in_tiles = _tile_plan(padded, batch, layers, dropout, clusters)
         if in_tiles and (
             large or (batch >= (TILE_BATCHES | WIDE_BATCHES)[padded] and units > 3 * padded // 4)
         ):
             return in_tiles
-    found = next(_cuts(units, parts, dropout, capability), None)
+    found = next(_cuts(units, parts, clusters), None)
     if found is None:
         return None
     padded, split, forward_k, backward_k = found
@@ -149,7 +150,7 @@ def plan(
         pair
         for pair in fitting
         if (tiles and pair[0].tiles == tiles)
-        or (not tiles and -(-batch // pair[0].windows) * split <= multiprocessors)
+        or (not tiles and -(-batch // pair[0].windows) <= clusters(split))
     )
     forward, backward = next(enough, fitting[-1])
     return Plan(
@@ -162,16 +163,6 @@ def plan(
         windows=-(-batch // forward.windows) * forward.windows,
         product_stages=3 if products_shared(4 * padded, parts, 3) <= limit else 2,
     )
-
-
-def resident_clusters(split: int, multiprocessors: int) -> int:
-    """Clusters of so many blocks, one a multiprocessor, that run at the same time.
-
-    A cluster's blocks lie in one GPC, of which some have fewer multiprocessors than others: from 3 blocks on, what
-    cudaOccupancyMaxActiveClusters says on an H100 with 132, in proportion for others.
-    """
-    of_132 = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15}[split]
-    return max(1, of_132 * multiprocessors // 132)
 
 
 def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileShared:
@@ -212,13 +203,15 @@ def gradients_shared(units: int, *, narrow: bool) -> int:
     return 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0)) + 2 * 8 * 16 + 16 * 4
 
 
-def _tile_plan(padded: int, batch: int, layers: int, dropout: bool, multiprocessors: int) -> Plan | None:
+def _tile_plan(
+    padded: int, batch: int, layers: int, dropout: bool, clusters: Callable[[int], int]
+) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
-    if split > MAX_CLUSTER:
+    resident = clusters(split) if split <= MAX_CLUSTER else 0
+    if not resident:
         return None
     # One tile a block as long as all blocks run at the same time: two share the tensor cores.
-    resident = resident_clusters(split, multiprocessors)
     tiles = next((n for n in (1, 2) if -(-batch // (TILE * n)) <= resident), 2)
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
@@ -259,12 +252,9 @@ def with_windows(cut: Plan, windows: int) -> Plan:
     return replace(cut, windows=windows)
 
 
-def _cuts(
-    units: int, parts: int, dropout: bool, capability: tuple[int, int]
-) -> Iterator[tuple[int, int, int, int]]:
+def _cuts(units: int, parts: int, clusters: Callable[[int], int]) -> Iterator[tuple[int, int, int, int]]:
     """Padded units, blocks of a cluster, and parts of the inner dimension forward and backward; the best first."""
-    largest = 1 if capability < (9, 0) else 16 if capability < (12, 0) else 8
-    for split in (one for one in (1, 2, 4, 8, 16) if one <= largest):
+    for split in (one for one in (1, 2, 4, 8, 16) if clusters(one)):
         padded = -(-units // (16 * split)) * 16 * split
         own = padded // split
         forward = next(

@@ -20,14 +20,13 @@ from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native_workers import Workers
-from hpc_lstm.model.engines.tensorflow_runtime import keras_installed, start_tensorflow
+from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import SavedNetwork, write_keras_file
 from hpc_lstm.model.optimizers.optimizer import Optimizer
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
-from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 MAX_LAYERS = 16
 
@@ -113,7 +112,7 @@ class NativeEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if auto and _keras_has_gpu(config, threads):
+        if auto and keras_has_gpu(threads, config.train.deterministic):
             return "Keras trains on the GPU"
         try:
             native_kernels.load_kernels()
@@ -213,18 +212,6 @@ class NativeForecaster:
         if windows.ndim != 3 or windows.shape[1:] != (self.window, self.features):
             raise ValueError(f"windows of {(self.window, self.features)} expected, got {windows.shape}")
         return self._math.forecast(self._flat, windows)
-
-
-def _keras_has_gpu(config: RunConfig, threads: int) -> bool:
-    """True if the Keras engine would compute on a GPU.
-
-    Without a GPU on this node TensorFlow need not be asked. Its import takes seconds, and here some ranks wait for
-    others; the engine's constructor imports it on all ranks side by side.
-    """
-    if not installed_gpus() or not keras_installed():
-        return False
-    tf = start_tensorflow(threads, config.train.deterministic)
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def unsupported(config: RunConfig) -> str:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from hpc_lstm.parallel.gpu_discovery import installed_gpus
+
 log = logging.getLogger(__name__)
 
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -20,6 +22,17 @@ SHOW_ALL, FATAL_ONLY = "0", "3"
 def keras_installed() -> bool:
     """Whether the packages of the extra ``[keras]`` are there; nothing is imported."""
     return all(find_spec(name) for name in ("keras", "tensorflow"))
+
+
+def keras_has_gpu(threads: int, deterministic: bool) -> bool:
+    """Whether the Keras engine would compute on a GPU.
+
+    Without a GPU on this node TensorFlow need not be asked. Its import takes seconds, and here some ranks wait for
+    others; the engine's constructor imports it on all ranks side by side.
+    """
+    if not installed_gpus() or not keras_installed():
+        return False
+    return bool(start_tensorflow(threads, deterministic).config.list_physical_devices("GPU"))
 
 
 def start_tensorflow(threads: int = 0, deterministic: bool = False) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,8 @@ class Gaussian(Loss):
 
     def quantiles(self, outputs: np.ndarray, levels: Sequence[float]) -> np.ndarray:
         """Of the normal distribution."""
+        from statistics import NormalDist
+
         given = np.asarray(outputs, np.float64)
         standard = np.array([NormalDist().inv_cdf(level) for level in levels])
         return given[..., :1] + scale(np, given[..., 1:]) * standard

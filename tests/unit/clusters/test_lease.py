@@ -44,6 +44,14 @@ def test_a_released_name_is_free_at_once(tmp_path: Path) -> None:
     second.release()
 
 
+def test_a_lease_that_is_forgotten_leaves_no_file_behind(tmp_path: Path) -> None:
+    killed = tmp_path / "run/leases/alpha/.writing-of-a-killed-job"
+    killed.parent.mkdir(parents=True)
+    killed.touch()
+    Lease(FolderStore(tmp_path), "run/", "alpha", TIMEOUT_S, LOG, forget=True).release()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_a_living_owner_keeps_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch, "near")
     owner = take(tmp_path)

@@ -21,8 +21,10 @@ from hypothesis.stateful import (
 from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Store, World, drive
 
 from hpc_lstm.clusters import documents
+from hpc_lstm.clusters.closing import ALONE_S
+from hpc_lstm.clusters.joining import agree_on_manifest
 from hpc_lstm.clusters.options import SyncOptions
-from hpc_lstm.clusters.rounds import ALONE_S, Rounds
+from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
 from hpc_lstm.storage.signing import Signer
@@ -345,7 +347,7 @@ def test_what_rounding_left_over_survives_a_kill_while_a_round_closes() -> None:
     state = ClusterState(base=base, residual=residual)
     rounds = Rounds(options("alpha", 1, payload="bfloat16"), KEY, state)
     store = Store()
-    drive(store, rounds._agree_on_manifest(base, SETTINGS, SCHEMA))
+    drive(store, agree_on_manifest(rounds._session, base, SETTINGS, SCHEMA))
     saved = state.while_contributing(weights, 8)
     drive(store, rounds.synchronize(weights, 8))
     again = Rounds(options("alpha", 1, payload="bfloat16"), KEY, saved)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
 from sklearn.linear_model import LinearRegression
+from statsmodels.tsa.holtwinters import SimpleExpSmoothing
 
 from hpc_lstm.evaluation.baselines.autoregression import FEWEST_WINDOWS, ORDER
 from hpc_lstm.evaluation.baselines.baseline import Baseline, KnownPrices
@@ -178,6 +179,34 @@ def test_smoothing_is_the_exponential_mean_of_pandas(alpha: float) -> None:
     logs = pd.Series(np.log(prices))
     expected = [logs[end - ROWS + 1 : end + 1].ewm(alpha=alpha).mean().iloc[-1] for end in batch.age]
     np.testing.assert_allclose(found, np.exp(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_smoothing_is_that_of_statsmodels_from_its_own_level(alpha: float) -> None:
+    # Weights that add up to 1 over ROWS rows are those of a smoothing that begins at the level at which it ends.
+    prices = momentum(8, 200)
+    batch = around({0: prices}, 1, window=150)[0]
+    chosen = np.full((len(batch.symbol), 1), np.flatnonzero(alpha == ALPHAS)[0], float)
+    found = ExponentialSmoothing().forecast(
+        KnownPrices(1, batch.history, batch.first, batch.age, True), chosen
+    )
+    for end, forecast in zip(batch.age[::10], np.log(found[::10]), strict=True):
+        model = SimpleExpSmoothing(
+            np.log(prices[end - ROWS + 1 : end + 1]), initialization_method="known", initial_level=forecast
+        )
+        fitted = model.fit(smoothing_level=alpha, optimized=False)
+        assert fitted.forecast(1)[0] == pytest.approx(forecast, rel=1e-12)
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.02, 0.1])
+def test_smoothing_chooses_nearly_the_alpha_of_statsmodels(noise: float) -> None:
+    # A random walk under noise, of which the best alpha depends on how loud the noise is.
+    random = np.random.default_rng(9)
+    logs = 3 + np.cumsum(random.normal(0, 0.01, 1500)) + random.normal(0, noise, 1500)
+    fitted = fit_baselines(around({0: np.exp(logs)}, 1), 1, 1, True, World())
+    found = ALPHAS[int(fitted.parameters["smoothing"][0, 0])]
+    best = SimpleExpSmoothing(logs, initialization_method="estimated").fit().params["smoothing_level"]
+    assert np.abs(ALPHAS - best).min() <= abs(found - best) <= 0.1
 
 
 def test_smoothing_takes_the_alpha_of_the_smallest_error() -> None:

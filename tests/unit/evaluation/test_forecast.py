@@ -12,7 +12,8 @@ from small_runs import last_input, make_run, settings, walk, write_store
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import future_dates
-from hpc_lstm.evaluation.forecast import forecast_recursively, predict_symbol
+from hpc_lstm.evaluation.predict import predict_symbol
+from hpc_lstm.evaluation.recursion import forecast_recursively
 from hpc_lstm.preprocess.scaler import Scaler
 
 

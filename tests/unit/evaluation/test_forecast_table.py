@@ -13,8 +13,8 @@ from small_runs import make_run, settings, walk, write_store
 
 from hpc_lstm import cli
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.forecast import predict_symbols
 from hpc_lstm.evaluation.forecast_table import forecast_table
+from hpc_lstm.evaluation.predict import predict_symbols
 
 
 @pytest.fixture

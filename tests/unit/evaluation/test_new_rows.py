@@ -11,12 +11,14 @@ from small_runs import WINDOW, make_run, settings, walk, write_store
 
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate_run import evaluate_run
-from hpc_lstm.evaluation.forecast import predict_symbol
 from hpc_lstm.evaluation.metrics_file import write_metrics
+from hpc_lstm.evaluation.predict import predict_symbol
 from hpc_lstm.market.known_rows import know_rows
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.world import World
 from hpc_lstm.report.series import open_and_forecast
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.run_file import RunFile, write_run_file
 
 ROWS = {"AAA": 300, "BBB": 200, "CCC": 300}
 LAST = np.datetime64(15000 + 299, "D")  # of AAA and CCC
@@ -104,6 +106,26 @@ def test_a_replaced_store_is_said_and_is_not_that_of_the_run(run_dir: Path, tmp_
     assert [note for note in metrics["notes"] if "may have been trained on some of them" in note]
     assert [note for note in metrics["notes"] if "AAA has 150 rows where there were 300" in note]
     assert "new" not in metrics
+
+
+def test_a_store_of_train_rows_alone_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path / "market.h5", ROWS)
+    run = make_run(tmp_path / "run", settings(store, split_by="date"), monkeypatch)
+    split = {"train_ends": str(LAST - 120), "validation_ends": str(LAST - 60)}
+    write_run_file(RunDirectory(run), RunFile(data=split))
+    elsewhere = store_of(tmp_path / "short.h5", dict.fromkeys(ROWS, 100))
+    store_of(store, dict.fromkeys(ROWS, 100))
+    begins = np.datetime64(15000 + WINDOW, "D")
+    for other in (elsewhere, None):
+        metrics = evaluate_run(run, other, World())
+        assert metrics["validation"] is None
+        assert metrics["test"] is None
+        assert metrics["store"] == str(other or store), "by which it is not written over the run's metrics"
+        note = next(note for note in metrics["notes"] if "may have been trained on some of them" in note)
+        assert f"begin at {begins}, before" in note
+        assert "nothing is measured" in note
 
 
 def test_new_rows_are_measured_where_older_prices_were_corrected(run_dir: Path, tmp_path: Path) -> None:

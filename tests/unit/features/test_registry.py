@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.features.feature import Feature
-from hpc_lstm.features.registry import FEATURES, parse_feature
+from hpc_lstm.features.registry import (
+    FEATURES,
+    TARGETS,
+    feature_class,
+    feature_classes,
+    parse_feature,
+    target_class,
+)
 from hpc_lstm.features.rows import DailyMean, RowDates, SymbolRows
 
 REPOSITORY = Path(__file__).parents[3]
-KINDS = pytest.mark.parametrize("kind", FEATURES, ids=lambda kind: kind.kind)
+KINDS = pytest.mark.parametrize("kind", feature_classes(), ids=lambda kind: kind.kind)
 
 
 # What all symbols did on each day.
@@ -118,3 +125,8 @@ def test_settings_and_documents_name_it(kind: type[Feature]) -> None:
     assert parse_feature(written) == named(kind, *(7 for _ in numbers_of(kind)))
     assert f"`{usage}`" in (REPOSITORY / "docs" / "features.md").read_text(encoding="utf-8")
     assert usage in str(DataConfig.model_fields["features"].description)
+
+
+def test_a_kind_is_registered_by_its_own_name() -> None:
+    assert [feature_class(name).kind for name in FEATURES] == list(FEATURES)
+    assert [target_class(name).kind for name in TARGETS] == list(TARGETS)

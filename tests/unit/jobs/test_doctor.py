@@ -178,5 +178,14 @@ def test_each_ranks_gpu_and_what_auto_takes(bare, monkeypatch):
     monkeypatch.setattr(computing, "_BACKEND_PROBE", "print('PyCUDA is not installed')")
     found = by_name(diagnose(None, World()))["backend"].found
     assert found == 'train.backend = "auto" takes host: PyCUDA is not installed'
+    assert "speeds" not in by_name(diagnose(None, World()))
     monkeypatch.setattr(computing, "_BACKEND_PROBE", "print('')")
-    assert by_name(diagnose(None, World()))["backend"].found == 'train.backend = "auto" takes cuda'
+    monkeypatch.setattr(computing, "_SPEEDS_PROBE", "print('56 sizes measured on NVIDIA H100')")
+    checks = by_name(diagnose(None, World()))
+    assert checks["backend"].found == 'train.backend = "auto" takes cuda'
+    assert checks["speeds"].found == "56 sizes measured on NVIDIA H100"
+    assert "hpc-lstm doctor --tune" in checks["speeds"].advice
+    monkeypatch.setattr(computing, "_SPEEDS_PROBE", "print('56 sizes measured here')")
+    assert by_name(diagnose(None, World()))["speeds"].advice == ""
+    monkeypatch.setattr(computing, "_SPEEDS_PROBE", "raise SystemExit('no GPU')")
+    assert by_name(diagnose(None, World()))["speeds"] == Check("speeds", "info", "not known: no GPU")

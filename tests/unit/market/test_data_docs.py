@@ -71,7 +71,7 @@ def test_a_rule_gives_what_is_said(row: list[str], tmp_path: Path) -> None:
 
 
 def test_every_option_is_told() -> None:
-    from hpc_lstm.cli import import_
+    from hpc_lstm.cli.prices import import_
 
     text = PAGE.read_text(encoding="utf-8")
     options = {name for parameter in import_.params for name in parameter.opts if name.startswith("--")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
@@ -16,6 +17,7 @@ from yahoo_server import Listing
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.events import Events, no_events
+from hpc_lstm.market.fetching import journal as journal_module
 from hpc_lstm.market.fetching.journal import open_journal
 from hpc_lstm.market.fetching.passes import Outcome, Pace, fetch_all
 from hpc_lstm.market.fetching.progress import FetchProgress
@@ -209,6 +211,33 @@ def test_a_journal_survives_a_kill_at_any_byte(tmp_path: Path) -> None:
     assert sizes == {0, 1, 2}
     file.write_bytes(data[:-3] + b"xyz")
     assert list(read(output)) == ["A", "B"]
+    file.write_bytes(data.replace(b'"symbol": "A"', b'"symbol": "B"'))
+    assert read(output) == {}, "what a record says is covered by its checksum, too"
+
+
+def test_a_journal_of_an_older_version_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_VERSION", 1)
+    with suppress(KeyboardInterrupt), open_journal(tmp_path / "m.h5", "1d") as journal:
+        journal.append("A", Update(series(100, 3), True, date(2020, 1, 1)))
+        raise KeyboardInterrupt
+    monkeypatch.undo()
+    assert read(tmp_path / "m.h5") == {"A": [100, 101, 102]}
+
+
+def test_a_journal_is_no_way_to_another_file(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("data")
+    journal = tmp_path / ".m.h5.journal"
+    journal.symlink_to("precious")
+    with (
+        pytest.raises(InputError, match=r"\.m\.h5\.journal: is a symbolic link"),
+        open_journal(tmp_path / "m.h5", "1d"),
+    ):
+        pass
+    assert (tmp_path / "precious").read_text() == "data"
+    journal.unlink()
+    os.mkfifo(journal)
+    with pytest.raises(InputError, match="is not a regular file"), open_journal(tmp_path / "m.h5", "1d"):
+        pass
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from price_forms import Rows, closes
+from pyarrow import feather, parquet
 from test_price_forms import load, require
 
 from hpc_lstm.errors import PriceFileError
@@ -168,3 +171,37 @@ def test_a_table_without_a_name_must_say_its_symbols(tmp_path: Path) -> None:
     require(load(tmp_path / "m.h5"), BOTH)
     with pytest.raises(PriceFileError, match=r"the table says no symbol; name it"):
         import_prices(ONE, tmp_path / "m.h5")
+
+
+def test_a_damaged_file_in_a_zip_is_refused(tmp_path: Path) -> None:
+    text = "Date,Symbol,Close\n" + "".join(f"2024-01-{day:02},A,{day}.25\n" for day in range(1, 29))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("p.csv", text)
+    (tmp_path / "p.zip").write_bytes(packed.getvalue().replace(b",7.25", b",9.25"))
+    with pytest.raises(PriceFileError, match=r"p\.csv: cannot be read: Bad CRC-32.*copy it again"):
+        import_prices([tmp_path / "p.zip"], tmp_path / "m.h5")
+    whole = packed.getvalue()
+    version = whole.index(b"PK\1\2") + 6
+    (tmp_path / "p.zip").write_bytes(whole[:version] + b"\xff" + whole[version + 1 :])
+    with pytest.raises(PriceFileError, match=r"p\.zip: cannot be read: zip file version"):
+        import_prices([tmp_path / "p.zip"], tmp_path / "m.h5")
+
+
+def test_a_damaged_feather_file_reads_nothing_beyond_its_texts(tmp_path: Path) -> None:
+    """Its offsets of texts lead far beyond them; pyarrow itself does not look."""
+    table = pa.table({"Date": ["2024-01-02", "2024-01-03"], "Close": ["1.5", "2.5"]})
+    feather.write_feather(table, tmp_path / "p.feather", compression="uncompressed")
+    data = (tmp_path / "p.feather").read_bytes()
+    offsets = struct.pack("<3i", 0, 10, 20)
+    assert data.count(offsets) == 1
+    (tmp_path / "p.feather").write_bytes(data.replace(offsets, struct.pack("<3i", 0, 10, 2**30)))
+    with pytest.raises(PriceFileError, match=r"p\.feather: cannot be read: .*damaged"):
+        import_prices([tmp_path / "p.feather"], tmp_path / "m.h5")
+
+
+def test_dates_that_nanoseconds_cannot_hold_are_refused(tmp_path: Path) -> None:
+    days = pa.array([19_000, 10_000_000], pa.int32()).cast(pa.date32())
+    parquet.write_table(pa.table({"Date": days, "Close": [1.5, 2.5]}), tmp_path / "p.parquet")
+    with pytest.raises(PriceFileError, match=r'row 2: found the date "29349-01-26".*between 1678 and 2261'):
+        import_prices([tmp_path / "p.parquet"], tmp_path / "m.h5")

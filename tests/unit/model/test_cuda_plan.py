@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from hpc_lstm.model.engines import cuda_network, cuda_plan
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
+# Clusters that an H100 with 132 multiprocessors runs at the same time, by blocks of a cluster: from
+# cuOccupancyMaxActiveClusters, but for 16.
+CLUSTERS = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15, 16: 7}
+
+
+def clusters_of(capability: tuple[int, int], largest: int = 16) -> Callable[[int], int]:
+    """What a GPU of this capability answers, which places no cluster of more blocks than ``largest``."""
+    largest = 1 if capability < (9, 0) else largest
+    return lambda size: CLUSTERS[size] if size <= largest else 0
 
 
 def plan(
@@ -27,7 +37,7 @@ def plan(
         parts=parts,
         dropout=True,
         capability=capability,
-        multiprocessors=132,
+        clusters=clusters_of(capability),
         large=large,
     )
 
@@ -92,7 +102,7 @@ def test_tiles_for_large_batches_keep_the_limits(units: int, batch: int, layers:
         parts=1,
         dropout=dropout,
         capability=H100,
-        multiprocessors=132,
+        clusters=CLUSTERS.__getitem__,
         large=True,
     )
     if found is None or not found.tiles:

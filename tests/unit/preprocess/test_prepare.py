@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.features.registry import FEATURES, parse_feature
+from hpc_lstm.features.registry import FEATURES, feature_class, parse_feature
 from hpc_lstm.features.symbol_indicator import SymbolIndicator
 from hpc_lstm.market.store import MarketStore, StoreWriter
 from hpc_lstm.parallel.world import World
@@ -254,7 +254,7 @@ def test_every_feature_has_the_same_bits_however_the_store_is_shared_out(
 ) -> None:
     store = MemoryStore(lengths)
     names = []
-    for kind in FEATURES[1:]:
+    for kind in map(feature_class, FEATURES):
         text = "S0" if kind is SymbolIndicator else "close"
         words = ", ".join(text if field.type == "str" else "3" for field in fields(kind))
         name = f"{kind.kind}({words})" if words else kind.kind

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from hpc_lstm.clusters import documents
+from hpc_lstm.clusters.adopting import RoundUpdate
 from hpc_lstm.clusters.options import SyncOptions
-from hpc_lstm.clusters.rounds import Rounds, RoundUpdate
+from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.runner import Runner
 from hpc_lstm.clusters.steps import Steps
 from hpc_lstm.errors import InputError

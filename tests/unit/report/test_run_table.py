@@ -60,6 +60,35 @@ def test_a_damaged_run_does_not_hide_the_others(folder: Path) -> None:
             list_runs(empty)
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("run.json", {"starts": ["x"]}),
+        ("run.json", {"starts": [{"started": 1}]}),
+        ("run.json", {"checkpoints": {"step": 1}}),
+        ("run.json", {"data": {"rows": "many"}}),
+        ("metrics.json", {"test": {"model": {"rmse": "x"}, "persistence": {"rmse": 1.0}}}),
+        ("metrics.json", {"per_symbol": {"A": 1}}),
+        ("metrics.json", {"notes": [1]}),
+    ],
+)
+def test_values_of_other_types_are_damage(folder: Path, file: str, change: dict) -> None:
+    run = folder / "first"
+    write_run_file(directory.at(run), RunFile())
+    content = json.loads((run / file).read_text())
+    (run / file).write_text(json.dumps(content | change))
+    states = {Path(found.path).name: found.state for found in list_runs(folder)}
+    assert states["first"].startswith(f"damaged: {run / file}: ")
+
+
+def test_where_persistence_has_no_error_there_is_no_ratio(folder: Path) -> None:
+    file = folder / "first" / "metrics.json"
+    metrics = json.loads(file.read_text())
+    metrics["test"]["persistence"]["rmse"] = 0.0  # of prices that stand still
+    file.write_text(json.dumps(metrics))
+    assert {Path(run.path).name: run.ratio for run in list_runs(folder)}["first"] is None
+
+
 def test_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair = [str(folder / "first"), str(folder / "deep" / "second")]
     text = said(capsys, "compare", *pair)

@@ -188,6 +188,16 @@ def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> Non
         assert [one.get_suptitle() or None for one in drawn] == [says] * 3
 
 
+def test_a_value_is_no_formula_and_no_command() -> None:
+    axes = {"data.store": "$x^2$ \x1b[31m", "data.target": "$a$ \u202eb"}
+    groups = group_records([record(1, axes=axes)])
+    with figures.styled():
+        for draw in (plots.scaling_figure, plots.phases_figure):
+            svg = figures.inline_svg(draw(groups), "sweep")
+            assert "$x^2$ \\x1b[31m" in svg
+            assert "target $a$ \\u202eb" in svg
+
+
 def test_csv_and_hdf5_hold_the_same_table(tmp_path: Path) -> None:
     axes = {"average.every": "epoch", "data.split": [0.5, 0.25, 0.25]}
     records = [

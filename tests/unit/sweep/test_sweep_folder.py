@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweep_records import ENVIRONMENT
+from sweep_records import ENVIRONMENT, record
 
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.sweep import command, local, records, runner, slurm_jobs
@@ -32,13 +32,41 @@ def test_a_changed_sweep_is_refused_and_more_repeats_are_not(tmp_path: Path) -> 
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "r.json"
+    path = tmp_path / "p0000-r00.json"
     path.write_text('{"format": "hpc_lst')
-    with pytest.raises(InputError, match=r"r.json: damaged; remove it"):
+    with pytest.raises(InputError, match=r"p0000-r00.json: damaged; remove it"):
         records.read_record(path)
     path.write_text(json.dumps({"format": records.FORMAT, "version": records.VERSION + 1}))
     with pytest.raises(InputError, match="another version"):
         records.read_record(path)
+    whole = record(2) | {"format": records.FORMAT, "version": records.VERSION}
+    path.write_text(json.dumps(whole))
+    assert records.read_record(path) == whole
+    for changed in (
+        {"samples_per_second": float("nan")},
+        {"ranks": True},
+        {"name": "p0001-r00"},
+        {"place": whole["place"] | {"used": 0}},
+        {"busy": whole["busy"] | {"means_s": [0.5]}},
+        {"phase_seconds": {}},
+        {"environment": {}},
+    ):
+        path.write_text(json.dumps(whole | changed))
+        with pytest.raises(InputError, match=r"p0000-r00.json: damaged; remove it"):
+            records.read_record(path)
+
+
+def test_damaged_failures_and_jobs_are_named(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path)
+    folder.write_failure("p0000-r00", "killed")
+    assert folder.load_failures(["p0000-r00"]) == {"p0000-r00": "killed"}
+    folder.failure_file("p0000-r00").write_text('{"reason"')
+    path = folder.failure_file("p0000-r00")
+    assert folder.load_failures(["p0000-r00"]) == {"p0000-r00": f"unknown: {path} is damaged"}
+    for text in ("[1]", '{"p0000-r00": "1\\u0000"}', "[" * 100_000):
+        (tmp_path / "jobs.json").write_text(text)
+        with pytest.raises(InputError, match=r"jobs.json: damaged"):
+            slurm_jobs.Queue(tmp_path / "jobs.json", str, str)
 
 
 def test_a_launch_that_dies_is_recorded_for_the_run_that_it_was_at(
@@ -55,7 +83,8 @@ def test_a_launch_that_dies_is_recorded_for_the_run_that_it_was_at(
 
     def die(command: list[str], log: Path, timeout_s: float, poll: object) -> None:
         seen.append(folder.load_failures(names))
-        folder.record_file(names[0]).write_text('{"samples_per_second": 1.0}')
+        measured = record(1) | {"format": records.FORMAT, "version": records.VERSION}
+        folder.record_file(names[0]).write_text(json.dumps(measured))
         raise local.LaunchError("ended with code 9: killed")
 
     monkeypatch.setattr(local, "run_ranks", die)

@@ -74,7 +74,7 @@ def test_all_symbols_with_a_bad_value_are_named_before_the_first_step(
     assert train() == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert 'symbol B, column "close", 2011-01-26: is nan, must be a number above 0, which log-returns' in line
-    assert "; so have 3 symbols such a value: " in line
+    assert "; 3 symbols have such a value: " in line
     assert 'B, D, E; clean them and import again, or set data.unusable = "leave-out"' in line
     assert not Path("run").exists()
 
@@ -106,7 +106,7 @@ def test_they_may_be_left_out() -> None:
 def test_one_of_them_must_be_usable(capfd: pytest.CaptureFixture[str]) -> None:
     write_store(dict.fromkeys("ABCDE", 3))
     assert train("--set", "data.unusable=leave-out") == 2
-    assert "so have 5 symbols such a value" in capfd.readouterr().err
+    assert "5 symbols have such a value" in capfd.readouterr().err
 
 
 def test_a_test_part_that_cannot_be_read_costs_its_own_metrics_alone(

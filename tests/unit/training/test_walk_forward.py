@@ -150,6 +150,22 @@ def test_a_stopped_walk_goes_on_where_it_was(run_dir: Path, monkeypatch: pytest.
     assert trained == ["fold-2"]
 
 
+def test_finished_folds_of_other_days_or_prices_are_not_read(run_dir: Path, tmp_path: Path) -> None:
+    walk_forward(run_dir, WalkForward(2), World())
+    store = tmp_path / "market.h5"
+    grown = {"AAA": walk(1, ROWS + 20), "BBB": walk(2, ROWS)}
+    write_store(store, grown)
+    with pytest.raises(InputError, match=r"fold-1: was trained with other settings: data\.split .*walk anew"):
+        walk_forward(run_dir, WalkForward(2), World())
+    revised = prices()
+    revised["BBB"][40] *= 2
+    write_store(store, revised)
+    with pytest.raises(InputError, match="fold-1: was trained on other prices: BBB differs"):
+        walk_forward(run_dir, WalkForward(2), World())
+    write_store(store, prices())
+    walk_forward(run_dir, WalkForward(2), World())
+
+
 def test_a_warm_start_begins_with_the_fold_before(run_dir: Path) -> None:
     walk_forward(run_dir, WalkForward(2, warm_start=True), World())
     folder = run_dir / "walk_forward" / WalkForward(2, warm_start=True).name

@@ -202,6 +202,23 @@ def test_trials_of_another_space_are_not_mixed_in(folder: Path) -> None:
         run_command(write_tune(space='"model.units" = [4]'), "out", World(), lambda line: None)
 
 
+def test_trials_on_other_prices_are_not_mixed_in(folder: Path) -> None:
+    run_command(write_tune(trials=1), "out", World(), lambda line: None)
+    revised = {"AAA": walk(1, 200).copy(), "BBB": walk(2, 200)}
+    revised["AAA"][20] *= 2
+    write_store(folder / "market.h5", revised)
+    with pytest.raises(InputError, match=r"trial-001: was trained on other prices: AAA .*made anew"):
+        run_command(write_tune(trials=2), "out", World(), lambda line: None)
+
+
+def test_a_damaged_note_of_a_failed_trial_is_named(folder: Path) -> None:
+    (folder / "out/trial-001").mkdir(parents=True)
+    (folder / "out/trial-001/failed.json").write_text('{"failure"')
+    tune, base = load_tune(write_tune(trials=1))
+    with pytest.raises(InputError, match=r"failed\.json: is damaged; remove it"):
+        run_trials(without_test(base, World()), candidates(tune), folder / "out", World())
+
+
 def test_a_trial_that_fails_does_not_stop_the_others(folder: Path) -> None:
     said: list[str] = []
     run_command(write_tune(space='"data.window" = [5, 500]', search="grid"), "out", World(), said.append)

@@ -1,0 +1,198 @@
+"""What a trained model is worth and forecasts: ``evaluate``, ``predict``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hpc_lstm.cli.options import Command, OutputFile, complete, json_option
+from hpc_lstm.cli.ranks import connected_world
+from hpc_lstm.console.output import show, show_json
+from hpc_lstm.errors import printable
+
+
+def _walk_forward_options(command: Command) -> Command:
+    """The options of ``evaluate --walk-forward``."""
+    for option in (
+        click.option(
+            "--warm-start", is_flag=True, help="Begin each fold with the weights of the one before."
+        ),
+        click.option(
+            "--embargo",
+            default=0,
+            type=click.IntRange(0),
+            metavar="DAYS",
+            help="Days left out between train and validation, and validation and test.",
+        ),
+        click.option(
+            "--refit",
+            default=None,
+            metavar="K|none",
+            help="Train anew on every K-th fold, or only on the first; default: on every fold.",
+        ),
+        click.option(
+            "--rolling",
+            default=None,
+            type=click.IntRange(1),
+            metavar="DAYS",
+            help="Train on so many days before validation; without it on all.",
+        ),
+        click.option("--expanding", is_flag=True, help="Train on all days before validation: the default."),
+        click.option(
+            "--walk-forward",
+            default=None,
+            type=click.IntRange(1),
+            metavar="N",
+            help="Train and test on N consecutive folds.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _walk_forward(
+    run_dir: str,
+    store: str | None,
+    folds: int,
+    *,
+    expanding: bool,
+    rolling: int | None,
+    refit: str | None,
+    embargo: int,
+    warm_start: bool,
+) -> None:
+    if expanding and rolling:
+        raise click.UsageError("--expanding and --rolling exclude each other")
+    every = (refit or "1").removeprefix("every").strip()
+    if every != "none" and not (every.isdecimal() and int(every) >= 1):
+        raise click.UsageError(f'--refit: must be a number of folds, such as 2, or none, got "{refit}"')
+    with connected_world() as world:
+        from hpc_lstm.evaluation.walk_forward_table import walk_forward_table
+        from hpc_lstm.training.walk_forward import WalkForward, walk_forward
+
+        how = WalkForward(
+            folds=folds,
+            rolling=rolling or 0,
+            refit_every=0 if every == "none" else int(every),
+            embargo=embargo,
+            warm_start=warm_start,
+        )
+        results = walk_forward(run_dir, how, world, store)
+        if world.rank == 0:
+            show(walk_forward_table(results))
+
+
+@click.command(short_help="Measure a model beside simple forecasts.")
+@click.argument("run_dir", type=click.Path())
+@click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
+@click.option(
+    "--gradient-boosting", is_flag=True, help="Compare with boosted trees on the same windows, too."
+)
+@click.option(
+    "--boosting-limit",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Time that the trees may grow.",
+)
+@click.option("--backtest", is_flag=True, help="What trading on the sign of the forecasts would have earned.")
+@click.option(
+    "--cost-bps",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 10_000),
+    help="Cost of a change of position in basis points, for --backtest.",
+)
+@click.option("--long-only", is_flag=True, help="With --backtest: never sell short.")
+@_walk_forward_options
+@json_option
+def evaluate(
+    run_dir: str,
+    store: str | None,
+    gradient_boosting: bool,
+    boosting_limit: float,
+    backtest: bool,
+    cost_bps: float,
+    long_only: bool,
+    walk_forward: int | None,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Measure a trained model against simple forecasts on validation and test.
+
+    Rows of the store that were added after the training are measured as a part of their own, "new".
+
+    With --walk-forward the run's settings are trained anew on the days before each of N test blocks, on all ranks; a
+    stopped call goes on where it was.
+    """
+    if walk_forward is not None:
+        if gradient_boosting or backtest:
+            raise click.UsageError("--gradient-boosting and --backtest are not for --walk-forward")
+        if as_json:  # stdout has what the folds' training says
+            raise click.UsageError(
+                "--json is not for --walk-forward, which writes RUN_DIR/walk_forward.json; leave --json out"
+            )
+        _walk_forward(run_dir, store, walk_forward, **how)
+        return
+    if given := [name for name, value in how.items() if value]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
+    with connected_world() as world:
+        from hpc_lstm.evaluation.backtest import BacktestSettings
+        from hpc_lstm.evaluation.comparison_table import comparison_table
+        from hpc_lstm.evaluation.evaluate_run import measure_run
+        from hpc_lstm.evaluation.metrics_file import write_metrics
+
+        trading = BacktestSettings(cost_bps / 1e4, not long_only) if backtest else None
+        boosting_s = boosting_limit if gradient_boosting else None
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading)
+        if world.rank == 0:
+            if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
+                write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
+            show_json(evaluation.metrics) if as_json else show(comparison_table(evaluation.metrics))
+
+
+@click.command(short_help="Forecast the next prices.")
+@click.argument("run_dir", type=click.Path())
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    shell_complete=complete("symbols"),
+    help="Symbol to forecast; may be given several times.",
+)
+@click.option("--all", "every", is_flag=True, help="Forecast all symbols of the store that can be forecast.")
+@click.option(
+    "--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon."
+)
+@click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
+@click.option("-o", "--output", default=None, type=OutputFile(), help="Write a CSV file instead.")
+@json_option
+def predict(
+    run_dir: str,
+    symbols: tuple[str, ...],
+    every: bool,
+    steps: int,
+    store: str | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Forecast the next prices of one, several or all symbols, with the error to expect."""
+    if bool(symbols) == every:
+        raise click.UsageError("name symbols by --symbol, or give --all")
+    from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
+    from hpc_lstm.evaluation.predict import predict_symbols
+
+    found, left_out = predict_symbols(run_dir, None if every else symbols, steps, store)
+    if output is not None:
+        from hpc_lstm.files import make_parent, write_text
+
+        write_text(make_parent(output), forecast_csv(found))
+        show(f"wrote {output}")
+    elif as_json:
+        show_json([{**one.columns(), "notes": one.notes} for one in found])
+    else:
+        show(forecast_table(found))
+    if left_out:
+        click.echo(f"hpc-lstm: warning: {len(left_out):,} left out: {printable(left_out[0])}", err=True)

@@ -1,0 +1,42 @@
+"""Many runs: ``sweep`` measures how training scales, ``tune`` searches for settings."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from hpc_lstm.cli.ranks import connected_world
+from hpc_lstm.console.output import show
+
+
+@click.command(short_help="Measure how training scales.")
+@click.argument("sweep", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: sweeps/<file's name>."
+)
+@click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
+@click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
+def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
+    """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing."""
+    from hpc_lstm.sweep.command import run_command
+
+    name = os.path.splitext(os.path.basename(sweep))[0]
+    run_command(sweep, output or os.path.join("sweeps", name), show, wait=wait, dry_run=dry_run)
+
+
+@click.command(short_help="Search for good settings.")
+@click.argument("tune", type=click.Path())
+@click.option(
+    "-o", "--output", default=None, type=click.Path(), help="Folder; default: tuning/<file's name>."
+)
+def tune(tune: str, output: str | None) -> None:
+    """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
+
+    A repeated call goes on where the last one was, and takes more trials if the file asks for more.
+    """
+    with connected_world() as world:
+        from hpc_lstm.tuning.command import run_command
+
+        name = os.path.splitext(os.path.basename(tune))[0]
+        run_command(tune, output or os.path.join("tuning", name), world, show)

@@ -1,0 +1,132 @@
+"""The machine and its Slurm: ``doctor``, ``submit``, and what the batch scripts ask."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from hpc_lstm.cli.options import check_warm_start, json_option, set_option, warm_start_options
+from hpc_lstm.cli.ranks import connected_world
+from hpc_lstm.console.output import show, show_json, terminal_width
+
+
+@click.command(short_help="Show what this machine offers.")
+@click.argument("config", required=False, type=click.Path())
+@json_option
+def doctor(config: str | None, as_json: bool) -> None:
+    """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached."""
+    with connected_world() as world:
+        from hpc_lstm import config as configuration
+        from hpc_lstm.jobs.doctor import diagnose
+        from hpc_lstm.storage.stores import check_storage_config
+
+        settings = None
+        if config:
+            settings = world.raise_on_all(lambda: configuration.load(config))
+            world.raise_on_all(lambda: check_storage_config(settings.storage, config))
+        diagnosis = diagnose(settings, world)
+        if world.rank == 0:
+            show_json(diagnosis) if as_json else show(diagnosis.text(terminal_width()))
+        if diagnosis.failed:
+            sys.exit(2)
+
+
+@click.command(short_help="Submit training to Slurm.")
+@click.argument("config", type=click.Path())
+@click.option("--nodes", default=1, show_default=True, type=click.IntRange(1), help="Nodes of the job.")
+@click.option(
+    "--gpus-per-node", default=0, show_default=True, type=click.IntRange(0), help="GPUs of a node; 0: none."
+)
+@click.option(
+    "--ranks-per-node", default=0, type=click.IntRange(0), help="Ranks on a node; default: one a GPU, or one."
+)
+@click.option(
+    "--cpus-per-task", default=0, type=click.IntRange(0), help="Cores of a rank; default: as the site has it."
+)
+@click.option("--time", default="", help='Time limit, such as "04:00:00"; default: the partition\'s.')
+@click.option("--account", default="", help="Account to charge.")
+@click.option("--partition", default="", help="Partition to run in.")
+@click.option("--name", default="", help="Name of the job; default: the config's.")
+@click.option(
+    "--run-dir", default=None, type=click.Path(), help="Folder of the run; default: runs/<config's name>."
+)
+@set_option
+@click.option(
+    "--signal-before",
+    default=120,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seconds before the time limit at which the run is signalled to write a checkpoint; 0: never.",
+)
+@click.option(
+    "--max-requeues",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Times that the job may be started again.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the batch script and submit nothing.")
+@warm_start_options
+def submit(
+    config: str,
+    nodes: int,
+    gpus_per_node: int,
+    ranks_per_node: int,
+    cpus_per_task: int,
+    time: str,
+    account: str,
+    partition: str,
+    name: str,
+    run_dir: str | None,
+    overrides: tuple[str, ...],
+    signal_before: int,
+    max_requeues: int,
+    dry_run: bool,
+    init_from: str | None,
+    keep_scaling: bool,
+) -> None:
+    """Submit training as CONFIG says to Slurm, as a job that requeues itself until the run is done."""
+    check_warm_start(init_from, keep_scaling)
+    from hpc_lstm.jobs import slurm
+
+    title = os.path.splitext(os.path.basename(config))[0]
+    script = slurm.batch_script(
+        slurm.Job(
+            slurm.train_command(
+                config,
+                run_dir or os.path.join("runs", title),
+                overrides,
+                init_from=init_from,
+                keep_scaling=keep_scaling,
+            ),
+            nodes=nodes,
+            ranks_per_node=ranks_per_node or gpus_per_node or 1,
+            gpus_per_node=gpus_per_node,
+            cpus_per_task=cpus_per_task,
+            time=time,
+            account=account,
+            partition=partition,
+            name=name or title,
+            signal_before=signal_before,
+            max_requeues=max_requeues,
+        )
+    )
+    click.echo(script if dry_run else slurm.submit_job(script), nl=not dry_run)
+
+
+@click.command("slurm-path", hidden=True)
+def slurm_path() -> None:
+    """Print the path of the part that all batch scripts source."""
+    from hpc_lstm.jobs.slurm import scripts_folder
+
+    click.echo(scripts_folder() / "run.sh")
+
+
+@click.command(hidden=True)
+def launcher() -> None:
+    """Print the command that starts the ranks of a Slurm job here, one word per line, for the batch scripts."""
+    from hpc_lstm.jobs.launcher import find_launcher
+
+    click.echo("\n".join(find_launcher(verify=True)))

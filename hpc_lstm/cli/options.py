@@ -1,0 +1,84 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from hpc_lstm.errors import InputError
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def warm_start_options(command: Command) -> Command:
+    """The options of the commands that may start with another run's model."""
+    start = click.option(
+        "--init-from",
+        default=None,
+        type=click.Path(),
+        metavar="RUN_DIR",
+        help="Start with the weights of this completed run's model, and a fresh optimizer.",
+    )
+    keep = click.option(
+        "--keep-scaling",
+        is_flag=True,
+        help="With --init-from: scale prices as that run did, not by the train rows of this one.",
+    )
+    return start(keep(command))
+
+
+def check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
+    if keep_scaling and init_from is None:
+        raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
+
+
+def json_option(command: Command) -> Command:
+    """The option of every command that prints a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(command)
+
+
+def set_option(command: Command) -> Command:
+    """The option that overrides settings of a config."""
+    option = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        shell_complete=complete("settings"),
+        help="Override one setting.",
+    )
+    return option(command)
+
+
+def complete(what: str) -> Callable[..., Any]:
+    """A function of ``console.completion``, which is imported when a shell asks."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        from hpc_lstm.console import completion
+
+        return getattr(completion, what)(ctx, param, incomplete)
+
+    return complete
+
+
+class OutputFile(click.Path):
+    """A file to write; where it is a symbolic link, the file that it leads to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+
+def numbers_of_days(option: str, text: str) -> list[int]:
+    """The numbers of days that an option's text names, such as "20,50,200"."""
+    try:
+        days = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        days = [0]
+    if any(d < 1 for d in days):
+        raise InputError(f"{option}: must be numbers of days such as 20,50,200, got {json.dumps(text)}")
+    return days

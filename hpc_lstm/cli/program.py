@@ -1,0 +1,110 @@
+"""The program: one command is run, and the process ends with its exit code and an error in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from hpc_lstm import __version__
+from hpc_lstm.cli.commands import COMMANDS, LazyCommands
+from hpc_lstm.errors import HpcLstmError, from_os_error, printable
+
+
+@click.group(
+    commands=LazyCommands(COMMANDS),
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="hpc-lstm")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Train LSTMs on market data across MPI ranks, and know what the forecast is worth.
+
+    Exit codes: 0 done; 2 the input is wrong; 75 stopped on request with a checkpoint, run again with --resume;
+    1 anything else.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program ``hpc-lstm``: run one command and exit with its code."""
+    _prepare_streams()
+    # Plug-ins of pydantic that happen to be installed are none of ours; to look for them opens a file of each package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    try:
+        _run(arguments)
+    finally:
+        _release_stdout()
+
+
+def _run(arguments: list[str] | None) -> None:
+    try:
+        code = cli(arguments, prog_name="hpc-lstm", standalone_mode=False)
+    except click.UsageError as error:
+        context = error.ctx.command_path if error.ctx else "hpc-lstm"
+        _fail(f"{context}: error: {_one_line(error.format_message()).rstrip('.')}; see `{context} --help`", 2)
+    except click.Abort as abort:
+        _fail(f"hpc-lstm: interrupted{''.join(f'; {hint}' for hint in abort.args)}", 130)
+    except HpcLstmError as error:
+        _end(error, arguments)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
+        sys.exit(1)
+    except OSError as error:
+        known = from_os_error(error)
+        if known is None:
+            raise
+        _end(known, arguments)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
+    # Click has discarded the command's context, which knows the option.
+    if "--debug" in (sys.argv if arguments is None else arguments) and error.exit_code != 75:
+        raise error
+    _fail(
+        f"hpc-lstm: {'' if error.exit_code == 75 else 'error: '}{_one_line(str(error))}",
+        error.exit_code,
+        error.quiet,
+    )
+
+
+def _fail(text: str, code: int, quiet: bool = False) -> None:
+    if not quiet:
+        sys.stderr.write(printable(text) + "\n")
+    sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Let output go nowhere where its stream is closed, and print what its encoding lacks as an escape.
+
+    Otherwise the next file to be opened would get the closed stream's number, and the output of libraries.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _release_stdout() -> None:
+    """Flush stdout, or discard what is left: otherwise Python reports a closed pipe or a full disk at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

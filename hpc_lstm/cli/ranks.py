@@ -1,0 +1,33 @@
+"""The MPI ranks on which a command runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpc_lstm.parallel.world import World
+
+
+@contextmanager
+def connected_world() -> Iterator[World]:
+    """The MPI world around a command's body; an exception on one rank ends all ranks."""
+    from hpc_lstm.parallel.world import connect
+
+    world = connect()
+    with world.abort_on_error(debug=_debug()):
+        yield world
+
+
+def _debug() -> bool:
+    return bool(click.get_current_context().find_root().params["debug"])
+
+
+def is_first_rank() -> bool:
+    """Whether this process is rank 0, by what the launcher says before MPI is there; true without a launcher."""
+    names = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"

@@ -1,0 +1,234 @@
+"""The next prices of symbols, by a trained run, with the error to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.evaluation.dates import date_text, future_dates
+from hpc_lstm.evaluation.expected_error import expected_error
+from hpc_lstm.evaluation.forecast import Forecast
+from hpc_lstm.evaluation.new_rows import compare_with_run
+from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
+from hpc_lstm.evaluation.recursion import forecast_recursively, recursive_forecaster
+from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
+from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
+from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
+from hpc_lstm.features.columns import ModelColumns
+from hpc_lstm.features.feature import PRICED
+from hpc_lstm.features.rows import RowDates
+from hpc_lstm.parallel.world import World
+
+if TYPE_CHECKING:
+    from hpc_lstm.market.known_rows import Comparison
+    from hpc_lstm.market.store import MarketStore
+
+
+def predict_symbol(
+    run_dir: str | Path, symbol: str, steps: int = 1, store: str | Path | None = None
+) -> Forecast:
+    """``predict_symbols`` of one symbol that the run was trained on."""
+    found, _ = predict_symbols(run_dir, [symbol], steps, store)
+    return found[0]
+
+
+def predict_symbols(
+    run_dir: str | Path,
+    symbols: Sequence[str] | None,
+    steps: int = 1,
+    store: str | Path | None = None,
+    *,
+    unseen: bool = False,
+) -> tuple[list[Forecast], list[str]]:
+    """Forecast the next ``steps`` horizons of symbols from the last rows of a store.
+
+    Args:
+        symbols: their names; None: all that the store has, without those that cannot be forecast.
+        steps: horizons of the run's settings, at least 1.
+        store: another market store than the run's own.
+        unseen: also of symbols that the run was not trained on, scaled by their own rows.
+
+    Returns:
+        The forecasts, and why symbols were left out, a sentence each; the latter only where ``symbols`` is None.
+
+    Raises:
+        InputError: unknown symbol (the nearest name is given), one that the run was not trained on, too few
+            rows, a gap in the last window; or a run or store that cannot be used, or has no symbol to forecast.
+    """
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.market_means import with_market
+    from hpc_lstm.preprocess.prepare import model_columns
+
+    if steps < 1:
+        raise InputError(f"--steps {steps}: must be at least 1")
+    trained = open_run(run_dir)
+    data = trained.config.data
+    found, left_out = [], []
+    with MarketStore(store or data.store) as market:
+        columns = with_market(market, model_columns(market, data), World())
+        if steps > 1 and not _one_price(columns):
+            raise InputError(
+                f"--steps {steps}: this run forecasts {', '.join(data.targets)} {_ahead(data.horizons)} ahead, which "
+                "is not fed back; leave --steps out"
+            )
+        for symbol in symbols if symbols is not None else market.symbols:
+            try:
+                found.append(_forecast_symbol(trained, market, columns, symbol, steps, unseen=unseen))
+            except InputError as error:
+                if symbols is not None:
+                    raise
+                left_out.append(str(error))
+        if not found:
+            raise InputError(f"{market.path}: no symbol can be forecast: {(left_out or ['it has none'])[0]}")
+    return found, left_out
+
+
+def _forecast_symbol(
+    trained: TrainedRun, market: MarketStore, columns: ModelColumns, symbol: str, steps: int, *, unseen: bool
+) -> Forecast:
+    data = trained.config.data
+    number = market.symbol(symbol)
+    horizon = columns.target.horizon
+    first, stop = (int(row) for row in market.offsets[number : number + 2])
+    unit = market.date_unit
+    unseen_notes = []
+    if unseen and symbol not in trained.scaler.symbols:
+        every = RowDates(symbol, market.dates(first, stop), unit)
+        own = scaler_of_own_rows(market.rows(first, stop), every, columns, trained.scaler)
+        trained = replace(trained, scaler=own)
+        unseen_notes = [
+            f"The run was not trained on {symbol}, which is scaled by its own {stop - first:,} rows."
+        ]
+    scaler_index = int(trained.scaler.select([symbol])[0])
+    needed = data.window + (horizon - 1 if steps > 1 else 0)
+    if stop - first < needed:
+        raise InputError(
+            f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
+            f"data.window = {data.window} and data.horizon = {horizon} need {needed}"
+        )
+    start = max(first, stop - needed - columns.lookback)
+    rows, dates = market.rows(start, stop), market.dates(start, stop)
+    compared = compare_with_run(trained.files, market, World(), symbol)
+    price = columns.target.number
+    _refuse_gaps(rows, dates, unit, symbol, columns)
+    about = RowDates(symbol, dates, unit)
+    now = forecast_outputs(trained, columns, rows, scaler_index, about)
+    input_notes = about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
+    if compared is not None:
+        input_notes += _about_rows(compared, unit)
+    if not _one_price(columns):
+        return _all_outputs(trained, columns, symbol, now, (rows, dates, unit), unseen_notes + input_notes)
+    prices = forecast_recursively(
+        rows, price, recursive_forecaster(trained, columns, scaler_index, about), horizon, steps
+    )
+    error, notes, verdicts = expected_error(trained, symbol, float(rows[-1, price]))
+    notes += unseen_notes
+    held = [column.name for column in columns.features if any(n != price for n in column.numbers)]
+    if steps > 1 and held:
+        notes.append(
+            f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
+        )
+    notes += input_notes
+    ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
+    growth = np.sqrt(np.arange(1, steps + 1))
+    return Forecast(
+        symbol=symbol,
+        column=columns.store_columns[price],
+        last_date=date_text(int(dates[-1]), unit),
+        last_price=float(rows[-1, price]),
+        dates=[date_text(int(date), unit) for date in ahead],
+        prices=prices,
+        persistence=np.full(steps, rows[-1, price]),
+        errors=error * growth,
+        low=prices + (now.low - now.values) * growth,
+        high=prices + (now.high - now.values) * growth,
+        coverage=trained.intervals.coverage,
+        targets=[],
+        notes=[*notes, *_about_intervals(trained, now, steps), rule, *verdicts],
+    )
+
+
+def _one_price(columns: ModelColumns) -> bool:
+    """Whether a run forecasts one price at one horizon, which can be fed back as an input."""
+    return len(columns.targets) == 1 and columns.target.transform.unit in PRICED
+
+
+def _all_outputs(
+    trained: TrainedRun,
+    columns: ModelColumns,
+    symbol: str,
+    now: OutputForecast,
+    known: tuple[np.ndarray, np.ndarray, str],
+    notes: list[str],
+) -> Forecast:
+    """The forecast of a run with several outputs, or with one from which no price follows.
+
+    Args:
+        known: the symbol's last known rows, their dates, and the dates' unit.
+        notes: sentences that come first.
+    """
+    rows, dates, unit = known
+    targets = columns.targets
+    ahead, rule = future_dates(dates, unit, np.array(columns.horizons))
+    priced = np.array([target.transform.unit in PRICED for target in targets])
+    last = np.array([rows[-1, target.number] for target in targets])
+    several = len({target.name for target in targets}) > 1 or not priced.all()
+    if not np.isfinite(now.values).all():
+        raise HpcLstmError("a forecast is not a finite number: the model diverged in training; train again")
+    return Forecast(
+        symbol=symbol,
+        column=columns.store_columns[columns.target.number],
+        last_date=date_text(int(dates[-1]), unit),
+        last_price=float(last[0]),
+        dates=[date_text(int(date), unit) for date in ahead],
+        prices=now.values,
+        persistence=np.where(priced, last, np.nan),
+        errors=np.full(len(targets), np.nan),
+        low=now.low,
+        high=now.high,
+        coverage=trained.intervals.coverage,
+        targets=[target.name for target in targets] if several else [],
+        notes=[*notes, *_about_intervals(trained, now, 1), rule],
+    )
+
+
+def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> list[str]:
+    """A sentence on what the intervals are, if there are any."""
+    if not np.isfinite(now.low).any():
+        return []
+    calibrated = ", calibrated on validation" if np.isfinite(trained.intervals.margins).any() else ""
+    later = "; of later steps wider by the square root of the step" if steps > 1 else ""
+    return [f"low to high: to contain {trained.intervals.coverage:.0%} of what comes{calibrated}{later}."]
+
+
+def _about_rows(compared: Comparison, unit: str) -> list[str]:
+    """Which of a symbol's rows are new to the run, and whether the others are what it was trained on."""
+    notes = []
+    if compared.difference:
+        notes.append(f"The store holds other prices than the run was trained on: {compared.difference}.")
+    if compared.growth is not None and compared.growth.rows:
+        count = compared.growth.rows
+        notes.append(
+            f"New to this run: {count:,} row{'' if count == 1 else 's'} {compared.growth.after(unit)}."
+        )
+    return notes
+
+
+def _refuse_gaps(rows: np.ndarray, dates: np.ndarray, unit: str, symbol: str, columns: ModelColumns) -> None:
+    for number in columns.numbers:
+        usable = columns.usable(rows, number)
+        if not usable.all():
+            row = int(np.argmin(usable))
+            raise InputError(
+                f"{symbol}: {columns.store_columns[number]} on {date_text(int(dates[row]), unit)} is "
+                f"{rows[row, number]:g}, which the run's features cannot take; put it right in the store"
+            )
+
+
+def _ahead(horizons: list[int]) -> str:
+    return "1 row" if horizons == [1] else f"{', '.join(map(str, horizons))} rows"

@@ -1,0 +1,111 @@
+"""Which kernels of the CUDA engine train a network on this GPU, and whether the Keras engine is faster.
+
+What was measured on such a card decides; where nothing was, the rules of ``cuda_plan``.
+"""
+
+from __future__ import annotations
+
+from hpc_lstm.config import RunConfig
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.model.engines import cuda_plan
+from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.speed_files import Card, tables_for
+from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Network
+
+MAX_LAYERS, MAX_UNITS = 8, 512
+PARTS = {"bfloat16": 1, "float32": 2}
+# Where the Keras engine was not measured: in float32, from clusters of so many blocks on, cuDNN is faster
+# (docs/fused-engine.md), but not in batches of fewer windows, whose steps TensorFlow does not launch fast enough: 6 ms
+# for 512 windows, and 7 for 1,024 (docs/peers.md), which these kernels train in less.
+CUDNN_SPLIT, CUDNN_BATCH = 8, 2048
+
+
+def choose_plan(config: RunConfig, device: Device, kernels: str = "") -> Plan | str:
+    """How the kernels are cut to the network, or why they cannot be.
+
+    Args:
+        kernels: the way that is taken, of ``possible_plans``; "": the fastest.
+    """
+    if problem := _limit(config, device):
+        return problem
+    possible = possible_plans(config, device)
+    if kernels:
+        return possible.get(kernels) or f"has no kernels for {kernels} of this network on this GPU"
+    if not possible:
+        major, minor = device.capability
+        return (
+            f"has no room for {config.model.units} units in {config.train.precision} on a GPU of compute "
+            f"capability {major}.{minor}"
+        )
+    if len(possible) == 1:
+        return next(iter(possible.values()))
+    measured = fastest(config, device, tuple(possible))
+    return possible[measured] if measured else _cut(config, device, large=None) or possible[CHAINS]
+
+
+def keras_is_faster(config: RunConfig, device: Device, chosen: Plan) -> bool:
+    """Whether the Keras engine, if it has the GPU, trains this network faster than the chosen plan."""
+    ways = (*possible_plans(config, device), KERAS)
+    if measured := fastest(config, device, ways):
+        return measured == KERAS
+    return chosen.parts == 2 and chosen.forward.split >= CUDNN_SPLIT and chosen.windows >= CUDNN_BATCH
+
+
+def possible_plans(config: RunConfig, device: Device) -> dict[str, Plan]:
+    """The plans that this GPU can run, by way: at most one for small and one for large batches."""
+    found = {CHAINS: _cut(config, device, large=False), TILES: _cut(config, device, large=True)}
+    return {way: plan for way, plan in found.items() if plan and (way == TILES) == (plan.tiles > 0)}
+
+
+def fastest(config: RunConfig, device: Device, ways: tuple[str, ...]) -> str | None:
+    """The fastest of several ways, as measured on such a card; None: that was not measured."""
+    network, card = network_of(config), card_of(device)
+    # A run that is to give the same bits again must not depend on what is measured in the meantime.
+    for table in tables_for(card, own=not config.train.deterministic):
+        if way := table.fastest(network, ways, card.multiprocessors):
+            return way
+    return None
+
+
+def card_of(device: Device) -> Card:
+    """What speeds depend on of a GPU."""
+    return Card(device.name, device.capability, device.multiprocessors, device.driver)
+
+
+def network_of(config: RunConfig) -> Network:
+    """What speeds depend on of a configuration."""
+    return Network(
+        precision=config.train.precision,
+        layers=config.model.layers,
+        window=config.data.window,
+        features=len(config.data.features),
+        dropout=config.model.dropout > 0,
+        units=config.model.units,
+        batch=config.train.batch_size,
+    )
+
+
+def _limit(config: RunConfig, device: Device) -> str:
+    """Which limit of the engine the network exceeds, or ""."""
+    model = config.model
+    if model.layers > MAX_LAYERS:
+        return f"takes up to {MAX_LAYERS} layers on a GPU, and model.layers is {model.layers}"
+    if model.units > MAX_UNITS:
+        return f"takes up to {MAX_UNITS} units on a GPU, and model.units is {model.units}"
+    if device.capability < (8, 0):
+        return f"needs a GPU of compute capability 8.0 or newer, and this one has {device.capability}"
+    return ""
+
+
+def _cut(config: RunConfig, device: Device, *, large: bool | None) -> Plan | None:
+    return cuda_plan.plan(
+        config.model.units,
+        len(config.data.features),
+        config.train.batch_size,
+        layers=config.model.layers,
+        parts=PARTS[config.train.precision],
+        dropout=config.model.dropout > 0,
+        capability=device.capability,
+        clusters=device.resident_clusters,
+        large=large,
+    )

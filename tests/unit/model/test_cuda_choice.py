@@ -1,0 +1,151 @@
+"""Which kernels of the CUDA engine are taken: as measured, else by the rule, and always ones that the GPU can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_lstm import config as configuration
+from hpc_lstm.config import RunConfig
+from hpc_lstm.model.engines import cuda_choice, speed_files
+from hpc_lstm.model.engines.cuda_choice import card_of, choose_plan, keras_is_faster, network_of
+from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.speed_files import write_own_table
+from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Measurement, SpeedTable
+
+
+@dataclass
+class Gpu:
+    """A device as far as choices depend on it, an H100 unless it is said."""
+
+    name: str = "NVIDIA Test"
+    capability: tuple[int, int] = (9, 0)
+    multiprocessors: int = 132
+    driver: int = 12080
+    largest: int = 16
+
+    def resident_clusters(self, size: int) -> int:
+        return 120 // size if size <= self.largest else 0
+
+
+@pytest.fixture(autouse=True)
+def nothing_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path))
+    monkeypatch.setattr(speed_files, "SHIPPED", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+
+
+def config(units: int = 128, batch: int = 1024, **train: Any) -> RunConfig:
+    tables = {
+        "data": {"store": "none"},
+        "model": {"units": units},
+        "train": {"batch_size": batch, "precision": "bfloat16", **train},
+    }
+    return configuration.parse(tables, "test")
+
+
+def chosen(settings: RunConfig, gpu: Gpu | None = None, kernels: str = "") -> Plan:
+    found = choose_plan(settings, gpu or Gpu(), kernels)  # type: ignore[arg-type]
+    assert isinstance(found, Plan), found
+    return found
+
+
+def refused(settings: RunConfig, gpu: Gpu | None = None, kernels: str = "") -> str:
+    found = choose_plan(settings, gpu or Gpu(), kernels)  # type: ignore[arg-type]
+    assert isinstance(found, str)
+    return found
+
+
+def table(settings: RunConfig, **speeds: float) -> SpeedTable:
+    measured = Measurement(network_of(settings), dict(speeds))
+    return SpeedTable(Gpu.name, Gpu.capability, Gpu.multiprocessors, (measured,))
+
+
+def ship(one: SpeedTable) -> None:
+    (speed_files.SHIPPED / "one.json").write_text(one.to_json())
+
+
+def keep(one: SpeedTable) -> None:
+    write_own_table(card_of(Gpu()), one)  # type: ignore[arg-type]
+
+
+def test_without_measurements_the_rule_decides() -> None:
+    assert chosen(config(128, 1024)).tiles == 0
+    assert chosen(config(128, 8192)).tiles == 2
+
+
+def test_the_users_measurements_come_first_then_those_of_the_package() -> None:
+    settings = config(128, 1024)
+    ship(table(settings, chains=1.0, tiles=2.0))
+    assert chosen(settings).tiles > 0
+    keep(table(settings, chains=2.0, tiles=1.0))
+    assert chosen(settings).tiles == 0
+    # What is not measured there is asked of the next one.
+    assert chosen(config(128, 8192)).tiles > 0
+    ship(table(config(256, 64), chains=1.0, tiles=2.0))
+    assert chosen(config(256, 64)).tiles > 0
+
+
+def test_a_run_that_must_give_the_same_bits_does_not_ask_what_may_change_meanwhile() -> None:
+    settings = config(128, 1024, deterministic=True)
+    keep(table(settings, chains=1.0, tiles=2.0))
+    assert chosen(settings).tiles == 0
+    assert chosen(config(128, 1024)).tiles > 0
+
+
+def test_what_is_asked_for_is_taken_where_it_is_possible() -> None:
+    settings = config(128, 64)
+    assert chosen(settings, kernels=TILES).tiles > 0
+    assert chosen(settings, kernels=CHAINS).tiles == 0
+    assert "no kernels for tiles" in refused(config(128, 64, precision="float32"), kernels=TILES)
+
+
+def test_only_what_the_gpu_can_run_is_taken() -> None:
+    """512 units are a cluster of 16 blocks, or of 8 by the kernels for large batches."""
+    settings = config(512, 64)
+    assert chosen(settings).forward.split == 16
+    found = chosen(settings, Gpu(largest=8))
+    assert found.tiles > 0
+    assert found.forward.split == 8
+    keep(table(settings, chains=2.0, tiles=1.0))
+    assert chosen(settings, Gpu(largest=8)).tiles > 0
+    assert "has no room for 512 units in bfloat16" in refused(settings, Gpu(largest=4))
+    assert "of compute capability 8.0" in refused(settings, Gpu(capability=(8, 0), largest=1))
+    assert chosen(config(128, 8192), Gpu(capability=(8, 0), largest=1)).forward.split == 1
+    assert "8.0 or newer" in refused(settings, Gpu(capability=(7, 5)))
+    assert "up to 512 units" in refused(config(513))
+
+
+def test_the_keras_engine_is_taken_where_it_was_measured_to_be_faster() -> None:
+    gpu: Any = Gpu()
+    settings = config(128, 1024)
+    plan = chosen(settings)
+    assert not keras_is_faster(settings, gpu, plan)
+    keep(table(settings, chains=1.0, tiles=2.0))
+    assert not keras_is_faster(settings, gpu, plan)
+    keep(table(settings, chains=1.0, tiles=2.0, keras=3.0))
+    assert keras_is_faster(settings, gpu, plan)
+    keep(table(settings, chains=4.0, tiles=2.0, keras=3.0))
+    assert not keras_is_faster(settings, gpu, plan)
+    alone = config(128, 1024, precision="float32")
+    keep(table(alone, chains=1.0, keras=2.0))
+    assert keras_is_faster(alone, gpu, chosen(alone))
+
+
+def test_where_keras_was_not_measured_wide_layers_in_float32_are_left_to_it_in_large_batches() -> None:
+    gpu: Any = Gpu()
+    found = {}
+    for units, batch in ((256, 1024), (256, 2048), (128, 8192)):
+        settings = config(units, batch, precision="float32")
+        found[units, batch] = keras_is_faster(settings, gpu, chosen(settings))
+    assert found == {(256, 1024): False, (256, 2048): True, (128, 8192): False}
+    assert not keras_is_faster(config(256, 8192), gpu, chosen(config(256, 8192)))
+
+
+def test_names_of_ways_are_those_of_the_table() -> None:
+    gpu: Any = Gpu()
+    assert set(cuda_choice.possible_plans(config(), gpu)) == {CHAINS, TILES}
+    assert KERAS not in cuda_choice.possible_plans(config(), gpu)
