@@ -31,6 +31,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",
     "pynvml": "nvidia-ml-py",
     "sklearn": "scikit-learn",
+    "mlflow": "mlflow-skinny",
 }
 
 
