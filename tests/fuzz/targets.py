@@ -321,7 +321,8 @@ def read_metrics_file(name: str, data: bytes, work: Path) -> None:
         shutil.copytree(OLD_RUNS / "finished", run.path, ignore=shutil.ignore_patterns("*.h5", "timing"))
     run = runs[0]
     run.metrics.write_bytes(data)
-    expected_error(TrainedRun(run))
+    runs_table([summarize(run)], work)
+    expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
     _accuracy(run)
     symbols_section(run, read_metrics(run), ())
     comparison_text(compare_runs([run.path for run in runs]))
