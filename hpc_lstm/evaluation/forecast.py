@@ -10,9 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Forecast:
-    """The next prices of a symbol; N steps of the run's horizon.
+    """The next prices of a symbol: N steps of the run's horizon, or its N outputs.
 
     Attributes:
+        rows_ahead: how far ahead of the last known row each forecast is, N numbers of rows.
         dates: of the forecast rows, N texts; for daily data weekdays, with no regard to holidays.
         prices: float64 [N], in price units.
         persistence: float64 [N], the last price: what the forecast has to beat.
@@ -27,6 +28,7 @@ class Forecast:
     column: str
     last_date: str
     last_price: float
+    rows_ahead: list[int]
     dates: list[str]
     prices: np.ndarray
     persistence: np.ndarray
@@ -52,6 +54,7 @@ class Forecast:
             "low": self.low.tolist(),
             "high": self.high.tolist(),
             **({"target": self.targets} if self.targets else {}),
+            "rows_ahead": self.rows_ahead,
         }
 
     def table(self) -> str:
@@ -66,12 +69,12 @@ class Forecast:
         headings = "".join(f"{heading:>{size}}" for heading, size, *_ in columns)
         lines = [
             f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
-            f"  {'step':>4}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
+            f"  {'rows ahead':>10}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
         ]
         for row, date in enumerate(self.dates):
             cells = "".join(f"{_number(values[row], digits):>{size}}" for _, size, values, digits in columns)
             lines.append(
-                f"  {row + 1:>4}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
+                f"  {self.rows_ahead[row]:>10}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
             )
         return "\n".join([*(line.rstrip() for line in lines), *self.notes])
 

@@ -134,13 +134,15 @@ def _forecast_symbol(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
     notes += input_notes
-    ahead, rule = future_dates(dates, unit, horizon * np.arange(1, steps + 1))
+    rows_ahead = horizon * np.arange(1, steps + 1)
+    ahead, rule = future_dates(dates, unit, rows_ahead)
     growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[price],
         last_date=date_text(int(dates[-1]), unit),
         last_price=float(rows[-1, price]),
+        rows_ahead=rows_ahead.tolist(),
         dates=[date_text(int(date), unit) for date in ahead],
         prices=prices,
         persistence=np.full(steps, rows[-1, price]),
@@ -185,6 +187,7 @@ def _all_outputs(
         column=columns.store_columns[columns.target.number],
         last_date=date_text(int(dates[-1]), unit),
         last_price=float(last[0]),
+        rows_ahead=list(columns.horizons),
         dates=[date_text(int(date), unit) for date in ahead],
         prices=now.values,
         persistence=np.where(priced, last, np.nan),

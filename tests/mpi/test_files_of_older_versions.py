@@ -250,7 +250,7 @@ def test_a_forecast_is_what_it_was(alone: Answers, run: str) -> None:
 def test_a_report_has_all_its_parts(alone: Answers, run: str) -> None:
     assert "report.html" in alone.of(f"report {run}")
     page = (alone.folder / "reading" / run / "report.html").read_text()
-    assert f"Run {run}" in page
+    assert f"Report: {run}" in page
     assert page.count('class="chart"') == 3, "prices, their errors, the losses"
     drawn = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     assert drawn["forecast"]["symbols"]
