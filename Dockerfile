@@ -17,7 +17,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN python3 -m venv /opt/hpc-lstm && /opt/hpc-lstm/bin/pip install --no-cache-dir ".[${EXTRAS}]"
+# The image has no compiler: without compiled kernels it would compute in NumPy.
+RUN python3 -m venv /opt/hpc-lstm \
+    && /opt/hpc-lstm/bin/pip install --no-cache-dir ".[${EXTRAS}]" \
+    && ls /opt/hpc-lstm/lib/python3*/site-packages/hpc_lstm/kernels/builds/*.so
 
 FROM ${BASE}
 # The environment's Python is a link to that of the image.

@@ -133,7 +133,7 @@ def main() -> None:
         if len(records) == before:
             return f"no run was measured, {options.results} stays as it is"
         to.mkdir(parents=True, exist_ok=True)
-        summary = write_results(records, to, len(names) - len(records), name, model=model)
+        summary = write_results(records, to, len(names) - len(records), name, model=model).text
         if options.gpu:
             summary += f"\n\n{gpus_of(records)}"
         return f"{summary}\n\nwrote {to / name}.csv, .h5, .json, .png"

@@ -6,8 +6,10 @@ import os
 
 import click
 
+from hpc_lstm.cli.options import json_option
 from hpc_lstm.cli.ranks import connected_world
-from hpc_lstm.console.output import show
+from hpc_lstm.console.output import show, show_json
+from hpc_lstm.errors import printable
 
 
 @click.command(short_help="Measure how training scales.")
@@ -17,12 +19,23 @@ from hpc_lstm.console.output import show
 )
 @click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
 @click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
-def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool) -> None:
-    """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing."""
+@json_option
+def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bool) -> None:
+    """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing.
+
+    With --json stdout has the results alone; the progress goes to stderr.
+    """
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(sweep, output or os.path.join("sweeps", name), show, wait=wait, dry_run=dry_run)
+    run_command(
+        sweep,
+        output or os.path.join("sweeps", name),
+        (lambda line: click.echo(printable(line), err=True)) if as_json else show,
+        wait=wait,
+        dry_run=dry_run,
+        present=show_json if as_json else None,
+    )
 
 
 @click.command(short_help="Search for good settings.")

@@ -54,7 +54,8 @@ def train(
     check_warm_start(init_from, keep_scaling)
     from hpc_lstm.training.stages import telling_stages
 
-    with telling_stages(is_first_rank(), "importing") as stages, connected_world() as world:
+    with telling_stages(is_first_rank(), "starting MPI") as stages, connected_world() as world:
+        stages.begin("importing")
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.storage.stores import check_storage_config

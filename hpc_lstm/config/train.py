@@ -21,6 +21,7 @@ from hpc_lstm.config.section import (
 ENGINE_REGISTRY = "hpc_lstm.model.engines.registry"
 OPTIMIZER_REGISTRY = "hpc_lstm.model.optimizers.registry"
 LOSS_REGISTRY = "hpc_lstm.model.losses.registry"
+LOGGER_REGISTRY = "hpc_lstm.runs.loggers.registry"
 # What ``train.loss`` is unless it says otherwise, and what that means: for directions, and for all other targets.
 AUTO_LOSS = "auto"
 DIRECTION_LOSS, DEFAULT_LOSS = "binary-cross-entropy", "mse"
@@ -136,6 +137,13 @@ class TrainConfig(Section):
         lt=LARGEST,
         description="CPU threads of a rank; 0: as many as `OMP_NUM_THREADS` says, otherwise as many as Slurm allots to "
         "it, otherwise the node's cores over its ranks.",
+        json_schema_extra=FREE_ON_RESUME,
+    )
+    loggers: list[Annotated[str, NameIn(LOGGER_REGISTRY)]] = Field(
+        ["tensorboard"],
+        description="Where the curves go while the run trains, besides `history.jsonl`: `tensorboard` writes event "
+        "files into the run directory; `mlflow` and `wandb` need the extra of that name "
+        "([watch a run](watching.md)).",
         json_schema_extra=FREE_ON_RESUME,
     )
     log_every_s: float = Field(

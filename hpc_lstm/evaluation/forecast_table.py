@@ -13,6 +13,7 @@ from hpc_lstm.evaluation.forecast import Forecast
 # Headings, columns of a forecast, and significant digits of numbers.
 COLUMNS = (
     ("symbol", "symbol", 0),
+    ("rows ahead", "rows_ahead", 0),
     ("date", "date", 0),
     ("target", "target", 0),
     ("last", "last", 6),
@@ -53,9 +54,9 @@ def forecast_table(forecasts: Sequence[Forecast]) -> str:
     return "\n".join([*lines, *shared])
 
 
-def _cell(value: str | float, digits: int) -> str:
-    if isinstance(value, str):
-        return value
+def _cell(value: str | int | float, digits: int) -> str:
+    if isinstance(value, (str, int)):
+        return str(value)
     return "-" if math.isnan(value) else f"{value:.{digits}g}"
 
 

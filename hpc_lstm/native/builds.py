@@ -20,6 +20,8 @@ from hpc_lstm.native.compiler import OPTIONS, Compiler, NoCompiler
 from hpc_lstm.native.source import whole_source
 
 FOLDER = "builds"
+# A machine that packages are built on may be busy, and nobody waits for a rank there.
+TIMEOUT_S = 900
 # The kernels of which there are builds.
 KERNELS = ("lstm",)
 _V2 = {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"}
@@ -105,7 +107,7 @@ def write_builds(compiler: Compiler, kernels: Path, folder: Path) -> list[Path]:
         if path.is_file():
             return
         with suppress(NoCompiler):
-            code = compiler.compile(source, name, level.option)
+            code = compiler.compile(source, name, level.option, timeout_s=TIMEOUT_S)
             with whole_file(path) as temporary:
                 temporary.write_bytes(code)
 

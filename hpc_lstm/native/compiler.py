@@ -63,11 +63,14 @@ class Compiler:
     native: str
     version: str
 
-    def compile(self, source: bytes, name: str, processor: str = "") -> bytes:
+    def compile(
+        self, source: bytes, name: str, processor: str = "", *, timeout_s: float = COMPILE_TIMEOUT_S
+    ) -> bytes:
         """The bytes of a shared library.
 
         Args:
             processor: the option for the processors that it is for; default: this one.
+            timeout_s: how long it may take.
 
         Raises:
             NoCompiler: the compiler failed.
@@ -75,7 +78,8 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix="hpc_lstm-") as folder:
             file, target = Path(folder, f"{name}.c"), Path(folder, f"{name}.so")
             file.write_bytes(source)
-            _run([*self.command, processor or self.native, *OPTIONS, "-o", str(target), str(file), "-lm"])
+            options = [processor or self.native, *OPTIONS]
+            _run([*self.command, *options, "-o", str(target), str(file), "-lm"], timeout_s)
             return target.read_bytes()
 
 
@@ -153,7 +157,7 @@ def _commands() -> list[list[str]]:
     return found
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], timeout_s: float = COMPILE_TIMEOUT_S) -> str:
     try:
         done = subprocess.run(
             command,
@@ -162,12 +166,12 @@ def _run(command: list[str]) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMPILE_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise NoCompiler(
-            f"{command[0]}: no answer in {COMPILE_TIMEOUT_S} s; name another C compiler in CC"
+            f"{command[0]}: no answer in {timeout_s:.0f} s; name another C compiler in CC"
         ) from None
     except OSError as error:
         raise NoCompiler(f"{command[0]}: {error.strerror}") from None

@@ -12,6 +12,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, methods_of, read_metrics
 from hpc_lstm.files import checked_path
+from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read_history
@@ -182,12 +183,27 @@ def _differences(
         ]
         if len(set(measured)) > 1:
             yield f"The runs were measured on different windows of {part}: compare the ratios to persistence alone."
-    records = [read_run_file(run) for run in runs]
-    digests = {
-        record.data.get("sha256") if record is not None and record.data else None for record in records
-    }
-    if len(digests) > 1:
+    yield from _differing_prices(runs)
+
+
+def _differing_prices(runs: Sequence[RunDirectory]) -> Iterator[str]:
+    """A sentence where the runs were not trained on the same prices, or where that is not known."""
+    records = [record.data or {} if (record := read_run_file(run)) is not None else {} for run in runs]
+
+    def distinct(*keys: str) -> int:
+        return len({tuple(record.get(key) for key in keys) for record in records})
+
+    if distinct("sha256") == 1:
+        return
+    if not all(records):
+        yield "Which prices some of the runs were trained on is not recorded."
+        return
+    # The digest is of the columns that a run reads: with others it differs on the same prices, too.
+    read = {KnownRows.load(run.rows).columns if run.rows.exists() else () for run in runs}
+    if len(read) == 1 or distinct("symbols", "rows", "last") > 1:
         yield "The runs were trained on different prices."
+    elif distinct("store") > 1:
+        yield "The runs read other columns of other stores: whether the prices are the same cannot be told."
 
 
 def _ratio(table: Mapping[str, Any]) -> float | None:

@@ -1,4 +1,4 @@
-"""What happened over the steps of a run: ``history.jsonl`` and TensorBoard events, written by rank 0.
+"""What happened over the steps of a run: ``history.jsonl`` and the curves of its loggers, written by rank 0.
 
 Lines are of two kinds:
 
@@ -16,15 +16,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hpc_lstm.files import append_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.event_file import EventFile
+from hpc_lstm.runs.loggers.logger import RunLogger
+from hpc_lstm.runs.loggers.registry import open_loggers
 
-# Seconds between TensorBoard's points of training, at least.
+# Seconds between the loggers' points of training, at least.
 EVENTS_EVERY_S = 0.5
 # More than any run takes.
 LARGEST_STEP = 1 << 60
@@ -35,7 +36,11 @@ class History:
 
     Args:
         resumed_at: step of the checkpoint that the run resumes from; later entries are dropped.
-        hyperparameters: settings that TensorBoard shows and compares runs by.
+        loggers: what else takes the curves, as ``train.loggers`` names them.
+        settings: of the run, by ``section.key``, which loggers show and compare runs by.
+
+    Raises:
+        InputError: a logger cannot be opened.
     """
 
     def __init__(
@@ -44,10 +49,11 @@ class History:
         active: bool,
         resumed_at: int,
         *,
-        hyperparameters: Mapping[str, Any] | None = None,
+        loggers: Sequence[str] = ("tensorboard",),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._file = None
-        self._events = None
+        self._loggers: list[RunLogger] = []
         self._due = 0.0
         self._points_due = False
         if not active:
@@ -56,16 +62,13 @@ class History:
             run.history,
             "".join(json.dumps(e) + "\n" for e in read_history(run.history) if e["step"] <= resumed_at),
         )
+        self._loggers = open_loggers(loggers, run, settings or {})
         self._file = append_text(run.history, run.path)
-        # A resumed run adds a file; TensorBoard hides the points of others from its first step on.
-        self._events = EventFile(run.tensorboard)
-        if hyperparameters:
-            self._events.hyperparameters(hyperparameters, run.name)
 
     @property
     def due(self) -> bool:
-        """Whether the next ``train`` entry is also a point of TensorBoard's curves."""
-        return self._events is not None and time.monotonic() >= self._due
+        """Whether the next ``train`` entry is also a point of the loggers' curves."""
+        return bool(self._loggers) and time.monotonic() >= self._due
 
     def train(self, **entry: Any) -> None:
         """Add a ``train`` entry."""
@@ -73,18 +76,23 @@ class History:
         self._add("train", entry, ("loss", "learning_rate", "samples_per_second"))
 
     def points(self, step: int, seconds: Mapping[str, float], rank_distance: float | None) -> None:
-        """Add points that TensorBoard alone has, if the last ``train`` entry was one of its points.
+        """Add points that the loggers alone have, if the last ``train`` entry was one of their points.
 
         Args:
             seconds: so far, by phase.
             rank_distance: of rank 0's weights from the mean, before they were averaged.
         """
-        if self._events is None or not self._points_due:
+        if not self._points_due:
             return
-        for phase, value in seconds.items():
-            self._events.scalar(f"seconds/{phase}", value, step)
+        values = {f"seconds/{phase}": value for phase, value in seconds.items()}
         if rank_distance is not None:
-            self._events.scalar("ranks/distance_before_average", rank_distance, step)
+            values["ranks/distance_before_average"] = rank_distance
+        self.results(values, step)
+
+    def results(self, values: Mapping[str, float], step: int) -> None:
+        """Add points that the loggers alone have, such as the errors that the run ends with."""
+        for logger in self._loggers:
+            logger.scalars(values, step)
 
     def validation(self, **entry: Any) -> None:
         """Add a ``validation`` entry."""
@@ -92,19 +100,21 @@ class History:
 
     def flush(self) -> None:
         """Bring the entries to the disk; called before a checkpoint that includes them."""
-        if self._file is not None and self._events is not None:
+        if self._file is not None:
             self._file.flush()
-            self._events.flush()
+            for logger in self._loggers:
+                logger.flush()
 
     def close(self) -> None:
         """Write what is left; idempotent."""
-        if self._file is not None and self._events is not None:
+        if self._file is not None:
             self._file.close()
-            self._events.close()
-            self._file = self._events = None
+            for logger in self._loggers:
+                logger.close()
+            self._file, self._loggers = None, []
 
     def _add(self, kind: str, entry: dict[str, Any], scalars: tuple[str, ...]) -> None:
-        if self._file is None or self._events is None:
+        if self._file is None:
             return
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
         self._file.write(json.dumps({"kind": kind, **finite}) + "\n")
@@ -112,8 +122,7 @@ class History:
         if kind == "train" and now < self._due:
             return  # a curve needs no more points
         self._due = now + EVENTS_EVERY_S
-        for name in scalars:
-            self._events.scalar(f"{kind}/{name}", entry[name], entry["step"])
+        self.results({f"{kind}/{name}": entry[name] for name in scalars}, entry["step"])
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from hpc_lstm.files import expanded
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import runner, settings
@@ -11,7 +15,34 @@ from hpc_lstm.sweep.results import check_packages, write_results
 from hpc_lstm.sweep.runner import Log
 
 
-def run_command(file: str, output: str, log: Log, *, wait: bool = False, dry_run: bool = False) -> None:
+@dataclass(frozen=True)
+class Outcome:
+    """What a call ends with.
+
+    Attributes:
+        folder: of the sweep.
+        missing: number of runs that are not measured yet.
+        runs: a row for each run, as in ``scaling.csv``.
+        model: as in ``scaling.json``; None: there is none.
+        failures: why runs failed, by their names.
+    """
+
+    folder: str
+    missing: int
+    runs: list[dict[str, Any]]
+    model: dict[str, Any] | None
+    failures: dict[str, str]
+
+
+def run_command(
+    file: str,
+    output: str,
+    log: Log,
+    *,
+    wait: bool = False,
+    dry_run: bool = False,
+    present: Callable[[Any], None] | None = None,
+) -> None:
     """Measure the missing runs of a sweep and write its results.
 
     Args:
@@ -20,6 +51,7 @@ def run_command(file: str, output: str, log: Log, *, wait: bool = False, dry_run
         log: takes lines for the user.
         wait: with Slurm, stay until the jobs are done.
         dry_run: list the runs, and write nothing.
+        present: takes the ``Outcome``, or with ``dry_run`` the list of runs, which are then not logged as text.
 
     Raises:
         ConfigError, InputError: the file or the folder is wrong, or the settings of a run are.
@@ -30,32 +62,55 @@ def run_command(file: str, output: str, log: Log, *, wait: bool = False, dry_run
     if sweep.sweep.runner == "slurm":
         planning.check_slurm(sweep)
     if dry_run:
-        _list_runs(planned, log)
+        listed = _listed(planned)
+        _log_list(planned, listed, log) if present is None else present(listed)
         return
     check_packages()
     folder = SweepFolder(expanded(output).absolute())
     try:
         runner.run_sweep(sweep, base, file, folder, log, wait=wait)
     finally:  # after an error, too: what was measured before it is worth showing
-        _write_and_show(folder, [run.name for run in planned.runs], log)
+        _write_and_show(folder, [run.name for run in planned.runs], log, present)
 
 
-def _list_runs(planned: SweepPlan, log: Log) -> None:
-    for number, launch in enumerate(planned.launches, 1):
-        for run in launch:
-            steps = f"{run.point.warmup} + {run.point.steps} steps per rank"
-            log(f"processes {number}: {runner.describe_run(run)}: {steps}")
+def _listed(planned: SweepPlan) -> list[dict[str, Any]]:
+    """The runs in their order; those with one number of ``processes`` are measured in the same processes."""
+    return [
+        {
+            "processes": number,
+            "run": run.name,
+            "what": runner.describe_run(run),
+            "ranks": run.point.ranks,
+            "warmup": run.point.warmup,
+            "steps": run.point.steps,
+        }
+        for number, launch in enumerate(planned.launches, 1)
+        for run in launch
+    ]
+
+
+def _log_list(planned: SweepPlan, listed: list[dict[str, Any]], log: Log) -> None:
+    for run in listed:
+        steps = f"{run['warmup']} + {run['steps']} steps per rank"
+        log(f"processes {run['processes']}: {run['what']}: {steps}")
     log(
         f"{len(planned.runs)} runs of {len(planned.points)} points in {len(planned.launches)} sets of processes"
     )
 
 
-def _write_and_show(folder: SweepFolder, names: list[str], log: Log) -> None:
+def _write_and_show(
+    folder: SweepFolder, names: list[str], log: Log, present: Callable[[Any], None] | None
+) -> None:
     records = folder.load_records(names)
     failures = folder.load_failures(names)
-    if records:
-        summary = write_results(records, folder.path, len(names) - len(records))
-        log(f"\n{summary}\n\nresults in {folder.path}: scaling.csv, .h5, .json, .png")
+    missing = len(names) - len(records)
+    results = write_results(records, folder.path, missing) if records else None
+    if present is not None:
+        runs, model = ([], None) if results is None else (results.runs, results.model)
+        present(Outcome(str(folder.path), missing, runs, model, failures))
+        return
+    if results is not None:
+        log(f"\n{results.text}\n\nresults in {folder.path}: scaling.csv, .h5, .json, .png")
     else:
         log(f"no run is measured yet; call again to continue and to collect the runs in {folder.path}")
     for name, reason in failures.items():

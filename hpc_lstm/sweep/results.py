@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,24 @@ from hpc_lstm.sweep.model import fit as fitting
 from hpc_lstm.sweep.model.extrapolation import extrapolate, network_estimates
 
 
+@dataclass(frozen=True)
+class Results:
+    """What the measured runs of a sweep say.
+
+    Attributes:
+        text: the summary, for a person to read.
+        runs: a row for each run, as in the CSV file.
+        model: the fitted model and what it extrapolates, as in the JSON file; None: there is none.
+    """
+
+    text: str
+    runs: list[dict[str, Any]]
+    model: dict[str, Any] | None
+
+
 def write_results(
     records: Sequence[Record], folder: Path, missing: int = 0, name: str = "scaling", *, model: bool = True
-) -> str:
+) -> Results:
     """Write a sweep's results: ``name``.csv, .h5 and .json, and pictures.
 
     These are ``name``.png, ``name``-phases.png and, where there is a model, ``name``-extrapolation.png.
@@ -27,9 +43,6 @@ def write_results(
     Args:
         missing: runs of the sweep that are not measured yet.
         model: fit it, where the sweep can have one, and extrapolate; takes some seconds.
-
-    Returns:
-        The summary, for a person to read.
 
     Raises:
         InputError: a file cannot be written, or matplotlib or scipy is not installed.
@@ -41,7 +54,8 @@ def write_results(
     table.write_hdf5(rows, records, folder / f"{name}.h5")
     fitted = fitting.fit_model(groups) if model else None
     extrapolated = [] if fitted is None else extrapolate(groups, fitted)
-    write_text(folder / f"{name}.json", json.dumps(_as_json(records, groups, fitted, extrapolated)) + "\n")
+    content = _as_json(records, groups, fitted, extrapolated)
+    write_text(folder / f"{name}.json", json.dumps(content) + "\n")
     with figures.styled():
         figures.save(plots.scaling_figure(groups), folder / f"{name}.png")
         figures.save(plots.phases_figure(groups), folder / f"{name}-phases.png")
@@ -52,7 +66,9 @@ def write_results(
         else:  # nor may one of an earlier call stay
             (folder / f"{name}-extrapolation.png").unlink(missing_ok=True)
     text = summary.points_text(groups, missing)
-    return f"{text}\n\n{summary.model_text(groups, fitted, extrapolated)}" if model else text
+    if model:
+        text = f"{text}\n\n{summary.model_text(groups, fitted, extrapolated)}"
+    return Results(text, rows, content["model"])
 
 
 def check_packages() -> None:

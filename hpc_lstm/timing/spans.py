@@ -17,9 +17,12 @@
     /spans/meeting       int64 [N]     number of the barrier that the span was part of, -1 if of none
     /rounds/part         int64 [M]     the part that recorded a round of clusters
     /rounds/number, brought_ns, seen_ns   int64 [M]   as in the JSON lines
+    /stages/part         int64 [S]     the part that recorded a stage of its start-up
+    /stages/name         text [S]
+    /stages/start_ns, end_ns   int64 [S]   as in the JSON lines
 
 Parts are ordered by rank, then by start. A file of an earlier version lacks ``start_unix_ns``, ``clock_ns``,
-``meeting`` and ``/rounds``.
+``meeting`` and ``/rounds``, or ``/stages``.
 """
 
 from __future__ import annotations
@@ -42,6 +45,9 @@ from hpc_lstm.timing.timeline import DETAILED_SPANS, FORMAT, PHASES, VERSION
 SPAN_FIELDS = ("start_ns", "end_ns", "busy_ns", "count", "meeting")
 CLOCK_FIELDS = ("clock_at_ns", "clock_offset_ns", "clock_error_ns")
 ROUND_FIELDS = ("part", "number", "brought_ns", "seen_ns")
+STAGE_FIELDS = ("part", "start_ns", "end_ns")
+# Stages of one start, and letters of a name: more than there are.
+MOST_STAGES, LONGEST_NAME = 100, 100
 # Spans held in memory at a time, of all ranks together: 2 MB.
 CHUNK = 1 << 16
 # Nanoseconds since 1970 until 2043; ranks; barriers, which are recorded one by one no longer than other spans.
@@ -52,11 +58,21 @@ _NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A named part of the start-up of one part of a run's timing; times as in the JSON lines."""
+
+    part: int
+    name: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
 class Timing:
     """The content of ``timing.h5``; spans are read from the file on demand.
 
-    Attributes: the datasets under ``/parts``, K parts, P phases; and ``rounds``, int64 [4, M] as
-    ``ROUND_FIELDS``. What a file of an earlier version lacks has the values that stand for "not known".
+    Attributes: the datasets under ``/parts``, K parts, P phases; ``rounds``, int64 [4, M] as ``ROUND_FIELDS``; and the
+    ``stages`` of all parts. What a file of an earlier version lacks has the values that stand for "not known".
     """
 
     path: Path
@@ -71,6 +87,7 @@ class Timing:
     start_unix_ns: np.ndarray
     clock_ns: np.ndarray
     rounds: np.ndarray
+    stages: list[Stage]
 
     @property
     def ranks(self) -> np.ndarray:
@@ -188,6 +205,7 @@ def _load_timing_file(path: Path) -> Timing:
             rounds=np.stack([numbers(f"rounds/{name}") for name in ROUND_FIELDS])
             if known
             else np.empty((len(ROUND_FIELDS), 0), np.int64),
+            stages=_read_stages(file) if "stages" in file else [],
             node=own_dataset(file, "parts/node").asstr()[:].tolist(),
             complete=own_dataset(file, "parts/complete")[:].astype(np.bool_),
             **{
@@ -197,6 +215,12 @@ def _load_timing_file(path: Path) -> Timing:
         )
         _check(timing, len(own_dataset(file, "spans/phase")))
         return timing
+
+
+def _read_stages(file: h5py.File) -> list[Stage]:
+    names = own_dataset(file, "stages/name").asstr()[:].tolist()
+    numbers = [own_dataset(file, f"stages/{name}")[:].astype(np.int64).tolist() for name in STAGE_FIELDS]
+    return [Stage(part, name, start, end) for name, part, start, end in zip(names, *numbers, strict=True)]
 
 
 def _check(timing: Timing, spans: int) -> None:
@@ -223,6 +247,10 @@ def _check(timing: Timing, spans: int) -> None:
         and (timing.phases_ns >= 0).all()
         and (timing.wall_ns >= 0).all()
         and ((rounds[0] >= 0) & (rounds[0] < parts)).all()
+        and all(
+            0 <= stage.part < parts and -LARGEST <= stage.start_ns <= stage.end_ns <= LARGEST
+            for stage in timing.stages
+        )
     )
     if not sound:
         raise ValueError("its parts do not match")
@@ -243,6 +271,7 @@ class _Part:
     start_unix_ns: int = 0
     clock_ns: list[list[int]] = field(default_factory=list)
     rounds: list[list[int]] = field(default_factory=list)
+    stages: list[tuple[str, int, int]] = field(default_factory=list)
 
 
 class _SpanWriter:
@@ -286,6 +315,10 @@ class _SpanWriter:
         rounds = [(k, *seen) for k, p in enumerate(parts) for seen in p.rounds]
         for name, column in zip(ROUND_FIELDS, np.array(rounds, np.int64).reshape(-1, 4).T, strict=True):
             file[f"rounds/{name}"] = column
+        stages = [(k, *stage) for k, p in enumerate(parts) for stage in p.stages]
+        file.create_dataset("stages/name", data=[s[1] for s in stages], dtype=h5py.string_dtype())
+        for place, name in zip((0, 2, 3), STAGE_FIELDS, strict=True):
+            file[f"stages/{name}"] = np.array([s[place] for s in stages], np.int64)
 
     def _flush(self) -> None:
         if self._spans:
@@ -329,6 +362,10 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
                 elif "round" in record:
                     seen = [_integer(record[name], least=-1) for name in ("round", "brought_ns", "seen_ns")]
                     parts[-1].rounds.append(seen)
+                elif "stage" in record:
+                    start, end = (_integer(record[name], least=-LARGEST) for name in ("start_ns", "end_ns"))
+                    if start <= end and len(parts[-1].stages) < MOST_STAGES:
+                        parts[-1].stages.append((str(record["stage"])[:LONGEST_NAME], start, end))
                 else:
                     part, phase = parts[-1], _NUMBERS[record["phase"]]
                     start, end, busy, count = (

@@ -9,6 +9,7 @@ up to the wall time by construction. Spans nest: an inner phase's time is not co
     {"clock_at_ns": 500, "clock_offset_ns": -20, "clock_error_ns": 3, "start_unix_ns": ...}
     {"phase": "compute", "start_ns": 0, "end_ns": 900, "busy_ns": 900, "count": 1}
     {"phase": "wait", "start_ns": 900, "end_ns": 990, "busy_ns": 90, "count": 1, "meeting": 0}
+    {"stage": "compiling kernels", "start_ns": 100, "end_ns": 700}
     {"round": 3, "brought_ns": 1000, "seen_ns": 1200}
     ...
     {"wall_ns": 123, "phases_ns": {"compute": 100, ...}}
@@ -16,8 +17,9 @@ up to the wall time by construction. Spans nest: an inner phase's time is not co
 Times are nanoseconds since the origin. A record with ``count`` above 1 stands for that many spans of one phase between
 ``start_ns`` and ``end_ns``, of which ``busy_ns`` was spent in it. ``meeting`` numbers the barriers of all ranks since
 this start, alike on all ranks. A clock line says what to add to this rank's times to get rank 0's (``clocks``);
-``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A round line says since when this cluster's
-contribution may have been in the object store, and when the cluster saw the round closed.
+``start_unix_ns`` is rank 0's origin, which all ranks of one start share. A stage line names a part of the
+start-up, which may lie in several phases. A round line says since when this cluster's contribution may have been in the
+object store, and when the cluster saw the round closed.
 """
 
 from __future__ import annotations
@@ -129,6 +131,10 @@ class Timeline:
             start_unix_ns=start_unix_ns,
         )
 
+    def record_stage(self, name: str, start_ns: int, end_ns: int) -> None:
+        """Record a part of the start-up, between two times of ``time.perf_counter_ns``."""
+        self._write_record(stage=name, start_ns=self.at(start_ns), end_ns=self.at(end_ns))
+
     def record_round(self, number: int, brought_ns: int, seen_ns: int) -> None:
         """Record that this cluster has seen a round of clusters closed.
 
@@ -192,7 +198,7 @@ class Timeline:
             self._file = None
             file.close()
 
-    def _write_record(self, **record: int) -> None:
+    def _write_record(self, **record: int | str) -> None:
         if self._file is not None:
             self._file.write(json.dumps(record) + "\n")
 

@@ -8,7 +8,8 @@ there is also one thread per phase for merged spans: their length runs from the 
 argument ``busy_ms`` is the time spent in the phase. All ranks of all clusters share one axis that begins at the first
 start (``hpc_lstm.timing.alignment``).
 
-Rank 0 also has threads for epochs and steps, and counters of loss, speed and memory (``trace_history``).
+Each rank has a thread for the stages of its start-up (``trace_stages``). Rank 0 also has threads for epochs and steps,
+and counters of loss, speed and memory (``trace_history``).
 
 Where ranks waited at a barrier, an arrow leads from the span of the rank that arrived last to each span that verifiably
 waited for it. It ends at an inner span, ``rank 3 arrived``, that begins at that moment: Perfetto reverses an arrow to
@@ -35,6 +36,8 @@ from hpc_lstm.timing.cluster_runs import ClusterRun, axis_notes, open_cluster_ru
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
 from hpc_lstm.timing.trace_history import history_lines, starts_of_history
+from hpc_lstm.timing.trace_lines import name_line
+from hpc_lstm.timing.trace_stages import stage_lines
 
 SUFFIXES = (".json", ".json.gz")
 # Lines held in memory before they are written.
@@ -199,20 +202,19 @@ def _write_events(runs: Sequence[ClusterRun], file: IO[str]) -> None:
     for process in trace_processes(runs):
         threads: set[int] = set()
         lines = [
-            _name_line("process_name", process.pid, 0, {"name": process.name}),
-            _name_line("process_sort_index", process.pid, 0, {"sort_index": process.pid}),
+            name_line("process_name", process.pid, 0, {"name": process.name}),
+            name_line("process_sort_index", process.pid, 0, {"sort_index": process.pid}),
         ]
         for event in process.events():
             if event.tid not in threads:
                 threads.add(event.tid)
-                lines.append(
-                    _name_line("thread_name", event.pid, event.tid, {"name": thread_name(event.tid)})
-                )
+                lines.append(name_line("thread_name", event.pid, event.tid, {"name": thread_name(event.tid)}))
             lines += _event_lines(event)
             if len(lines) > _LINES:
                 file.write(separator + ",\n".join(lines))
                 separator = ",\n"
                 lines.clear()
+        lines += stage_lines(process.timing, process.part, process.pid, process.shift_ns)
         run, starts = histories[id(process.timing)]
         if process.part in starts:
             lines += history_lines(run, process.part, process.pid, process.shift_ns, starts[process.part])
@@ -220,10 +222,6 @@ def _write_events(runs: Sequence[ClusterRun], file: IO[str]) -> None:
             file.write(separator + ",\n".join(lines))
             separator = ",\n"
     file.write("\n]}\n")
-
-
-def _name_line(kind: str, pid: int, tid: int, arguments: dict[str, object]) -> str:
-    return json.dumps({"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": arguments})
 
 
 def _event_lines(event: Event) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from hpc_lstm.runs.history import read_history
 from hpc_lstm.timing.alignment import unix_ns
 from hpc_lstm.timing.cluster_runs import ClusterRun
 from hpc_lstm.timing.timeline import PHASES
+from hpc_lstm.timing.trace_lines import line, name_line, span_line
 
 # Threads of rank 0 after those of merged spans.
 EPOCHS, STEPS = len(PHASES) + 1, len(PHASES) + 2
@@ -51,39 +51,23 @@ def history_lines(
     elapsed = np.array([round(entry["elapsed_s"] * 1e9) for entry in entries], np.int64)
     times = (unix_ns(run.timing, part, elapsed) + shift_ns).tolist()
     for tid, name in THREADS.items():
-        yield _line(ph="M", name="thread_name", pid=pid, tid=tid, args={"name": name})
+        yield name_line("thread_name", pid, tid, {"name": name})
     before: tuple[int, int] | None = None  # time and step of the training entry before
     epoch_began: int | None = None
     for time, entry in zip(times, entries, strict=True):
         if entry["kind"] == "validation":
             if epoch_began is not None:
-                yield _span(pid, EPOCHS, f"epoch {entry['epoch']}", epoch_began, time, loss=entry.get("loss"))
+                name = f"epoch {entry['epoch']}"
+                yield span_line("history", pid, EPOCHS, name, epoch_began, time, loss=entry.get("loss"))
             epoch_began = time
             continue
         epoch_began = time if epoch_began is None else epoch_began
         for value, (name, factor) in COUNTERS.items():
             if entry.get(value) is not None:
-                yield _line(
+                yield line(
                     ph="C", name=name, pid=pid, tid=0, ts=time / 1e3, args={name: factor * entry[value]}
                 )
         if before is not None:
             name = f"steps {before[1] + 1} to {entry['step']}"
-            yield _span(pid, STEPS, name, before[0], time, loss=entry.get("loss"))
+            yield span_line("history", pid, STEPS, name, before[0], time, loss=entry.get("loss"))
         before = (time, entry["step"])
-
-
-def _span(pid: int, tid: int, name: str, start: int, end: int, **arguments: Any) -> str:
-    return _line(
-        ph="X",
-        name=name,
-        cat="history",
-        pid=pid,
-        tid=tid,
-        ts=start / 1e3,
-        dur=(end - start) / 1e3,
-        args=arguments,
-    )
-
-
-def _line(**event: Any) -> str:
-    return json.dumps(event)

@@ -68,6 +68,8 @@ def train(
             ) as run:
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 stages.close()
+                for stage in stages.spans():
+                    timeline.record_stage(*stage)
                 with open_outputs(run, state) as outputs:
                     if is_complete(run, state):
                         messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)

@@ -54,7 +54,11 @@ def open_outputs(run: Run, state: TrainState) -> Iterator[Outputs]:
             provenance=provenance_of(run.directory, run.storage) if first else None,
         )
         parts.callback(checkpoints.close)
-        history = History(run.directory, first, step, hyperparameters=flat_settings(config))
+        history = run.world.raise_on_all(
+            lambda: History(
+                run.directory, first, step, loggers=config.train.loggers, settings=flat_settings(config)
+            )
+        )
         parts.callback(history.close)
         begun = read_history(run.directory.history) if state.progress.step_in_epoch else []
         epoch = EpochSummary((entry for entry in begun if entry["step"] <= step), step)

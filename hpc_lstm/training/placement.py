@@ -16,6 +16,7 @@ from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.backend import Backend
 from hpc_lstm.preprocess.backends import backend_for_training
+from hpc_lstm.training.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class Placement:
     allreduce: DeviceAllreduce | None
 
 
-def resolve_placement(config: RunConfig, world: World) -> Placement:
+def resolve_placement(config: RunConfig, world: World, stages: Stages) -> Placement:
     """Resolve ``train.engine``, ``train.backend``, ``train.threads`` and ``average.transport``; collective.
+
+    Args:
+        stages: are told when the device is opened and when kernels are compiled.
 
     Raises:
         InputError: what the settings ask for is not available, on some rank.
     """
+    stages.begin("opening the device")
     gpu = gpus.assign_gpu(world)
     threads = config.train.threads or world.threads
     engine_class = choose_engine(config, threads=threads, world=world)
@@ -50,6 +55,7 @@ def resolve_placement(config: RunConfig, world: World) -> Placement:
     backend = world.raise_on_all(
         lambda: backend_for_training(config.train, gpu, device_batches=device_batches)
     )
+    stages.begin("compiling kernels")
     engine: Engine = world.raise_on_all(lambda: engine_class(config, rank=world.rank, threads=threads))
     on_gpu = bool(engine.device_vectors(moments=False))
     allreduce = create_device_allreduce(config.average.transport, world, on_gpu, backend.device, gpu)

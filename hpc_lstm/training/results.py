@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ def finish(run: Run, state: TrainState, outputs: Outputs) -> None:
         evaluation, unmeasured = _measure(run)
     metrics = evaluation.metrics | run_facts(run, state, outputs)
     run.world.raise_on_all(lambda: _write_results(run, metrics, evaluation) if run.world.rank == 0 else None)
+    outputs.history.results(_errors_of_model(metrics), state.progress.step)
     if unsaved is not None:
         raise unsaved
     if unmeasured is not None:
@@ -98,6 +100,19 @@ def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) ->
     messages.log_kept_weights(run.log, run.config, history, loss)
     run.log.info("%s", comparison_table(metrics))
     run.log.info("results in %s", run.directory.path)
+
+
+def _errors_of_model(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The errors that loggers show, such as ``test/rmsse``."""
+    from hpc_lstm.evaluation.metrics_file import PARTS, methods_of
+
+    errors = {part: methods_of(metrics.get(part) or {}).get("model", {}) for part in PARTS}
+    return {
+        f"{part}/{name}": value
+        for part, found in errors.items()
+        for name, value in found.items()
+        if isinstance(value, (int, float))
+    }
 
 
 def final_weights(run: Run, state: TrainState) -> np.ndarray:

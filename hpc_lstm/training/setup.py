@@ -19,6 +19,7 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.usable import know_usable_rows
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.loggers.registry import check_loggers
 from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.data_warnings import data_warnings
@@ -103,6 +104,7 @@ def set_up(
     stages = stages or Stages(active=False)
     with ExitStack() as parts:
         world.raise_on_all(lambda: check_resources(config))
+        world.raise_on_all(lambda: check_loggers(config.train.loggers))
         stages.begin("opening the storage")
         origin = find_origin(directory, config, warm_start, world, log)
         storage = open_run_storage(directory, config, world)
@@ -110,8 +112,7 @@ def set_up(
         with timeline.span("load"):
             path = stage_store(config.data.store, world)
             store = parts.enter_context(world.raise_on_all(lambda: MarketStore(path)))
-        stages.begin("compiling kernels")
-        placement = resolve_placement(config, world)
+        placement = resolve_placement(config, world, stages)
         averager = parts.enter_context(Averager(world, config.average.what, placement.allreduce))
         stages.begin("reading prices")
         with timeline.span("load"):

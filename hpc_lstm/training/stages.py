@@ -1,4 +1,4 @@
-"""What a run does before its first step, told on rank 0 while it lasts: imports, prices, kernels."""
+"""What a run does before its first step: told on rank 0 while it lasts, and recorded on all ranks for the trace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Stages:
     """
 
     def __init__(self, active: bool, write: Callable[[str], None] | None = None) -> None:
-        self._stage = ""
+        self._begun: list[tuple[str, int]] = []  # names, and when they began by ``time.perf_counter_ns``
+        self._ended: int | None = None
         self._started = time.monotonic()
         self._write = write or _to_stdout
         self._closed = threading.Event()
@@ -30,20 +31,29 @@ class Stages:
             self._thread.start()
 
     def begin(self, stage: str) -> None:
-        """Begin a stage, such as "reading prices"."""
-        self._stage = stage
+        """Begin a stage, such as "reading prices"; the one before it ends."""
+        self._begun.append((stage, time.perf_counter_ns()))
 
     def close(self) -> None:
-        """Print no more; idempotent."""
+        """End the last stage and print no more; idempotent."""
+        if self._ended is None:
+            self._ended = time.perf_counter_ns()
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
+    def spans(self) -> list[tuple[str, int, int]]:
+        """Name, begin and end of each stage so far, by ``time.perf_counter_ns``; they follow each other."""
+        end = time.perf_counter_ns() if self._ended is None else self._ended
+        ends = [begin for _, begin in self._begun[1:]] + [end]
+        return [(name, begin, end) for (name, begin), end in zip(self._begun, ends, strict=False)]
+
     def _tell(self) -> None:
         wait = FIRST_S
         while not self._closed.wait(wait):
-            self._write(f"{self._stage}, {time.monotonic() - self._started:.0f} s since the start")
+            stage = self._begun[-1][0] if self._begun else "starting"
+            self._write(f"{stage}, {time.monotonic() - self._started:.0f} s since the start")
             wait = EVERY_S
 
 

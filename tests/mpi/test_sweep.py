@@ -48,6 +48,15 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
 
     rows = list(csv.DictReader((folder / "scaling.csv").open()))
     assert len(rows) == 4
+    told = launch(0, [*command, "--json"])
+    outcome = json.loads(told.stdout)
+    assert "4 of 4 runs were measured before" in told.stderr
+    assert (outcome["missing"], outcome["failures"], outcome["folder"]) == (0, {}, str(folder))
+    assert [(row["run"], row["seconds"]) for row in outcome["runs"]] == [
+        (row["run"], float(row["seconds"])) for row in rows
+    ]
+    listed = json.loads(launch(0, [*command, "--json", "--dry-run"]).stdout)
+    assert {run["run"] for run in listed} == {row["run"] for row in rows}
     for row in rows:
         ranks, steps = int(row["ranks"]), int(row["rank_steps"])
         assert steps == 8

@@ -111,6 +111,11 @@ def test_phases_add_up_to_the_wall_time(whole: tuple[Path, Path]) -> None:
             json.loads(line) for line in (run / f"timing/rank-{rank:05d}.jsonl").read_text().splitlines()
         ]
         spans, footer = [line for line in lines if "phase" in line], lines[-1]
+        stages = [line for line in lines if "stage" in line]
+        named = [line["stage"] for line in stages]
+        assert named[:2] == ["starting MPI", "importing"]
+        assert {"opening the device", "compiling kernels", "reading prices"} <= set(named)
+        assert 0 <= stages[0]["start_ns"] <= stages[-1]["end_ns"] <= footer["wall_ns"]
         assert sum(span["busy_ns"] for span in spans) == pytest.approx(footer["wall_ns"], rel=0.01)
         assert sum(footer["phases_ns"].values()) == pytest.approx(footer["wall_ns"], rel=0.01)
         for phase in (

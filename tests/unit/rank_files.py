@@ -49,11 +49,13 @@ def write_part(
     start_unix_ns: int = 0,
     clock: Sequence[tuple[int, int, int]] = (),
     rounds: Sequence[tuple[int, int, int]] = (),
+    stages: Sequence[tuple[str, int, int]] = (),
 ) -> Path:
     """Append one start of a rank to its file.
 
     Args:
         clock: comparisons with rank 0's clock, whose process started at ``start_unix_ns``: when, offset, error.
+        stages: of the start-up: name, begin, end.
         rounds: number, since when this cluster's contribution was there (-1: none was), when the round was seen closed.
     """
     path = run_dir / "timing" / f"rank-{rank:05d}.jsonl"
@@ -66,6 +68,8 @@ def write_part(
         lines.append(json.dumps({**record, "start_unix_ns": start_unix_ns}))
     for number, brought, seen in rounds:
         lines.append(json.dumps({"round": number, "brought_ns": brought, "seen_ns": seen}))
+    for name, begin, end in stages:
+        lines.append(json.dumps({"stage": name, "start_ns": begin, "end_ns": end}))
     for phase, start, end, busy, count, *meeting in spans:
         totals[phase] += busy
         span = {"phase": phase, "start_ns": start, "end_ns": end, "busy_ns": busy, "count": count}

@@ -31,6 +31,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",
     "pynvml": "nvidia-ml-py",
     "sklearn": "scikit-learn",
+    "mlflow": "mlflow-skinny",
 }
 
 
@@ -180,6 +181,34 @@ def test_every_imported_package_is_declared() -> None:
                 imported.add(node.module.split(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - {"hpc_lstm", "__future__", "tomllib"}
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} <= declared()
+
+
+def test_the_conda_recipe_asks_for_what_the_package_asks_for() -> None:
+    import jinja2
+    import yaml
+    from packaging.requirements import Requirement
+
+    template = jinja2.Template((ROOT / "packaging/conda/meta.yaml").read_text(encoding="utf-8"))
+    recipe = yaml.safe_load(
+        template.render(PYTHON="python", compiler=lambda language: f"{language} compiler")
+    )
+    assert recipe["package"] == {"name": "hpc-lstm", "version": hpc_lstm.__version__}
+    assert recipe["requirements"]["build"] == ["c compiler"]
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    wanted = {
+        requirement.name: str(requirement.specifier)
+        for line in setup["options"]["install_requires"].split("\n")
+        if line and (requirement := Requirement(line))
+    }
+    asked = dict(
+        line.replace("ml_dtypes", "ml-dtypes").split(" ", 1) for line in recipe["requirements"]["run"]
+    )
+    assert (
+        Requirement(f"python{asked.pop('python')}").specifier
+        == Requirement(f"python{setup['options']['python_requires']}").specifier
+    )
+    assert asked == wanted
 
 
 def test_every_dependency_has_its_licence_told() -> None:

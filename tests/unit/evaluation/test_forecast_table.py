@@ -35,7 +35,9 @@ def test_all_symbols_in_one_table(run_dir: Path, capsys: pytest.CaptureFixture[s
     called("predict", str(run_dir), "--all")
     said = capsys.readouterr()
     header, *rows = said.out.splitlines()
-    assert header.split() == ["symbol", "date", "last", "forecast", "+/-", "low", "high", "persistence"]
+    assert header.replace("rows ahead", "ahead").split() == [
+        "symbol", "ahead", "date", "last", "forecast", "+/-", "low", "high", "persistence",
+    ]  # fmt: skip
     assert [row.split()[0] for row in rows[:4]] == ["A", "B", "C", "D"]
     assert said.out.count("On test the model does not beat ") == 1
     assert "warning: 1 left out: symbol NEW" in said.err
@@ -57,6 +59,7 @@ def test_csv_and_json_hold_the_same(
     assert [end for one in found for end in one["low"]] == table["low"].tolist()
     assert (table["low"] < table["forecast"]).all()
     assert (table["forecast"] < table["high"]).all()
+    assert table["step"].tolist() == table["rows_ahead"].tolist() == [1, 2, 1, 2]
 
 
 def test_several_outputs_are_named(
@@ -67,9 +70,12 @@ def test_several_outputs_are_named(
     run_dir = make_run(tmp_path / "run", data, monkeypatch, lambda x: np.repeat(x[:, -1, :1], 4, axis=1))
     called("predict", str(run_dir), "--all")
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["symbol", "date", "target", "last", "forecast", "low", "high", "persistence"]
+    assert header.replace("rows ahead", "ahead").split() == [
+        "symbol", "ahead", "date", "target", "last", "forecast", "low", "high", "persistence",
+    ]  # fmt: skip
     targets = ["close", "close", "volatility(close)", "volatility(close)"]
-    assert [row.split()[2] for row in rows[:16]] == targets * 4
+    assert [row.split()[3] for row in rows[:16]] == targets * 4
+    assert [row.split()[1] for row in rows[:4]] == ["1", "5", "1", "5"]
     assert [row.split()[-1] == "-" for row in rows[:4]] == [False, False, True, True], (
         "no price is a volatility"
     )

@@ -10,6 +10,9 @@ from small_runs import make_run, settings, walk, write_store
 
 from hpc_lstm import cli
 from hpc_lstm.errors import InputError
+from hpc_lstm.market.known_rows import know_rows
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.parallel.world import World
 from hpc_lstm.report.run_table import compare_runs, list_runs
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.run_file import RunFile, write_run_file
@@ -113,3 +116,42 @@ def test_what_cannot_be_compared_is_said(
     for runs in ([folder / "first"], [folder / "first", folder / "third"], [folder / "first", tmp_path]):
         with pytest.raises(InputError):
             compare_runs(runs)
+
+
+def trained_on(run: Path, store: Path, columns: list[int]) -> None:
+    """Note in a run's directory which columns of which store it was trained on, as training does."""
+    with MarketStore(store) as market:
+        known = know_rows(market, columns, range(len(market.symbols)), World())
+    known.save(run / "rows.h5")
+    data = {
+        "store": str(store),
+        "symbols": len(known.symbols),
+        "rows": int(known.rows.sum()),
+        "last": str(known.last_date),
+        "sha256": known.digest,
+    }
+    write_run_file(directory.at(run), RunFile(data=data))
+
+
+def test_whether_two_runs_had_the_same_prices(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "market.h5"
+    copy = write_store(tmp_path / "copy.h5", {"A": walk(1), "B": walk(2)})
+    other = write_store(tmp_path / "other.h5", {"A": walk(1), "B": walk(3)})
+    first, second = folder / "first", folder / "deep" / "second"
+
+    def said_of_prices() -> list[str]:
+        return [note for note in compare_runs([first, second]).notes if "prices" in note]
+
+    for run in (first, second):
+        trained_on(run, store, [1])
+    assert said_of_prices() == []
+    trained_on(second, copy, [1])
+    assert said_of_prices() == []
+    trained_on(second, other, [1])
+    assert said_of_prices() == ["The runs were trained on different prices."]
+    trained_on(second, store, [0, 1])
+    assert said_of_prices() == [], "other columns of the same prices"
+    trained_on(second, copy, [0, 1])
+    assert "cannot be told" in said_of_prices()[0]
+    write_run_file(directory.at(second), RunFile())
+    assert "is not recorded" in said_of_prices()[0]

@@ -123,7 +123,7 @@ def test_full_disk_is_not_hidden(run: RunDirectory) -> None:
 def test_tensorboard_reads_the_hyperparameters(run: RunDirectory) -> None:
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    mine = History(run, True, 0, hyperparameters={"train.epochs": 5, "data.features": ["close"], "a.b": True})
+    mine = History(run, True, 0, settings={"train.epochs": 5, "data.features": ["close"], "a.b": True})
     mine.close()
     (file,) = run.tensorboard.iterdir()
     values = [v for e in tf.compat.v1.train.summary_iterator(str(file)) for v in e.summary.value]

@@ -153,7 +153,7 @@ def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
     ]
     assert fit_model(group_records(records)) is None
     assert fit_model(group_records(records[:2])) is not None
-    said = results.write_results(records, tmp_path)
+    said = results.write_results(records, tmp_path).text
     assert "No model: The runs average by different transports (host, nccl)" in said
     assert not (tmp_path / "scaling-extrapolation.png").exists()
 

@@ -53,13 +53,16 @@ def test_phases_add_up_to_the_wall_time_whatever_the_nesting(tmp_path_factory, s
 
 def test_an_inner_span_is_not_the_outer_ones_time(tmp_path):
     timeline = Timeline(tmp_path / "t.jsonl")
+    began = time.perf_counter()
     with timeline.span("compute"):
         time.sleep(0.02)
         with timeline.span("wait"):
             time.sleep(0.05)
         time.sleep(0.02)
-    assert 0.04 <= timeline.seconds("compute") < 0.06
-    assert 0.05 <= timeline.seconds("wait") < 0.08
+    elapsed = time.perf_counter() - began
+    assert timeline.seconds("compute") >= 0.04
+    assert timeline.seconds("wait") >= 0.05
+    assert timeline.seconds("compute") + timeline.seconds("wait") <= elapsed
     timeline.close()
     assert [r["phase"] for r in records(tmp_path / "t.jsonl")[1:-1]] == [
         "startup",

@@ -81,6 +81,25 @@ def test_epochs_steps_and_counters_of_rank_0(run_dir, tmp_path):
     )
 
 
+def test_the_stages_of_each_ranks_start_up(tmp_path, judge):
+    stages = [("importing", 100, 600), ("compiling kernels", 600, 1400)]
+    for rank, origin in enumerate((ORIGIN, ORIGIN + 5000)):
+        spans = one_by_one(("startup", 1500), ("compute", 100))
+        write_part(tmp_path, spans, rank=rank, size=2, origin_unix_ns=origin, stages=stages)
+    write_part(tmp_path, one_by_one(("startup", 9)), rank=0, size=2, origin_unix_ns=ORIGIN + 10_000)
+    write_trace([tmp_path], tmp_path / "t.json")
+    tracks = check_trace_events(json.loads((tmp_path / "t.json").read_text()))
+    ends = [(100, 600, "importing"), (600, 1400, "compiling kernels")]
+    later = [(5000 + start, 5000 + end, name) for start, end, name in ends]
+    found = {key: track for key, track in tracks.items() if key[1] == "start-up"}
+    assert found == {
+        ("rank 0 (n1), start 1", "start-up"): ends,
+        ("rank 1 (n1), start 1", "start-up"): later,
+    }
+    judge.load((tmp_path / "t.json").read_bytes())
+    assert judge.query(COMPLAINTS) == []
+
+
 def check_trace_events(trace: dict) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
     """Check the JSON object form of the Trace Event Format; returns the complete events per thread.
 

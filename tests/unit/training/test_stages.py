@@ -35,6 +35,21 @@ def test_only_long_stages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     silent.close()
 
 
+def test_stages_follow_each_other_until_the_last_is_closed() -> None:
+    stages = Stages(False)
+    assert stages.spans() == []
+    before = time.perf_counter_ns()
+    stages.begin("importing")
+    stages.begin("reading prices")
+    stages.close()
+    closed = stages.spans()
+    stages.close()
+    assert stages.spans() == closed
+    (first, start, middle), (second, also, end) = closed
+    assert (first, second) == ("importing", "reading prices")
+    assert before <= start <= middle == also <= end <= time.perf_counter_ns()
+
+
 def test_an_epochs_loss_is_the_mean_over_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
