@@ -2,7 +2,7 @@
 //
 //     dU = h'^T dz        dW = x^T dz        db = the sum of dz        over all windows and rows
 //
-// A stage is 64 windows of one row: tiles of dz, of h' and of x, which the copy engine brings four stages ahead. A block
+// A stage is 64 windows of one row: tiles of dz, of h' and of x, which the copy engine brings three stages ahead. A block
 // of four warpgroups has 256 gate columns and two tiles of columns of h' and x, whose sums stay in registers:
 // D[256, 128] += dz^T [256, 64] [h' | x] [64, 128], both operands read down the rows of their tiles. Blocks share the stages
 // among them in turn, and each writes its sums side by side; lstm_update.cu adds them in order, so that results do not

@@ -12,7 +12,7 @@
 
 #include "lstm_common.cuh"
 
-#define SPLIT (UNITS / 64)      // blocks of a cluster, which share the units
+#define SPLIT (UNITS / 64)      // blocks that share the units of the same windows
 #define TILE 64                 // windows, and columns
 #define TILE_SIZE (TILE * TILE)
 #define TILE_BYTES (2 * TILE_SIZE)

@@ -20,8 +20,8 @@
 //
 // A launch has one layer or several. A layer that follows another one in it works at the same time, some rows behind.
 // Clusters take their work in the order in which they begin. So a block waits for none that began later, except those of
-// its own windows, which are next to begin: no block waits for ever where all blocks of one group of windows find room, beside
-// those that another process keeps (cuda_plan.py).
+// its own windows, which are next to begin. Each launch has at most one group of windows whose blocks have not all begun; so
+// no block waits for ever as long as launches at the same time, times the blocks of a group, find room (cuda_plan.py).
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + HELPERS))
@@ -29,7 +29,7 @@
 #define COLUMNS (GATES / SHARE)  // gate columns of a warpgroup
 #define EIGHTS (COLUMNS / 32)    // groups of 8 units of a warpgroup
 #define WARPS (4 * GROUPS)
-#define REGISTERS 232            // of a thread of theirs, and of the other warps: together 65,536
+#define REGISTERS 232            // of a thread of theirs, and of the other warps: together at most 65,536
 #define HELPER_REGISTERS (HELPERS == 2 ? 24 : 40)
 enum Helper { WEIGHTS = WARPS, WINDOWS, WAITER, MOVER, WATCHER = MOVER + 4 };
 

@@ -54,8 +54,7 @@ template <int OPERANDS> struct Shared {
     Ring<STAGES> ring;
     uint64 written[4], stored;  // a quarter of a row's dz is in shared memory; all of it was read from there
     uint64 ready[4];            // that quarter of all blocks is in global memory
-    uint64 asked, given;        // the gradient of a row's outputs, of its input, is in global memory
-    uint32 ticket;
+    uint64 asked, given, taken;  // the gradient of a row's outputs, of its input, is in global memory; the latter is known
 };
 
 // How many of the blocks of a group of windows have stored each quarter of a row's dz, and its dx, summed over rows.
@@ -144,7 +143,8 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
     const int tiles = windows / TILE, first_tile = group * TILES;
     const int products = FIRST ? rows - 1 : rows, total = products * STEPS;
     const uint32 written = shared_address(shared.written), stored = shared_address(&shared.stored);
-    const uint32 ready = shared_address(shared.ready), asked = shared_address(&shared.asked), given = shared_address(&shared.given);
+    const uint32 ready = shared_address(shared.ready), asked = shared_address(&shared.asked);
+    const uint32 given = shared_address(&shared.given), taken = shared_address(&shared.taken);
     if (warp == 0 && elected()) {
         shared.ring.init();
         for (int quarter = 0; quarter < 4; ++quarter) {
@@ -154,6 +154,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         init_arrivals_of(stored, 4);
         init_arrivals(asked);
         init_arrivals_of(given, WARPS);
+        init_arrivals(taken);
         publish_arrivals();
     }
     cluster_barrier();
@@ -232,11 +233,18 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                     arrive_here(asked);
                 }
                 __syncwarp();
-                wait_copy(written + 8 * 3, s & 1);  // no more than a row ahead
+                // No more than a row ahead, of either warpgroup.
+                wait_copy(written + 8 * 3, s & 1);
+                if (SHARE == 2) wait_copy(written + 8 * 1, s & 1);
             }
             if (!FIRST && s > 0) {
                 wait_copy(given, s - 1 & 1);
-                if (elected()) add_progress(&own_progress->dx, 1);
+                if (elected()) {
+                    arrive_here(taken);
+                    // A sum says that all blocks have stored a row if none counts it before all have counted the one before.
+                    wait_progress(&own_progress->dx, SPLIT * (s - 1));
+                    add_progress(&own_progress->dx, 1);
+                }
                 __syncwarp();
             }
         }
@@ -321,6 +329,8 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                 release_stage(shared.ring, before);
 #if SHARE == 2
                 add_halves<OPERANDS>(sums, out, shared, share);
+#else
+                barrier(1 + tile, 128);  // dz, which is written now, was read by all warps
 #endif
             }
             if (s < rows) {
@@ -385,6 +395,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                 UNROLL for (int m = 0; m < EIGHTS; m += 2)
                     *reinterpret_cast<uint4*>(layer.below + block_of(t + 1) * TILE_SIZE + place(m)) =
                         pack_units(out + OWN_UNITS / 2 * (OPERANDS - 1) + 4 * m);
+                if (s > 1) wait_copy(taken, s - 2 & 1);  // no more than a row ahead of the watcher
                 __syncwarp();
                 if (elected()) arrive_here(given);
             }

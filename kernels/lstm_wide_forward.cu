@@ -31,8 +31,8 @@ struct Layer {
     const bf16* x;              // tiles [rows][windows / 64][UNITS / 64], or of 16 columns
     bf16* h;                    // tiles [rows + 1][windows / 64][UNITS / 64], begins with zeros
     bf16* cells;                // [rows + 1][windows / 64][UNITS / 64][4][128 threads][8], begins with zeros
-    bf16* gates;                // [rows][windows / 64][UNITS / 64][8][2][128 threads][8]: of a thread's 8 units, by
-                                // window, in float16; if KEEPS
+    bf16* gates;                // [rows][windows / 64][UNITS / 64][8 groups of 8 units][2 windows][128 threads]
+                                // [4 gates][2 units] in float16; if KEEPS
     bf16* dropped;              // tiles as h, without the row of zeros; where the layer drops outputs
 };
 
@@ -173,11 +173,14 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
 #endif
                 wait_all_stores_but<DROP ? TILES : 0>();
                 add_progress(&own_progress->h, 1);
+                if (DROP) wait_stores();
+                arrive_here(stored);
                 if (DROP) {
-                    wait_stores();
+                    // A sum says that all blocks have stored a row if none counts it before all have counted the one before. Of
+                    // h that is so, since a row needs h of the one before.
+                    wait_progress(&own_progress->dropped, SPLIT * t);
                     add_progress(&own_progress->dropped, 1);
                 }
-                arrive_here(stored);
             }
             __syncwarp();
         }
@@ -218,7 +221,7 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
             release_stage(shared.ring, before);
             if (t > 0) {  // what is written now was read
                 wait_copy(stored, t - 1 & 1);
-                if (SHARE > 1) barrier(1, 32 * WARPS);
+                barrier(1 + tile, 128 * SHARE);
             }
             const uint32 dropped_at =
 #if DROPS

@@ -3,7 +3,7 @@
 The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does):
 
     x                        = stage_inputs(windows)
-    h of all layers          = the forward pass: cuda_tiles.py for large batches, cuda_chains.py for all others
+    h of all layers          = the forward pass: cuda_tiles.py and cuda_wide.py for large batches, else cuda_chains.py
     dh, loss                 = head(h of the last row, targets)
     parts of the gradients   = the backward pass
     gradient                 = collect(parts of the gradients)
@@ -99,7 +99,7 @@ class TrainingStep:
         # Of this step and the next.
         words = plan.windows * units // 32 * shape.rows
         masked = shape.layers - 1 if forward_drops(shape) else 0
-        self._all_masks = [device.empty((max(1, masked) * words,), np.uint32) for _ in range(2)]
+        self._all_masks = [device.empty((masked * words,), np.uint32) for _ in range(2)]
         self._masks = [[one.part(layer * words, words) for layer in range(masked)] for one in self._all_masks]
         self._draw = device.load(*sources.masks).get_function("draw_masks", little_cache=True)
         self._branch = device.branch()

@@ -32,6 +32,7 @@ WIDE_BATCHES = {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256}
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
 WIDE_PAIR = 2  # blocks of a cluster, with other windows each
 MAX_WIDE = 8  # blocks of 64 units
+WIDE_LAUNCHES = 4  # of processes that share a GPU by MPS: room for a group of windows of each
 # Of kernels/lstm_products.cu: rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
 
@@ -203,7 +204,7 @@ def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
     operands = 1 if narrow else 2
     stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
     halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
-    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 88
+    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 96
     return TileShared(forward, backward)
 
 
@@ -227,7 +228,9 @@ def _tile_plan(
     else:
         group, resident = TILE, clusters(split)
         at_once = resident
-    if split > MAX_WIDE * WIDE_PAIR or not resident:
+    # Blocks of wide layers wait for each other: those of a group of windows need room in each of the launches that
+    # share the GPU.
+    if split > MAX_WIDE * WIDE_PAIR or resident < (WIDE_LAUNCHES if wide else 1):
         return None
     tiles = next((n for n in (1, 2) if -(-batch // (group * n)) <= at_once), 2)
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
