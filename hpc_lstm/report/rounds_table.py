@@ -98,7 +98,9 @@ def stored_checkpoints(storage: StorageConfig, run: str = "") -> list[dict[str, 
         hint = ""
         if any(found.name == "checkpoints" for found in stored_runs(store)):
             hint = "; this is a run's own folder: name the one that it lies in"
-        raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else "") + hint)
+        raise InputError(
+            f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else "") + hint
+        )
     return checkpoints
 
 
@@ -125,9 +127,7 @@ def _describe_checkpoint(one: Mapping[str, Any]) -> str:
     state = f", {one['missing_files']} of its files missing" if one["missing_files"] else ""
     loss = "" if one["validation"] is None else f", validation loss {one['validation']:.6g}"
     ranks = f"{one['ranks']} rank" + ("" if one["ranks"] == 1 else "s")
-    return (
-        f"step {one['step']}, epoch {one['epoch']}, {ranks}, {_size(one['bytes'])}{loss}, {one['created']}{state}"
-    )
+    return f"step {one['step']}, epoch {one['epoch']}, {ranks}, {_size(one['bytes'])}{loss}, {one['created']}{state}"
 
 
 def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> RunRounds:
