@@ -28,14 +28,17 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(
-        sweep,
-        output or os.path.join("sweeps", name),
-        (lambda line: click.echo(printable(line), err=True)) if as_json else show,
-        wait=wait,
-        dry_run=dry_run,
-        present=show_json if as_json else None,
-    )
+    try:
+        run_command(
+            sweep,
+            output or os.path.join("sweeps", name),
+            (lambda line: click.echo(printable(line), err=True)) if as_json else show,
+            wait=wait,
+            dry_run=dry_run,
+            present=show_json if as_json else None,
+        )
+    except KeyboardInterrupt:
+        raise click.Abort("the same command goes on from here") from None
 
 
 @click.command(short_help="Search for good settings.")
