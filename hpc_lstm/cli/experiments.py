@@ -28,14 +28,17 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
     from hpc_lstm.sweep.command import run_command
 
     name = os.path.splitext(os.path.basename(sweep))[0]
-    run_command(
-        sweep,
-        output or os.path.join("sweeps", name),
-        (lambda line: click.echo(printable(line), err=True)) if as_json else show,
-        wait=wait,
-        dry_run=dry_run,
-        present=show_json if as_json else None,
-    )
+    try:
+        run_command(
+            sweep,
+            output or os.path.join("sweeps", name),
+            _to_stderr if as_json else show,
+            wait=wait,
+            dry_run=dry_run,
+            present=show_json if as_json else None,
+        )
+    except KeyboardInterrupt:
+        raise click.Abort("the same command goes on from here") from None
 
 
 @click.command(short_help="Search for good settings.")
@@ -43,13 +46,25 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
 @click.option(
     "-o", "--output", default=None, type=click.Path(), help="Folder; default: tuning/<file's name>."
 )
-def tune(tune: str, output: str | None) -> None:
+@json_option
+def tune(tune: str, output: str | None, as_json: bool) -> None:
     """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
 
-    A repeated call goes on where the last one was, and takes more trials if the file asks for more.
+    A repeated call goes on where the last one was, and takes more trials if the file asks for more. With --json stdout
+    has all trials alone, the best first; the progress goes to stderr.
     """
     with connected_world() as world:
         from hpc_lstm.tuning.command import run_command
 
         name = os.path.splitext(os.path.basename(tune))[0]
-        run_command(tune, output or os.path.join("tuning", name), world, show)
+        run_command(
+            tune,
+            output or os.path.join("tuning", name),
+            world,
+            _to_stderr if as_json else show,
+            show_json if as_json else None,
+        )
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(printable(line), err=True)

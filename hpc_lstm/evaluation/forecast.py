@@ -69,12 +69,12 @@ class Forecast:
         headings = "".join(f"{heading:>{size}}" for heading, size, *_ in columns)
         lines = [
             f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
-            f"  {'ahead':>5}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
+            f"  {'rows ahead':>10}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
         ]
         for row, date in enumerate(self.dates):
             cells = "".join(f"{_number(values[row], digits):>{size}}" for _, size, values, digits in columns)
             lines.append(
-                f"  {self.rows_ahead[row]:>5}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
+                f"  {self.rows_ahead[row]:>10}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
             )
         return "\n".join([*(line.rstrip() for line in lines), *self.notes])
 

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 HEADINGS = ("rows ahead", "RMSE", "MAE", "MASE", "direction %", "coverage %", "width", "pinball", "CRPS")
 WIDTHS = (12, 11, 11, 9, 20, 20, 11, 11, 11)
 
 
+@dataclass(frozen=True)
+class OutputTable:
+    """The metrics of each output of a part.
+
+    Attributes:
+        title: what the table is called.
+        header, rows: cells, the first of each row the target.
+        notes: sentences on how to read them.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[list[str]]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, outputs: list[dict[str, Any]], part: str) -> OutputTable:
+        """The table of a part's ``outputs`` in ``metrics.json``."""
+        stated = [output["coverage"]["stated"] for output in outputs if output["coverage"]]
+        rows = [
+            [
+                output["target"],
+                str(output["horizon"]),
+                *(_number(output[key]) for key in ("rmse", "mae", "mase")),
+                _share(output["direction"]),
+                _share(output["coverage"]),
+                *(_number(output[key]) for key in ("width", "pinball", "crps")),
+            ]
+            for output in outputs
+        ]
+        notes = [f"Intervals are to cover {stated[0]:.0%}."] if stated else []
+        if any("[" in cell for row in rows for cell in row[1:]):
+            notes.append("In brackets: 95 % intervals of the shares.")
+        return cls(f"Each output on {part}", ("output", *HEADINGS), rows, notes)
+
+
 def output_lines(outputs: list[dict[str, Any]]) -> list[str]:
     """Lines of a table of a part's ``outputs`` in ``metrics.json``; none of an older file, which has none."""
     if not outputs:
         return []
-    width = max(len(output["target"]) for output in outputs) + 2
-    stated = [output["coverage"]["stated"] for output in outputs if output["coverage"]]
-    lines = [f"  {'':<{width}}" + "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS, strict=True))]
-    for output in outputs:
-        cells = (
-            str(output["horizon"]),
-            *(_number(output[key]) for key in ("rmse", "mae", "mase")),
-            _share(output["direction"]),
-            _share(output["coverage"]),
-            *(_number(output[key]) for key in ("width", "pinball", "crps")),
-        )
-        texts = (f"{cell:>{w}}" for cell, w in zip(cells, WIDTHS, strict=True))
-        lines.append(f"  {output['target']:<{width}}{''.join(texts)}")
-    if stated:
-        lines.append(f"  Intervals are to cover {stated[0]:.0%}. In brackets: 95 % intervals of the shares.")
-    return lines
+    table = OutputTable.of(outputs, "")
+    width = max(len(row[0]) for row in table.rows) + 2
+    return [
+        f"  {name:<{width}}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, WIDTHS, strict=True))
+        for name, *cells in [["", *HEADINGS], *table.rows]
+    ] + (["  " + " ".join(table.notes)] if table.notes else [])
 
 
 def _number(value: float | None) -> str:

@@ -41,11 +41,7 @@ def verdict(table: dict[str, Any], name: str) -> str:
     if symbols["compared"] > 1:
         sentences.append(_over_symbols(symbols, best))
     if best != "persistence":
-        sentences.append(
-            f"Persistence's error is {_percent(table['persistence']['rmsse'] / model - 1)} the model's."
-            if model
-            else ""
-        )
+        sentences.append(_persistence(table["persistence"]["rmsse"] / model - 1) if model else "")
     if "reached_gain" in table:
         sentences.append(_reachable(table))
     return " ".join(filter(None, sentences))
@@ -88,5 +84,7 @@ def _reachable(table: dict[str, Any]) -> str:
     )
 
 
-def _percent(more: float) -> str:
-    return f"{abs(more):.1%} {'larger than' if more >= 0 else 'smaller than'}"
+def _persistence(more: float) -> str:
+    if abs(more) <= SAME:
+        return f"Persistence's error is the model's within {SAME:.2%}."
+    return f"Persistence's error is {abs(more):.1%} {'larger' if more > 0 else 'smaller'} than the model's."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.evaluation.metrics import METRICS
-from hpc_lstm.evaluation.verdict import SIGNIFICANT
+from hpc_lstm.evaluation.verdict import SAME, SIGNIFICANT
 from hpc_lstm.files import write_text
 
 FORMAT = "hpc_lstm walk-forward"
@@ -105,16 +105,14 @@ def _sentence(folds: list[FoldResult], means: dict[str, Any]) -> str:
             better += 1
             surely += against["p_value"] is not None and against["p_value"] < SIGNIFICANT
     mean = means["model"]["rmsse"]["mean"]
-    ending = (
-        ""
-        if mean is None
-        else f"; its error is {abs(1 - mean):.1%} {'smaller' if mean < 1 else 'larger'} than"
-    )
-    ending += " persistence's on average" if ending else ""
+    ending = ""
+    if mean is not None:
+        size = f"{abs(1 - mean):.1%} {'smaller' if mean < 1 else 'larger'} than persistence's"
+        same = f"persistence's within {SAME:.2%}"
+        ending = f"; its error is {same if abs(1 - mean) <= SAME else size} on average"
     return (
         f"The model beats the best simple forecast of the fold in {better} of {len(folds)} folds, by more "
-        f"than chance in "
-        f"{surely}{ending}."
+        f"than chance in {surely}{ending}."
     )
 
 

@@ -27,7 +27,7 @@ _TEMPLATE = """\
 #
 #   hpc-lstm train {name}                        on one rank
 #   mpiexec -n 2 hpc-lstm train {name}           on two; `--resume` continues a stopped run
-#   hpc-lstm report runs/{stem}                      what came of it
+#   hpc-lstm report runs/{stem}                  {gap}what came of it
 #
 # Keys that are not here have their defaults: docs/configuration.md lists all. A wrong key or value is refused.
 
@@ -161,6 +161,7 @@ def _config(path: Path, store: Path, found: _Prices | None) -> str:
         about=about,
         name=path.name,
         stem=path.stem,
+        gap=" " * len(path.suffix),
         store=tomli_w.dumps({"store": relative}).partition("= ")[2].strip(),
         features=", ".join(f'"{feature}"' for feature in features),
         window=window,

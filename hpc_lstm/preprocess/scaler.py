@@ -74,11 +74,12 @@ class Scaler:
             InputError: a symbol that was not scaled.
         """
         indices = {name: index for index, name in enumerate(self.symbols)}
+        few = ", ".join(self.symbols[:5]) + (", ..." if len(self.symbols) > 5 else "")
         for name in names:
             if name not in indices:
                 raise InputError(
                     f"symbol {name}: the run was not trained on it, so its scaling is not known; "
-                    f"name symbols of the run in data.symbols ({', '.join(self.symbols[:5])}, ...)"
+                    f"name symbols of the run in data.symbols ({few})"
                 )
         return np.array([indices[name] for name in names], np.int64)
 

@@ -18,6 +18,7 @@ from hpc_lstm.errors import InputError, damage_in, printable
 from hpc_lstm.evaluation.backtest_table import BacktestTable
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import ADVICE, methods_of, parts_of, read_metrics
+from hpc_lstm.evaluation.output_table import OutputTable
 from hpc_lstm.files import make_parent, write_text
 from hpc_lstm.report.page_forecast import PageForecast, collect_forecasts
 from hpc_lstm.report.page_losses import loss_curves
@@ -201,7 +202,7 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     windows = _count(table["windows"], "window") if "windows" in table else ""
     methods = methods_of(table)
     metrics = [metric for metric in METRICS if any(metric.key in values for values in methods.values())]
-    verdict, traded = table.get("verdict"), table.get("backtest")
+    verdict, outputs, traded = table.get("verdict"), table.get("outputs"), table.get("backtest")
     return {
         "name": name,
         "title": f"Errors on {name}",
@@ -216,6 +217,7 @@ def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
             [method, *(metric.text(method, values) for metric in metrics)]
             for method, values in methods.items()
         ],
+        "outputs": OutputTable.of(outputs, name) if outputs else None,
         "backtest": BacktestTable.of(traded) if traded else None,
     }
 

@@ -95,7 +95,12 @@ def stored_checkpoints(storage: StorageConfig, run: str = "") -> list[dict[str, 
                 place = {"run": found.name, "cluster": match[1], "step": int(match[2])}
                 checkpoints.append(place | _checkpoint(store, found, match[1], int(match[2])))
     if not checkpoints:
-        raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
+        hint = ""
+        if any(found.name == "checkpoints" for found in stored_runs(store)):
+            hint = "; this is a run's own folder: name the one that it lies in"
+        raise InputError(
+            f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else "") + hint
+        )
     return checkpoints
 
 
@@ -121,10 +126,8 @@ def _describe_checkpoint(one: Mapping[str, Any]) -> str:
         return f"step {one['step']}: damaged: {one['damaged']}"
     state = f", {one['missing_files']} of its files missing" if one["missing_files"] else ""
     loss = "" if one["validation"] is None else f", validation loss {one['validation']:.6g}"
-    return (
-        f"step {one['step']}, epoch {one['epoch']}, {one['ranks']} ranks, {_size(one['bytes'])}{loss}, "
-        f"{one['created']}{state}"
-    )
+    ranks = f"{one['ranks']} rank" + ("" if one["ranks"] == 1 else "s")
+    return f"step {one['step']}, epoch {one['epoch']}, {ranks}, {_size(one['bytes'])}{loss}, {one['created']}{state}"
 
 
 def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> RunRounds:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig, StorageConfig, SyncConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, StopRequested
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import refuse_other_prices
@@ -144,7 +144,11 @@ def _train_fold(
         _require_same(config, files, world)
     else:
         start = WarmStart(str(before), False) if before is not None else None
-        train(config, files, world, resume=True, warm_start=start)
+        try:
+            train(config, files, world, resume=True, warm_start=start)
+        except StopRequested:
+            stop = StopRequested(f"stopped in fold {fold.number}; the same command goes on from here")
+            raise world.on_all_ranks(stop) from None
     return _test_table(world.raise_on_all(lambda: read_metrics(files)), fold, world)
 
 

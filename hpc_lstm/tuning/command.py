@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
@@ -21,13 +22,20 @@ from hpc_lstm.tuning.trials import Trial, run_trials, without_test
 SHOWN = 10
 
 
-def run_command(file: str, output: str, world: World, log: Callable[[str], None]) -> None:
+def run_command(
+    file: str,
+    output: str,
+    world: World,
+    log: Callable[[str], None],
+    present: Callable[[Any], None] | None = None,
+) -> None:
     """Try the settings that a file names, and write ``trials.csv`` and ``best.toml``; collective.
 
     Args:
         file: TUNE.toml.
         output: the folder; one that holds other trials is refused.
         log: takes lines for the user.
+        present: takes all trials as data, the best first.
 
     Raises:
         ConfigError, InputError: the file, its config, the store or the folder is wrong, or every trial failed.
@@ -44,6 +52,8 @@ def run_command(file: str, output: str, world: World, log: Callable[[str], None]
     else:
         trials = run_trials(common, candidates(tune), folder, world, log)
     world.raise_on_all(lambda: _finish(folder, base, trials, log) if world.rank == 0 else None)
+    if present is not None and world.rank == 0:
+        present(_as_data(_ranked(trials)))
 
 
 def _begin(folder: Path, tune: TuneConfig, common: RunConfig) -> None:
@@ -68,7 +78,7 @@ def _begin(folder: Path, tune: TuneConfig, common: RunConfig) -> None:
 
 def _finish(folder: Path, base: RunConfig, trials: list[Trial], log: Callable[[str], None]) -> None:
     """Write the results and show the best; on rank 0."""
-    ranked = sorted(trials, key=lambda trial: (trial.error is None, trial.error, trial.number))
+    ranked = _ranked(trials)
     keys = list(trials[0].values)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -91,6 +101,24 @@ def _finish(folder: Path, base: RunConfig, trials: list[Trial], log: Callable[[s
         f"  hpc-lstm train {folder / 'best.toml'}\n"
         f"All trials: {folder / 'trials.csv'}"
     )
+
+
+def _ranked(trials: list[Trial]) -> list[Trial]:
+    """The best first, those that failed last."""
+    return sorted(trials, key=lambda trial: (trial.error is None, trial.error, trial.number))
+
+
+def _as_data(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial": trial.number,
+            "validation_rmsse": trial.error,
+            "epochs": trial.epochs,
+            "settings": trial.values,
+            "failure": trial.failure,
+        }
+        for trial in trials
+    ]
 
 
 def _table(trials: list[Trial], keys: list[str]) -> str:

@@ -224,5 +224,5 @@ def test_tables_are_also_json() -> None:
     }
     assert with_json == {
         "fetch", "import", "evaluate", "predict", "timing", "rounds", "checkpoints", "doctor",
-        "compare", "runs", "sweep",
+        "compare", "runs", "sweep", "tune",
     }  # fmt: skip

@@ -137,7 +137,9 @@ def test_every_output_is_forecast_from_known_rows(
     assert forecast.prices == pytest.approx([*(last * np.exp(values[:2])), max(values[2], 0), values[3]])
     assert forecast.targets == ["log-returns"] * 2 + ["volatility"] * 2
     assert forecast.rows_ahead == [1, 5, 1, 5]
-    assert [line.split()[0] for line in forecast.table().splitlines()[1:6]] == ["ahead", "1", "5", "1", "5"]
+    head, *rows = forecast.table().splitlines()[1:6]
+    assert head.startswith("  rows ahead  ")
+    assert [line.split()[0] for line in rows] == ["1", "5", "1", "5"]
     assert forecast.persistence[:2].tolist() == [last, last]
     assert np.isnan(forecast.persistence[2:]).all()
     assert (forecast.low <= forecast.prices).all()

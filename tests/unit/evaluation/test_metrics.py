@@ -15,6 +15,7 @@ from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error,
 from hpc_lstm.evaluation.error_sums import ErrorSums, PartErrors
 from hpc_lstm.evaluation.metrics import best_baseline, method_metrics
 from hpc_lstm.evaluation.part_metrics import measure_part
+from hpc_lstm.evaluation.verdict import verdict
 from hpc_lstm.parallel.world import World
 
 METHODS = ("model", "persistence", "drift")
@@ -283,6 +284,15 @@ def test_the_model_has_to_beat_the_best_baseline() -> None:
     )
     assert "larger, by more than chance explains (p < 0.001)." in sentences
     assert "Persistence's error is " in sentences
+
+
+def test_equal_errors_are_not_called_larger_or_smaller_by_nothing() -> None:
+    table = random_walk_table(0, 0.0)
+    table["against_best"]["baseline"] = "drift"
+    table["persistence"]["rmsse"] = table["model"]["rmsse"] * 1.0001
+    assert "Persistence's error is the model's within 0.05%." in verdict(table, "test")
+    table["persistence"]["rmsse"] = table["model"]["rmsse"] * 1.01
+    assert "Persistence's error is 1.0% larger than the model's." in verdict(table, "test")
 
 
 def test_one_expensive_symbol_does_not_decide() -> None:

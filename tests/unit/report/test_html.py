@@ -87,6 +87,10 @@ def complete(path):
     traded |= {"sharpe": 0.5, "sharpe_standard_error": None}
     rested = {"rule": "interval", "cost_bps": 10, "short": True, "dates": 1234, "independent_bets": 50}
     part["backtest"] = {**rested, "model": traded, "buy_and_hold": traded}
+    share = {"share": 0.5, "low": 0.25, "high": 0.75, "stated": 0.9}
+    output = dict.fromkeys(("rmse", "mae", "mase", "width", "pinball"), 0.125) | {"crps": None}
+    output |= {"target": EVIL, "horizon": 5, "direction": share, "coverage": share}
+    part["outputs"] = [output]
     metrics = {"format": "hpc_lstm metrics", "version": 1, "validation": part, "test": part, "notes": [EVIL]}
     metrics["per_symbol"] = {EVIL: {"test": {"windows": 30, "model": numbers, "persistence": numbers}}}
     metrics["sync"] = {"cluster": "alpha", "round": 3}
@@ -163,6 +167,8 @@ def test_a_completed_run(run_dir, forecasts):
         "intervals that lie wholly above or below the last price, 10 basis points",
         "It rests on 50 independent bets only",
         "buy and hold",
+        "Each output on test, in its own unit. Intervals are to cover 90%.",
+        "50.0 [25.0, 75.0]",
     ):
         assert said in page.text, said
     # Nothing is fetched, and what somebody wrote is not run.
@@ -276,3 +282,14 @@ def test_not_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"config\.toml"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_targets_from_which_no_price_follows_have_a_table_of_their_own(run_dir):
+    output = dict.fromkeys(("mase", "coverage", "width", "pinball", "crps"))
+    output |= {"target": "direction", "horizon": 1, "rmse": 0.5, "mae": 0.25}
+    output["direction"] = {"share": 0.5, "low": 0.25, "high": 0.75}
+    metrics = {"format": "hpc_lstm metrics", "version": 2, "test": {"windows": 3, "outputs": [output]}}
+    (run_dir / "metrics.json").write_text(json.dumps(metrics))
+    page = Page(write_report(run_dir).read_text())
+    assert "Each output on test, in its own unit. In brackets: 95 % intervals of the shares." in page.text
+    assert "Errors on test" not in page.text

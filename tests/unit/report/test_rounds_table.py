@@ -149,6 +149,10 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
         rounds_table(storage)
     with pytest.raises(InputError, match='no checkpoints of a run named "prices"'):
         checkpoints_table(storage, "prices")
+    (tmp_path / "checkpoints" / "main").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "main" / "notes").touch()
+    with pytest.raises(InputError, match="this is a run's own folder: name the one that it lies in"):
+        checkpoints_table(storage)
     with pytest.raises(InputError, match=r'URL: storage\.url: must start with "file://" or "s3://"'):
         storage_at("ftp://x", "")
     with pytest.raises(InputError, match="URL: must not be empty"):

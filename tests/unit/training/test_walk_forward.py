@@ -15,7 +15,7 @@ from small_runs import walk, write_store
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, StopRequested
 from hpc_lstm.evaluation.walk_forward_table import walk_forward_table
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.scaler import Scaler
@@ -133,6 +133,17 @@ def test_a_fold_that_is_not_refitted_is_tested_with_an_earlier_model(run_dir: Pa
     seldom = walk_forward(run_dir, WalkForward(3, refit_every=2), World())
     assert [fold.trained for fold in seldom] == [1, 1, 3]
     assert seldom[2].table["model"] == each[2].table["model"]
+
+
+def test_a_walk_that_is_asked_to_stop_names_the_command_that_goes_on(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*_: object, **__: object) -> None:
+        raise StopRequested("run the same command with --resume to continue")
+
+    monkeypatch.setattr(module, "train", stops)
+    with pytest.raises(StopRequested, match=r"^stopped in fold 1; the same command goes on from here$"):
+        walk_forward(run_dir, WalkForward(2), World())
 
 
 def test_a_stopped_walk_goes_on_where_it_was(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,12 +159,16 @@ def test_suggestions_learn_from_the_trials_before(folder: Path, at_once: int) ->
 
 def test_suggestions_end_with_the_space(folder: Path) -> None:
     said: list[str] = []
-    run_command(
-        write_tune(space='"model.units" = [2, 3]', search="tpe", trials=9), "out", World(), said.append
-    )
+    shown: list[list[dict]] = []
+    file = write_tune(space='"model.units" = [2, 3]', search="tpe", trials=9)
+    run_command(file, "out", World(), said.append, shown.append)
     rows = list(csv.DictReader(Path("out/trials.csv").read_text().splitlines()))
     assert sorted(row["model.units"] for row in rows) == ["2", "3"]
     assert "Best of 2 trials on validation" in said[-1]
+    assert [str(trial["trial"]) for trial in shown[0]] == [row["trial"] for row in rows]
+    assert [str(trial["settings"]["model.units"]) for trial in shown[0]] == [
+        row["model.units"] for row in rows
+    ]
 
 
 def test_a_search_by_suggestions_goes_on_with_other_ranks(
