@@ -32,6 +32,11 @@ def warm_start_options(command: Command) -> Command:
 
 
 def check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
+    """Refuse --keep-scaling without a run whose scaling could be kept.
+
+    Raises:
+        click.UsageError: it stands alone.
+    """
     if keep_scaling and init_from is None:
         raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
 
