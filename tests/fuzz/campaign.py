@@ -2,13 +2,15 @@
 
     python tests/fuzz/campaign.py --examples 100000 --record fuzz.json
 
-The record says which seeds of each kind were run, what came of them, and on what; kinds with the fewest examples come first.
+The record says which seeds of each kind were run, what came of them, and on what; kinds with the fewest examples
+come first.
 The exit code is 1 if an input was neither read nor refused in one line.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
@@ -88,6 +90,7 @@ class Runner:
         self._examples: dict[str, Callable[[int], None]] = {}
         os.environ["HPC_LSTM_CACHE"] = str(self._folder / "cache")
         reading._inspect = Inspector()
+        importlib.import_module("matplotlib.figure")  # some examples draw: no child imports it again
 
     def run(self, name: str, start: int) -> dict[int, str]:
         """What came of each seed of a chunk."""
