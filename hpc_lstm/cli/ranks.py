@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from hpc_lstm.parallel.stop_signals import StopSignals
     from hpc_lstm.parallel.world import World
 
 
 @contextmanager
-def connected_world() -> Iterator[World]:
-    """The MPI world around a command's body; an exception on one rank ends all ranks."""
+def connected_world(signals: StopSignals | None = None) -> Iterator[World]:
+    """The MPI world around a command's body; an exception on one rank ends all ranks.
+
+    Args:
+        signals: what has been asked of this process until now, if it has listened.
+    """
     from hpc_lstm.parallel.launch import connect
 
-    world = connect()
+    world = connect(signals=signals)
     with world.abort_on_error(debug=_debug()):
         yield world
 

@@ -6,24 +6,27 @@ import os
 import warnings
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
 # Environment variables in which launchers pass the number of ranks.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-def connect(threads: int = 0) -> World:
+def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
     """Join the ranks that ``mpiexec``, ``mpirun`` or ``srun`` started; a world of one rank if nothing did.
 
     Args:
         threads: CPU threads of this rank; 0: what ``OMP_NUM_THREADS`` says, else the cores that Slurm gives to each
             rank (``SLURM_CPUS_PER_TASK``), else the usable cores of the node divided by its ranks.
+        signals: what this process was asked to stop by until now; None: it did not listen.
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
             or MPI cannot be loaded.
     """
     expected = _launched_size()
+    signals = signals or StopSignals()
     node = os.uname().nodename
     try:
         import mpi4py
@@ -39,7 +42,8 @@ def connect(threads: int = 0) -> World:
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
         own = len(os.sched_getaffinity(0))
-        return World(node=node, threads=threads or _omp_threads() or min(own, _slurm_cores() or own))
+        threads = threads or _omp_threads() or min(own, _slurm_cores() or own)
+        return World(node=node, threads=threads, signals=signals)
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
@@ -60,6 +64,7 @@ def connect(threads: int = 0) -> World:
         threads=threads or _omp_threads() or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
         oversubscribed=oversubscribed,
+        signals=signals,
         _comm=comm if comm.size > 1 else None,
     )
     local.Free()
