@@ -78,6 +78,27 @@ def append_text(path: Path, within: Path) -> IO[str]:
     return os.fdopen(handle, "a", encoding="utf-8")
 
 
+def open_text(path: Path, errors: str = "strict", newline: str | None = None) -> IO[str]:
+    """Open a text file in UTF-8 for reading, without waiting for whoever writes into a FIFO.
+
+    For files of run directories, which may come from somebody else; what a user names may be a pipe.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(handle, encoding="utf-8", errors=errors, newline=newline)
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """All of a text file that ``open_text`` opens."""
+    with open_text(path, errors) as file:
+        return file.read()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 

@@ -25,7 +25,7 @@ import numpy as np
 from hpc_lstm.config import ForecastConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.features.feature import DIRECTION
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
@@ -154,7 +154,7 @@ def read_intervals(files: RunDirectory, head: Head, settings: ForecastConfig) ->
     if not path.exists():
         return Intervals(stated_coverage(head, settings.coverage), np.full(head.targets, np.nan))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         if content["format"] != FORMAT or int(content["version"]) > VERSION:
             raise ValueError("another format")
         margins = [math.nan if margin is None else float(margin) for margin in content["margins"]]

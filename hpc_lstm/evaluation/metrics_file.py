@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory, at
 
 FORMAT = "hpc_lstm metrics"
@@ -31,7 +31,7 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     """
     path = files.require(files.metrics)
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}; {ADVICE}") from None
     if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:

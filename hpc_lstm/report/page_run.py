@@ -7,6 +7,7 @@ from typing import Any
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import damage_in
+from hpc_lstm.files import read_text
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.run_file import RunFile, read_run_file
 
@@ -43,7 +44,7 @@ def settings_section(run: RunDirectory) -> dict[str, Any]:
     return {
         "about": "What differs from the defaults:",
         "changed": [(key, _setting(value)) for key, value in changed.items()],
-        "toml": run.config.read_text(encoding="utf-8"),
+        "toml": read_text(run.config),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import PARTS, methods_of
+from hpc_lstm.files import open_text
 from hpc_lstm.runs.directory import RunDirectory
 
 # Rows of the table: a page with more is slow to open.
@@ -58,7 +59,7 @@ def _of_csv(run: RunDirectory, part: str) -> dict[str, tuple[int, dict[str, dict
         return {}
     found: dict[str, tuple[int, dict[str, dict[str, float]]]] = {}
     try:
-        with (run.path / "symbols.csv").open(encoding="utf-8", newline="") as file:
+        with open_text(run.path / "symbols.csv", newline="") as file:
             for row in csv.DictReader(file):
                 if row["part"] != part:
                     continue

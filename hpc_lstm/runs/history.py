@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc_lstm.files import append_text, write_text
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import append_text, read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.loggers.logger import RunLogger
 from hpc_lstm.runs.loggers.registry import open_loggers
@@ -126,11 +127,19 @@ class History:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The entries of a history file up to its first damaged line; none if there is no file."""
+    """The entries of a history file up to its first damaged line; none if there is no file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     if not path.exists():
         return []
+    try:
+        text = read_text(path, errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); put back a whole copy") from None
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):

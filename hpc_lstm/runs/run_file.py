@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
 
 FORMAT = "hpc_lstm run"
@@ -59,7 +59,7 @@ def read_run_file(run: RunDirectory) -> RunFile | None:
         InputError: it is damaged, or of a newer version.
     """
     try:
-        content = json.loads(run.record.read_text(encoding="utf-8"))
+        content = json.loads(read_text(run.record))
         if content.pop("format") != FORMAT or content.pop("version") > VERSION:
             raise ValueError("not of a version that this program knows")
         found = RunFile(**content)

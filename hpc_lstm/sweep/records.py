@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.model.optimizers.registry import optimizer_class
 from hpc_lstm.sweep.environment import processors_used
 from hpc_lstm.sweep.measure import Measurement
@@ -58,7 +58,7 @@ class SweepFolder:
         file = self.path / "sweep.json"
         if file.exists():
             try:
-                old = json.loads(file.read_text(encoding="utf-8"))
+                old = json.loads(read_text(file))
                 same, was = old["digest"] == digest, dict(old["settings"])
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 raise InputError(f"{file}: damaged; choose another --output, or remove the folder") from None
@@ -108,7 +108,7 @@ def read_record(path: Path) -> dict[str, Any]:
         InputError: it is damaged or of another version.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
         if (record["format"], record["version"]) != (FORMAT, VERSION):
             raise InputError(
                 f"{path}: written by another version of hpc-lstm; choose another --output to measure again"
@@ -123,7 +123,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def _reason(path: Path) -> str:
     """Why a run failed, as its file says."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+        return str(json.loads(read_text(path))["reason"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"unknown: {path} is damaged"
 

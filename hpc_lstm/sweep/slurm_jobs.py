@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.jobs.slurm import Job
 from hpc_lstm.sweep import plan
 from hpc_lstm.sweep.settings import SweepConfig
@@ -52,7 +52,7 @@ class Queue:
     def __post_init__(self) -> None:
         if self.path.exists():
             try:
-                found = json.loads(self.path.read_text(encoding="utf-8"))
+                found = json.loads(read_text(self.path))
                 self.jobs = {str(name): str(job) for name, job in found.items()}
                 if not all(map(_JOB.fullmatch, self.jobs.values())):
                     raise ValueError("no id of a job")

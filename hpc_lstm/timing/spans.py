@@ -37,6 +37,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.files import open_text
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.runs import directory
@@ -331,9 +332,17 @@ class _SpanWriter:
 
 
 def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
-    """The parts of one rank's file; its spans go to ``writer``. A line that a crash cut off is skipped."""
+    """The parts of one rank's file; its spans go to ``writer``. A line that a crash cut off is skipped.
+
+    Raises:
+        InputError: it cannot be read, or is of another version.
+    """
     parts: list[_Part] = []
-    with path.open(encoding="utf-8", errors="replace") as file:
+    try:
+        lines = open_text(path, errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with lines as file:
         for number, line in enumerate(file, 1):
             try:
                 record: dict[str, Any] = json.loads(line)

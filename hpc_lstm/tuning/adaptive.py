@@ -13,7 +13,7 @@ from typing import Any
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import damage_in
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.tuning.settings import TuneConfig
 from hpc_lstm.tuning.tpe import suggest
@@ -67,4 +67,4 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     with damage_in(file, "remove the folder to search anew"):
-        return [dict(values) for values in json.loads(file.read_text(encoding="utf-8"))]
+        return [dict(values) for values in json.loads(read_text(file))]

@@ -21,7 +21,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested, damage_in
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import refuse_other_prices
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel import gpu
@@ -163,7 +163,7 @@ def _failure(path: Path) -> str:
         InputError: the file is damaged.
     """
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["failure"])
+        return str(json.loads(read_text(path))["failure"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: is damaged; remove it, and the trial is made anew") from None
 

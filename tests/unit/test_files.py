@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -9,9 +10,18 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_lstm import config
 from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation.intervals import read_intervals
+from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.files import append_text
 from hpc_lstm.hdf5.writing import whole_hdf5
+from hpc_lstm.model.engines.head import Head
+from hpc_lstm.report.page_symbols import symbols_section
+from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.runs.history import read_history
+from hpc_lstm.runs.run_file import read_run_file
+from hpc_lstm.timing.spans import gather_timing
 
 
 @pytest.mark.parametrize("limit", [0, 1, 100, 2_000, 9_000, 50_000, 100_000])
@@ -57,3 +67,24 @@ def test_appending_makes_a_file_and_goes_on_with_it(tmp_path: Path) -> None:
     assert (tmp_path / "log" / "x").read_text() == "one\ntwo\n"
     with pytest.raises(InputError, match="cannot be written: No such file"):
         append_text(tmp_path / "none" / "x", tmp_path)
+
+
+def test_a_fifo_in_a_run_directory_keeps_nobody_waiting(tmp_path: Path) -> None:
+    for name in ("history.jsonl", "run.json", "metrics.json", "config.toml", "intervals.json", "symbols.csv"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "timing").mkdir()
+    os.mkfifo(tmp_path / "timing/rank-00000.jsonl")
+    run = RunDirectory(tmp_path)
+    head = Head.of(config.RunConfig(data=config.DataConfig(store="m.h5")))
+    readers = {
+        "history.jsonl": lambda: read_history(run.history),
+        "run.json": lambda: read_run_file(run),
+        "metrics.json": lambda: read_metrics(run),
+        "config.toml": lambda: run.load_config(),
+        "intervals.json": lambda: read_intervals(run, head, config.ForecastConfig()),
+        "symbols.csv": lambda: symbols_section(run, {"test": {"windows": 60}, "per_symbol_omitted": 0}, ()),
+        "rank-00000.jsonl": lambda: gather_timing(tmp_path),
+    }
+    for name, read in readers.items():
+        with pytest.raises(InputError, match=rf"{name}: .*no regular file"):
+            read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
 
 # More than any server's id is long.
@@ -12,7 +12,7 @@ LONGEST = 200
 def remembered_id(run: RunDirectory, logger: str) -> str:
     """The id under which a logger knows the run; "" if it does not."""
     try:
-        return (run.path / f"{logger}.id").read_text(encoding="utf-8", errors="replace").strip()[:LONGEST]
+        return read_text(run.path / f"{logger}.id", errors="replace").strip()[:LONGEST]
     except OSError:
         return ""
 
