@@ -27,10 +27,10 @@ def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such {kind} file; {example} is one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except (OSError, ValueError) as error:  # also a name with a null byte, and bytes that are not UTF-8
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
 
 
 def override(tables: dict[str, Any], text: str) -> None:

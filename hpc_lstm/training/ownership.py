@@ -153,11 +153,14 @@ def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> lis
         The created folders, innermost first, for ``remove_unbegun``.
 
     Raises:
-        InputError: it holds a run and ``resume`` is off, or it cannot be created.
+        InputError: it holds a run and ``resume`` is off, a folder in it is a link, or it cannot be created.
         ConfigError: it holds a run with other settings: the keys.
     """
     refuse_begun(run, config, resume=resume)
     inside = (run.rank_log(0).parent, run.rank_timing(0).parent, run.tensorboard)
+    for folder in inside:
+        if folder.is_symlink():  # a run directory that comes from somebody else must not lead elsewhere
+            raise InputError(f"{folder}: nothing is written through a symbolic link; remove it")
     created: list[Path] = []
     try:
         created += [folder for folder in (*inside, run.path, *run.path.parents) if not folder.exists()]

@@ -366,3 +366,8 @@ def test_a_null_byte_is_in_no_path_and_no_address(tmp_path: Path, key: str) -> N
     path.write_text('[data]\nstore = "m.h5"\n')
     with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
         config.load(path, [f'{key}="file:///a\\u0000b"'])
+
+
+def test_a_name_with_a_null_byte_is_no_file() -> None:
+    with pytest.raises(ConfigError, match="cannot be read: embedded null byte"):
+        config.load(Path("run\0.toml"))

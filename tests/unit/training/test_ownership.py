@@ -63,6 +63,16 @@ def test_a_folder_that_holds_a_run_is_not_removed(tmp_path: Path) -> None:
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["log", "timing", "tensorboard"])
+def test_a_folder_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"run/{name}: nothing is written through a symbolic link"):
+        ownership.create_folders(directory.at(tmp_path / "run"), settings(), resume=False)
+    assert everything(tmp_path) == ["elsewhere", "run", f"run/{name}"]
+
+
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/run: cannot be created: .*--run-dir"):
