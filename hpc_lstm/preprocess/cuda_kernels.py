@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.cuda import dlpack
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.preprocess.sampler import ROUNDS, round_keys
 
 CHUNK = 32_768  # pairs a block of kernels/mse.cu

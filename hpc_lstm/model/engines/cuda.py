@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from hpc_lstm.config import RunConfig
 from hpc_lstm.cuda import dlpack
 from hpc_lstm.cuda.availability import cuda_problem
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import LossValue

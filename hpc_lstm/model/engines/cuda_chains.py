@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_passes import ForwardPass
 from hpc_lstm.model.engines.cuda_plan import (
     BLOCK_M,

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_chains import ChainBackward, ChainForward
 from hpc_lstm.model.engines.cuda_passes import HEAD_WARPS, BackwardPass, ForwardPass
 from hpc_lstm.model.engines.cuda_plan import Plan

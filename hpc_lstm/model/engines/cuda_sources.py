@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpc_lstm.cuda.device import Source
+from hpc_lstm.cuda.modules import Source
 from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan
 from hpc_lstm.model.engines.head import Head
 
