@@ -76,3 +76,18 @@ class DeviceArray:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (dlpack.CUDA, 0)
+
+
+def array_on_gpu(device: Context, array: Any) -> DeviceArray | None:
+    """A float32 array as the GPU addresses it, once it is written; None: it lies on the host.
+
+    Raises:
+        TypeError: it lies on the GPU in another type.
+    """
+    if not hasattr(array, "__dlpack_device__") or array.__dlpack_device__()[0] != dlpack.CUDA:
+        return None
+    capsule = array.__dlpack__()  # waits until it is written, and keeps the memory
+    seen = dlpack.inspect_capsule(capsule)
+    if seen.dtype != np.float32:
+        raise TypeError(f"an array of {seen.dtype} in GPU memory where float32 is expected")
+    return DeviceArray(device, capsule, seen.address, seen.shape, seen.dtype)

@@ -39,7 +39,7 @@ class ForwardPass(ABC):
     def run(
         self,
         given: DeviceArray | None,
-        call: DeviceArray,
+        call: DeviceArray | None,
         step: int,
         batch: int,
         masks: list[DeviceArray] | None = None,
@@ -47,7 +47,7 @@ class ForwardPass(ABC):
         """Launch the forward pass.
 
         Args:
-            given: windows [batch, rows, features]; None: those of a step of ``call``.
+            given: windows [batch, rows, features]; None: those of a step of ``call``, which may else be None.
             step: within the call.
             batch: windows that count, at most the plan's.
             masks: of dropout, of all layers but the last; None: no dropout.
@@ -76,9 +76,9 @@ class ForwardPass(ABC):
         at = self.outputs.pointer + 2 * self.length * units
         return np.uint64(at), np.int64((self.length + windows) * units)
 
-    def forecast(self, given: DeviceArray, call: DeviceArray, out: np.uint64, batch: int) -> None:
+    def forecast(self, given: DeviceArray, out: np.uint64, batch: int) -> None:
         """Launch the outputs of windows [batch, rows, features], into float32 [batch, O] at an address."""
-        self.run(given, call, 0, batch)
+        self.run(given, None, 0, batch)
         self.device.launch(
             self.head_kernels.get_function("forecast"),
             -(-batch // HEAD_WARPS),

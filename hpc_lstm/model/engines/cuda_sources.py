@@ -74,6 +74,11 @@ class Sources:
         others = [self.gradients(layer) for layer in layers] if self.plan.tiles else [self.products]
         return [*chains, *others, self.update, self.head, self.masks]
 
+    def to_forecast(self) -> list[Source]:
+        """All that forecasts alone need; some may be the same."""
+        layers = [self.forward(layer, training=False) for layer in range(self.layers)]
+        return [*layers, *([] if self.plan.tiles else [self.products]), self.update, self.head]
+
     def _drops(self, layer: int) -> int:
         # The head drops the last layer's outputs.
         return int(self.dropout and layer + 1 < self.layers)
