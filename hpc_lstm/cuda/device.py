@@ -14,7 +14,7 @@ from hpc_lstm.cuda import clusters, compiler
 from hpc_lstm.cuda.branch import Branch
 from hpc_lstm.cuda.context import Context
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.cuda.modules import Module, Modules, Source
+from hpc_lstm.cuda.modules import Module, Modules, Source, of_values
 from hpc_lstm.cuda.staging import Staging
 from hpc_lstm.errors import CudaError, GpuMemoryError
 
@@ -143,8 +143,7 @@ class Device(Context):
         Raises:
             CudaError: there is no compiler, or the driver cannot load the kernel.
         """
-        name = {"float32": "float", "float64": "double"}[np.dtype(value).name]
-        return self.load(file, {"VALUE": name}).get_function(kernel)
+        return self.load(file, of_values(value)).get_function(kernel)
 
     def compile(self, sources: Sequence[Source]) -> None:
         """Compile several sources side by side, to be loaded afterwards.

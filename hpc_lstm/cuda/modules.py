@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.context import Context
 from hpc_lstm.errors import CudaError
@@ -18,6 +20,11 @@ STATIC_SHARED = 48 * 1024  # bytes of shared memory that a block may have withou
 # CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED and ..._PREFERRED_SHARED_MEMORY_CARVEOUT (in percent), which
 # PyCUDA has no names for.
 NON_PORTABLE_CLUSTER, CARVEOUT = 14, 9
+
+
+def of_values(value: Any) -> compiler.Defines:
+    """The macros of a kernel for values of a type, float32 or float64."""
+    return {"VALUE": {"float32": "float", "float64": "double"}[np.dtype(value).name]}
 
 
 class Modules:
