@@ -65,7 +65,8 @@ def keras_is_faster(config: RunConfig, device: Device, chosen: Plan) -> bool:
     ways = (*possible_plans(config, device), KERAS)
     if measured := fastest(config, device, ways):
         return measured == KERAS
-    return chosen.parts == 2 and chosen.forward.split >= CUDNN_SPLIT and chosen.windows >= CUDNN_BATCH
+    in_chains = chosen.parts == 2 and not chosen.tiles
+    return in_chains and chosen.forward.split >= CUDNN_SPLIT and chosen.windows >= CUDNN_BATCH
 
 
 def possible_plans(config: RunConfig, device: Device) -> dict[str, Plan]:

@@ -59,7 +59,7 @@ class Sources:
     def backward(self, layer: int) -> Source:
         """Of one layer, from 0; of wide layers, the same for all."""
         if self.plan.wide:
-            return "lstm_wide_backward", self._wide(True)
+            return "lstm_wide_backward", {**self._wide(True), "TILES": self.plan.backward_tiles}
         top = int(layer + 1 == self.layers)
         if self.plan.tiles:
             return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
@@ -91,7 +91,7 @@ class Sources:
 
     def _tile(self, layer: int) -> dict[str, str | int]:
         return {
-            "UNITS": self.plan.units,
+            **self._sizes(),
             "TILES": self.plan.tiles,
             "INPUT": self.plan.input_width(layer),
             "WGMMA": 1,

@@ -1,4 +1,4 @@
-"""The passes for layers of 129 to 512 units and large batches, whose weights pass through shared memory.
+"""The passes for large batches of layers whose weights pass through shared memory: 129 to 512 units, in float32 any.
 
 upwards, all layers in one launch:
     h, cells, gates      = lstm_wide_forward(x, W, U, b)
@@ -21,6 +21,7 @@ from hpc_lstm.model.engines.cuda_plan import (
     WIDE_FORWARD_THREADS,
     WIDE_PAIR,
     Plan,
+    TileShared,
     wide_shared,
 )
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
@@ -69,9 +70,8 @@ class WideForward(TileForward):
         )
 
     def _load_kernels(self, training: bool) -> list[tuple[Any, int]]:
-        shape, tiles = self.shape, self.plan.tiles
-        drops = self.drops and shape.layers > 1
-        shared = wide_shared(tiles, narrow=False, drops=drops).forward
+        drops = self.drops and self.shape.layers > 1
+        shared = _shared(self.plan, narrow=False, drops=drops).forward
         module = self.device.load(*self.sources.forward(0, training=training))
         return [(module.get_function("lstm_wide_forward", shared), shared)]
 
@@ -81,7 +81,7 @@ class WideBackward(TileBackward):
 
     def __init__(self, forward: WideForward) -> None:
         plan, layers = forward.plan, forward.shape.layers
-        groups = plan.windows // plan.forward.windows
+        groups = plan.windows // plan.backward.windows
         together = max(1, min(layers, plan.at_once(forward.device.resident_clusters) // groups))
         super().__init__(forward, parts_above=1, together=together)
         self._counters = forward.counters
@@ -94,8 +94,7 @@ class WideBackward(TileBackward):
 
     def _load_kernels(self) -> list[tuple[Any, int]]:
         forward = self._forward
-        tiles = forward.plan.tiles
-        shared = max(wide_shared(tiles, narrow=narrow, drops=False).backward for narrow in (True, False))
+        shared = max(_shared(forward.plan, narrow=narrow, drops=False).backward for narrow in (True, False))
         module = forward.device.load(*forward.sources.backward(0))
         return [(module.get_function("lstm_wide_backward", shared), shared)]
 
@@ -104,7 +103,7 @@ class WideBackward(TileBackward):
         kernel, shared = self._kernels[0]
         forward.device.launch_grid(
             kernel,
-            (plan.windows // plan.forward.windows * plan.forward.split * count,),
+            (plan.windows // plan.backward.windows * plan.backward.split * count,),
             WIDE_BACKWARD_THREADS,
             shared,
             *(self._table, last, *kept(masks), forward.keep, counters.tickets(1 + layer), counters.backward),
@@ -121,8 +120,8 @@ class _Counters:
     """
 
     def __init__(self, device: Device, plan: Plan, layers: int) -> None:
-        places = layers * (plan.windows // plan.forward.windows) * WIDE_PAIR
-        forward, backward = FORWARD_PROGRESS * places, BACKWARD_PROGRESS * places
+        forward = FORWARD_PROGRESS * layers * WIDE_PAIR * (plan.windows // plan.forward.windows)
+        backward = BACKWARD_PROGRESS * layers * WIDE_PAIR * (plan.windows // plan.backward.windows)
         self._first = forward + backward
         self.all = device.zeros((self._first + 1 + layers,), np.uint32)
         self.forward, self.backward = self.all.part(0, forward), self.all.part(forward, backward)
@@ -130,6 +129,10 @@ class _Counters:
     def tickets(self, launch: int) -> DeviceArray:
         """Of a launch: 0 forward, 1 + layer backward."""
         return self.all.part(self._first + launch, 1)
+
+
+def _shared(plan: Plan, *, narrow: bool, drops: bool) -> TileShared:
+    return wide_shared(plan.tiles, plan.backward_tiles, plan.parts, narrow=narrow, drops=drops)
 
 
 def kept(masks: list[DeviceArray] | None) -> tuple[DeviceArray | None, np.int64]:
