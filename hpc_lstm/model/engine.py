@@ -34,6 +34,7 @@ class Engine(Protocol):
         name: as in ``train.engine``.
         arithmetic: what computes, in words; where it is another, results are not the same to the bit.
         reads_device_batches: ``step`` reads batches in GPU memory where they are; otherwise it copies them to the host.
+        asynchronous: ``step`` returns before the steps are taken, so that the host may queue more meanwhile.
         schema: what lies where in the parameter vector.
         steps_per_call: the number of steps a call of ``step`` is most efficient with; fewer give the same bits.
     """
@@ -41,6 +42,7 @@ class Engine(Protocol):
     name: ClassVar[str]
     arithmetic: ClassVar[str]
     reads_device_batches: ClassVar[bool]
+    asynchronous: ClassVar[bool]
     schema: Schema
     steps_per_call: int
 

@@ -58,6 +58,7 @@ class CudaEngine:
     name: ClassVar[str] = "fused"
     arithmetic: ClassVar[str] = "fused on a GPU"
     reads_device_batches: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0, kernels: str = "") -> None:
         self._device = Device()
@@ -338,7 +339,7 @@ def _on_gpu(device: Device, array: Any) -> DeviceArray | None:
 
 
 class _Vector:
-    """A vector of the engine's in GPU memory, to be averaged.
+    """A vector of the engine's in GPU memory, to be averaged on the engine's stream.
 
     Args:
         packed: the kernels read packed copies of it.
@@ -347,15 +348,21 @@ class _Vector:
     def __init__(self, device: Device, step: TrainingStep, vector: DeviceArray, *, packed: bool) -> None:
         self._device, self._step, self._vector, self._packed = device, step, vector, packed
 
+    @property
+    def stream(self) -> int:
+        """Of the engine's work."""
+        return int(self._device.stream.handle)
+
     def scaled(self, share: float) -> _Scaled:
-        """The vector times ``share``, written when this returns; the engine's next such copy overwrites it."""
+        """The vector times ``share``, behind all steps so far; the engine's next such copy overwrites it."""
         return _Scaled(self._device, self._step.scaled(self._vector, share))
 
-    def assign(self, copy: _Scaled) -> None:
-        """Take what ``copy`` holds now; whoever wrote it has finished."""
+    def assign(self, copy: _Scaled) -> _Queued:
+        """Take what ``copy`` holds, ahead of all steps to come."""
         self._device.copy(self._vector, copy.array)
         if self._packed:
             self._step.pack()
+        return _Queued(self._device)
 
     def current(self) -> AbstractContextManager[None]:
         """Make the GPU current inside the block."""
@@ -371,8 +378,24 @@ class _Scaled:
     """
 
     def __init__(self, device: Device, array: DeviceArray) -> None:
-        device.synchronize()
-        self.array, self.address, self.length = array, array.pointer, array.size
+        self._device, self.array = device, array
+        self.address, self.length = array.pointer, array.size
+
+    def wait(self) -> None:
+        """Wait until it is written."""
+        self._device.synchronize()
+
+
+class _Queued:
+    """What was launched on a device so far."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._reached = device, device.event()
+        device.record(self._reached)
+
+    def wait(self) -> None:
+        """Wait until it is done."""
+        self._device.wait(self._reached)
 
 
 def _shape(config: RunConfig) -> Shape:
