@@ -1,7 +1,7 @@
 """Where the ranks meet: they average their weights, agree on loss and stopping, and report.
 
 An average that is queued on the GPU behind the steps (NCCL) needs neither the host nor the loss. A meeting then begins
-by queueing it, and ends after the host has queued the next steps, too: the GPU goes on while the host waits for the loss
+by queueing it, and ends after the host has queued the next steps: the GPU goes on while the host waits for the loss
 and for the other ranks, and writes its history. Weighting needs no agreement: all ranks train on as many windows.
 
 The phases of the timeline are the host's. It learns of the loss when the steps before the average are done, and of the
