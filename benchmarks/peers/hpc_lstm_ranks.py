@@ -125,7 +125,7 @@ class HpcLstm:
         meeting: tuple[RunningMean, Work] | None = None
         while taken < steps:
             count = min(engine.steps_per_call, self.every - taken % self.every, steps - taken)
-            inputs, targets = self.data.train.next_batch(self.order, count)
+            inputs, targets = self.data.train.next_batch(self.order, count, cut=not engine.cuts_windows)
             loss = engine.step(inputs, targets, np.full(count, self.job.rate, np.float32))
             self.data.train.used_by(loss)
             since.add(loss, count * self.batch)

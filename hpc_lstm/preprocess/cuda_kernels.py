@@ -246,7 +246,7 @@ def target_places(window: int, columns: int, horizons: Sequence[int]) -> np.ndar
     return ((window - 1 + np.asarray(horizons)) * columns + column).astype(np.int32)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Resident:
     """Rows that windows are cut from.
 
@@ -266,3 +266,24 @@ class Resident:
     places: DeviceArray
     window: int
     tail: int
+
+
+@dataclass(frozen=True)
+class UncutWindows:
+    """Windows of a random order for an engine that cuts and scales them itself, within its steps.
+
+    Attributes:
+        resident: the rows that they are cut from, float64.
+        shape: steps, windows of a batch, rows of a window, features.
+        targets: targets of a window.
+        position: of the first window in the order; it may lie behind the first pass, of those that ``keys`` is of.
+        length: windows of a pass.
+        keys: round keys of the passes, uint32 [passes, ROUNDS] on the device.
+    """
+
+    resident: Resident
+    shape: tuple[int, int, int, int]
+    targets: int
+    position: int
+    length: int
+    keys: DeviceArray

@@ -110,7 +110,7 @@ def take_steps(run: Run, state: TrainState) -> None:
     count = min(run.engine.steps_per_call, run.schedule.steps_until_due(state.progress))
     batch_size, windows = run.config.train.batch_size, run.data.train
     with run.timeline.span("preprocess"):
-        inputs, targets = windows.next_batch(state.sampler, count)
+        inputs, targets = windows.next_batch(state.sampler, count, cut=not run.engine.cuts_windows)
     run.timeline.reassign(windows.waited_ns, "compute")  # the GPU was still busy with earlier steps
     rates = learning_rates(run.config.train, run.schedule, state.progress, count)
     with run.timeline.span("compute"):

@@ -23,6 +23,7 @@ from hpc_lstm.model.engine import LossValue
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
+from hpc_lstm.model.engines.cuda_gather import Gather
 from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
@@ -33,6 +34,7 @@ from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.preprocess.cuda_kernels import Resident, UncutWindows
 
 # Most memory for the values of the windows that are forecast together, and which part of what is free.
 FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
@@ -58,6 +60,7 @@ class CudaEngine:
     name: ClassVar[str] = "fused"
     arithmetic: ClassVar[str] = "fused on a GPU"
     reads_device_batches: ClassVar[bool] = True
+    cuts_windows: ClassVar[bool] = True
     asynchronous: ClassVar[bool] = True
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0, kernels: str = "") -> None:
@@ -87,7 +90,8 @@ class CudaEngine:
             kernel=self._optimizer.device_kernel,
             clip_norm=train.clip_norm,
         )
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, Graph] = {}  # of calls whose batches lie ready, by their steps
+        self._gathers: weakref.WeakKeyDictionary[Resident, Gather] = weakref.WeakKeyDictionary()
         self._losses = _LossSlots(self._device)
         self._inputs = _HostBatch(self._device)
         self._step_count = 0
@@ -117,6 +121,8 @@ class CudaEngine:
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
         shape = self._shape
+        if isinstance(inputs, UncutWindows):
+            return self._cut_and_step(inputs, learning_rate)
         count = len(inputs) if isinstance(inputs, np.ndarray) else int(inputs.shape[0])
         if tuple(inputs.shape[1:]) != (shape.batch, shape.rows, shape.features):
             raise ValueError(
@@ -185,23 +191,56 @@ class CudaEngine:
         return self._step.gradient()
 
     def _take_steps(self, inputs: Any, targets: Any, rates: np.ndarray) -> DeviceLoss:
-        count = len(rates)
         given, wanted = self._inputs.on_device(inputs, targets)
+        return self._launch(given.pointer, wanted.pointer, rates, (inputs, targets, given, wanted))
+
+    def _cut_and_step(self, windows: UncutWindows, learning_rate: ArrayLike) -> DeviceLoss:
+        shape, count = self._shape, windows.shape[0]
+        expected = (shape.batch, shape.rows, shape.features, shape.head.targets)
+        if (*windows.shape[1:], windows.targets) != expected:
+            raise ValueError(f"windows of {expected} expected, got {(*windows.shape[1:], windows.targets)}")
+        if windows.resident.rows.dtype != np.float64:
+            raise TypeError(f"rows of {windows.resident.rows.dtype} where float64 is expected")
+        if not 0 < count <= self.steps_per_call:
+            raise ValueError(f"{count} steps in a call, 1 to {self.steps_per_call} are taken")
+        if windows.resident not in self._gathers:
+            self._gathers[windows.resident] = Gather(
+                *(self._device, self._step.forward, windows.resident, self._call, self.steps_per_call)
+            )
+        gather = self._gathers[windows.resident]
+        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
+        order = (windows.keys.pointer, windows.position, windows.length)
+        return self._launch(0, gather.targets.pointer, rates, windows.keys, gather, order)
+
+    def _launch(
+        self,
+        inputs: int,
+        targets: int,
+        rates: np.ndarray,
+        kept: Any,
+        gather: Gather | None = None,
+        order: tuple[int, int, int] = (0, 0, 0),
+    ) -> DeviceLoss:
+        """Queue a step for each of ``rates``.
+
+        Args:
+            inputs, targets: addresses of what is there.
+            kept: what the steps read, and nobody else keeps.
+            gather, order: what cuts the windows, and which.
+        """
+        count, first = len(rates), self._step_count
         constants = [
-            self._optimizer.kernel_constants(float(rate), self._step_count + 1 + number)
+            self._optimizer.kernel_constants(float(rate), first + 1 + number)
             for number, rate in enumerate(rates)
         ]
-        call = call_bytes(given.pointer, wanted.pointer, self._dropout_key, self._step_count, constants)
+        call = call_bytes(inputs, targets, self._dropout_key, first, constants, order)
         self._device.upload_async(self._call.pointer, call)
-        if count not in self._graphs:
-            self._graphs[count] = Graph(self._device, lambda: self._launch_steps(count))
-        self._graphs[count].launch()
+        graphs = self._graphs if gather is None else gather.graphs
+        if count not in graphs:
+            graphs[count] = Graph(self._device, lambda: self._step.launch_all(count, gather))
+        graphs[count].launch()
         self._step_count += count
-        return self._losses.of(self._step, count, (inputs, targets, given, wanted))
-
-    def _launch_steps(self, count: int) -> None:
-        for step in range(count):
-            self._step.launch(step, last=step + 1 == count)
+        return self._losses.of(self._step, count, kept)
 
 
 class DeviceLoss:
