@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpc_lstm.parallel.device_allreduce import DeviceAllreduce
-from hpc_lstm.parallel.work import Done, Work
+from hpc_lstm.parallel.work import AllWork, Done, Work
 from hpc_lstm.parallel.world import World
 
 
@@ -101,20 +101,24 @@ class Averager:
         Returns:
             The averaging, which is done unless it ``is_queued``.
         """
-        work: Work = Done()
         if self._world.size == 1:
-            return work
+            return Done()
         share = samples / total if total else 1 / self._world.size
         if self._on_device is not None:
+            works: list[Work] = []
             for vector in engine.device_vectors(moments=self._moments):
                 copy = vector.scaled(share)
                 self._sum(self._on_device, vector, copy)
-                work = vector.assign(copy)
-            return work
+                works.append(vector.assign(copy))
+            return AllWork(works)
         engine.set_parameters(self._mean(engine.parameters(), share))
         if self._moments:
             engine.set_moments(self._mean(engine.moments(), share))
-        return work
+        return Done()
+
+    def shortest(self, duration_ns: int) -> int:
+        """The shortest of all ranks' times of an averaging: that of the last one to arrive, which waits for nobody."""
+        return int(self._world.allreduce_min(np.array([duration_ns], np.int64))[0])
 
     def mean_of(self, vector: np.ndarray) -> np.ndarray:
         """The unweighted mean of ``vector`` over the ranks, as a new float32 array; collective."""

@@ -12,7 +12,7 @@ import numpy as np
 from hpc_lstm.cuda.device import DeviceArray
 from hpc_lstm.errors import CudaError
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident, UncutWindows, target_places
+from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident, UncutWindows, pass_keys, target_places
 from hpc_lstm.preprocess.reading import read_values
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit, owned_columns
@@ -88,7 +88,7 @@ class CudaRows:
         self._slots: list[_Slot] = []
         self._turn = 0
         self._read: _Slot | None = None  # what the last batch was written to
-        self._keys: tuple[tuple[int, int, int, int], DeviceArray] | None = None
+        self._keys: tuple[tuple[int, int, range], DeviceArray] | None = None
         self.waited_ns = 0
 
     def fit(self, fit: ScalingFit) -> None:
@@ -139,18 +139,19 @@ class CudaRows:
         first_pass, position = sampler.state()
         count = steps * sampler.batch_size
         sampler.advance(steps)
-        passes = (position + count - 1) // sampler.length + 1
-        needed = (sampler.seed, sampler.rank, first_pass, passes)
-        if self._keys is None or self._keys[0] != needed:
-            keys = self._cuda.keys(sampler.seed, sampler.rank, range(first_pass, first_pass + passes))
-            self._keys = needed, keys
+        passes = range(first_pass, first_pass + (position + count - 1) // sampler.length + 1)
+        needed = (sampler.seed, sampler.rank, passes)
         if cut:
+            if self._keys is None or self._keys[0] != needed:
+                self._keys = needed, self._cuda.keys(*needed)
             return self._gather((steps, sampler.batch_size), None, (position, sampler.length, self._keys[1]))
         assert self._resident is not None, "scale() comes first"
         self.waited_ns, self._read = 0, None
         shape = (steps, sampler.batch_size, self._window, len(self._columns.features))
-        targets = len(self._columns.targets)
-        return UncutWindows(self._resident, shape, targets, position, sampler.length, self._keys[1]), None
+        return UncutWindows(
+            *(self._resident, shape, len(self._columns.targets)),
+            *(position, sampler.length, pass_keys(*needed)),
+        ), None
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""

@@ -17,6 +17,7 @@ from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.spans import gather_timing
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
+from hpc_lstm.training.garbage import kept_objects
 from hpc_lstm.training.learning_rate import learning_rates
 from hpc_lstm.training.meeting import Meeting, begin_meeting, end_meeting, may_end_later
 from hpc_lstm.training.outputs import Outputs, open_outputs, save_checkpoint
@@ -70,7 +71,8 @@ def train(
                     if is_complete(run, state):
                         messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
                     else:
-                        train_epochs(run, state, outputs)
+                        with kept_objects():
+                            train_epochs(run, state, outputs)
                         finish(run, state, outputs)
         world.barrier()
         if world.rank == 0:

@@ -4,9 +4,9 @@ An average that is queued on the GPU behind the steps (NCCL) needs neither the h
 by queueing it, and ends after the host has queued the next steps: the GPU goes on while the host waits for the loss
 and for the other ranks, and writes its history. Weighting needs no agreement: all ranks train on as many windows.
 
-The phases of the timeline are the host's. It learns of the loss when the steps before the average are done, and of the
-others when all ranks are so far; then it waits for the average. As long as the host is ahead of the GPU, what it
-spends in ``wait`` and ``average`` is so what the GPU spends.
+The phases of the timeline are the host's, which is ahead of the GPU and waits for it here. It learns of the loss when
+the steps before the average are done, and goes on when the average is. The average's share of this time is what it took
+on the GPU of the rank that came last; the rest is the wait for that rank.
 """
 
 from __future__ import annotations
@@ -55,9 +55,6 @@ def begin_meeting(run: Run, state: TrainState, outputs: Outputs) -> Meeting:
     if run.averager.is_queued(run.engine):
         with rank_distance(run.engine, measured) as meeting.distance:
             meeting.average = run.averager.average(run.engine, samples, samples * run.world.size)
-            if measured:
-                with run.timeline.span("average"):
-                    meeting.average.wait()
         return meeting
     meeting.agreement = _agree(run, meeting.losses)
     with run.timeline.span("average"), rank_distance(run.engine, measured) as meeting.distance:
@@ -82,10 +79,7 @@ def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
     Raises:
         HpcLstmError: on all ranks: the loss is not finite.
     """
-    agreement = meeting.agreement or _agree(run, meeting.losses)
-    if meeting.average is not None:
-        with run.timeline.span("average"):
-            meeting.average.wait()
+    agreement = meeting.agreement or _agree(run, meeting.losses, meeting.average)
     if not math.isfinite(agreement.loss):
         raise messages.diverged(run.world, meeting.progress)
     outputs.throughput.update(meeting.progress.samples)
@@ -102,9 +96,13 @@ def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
     return agreement.stop
 
 
-def _agree(run: Run, losses: RunningMean) -> Agreement:
+def _agree(run: Run, losses: RunningMean, average: Work | None = None) -> Agreement:
+    """Agree with the other ranks, and wait for an average that was queued."""
     samples, loss_sum = losses.samples, losses.loss_sum()
+    averaged_ns = 0
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
         agreement = run.averager.agree(samples, loss_sum)
-    run.timeline.record_barrier()
+        if average is not None:
+            averaged_ns = run.averager.shortest(average.wait())
+    run.timeline.record_barrier(averaged_ns)
     return agreement

@@ -15,7 +15,6 @@ import numpy as np
 
 from hpc_lstm import cli
 from hpc_lstm.model.engines.native import NativeEngine
-from hpc_lstm.parallel.work import Done
 from hpc_lstm.parallel.world import World
 from hpc_lstm.training import placement
 
@@ -26,6 +25,11 @@ class Copy:
 
     def wait(self) -> None:
         raise AssertionError("what is queued is not waited for")
+
+
+class Averaged:
+    def wait(self) -> int:
+        return 1000
 
 
 class Vector:
@@ -39,9 +43,9 @@ class Vector:
     def scaled(self, share: float) -> Copy:
         return Copy(self._engine.parameters() * np.float32(share))
 
-    def assign(self, copy: Copy) -> Done:
+    def assign(self, copy: Copy) -> Averaged:
         self._engine.set_parameters(copy.values)
-        return Done()
+        return Averaged()
 
     def current(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -93,7 +93,10 @@ class CudaEngine:
         self._graphs: dict[int, Graph] = {}  # of calls whose batches lie ready, by their steps
         self._gathers: weakref.WeakKeyDictionary[Resident, Gather] = weakref.WeakKeyDictionary()
         self._losses = _LossSlots(self._device)
-        self._inputs = _HostBatch(self._device)
+        self._inputs, self._targets = (
+            _HostCopy(self._device, np.float32, "a batch from the host") for _ in range(2)
+        )
+        self._order_keys = _HostCopy(self._device, np.uint32, "the keys of the random order")
         self._step_count = 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.set_parameters(initial_weights(self.schema, train.seed))
@@ -191,7 +194,7 @@ class CudaEngine:
         return self._step.gradient()
 
     def _take_steps(self, inputs: Any, targets: Any, rates: np.ndarray) -> DeviceLoss:
-        given, wanted = self._inputs.on_device(inputs, targets)
+        given, wanted = self._inputs.on_device(inputs), self._targets.on_device(targets)
         return self._launch(given.pointer, wanted.pointer, rates, (inputs, targets, given, wanted))
 
     def _cut_and_step(self, windows: UncutWindows, learning_rate: ArrayLike) -> DeviceLoss:
@@ -209,8 +212,8 @@ class CudaEngine:
             )
         gather = self._gathers[windows.resident]
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
-        order = (windows.keys.pointer, windows.position, windows.length)
-        return self._launch(0, gather.targets.pointer, rates, windows.keys, gather, order)
+        order = (self._order_keys.on_device(windows.keys).pointer, windows.position, windows.length)
+        return self._launch(0, gather.targets.pointer, rates, None, gather, order)
 
     def _launch(
         self,
@@ -297,27 +300,27 @@ class _LossSlots:
         return loss
 
 
-class _HostBatch:
-    """Memory on the GPU for batches that come from the host."""
+class _HostCopy:
+    """Memory on the GPU for arrays that come from the host.
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._memory = [device.empty((0,), np.float32) for _ in range(2)]
+    Args:
+        purpose: what they are, for an error message.
+    """
 
-    def on_device(self, inputs: Any, targets: Any) -> tuple[DeviceArray, DeviceArray]:
-        """Both arrays in GPU memory: as they are if they lie there, else copies, ordered behind earlier steps."""
-        found = []
-        for number, array in enumerate((inputs, targets)):
-            if (there := _on_gpu(self._device, array)) is not None:
-                found.append(there)
-                continue
-            host = np.ascontiguousarray(array, np.float32)
-            if self._memory[number].size < host.size:
-                self._device.synchronize()  # earlier steps may still read it
-                self._memory[number] = self._device.empty((host.size,), np.float32, "a batch from the host")
-            self._device.upload_async(self._memory[number].pointer, host)
-            found.append(self._memory[number])
-        return found[0], found[1]
+    def __init__(self, device: Device, dtype: Any, purpose: str) -> None:
+        self._device, self._dtype, self._purpose = device, dtype, purpose
+        self._memory = device.empty((0,), dtype)
+
+    def on_device(self, array: Any) -> DeviceArray:
+        """An array in GPU memory: as it is if it lies there, else a copy, ordered behind earlier steps."""
+        if (there := _on_gpu(self._device, array)) is not None:
+            return there
+        host = np.ascontiguousarray(array, self._dtype)
+        if self._memory.size < host.size:
+            self._device.synchronize()  # earlier steps may still read it
+            self._memory = self._device.empty((host.size,), self._dtype, self._purpose)
+        self._device.upload_async(self._memory.pointer, host)
+        return self._memory
 
 
 class _Forecaster:
@@ -394,14 +397,16 @@ class _Vector:
 
     def scaled(self, share: float) -> _Scaled:
         """The vector times ``share``, behind all steps so far; the engine's next such copy overwrites it."""
-        return _Scaled(self._device, self._step.scaled(self._vector, share))
+        begun = self._device.event(timed=True)
+        self._device.record(begun)
+        return _Scaled(self._device, self._step.scaled(self._vector, share), begun)
 
     def assign(self, copy: _Scaled) -> _Queued:
         """Take what ``copy`` holds, ahead of all steps to come."""
         self._device.copy(self._vector, copy.array)
         if self._packed:
             self._step.pack()
-        return _Queued(self._device)
+        return _Queued(self._device, copy.begun)
 
     def current(self) -> AbstractContextManager[None]:
         """Make the GPU current inside the block."""
@@ -414,10 +419,11 @@ class _Scaled:
     Attributes:
         address: of its first number.
         length: numbers, float32.
+        begun: event before it is written.
     """
 
-    def __init__(self, device: Device, array: DeviceArray) -> None:
-        self._device, self.array = device, array
+    def __init__(self, device: Device, array: DeviceArray, begun: Any) -> None:
+        self._device, self.array, self.begun = device, array, begun
         self.address, self.length = array.pointer, array.size
 
     def wait(self) -> None:
@@ -426,15 +432,16 @@ class _Scaled:
 
 
 class _Queued:
-    """What was launched on a device so far."""
+    """What was launched on a device since an event."""
 
-    def __init__(self, device: Device) -> None:
-        self._device, self._reached = device, device.event()
+    def __init__(self, device: Device, begun: Any) -> None:
+        self._device, self._begun, self._reached = device, begun, device.event(timed=True)
         device.record(self._reached)
 
-    def wait(self) -> None:
-        """Wait until it is done."""
+    def wait(self) -> int:
+        """Wait until it is done; nanoseconds that it took."""
         self._device.wait(self._reached)
+        return self._device.elapsed_ns(self._begun, self._reached)
 
 
 def _shape(config: RunConfig) -> Shape:

@@ -40,7 +40,7 @@ class DeviceVector(Protocol):
         """Take what a ``scaled`` copy of this vector holds once what was queued on the stream before is done.
 
         Returns:
-            That the vector has taken it.
+            All of it, from the scaling on.
         """
 
     def current(self) -> AbstractContextManager[None]:
