@@ -112,11 +112,7 @@ class CudaEngine:
             return str(error)
         if isinstance(found, str):
             return found
-        if (
-            auto
-            and keras_is_faster(config, device, found)
-            and keras_has_gpu(threads, config.train.deterministic)
-        ):
+        if auto and keras_is_faster(config, device) and keras_has_gpu(threads, config.train.deterministic):
             return "the Keras engine is faster for this many units and windows"
         return ""
 

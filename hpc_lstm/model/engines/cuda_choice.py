@@ -16,10 +16,6 @@ MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
 # Of a trained network, so that its forecasts are those of the CPU.
 FORECAST_PRECISION = "float32"
-# Where the Keras engine was not measured: in float32, from clusters of so many blocks on, cuDNN is faster
-# (docs/fused-engine.md), but not in batches of fewer windows, whose steps TensorFlow does not launch fast enough: 6 ms
-# for 512 windows, and 7 for 1,024 (docs/peers.md), which these kernels train in less.
-CUDNN_SPLIT, CUDNN_BATCH = 8, 2048
 
 
 def choose_plan(config: RunConfig, device: Device, kernels: str = "") -> Plan | str:
@@ -60,13 +56,9 @@ def plan_to_forecast(model: ModelConfig, features: int, windows: int, device: De
     return found or _no_room(model, FORECAST_PRECISION, device)
 
 
-def keras_is_faster(config: RunConfig, device: Device, chosen: Plan) -> bool:
-    """Whether the Keras engine, if it has the GPU, trains this network faster than the chosen plan."""
-    ways = (*possible_plans(config, device), KERAS)
-    if measured := fastest(config, device, ways):
-        return measured == KERAS
-    in_chains = chosen.parts == 2 and not chosen.tiles
-    return in_chains and chosen.forward.split >= CUDNN_SPLIT and chosen.windows >= CUDNN_BATCH
+def keras_is_faster(config: RunConfig, device: Device) -> bool:
+    """Whether the Keras engine, if it has the GPU, was measured to train this network faster than these kernels."""
+    return fastest(config, device, (*possible_plans(config, device), KERAS)) == KERAS
 
 
 def possible_plans(config: RunConfig, device: Device) -> dict[str, Plan]:
