@@ -26,7 +26,7 @@ AUTO, CPU, GPU = DEVICES = ("auto", "cpu", "gpu")
 ONE_RATE, MANY_RATE, PART = 1e10, 4e10, 6
 # seconds until the first forecast of the GPU, whose kernels come from the cache; of a call, and of a row of a layer in
 # it; operations a second.
-START_S, CALL_S, ROW_S, GPU_RATE = 1.0, 3e-4, 3e-6, 3e13
+START_S, CALL_S, ROW_S, GPU_RATE = 0.5, 3e-4, 3e-6, 3e13
 
 
 @dataclass(frozen=True)
