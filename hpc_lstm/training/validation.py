@@ -12,7 +12,7 @@ from hpc_lstm.training.outputs import Outputs
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
 
-# Windows that are forecast in one call on processors; on a GPU, where each call is waited for, as many as fill this memory.
+# Windows that are forecast in one call on processors; on a GPU, where calls are waited for, what fills this memory.
 BATCH_SIZE = 1024
 CALL_BYTES = 64 * 2**20
 
