@@ -6,7 +6,6 @@ Network, order of the parameters, dropout masks and mathematics are those of the
 from __future__ import annotations
 
 import weakref
-from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ from hpc_lstm.model.engines.cuda_forecasts import BatchForecaster
 from hpc_lstm.model.engines.cuda_gather import Gather
 from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes
 from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda_vector import CudaVector
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
@@ -163,11 +163,11 @@ class CudaEngine:
 
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
         length = self.schema.length
-        vectors: list[DeviceVector] = [_Vector(self._device, self._step, self._weights.flat, packed=True)]
+        vectors: list[DeviceVector] = [CudaVector(self._device, self._step, self._weights.flat, packed=True)]
         if moments:
             for slot in range(len(self._optimizer.slots)):
                 part = self._weights.moments.part(slot * length, length)
-                vectors.append(_Vector(self._device, self._step, part, packed=False))
+                vectors.append(CudaVector(self._device, self._step, part, packed=False))
         return vectors
 
     def state(self) -> dict[str, np.ndarray]:
@@ -315,70 +315,6 @@ class _HostCopy:
             self._memory = self._device.empty((host.size,), self._dtype, self._purpose)
         self._device.upload_async(self._memory.pointer, host)
         return self._memory
-
-
-class _Vector:
-    """A vector of the engine's in GPU memory, to be averaged on the engine's stream.
-
-    Args:
-        packed: the kernels read packed copies of it.
-    """
-
-    def __init__(self, device: Device, step: TrainingStep, vector: DeviceArray, *, packed: bool) -> None:
-        self._device, self._step, self._vector, self._packed = device, step, vector, packed
-
-    @property
-    def stream(self) -> int:
-        """Of the engine's work."""
-        return int(self._device.stream.handle)
-
-    def scaled(self, share: float) -> _Scaled:
-        """The vector times ``share``, behind all steps so far; the engine's next such copy overwrites it."""
-        begun = self._device.event(timed=True)
-        self._device.record(begun)
-        return _Scaled(self._device, self._step.scaled(self._vector, share), begun)
-
-    def assign(self, copy: _Scaled) -> _Queued:
-        """Take what ``copy`` holds, ahead of all steps to come."""
-        self._device.copy(self._vector, copy.array)
-        if self._packed:
-            self._step.pack()
-        return _Queued(self._device, copy.begun)
-
-    def current(self) -> AbstractContextManager[None]:
-        """Make the GPU current inside the block."""
-        return self._device.current()
-
-
-class _Scaled:
-    """A copy of a vector in GPU memory, to be changed in place by its address.
-
-    Attributes:
-        address: of its first number.
-        length: numbers, float32.
-        begun: event before it is written.
-    """
-
-    def __init__(self, device: Device, array: DeviceArray, begun: Any) -> None:
-        self._device, self.array, self.begun = device, array, begun
-        self.address, self.length = array.pointer, array.size
-
-    def wait(self) -> None:
-        """Wait until it is written."""
-        self._device.synchronize()
-
-
-class _Queued:
-    """What was launched on a device since an event."""
-
-    def __init__(self, device: Device, begun: Any) -> None:
-        self._device, self._begun, self._reached = device, begun, device.event(timed=True)
-        device.record(self._reached)
-
-    def wait(self) -> int:
-        """Wait until it is done; nanoseconds that it took."""
-        self._device.wait(self._reached)
-        return self._device.elapsed_ns(self._begun, self._reached)
 
 
 def _shape(config: RunConfig) -> Shape:

@@ -19,21 +19,27 @@ from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.keras_file import SavedNetwork
 from hpc_lstm.model.parameters import network_schema
 
-# Most windows that are forecast together: as many as validation and evaluation ask for at a time.
+# Most windows of a trained network that are forecast together: as many as evaluation asks for at a time.
 MOST_WINDOWS = 1024
-# Most memory for their values, and which part of what is free.
+# Most memory for the values of windows that are forecast together, and which part of what is free.
 FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
 
 
 class BatchForecaster:
-    """Forecasts in batches of one size, the largest that fills the GPU once."""
+    """Forecasts in batches of one size, the largest that fills the GPU once.
 
-    def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights) -> None:
+    Args:
+        most: windows of a call; 0: any number.
+    """
+
+    def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, most: int = 0) -> None:
         blocks = plan.at_once(device.resident_clusters)
+        if most:
+            blocks = min(blocks, -(-most // plan.forward.windows))
         row_bytes = 2 * plan.parts * shape.rows * (plan.units * 7 * shape.layers + plan.width)
         room = min(FORECAST_BYTES, device.free_bytes() // FORECAST_SHARE)
-        most = max(1, room // (row_bytes * plan.forward.windows))
-        windows = plan.forward.windows * min(blocks, most, -(-MOST_WINDOWS // plan.forward.windows))
+        fitting = max(1, room // (row_bytes * plan.forward.windows))
+        windows = plan.forward.windows * min(blocks, fitting)
         self._device, self._rows = device, (shape.rows, shape.features)
         self._outputs = shape.head.outputs
         self._batch = windows
@@ -93,7 +99,7 @@ class CudaForecaster:
         weights = Weights(device, plan, shape, schema)
         weights.flat.set(network.flat)
         Packing(device, plan, shape, schema, weights).pack()
-        self._forecaster = BatchForecaster(device, plan, shape, weights)
+        self._forecaster = BatchForecaster(device, plan, shape, weights, MOST_WINDOWS)
 
     def parameters(self) -> np.ndarray:
         """The weights, float32 [P]."""
