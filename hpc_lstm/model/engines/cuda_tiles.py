@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_passes import ForwardPass
 from hpc_lstm.model.engines.cuda_plan import TILE, TILE_THREADS, Plan, gradients_shared, tile_shared
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights

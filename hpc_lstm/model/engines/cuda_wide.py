@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_plan import (
     WIDE_BACKWARD_THREADS,
     WIDE_FORWARD_THREADS,

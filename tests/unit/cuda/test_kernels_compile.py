@@ -64,7 +64,11 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(128, 2, 2, 2, 2, TOP=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 4, 2, TOP=0), WITH_CLUSTERS),
     ],
-    "lstm_products": [({"PARTS": parts, "STAGES": 3}, ["sm_80", "sm_90"]) for parts in (1, 2)],
+    "lstm_products": [
+        ({"PARTS": parts, "STAGES": 3, "COLUMNS": columns}, ["sm_80", "sm_90"])
+        for parts in (1, 2)
+        for columns in (16, 32, 64, 128)
+    ],
     "lstm_head": [
         (
             {"UNITS": units, "PARTS": parts, "TILED": tiled, "OUTPUTS": outputs, "TARGETS": targets}
@@ -82,6 +86,9 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (128, 2, 0, 2, 1, "student_t"),
             (64, 1, 0, 1, 1, "binary_cross_entropy"),
         )
+    ],
+    "lstm_gather": [
+        ({"PARTS": parts, "TILED": tiled}, ["sm_80", "sm_90"]) for parts, tiled in ((1, 0), (1, 1), (2, 0))
     ],
     "lstm_tile_forward": [
         tile(units, width, tiles, DROPS=drops)
@@ -146,7 +153,7 @@ CASES = [
 # Bytes of local memory that are accepted: the return address around a division in double, in a kernel that
 # runs once a run; two numbers of adam with several outputs; a few of the chains, which give all
 # registers to the weights.
-ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows_128": 32}
+ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows": 32}
 
 
 def spelled(defines: Defines) -> str:

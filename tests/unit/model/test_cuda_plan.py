@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.model.engines import cuda_network, cuda_plan
+from hpc_lstm.model.engines import cuda_network, cuda_packing, cuda_plan
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
@@ -160,8 +160,8 @@ def test_structures_are_those_of_the_kernels() -> None:
         for line in declared.split(";")
         for name in re.sub(r"^\s*(const )?\w+", "", line).split(",")
     ]
-    assert [name for name in fields if name] == list(cuda_network.ARRAY.names or ())
-    assert cuda_network.ARRAY.itemsize == 80
+    assert [name for name in fields if name] == list(cuda_packing.ARRAY.names or ())
+    assert cuda_packing.ARRAY.itemsize == 80
     common = (KERNELS / "lstm_common.cuh").read_text()
     assert f"#define MAX_CONSTANTS {cuda_network.CONSTANTS}\n" in common
     for name, value in (("BLOCK_M", cuda_plan.BLOCK_M), ("K", cuda_plan.INNER), ("EXTRA", cuda_plan.EXTRA)):
