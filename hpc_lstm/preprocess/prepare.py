@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -276,6 +275,8 @@ def _check_indicators(columns: ModelColumns, chosen: list[str]) -> None:
     for column in columns.features:
         feature = column.feature
         if isinstance(feature, SymbolIndicator) and feature.name not in chosen:
+            import difflib
+
             near = difflib.get_close_matches(feature.name, chosen, n=1)
             raise InputError(
                 f'data.features: "{column.name}": the run has no symbol {feature.name}; '
