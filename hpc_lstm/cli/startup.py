@@ -21,7 +21,8 @@ def prepare_imports() -> None:
     # Plug-ins of pydantic that happen to be installed are none of ours; to look for them opens a file of each package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if os.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__" and METADATA not in sys.modules:
-        sys.modules[METADATA] = _LateMetadata()
+        # As an import would: among the modules, and as an attribute of its package.
+        sys.modules[METADATA] = vars(importlib)["metadata"] = _LateMetadata()
 
 
 class _LateMetadata(ModuleType):

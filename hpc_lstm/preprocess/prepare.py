@@ -13,7 +13,6 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, find_columns
 from hpc_lstm.features.symbol_indicator import SymbolIndicator
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess.backend import Backend, ResidentRows
 from hpc_lstm.preprocess.market_means import with_market
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit
@@ -23,6 +22,7 @@ from hpc_lstm.preprocess.windows import Windows
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.backend import Backend, ResidentRows
 
 
 @dataclass

@@ -16,7 +16,6 @@ from hpc_lstm.config import ModelConfig, RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.calls import steps_per_call
-from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native_workers import Workers
 from hpc_lstm.model.engines.network_math import NetworkMath, TrainBatch, Vectors
@@ -29,6 +28,7 @@ from hpc_lstm.native.compiler import NoCompiler
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from hpc_lstm.model.engines.device_vector import DeviceVector
     from hpc_lstm.model.keras_file import SavedNetwork
 
 MAX_LAYERS = 16

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
+from hpc_lstm.cuda import availability
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.baselines.registry import BASELINES, METHODS
 from hpc_lstm.evaluation.comparison_table import comparison_table
@@ -260,12 +261,11 @@ def test_a_run_trained_on_a_gpu_is_measured_without_one(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hpc_lstm.parallel import gpu
-    from hpc_lstm.preprocess import backends
 
     def fail(*_: object) -> None:
         raise AssertionError("the C engine forecasts: a GPU has nothing to do")
 
-    monkeypatch.setattr(backends, "cuda_problem", fail)
+    monkeypatch.setattr(availability, "cuda_problem", fail)
     monkeypatch.setattr(gpu, "assign_gpu", fail)
     measured = evaluate_run(run_dir, None, World())
     config = run_dir / "config.toml"
