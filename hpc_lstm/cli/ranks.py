@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connected_world() -> Iterator[World]:
-    """The MPI world around a command's body; an exception on one rank ends all ranks."""
-    from hpc_lstm.parallel.launch import connect
+def connected_world(*, if_launched: bool = False) -> Iterator[World]:
+    """The MPI world around a command's body; an exception on one rank ends all ranks.
 
-    world = connect()
+    Args:
+        if_launched: see ``launch.connect_if_launched``.
+    """
+    from hpc_lstm.parallel import launch
+
+    world = launch.connect_if_launched() if if_launched else launch.connect()
     with world.abort_on_error(debug=_debug()):
         yield world
 

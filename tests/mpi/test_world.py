@@ -54,6 +54,15 @@ def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.M
         assert launch(0, command).stdout == f"{threads}\n"
 
 
+def test_mpi_is_left_alone_where_nothing_was_launched() -> None:
+    script = (
+        "import sys\nfrom hpc_lstm.parallel.launch import connect_if_launched\n"
+        "print(connect_if_launched().size, 'mpi4py' in sys.modules)"
+    )
+    assert launch(0, [sys.executable, "-c", script]).stdout == "1 False\n"
+    assert sorted(launch(2, [sys.executable, "-c", script]).stdout.splitlines()) == ["2 True"] * 2
+
+
 def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:
     """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
     script = """
