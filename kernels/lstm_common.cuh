@@ -187,10 +187,12 @@ INLINE void copy_bulk(uint32 to, const void* from, uint32 bytes, uint32 arrived)
 #define MAX_CONSTANTS 8
 struct Step { float constants[MAX_CONSTANTS]; };  // of the optimizer
 struct Call {
-    const float* inputs;   // [steps, batch, window, features]
-    const float* targets;  // [steps, batch, TARGETS]
-    uint32 key, first;     // of the dropout masks: the run's key, and the number of the call's first step
-    Step step[1];          // one for each step of the call
+    const float* inputs;       // [steps, batch, window, features], or null: windows are cut by lstm_gather.cu
+    const float* targets;      // [steps, batch, TARGETS]
+    const uint32* order_keys;  // of the random order of windows that are cut: ROUNDS for each of its passes
+    int64 position, length;    // in that order, and of a pass
+    uint32 key, first;         // of the dropout masks: the run's key, and the number of the call's first step
+    Step step[1];              // one for each step of the call
 };
 
 // Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").

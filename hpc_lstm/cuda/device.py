@@ -293,10 +293,20 @@ class Device:
         with self.current():
             self._cuda.memcpy_dtoh_async(array, pointer, self.stream)
 
-    def event(self) -> Any:
-        """An event that others can wait for once it is recorded."""
+    def event(self, *, timed: bool = False) -> Any:
+        """An event that others can wait for once it is recorded.
+
+        Args:
+            timed: ``elapsed_ns`` will be asked for.
+        """
         with self.current():
-            return self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING)
+            flags = self._cuda.event_flags
+            return self._cuda.Event(flags.DEFAULT if timed else flags.DISABLE_TIMING)
+
+    def elapsed_ns(self, begin: Any, end: Any) -> int:
+        """Nanoseconds on the device between two timed events that have been reached."""
+        with self.current():
+            return int(end.time_since(begin) * 1e6)
 
     def record(self, event: Any) -> None:
         """Record an event behind all work launched so far."""

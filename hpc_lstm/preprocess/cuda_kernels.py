@@ -171,9 +171,8 @@ class CudaKernels:
     # -- windows ---------------------------------------------------------------------------------------
 
     def keys(self, seed: int, stream: int, passes: range) -> DeviceArray:
-        """Round keys of some passes, uint32 [passes, ROUNDS] on the device."""
-        keys = [round_keys(seed, stream, number) for number in passes]
-        return self.device.to_device(np.array(keys, np.uint32).reshape(len(keys), ROUNDS))
+        """``pass_keys`` on the device."""
+        return self.device.to_device(pass_keys(seed, stream, passes))
 
     def launch_gather(
         self,
@@ -235,6 +234,12 @@ class CudaKernels:
         return min(waves * self.device.resident_blocks(function), -(-rows // 16))
 
 
+def pass_keys(seed: int, stream: int, passes: range) -> np.ndarray:
+    """Round keys of some passes of a random order, uint32 [passes, ROUNDS]."""
+    keys = [round_keys(seed, stream, number) for number in passes]
+    return np.array(keys, np.uint32).reshape(len(keys), ROUNDS)
+
+
 def target_places(window: int, columns: int, horizons: Sequence[int]) -> np.ndarray:
     """Values from a window's first to each of its targets, int32 [K].
 
@@ -246,7 +251,7 @@ def target_places(window: int, columns: int, horizons: Sequence[int]) -> np.ndar
     return ((window - 1 + np.asarray(horizons)) * columns + column).astype(np.int32)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Resident:
     """Rows that windows are cut from.
 
@@ -266,3 +271,24 @@ class Resident:
     places: DeviceArray
     window: int
     tail: int
+
+
+@dataclass(frozen=True)
+class UncutWindows:
+    """Windows of a random order for an engine that cuts and scales them itself, within its steps.
+
+    Attributes:
+        resident: the rows that they are cut from, float64.
+        shape: steps, windows of a batch, rows of a window, features.
+        targets: targets of a window.
+        position: of the first window in the order; it may lie behind the first pass, of those that ``keys`` is of.
+        length: windows of a pass.
+        keys: round keys of the passes, uint32 [passes, ROUNDS] on the host.
+    """
+
+    resident: Resident
+    shape: tuple[int, int, int, int]
+    targets: int
+    position: int
+    length: int
+    keys: np.ndarray

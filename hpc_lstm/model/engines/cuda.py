@@ -6,7 +6,6 @@ Network, order of the parameters, dropout masks and mathematics are those of the
 from __future__ import annotations
 
 import weakref
-from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -23,8 +22,10 @@ from hpc_lstm.model.engine import LossValue
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
+from hpc_lstm.model.engines.cuda_gather import Gather
 from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
 from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda_vector import CudaVector
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
@@ -33,6 +34,7 @@ from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.preprocess.cuda_kernels import Resident, UncutWindows
 
 # Most memory for the values of the windows that are forecast together, and which part of what is free.
 FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
@@ -58,6 +60,8 @@ class CudaEngine:
     name: ClassVar[str] = "fused"
     arithmetic: ClassVar[str] = "fused on a GPU"
     reads_device_batches: ClassVar[bool] = True
+    cuts_windows: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0, kernels: str = "") -> None:
         self._device = Device()
@@ -86,9 +90,13 @@ class CudaEngine:
             kernel=self._optimizer.device_kernel,
             clip_norm=train.clip_norm,
         )
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, Graph] = {}  # of calls whose batches lie ready, by their steps
+        self._gathers: weakref.WeakKeyDictionary[Resident, Gather] = weakref.WeakKeyDictionary()
         self._losses = _LossSlots(self._device)
-        self._inputs = _HostBatch(self._device)
+        self._inputs, self._targets = (
+            _HostCopy(self._device, np.float32, "a batch from the host") for _ in range(2)
+        )
+        self._order_keys = _HostCopy(self._device, np.uint32, "the keys of the random order")
         self._step_count = 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.set_parameters(initial_weights(self.schema, train.seed))
@@ -116,6 +124,8 @@ class CudaEngine:
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
         shape = self._shape
+        if isinstance(inputs, UncutWindows):
+            return self._cut_and_step(inputs, learning_rate)
         count = len(inputs) if isinstance(inputs, np.ndarray) else int(inputs.shape[0])
         if tuple(inputs.shape[1:]) != (shape.batch, shape.rows, shape.features):
             raise ValueError(
@@ -159,11 +169,11 @@ class CudaEngine:
 
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
         length = self.schema.length
-        vectors: list[DeviceVector] = [_Vector(self._device, self._step, self._weights.flat, packed=True)]
+        vectors: list[DeviceVector] = [CudaVector(self._device, self._step, self._weights.flat, packed=True)]
         if moments:
             for slot in range(len(self._optimizer.slots)):
                 part = self._weights.moments.part(slot * length, length)
-                vectors.append(_Vector(self._device, self._step, part, packed=False))
+                vectors.append(CudaVector(self._device, self._step, part, packed=False))
         return vectors
 
     def state(self) -> dict[str, np.ndarray]:
@@ -184,23 +194,56 @@ class CudaEngine:
         return self._step.gradient()
 
     def _take_steps(self, inputs: Any, targets: Any, rates: np.ndarray) -> DeviceLoss:
-        count = len(rates)
-        given, wanted = self._inputs.on_device(inputs, targets)
+        given, wanted = self._inputs.on_device(inputs), self._targets.on_device(targets)
+        return self._launch(given.pointer, wanted.pointer, rates, (inputs, targets, given, wanted))
+
+    def _cut_and_step(self, windows: UncutWindows, learning_rate: ArrayLike) -> DeviceLoss:
+        shape, count = self._shape, windows.shape[0]
+        expected = (shape.batch, shape.rows, shape.features, shape.head.targets)
+        if (*windows.shape[1:], windows.targets) != expected:
+            raise ValueError(f"windows of {expected} expected, got {(*windows.shape[1:], windows.targets)}")
+        if windows.resident.rows.dtype != np.float64:
+            raise TypeError(f"rows of {windows.resident.rows.dtype} where float64 is expected")
+        if not 0 < count <= self.steps_per_call:
+            raise ValueError(f"{count} steps in a call, 1 to {self.steps_per_call} are taken")
+        if windows.resident not in self._gathers:
+            self._gathers[windows.resident] = Gather(
+                *(self._device, self._step.forward, windows.resident, self._call, self.steps_per_call)
+            )
+        gather = self._gathers[windows.resident]
+        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
+        order = (self._order_keys.on_device(windows.keys).pointer, windows.position, windows.length)
+        return self._launch(0, gather.targets.pointer, rates, None, gather, order)
+
+    def _launch(
+        self,
+        inputs: int,
+        targets: int,
+        rates: np.ndarray,
+        kept: Any,
+        gather: Gather | None = None,
+        order: tuple[int, int, int] = (0, 0, 0),
+    ) -> DeviceLoss:
+        """Queue a step for each of ``rates``.
+
+        Args:
+            inputs, targets: addresses of what is there.
+            kept: what the steps read, and nobody else keeps.
+            gather, order: what cuts the windows, and which.
+        """
+        count, first = len(rates), self._step_count
         constants = [
-            self._optimizer.kernel_constants(float(rate), self._step_count + 1 + number)
+            self._optimizer.kernel_constants(float(rate), first + 1 + number)
             for number, rate in enumerate(rates)
         ]
-        call = call_bytes(given.pointer, wanted.pointer, self._dropout_key, self._step_count, constants)
+        call = call_bytes(inputs, targets, self._dropout_key, first, constants, order)
         self._device.upload_async(self._call.pointer, call)
-        if count not in self._graphs:
-            self._graphs[count] = Graph(self._device, lambda: self._launch_steps(count))
-        self._graphs[count].launch()
+        graphs = self._graphs if gather is None else gather.graphs
+        if count not in graphs:
+            graphs[count] = Graph(self._device, lambda: self._step.launch_all(count, gather))
+        graphs[count].launch()
         self._step_count += count
-        return self._losses.of(self._step, count, (inputs, targets, given, wanted))
-
-    def _launch_steps(self, count: int) -> None:
-        for step in range(count):
-            self._step.launch(step, last=step + 1 == count)
+        return self._losses.of(self._step, count, kept)
 
 
 class DeviceLoss:
@@ -257,27 +300,27 @@ class _LossSlots:
         return loss
 
 
-class _HostBatch:
-    """Memory on the GPU for batches that come from the host."""
+class _HostCopy:
+    """Memory on the GPU for arrays that come from the host.
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._memory = [device.empty((0,), np.float32) for _ in range(2)]
+    Args:
+        purpose: what they are, for an error message.
+    """
 
-    def on_device(self, inputs: Any, targets: Any) -> tuple[DeviceArray, DeviceArray]:
-        """Both arrays in GPU memory: as they are if they lie there, else copies, ordered behind earlier steps."""
-        found = []
-        for number, array in enumerate((inputs, targets)):
-            if (there := _on_gpu(self._device, array)) is not None:
-                found.append(there)
-                continue
-            host = np.ascontiguousarray(array, np.float32)
-            if self._memory[number].size < host.size:
-                self._device.synchronize()  # earlier steps may still read it
-                self._memory[number] = self._device.empty((host.size,), np.float32, "a batch from the host")
-            self._device.upload_async(self._memory[number].pointer, host)
-            found.append(self._memory[number])
-        return found[0], found[1]
+    def __init__(self, device: Device, dtype: Any, purpose: str) -> None:
+        self._device, self._dtype, self._purpose = device, dtype, purpose
+        self._memory = device.empty((0,), dtype)
+
+    def on_device(self, array: Any) -> DeviceArray:
+        """An array in GPU memory: as it is if it lies there, else a copy, ordered behind earlier steps."""
+        if (there := _on_gpu(self._device, array)) is not None:
+            return there
+        host = np.ascontiguousarray(array, self._dtype)
+        if self._memory.size < host.size:
+            self._device.synchronize()  # earlier steps may still read it
+            self._memory = self._device.empty((host.size,), self._dtype, self._purpose)
+        self._device.upload_async(self._memory.pointer, host)
+        return self._memory
 
 
 class _Forecaster:
@@ -335,44 +378,6 @@ def _on_gpu(device: Device, array: Any) -> DeviceArray | None:
     if seen.dtype != np.float32:
         raise TypeError(f"an array of {seen.dtype} in GPU memory where float32 is expected")
     return DeviceArray(device, capsule, seen.address, seen.shape, seen.dtype)
-
-
-class _Vector:
-    """A vector of the engine's in GPU memory, to be averaged.
-
-    Args:
-        packed: the kernels read packed copies of it.
-    """
-
-    def __init__(self, device: Device, step: TrainingStep, vector: DeviceArray, *, packed: bool) -> None:
-        self._device, self._step, self._vector, self._packed = device, step, vector, packed
-
-    def scaled(self, share: float) -> _Scaled:
-        """The vector times ``share``, written when this returns; the engine's next such copy overwrites it."""
-        return _Scaled(self._device, self._step.scaled(self._vector, share))
-
-    def assign(self, copy: _Scaled) -> None:
-        """Take what ``copy`` holds now; whoever wrote it has finished."""
-        self._device.copy(self._vector, copy.array)
-        if self._packed:
-            self._step.pack()
-
-    def current(self) -> AbstractContextManager[None]:
-        """Make the GPU current inside the block."""
-        return self._device.current()
-
-
-class _Scaled:
-    """A copy of a vector in GPU memory, to be changed in place by its address.
-
-    Attributes:
-        address: of its first number.
-        length: numbers, float32.
-    """
-
-    def __init__(self, device: Device, array: DeviceArray) -> None:
-        device.synchronize()
-        self.array, self.address, self.length = array, array.pointer, array.size
 
 
 def _shape(config: RunConfig) -> Shape:

@@ -2,7 +2,7 @@
 
 The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does):
 
-    x                        = stage_inputs(windows)
+    x                        = gather_inputs(rows), or stage_inputs(windows)
     h of all layers          = the forward pass: cuda_tiles.py and cuda_wide.py for large batches, else cuda_chains.py
     dh, loss                 = head(h of the last row, targets)
     parts of the gradients   = the backward pass
@@ -20,6 +20,7 @@ import numpy as np
 
 from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
 from hpc_lstm.model.engines.cuda_chains import ChainBackward, ChainForward
+from hpc_lstm.model.engines.cuda_gather import Gather
 from hpc_lstm.model.engines.cuda_passes import HEAD_WARPS, BackwardPass, ForwardPass
 from hpc_lstm.model.engines.cuda_plan import Plan
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
@@ -55,11 +56,21 @@ MATRIX, BIAS, DENSE = 0, 1, 2
 BY_UNIT, BY_GATE, IN_TILES = 0, 1, 2
 # ``struct Call`` of kernels/lstm_common.cuh.
 CONSTANTS = 8
-HEADER = np.dtype([("inputs", "u8"), ("targets", "u8"), ("key", "u4"), ("first", "u4")])
+HEADER = np.dtype(
+    [
+        ("inputs", "u8"),
+        ("targets", "u8"),
+        ("order_keys", "u8"),
+        ("position", "i8"),
+        ("length", "i8"),
+        ("key", "u4"),
+        ("first", "u4"),
+    ]
+)
 
 
 class TrainingStep:
-    """One optimizer step; ``launch`` records or launches its kernels.
+    """One optimizer step after the other; ``launch_all`` records or launches their kernels.
 
     Args:
         call: ``struct Call`` in GPU memory.
@@ -109,14 +120,25 @@ class TrainingStep:
         self._draw = device.load(*sources.masks).get_function("draw_masks", little_cache=True)
         self._branch = device.branch()
 
-    def launch(self, step: int, *, last: bool) -> None:
-        """Launch step ``step`` of the call, of which it may be the last."""
+    def launch_all(self, steps: int, gather: Gather | None) -> None:
+        """Launch the steps of a call, on windows that ``gather`` cuts, or on those that the call names."""
+        if gather is not None:
+            gather.draw(steps)
+        for step in range(steps):
+            if gather is not None:
+                gather.inputs(step)
+            else:
+                self.forward.stage(None, self._call, step, self._shape.batch)
+            self._launch(step, last=step + 1 == steps)
+
+    def _launch(self, step: int, *, last: bool) -> None:
+        """Launch step ``step`` of the call, of which it may be the last, on what was brought to the forward pass."""
         plan, shape, device, forward = self._plan, self._shape, self._device, self.forward
         rows, windows, units = np.int32(shape.rows), np.int32(plan.windows), plan.units
         masks = self._masks[step % 2]
         if masks and step == 0:
             self._draw_masks(step, 0, 1)
-        forward.run(None, self._call, step, shape.batch, masks)
+        forward.run_layers(masks)
         device.launch(
             forward.head_kernels.get_function("head"),
             self._head_blocks,
@@ -273,15 +295,23 @@ def _passes(device: Device, plan: Plan, shape: Shape, weights: Weights) -> tuple
     return forward, ChainBackward(forward)
 
 
-def call_bytes(inputs: int, targets: int, key: int, first: int, constants: list[Any]) -> np.ndarray:
+def call_bytes(
+    inputs: int,
+    targets: int,
+    key: int,
+    first: int,
+    constants: list[Any],
+    order: tuple[int, int, int] = (0, 0, 0),
+) -> np.ndarray:
     """``struct Call`` of kernels/lstm_common.cuh.
 
     Args:
         inputs, targets: addresses.
         key, first: of the dropout masks.
         constants: the optimizer's, for each step.
+        order: of windows that are cut within the call: address of its keys, position, length of a pass.
     """
-    header = np.array([(inputs, targets, key, first % 2**32)], HEADER)
+    header = np.array([(inputs, targets, *order, key, first % 2**32)], HEADER)
     steps = np.zeros((len(constants), CONSTANTS), np.float32)
     for row, values in zip(steps, constants, strict=True):
         row[: len(values)] = values

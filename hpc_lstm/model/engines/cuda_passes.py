@@ -35,21 +35,13 @@ class ForwardPass(ABC):
         self.length = shape.rows * plan.windows
         self.x = device.empty((plan.parts * self.length * plan.width,), np.uint16, "a batch's inputs")
 
-    def run(
-        self,
-        given: DeviceArray | None,
-        call: DeviceArray,
-        step: int,
-        batch: int,
-        masks: list[DeviceArray] | None = None,
-    ) -> None:
-        """Launch the forward pass.
+    def stage(self, given: DeviceArray | None, call: DeviceArray, step: int, batch: int) -> None:
+        """Launch the bringing of windows into ``x``.
 
         Args:
             given: windows [batch, rows, features]; None: those of a step of ``call``.
             step: within the call.
             batch: windows that count, at most the plan's.
-            masks: of dropout, of all layers but the last; None: no dropout.
         """
         plan, shape, device = self.plan, self.shape, self.device
         device.launch(
@@ -58,11 +50,14 @@ class ForwardPass(ABC):
             *(given, call, np.int32(step), self.x, np.int32(batch), np.int32(plan.windows)),
             *(np.int32(shape.rows), np.int32(shape.features), np.int32(plan.width)),
         )
-        self.run_layers(masks)
 
     @abstractmethod
     def run_layers(self, masks: list[DeviceArray] | None) -> None:
-        """Launch all layers."""
+        """Launch all layers on what ``x`` holds.
+
+        Args:
+            masks: of dropout, of all layers but the last; None: no dropout.
+        """
 
     @property
     @abstractmethod
@@ -77,7 +72,8 @@ class ForwardPass(ABC):
 
     def forecast(self, given: DeviceArray, call: DeviceArray, out: np.uint64, batch: int) -> None:
         """Launch the outputs of windows [batch, rows, features], into float32 [batch, O] at an address."""
-        self.run(given, call, 0, batch)
+        self.stage(given, call, 0, batch)
+        self.run_layers(None)
         self.device.launch(
             self.head_kernels.get_function("forecast"),
             -(-batch // HEAD_WARPS),

@@ -32,6 +32,10 @@ class Sources:
         return "lstm_head", {**self._sizes(), **ends, "LOSS_NAME": f"loss_{head.loss.kernel}"}
 
     @property
+    def gather(self) -> Source:
+        return "lstm_gather", {"PARTS": self.plan.parts, "TILED": int(self.plan.tiles > 0)}
+
+    @property
     def products(self) -> Source:
         return "lstm_products", {"PARTS": self.plan.parts, "STAGES": self.plan.product_stages}
 
@@ -76,7 +80,7 @@ class Sources:
         chains = [self.forward(layer, training=training) for layer in layers for training in (True, False)]
         chains += [self.backward(layer) for layer in layers]
         others = [self.gradients(layer) for layer in layers] if self.plan.tiles else [self.products]
-        return [*chains, *others, self.update, self.head, self.masks]
+        return [*chains, *others, self.update, self.head, self.gather, self.masks]
 
     def _drops(self, layer: int) -> int:
         # The head drops the last layer's outputs.

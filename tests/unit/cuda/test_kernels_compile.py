@@ -94,6 +94,9 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (64, 1, 0, 1, 1, "binary_cross_entropy"),
         )
     ],
+    "lstm_gather": [
+        ({"PARTS": parts, "TILED": tiled}, ["sm_80", "sm_90"]) for parts, tiled in ((1, 0), (1, 1), (2, 0))
+    ],
     "lstm_tile_forward": [
         tile(units, width, tiles, DROPS=drops)
         for units, width, tiles, drops in ((64, 16, 1, 1), (64, 64, 2, 1), (128, 16, 2, 1), (128, 128, 2, 0))
