@@ -199,7 +199,12 @@ def test_clusters_that_met_under_the_name_of_their_directories_resume_there(tmp_
 
 def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path, storage: str) -> None:
     commands = {
-        name: cluster(tmp_path, name, storage, sync="deadline_s = 100\nlease_s = 2", epochs=8)
+        name: cluster(
+            *(tmp_path, name, storage),
+            sync="deadline_s = 100\nlease_s = 2\nevery = 2",
+            epochs=8,
+            checkpoint_every=10,
+        )
         for name in ("alpha", "beta")
     }
     alpha, beta = (start(2, command) for command in commands.values())
