@@ -78,6 +78,11 @@ class InTurn:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stdout + done.stderr
         return [self._result(number) for number in range(len(self._commands))]
 
+    def kill(self) -> None:
+        """End what still runs."""
+        if self._process.poll() is None:
+            kill(self._process)
+
     def _result(self, number: int) -> subprocess.CompletedProcess[str]:
         paths = [self._folder / f"{number}-{rank}" for rank in range(self._ranks)]
         out, err, codes = (
@@ -85,6 +90,17 @@ class InTurn:
         )
         assert len(set(codes)) == 1, codes
         return subprocess.CompletedProcess(self._commands[number], int(codes[0]), "".join(out), "".join(err))
+
+
+def finish_all(
+    launches: Sequence[InTurn], timeout: float = LIMIT_S
+) -> list[list[subprocess.CompletedProcess[str]]]:
+    """What the commands of launches that run side by side came to; none is left if one does not end."""
+    try:
+        return [one.finish(timeout) for one in launches]
+    finally:
+        for one in launches:
+            one.kill()
 
 
 def kill(process: subprocess.Popen[str]) -> None:

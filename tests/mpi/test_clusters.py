@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launcher import InTurn, kill, launch, program, ranks_of, start, wait_until
+from launcher import InTurn, finish_all, kill, launch, program, ranks_of, start, wait_until
 from s3_bucket import SECRET_KEY, Bucket
 from small_job import write_config, write_store
 
@@ -132,7 +132,7 @@ def met(
         ]
         for way in WAYS
     ]
-    trained = [done for one in clusters for done in one.finish()]
+    trained = [done for ended in finish_all(clusters) for done in ended]
     assert [done.returncode for done in trained] == [0] * len(trained), trained
     timings = InTurn(0, folder / "timings", asked).finish()
     assert [done.returncode for done in timings] == [0] * len(timings), timings
