@@ -63,7 +63,7 @@ test-fuzz: venv  ## run the tests that change files and options
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
 
 test-mpi: venv  ## run the tests that start ranks
-	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile
 
 test-timed: venv  ## run the tests that compare times; nothing else may run beside them
 	@$(BIN)/python -m pytest $(TIMED)
@@ -74,7 +74,7 @@ soak: venv  ## run 100,000 random schedules of the clusters' protocol; about hal
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
-	@$(BIN)/python -m pytest tests/services --timeout 900 -n 3 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/services/test_slurm.py tests/services --timeout 900 -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
 	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)

@@ -7,18 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-# Fixtures of one module that take long, and whose tests therefore run in one process.
-SHARED = ("alone", "met", "pairs", "refused", "said", "trained", "whole")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist which tests to keep together; all others go wherever there is room."""
-    for item in items:
-        for name in set(SHARED) & set(getattr(item, "fixturenames", ())):
-            kind = item.callspec.params.get(name, "") if hasattr(item, "callspec") else ""
-            item.add_marker(pytest.mark.xdist_group(f"{name} {kind}".strip()))
-
 
 @pytest.fixture(scope="session", autouse=True)
 def share_of_the_cores() -> Iterator[None]:

@@ -21,16 +21,6 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "mpi"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist which tests share a server; those of the others run beside them."""
-    for item in items:
-        for name in {"ceph", "slurm"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
-    # Those that wait longest begin first.
-    items.sort(key=lambda item: "slurm" not in getattr(item, "fixturenames", ()))
-
-
 @dataclass(frozen=True)
 class Ceph:
     """A running gateway.
