@@ -201,9 +201,9 @@ def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path,
     commands = {
         name: cluster(
             *(tmp_path, name, storage),
-            sync="deadline_s = 100\nlease_s = 2\nevery = 2",
-            epochs=8,
-            checkpoint_every=10,
+            sync="deadline_s = 100\nlease_s = 2\nevery = 4",
+            epochs=6,
+            checkpoint_every=20,
         )
         for name in ("alpha", "beta")
     }
