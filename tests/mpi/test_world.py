@@ -14,7 +14,17 @@ from launcher import ROOT, launch, program
 from small_job import write_config, write_store
 
 HERE = Path(__file__).parent
-PHASES = ("startup", "load", "preprocess", "compute", "wait", "average", "checkpoint", "evaluate")
+# With one other rank that must end, or with several.
+PHASES = {
+    "startup": 3,
+    "load": 2,
+    "preprocess": 2,
+    "compute": 3,
+    "wait": 2,
+    "average": 2,
+    "checkpoint": 2,
+    "evaluate": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,7 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     # It would train for long: only the failure can end it.
     config = write_config(tmp_path, epochs=100_000 if phase != "evaluate" else 2)
     script = [sys.executable, str(HERE / "fail_in_phase.py"), phase, str(config), str(tmp_path / "run")]
-    done = launch(3, script)
+    done = launch(PHASES[phase], script)
     ended = time.time()
     raised = re.findall(r"raised at ([0-9.]+)", done.stdout)
     assert len(raised) == 1, done.stdout + done.stderr
