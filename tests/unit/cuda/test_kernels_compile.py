@@ -31,7 +31,8 @@ def chain(units: int, parts: int, split: int, k_split: int, tiles: int, **more: 
     """A cut of lstm_forward or lstm_backward."""
     cell = "bf16" if parts == 1 else "float"
     sizes = {"UNITS": units, "PARTS": parts, "SPLIT": split, "K_SPLIT": k_split, "TILES": tiles}
-    return {**sizes, "BLOCKS": 1, "CELL": cell, "DROPS": 1, **more}
+    launch = {"LAYERS": 1, "W_SHARED": 0, "PROJECTED": 0, "BLOCKS": 1, "STAGES": 4}
+    return {**sizes, **launch, "CELL": cell, "DROPS": 1, **more}
 
 
 def tile(units: int, width: int, tiles: int, **more: int) -> tuple[Defines, list[str]]:
@@ -55,6 +56,11 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(64, 2, 1, 1, 1, INPUT_TILES=1), ["sm_80", "sm_90"]),
         (chain(128, 2, 2, 1, 2, INPUT_TILES=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 2, 2, INPUT_TILES=0), WITH_CLUSTERS),
+        (chain(64, 1, 1, 1, 1, INPUT_TILES=1, LAYERS=2, BLOCKS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 1, 2, INPUT_TILES=1, LAYERS=3, DROPS=0), WITH_CLUSTERS),
+        (chain(128, 1, 1, 1, 1, INPUT_TILES=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
+        (chain(128, 2, 2, 1, 1, INPUT_TILES=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
+        (chain(256, 1, 4, 1, 1, INPUT_TILES=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
     "lstm_backward": [
         (chain(64, 1, 1, 4, 4, TOP=0), WITH_BFLOAT16),
@@ -63,6 +69,12 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(64, 2, 1, 4, 1, TOP=0), ["sm_80", "sm_90"]),
         (chain(128, 2, 2, 2, 2, TOP=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 4, 2, TOP=0), WITH_CLUSTERS),
+        (chain(64, 1, 1, 4, 1, TOP=1, LAYERS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 2, 1, TOP=1, LAYERS=2, BLOCKS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 4, 2, TOP=1, LAYERS=3, DROPS=0), WITH_CLUSTERS),
+        (chain(128, 1, 1, 2, 1, TOP=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
+        (chain(128, 2, 2, 2, 1, TOP=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
+        (chain(256, 1, 4, 4, 1, TOP=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
     "lstm_products": [
         ({"PARTS": parts, "STAGES": 3, "COLUMNS": columns}, ["sm_80", "sm_90"])
