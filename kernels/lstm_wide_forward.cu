@@ -22,6 +22,11 @@
 #include "lstm_cells.cuh"
 
 #define STAGES (TILES == 2 ? 4 : 5)
+// Whether two tiles take turns, so that the activations of one run beside the products of the other. In between, all stages of
+// a row are held.
+#define TURNS (PARTS == 2 && SPLIT == 1 && TILES == 2)
+#define SETS (TURNS ? TILES : 1)  // of tiles, each of which is stored by itself
+#define TURN 3                    // named barrier: the first tile's products are done
 
 // One layer's arrays.
 struct Layer {
@@ -49,7 +54,7 @@ struct Shared {
 #endif
     float bias[GATES];
     Ring<STAGES> ring;
-    uint64 written, stored;  // a row's h is in shared memory; was read from there
+    uint64 written[SETS], stored[SETS];  // a row's h is in shared memory; was read from there
     uint64 ready, given;     // that of all blocks, and the layer's input, are in global memory
     uint64 seen;             // the latter is known
 };
@@ -70,7 +75,7 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
     const uint32 rank = cluster_rank();
     const int tiles = windows / TILE, first_tile = group * TILES;
     const int64 plane = int64(rows + 1) * windows * UNITS, input_plane = FIRST ? int64(rows) * windows * 16 : plane;
-    const uint32 written = shared_address(&shared.written), stored = shared_address(&shared.stored);
+    const uint32 written = shared_address(shared.written), stored = shared_address(shared.stored);
     const uint32 ready = shared_address(&shared.ready), given = shared_address(&shared.given);
     const uint32 seen = shared_address(&shared.seen);
     // Of which 64 units step `step` has h'.
@@ -81,8 +86,10 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
     load_bias(shared.bias, layer.bias, block, THREADS);
     if (warp == 0 && elected()) {
         shared.ring.init();
-        init_arrivals_of(written, WARPS);
-        init_arrivals(stored);
+        for (int set = 0; set < SETS; ++set) {
+            init_arrivals_of(written + 8 * set, WARPS / SETS);
+            init_arrivals(stored + 8 * set);
+        }
         init_arrivals(ready);
         init_arrivals(given);
         init_arrivals(seen);
@@ -125,7 +132,7 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                             wait_copy(given, t & 1);
                             if (elected()) arrive_here(seen);
                         }
-                        if (step == INPUT_STEPS) wait_copy(written, t - 1 & 1);
+                        if (!TURNS && step == INPUT_STEPS) wait_copy(written, t - 1 & 1);
                         if (step == INPUT_STEPS + 1) wait_copy(ready, t - 1 & 1);
                     }
                     if (elected()) {
@@ -169,11 +176,22 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
         }
     } else if (warp == MOVER) {
         for (int t = 0; t < rows; ++t) {
+#if TURNS
             wait_copy(written, t & 1);
+            if (elected()) {
+                UNROLL for (int part = 0; part < PARTS; ++part)
+                    store_bulk(layer.h + part * plane + ((int64(t + 1) * tiles + first_tile) * SPLIT + block) * TILE_SIZE,
+                               shared_address(shared.h[part][0]), TILE_BYTES);
+                wait_stores_read();
+                arrive_here(stored);
+            }
+            __syncwarp();
+#endif
+            wait_copy(written + 8 * (SETS - 1), t & 1);
             if (elected()) {
                 const int64 place = (int64(t) * tiles + first_tile) * SPLIT + block;
                 UNROLL for (int part = 0; part < PARTS; ++part)
-                    UNROLL for (int tile = 0; tile < TILES; ++tile)
+                    UNROLL for (int tile = SETS - 1; tile < TILES; ++tile)
                         store_bulk(layer.h + part * plane + (place + int64(tiles + tile) * SPLIT) * TILE_SIZE,
                                    shared_address(shared.h[part][tile]), TILE_BYTES);
 #if DROPS && PARTS == 1
@@ -185,7 +203,7 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                 wait_all_stores_but<DROP && PARTS == 1 ? TILES : 0>();
                 add_progress(&own_progress->h, 1);
                 if (DROP && PARTS == 1) wait_stores();
-                arrive_here(stored);
+                arrive_here(stored + 8 * (SETS - 1));
                 if (DROP) {
                     // A sum says that all blocks have stored a row if none counts it before all have counted the one before. Of
                     // h that is so, since a row needs h of the one before.
@@ -206,6 +224,7 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
         UNROLL for (int i = 0; i < 4 * EIGHTS; ++i) c[i] = 0.0f;
         Position<STAGES> at;
         for (int t = 0; t < rows; ++t) {
+            if (TURNS && tile == 1) barrier(TURN, 128 * GROUPS);
             int before[PARTS] = {};  // stages of the step before
             const auto add_step = [&](int step) {
                 int slots[PARTS];
@@ -240,8 +259,10 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
             for (int step = 1; step < (t ? STEPS : INPUT_STEPS); ++step) add_step(step);
             wait_products<0>();
             UNROLL for (int part = 0; part < PARTS; ++part) release_stage(shared.ring, before[part]);
+            if (TURNS && tile == 0) arrive(TURN, 128 * GROUPS);
+            const uint32 set = TURNS ? 8 * tile : 0;
             if (t > 0) {  // what is written now was read
-                wait_copy(stored, t - 1 & 1);
+                wait_copy(stored + set, t - 1 & 1);
                 barrier(1 + tile, 128 * SHARE);
             }
             const int64 own = (int64(t) * tiles + own_tile) * SPLIT + block;
@@ -272,7 +293,8 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
                            });
             publish_writes();
             __syncwarp();
-            if (elected()) arrive_here(written);
+            if (elected()) arrive_here(written + set);
+            if (TURNS) barrier(1 + tile, 128);  // the next row's product may read it
         }
     }
 }

@@ -239,12 +239,10 @@ def wide_shared(tiles: int, backward_tiles: int, parts: int, *, narrow: bool, dr
     return TileShared(forward, backward)
 
 
-def gradients_shared(units: int, parts: int, *, narrow: bool) -> int:
+def gradients_shared(units: int, *, narrow: bool) -> int:
     """Shared memory of kernels/lstm_tile_gradients.cu."""
     columns = 1 if narrow and units == TILE else 2
-    stages = 4 // parts
-    stage = parts * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0))
-    return stages * (stage + 16) + 2 * 8 * 16
+    return 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0)) + 2 * 8 * 16 + 16 * 4
 
 
 def _is_wide(padded: int, parts: int) -> bool:
@@ -278,7 +276,7 @@ def _tile_plan(
             shared = wide_shared(tiles, backward_tiles, parts, narrow=narrow, drops=drops)
         else:
             shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
-        of_gradients = gradients_shared(padded, parts, narrow=narrow)
+        of_gradients = gradients_shared(padded, narrow=narrow)
         if max(shared.forward, shared.backward, of_gradients) > SHARED_BYTES:
             return None
     warps = (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32

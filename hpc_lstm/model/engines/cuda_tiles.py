@@ -117,7 +117,7 @@ class TileBackward:
         self._kernels = self._load_kernels()
         self._gradients = []
         for layer in range(shape.layers):
-            shared = gradients_shared(units, plan.parts, narrow=layer == 0)
+            shared = gradients_shared(units, narrow=layer == 0)
             sums = device.load(*forward.sources.gradients(layer))
             self._gradients.append((sums.get_function("lstm_tile_gradients", shared), shared))
         self._dz = [

@@ -158,7 +158,7 @@ def test_tiles_for_large_batches_keep_the_limits(
             )
         else:
             shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
-        of_gradients = cuda_plan.gradients_shared(found.units, parts, narrow=layer == 0)
+        of_gradients = cuda_plan.gradients_shared(found.units, narrow=layer == 0)
         assert max(shared.forward, shared.backward, of_gradients) <= 227 * 1024
 
 
