@@ -141,9 +141,17 @@ INLINE void send(uint32 peer, uint4 v, uint32 peer_arrived) {
                  "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(peer_arrived) : "memory");
 }
 INLINE void init_arrivals(uint32 at) { asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at) : "memory"); }
+// A barrier that `count` threads arrive at.
+INLINE void init_arrivals_of(uint32 at, int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
+}
 INLINE void publish_arrivals() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 INLINE void expect_arrivals(uint32 at, uint32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+}
+// Of a barrier in another block of the cluster. Without a scope: that of the cluster flushes the cache.
+INLINE void arrive_at_peer(uint32 peer_barrier) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
 }
 // Waits for what others of the cluster sent, or for what the copy engine brought: the first also drops what the cache
 // holds, which takes hundreds of cycles.

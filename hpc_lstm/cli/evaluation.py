@@ -153,7 +153,7 @@ def evaluate(
         return
     if given := [name for name, value in how.items() if value]:
         raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
-    with connected_world() as world:
+    with connected_world(if_launched=True) as world:
         from hpc_lstm.evaluation.backtest import BacktestSettings
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import measure_run

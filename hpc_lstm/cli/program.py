@@ -9,6 +9,7 @@ import click
 
 from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
+from hpc_lstm.cli.startup import prepare_imports
 from hpc_lstm.errors import HpcLstmError, from_os_error, printable
 
 
@@ -35,8 +36,7 @@ def cli(context: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     _prepare_streams()
-    # Plug-ins of pydantic that happen to be installed are none of ours; to look for them opens a file of each package.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    prepare_imports()
     try:
         _run(arguments)
     finally:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class LossValue(Protocol):

@@ -51,16 +51,18 @@ def create_device_allreduce(
     """
     if world.size == 1:
         return None
+    everywhere = all(world.allgather(on_gpu))
+    if transport in ("auto", "host") and not everywhere:
+        return None
     from hpc_lstm.parallel.mpi_allreduce import MpiAllreduce, mpi_takes_device_memory
     from hpc_lstm.parallel.pinned_allreduce import PinnedAllreduce
 
-    everywhere = all(world.allgather(on_gpu))
     if transport in ("auto", "host"):
         aware = transport == "auto" and mpi_takes_device_memory(world.library)
-        if all(world.allgather(aware)) and everywhere:
+        if all(world.allgather(aware)):
             return MpiAllreduce(world)
         driven = all(world.allgather(device is not None))
-        return PinnedAllreduce(device, world) if device and driven and everywhere else None
+        return PinnedAllreduce(device, world) if device and driven else None
     if not everywhere:
         raise world.on_all_ranks(
             ConfigError(

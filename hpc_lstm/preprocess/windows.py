@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.backend import Batch, ResidentRows
 from hpc_lstm.preprocess.prices import Prices, SlicePrices
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.backend import Batch, ResidentRows
 
 
 class Windows:

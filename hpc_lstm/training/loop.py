@@ -51,9 +51,10 @@ def train(
 
     Raises:
         InputError: settings, market store, run directory or storage are wrong, or the memory is not enough.
-        StopRequested: a signal asked the run to stop; its state is in a checkpoint.
+        StopRequested: a signal asked the run to stop; its state is in a checkpoint, unless it had not begun.
     """
     world.handle_signals()
+    messages.stop_if_asked(world)
     stages = stages or Stages(active=False)
     config = resumed_settings(directory, config, world, resume=resume)
     with owned(directory, config, world, resume=resume) as owner:

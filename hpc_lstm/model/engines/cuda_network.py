@@ -7,7 +7,7 @@ The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does
     dh, loss                 = head(h of the last row, targets)
     parts of the gradients   = the backward pass
     gradient                 = collect(parts of the gradients)
-    weights                  = adam(weights, gradient), packed for the next step
+    weights                  = adam(weights, gradient), packed for the next step; both in one kernel where parts are few
 
 Beside it, on a second stream, the dropout masks of the step after.
 """
@@ -32,6 +32,8 @@ from hpc_lstm.model.parameters import Schema
 
 # Of a block of ``collect`` in kernels/lstm_update.cu.
 COLLECT_THREADS = 1024
+# Parts of a gradient up to which they are summed by the kernel that takes the step (measured on an H100).
+FEW_PARTS = 32
 # Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside lstm_tile_gradients.cu.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
 # ``struct Call`` of kernels/lstm_common.cuh.
@@ -78,6 +80,7 @@ class TrainingStep:
         sources = self.forward.sources
         updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
+        self._update_at_once = updates.get_function(f"{kernel}_at_once")
         self._scale = updates.get_function("scale")
         self._mean_loss = updates.get_function("mean_loss")
         units = plan.units
@@ -89,6 +92,8 @@ class TrainingStep:
         self._scaled: DeviceArray | None = None
         self._packing = Packing(device, plan, shape, schema, weights)
         self._arrays = [self._array_table(step) for step in range(steps)]
+        parts = [*self._backward.matrix_parts.values(), *self._backward.bias_parts]
+        self._few_parts = max(self._head_blocks, *(len(one) for one in parts)) <= FEW_PARTS
         self._squares = device.empty((self._packing.blocks,), np.float64)
         # Of this step and the next.
         words = plan.windows * units // 32 * shape.rows
@@ -136,20 +141,24 @@ class TrainingStep:
         self._backward.run(self._last, masks, beside)
         if draws:
             self._branch.join()
-        arrays, count = self._arrays[step], np.int32(len(self._packing.table))
-        device.launch_grid(
-            self._collect,
-            (self._packing.blocks,),
-            COLLECT_THREADS,
-            0,
-            *(arrays, count, np.int32(shape.units), self._gradient, self._squares),
-        )
-        device.launch(
-            self._update,
-            self._packing.blocks,
-            *(arrays, count, np.int64(self._schema.length), np.int32(shape.units)),
-            *(self._gradient, self._squares, self._clip_norm),
-            *(self._call, np.int32(step), self._weights.flat, self._weights.moments),
+        self._launch_update(step)
+
+    def _launch_update(self, step: int) -> None:
+        """Launch the sums of all gradients and the optimizer's step."""
+        arrays = (self._arrays[step], np.int32(len(self._packing.table)))
+        length, units = np.int64(self._schema.length), np.int32(self._shape.units)
+        ends = (self._call, np.int32(step), self._weights.flat, self._weights.moments)
+        blocks = (self._packing.blocks,)
+        if self._few_parts and not self._clip_norm:
+            gradient = self._gradient
+            self._device.launch_grid(
+                self._update_at_once, blocks, COLLECT_THREADS, 0, *arrays, length, units, gradient, *ends
+            )
+            return
+        found = (self._gradient, self._squares)
+        self._device.launch_grid(self._collect, blocks, COLLECT_THREADS, 0, *arrays, units, *found)
+        self._device.launch_grid(
+            self._update, blocks, THREADS, 0, *arrays, length, units, *found, self._clip_norm, *ends
         )
 
     def launch_mean_loss(self, steps: int, out: DeviceArray) -> None:

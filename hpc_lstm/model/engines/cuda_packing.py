@@ -78,7 +78,8 @@ class Packing:
             one["kind"], one["inputs"] = MATRIX, units if which or layer else self._shape.features
             one["width"] = plan.units if which else plan.input_width(layer)
             one["by_gate"], one["by_input"] = by_gate.pointer, by_input.pointer if by_input is not None else 0
-            grouped = which == 1 or (layer == 0 and plan.folded) or plan.tiles > 0
+            multiplied_in_chain = (layer == 0 and plan.folded) or plan.forward.layers > 1
+            grouped = which == 1 or multiplied_in_chain or plan.tiles > 0
             one["order"] = IN_TILES if plan.wide else BY_GATE if grouped else BY_UNIT
             self.blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
         return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -102,3 +102,21 @@ class BackwardPass(Protocol):
             beside: launches other work, of which it is given the part and the number of parts, beside the kernel that
                 is launched next.
         """
+
+
+def masks_of(masks: list[DeviceArray] | None, layer: int) -> tuple[DeviceArray | None, np.int64]:
+    """The masks of a layer, and the words from there to the next layer's; nothing where it drops no outputs."""
+    return (
+        (masks[layer], np.int64(masks[layer].size)) if masks and layer < len(masks) else (None, np.int64(0))
+    )
+
+
+def row_of(table: DeviceArray, layer: int) -> np.uint64:
+    """The address of a layer's row of a ``pointer_table``."""
+    return np.uint64(table.pointer + layer * table.shape[1] * 8)
+
+
+def pointer_table(device: Device, rows: Sequence[Sequence[DeviceArray | None]]) -> DeviceArray:
+    """``struct Layer`` of a kernel for each layer, of pointers alone."""
+    pointers = [[one.pointer if one is not None else 0 for one in row] for row in rows]
+    return device.to_device(np.array(pointers, np.uint64))

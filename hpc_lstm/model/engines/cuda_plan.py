@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 # Of every GPU that mma.sync with bfloat16 runs on, compute capability 8.0 and newer.
 REGISTERS = 65536
@@ -19,6 +20,10 @@ SHARED_BYTES = 227 * 1024
 SHARED_BYTES_8 = 163 * 1024  # of compute capability 8.0; 8.6 and 8.9 have 99 KiB
 # Features up to which the first layer's input is multiplied inside its own kernel.
 FOLDED_FEATURES = 16
+# Tiles of 8 windows a block up to which layers are faster in one launch, by where W is (measured on an H100).
+MOST_TOGETHER = {"registers": 8, "block": 2, "shared": 1}
+# Blocks of a cluster that every GPU with clusters places.
+PORTABLE_CLUSTER = 8
 # Rows whose input is on its way, in both kernels.
 STAGES = 4
 # Of kernels/lstm_tile_*.cu: windows, or columns, of a tile, and threads of a block.
@@ -50,6 +55,11 @@ class ChainShape:
         tiles: of 8 windows each, in a block.
         warps: of a block.
         shared: bytes of shared memory.
+        layers: that run in one launch, all blocks for the same windows in one cluster.
+        blocks: that share a multiprocessor.
+        w: where W of layers that run together is: in registers, in those of a block between two layers, or in shared
+            memory.
+        stages: rows whose values are on their way or in use.
     """
 
     split: int
@@ -57,6 +67,15 @@ class ChainShape:
     tiles: int
     warps: int
     shared: int
+    layers: int = 1
+    blocks: int = 1
+    w: Literal["registers", "block", "shared"] = "registers"
+    stages: int = 4
+
+    @property
+    def cluster(self) -> int:
+        """Blocks of a cluster: of all layers of a launch for the same windows."""
+        return ((2 if self.w == "block" else 1) * (self.layers - 1) + 1) * self.split
 
     @property
     def windows(self) -> int:
@@ -102,8 +121,9 @@ class Plan:
         Args:
             clusters: as of ``plan``.
         """
-        cluster = WIDE_PAIR if self.wide else self.forward.split
-        return max(1, clusters(cluster) * cluster // self.forward.split)
+        if self.wide:
+            return max(1, clusters(WIDE_PAIR) * WIDE_PAIR // self.forward.split)
+        return max(1, clusters(self.forward.cluster) * self.forward.blocks)
 
     def input_width(self, layer: int) -> int:
         """Columns of a layer's input, padded."""
@@ -168,6 +188,9 @@ def plan(
         or (not tiles and -(-batch // pair[0].windows) <= clusters(split))
     )
     forward, backward = next(enough, fitting[-1])
+    if layers > 1 and features <= FOLDED_FEATURES:
+        many = _Together(padded, split, layers, parts, dropout, batch, limit, clusters, tiles)
+        forward, backward = many.forward() or forward, many.backward() or backward
     return Plan(
         units=padded,
         parts=parts,
@@ -175,7 +198,7 @@ def plan(
         backward=backward,
         width=-(-features // 16) * 16,
         folded=features <= FOLDED_FEATURES,
-        windows=-(-batch // forward.windows) * forward.windows,
+        windows=_up(batch, max(forward.windows, backward.windows)),
         product_stages=3 if products_shared(4 * padded, parts, 3) <= limit else 2,
     )
 
@@ -304,19 +327,108 @@ def _cuts(units: int, parts: int, clusters: Callable[[int], int]) -> Iterator[tu
             yield padded, split, forward, backward
 
 
-def _fits(warps: float, weight_registers: float, inner_steps: float, parts: int) -> bool:
+def _fits(warps: float, weight_registers: float, inner_steps: float, parts: int, blocks: int = 1) -> bool:
     """Whether a block of so many warps holds its weights in registers.
 
     Args:
         inner_steps: of 16 numbers of the inner dimension, for each warp.
+        blocks: that share a multiprocessor.
     """
     registers = weight_registers + OTHER_REGISTERS[parts]
     return (
         inner_steps == int(inner_steps)
         and warps <= MAX_WARPS
         and weight_registers <= WEIGHT_REGISTERS
-        and warps * 32 * registers <= REGISTERS
+        and warps * 32 * registers * blocks <= REGISTERS
     )
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Cuts with all layers in one launch; see ``plan`` for the attributes.
+
+    Attributes:
+        units: padded.
+        split: blocks that share a layer's units.
+        limit: bytes of shared memory of a block that is alone on its multiprocessor.
+    """
+
+    units: int
+    split: int
+    layers: int
+    parts: int
+    dropout: bool
+    batch: int
+    limit: int
+    clusters: Callable[[int], int]
+    tiles: int
+
+    def forward(self) -> ChainShape | None:
+        """Of kernels/lstm_forward.cu; None: the blocks of all layers do not fit."""
+        own = self.units // self.split
+        for shape in self._shapes((1, 2, 4)):
+            k, tiles, windows = shape.k_split, shape.tiles, shape.windows
+            weights = self.units / 2 / k * self.parts * (2 if shape.w == "registers" else 1)
+            warps = own // 8 * k
+            if (shape.w == "block" and k > 1) or 2 * tiles < k:
+                continue
+            if not _fits(warps, weights, self.units / 16 / k, self.parts, shape.blocks):
+                continue
+            row = self.parts * windows * (self.units + 8) * 2
+            if shape.w == "block":
+                row = max(row, warps * tiles * 2 * 32 * 16)
+            shared = 2 * self.parts * windows * (self.units + 8) * 2 + STAGES * row
+            if self.dropout:
+                shared += 2 * self.parts * windows * (own + 8) * 2 + STAGES * windows * own // 8
+            shared += warps * tiles * 8 * 32 * 4 if k > 1 else 16
+            if found := self._finish(shape, warps, shared, STAGES):
+                return found
+        return None
+
+    def backward(self) -> ChainShape | None:
+        """Of kernels/lstm_backward.cu, likewise."""
+        own = self.units // self.split
+        for shape in self._shapes((4, 2, 1)):
+            k, tiles, windows = shape.k_split, shape.tiles, shape.windows
+            weights = self.units / k * self.parts * (2 if shape.w == "registers" else 1)
+            warps = own // 16 * k
+            if 4 * tiles < k or not _fits(warps, weights, self.units / 4 / k, self.parts, shape.blocks):
+                continue
+            row = self.parts * windows * (4 * own + 16) * 2 + windows * own * (2 if self.parts == 1 else 4)
+            row += warps * tiles * 32 * 16 + (windows * own // 8 if self.dropout else 0)
+            dz = self.parts * windows * (4 * self.units + 8) * 2
+            if shape.w == "block":
+                row = max(row, dz)
+            for stages in (4, 3, 2):
+                shared = 2 * dz + warps * tiles * 4 * 32 * 4 + stages * row
+                if found := self._finish(shape, warps, shared, stages):
+                    return found
+        return None
+
+    def _shapes(self, k_splits: tuple[int, ...]) -> Iterator[ChainShape]:
+        """Cuts whose blocks all run at the same time, without warps and shared memory; the best first."""
+        for tiles in (self.tiles,) if self.tiles else (1, 2, 4, 8):
+            for blocks in (1, 2):
+                for w in ("registers", "block", "shared"):
+                    for k in k_splits:
+                        shape = ChainShape(self.split, k, tiles, 0, 0, self.layers, blocks, w)
+                        if shape.cluster > PORTABLE_CLUSTER or tiles > MOST_TOGETHER[w]:
+                            continue
+                        if -(-self.batch // shape.windows) <= self.clusters(shape.cluster) * blocks:
+                            yield shape
+
+    def _finish(self, shape: ChainShape, warps: int, shared: int, stages: int) -> ChainShape | None:
+        """The shape with its warps and shared memory; None: it has no room."""
+        if shape.w == "shared":
+            shared += self.units // self.split * self.units * 8 * self.parts
+        shared += 8 * (2 + 2 * stages) + 16
+        # A multiprocessor keeps 1 KiB for itself for each block.
+        room = (self.limit + 1024) // shape.blocks - 1024
+        return replace(shape, warps=warps, shared=shared, stages=stages) if shared <= room else None
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _shapes(
@@ -329,13 +441,13 @@ def _shapes(
     shared += STAGES * parts * windows * max(24, 4 * own + 16) * 2
     shared += 2 * parts * windows * (own + 8) * 2 + STAGES * windows * own // 8 if dropout else 0
     shared += warps * tiles * 8 * 32 * 4 if forward_k > 1 else 8
-    forward = ChainShape(split, forward_k, tiles, warps, shared + 8 * (2 + STAGES))
+    forward = ChainShape(split, forward_k, tiles, warps, shared + 8 * (2 + 2 * STAGES))
     # And of kernels/lstm_backward.cu. The sums of the bias's gradient take the place of dh.
     warps = own // 16 * backward_k
     row = parts * windows * (4 * own + 16) * 2 + windows * own * (2 if parts == 1 else 4)
     row += parts * windows * (own + 8) * 2 + (windows * own // 8 if dropout else 0)
     shared = 2 * parts * windows * (4 * units + 8) * 2 + warps * tiles * 4 * 32 * 4 + STAGES * row
-    return forward, ChainShape(split, backward_k, tiles, warps, shared + 8 * (2 + STAGES))
+    return forward, ChainShape(split, backward_k, tiles, warps, shared + 8 * (2 + 2 * STAGES))
 
 
 def _shared_limit(capability: tuple[int, int]) -> int:

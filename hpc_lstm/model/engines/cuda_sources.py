@@ -51,23 +51,27 @@ class Sources:
         return "lstm_masks", {"UNITS": self.plan.units}
 
     def forward(self, layer: int, *, training: bool) -> Source:
-        """Of one layer, from 0; of wide layers, the same for all."""
+        """Of one layer, from 0; of layers that run in one launch, the same for all."""
         if self.plan.wide:
             return "lstm_wide_forward", {**self._wide(training), "KEEPS": int(training)}
         if self.plan.tiles:
             return "lstm_tile_forward", {**self._tile(layer), "DROPS": self._drops(layer) if training else 0}
+        layer = 0 if self.plan.forward.layers > 1 else layer
         folded = int(layer == 0 and self.plan.folded)
         drops = self._drops(layer) if training else 0
         return "lstm_forward", {**self._chain(self.plan.forward), "DROPS": drops, "INPUT_TILES": folded}
 
     def backward(self, layer: int) -> Source:
-        """Of one layer, from 0; of wide layers, the same for all."""
+        """Of one layer, from 0; of layers that run in one launch, the same for all."""
         if self.plan.wide:
             return "lstm_wide_backward", {**self._wide(True), "TILES": self.plan.backward_tiles}
         top = int(layer + 1 == self.layers)
         if self.plan.tiles:
             return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
-        return "lstm_backward", {**self._chain(self.plan.backward), "DROPS": self._drops(layer), "TOP": top}
+        chain = self._chain(self.plan.backward)
+        if self.plan.backward.layers > 1:
+            return "lstm_backward", {**chain, "DROPS": self._drops(0), "TOP": 1}
+        return "lstm_backward", {**chain, "DROPS": self._drops(layer), "TOP": top}
 
     def gradients(self, layer: int) -> Source:
         """Of one layer, from 0, for large batches."""
@@ -107,5 +111,6 @@ class Sources:
 
     def _chain(self, cut: ChainShape) -> dict[str, str | int]:
         cell = "bf16" if self.plan.parts == 1 else "float"
-        sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": 1}
-        return {**self._sizes(), **sizes, "CELL": cell}
+        sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": cut.blocks}
+        w = {"W_SHARED": int(cut.w == "shared"), "PROJECTED": int(cut.w == "block")}
+        return {**self._sizes(), **sizes, "LAYERS": cut.layers, **w, "STAGES": cut.stages, "CELL": cell}

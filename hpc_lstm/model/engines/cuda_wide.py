@@ -9,13 +9,13 @@ downwards, as many layers in a launch as run at the same time:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
+from hpc_lstm.model.engines.cuda_passes import masks_of, pointer_table
 from hpc_lstm.model.engines.cuda_plan import (
     WIDE_BACKWARD_THREADS,
     WIDE_FORWARD_THREADS,
@@ -65,7 +65,7 @@ class WideForward(TileForward):
             (plan.windows // plan.forward.windows * plan.forward.split * self.shape.layers,),
             WIDE_FORWARD_THREADS,
             shared,
-            *(self._table, *kept(masks), self.keep, counters.tickets(0), counters.forward),
+            *(self._table, *masks_of(masks, 0), self.keep, counters.tickets(0), counters.forward),
             *(np.int32(0), np.int32(self.shape.rows), np.int32(plan.windows)),
         )
 
@@ -106,7 +106,14 @@ class WideBackward(TileBackward):
             (plan.windows // plan.backward.windows * plan.backward.split * count,),
             WIDE_BACKWARD_THREADS,
             shared,
-            *(self._table, last, *kept(masks), forward.keep, counters.tickets(1 + layer), counters.backward),
+            *(
+                self._table,
+                last,
+                *masks_of(masks, 0),
+                forward.keep,
+                counters.tickets(1 + layer),
+                counters.backward,
+            ),
             *(np.int32(layer), np.int32(forward.shape.rows), np.int32(plan.windows)),
         )
 
@@ -133,14 +140,3 @@ class _Counters:
 
 def _shared(plan: Plan, *, narrow: bool, drops: bool) -> TileShared:
     return wide_shared(plan.tiles, plan.backward_tiles, plan.parts, narrow=narrow, drops=drops)
-
-
-def kept(masks: list[DeviceArray] | None) -> tuple[DeviceArray | None, np.int64]:
-    """The masks of the lowest layer, and the words from each layer's to the next."""
-    return (masks[0], np.int64(masks[0].size)) if masks else (None, np.int64(0))
-
-
-def pointer_table(device: Device, rows: Sequence[Sequence[DeviceArray | None]]) -> DeviceArray:
-    """``struct Layer`` of a kernel for each layer, of pointers alone."""
-    pointers = [[one.pointer if one is not None else 0 for one in row] for row in rows]
-    return device.to_device(np.array(pointers, np.uint64))

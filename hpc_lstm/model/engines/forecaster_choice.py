@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTO, CPU, GPU = DEVICES = ("auto", "cpu", "gpu")
-# As measured on an H100 and 16 cores of its host (docs/fused-engine.md): floating-point operations a second of a CPU
+# As measured on an H100 and 16 cores of its host (docs/performance.md): floating-point operations a second of a CPU
 # thread, for windows one by one and for many at a time, and windows from which on a thread of its own is worthwhile;
 ONE_RATE, MANY_RATE, PART = 1e10, 4e10, 6
 # seconds until the first forecast of the GPU, whose kernels come from the cache; of a call, and of a row of a layer in
 # it; operations a second.
-START_S, CALL_S, ROW_S, GPU_RATE = 0.5, 3e-4, 3e-6, 3e13
+START_S, CALL_S, ROW_S, GPU_RATE = 0.7, 3e-4, 3e-6, 3e13
 
 
 @dataclass(frozen=True)
