@@ -14,12 +14,22 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.cuda import dlpack
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
+from hpc_lstm.cuda.modules import of_values
 from hpc_lstm.preprocess.sampler import ROUNDS, round_keys
 
 CHUNK = 32_768  # pairs a block of kernels/mse.cu
 MOMENT_ROWS = 8_192  # rows a block of kernels/moments.cu
 WINDOWS = 8  # windows a block of kernels/windows.cu
+# Files of kernels/, and the types of the values that they are for.
+SOURCES = (
+    ("minmax", np.float64),
+    ("moments", np.float64),
+    ("windows", np.float64),
+    ("mse", np.float32),
+    ("mse", np.float64),
+)
 
 
 class CudaKernels:
@@ -31,14 +41,10 @@ class CudaKernels:
 
     def __init__(self) -> None:
         self.device = Device()
-        for file, kernel, value in (
-            ("minmax", "fit", np.float64),
-            ("moments", "parts", np.float64),
-            ("windows", "gather", np.float64),
-            ("mse", "errors", np.float32),
-            ("mse", "errors", np.float64),
-        ):
-            self.device.function(file, kernel, value)
+        sources = [(file, of_values(value)) for file, value in SOURCES]
+        self.device.compile(sources)
+        for source in sources:
+            self.device.load(*source)
         self._arrived: DeviceArray | None = None
 
     # -- fit -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import DeviceArray
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.errors import CudaError
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident, UncutWindows, pass_keys, target_places

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
-from hpc_lstm.cuda import dlpack
 from hpc_lstm.cuda.availability import cuda_problem
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray, array_on_gpu
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import LossValue
-from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
+from hpc_lstm.model.engines.cuda_forecasts import BatchForecaster
 from hpc_lstm.model.engines.cuda_gather import Gather
-from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
+from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_vector import CudaVector
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
@@ -36,8 +36,6 @@ from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.preprocess.cuda_kernels import Resident, UncutWindows
 
-# Most memory for the values of the windows that are forecast together, and which part of what is free.
-FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
 # Losses that may be on their way at the same time; older ones are waited for.
 LOSSES = 64
 
@@ -101,7 +99,7 @@ class CudaEngine:
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.set_parameters(initial_weights(self.schema, train.seed))
         # Now, before the rows are placed: later there may be no room.
-        self._forecaster = _Forecaster(self._device, self._plan, self._shape, self._weights, self._call)
+        self._forecaster = BatchForecaster(self._device, self._plan, self._shape, self._weights)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
@@ -114,11 +112,7 @@ class CudaEngine:
             return str(error)
         if isinstance(found, str):
             return found
-        if (
-            auto
-            and keras_is_faster(config, device, found)
-            and keras_has_gpu(threads, config.train.deterministic)
-        ):
+        if auto and keras_is_faster(config, device) and keras_has_gpu(threads, config.train.deterministic):
             return "the Keras engine is faster for this many units and windows"
         return ""
 
@@ -313,7 +307,7 @@ class _HostCopy:
 
     def on_device(self, array: Any) -> DeviceArray:
         """An array in GPU memory: as it is if it lies there, else a copy, ordered behind earlier steps."""
-        if (there := _on_gpu(self._device, array)) is not None:
+        if (there := array_on_gpu(self._device, array)) is not None:
             return there
         host = np.ascontiguousarray(array, self._dtype)
         if self._memory.size < host.size:
@@ -321,63 +315,6 @@ class _HostCopy:
             self._memory = self._device.empty((host.size,), self._dtype, self._purpose)
         self._device.upload_async(self._memory.pointer, host)
         return self._memory
-
-
-class _Forecaster:
-    """Forecasts in batches of one size, the largest that fills the GPU once."""
-
-    def __init__(
-        self, device: Device, plan: cuda_plan.Plan, shape: Shape, weights: Weights, call: DeviceArray
-    ) -> None:
-        blocks = plan.at_once(device.resident_clusters)
-        row_bytes = 2 * plan.parts * shape.rows * (plan.units * 7 * shape.layers + plan.width)
-        room = min(FORECAST_BYTES, device.free_bytes() // FORECAST_SHARE)
-        most = max(1, room // (row_bytes * plan.forward.windows))
-        windows = plan.forward.windows * min(blocks, most)
-        self._device, self._call, self._rows = device, call, (shape.rows, shape.features)
-        self._outputs = shape.head.outputs
-        self._batch = windows
-        self._forward = forward_pass(
-            device, cuda_plan.with_windows(plan, windows), shape, weights, training=False
-        )
-        self._inputs = device.empty((0,), np.float32)
-
-    def predict(self, inputs: Any) -> Any:
-        """Outputs, float32 [n, O], of windows float32 [n, T, F], on the same device."""
-        if tuple(inputs.shape[1:]) != self._rows:
-            raise ValueError(f"windows of {self._rows} rows and features expected, got {tuple(inputs.shape)}")
-        count, size, device = int(inputs.shape[0]), int(np.prod(self._rows)), self._device
-        out = device.empty((count, self._outputs), np.float32)
-        there = _on_gpu(device, inputs)
-        host = np.ascontiguousarray(inputs, np.float32).reshape(-1) if there is None else None
-        if host is not None and self._inputs.size < self._batch * size:
-            self._inputs = device.empty((self._batch * size,), np.float32, "windows to forecast")
-        for first in range(0, count, self._batch):
-            batch = min(self._batch, count - first)
-            if host is not None:
-                device.upload_async(self._inputs.pointer, host[first * size : (first + batch) * size])
-            windows = self._inputs if there is None else there.part(first * size, batch * size)
-            self._forward.forecast(
-                windows, self._call, np.uint64(out.pointer + 4 * first * self._outputs), batch
-            )
-        # Whoever reads the forecasts, or overwrites the windows, does so on a stream of their own.
-        device.synchronize()
-        return out if there is not None else out.numpy()
-
-
-def _on_gpu(device: Device, array: Any) -> DeviceArray | None:
-    """A float32 array as the GPU addresses it, once it is written; None: it lies on the host.
-
-    Raises:
-        TypeError: it lies on the GPU in another type.
-    """
-    if not hasattr(array, "__dlpack_device__") or array.__dlpack_device__()[0] != dlpack.CUDA:
-        return None
-    capsule = array.__dlpack__()  # waits until it is written, and keeps the memory
-    seen = dlpack.inspect_capsule(capsule)
-    if seen.dtype != np.float32:
-        raise TypeError(f"an array of {seen.dtype} in GPU memory where float32 is expected")
-    return DeviceArray(device, capsule, seen.address, seen.shape, seen.dtype)
 
 
 def _shape(config: RunConfig) -> Shape:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_passes import ForwardPass, masks_of, pointer_table, row_of
 from hpc_lstm.model.engines.cuda_plan import (
     BLOCK_M,
@@ -66,12 +67,12 @@ class ChainForward(ForwardPass):
 
     Attributes:
         traces: what the layers compute, from the lowest one up.
-        products: kernels/lstm_products.cu.
+        products: kernels/lstm_products.cu, by the columns of a tile.
     """
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
         super().__init__(device, plan, shape, weights, training=training)
-        self.products = device.load(*self.sources.products)
+        self.products = {block: device.load(*source) for block, source in self.sources.products.items()}
         self._chains = [
             device.load(*self.sources.forward(layer, training=training)).get_function(
                 "lstm_forward", plan.forward.shared, plan.forward.cluster > PORTABLE_CLUSTER
@@ -148,7 +149,7 @@ class ChainForward(ForwardPass):
         m, block = self.shape.rows * self.plan.windows, product_block(n)
         shared = rows_shared(block, self.plan.parts, self.plan.product_stages)
         self.device.launch_grid(
-            self.products.get_function(f"multiply_rows_{block}", shared),
+            self.products[block].get_function("multiply_rows", shared),
             (-(-n // block) * -(-m // BLOCK_M),),
             THREADS,
             shared,
@@ -235,7 +236,7 @@ class ChainBackward:
         each = math.ceil(length / len(u) / INNER) * INNER
         shared = columns_shared(block, self._plan.parts, self._plan.product_stages)
         self._device.launch_grid(
-            self._forward.products.get_function(f"multiply_columns_{block}", shared),
+            self._forward.products[block].get_function("multiply_columns", shared),
             (-(-m // BLOCK_M), self._column_blocks(layer), len(u)),
             THREADS,
             shared,

@@ -6,7 +6,8 @@ import weakref
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.model.engines.cuda_passes import ForwardPass
 from hpc_lstm.preprocess.cuda_kernels import Resident

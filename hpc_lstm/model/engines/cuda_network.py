@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_chains import ChainBackward, ChainForward
 from hpc_lstm.model.engines.cuda_gather import Gather
+from hpc_lstm.model.engines.cuda_packing import Packing
 from hpc_lstm.model.engines.cuda_passes import HEAD_WARPS, BackwardPass, ForwardPass
 from hpc_lstm.model.engines.cuda_plan import Plan
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
@@ -28,32 +30,12 @@ from hpc_lstm.model.engines.cuda_weights import Shape, Weights, forward_drops
 from hpc_lstm.model.engines.cuda_wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
 
-# Of a block of kernels/lstm_update.cu.
-TILE_INPUTS, TILE_UNITS, COLLECT_THREADS = 8, 32, 1024
+# Of a block of ``collect`` in kernels/lstm_update.cu.
+COLLECT_THREADS = 1024
 # Parts of a gradient up to which they are summed by the kernel that takes the step (measured on an H100).
 FEW_PARTS = 32
 # Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside lstm_tile_gradients.cu.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
-# ``struct Array`` of kernels/lstm_update.cu, and its kinds.
-ARRAY = np.dtype(
-    [
-        ("begin", "i8"),
-        ("flat", "i8"),
-        ("kind", "i4"),
-        ("inputs", "i4"),
-        ("parts", "i4"),
-        ("width", "i4"),
-        ("part_size", "i8"),
-        ("gradients", "u8"),
-        ("by_gate", "u8"),
-        ("by_input", "u8"),
-        ("copy", "u8"),
-        ("order", "i4"),
-        ("unused", "i4"),
-    ]
-)
-MATRIX, BIAS, DENSE = 0, 1, 2
-BY_UNIT, BY_GATE, IN_TILES = 0, 1, 2
 # ``struct Call`` of kernels/lstm_common.cuh.
 CONSTANTS = 8
 HEADER = np.dtype(
@@ -100,7 +82,7 @@ class TrainingStep:
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
         self._update_at_once = updates.get_function(f"{kernel}_at_once")
         self._scale = updates.get_function("scale")
-        self._pack, self._mean_loss = updates.get_function("pack"), updates.get_function("mean_loss")
+        self._mean_loss = updates.get_function("mean_loss")
         units = plan.units
         self._last = device.empty((plan.windows * units,), np.float32)
         self._head_blocks = max(1, min(device.multiprocessors, -(-plan.windows // HEAD_WARPS)))
@@ -108,10 +90,11 @@ class TrainingStep:
         self._loss_constants = device.to_device(np.array(shape.head.loss.constants or (0.0,), np.float32))
         self._gradient = device.empty((schema.length,), np.float32)
         self._scaled: DeviceArray | None = None
+        self._packing = Packing(device, plan, shape, schema, weights)
         self._arrays = [self._array_table(step) for step in range(steps)]
         parts = [*self._backward.matrix_parts.values(), *self._backward.bias_parts]
         self._few_parts = max(self._head_blocks, *(len(one) for one in parts)) <= FEW_PARTS
-        self._squares = device.empty((self._update_blocks,), np.float64)
+        self._squares = device.empty((self._packing.blocks,), np.float64)
         # Of this step and the next.
         words = plan.windows * units // 32 * shape.rows
         masked = shape.layers - 1 if forward_drops(shape) else 0
@@ -162,10 +145,10 @@ class TrainingStep:
 
     def _launch_update(self, step: int) -> None:
         """Launch the sums of all gradients and the optimizer's step."""
-        arrays = (self._arrays[step], np.int32(len(self._schema.names) - 1))
+        arrays = (self._arrays[step], np.int32(len(self._packing.table)))
         length, units = np.int64(self._schema.length), np.int32(self._shape.units)
         ends = (self._call, np.int32(step), self._weights.flat, self._weights.moments)
-        blocks = (self._update_blocks,)
+        blocks = (self._packing.blocks,)
         if self._few_parts and not self._clip_norm:
             gradient = self._gradient
             self._device.launch_grid(
@@ -194,12 +177,7 @@ class TrainingStep:
 
     def pack(self) -> None:
         """Launch the packing of weights that came from elsewhere."""
-        self._device.launch(
-            self._pack,
-            self._update_blocks,
-            *(self._arrays[0], np.int32(len(self._schema.names) - 1)),
-            *(np.int32(self._shape.units), self._weights.flat),
-        )
+        self._packing.pack()
 
     def scaled(self, vector: DeviceArray, factor: float) -> DeviceArray:
         """A vector of the weights' length times ``factor``, in memory that the next call overwrites."""
@@ -234,41 +212,23 @@ class TrainingStep:
         )
 
     def _array_table(self, step: int) -> DeviceArray:
-        """The table of kernels/lstm_update.cu, for one step of a call."""
-        units, padded, offsets = self._shape.units, self._plan.units, self._schema.offsets
+        """The packing's table with the parts of the gradients, for one step of a call."""
+        padded = self._plan.units
         head = self._head_sums.pointer + 4 * step * self._head_blocks * head_sums(padded, self._shape)
-        table = np.zeros(len(self._schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
-        blocks = 0
+        table = self._packing.table.copy()
         for number, one in enumerate(table):
             layer, which = divmod(number, 3)
-            one["begin"], one["flat"] = blocks, offsets[number]
             if layer == self._shape.layers:
-                one["kind"], one["parts"], one["part_size"] = (
-                    DENSE,
-                    self._head_blocks,
-                    head_sums(padded, self._shape),
-                )
-                one["gradients"], one["copy"] = head, self._weights.dense.pointer
-                blocks += -(-(units + 1) * self._shape.head.outputs // THREADS)
+                one["parts"], one["part_size"] = self._head_blocks, head_sums(padded, self._shape)
+                one["gradients"] = head
                 continue
-            own, bias = self._weights.layers[layer], self._backward.bias_parts[layer]
             if which == 2:
-                one["kind"], one["parts"], one["part_size"] = BIAS, len(bias), 4 * padded
-                one["gradients"], one["copy"] = bias.pointer, own.bias.pointer
-                blocks += -(-4 * units // THREADS)
+                bias = self._backward.bias_parts[layer]
+                one["parts"], one["part_size"], one["gradients"] = len(bias), 4 * padded, bias.pointer
                 continue
             parts = self._backward.matrix_parts[layer, "wu"[which]]
-            back = None if self._plan.tiles else (own.w_back, own.u_back)[which]
-            one["kind"], one["inputs"] = MATRIX, units if which or layer else self._shape.features
-            one["parts"], one["width"] = len(parts), parts.shape[2]
-            one["part_size"], one["gradients"] = 4 * padded * parts.shape[2], parts.pointer
-            one["by_gate"] = (own.w, own.u)[which].pointer
-            one["by_input"] = back.pointer if back is not None else 0
-            multiplied_in_chain = (layer == 0 and self._plan.folded) or self._plan.forward.layers > 1
-            by_gate = which == 1 or multiplied_in_chain or self._plan.tiles > 0
-            one["order"] = IN_TILES if self._plan.wide else BY_GATE if by_gate else BY_UNIT
-            blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
-        self._update_blocks = blocks
+            one["parts"], one["part_size"] = len(parts), 4 * padded * parts.shape[2]
+            one["gradients"] = parts.pointer
         return self._device.to_device(table.view(np.uint8))
 
 

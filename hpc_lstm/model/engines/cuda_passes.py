@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_plan import Plan
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
@@ -35,11 +36,11 @@ class ForwardPass(ABC):
         self.length = shape.rows * plan.windows
         self.x = device.empty((plan.parts * self.length * plan.width,), np.uint16, "a batch's inputs")
 
-    def stage(self, given: DeviceArray | None, call: DeviceArray, step: int, batch: int) -> None:
+    def stage(self, given: DeviceArray | None, call: DeviceArray | None, step: int, batch: int) -> None:
         """Launch the bringing of windows into ``x``.
 
         Args:
-            given: windows [batch, rows, features]; None: those of a step of ``call``.
+            given: windows [batch, rows, features]; None: those of a step of ``call``, which may else be None.
             step: within the call.
             batch: windows that count, at most the plan's.
         """
@@ -70,9 +71,9 @@ class ForwardPass(ABC):
         at = self.outputs.pointer + 2 * self.length * units
         return np.uint64(at), np.int64((self.length + windows) * units)
 
-    def forecast(self, given: DeviceArray, call: DeviceArray, out: np.uint64, batch: int) -> None:
+    def forecast(self, given: DeviceArray, out: np.uint64, batch: int) -> None:
         """Launch the outputs of windows [batch, rows, features], into float32 [batch, O] at an address."""
-        self.stage(given, call, 0, batch)
+        self.stage(given, None, 0, batch)
         self.run_layers(None)
         self.device.launch(
             self.head_kernels.get_function("forecast"),

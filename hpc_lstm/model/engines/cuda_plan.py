@@ -32,8 +32,11 @@ TILE_BYTES = 2 * TILE * TILE
 GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
 TILE_BATCHES = {64: 4096, 128: 2560}
-# The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
-WIDE_BATCHES = {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256}
+# The same of kernels/lstm_wide_*.cu, by parts, and threads of a block. They take more units; in float32 fewer, too.
+WIDE_BATCHES = {
+    1: {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256},
+    2: {64: 4096, 128: 2048, 192: 256, 256: 256, 320: 1, 384: 1, 448: 1, 512: 1},
+}
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
 WIDE_PAIR = 2  # blocks of a cluster, with other windows each
 MAX_WIDE = 8  # blocks of 64 units
@@ -93,6 +96,7 @@ class Plan:
         windows: the batch, padded to whole blocks.
         product_stages: tiles of a product's operands on their way or in use.
         tiles: of 64 windows in a block of kernels/lstm_tile_*.cu or lstm_wide_*.cu; 0: the kernels for small batches.
+        backward_tiles: the same of the backward pass.
     """
 
     units: int
@@ -104,14 +108,15 @@ class Plan:
     windows: int
     product_stages: int
     tiles: int = 0
+    backward_tiles: int = 0
 
     @property
     def wide(self) -> bool:
         """Whether the weights pass through shared memory, by kernels/lstm_wide_*.cu."""
-        return self.tiles > 0 and self.units > 2 * TILE
+        return self.tiles > 0 and _is_wide(self.units, self.parts)
 
     def at_once(self, clusters: Callable[[int], int]) -> int:
-        """How many times ``forward.windows`` windows run at the same time, at least 1.
+        """How many times the windows of a block, or of a cluster of wide layers, run at the same time, at least 1.
 
         Args:
             clusters: as of ``plan``.
@@ -155,11 +160,10 @@ def plan(
         tiles: of 8 windows in a block; 0: as many as keep the whole GPU busy with few of them.
     """
     padded = -(-units // TILE) * TILE
-    if large is not False and parts == 1 and capability == (9, 0) and features <= FOLDED_FEATURES:
-        in_tiles = _tile_plan(padded, batch, layers, dropout, clusters)
-        if in_tiles and (
-            large or (batch >= (TILE_BATCHES | WIDE_BATCHES)[padded] and units > 3 * padded // 4)
-        ):
+    if large is not False and capability == (9, 0) and features <= FOLDED_FEATURES:
+        in_tiles = _tile_plan(padded, parts, batch, layers, dropout, clusters)
+        batches = WIDE_BATCHES[parts] if _is_wide(padded, parts) else TILE_BATCHES
+        if in_tiles and (large or (batch >= batches[padded] and units > 3 * padded // 4)):
             return in_tiles
     found = next(_cuts(units, parts, clusters), None)
     if found is None:
@@ -219,15 +223,19 @@ def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileSha
     return TileShared(forward, backward)
 
 
-def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
+def wide_shared(tiles: int, backward_tiles: int, parts: int, *, narrow: bool, drops: bool) -> TileShared:
     """Shared memory of the kernels for wide layers, as their ``struct Shared``; see ``tile_shared``."""
     stages = 4 if tiles == 2 else 5
-    forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + (1 + drops) * tiles * TILE_BYTES
+    outputs = 1 + drops if parts == 1 else parts  # tiles of h, and of what is left of it
+    forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + outputs * tiles * TILE_BYTES
     forward += GATE_COLUMNS * 4 + stages * 16 + 40
-    operands = 1 if narrow else 2
-    stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
+    tiles, operands = backward_tiles, 1 if narrow else 2
+    if parts == 1:
+        stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
+    else:
+        stages = 8 if narrow else 5
     halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
-    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 96
+    backward = (stages * (tiles + operands) + 4 * parts * tiles) * TILE_BYTES + halves + stages * 16 + 96
     return TileShared(forward, backward)
 
 
@@ -237,14 +245,19 @@ def gradients_shared(units: int, *, narrow: bool) -> int:
     return 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0)) + 2 * 8 * 16 + 16 * 4
 
 
+def _is_wide(padded: int, parts: int) -> bool:
+    """Whether large batches of layers with so many units are for kernels/lstm_wide_*.cu."""
+    return padded > 2 * TILE or parts == 2
+
+
 def _tile_plan(
-    padded: int, batch: int, layers: int, dropout: bool, clusters: Callable[[int], int]
+    padded: int, parts: int, batch: int, layers: int, dropout: bool, clusters: Callable[[int], int]
 ) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
     # One tile a block as long as all blocks run at the same time, of wide layers those of two layers: two tiles share
     # the tensor cores, or what is read of the weights.
-    wide = split > WIDE_PAIR
+    wide = _is_wide(padded, parts)
     if wide:
         group, split, resident = WIDE_PAIR * TILE, WIDE_PAIR * split, clusters(WIDE_PAIR) // split
         at_once = resident // min(layers, 2)
@@ -256,17 +269,20 @@ def _tile_plan(
     if split > MAX_WIDE * WIDE_PAIR or resident < (WIDE_LAUNCHES if wide else 1):
         return None
     tiles = next((n for n in (1, 2) if -(-batch // (group * n)) <= at_once), 2)
+    backward_tiles = tiles if parts == 1 else 1  # two have no room for the parts of dz
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
         if wide:
-            shared = wide_shared(tiles, narrow=narrow, drops=drops)
+            shared = wide_shared(tiles, backward_tiles, parts, narrow=narrow, drops=drops)
         else:
             shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
-        if max(shared.forward, shared.backward, gradients_shared(padded, narrow=narrow)) > SHARED_BYTES:
+        of_gradients = gradients_shared(padded, narrow=narrow)
+        if max(shared.forward, shared.backward, of_gradients) > SHARED_BYTES:
             return None
-    cut = ChainShape(split, 1, group * tiles // 8, (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32, 0)
-    windows = -(-batch // cut.windows) * cut.windows
-    return Plan(padded, 1, cut, cut, FOLDED_FEATURES, True, windows, 0, tiles)
+    warps = (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32
+    forward, backward = (ChainShape(split, 1, group * n // 8, warps, 0) for n in (tiles, backward_tiles))
+    windows = -(-batch // forward.windows) * forward.windows
+    return Plan(padded, parts, forward, backward, FOLDED_FEATURES, True, windows, 0, tiles, backward_tiles)
 
 
 def product_block(width: int) -> int:

@@ -1,4 +1,4 @@
-"""The passes for layers of 129 to 512 units and large batches, whose weights pass through shared memory.
+"""The passes for large batches of layers whose weights pass through shared memory: 129 to 512 units, in float32 any.
 
 upwards, all layers in one launch:
     h, cells, gates      = lstm_wide_forward(x, W, U, b)
@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_passes import masks_of, pointer_table
 from hpc_lstm.model.engines.cuda_plan import (
     WIDE_BACKWARD_THREADS,
     WIDE_FORWARD_THREADS,
     WIDE_PAIR,
     Plan,
+    TileShared,
     wide_shared,
 )
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
@@ -68,9 +70,8 @@ class WideForward(TileForward):
         )
 
     def _load_kernels(self, training: bool) -> list[tuple[Any, int]]:
-        shape, tiles = self.shape, self.plan.tiles
-        drops = self.drops and shape.layers > 1
-        shared = wide_shared(tiles, narrow=False, drops=drops).forward
+        drops = self.drops and self.shape.layers > 1
+        shared = _shared(self.plan, narrow=False, drops=drops).forward
         module = self.device.load(*self.sources.forward(0, training=training))
         return [(module.get_function("lstm_wide_forward", shared), shared)]
 
@@ -80,7 +81,7 @@ class WideBackward(TileBackward):
 
     def __init__(self, forward: WideForward) -> None:
         plan, layers = forward.plan, forward.shape.layers
-        groups = plan.windows // plan.forward.windows
+        groups = plan.windows // plan.backward.windows
         together = max(1, min(layers, plan.at_once(forward.device.resident_clusters) // groups))
         super().__init__(forward, parts_above=1, together=together)
         self._counters = forward.counters
@@ -93,8 +94,7 @@ class WideBackward(TileBackward):
 
     def _load_kernels(self) -> list[tuple[Any, int]]:
         forward = self._forward
-        tiles = forward.plan.tiles
-        shared = max(wide_shared(tiles, narrow=narrow, drops=False).backward for narrow in (True, False))
+        shared = max(_shared(forward.plan, narrow=narrow, drops=False).backward for narrow in (True, False))
         module = forward.device.load(*forward.sources.backward(0))
         return [(module.get_function("lstm_wide_backward", shared), shared)]
 
@@ -103,7 +103,7 @@ class WideBackward(TileBackward):
         kernel, shared = self._kernels[0]
         forward.device.launch_grid(
             kernel,
-            (plan.windows // plan.forward.windows * plan.forward.split * count,),
+            (plan.windows // plan.backward.windows * plan.backward.split * count,),
             WIDE_BACKWARD_THREADS,
             shared,
             *(
@@ -127,8 +127,8 @@ class _Counters:
     """
 
     def __init__(self, device: Device, plan: Plan, layers: int) -> None:
-        places = layers * (plan.windows // plan.forward.windows) * WIDE_PAIR
-        forward, backward = FORWARD_PROGRESS * places, BACKWARD_PROGRESS * places
+        forward = FORWARD_PROGRESS * layers * WIDE_PAIR * (plan.windows // plan.forward.windows)
+        backward = BACKWARD_PROGRESS * layers * WIDE_PAIR * (plan.windows // plan.backward.windows)
         self._first = forward + backward
         self.all = device.zeros((self._first + 1 + layers,), np.uint32)
         self.forward, self.backward = self.all.part(0, forward), self.all.part(forward, backward)
@@ -136,3 +136,7 @@ class _Counters:
     def tickets(self, launch: int) -> DeviceArray:
         """Of a launch: 0 forward, 1 + layer backward."""
         return self.all.part(self._first + launch, 1)
+
+
+def _shared(plan: Plan, *, narrow: bool, drops: bool) -> TileShared:
+    return wide_shared(plan.tiles, plan.backward_tiles, plan.parts, narrow=narrow, drops=drops)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.model.engines import cuda_network, cuda_plan
+from hpc_lstm.model.engines import cuda_network, cuda_packing, cuda_plan
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
@@ -119,32 +119,43 @@ def test_layers_run_together_where_all_blocks_have_room() -> None:
 
 
 @given(
-    units=st.integers(1, 512), batch=st.integers(1, 20_000), layers=st.integers(1, 8), dropout=st.booleans()
+    units=st.integers(1, 512),
+    batch=st.integers(1, 20_000),
+    layers=st.integers(1, 8),
+    dropout=st.booleans(),
+    parts=st.sampled_from([1, 2]),
 )
-def test_tiles_for_large_batches_keep_the_limits(units: int, batch: int, layers: int, dropout: bool) -> None:
+def test_tiles_for_large_batches_keep_the_limits(
+    units: int, batch: int, layers: int, dropout: bool, parts: int
+) -> None:
     found = cuda_plan.plan(
         units,
         16,
         batch,
         layers=layers,
-        parts=1,
+        parts=parts,
         dropout=dropout,
         capability=H100,
         clusters=CLUSTERS.__getitem__,
         large=True,
     )
     if found is None or not found.tiles:
-        assert units > 512 or (64 < units <= 128 and layers > 2 and dropout)
+        assert parts == 1
+        assert 64 < units <= 128
+        assert layers > 2
+        assert dropout
         return
     assert found.units in range(64, 513, 64)
-    assert found.wide == (found.units > 128)
+    assert found.wide == (found.units > 128 or parts == 2)
     assert found.units >= units
     assert batch <= found.windows < batch + 64 * found.tiles * (2 if found.wide else 1)
-    assert found.windows % found.forward.windows == 0
+    assert found.windows % found.forward.windows == found.windows % found.backward.windows == 0
     for layer in range(layers):
         drops = dropout and layer + 1 < layers
         if found.wide:
-            shared = cuda_plan.wide_shared(found.tiles, narrow=layer == 0, drops=drops)
+            shared = cuda_plan.wide_shared(
+                found.tiles, found.backward_tiles, parts, narrow=layer == 0, drops=drops
+            )
         else:
             shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
         of_gradients = cuda_plan.gradients_shared(found.units, narrow=layer == 0)
@@ -161,7 +172,10 @@ def test_tiles_are_taken_where_they_are_faster() -> None:
     assert [tiles(256, batch) for batch in (256, 512, 1024, 2048)] == [0, 1, 1, 2]
     assert [tiles(512, batch) for batch in (128, 256, 512, 1024)] == [0, 1, 1, 2]
     assert tiles(32, 8192) == tiles(200, 8192) - 2 == tiles(130, 8192) == 0
-    assert tiles(64, 8192, parts=2) == tiles(64, 8192, capability=(10, 0)) == 0
+    assert tiles(64, 8192, capability=(10, 0)) == 0
+    assert [tiles(64, batch, parts=2) for batch in (1024, 4096, 8192)] == [0, 1, 2]
+    assert [tiles(256, batch, parts=2) for batch in (128, 256, 2048)] == [0, 1, 2]
+    assert [tiles(512, batch, parts=2) for batch in (1, 1024)] == [1, 2]
 
 
 def test_structures_are_those_of_the_kernels() -> None:
@@ -174,8 +188,8 @@ def test_structures_are_those_of_the_kernels() -> None:
         for line in declared.split(";")
         for name in re.sub(r"^\s*(const )?\w+", "", line).split(",")
     ]
-    assert [name for name in fields if name] == list(cuda_network.ARRAY.names or ())
-    assert cuda_network.ARRAY.itemsize == 80
+    assert [name for name in fields if name] == list(cuda_packing.ARRAY.names or ())
+    assert cuda_packing.ARRAY.itemsize == 80
     common = (KERNELS / "lstm_common.cuh").read_text()
     assert f"#define MAX_CONSTANTS {cuda_network.CONSTANTS}\n" in common
     for name, value in (("BLOCK_M", cuda_plan.BLOCK_M), ("K", cuda_plan.INNER), ("EXTRA", cuda_plan.EXTRA)):
