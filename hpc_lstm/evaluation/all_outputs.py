@@ -17,6 +17,7 @@ from hpc_lstm.evaluation.output_metrics import output_metrics
 from hpc_lstm.evaluation.window_forecasts import Predict, RememberedOutputs, WindowForecast
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.features.feature import PRICED
+from hpc_lstm.model.engines.forecaster_choice import Workload
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World
 
@@ -94,6 +95,15 @@ def evaluate_outputs(
                 outputs, head, prepared, windows, intervals, world, batch_size
             )
     return found
+
+
+def evaluation_work(
+    prepared: Prepared, world: World, batch_size: int = BATCH_SIZE, *, trading: bool = False
+) -> Workload:
+    """What ``evaluate_outputs`` has each rank forecast."""
+    windows = sum(prepared.index.total(part) for part in (*PARTS, NEW))
+    passes = 1 + len(priced_outputs(prepared.columns)) + trading
+    return Workload(-(-windows // world.size) * passes, batch_size, world.threads)
 
 
 def priced_outputs(columns: ModelColumns) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.parallel.gpu import Gpu
@@ -15,10 +15,21 @@ KEY = "average.transport"
 
 
 class DeviceAllreduce(Protocol):
-    """Sums float32 vectors in GPU memory over all ranks."""
+    """Sums float32 vectors in GPU memory over all ranks.
 
-    def allreduce_sum(self, address: int, length: int) -> None:
-        """Replace float32 [length] at a device address by its sum over all ranks, and wait for it; collective."""
+    Attributes:
+        takes_stream: the sum is queued on a stream, instead of being there when ``allreduce_sum`` returns.
+    """
+
+    takes_stream: ClassVar[bool]
+
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
+        """Replace float32 [length] at a device address by its sum over all ranks; collective.
+
+        Args:
+            stream: if it is taken, what writes the vector may still be queued there, and the sum is queued behind it;
+                otherwise the vector is written, and this waits for the sum.
+        """
 
     def close(self, *, failed: bool) -> None:
         """Release what it holds; collective unless ``failed``, which says that other ranks may not get here."""

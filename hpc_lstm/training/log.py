@@ -219,12 +219,32 @@ def stopped_before_training(world: World) -> StopRequested:
     )
 
 
+def stop_signals(world: World) -> str:
+    """The signals that asked ranks to stop, such as "SIGINT and SIGTERM", or ''; collective."""
+    return " and ".join(sorted({name for name in world.allgather(world.stop_signal) if name}))
+
+
+def stop_if_asked(world: World) -> None:
+    """End a run that was asked to stop while its program started; collective.
+
+    Raises:
+        StopRequested: some rank was asked to stop; nothing of the run was changed.
+    """
+    signals = stop_signals(world)
+    if signals:
+        raise world.on_all_ranks(
+            StopRequested(
+                f"stopped by {signals} before the run began; nothing was changed; "
+                "run the same command with --resume to train"
+            )
+        )
+
+
 def stopped(world: World, progress: Progress) -> StopRequested:
     """What all ranks raise once the state of a run that was asked to stop is in a checkpoint; collective."""
-    signals = sorted({name for name in world.allgather(world.stop_signal) if name})
     return world.on_all_ranks(
         StopRequested(
-            f"stopped by {' and '.join(signals)} at step {progress.step} with a checkpoint; "
+            f"stopped by {stop_signals(world)} at step {progress.step} with a checkpoint; "
             "run the same command with --resume to continue"
         )
     )

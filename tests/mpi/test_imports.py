@@ -39,7 +39,7 @@ def test_no_rank_of_a_plain_run_imports_a_heavy_package(
     script, run = [sys.executable, str(HERE / "modules_of_ranks.py")], str(tmp_path / "run")
     train = ["train", str(write_config(tmp_path, epochs=1)), "--run-dir", run]
     assert imported(launch(2, [*script, *train])) == ["imported []"] * 2
-    # Forecasts are computed on CPUs, also where there is a GPU.
+    # So little is forecast on CPUs, also where there is a GPU.
     for command in (["evaluate", run], ["predict", run, "--symbol", "S0"]):
         assert imported(launch(0, [*script, *command])) == ["imported []"]
 

@@ -48,6 +48,8 @@ class NativeEngine:
     name: ClassVar[str] = "fused"
     arithmetic: ClassVar[str] = "fused"
     reads_device_batches: ClassVar[bool] = False
+    cuts_windows: ClassVar[bool] = False
+    asynchronous: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
         if problem := unsupported(config):
