@@ -88,7 +88,7 @@ lint: venv  ## ruff, mypy, shellcheck and hadolint
 
 fuzz: venv  ## look for inputs that break the program: new examples for all property tests, EXAMPLES of each mutation
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
-	@HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/fuzz -n $(JOBS)
+	@$(BIN)/python tests/fuzz/campaign.py --examples $(or $(EXAMPLES),100000) --jobs $(JOBS)
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/

@@ -52,9 +52,14 @@ def train(
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """
     check_warm_start(init_from, keep_scaling)
+    from hpc_lstm.parallel.stop_signals import remembered_signals
     from hpc_lstm.training.stages import telling_stages
 
-    with telling_stages(is_first_rank(), "starting MPI") as stages, connected_world() as world:
+    with (
+        remembered_signals() as signals,
+        telling_stages(is_first_rank(), "starting MPI") as stages,
+        connected_world(signals) as world,
+    ):
         stages.begin("importing")
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory

@@ -32,8 +32,9 @@ CPU_S, WALL_S = 5, 120
 SETTLED_S = 2.0
 # Schedulers and terminals send these to all processes of a job. The inspection ends by itself, or its reader ends it.
 _OF_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# Of launchers and MPI libraries: the inspection is no rank, even where h5py itself was built with MPI.
-_OF_RANKS = ("PMI", "OMPI_", "MPI", "SLURM_", "HYDRA_", "HYDI_", "PRTE_", "PALS_", "I_MPI_")
+# How the names of variables of launchers and MPI libraries begin. The inspection gets none of them: it is no rank, even
+# where h5py itself was built with MPI.
+OF_LAUNCHERS = ("PMI", "OMPI_", "MPI", "SLURM_", "HYDRA_", "HYDI_", "PRTE_", "PALS_", "I_MPI_")
 
 _START = """
 import sys
@@ -93,7 +94,7 @@ def _inspect(path: Path) -> tuple[int, str]:
     # Without looking for this environment's packages anew: they are where this process found them.
     folders = [folder for folder in sys.path if folder]
     folders.append(str(Path(hdf5.__file__).parents[2]))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_RANKS)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_LAUNCHERS)}
     try:
         with _blocked(_OF_JOBS):  # as its children inherit
             process = subprocess.Popen(

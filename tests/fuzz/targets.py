@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import gzip
 import hashlib
 import io
@@ -13,7 +14,7 @@ import random
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,39 @@ class Target:
         def run(seed: int) -> None:
             rng = random.Random(f"{self.name} {seed}")
             name = rng.choice(names)
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
+            clear(work)
             self.read(name, self.mutation(samples[name], rng), work)
 
         return run
+
+
+def clear(folder: Path) -> None:
+    """An empty folder, the same one: to remove one and make it anew takes the kernel milliseconds."""
+    folder.mkdir(exist_ok=True)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+
+
+@contextlib.contextmanager
+def changed_file(path: Path, data: bytes) -> Iterator[None]:
+    """A file with other content for a while."""
+    whole = path.read_bytes()
+    path.write_bytes(data)
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
+
+
+def copied_once(source: Path, target: Path, *ignored: str) -> Path:
+    """A folder that is only read from, beside the one of an example, copied for the first of them."""
+    if not target.exists():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*ignored))
+    return target
 
 
 def files(*paths: Path) -> Callable[[Path], dict[str, bytes]]:
@@ -316,16 +345,16 @@ def read_metrics_file(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.report.run_table import compare_runs, comparison_text, runs_table, summarize
     from hpc_lstm.runs.directory import RunDirectory
 
-    runs = [RunDirectory(work / "a"), RunDirectory(work / "b")]
-    for run in runs:
-        shutil.copytree(OLD_RUNS / "finished", run.path, ignore=shutil.ignore_patterns("*.h5", "timing"))
-    run = runs[0]
-    run.metrics.write_bytes(data)
-    runs_table([summarize(run)], work)
-    expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
-    _accuracy(run)
-    symbols_section(run, read_metrics(run), ())
-    comparison_text(compare_runs([run.path for run in runs]))
+    runs = work.with_name("runs")
+    run, other = (
+        RunDirectory(copied_once(OLD_RUNS / "finished", runs / each, "*.h5", "timing")) for each in "ab"
+    )
+    with changed_file(run.metrics, data):
+        runs_table([summarize(run)], runs)
+        expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
+        _accuracy(run)
+        symbols_section(run, read_metrics(run), ())
+        comparison_text(compare_runs([run.path, other.path]))
 
 
 def symbols_tables(_: Path) -> dict[str, bytes]:
@@ -480,13 +509,21 @@ def rank_states(_: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.h5")}
 
 
+@functools.cache
+def whole_state(data: bytes) -> dict[str, Any]:
+    """The content of a sample."""
+    from hpc_lstm.checkpoint.state_file import unpack_state
+
+    return unpack_state(data)
+
+
 def crafted_state(data: bytes, rng: random.Random) -> bytes:
     """Bytes that are changed, or whole files of other names, types and shapes."""
-    from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
+    from hpc_lstm.checkpoint.state_file import pack_state
 
     if rng.random() < 0.5:
         return of_bytes(data, rng)
-    state = unpack_state(data)
+    state = dict(whole_state(data))
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(sorted(state))
         kind = rng.randrange(6)
@@ -511,7 +548,7 @@ def read_state(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.checkpoint.state_layout import Entry, StateLayout
     from hpc_lstm.errors import CheckpointError
 
-    entries = {key: Entry.like(value) for key, value in unpack_state(rank_states(work)[name]).items()}
+    entries = {key: Entry.like(value) for key, value in whole_state(rank_states(work)[name]).items()}
     try:
         unpack_state(data, StateLayout(entries, frozenset(entries)))
     except ValueError as error:  # the checkpoint before is taken
@@ -532,11 +569,12 @@ def read_document(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.config import StorageConfig
     from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table
 
-    shutil.copytree(OLD_RUNS / "bucket/team", work / "team")
-    (work / "team" / name).write_bytes(data)
-    storage = StorageConfig(url=f"file://{work}")
-    rounds_table(storage)
-    checkpoints_table(storage)
+    bucket = work.with_name("bucket")
+    team = copied_once(OLD_RUNS / "bucket/team", bucket / "team")
+    storage = StorageConfig(url=f"file://{bucket}")
+    with changed_file(team / name, data):
+        rounds_table(storage)
+        checkpoints_table(storage)
 
 
 # -- tuning and sweeps -------------------------------------------------------------------------------------------
@@ -560,6 +598,11 @@ def read_trial(name: str, data: bytes, work: Path) -> None:
 
 
 def sweep_records(_: Path) -> dict[str, bytes]:
+    return shipped_records()
+
+
+@functools.cache
+def shipped_records() -> dict[str, bytes]:
     whole = json.loads((ROOT / "benchmarks/results/scaling.json").read_text())
     found = {}
     for record in whole["records"][:2]:
@@ -577,7 +620,7 @@ def read_sweep_record(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.sweep.records import SweepFolder
     from hpc_lstm.sweep.summary import points_text
 
-    samples = sweep_records(work)
+    samples = shipped_records()
     folder = SweepFolder(work)
     (work / "records").mkdir()
     for each, whole in samples.items():

@@ -1,0 +1,85 @@
+"""The inspection of HDF5 files without the start of a Python for each: one process inspects many files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hpc_lstm.hdf5 import inspection
+
+# Seconds of a processor after which an inspection of a small file is taken for endless.
+CPU_S = 1
+
+
+class Inspector:
+    """Takes the place of ``hdf5.reading._inspect``; whoever is forked with it starts a process of its own.
+
+    A file that ends the process is inspected by a fresh one, so that no file is blamed for those before it.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def __call__(self, path: Path) -> tuple[int, str]:
+        """The exit code of the inspection, and what it printed."""
+        if self._process is not None:
+            found = self._ask(self._process, path)
+            if found is not None:
+                return found
+            self._end()
+        self._process = _start()
+        found = self._ask(self._process, path)
+        return (self._end(), "") if found is None else found
+
+    def _ask(self, process: subprocess.Popen[str], path: Path) -> tuple[int, str] | None:
+        """None if the process ended."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(os.fspath(path)) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        answer = process.stdout.readline()
+        if not answer.endswith("\n"):
+            return None
+        code, reason = json.loads(answer)
+        return code, reason
+
+    def _end(self) -> int:
+        """How the process ended."""
+        process, self._process = self._process, None
+        assert process is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
+        return process.wait()
+
+
+def _start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+    )
+
+
+def main() -> None:
+    """Answer each line of stdin, a path, by the exit code and the reason of its inspection."""
+    for line in sys.stdin:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            code = inspection.main(json.loads(line), CPU_S)
+        print(json.dumps([code, printed.getvalue().strip()]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
