@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connected_world(signals: StopSignals | None = None) -> Iterator[World]:
+def connected_world(signals: StopSignals | None = None, *, if_launched: bool = False) -> Iterator[World]:
     """The MPI world around a command's body; an exception on one rank ends all ranks.
 
     Args:
         signals: what has been asked of this process until now, if it has listened.
+        if_launched: see ``launch.connect_if_launched``.
     """
-    from hpc_lstm.parallel.launch import connect
+    from hpc_lstm.parallel import launch
 
-    world = connect(signals=signals)
+    world = launch.connect_if_launched() if if_launched else launch.connect(signals=signals)
     with world.abort_on_error(debug=_debug()):
         yield world
 

@@ -6,6 +6,7 @@ import os
 import warnings
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.hdf5.reading import OF_LAUNCHERS
 from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
@@ -41,9 +42,7 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
                 f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
-        own = len(os.sched_getaffinity(0))
-        threads = threads or _omp_threads() or min(own, _slurm_cores() or own)
-        return World(node=node, threads=threads, signals=signals)
+        return _alone(threads, signals)
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
@@ -71,6 +70,17 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
     return world
 
 
+def connect_if_launched(threads: int = 0) -> World:
+    """As ``connect``, but without MPI where no launcher has left its variables: to load and start it takes a while.
+
+    For commands that end with the same whatever the number of ranks: under a launcher that is not known here, each rank
+    does all of it.
+    """
+    if any(name.startswith(OF_LAUNCHERS) for name in os.environ):
+        return connect(threads)
+    return _alone(threads, StopSignals())
+
+
 def library_text() -> str:
     """The MPI library's version and build, all lines joined by "; "; "no MPI" without one."""
     try:
@@ -84,6 +94,12 @@ def library_text() -> str:
 def launched() -> bool:
     """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
     return _launched_size() > 1
+
+
+def _alone(threads: int, signals: StopSignals) -> World:
+    own = len(os.sched_getaffinity(0))
+    threads = threads or _omp_threads() or min(own, _slurm_cores() or own)
+    return World(node=os.uname().nodename, threads=threads, signals=signals)
 
 
 def _omp_threads() -> int:

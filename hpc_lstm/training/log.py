@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpc_lstm import config as configuration
-from hpc_lstm.checkpoint.restore import Restored
-from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess.prepare import Prepared
 from hpc_lstm.storage.signing import VARIABLE
 from hpc_lstm.training.learning_rate import learning_rate
-from hpc_lstm.training.placement import Placement
-from hpc_lstm.training.schedule import Progress, Schedule
+
+if TYPE_CHECKING:
+    from hpc_lstm.checkpoint.restore import Restored
+    from hpc_lstm.clusters.lease import Lease
+    from hpc_lstm.preprocess.prepare import Prepared
+    from hpc_lstm.training.placement import Placement
+    from hpc_lstm.training.schedule import Progress, Schedule
 
 SYMBOLS_NAMED = 5
 

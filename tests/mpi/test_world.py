@@ -14,7 +14,17 @@ from launcher import ROOT, launch, program
 from small_job import write_config, write_store
 
 HERE = Path(__file__).parent
-PHASES = ("startup", "load", "preprocess", "compute", "wait", "average", "checkpoint", "evaluate")
+# With one other rank that must end, or with several.
+PHASES = {
+    "startup": 3,
+    "load": 2,
+    "preprocess": 2,
+    "compute": 3,
+    "wait": 2,
+    "average": 2,
+    "checkpoint": 2,
+    "evaluate": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,7 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     # It would train for long: only the failure can end it.
     config = write_config(tmp_path, epochs=100_000 if phase != "evaluate" else 2)
     script = [sys.executable, str(HERE / "fail_in_phase.py"), phase, str(config), str(tmp_path / "run")]
-    done = launch(3, script)
+    done = launch(PHASES[phase], script)
     ended = time.time()
     raised = re.findall(r"raised at ([0-9.]+)", done.stdout)
     assert len(raised) == 1, done.stdout + done.stderr
@@ -52,6 +62,15 @@ def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.M
     for asked, threads in (("1", 1), ("", own), (str(own + 1), own)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
         assert launch(0, command).stdout == f"{threads}\n"
+
+
+def test_mpi_is_left_alone_where_nothing_was_launched() -> None:
+    script = (
+        "import sys\nfrom hpc_lstm.parallel.launch import connect_if_launched\n"
+        "print(connect_if_launched().size, 'mpi4py' in sys.modules)"
+    )
+    assert launch(0, [sys.executable, "-c", script]).stdout == "1 False\n"
+    assert sorted(launch(2, [sys.executable, "-c", script]).stdout.splitlines()) == ["2 True"] * 2
 
 
 def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:

@@ -29,19 +29,26 @@ class Resources(NamedTuple):
 
 def resource_usage(path: Path, defines: compiler.Defines, architecture: str) -> dict[str, Resources]:
     """Resources of each kernel of a CUDA source file, compiled as the product compiles it, past its cache."""
-    broken: list[str] = []
-    nvrtc: Nvrtc | None = next(compiler._compilers(broken), None)
-    assert nvrtc is not None, broken
     options = [f"-D{name}={value}" for name, value in sorted(defines.items())]
     return parse_ptxas(
-        nvrtc.compile(
+        first_compiler()
+        .compile(
             path.read_bytes(),
             path.name,
             architecture,
             [*options, "--ptxas-options=-v"],
             compiler.included_headers(path),
-        ).log
+        )
+        .log
     )
+
+
+def first_compiler() -> Nvrtc:
+    """The compiler that the product prefers here."""
+    broken: list[str] = []
+    nvrtc: Nvrtc | None = next(compiler._compilers(broken), None)
+    assert nvrtc is not None, broken
+    return nvrtc
 
 
 def parse_ptxas(log: str) -> dict[str, Resources]:

@@ -1,6 +1,7 @@
 """Every kernel compiles without a warning, spills nothing, and takes no more registers than was agreed.
 
-After a change that is meant to take more, record new limits:
+What was compiled before, the same sources by the same compiler, is recorded and not compiled again. After a change
+of a kernel record it, and the registers that it takes as the new limits:
 
     python tests/unit/cuda/test_kernels_compile.py --record
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from resource_usage import resource_usage
+from usage_record import Usage, digest, recorded, usage, write_record
 
 from hpc_lstm.cuda import compiler
 from hpc_lstm.files import write_text
@@ -31,12 +33,14 @@ def chain(units: int, parts: int, split: int, k_split: int, tiles: int, **more: 
     """A cut of lstm_forward or lstm_backward."""
     cell = "bf16" if parts == 1 else "float"
     sizes = {"UNITS": units, "PARTS": parts, "SPLIT": split, "K_SPLIT": k_split, "TILES": tiles}
-    return {**sizes, "BLOCKS": 1, "CELL": cell, "DROPS": 1, **more}
+    launch = {"LAYERS": 1, "W_SHARED": 0, "PROJECTED": 0, "BLOCKS": 1, "STAGES": 4}
+    return {**sizes, **launch, "CELL": cell, "DROPS": 1, **more}
 
 
 def tile(units: int, width: int, tiles: int, **more: int) -> tuple[Defines, list[str]]:
     """A layer of lstm_tile_*, which compute capability 9.0 alone has the instructions for."""
-    return {"UNITS": units, "INPUT": width, "TILES": tiles, "WGMMA": 1, **more}, ["sm_90a"]
+    sizes = {"UNITS": units, "PARTS": more.pop("PARTS", 1), "INPUT": width, "TILES": tiles}
+    return {**sizes, "WGMMA": 1, **more}, ["sm_90a"]
 
 
 def sized(*sizes: tuple[int, int]) -> list[tuple[Defines, list[str]]]:
@@ -54,6 +58,11 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(64, 2, 1, 1, 1, INPUT_TILES=1), ["sm_80", "sm_90"]),
         (chain(128, 2, 2, 1, 2, INPUT_TILES=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 2, 2, INPUT_TILES=0), WITH_CLUSTERS),
+        (chain(64, 1, 1, 1, 1, INPUT_TILES=1, LAYERS=2, BLOCKS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 1, 2, INPUT_TILES=1, LAYERS=3, DROPS=0), WITH_CLUSTERS),
+        (chain(128, 1, 1, 1, 1, INPUT_TILES=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
+        (chain(128, 2, 2, 1, 1, INPUT_TILES=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
+        (chain(256, 1, 4, 1, 1, INPUT_TILES=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
     "lstm_backward": [
         (chain(64, 1, 1, 4, 4, TOP=0), WITH_BFLOAT16),
@@ -62,8 +71,18 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(64, 2, 1, 4, 1, TOP=0), ["sm_80", "sm_90"]),
         (chain(128, 2, 2, 2, 2, TOP=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 4, 2, TOP=0), WITH_CLUSTERS),
+        (chain(64, 1, 1, 4, 1, TOP=1, LAYERS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 2, 1, TOP=1, LAYERS=2, BLOCKS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 4, 2, TOP=1, LAYERS=3, DROPS=0), WITH_CLUSTERS),
+        (chain(128, 1, 1, 2, 1, TOP=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
+        (chain(128, 2, 2, 2, 1, TOP=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
+        (chain(256, 1, 4, 4, 1, TOP=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
-    "lstm_products": [({"PARTS": parts, "STAGES": 3}, ["sm_80", "sm_90"]) for parts in (1, 2)],
+    "lstm_products": [
+        ({"PARTS": parts, "STAGES": 3, "COLUMNS": columns}, ["sm_80", "sm_90"])
+        for parts in (1, 2)
+        for columns in (16, 32, 64, 128)
+    ],
     "lstm_head": [
         (
             {"UNITS": units, "PARTS": parts, "TILED": tiled, "OUTPUTS": outputs, "TARGETS": targets}
@@ -82,6 +101,9 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (64, 1, 0, 1, 1, "binary_cross_entropy"),
         )
     ],
+    "lstm_gather": [
+        ({"PARTS": parts, "TILED": tiled}, ["sm_80", "sm_90"]) for parts, tiled in ((1, 0), (1, 1), (2, 0))
+    ],
     "lstm_tile_forward": [
         tile(units, width, tiles, DROPS=drops)
         for units, width, tiles, drops in ((64, 16, 1, 1), (64, 64, 2, 1), (128, 16, 2, 1), (128, 128, 2, 0))
@@ -96,25 +118,37 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (128, 128, 2, 0, 0),
         )
     ],
-    "lstm_tile_gradients": [tile(units, width, 1) for units in (64, 128, 320, 512) for width in (16, units)],
+    "lstm_tile_gradients": [
+        tile(units, width, 1, PARTS=parts)
+        for units, parts in ((64, 1), (128, 1), (320, 1), (512, 1), (64, 2), (128, 2), (512, 2))
+        for width in (16, units)
+    ],
     "lstm_wide_forward": [
-        tile(units, units, tiles, LAYERS=layers, DROPS=drops, KEEPS=keeps)
-        for units, tiles, layers, drops, keeps in (
-            (256, 1, 1, 0, 0),
+        tile(units, units, tiles, LAYERS=layers, DROPS=drops, KEEPS=keeps, PARTS=parts)
+        for units, tiles, layers, drops, keeps, parts in (
+            (256, 1, 1, 0, 0, 1),
+            (192, 2, 2, 1, 1, 1),
+            (256, 1, 2, 1, 1, 1),
+            (512, 2, 3, 1, 1, 1),
+            (512, 2, 2, 0, 1, 1),
+            (64, 2, 2, 1, 1, 2),
+            (128, 2, 3, 1, 1, 2),
+            (256, 1, 2, 0, 1, 2),
+            (512, 2, 2, 1, 1, 2),
+        )
+    ],
+    "lstm_wide_backward": [
+        tile(units, units, tiles, LAYERS=layers, DROPS=drops, PARTS=parts)
+        for units, tiles, layers, drops, parts in (
+            (256, 1, 1, 0, 1),
             (192, 2, 2, 1, 1),
             (256, 1, 2, 1, 1),
             (512, 2, 3, 1, 1),
             (512, 2, 2, 0, 1),
-        )
-    ],
-    "lstm_wide_backward": [
-        tile(units, units, tiles, LAYERS=layers, DROPS=drops)
-        for units, tiles, layers, drops in (
-            (256, 1, 1, 0),
-            (192, 2, 2, 1),
-            (256, 1, 2, 1),
-            (512, 2, 3, 1),
-            (512, 2, 2, 0),
+            (64, 1, 2, 1, 2),
+            (128, 1, 3, 1, 2),
+            (256, 1, 2, 0, 2),
+            (512, 1, 2, 1, 2),
         )
     ],
     "lstm_update": [
@@ -122,18 +156,24 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
     ],
     "lstm_masks": [({"UNITS": 64}, ["sm_80", "sm_90"])],
 }
-CASES = [
-    pytest.param(
-        name, defines, architecture, id=f"{name}-{'-'.join(map(str, defines.values()))}-{architecture}"
-    )
+CASE_VALUES = [
+    (name, defines, architecture)
     for name, sets in DEFINES.items()
     for defines, architectures in sets
     for architecture in architectures
 ]
+CASES = [
+    pytest.param(
+        name, defines, architecture, id=f"{name}-{'-'.join(map(str, defines.values()))}-{architecture}"
+    )
+    for name, defines, architecture in CASE_VALUES
+]
+# Recorded cases that are compiled all the same.
+SAMPLED = 3
 # Bytes of local memory that are accepted: the return address around a division in double, in a kernel that
 # runs once a run; two numbers of adam with several outputs; a few of the chains, which give all
 # registers to the weights.
-ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows_128": 32}
+ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows": 32}
 
 
 def spelled(defines: Defines) -> str:
@@ -159,7 +199,7 @@ def test_limits_are_of_what_is_in_the_table() -> None:
 def test_kernels_spill_nothing_and_keep_to_their_registers(
     name: str, defines: Defines, architecture: str
 ) -> None:
-    found = resource_usage(compiler.kernel_source(name), defines, architecture)
+    found = usage(compiler.kernel_source(name), defines, architecture)
     used = {
         k: r for k, r in found.items() if max(r.spill_stores, r.spill_loads, r.stack) > ACCEPTED.get(k, 0)
     }
@@ -169,13 +209,41 @@ def test_kernels_spill_nothing_and_keep_to_their_registers(
     assert {k: r.registers for k, r in found.items() if r.registers > limits[k]} == {}
 
 
+def test_the_record_holds_what_the_compiler_says() -> None:
+    """Of a few recorded cases, which change with the sources."""
+    cases = {digest(compiler.kernel_source(case[0]), *case[1:]): case for case in CASE_VALUES}
+    known = sorted(cases.keys() & recorded().keys())
+    for key in known[:SAMPLED]:
+        name, defines, architecture = cases[key]
+        assert resource_usage(compiler.kernel_source(name), defines, architecture) == recorded()[key]
+
+
+def test_a_digest_depends_on_all_that_makes_the_code(tmp_path: Path) -> None:
+    source, header = tmp_path / "k.cu", tmp_path / "k.cuh"
+    source.write_text('#include "k.cuh"\n')
+    header.write_text("// 1\n")
+    first = digest(source, {"UNITS": 1}, "sm_80")
+    others = {digest(source, {"UNITS": 2}, "sm_80"), digest(source, {"UNITS": 1}, "sm_90")}
+    header.write_text("// 2\n")
+    others.add(digest(source, {"UNITS": 1}, "sm_80"))
+    source.write_text('#include "k.cuh"\n\n')
+    others.add(digest(source, {"UNITS": 1}, "sm_80"))
+    assert len(others | {first}) == 5
+    header.write_text("// 1\n")
+    source.write_text('#include "k.cuh"\n')
+    assert digest(source, {"UNITS": 1}, "sm_80") == first
+
+
 def record() -> None:
-    """Write the registers that this machine's compiler needs."""
+    """Write what kernels take with this machine's compiler, and their registers as limits."""
     limits: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    record: dict[str, Usage] = {}
     for name, sets in DEFINES.items():
         for defines, architectures in sets:
             for architecture in architectures:
-                found = resource_usage(compiler.kernel_source(name), defines, architecture)
+                source = compiler.kernel_source(name)
+                found = usage(source, defines, architecture)
+                record[digest(source, defines, architecture)] = found
                 limits.setdefault(name, {}).setdefault(spelled(defines), {})[architecture] = {
                     kernel: one.registers for kernel, one in found.items()
                 }
@@ -183,6 +251,7 @@ def record() -> None:
                     if one.spill_stores or one.spill_loads or one.stack:
                         print(f"{name} {spelled(defines)} {architecture} {kernel}: {one}", file=sys.stderr)
     write_text(LIMITS, json.dumps(limits, indent=1, sort_keys=True) + "\n")
+    write_record(record)
 
 
 if __name__ == "__main__":
