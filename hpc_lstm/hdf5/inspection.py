@@ -41,9 +41,7 @@ def main(path: str, cpu_s: int) -> int:
     except _RefusedError as error:
         print(error)
         return REFUSED
-    except (
-        Exception
-    ):  # h5py raises nearly any kind for a damaged file; whoever opens it next says what is wrong
+    except Exception:  # of nearly any kind for a damaged file; whoever opens it next says what is wrong
         return UNREADABLE
 
 

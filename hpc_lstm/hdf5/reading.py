@@ -85,6 +85,8 @@ def require_sound(path: str | Path) -> None:
         raise ValueError(
             "HDF5 comes to no end with it" if ended else f"HDF5 crashes on it, {signal.Signals(-code).name}"
         )
+    elif code not in (0, 3):
+        raise ValueError(f"it cannot be inspected: the process that does it ended with exit code {code}")
 
 
 def _inspect(path: Path) -> tuple[int, str]:
@@ -104,8 +106,8 @@ def _inspect(path: Path) -> tuple[int, str]:
                 stderr=subprocess.DEVNULL,
                 env=environment | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
-    except OSError:  # no more processes: the file is opened without an inspection
-        return 1, ""
+    except OSError:  # no more processes, which is not the file's doing: it is opened without an inspection
+        return 3, ""
     with process:
         try:
             said, _ = process.communicate(timeout=WALL_S)
