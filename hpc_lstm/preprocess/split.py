@@ -283,7 +283,8 @@ def _end(text: str, unit: str) -> int:
     """The last moment of a date that a file has, in ``unit``."""
     day = np.datetime64(text)
     if np.datetime_data(day.dtype)[0] == "D" and unit != "D":
-        return int((day + 1).astype(f"datetime64[{unit}]").astype(np.int64)) - 1
+        following = day + np.timedelta64(1, "D")
+        return int(following.astype(f"datetime64[{unit}]").astype(np.int64)) - 1
     return int(day.astype(f"datetime64[{unit}]").astype(np.int64))
 
 

@@ -49,7 +49,7 @@ def test_csv_and_json_hold_the_same(
     names = ["--symbol", "B", "--symbol", "A", "--steps", "2"]
     called("predict", str(run_dir), *names, "-o", str(tmp_path / "new" / "f.csv"))
     capsys.readouterr()
-    table = pd.read_csv(io.StringIO((tmp_path / "new" / "f.csv").read_text()))
+    table = pd.read_csv(io.StringIO((tmp_path / "new" / "f.csv").read_text()), float_precision="round_trip")
     assert table["symbol"].tolist() == ["B", "B", "A", "A"]
     assert table["step"].tolist() == table["rows_ahead"].tolist() == [1, 2, 1, 2]
     assert table["last"].tolist() == [walk(1)[-1]] * 2 + [walk(0)[-1]] * 2

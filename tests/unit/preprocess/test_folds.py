@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
@@ -20,6 +20,7 @@ from hpc_lstm.preprocess.folds import make_folds
     embargo=st.integers(0, 5),
     rolling=st.integers(0, 100),
 )
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # many draws have too few days
 def test_folds_follow_each_other_and_know_nothing_of_later(
     days: list[int], count: int, validation: float, embargo: int, rolling: int
 ) -> None:
