@@ -17,6 +17,8 @@ from worker import REFUSED, RIGHT, outcomes
 from hpc_lstm.hdf5 import reading
 
 EXAMPLES = int(os.environ.get("HPC_LSTM_MUTATIONS", "500"))
+# Seconds of a processor after which an inspection of a small file is taken for endless.
+CPU_S = 1
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 500 else 900)  # each example has its own limit
@@ -25,7 +27,7 @@ def test_changed_inputs_are_read_or_refused(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(reading, "_inspect", Inspector())
+    monkeypatch.setattr(reading, "_inspect", Inspector(CPU_S))
     found = outcomes(target.example(tmp_path), range(EXAMPLES))
     wrong = {seed: text for seed, text in found.items() if text not in (RIGHT, REFUSED)}
     kinds = Counter(text.strip().splitlines()[-1][:200] for text in wrong.values())
