@@ -55,15 +55,22 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def bucket(s3_server: str, s3_credentials: None) -> Bucket:
-    """A bucket of its own for each test."""
+@pytest.fixture(scope="session")
+def s3_client(s3_server: str) -> Any:
+    """A client of that server; to make one for each test takes longer than most tests."""
     import boto3
+    from botocore.config import Config
 
-    client = boto3.session.Session().client("s3", endpoint_url=s3_server)
+    session = boto3.session.Session("testing", SECRET_KEY, region_name="us-east-1")
+    return session.client("s3", endpoint_url=s3_server, config=Config(proxies={}))
+
+
+@pytest.fixture
+def bucket(s3_server: str, s3_client: Any, s3_credentials: None) -> Bucket:
+    """A bucket of its own for each test."""
     name = f"test-{uuid.uuid4().hex}"
-    client.create_bucket(Bucket=name)
-    return Bucket(name, s3_server, client)
+    s3_client.create_bucket(Bucket=name)
+    return Bucket(name, s3_server, s3_client)
 
 
 def one_at_a_time(application: Callable[..., Any]) -> Callable[..., Any]:
