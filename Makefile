@@ -17,7 +17,7 @@ GPU   ?= $(shell cat $(VENV)/gpu 2>/dev/null)
 EXTRAS = $(if $(filter mpich,$(MPI)),mpich$(comma))$(if $(GPU),gpu$(comma))keras,s3,yahoo,files,report,test,docs
 GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
-# Tests that compare times, and therefore run alone.
+# Tests that compare times.
 TIMED = tests/mpi/test_overlap.py tests/mpi/test_slow_rank.py
 TOOLS = memcheck racecheck initcheck
 comma := ,
@@ -32,7 +32,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Where it is set, each of the hundreds of processes that the tests start would compile the package's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo test test-unit fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
+.PHONY: help venv demo test test-unit test-fuzz test-mpi test-timed fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -51,10 +51,7 @@ test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(MAKE) test-unit
-	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
-	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile
-	@$(BIN)/python -m pytest $(TIMED)
+	@$(MAKE) test-unit test-fuzz test-mpi test-timed
 endif
 
 # Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
@@ -62,13 +59,22 @@ test-unit: venv  ## run the tests of single modules, which start no ranks
 	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
 	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 
+test-fuzz: venv  ## run the tests that change files and options
+	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
+
+test-mpi: venv  ## run the tests that start ranks
+	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile
+
+test-timed: venv  ## run the tests that compare times; nothing else may run beside them
+	@$(BIN)/python -m pytest $(TIMED)
+
 soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 	    { echo "make test-services: installs a Ceph S3 server and Slurm by apt-get; run it as root on Debian, such as in a container" >&2; exit 2; }
-	@$(BIN)/python -m pytest tests/services --timeout 900 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/services/test_slurm.py tests/services --timeout 900 -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-browser: venv  ## look at the report in headless Chromium, which root on Debian gets installed
 	@$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
@@ -82,7 +88,7 @@ lint: venv  ## ruff, mypy, shellcheck and hadolint
 
 fuzz: venv  ## look for inputs that break the program: new examples for all property tests, EXAMPLES of each mutation
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
-	@HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/fuzz -n $(JOBS)
+	@$(BIN)/python tests/fuzz/campaign.py --examples $(or $(EXAMPLES),100000) --jobs $(JOBS)
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/

@@ -1,7 +1,7 @@
 """Which kernels train fastest on this GPU? Measures the table that the package brings along for such cards.
 
     python benchmarks/gpu_speeds.py [--units 64,128] [--batches 64,1024] [--precisions bfloat16] [--seconds 50]
-                                    [--out FILE]
+                                    [--ways keras] [--out FILE]
 
 As ``hpc-lstm doctor --tune`` does, but into a file of the package, for all users of such a card. What is in the file
 already stays, unless it is measured again. A run that ends early, after ``--seconds``, has written what it measured.
@@ -22,7 +22,7 @@ from hpc_lstm.jobs import gpu_speeds
 from hpc_lstm.model.engines.cuda_choice import card_of, possible_plans
 from hpc_lstm.model.engines.measure_speeds import measure_speeds
 from hpc_lstm.model.engines.speed_files import SHIPPED
-from hpc_lstm.model.engines.speed_table import SpeedTable
+from hpc_lstm.model.engines.speed_table import KERNELS, WAYS, SpeedTable
 from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
@@ -37,13 +37,15 @@ def main() -> None:
     parser.add_argument("--units", type=numbers, default=[64, 128, 192, 256, 320, 384, 448, 512])
     parser.add_argument("--batches", type=numbers, default=list(gpu_speeds.BATCHES))
     parser.add_argument("--precisions", default="bfloat16")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="default: all that can be measured here")
     parser.add_argument("--out", type=Path, help="the table; default: the package's for this card")
     parser.add_argument("--seconds", type=float, default=1e9, help="no network is begun later")
     options = parser.parse_args()
     begin = time.monotonic()
     gpu.assign_gpu(World())
     device = Device()
-    card, keras = card_of(device), keras_has_gpu(0, deterministic=False)
+    card = card_of(device)
+    ways = tuple(options.ways or (WAYS if keras_has_gpu(0, deterministic=False) else KERNELS))
     path = options.out or SHIPPED / f"{card.name.replace(' ', '-')}.json"
     table = SpeedTable(card.name, card.capability, card.multiprocessors)
     if path.is_file():
@@ -54,10 +56,11 @@ def main() -> None:
         if time.monotonic() - begin > options.seconds:
             print("out of time")
             break
-        if len(possible_plans(config, device)) + keras < 2:
+        if ways == KERNELS and len(possible_plans(config, device)) < 2:
             continue
-        table = table.merged([measure_speeds(config, keras=keras)])
-        print(gpu_speeds.title(config), gpu_speeds.speeds_text(table.measurements[-1]), flush=True)
+        measured = measure_speeds(config, ways)
+        table = table.merged([measured])
+        print(gpu_speeds.title(config), gpu_speeds.speeds_text(measured), flush=True)
         with whole_file(path) as temporary:
             temporary.write_text(table.to_json(), "utf-8")
     print(f"{path}: {time.monotonic() - begin:.0f} s")

@@ -81,7 +81,7 @@ class Ours:
         for first in range(0, steps, self.engine.steps_per_call):
             count = min(self.engine.steps_per_call, steps - first)
             asked = time.perf_counter()
-            inputs, targets = self.data.train.next_batch(self.order, count)
+            inputs, targets = self.data.train.next_batch(self.order, count, cut=not self.engine.cuts_windows)
             self.preprocess_s += time.perf_counter() - asked - self.data.train.waited_ns / 1e9
             loss = self.engine.step(inputs, targets, 1e-3)
             self.data.train.used_by(loss)

@@ -23,7 +23,8 @@ import numpy as np
 from machine import describe, write_results
 
 from hpc_lstm.cuda import compiler
-from hpc_lstm.cuda.device import THREADS, DeviceArray
+from hpc_lstm.cuda.device import THREADS
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.preprocess.cuda_backend import CudaBackend
 from hpc_lstm.preprocess.cuda_kernels import CHUNK, Resident, target_places
 

@@ -222,7 +222,8 @@ class Peers:
         self.results.kept["peers"][f"{peer}, {ranks} ranks"] = said
         if peer == OURS:
             offered = said["transports"] if ranks > 1 else ["auto"]
-            self.transports[ranks] = [one for one in offered if (peer, ranks, one) not in self.unusable]
+            wanted = [one for one in offered if one in self.options.transports or ranks == 1]
+            self.transports[ranks] = [one for one in wanted if (peer, ranks, one) not in self.unusable]
         print(f"{peer}, {ranks} ranks: up after {said['startup_s']} s", flush=True)
 
     def _together(self, work: Callable[[str, int], None], wanted: Sequence[tuple[str, int]]) -> None:
@@ -567,6 +568,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--units", type=numbers, default=[128, 64])
     parser.add_argument("--batches", type=numbers, default=[8192, 1024])
     parser.add_argument("--every", type=numbers, default=[1, 4, 16, 64])
+    parser.add_argument("--transports", type=words, default=["nccl", "host", "mpi"], help="of averages")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--first-repeats", type=int, default=3, help="of all but the first settings at first")
     parser.add_argument("--turn-s", type=float, default=0.2, help="seconds of a turn, at least")

@@ -5,15 +5,14 @@
 Writes benchmarks/results/startup.json, the tables between the two marks in docs/performance.md and the script's row
 in docs/measurements.md. Launch to the end of the first step, memory (RSS, and PSS, which shares out what ranks have
 in common) and CPU time of the slowest or largest rank; files that rank 0 has opened, by an audit hook, and libraries
-mapped; imports alone: the same modules in a process that does nothing else, less one without. "cold": the pages of
-these files were dropped before (``posix_fadvise``; what other processes map stays). Then the other commands on the
-run.
+mapped (``first_step.py``); imports alone: the same modules in a process that does nothing else, less one without.
+"cold": the pages of these files were dropped before (``posix_fadvise``; what other processes map stays). Then the
+other commands on the run. On a busy machine ``chrt -r 1`` in front lets them go first, as on an idle one.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -21,16 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from first_step import LAUNCHED, REPORTS
 from machine import describe, write_results
 
 from hpc_lstm.files import write_text
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 
 ROOT = Path(__file__).parents[1]
+FIRST_STEP = Path(__file__).with_name("first_step.py")
 PAGE, SUMMARY = ROOT / "docs" / "performance.md", ROOT / "docs" / "measurements.md"
 BEGIN, END = (
     "<!-- Written by benchmarks/startup.py -->\n",
@@ -38,7 +38,6 @@ BEGIN, END = (
 )
 # With it, Python would compile the sources anew in every process, which an installed package spares it.
 UNSET = ("PYTHONDONTWRITEBYTECODE",)
-LAUNCHED, REPORTS = "STARTUP_LAUNCHED", "STARTUP_REPORTS"
 CONFIG = """
 [data]
 store = "{store}"
@@ -50,56 +49,6 @@ epochs = 1
 [average]
 every = 1
 """
-
-
-def rank(arguments: list[str]) -> None:
-    """``hpc-lstm`` with these arguments, whose first step is reported to a file of the folder $STARTUP_REPORTS."""
-    opened: set[str] = set()
-
-    def note(event: str, about: tuple[Any, ...]) -> None:
-        # Numbers are of files that are open already.
-        if event == "open" and isinstance(about[0], str) and not about[2] & os.O_DIRECTORY:
-            opened.add(about[0])
-
-    sys.addaudithook(note)
-    from hpc_lstm.cli import main, training
-
-    connect = training.connected_world
-
-    @contextlib.contextmanager
-    def connected_world() -> Iterator[Any]:
-        with connect() as world:
-            from hpc_lstm.training import loop  # what the command imports next
-
-            take_steps, reported = loop.take_steps, []
-
-            def first_step(run: Any, state: Any) -> None:
-                take_steps(run, state)
-                if not reported:
-                    reported.append(True)
-                    write_report(world.rank, opened)
-
-            loop.take_steps = first_step
-            yield world
-
-    training.connected_world = connected_world
-    main(arguments)
-
-
-def write_report(number: int, opened: set[str]) -> None:
-    """What this process has taken so far."""
-    seconds = time.time() - float(os.environ[LAUNCHED])
-    memory = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
-    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line}
-    report = {
-        "seconds": seconds,
-        "cpu_s": time.process_time(),
-        "rss_mib": int(memory["Rss"].split()[0]) / 1024,
-        "pss_mib": int(memory["Pss"].split()[0]) / 1024,
-        "files": sorted(opened | mapped),
-        "modules": [name for name in sys.modules if name not in ("__main__", "__mp_main__", "machine")],
-    }
-    Path(os.environ[REPORTS], f"{number}.json").write_text(json.dumps(report))
 
 
 def timed(command: list[str], **environment: str) -> tuple[float, float]:
@@ -127,14 +76,19 @@ def start(folder: Path, ranks: int) -> list[dict[str, Any]]:
     """The reports of all ranks of one run."""
     reports = Path(tempfile.mkdtemp(dir=folder))
     launcher = [*mpiexec_command(), "-n", str(ranks)] if ranks > 1 else []
-    command = [*launcher, sys.executable, __file__, "--rank", "train", str(folder / "job.toml")]
+    command = [*launcher, sys.executable, str(FIRST_STEP), "train", str(folder / "job.toml")]
     timed(
         [*command, "--run-dir", str(reports / "run")], **{LAUNCHED: str(time.time()), REPORTS: str(reports)}
     )
     return [json.loads((reports / f"{number}.json").read_text()) for number in range(ranks)]
 
 
-def drop_pages(files: list[str]) -> None:
+def files_of(report: dict[str, Any]) -> set[str]:
+    """The files that a rank has opened or mapped."""
+    return {*report["opened"], *report["mapped"]}
+
+
+def drop_pages(files: set[str]) -> None:
     """Ask the system to forget what it has cached of these files."""
     for name in files:
         if os.path.isfile(name) and not name.startswith(("/proc", "/dev", "/sys")):
@@ -146,8 +100,8 @@ def drop_pages(files: list[str]) -> None:
 def imports(modules: list[str], turns: int) -> dict[str, Any]:
     """Seconds for these modules in a process of their own."""
     code = (
-        "import contextlib, importlib, os, sys, mpi4py; mpi4py.rc.initialize = False\n"
-        "os.environ['PYDANTIC_DISABLE_PLUGINS'] = '__all__'\n"  # as the program does
+        "import contextlib, importlib, sys, mpi4py; mpi4py.rc.initialize = False\n"
+        "from hpc_lstm.cli.startup import prepare_imports; prepare_imports()\n"  # as the program does
         "for name in sys.argv[1:]:\n"
         "    with contextlib.suppress(ImportError): importlib.import_module(name)"  # some make modules of their own
     )
@@ -166,13 +120,15 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     options = parser.parse_args()
     results: dict[str, Any] = {"machine": describe(), "load": os.getloadavg()[0], "turns": options.turns}
+    # By chrt, on a machine that does other work: what is measured goes first.
+    results["real_time"] = os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO)
     program = [sys.executable, "-m", "hpc_lstm"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         timed([*program, "synth", "--symbols", "5", "--days", "2500", "-o", str(folder / "market.h5")])
         (folder / "job.toml").write_text(CONFIG.format(store=folder / "market.h5"))
         for ranks in options.ranks:
-            files = start(folder, ranks)[0]["files"]
+            files = files_of(start(folder, ranks)[0])
             for cache in ("warm", "cold"):
                 turns = []
                 for _ in range(options.turns):
@@ -183,7 +139,7 @@ def main() -> None:
                     key: spread([max(one[key] for one in turn) for turn in turns])
                     for key in ("seconds", "cpu_s", "rss_mib", "pss_mib")
                 }
-                own["files"] = spread([len(turn[0]["files"]) for turn in turns])
+                own["files"] = spread([len(files_of(turn[0])) for turn in turns])
                 results[f"{title(ranks)}, {cache}"] = own
                 print(f"{title(ranks)}, {cache}: {json.dumps(own)}")
         modules = turns[-1][0]["modules"]
@@ -237,10 +193,11 @@ def commands(folder: Path, program: list[str]) -> list[tuple[str, list[str]]]:
 
 def tables(results: dict[str, Any]) -> str:
     """What was measured, in Markdown."""
-    machine = results["machine"]
+    machine, priority = results["machine"], ", at real-time priority" if results["real_time"] else ""
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, load {results['load']:.1f} "
-        f"before; median (smallest to largest) of {results['turns']}; of several ranks the slowest or largest.",
+        f"before{priority}; median (smallest to largest) of {results['turns']}; of several ranks the slowest or "
+        "largest.",
         "",
         "| `train`, launch to first step | wall, s | CPU, s | RSS, MiB | PSS, MiB | files |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -265,7 +222,4 @@ def cell(values: dict[str, float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--rank"]:
-        rank(sys.argv[2:])
-    else:
-        main()
+    main()

@@ -141,9 +141,17 @@ INLINE void send(uint32 peer, uint4 v, uint32 peer_arrived) {
                  "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(peer_arrived) : "memory");
 }
 INLINE void init_arrivals(uint32 at) { asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at) : "memory"); }
+// A barrier that `count` threads arrive at.
+INLINE void init_arrivals_of(uint32 at, int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
+}
 INLINE void publish_arrivals() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 INLINE void expect_arrivals(uint32 at, uint32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+}
+// Of a barrier in another block of the cluster. Without a scope: that of the cluster flushes the cache.
+INLINE void arrive_at_peer(uint32 peer_barrier) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
 }
 // Waits for what others of the cluster sent, or for what the copy engine brought: the first also drops what the cache
 // holds, which takes hundreds of cycles.
@@ -179,10 +187,12 @@ INLINE void copy_bulk(uint32 to, const void* from, uint32 bytes, uint32 arrived)
 #define MAX_CONSTANTS 8
 struct Step { float constants[MAX_CONSTANTS]; };  // of the optimizer
 struct Call {
-    const float* inputs;   // [steps, batch, window, features]
-    const float* targets;  // [steps, batch, TARGETS]
-    uint32 key, first;     // of the dropout masks: the run's key, and the number of the call's first step
-    Step step[1];          // one for each step of the call
+    const float* inputs;       // [steps, batch, window, features], or null: windows are cut by lstm_gather.cu
+    const float* targets;      // [steps, batch, TARGETS]
+    const uint32* order_keys;  // of the random order of windows that are cut: ROUNDS for each of its passes
+    int64 position, length;    // in that order, and of a pass
+    uint32 key, first;         // of the dropout masks: the run's key, and the number of the call's first step
+    Step step[1];              // one for each step of the call
 };
 
 // Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").

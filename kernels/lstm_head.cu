@@ -6,6 +6,7 @@
 //   forecast       the same outputs without dropout, loss or gradient
 
 #include "lstm_common.cuh"
+#include "lstm_inputs.cuh"
 
 #define LOSS INLINE
 #include "lstm_losses.h"
@@ -17,19 +18,14 @@
 #define BIASES (OUTPUTS * UNITS)
 #define SUMS (BIASES + OUTPUTS + 1)
 
-// Where in a row's arrays a number lies: in tiles of 64 windows (lstm_tiles.cuh), or window by window.
-#if TILED
-INLINE int64 input_place(int window, int f, int) { return int64(window) * 16 + (f / 8 ^ window / 4 % 2) * 8 + f % 8; }
+// Where in a row's array of outputs a number lies: in tiles of 64 windows (lstm_tiles.cuh), or window by window.
 INLINE int64 unit_place(int window, int unit) {
+#if TILED
     return int64(window / 64) * 64 * UNITS + unit / 64 * 4096 + window % 64 * 64 + (unit / 8 % 8 ^ window % 8) * 8 + unit % 8;
-}
 #else
-INLINE int64 input_place(int window, int f, int width) { return int64(window) * width + f; }
-INLINE int64 unit_place(int window, int unit) { return int64(window) * UNITS + unit; }
+    return int64(window) * UNITS + unit;
 #endif
-
-// Infinity becomes NaN, which ends in the loss; saturated gates would hide it there, but not in the gradient.
-INLINE float checked(float value) { return fmaf(value, 0.0f, value); }
+}
 
 // given: windows [batch][rows][features], or null: those of a step of the call.
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -43,11 +39,8 @@ stage_inputs(const float* __restrict__ given, const Call* __restrict__ call, con
         const int64 t = v / (width / 2) / windows, row = t * windows * width;
         const int64 at = (int64(window) * rows + t) * features + f;
         const bool inside = window < batch;
-        uint32 parts[PARTS];
-        split(inside && f < features ? checked(from[at]) : 0.0f,
-              inside && f + 1 < features ? checked(from[at + 1]) : 0.0f, parts);
-        UNROLL for (int part = 0; part < PARTS; ++part)
-            *reinterpret_cast<uint32*>(x + part * plane + row + input_place(window, f, width)) = parts[part];
+        store_inputs(x + row + input_place(window, f, width), plane, inside && f < features ? from[at] : 0.0f,
+                     inside && f + 1 < features ? from[at + 1] : 0.0f);
     }
 }
 

@@ -4,10 +4,10 @@
 //   multiply_columns out [m, n] = a [k, m]^T b [k, n]:   the gradients of U and W, dz^T h_before and dz^T x, in one
 //                                                        launch, so that dz is read once
 //
-// One tile of BLOCK_M x BLOCK_N numbers of the result a block, 8 warps on it, by mma.m16n8k16 from shared memory. Tiles
-// of the operands come by cp.async, STAGES of them (2, or 3 where there is room) on the way. Results of multiply_columns have a long inner dimension
-// and few tiles: it is cut into `splits` parts, whose sums are written side by side and added in order by whoever reads
-// them, so that results do not depend on chance.
+// One tile of BLOCK_M x COLUMNS numbers of the result a block, 8 warps on it, by mma.m16n8k16 from shared memory. Tiles
+// of the operands come by cp.async, STAGES of them (2, or 3 where there is room) on the way. Results of multiply_columns
+// have a long inner dimension and few tiles: it is cut into `splits` parts, whose sums are written side by side and added
+// in order by whoever reads them, so that results do not depend on chance.
 //
 // Floor: at 8,192 windows of 60 rows and 128 units each reads and writes 630 MB: 210 us at 3 TB/s, and takes 64 GFLOP:
 // 81 us at 790 TFLOP/s, or 140 us at what mma.sync reaches.
@@ -264,17 +264,14 @@ INLINE void multiply_columns(const bf16* __restrict__ a, const int64 a_plane, co
         }
 }
 
-#define ROWS(N)                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(THREADS, PARTS == 1 ? 2 : 1) multiply_rows_##N(                     \
-        const bf16* a, const int64 a_plane, const bf16* b, const float* bias, bf16* out, const int64 m, const int n, \
-        const int k) {                                                                                               \
-        multiply_rows<N>(a, a_plane, b, bias, out, m, n, k);                                                         \
-    }
-#define COLUMNS(N)                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(THREADS, PARTS == 1 ? 2 : 1) multiply_columns_##N(                  \
-        const bf16* a, const int64 a_plane, const Operand first, const Operand second, const int m, const int64 k,   \
-        const int length) {                                                                                          \
-        multiply_columns<N>(a, a_plane, first, second, m, k, length);                                                \
-    }
-ROWS(16) ROWS(32) ROWS(64) ROWS(128)
-COLUMNS(16) COLUMNS(32) COLUMNS(64) COLUMNS(128)
+extern "C" __global__ void __launch_bounds__(THREADS, PARTS == 1 ? 2 : 1)
+multiply_rows(const bf16* a, const int64 a_plane, const bf16* b, const float* bias, bf16* out, const int64 m,
+              const int n, const int k) {
+    multiply_rows<COLUMNS>(a, a_plane, b, bias, out, m, n, k);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, PARTS == 1 ? 2 : 1)
+multiply_columns(const bf16* a, const int64 a_plane, const Operand first, const Operand second, const int m,
+                 const int64 k, const int length) {
+    multiply_columns<COLUMNS>(a, a_plane, first, second, m, k, length);
+}

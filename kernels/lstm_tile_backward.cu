@@ -277,18 +277,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                                    {__uint_as_float(b0.z), __uint_as_float(b0.w)},
                                    {__uint_as_float(b1.x), __uint_as_float(b1.y)},
                                    {__uint_as_float(b1.z), __uint_as_float(b1.w)}};
-            uint32 found[2][4];
+            uint32 found[2][4][PARTS];
             UNROLL for (int half = 0; half < 2; ++half) {
                 float tangents[4][2];
                 UNROLL for (int gate = 0; gate < 4; ++gate)
                     UNROLL for (int e = 0; e < 2; ++e)
                         tangents[gate][e] = tangent(gates[16 * m + 4 * gate + 2 * half + e] + b[gate][e]);
-                differentiate(tangents, half ? c0.y : c0.x, dh[half], dc + 4 * m + 2 * half, found[half]);
+                const uint32 both = half ? c0.y : c0.x;
+                const float before[2] = {lower(both), upper(both)};
+                differentiate(tangents, before, dh[half], dc + 4 * m + 2 * half, found[half]);
             }
             const uint32 to = own_dz + (share * EIGHTS + m) / 2 * TILE_BYTES + row * 128;
             UNROLL for (int gate = 0; gate < 4; gate += 2)
-                store_matrices(to + (((share * EIGHTS + m) % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate],
-                               found[1][gate], found[0][gate + 1], found[1][gate + 1]);
+                store_matrices(to + (((share * EIGHTS + m) % 2 * 4 + gate + lane / 16) ^ row % 8) * 16, found[0][gate][0],
+                               found[1][gate][0], found[0][gate + 1][0], found[1][gate + 1][0]);
         }
 #if TILES == 2
         if (!(tile == 1 && t == 0)) arrive(TURN + 1 - tile, THREADS);

@@ -2,7 +2,8 @@
 //
 //     dU = h'^T dz        dW = x^T dz        db = the sum of dz        over all windows and rows
 //
-// A stage is 64 windows of one row: tiles of dz, of h' and of x, which the copy engine brings three stages ahead. A block
+// A stage is 64 windows of one row, or 32 in two parts: tiles of dz, of h' and of x, which the copy engine brings three stages
+// ahead. A block
 // of four warpgroups has 256 gate columns and two tiles of columns of h' and x, whose sums stay in registers:
 // D[256, 128] += dz^T [256, 64] [h' | x] [64, 128], both operands read down the rows of their tiles. Blocks share the stages
 // among them in turn, and each writes its sums side by side; lstm_update.cu adds them in order, so that results do not
@@ -19,6 +20,9 @@
 #define GROUPS 4
 #define THREADS (128 * GROUPS)
 #define STAGES 4
+#define DEPTH (TILE / PARTS)    // windows of a stage: rows of tiles, which lie side by side
+#define PIECE (DEPTH * TILE)    // of a tile
+#define PIECES (TILE / DEPTH)
 #define ALL_TILES (SPLIT + INPUT_TILES)  // of h', then of x
 #define OWN (ALL_TILES > 1 ? 2 : 1)      // tiles of a block
 // Two blocks with the same gate columns and parts fetch a half of dz each, for both: what is read from the second-level cache
@@ -28,11 +32,13 @@
 
 #if defined(__CUDA_ARCH__)
 struct Stage {
-    bf16 dz[4][TILE_SIZE];
-    bf16 columns[OWN][TILE_SIZE];
+    struct {
+        bf16 dz[4][PIECE];
+        bf16 columns[OWN][PIECE];
 #if NARROW
-    bf16 narrow[TILE * 16];
+        bf16 narrow[DEPTH * 16];
 #endif
+    } parts[PARTS];
 };
 struct Shared {
     Stage stages[STAGES];
@@ -43,35 +49,44 @@ struct Shared {
 // FIRST: the pair that also has the sum of dz and a narrow x.
 template <bool FIRST>
 INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h, const bf16* __restrict__ x,
-                         float* __restrict__ du, float* __restrict__ dw, float* __restrict__ db, const int stages,
-                         Shared& shared) {
+                         float* __restrict__ du, float* __restrict__ dw, float* __restrict__ db, const int rows,
+                         const int windows, Shared& shared) {
     constexpr bool WITH_NARROW = NARROW && FIRST;
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
     const int part = blockIdx.x, parts = gridDim.x, rank = blockIdx.y, first = OWN * blockIdx.z;
-    const int count = (stages - part + parts - 1) / parts;
+    const int count = (rows * (windows / DEPTH) - part + parts - 1) / parts;
+    const int64 row = int64(windows) * UNITS, dz_plane = rows * 4 * row, h_plane = (rows + 1) * row;
+    const int64 x_plane = NARROW ? int64(rows) * windows * INPUT : h_plane;
     const uint32 full = shared_address(shared.full), empty = shared_address(shared.empty);
     const auto load_stage = [&](int i) {  // by one thread
         const int k = i % STAGES;
-        const int64 at = int64(i) * parts + part;
-        Stage& stage = shared.stages[k];
+        const int64 number_of_stage = int64(i) * parts + part, at = number_of_stage / PIECES;
+        const int piece = number_of_stage % PIECES;
         const uint32 own = full + 8 * k;
-        expect_arrivals(own, (4 + OWN) * TILE_BYTES + (WITH_NARROW ? INPUT_BYTES : 0));
-        const bf16* const from_dz = dz + (at * SPLIT + rank) * 4 * TILE_SIZE;
+        expect_arrivals(own, PARTS * ((4 + OWN) * PIECE * 2 + (WITH_NARROW ? DEPTH * 32 : 0)));
+        UNROLL for (int number = 0; number < PARTS; ++number) {
+            auto& stage = shared.stages[k].parts[number];
+            const bf16* const from_dz = dz + number * dz_plane + (at * SPLIT + rank) * 4 * TILE_SIZE + piece * PIECE;
+            constexpr int TILES_OF_DZ = 4 / SHARED_BY, RUN = PIECES == 1 ? TILES_OF_DZ : 1;  // whole tiles by one copy
+            UNROLL for (int j = 0; j < TILES_OF_DZ; j += RUN) {
 #if PAIRED
-        const int half = cluster_rank() * (4 / PAIR);
-        copy_to_both(shared_address(stage.dz[half]), from_dz + half * TILE_SIZE, 4 / PAIR * TILE_BYTES, own);
+                const int tile = cluster_rank() * TILES_OF_DZ + j;
+                copy_to_both(shared_address(stage.dz[tile]), from_dz + tile * TILE_SIZE, RUN * PIECE * 2, own);
 #else
-        copy_bulk(shared_address(stage.dz), from_dz, 4 * TILE_BYTES, own);
+                copy_bulk(shared_address(stage.dz[j]), from_dz + j * TILE_SIZE, RUN * PIECE * 2, own);
 #endif
-        UNROLL for (int j = 0; j < OWN; ++j) {
-            const int tile = min(first + j, ALL_TILES - 1);  // an odd last one twice
-            const bf16* const from = tile < SPLIT ? h + (at * SPLIT + tile) * TILE_SIZE
-                                                  : x + (at * INPUT_TILES + tile - SPLIT) * TILE_SIZE;
-            copy_bulk(shared_address(stage.columns[j]), from, TILE_BYTES, own);
-        }
+            }
+            UNROLL for (int j = 0; j < OWN; ++j) {
+                const int tile = min(first + j, ALL_TILES - 1);  // an odd last one twice
+                const bf16* const from = tile < SPLIT ? h + number * h_plane + (at * SPLIT + tile) * TILE_SIZE
+                                                      : x + number * x_plane + (at * INPUT_TILES + tile - SPLIT) * TILE_SIZE;
+                copy_bulk(shared_address(stage.columns[j]), from + piece * PIECE, PIECE * 2, own);
+            }
 #if NARROW
-        if (FIRST) copy_bulk(shared_address(stage.narrow), x + at * TILE * INPUT, INPUT_BYTES, own);
+            if (FIRST)
+                copy_bulk(shared_address(stage.narrow), x + number * x_plane + (at * TILE + piece * DEPTH) * INPUT, DEPTH * 32, own);
 #endif
+        }
     };
     if (warp == 0 && elected())
         for (int i = 0; i < STAGES && i < count; ++i) load_stage(i);
@@ -87,15 +102,22 @@ INLINE void sum_products(const bf16* __restrict__ dz, const bf16* __restrict__ h
         wait_copy(full + 8 * k, i / STAGES & 1);
         __syncwarp();
         begin_products();
-        UNROLL for (int step = 0; step < 4; ++step) {
-            const uint64 a = down_rows(shared_address(stage.dz[0]) + group * TILE_BYTES + step * 2048, TILE_BYTES);
-            multiply_tiles<true, true>(sums, a, down_rows(shared_address(stage.columns) + step * 2048, TILE_BYTES), i + step > 0);
+        // Of all parts, the products but that of both second ones.
+        UNROLL for (int step = 0; step < DEPTH / 16; ++step)
+            UNROLL for (int first_part = 0; first_part < PARTS; ++first_part) {
+                const uint64 a =
+                    down_rows(shared_address(stage.parts[first_part].dz[group]) + step * 2048, PIECE * 2);
+                UNROLL for (int other = 0; first_part + other < PARTS; ++other) {
+                    const bool add = i + step + first_part + other > 0;
+                    const auto& columns = stage.parts[other];
+                    multiply_tiles<true, true>(sums, a, down_rows(shared_address(columns.columns) + step * 2048, PIECE * 2), add);
 #if NARROW
-            if (FIRST)
-                multiply_tiles<true, true>(narrow, a, down_narrow_rows(shared_address(stage.narrow) + step * 512), i + step > 0);
+                    if (FIRST)
+                        multiply_tiles<true, true>(narrow, a, down_narrow_rows(shared_address(columns.narrow) + step * 512), add);
 #endif
-            if (FIRST) multiply_tiles<true, false>(of_dz, a, ones, i + step > 0);
-        }
+                }
+                if (FIRST) multiply_tiles<true, false>(of_dz, a, ones, i + step + first_part > 0);
+            }
         commit_products();
         wait_products<1>();
         const int done = (i + STAGES - 1) % STAGES;  // of the stage before
@@ -159,13 +181,12 @@ lstm_tile_gradients(const bf16* __restrict__ dz, const bf16* __restrict__ h, con
     __syncthreads();
     if (PAIRED) cluster_barrier();
 
-    const int stages = rows * (windows / TILE);
 #if ALL_TILES > 2
     if (blockIdx.z > 0)
-        sum_products<false>(dz, h, x, du, dw, db, stages, shared);
+        sum_products<false>(dz, h, x, du, dw, db, rows, windows, shared);
     else
 #endif
-        sum_products<true>(dz, h, x, du, dw, db, stages, shared);
+        sum_products<true>(dz, h, x, du, dw, db, rows, windows, shared);
     __syncwarp();
     if (PAIRED) cluster_barrier();  // no block ends while the other still sends to it
 #endif

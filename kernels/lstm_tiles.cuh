@@ -105,17 +105,9 @@ INLINE void prefetch_bulk(const void* from, uint32 bytes) {
 // Until this thread's bulk stores have read what they store; until they have ended.
 INLINE void wait_stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 INLINE void wait_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
-// Of a barrier in another block of the cluster. Without a scope: that of the cluster flushes the cache.
-INLINE void arrive_at_peer(uint32 peer_barrier) {
-    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
-}
 // Of the same barrier in both blocks of a pair.
 INLINE void arrive_at_both(uint32 barrier) {
     UNROLL for (uint32 rank = 0; rank < PAIR; ++rank) arrive_at_peer(peer_address(barrier, rank));
-}
-// A barrier that `count` threads arrive at.
-INLINE void init_arrivals_of(uint32 at, int count) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
 }
 INLINE void arrive_here(uint32 at) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory"); }
 // Counts this thread at a named barrier without waiting for the others.

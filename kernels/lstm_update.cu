@@ -2,6 +2,7 @@
 //
 //   collect    adds up the parts of each gradient, in order, into the flat gradient; sums of its squares for clipping
 //   adam, rmsprop, sgd    scale the gradient to the largest norm, take the step, and pack the new weights
+//   adam_at_once ...      both in one, where the norm has no limit and parts are few
 //   pack       packs weights that came from elsewhere
 //   scale      a vector times a number: a rank's share of an average
 //   mean_loss  the losses of each step's blocks, averaged over the call
@@ -108,13 +109,29 @@ INLINE double block_sum(double value) {
     return sum;
 }
 
-// gradient: [numbers]; squares: [blocks]. A thread for each number, as every one is the sum of many.
-extern "C" __global__ void __launch_bounds__(EACH* THREADS)
-collect(const Array* __restrict__ arrays, const int count, const int units, float* __restrict__ gradient,
-        double* __restrict__ squares) {
-    __shared__ Tile tile;
-    __shared__ double parts[EACH * THREADS / 32];
-    const Place place(arrays, count, units);
+// The sum of `count` numbers, `pitch` apart, in order.
+INLINE float sum_in_order(const float* from, const int count, const int64 pitch) {
+    float sum = 0.0f;
+#pragma unroll 8
+    for (int part = 0; part < count; ++part) sum += from[part * pitch];
+    return sum;
+}
+// The same of few numbers, as many as possible on their way at a time.
+INLINE float sum_few_in_order(const float* from, const int count, const int64 pitch) {
+    constexpr int AT_ONCE = 16;
+    float sum = 0.0f;
+    for (int first = 0; first < count; first += AT_ONCE) {
+        float values[AT_ONCE];
+        UNROLL for (int i = 0; i < AT_ONCE; ++i) values[i] = first + i < count ? __ldg(from + (first + i) * pitch) : 0.0f;
+        UNROLL for (int i = 0; i < AT_ONCE; ++i) sum += values[i];
+    }
+    return sum;
+}
+
+// The sum of the parts of a number of the gradient: a thread for each number, EACH * THREADS, as every one is the sum of
+// many. All threads of the block call it.
+// Returns: number threadIdx.x / THREADS of place; 0 where that is outside.
+template <float (*SUM)(const float*, int, int64)> INLINE float sum_of_parts(const Place& place, Tile& tile) {
     const Array& array = *place.array;
     const int gate = threadIdx.x / THREADS;
     float value = 0.0f;
@@ -122,19 +139,27 @@ collect(const Array* __restrict__ arrays, const int count, const int units, floa
         // Eight neighbouring inputs of a row of the gradient are one sector.
         const int input = threadIdx.x % TILE_INPUTS, row = threadIdx.x / TILE_INPUTS;
         const float* from = array.gradients + int64(4 * place.unit0 + row) * array.width + place.input0 + input;
-        if (place.unit0 + row / 4 < units)
-#pragma unroll 8
-            for (int part = 0; part < array.parts; ++part) value += from[part * array.part_size];
+        if (place.unit0 + row / 4 < place.units) value = SUM(from, array.parts, array.part_size);
         tile.at[input][row] = value;
         __syncthreads();
-        value = place.inside(gate) ? tile.at[place.input()][4 * place.unit() + gate] : 0.0f;
-        if (place.inside(gate)) gradient[place.flat(gate)] = value;
-    } else if (gate == 0 && place.inside(0)) {
-        const float* from = array.gradients + place.padded();
-#pragma unroll 8
-        for (int part = 0; part < array.parts; ++part) value += from[part * array.part_size];
-        gradient[place.flat(0)] = value;
+        return place.inside(gate) ? tile.at[place.input()][4 * place.unit() + gate] : 0.0f;
     }
+    if (gate == 0 && place.inside(0)) {
+        value = SUM(array.gradients + place.padded(), array.parts, array.part_size);
+    }
+    return value;
+}
+
+// gradient: [numbers]; squares: [blocks]
+extern "C" __global__ void __launch_bounds__(EACH* THREADS)
+collect(const Array* __restrict__ arrays, const int count, const int units, float* __restrict__ gradient,
+        double* __restrict__ squares) {
+    __shared__ Tile tile;
+    __shared__ double parts[EACH * THREADS / 32];
+    const Place place(arrays, count, units);
+    const int gate = threadIdx.x / THREADS;
+    const float value = sum_of_parts<sum_in_order>(place, tile);
+    if (place.inside(gate)) gradient[place.flat(gate)] = value;
     double square = double(value) * value;
     UNROLL for (int distance = 16; distance; distance /= 2)
         square += __shfl_xor_sync(0xffffffffu, square, distance);
@@ -147,18 +172,15 @@ collect(const Array* __restrict__ arrays, const int count, const int units, floa
     }
 }
 
-// Packs this thread's new numbers; all threads of the block call it.
-INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& tile) {
+// Packs a number of a bias or of the dense weights.
+INLINE void pack_number(const Place& place, const float value) {
+    const bool halved = place.kind() == BIAS && HALVED_GATE(place.padded() % 4);
+    place.array->copy[place.padded()] = halved ? 0.5f * value : value;
+}
+
+// Packs a tile of a matrix; all threads of the block call it.
+INLINE void pack_tile(const Place& place, const Tile& tile) {
     const Array& array = *place.array;
-    if (array.kind != MATRIX) {
-        if (place.inside(0))
-            array.copy[place.padded()] =
-                array.kind == BIAS && HALVED_GATE(place.padded() % 4) ? 0.5f * values[0] : values[0];
-        return;
-    }
-    UNROLL for (int i = 0; i < EACH; ++i)
-        tile.at[place.input()][4 * place.unit() + i] = place.inside(i) ? values[i] : 0.0f;
-    __syncthreads();
     const int64 plane = int64(4) * UNITS * array.width;
     if (threadIdx.x < TILE_ROWS && place.unit0 + threadIdx.x / 4 < UNITS) {
         const int unit = place.unit0 + threadIdx.x / 4, gate = threadIdx.x % 4;
@@ -172,7 +194,7 @@ INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& til
                 make_uint4(words[0][part], words[1][part], words[2][part], words[3][part]);
     }
     if (array.by_input)
-        for (int v = threadIdx.x; v < TILE_INPUTS * TILE_ROWS / 2; v += THREADS) {
+        for (int v = threadIdx.x; v < TILE_INPUTS * TILE_ROWS / 2; v += blockDim.x) {
             const int input = v / (TILE_ROWS / 2), row = v % (TILE_ROWS / 2) * 2;
             if (place.unit0 + row / 4 >= UNITS) continue;
             uint32 parts[PARTS];
@@ -181,6 +203,18 @@ INLINE void pack_tile(const Place& place, const float (&values)[EACH], Tile& til
                 *reinterpret_cast<uint32*>(array.by_input + part * plane + int64(place.input0 + input) * 4 * UNITS +
                                            4 * place.unit0 + row) = parts[part];
         }
+}
+
+// Packs this thread's EACH numbers; all threads of the block call it.
+INLINE void pack_numbers(const Place& place, const float (&values)[EACH], Tile& tile) {
+    if (place.kind() != MATRIX) {
+        if (place.inside(0)) pack_number(place, values[0]);
+        return;
+    }
+    UNROLL for (int i = 0; i < EACH; ++i)
+        tile.at[place.input()][4 * place.unit() + i] = place.inside(i) ? values[i] : 0.0f;
+    __syncthreads();
+    pack_tile(place, tile);
 }
 
 // What the gradient is multiplied by, so that its norm is at most `largest`; 0: no limit.
@@ -209,32 +243,65 @@ template <class Rule> INLINE void update(UPDATE, Rule rule) {
             values[i] = rule(weights[at], gradient[at] * factor, moments + at, call->step[step].constants);
             weights[at] = values[i];
         }
-    pack_tile(place, values, tile);
+    pack_numbers(place, values, tile);
+}
+
+#define UPDATE_AT_ONCE                                                                                              \
+    const Array *__restrict__ arrays, const int count, const int64 total, const int units,                          \
+        float *__restrict__ gradient, const Call *__restrict__ call, const int step, float *__restrict__ weights,   \
+        float *__restrict__ moments
+
+// The same from the parts of the gradient, a thread for each number.
+template <class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule rule) {
+    __shared__ Tile tile;
+    const Place place(arrays, count, units);
+    const int i = threadIdx.x / THREADS;
+    const float sum = sum_of_parts<sum_few_in_order>(place, tile);
+    const bool inside = place.inside(i);
+    float value = 0.0f;
+    if (inside) {
+        const int64 at = place.flat(i);
+        gradient[at] = sum;
+        value = rule(weights[at], sum, moments + at, call->step[step].constants);
+        weights[at] = value;
+    }
+    if (place.kind() != MATRIX) {
+        if (inside) pack_number(place, value);
+        return;
+    }
+    tile.at[place.input()][4 * place.unit() + i] = value;  // where this thread alone has read
+    __syncthreads();
+    pack_tile(place, tile);
 }
 #define GIVEN arrays, count, total, units, gradient, squares, largest, call, step, weights, moments
 
-extern "C" __global__ void __launch_bounds__(THREADS) adam(UPDATE) {
-    update(GIVEN, [=](float w, float g, float* slots, const float* constants) {
-        const float rate = constants[0], decay = constants[4], epsilon = constants[3];
-        const float mean = slots[0] + (g - slots[0]) * constants[1];
-        const float square = slots[total] + (g * g - slots[total]) * constants[2];
-        slots[0] = mean;
-        slots[total] = square;
-        return w - decay * w - rate * mean / (sqrtf(square) + epsilon);
-    });
-}
+#define GIVEN_AT_ONCE arrays, count, total, units, gradient, call, step, weights, moments
 
-extern "C" __global__ void __launch_bounds__(THREADS) rmsprop(UPDATE) {
-    update(GIVEN, [=](float w, float g, float* slots, const float* constants) {
-        const float square = constants[1] * slots[0] + (1.0f - constants[1]) * g * g;
-        slots[0] = square;
-        return w - constants[0] * g / sqrtf(square + constants[2]);
-    });
-}
+// A rule: the new weight; slots: the optimizer's of this number, the second `total` numbers behind the first.
+#define OPTIMIZER(name, ...)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(UPDATE) {                                             \
+        update(GIVEN, [=](float w, float g, float* slots, const float* constants) -> float __VA_ARGS__);             \
+    }                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(EACH* THREADS) name##_at_once(UPDATE_AT_ONCE) {                     \
+        update_at_once(GIVEN_AT_ONCE, [=](float w, float g, float* slots, const float* constants) -> float __VA_ARGS__); \
+    }
 
-extern "C" __global__ void __launch_bounds__(THREADS) sgd(UPDATE) {
-    update(GIVEN, [=](float w, float g, float*, const float* constants) { return w - constants[0] * g; });
-}
+OPTIMIZER(adam, {
+    const float rate = constants[0], decay = constants[4], epsilon = constants[3];
+    const float mean = slots[0] + (g - slots[0]) * constants[1];
+    const float square = slots[total] + (g * g - slots[total]) * constants[2];
+    slots[0] = mean;
+    slots[total] = square;
+    return w - decay * w - rate * mean / (sqrtf(square) + epsilon);
+})
+
+OPTIMIZER(rmsprop, {
+    const float square = constants[1] * slots[0] + (1.0f - constants[1]) * g * g;
+    slots[0] = square;
+    return w - constants[0] * g / sqrtf(square + constants[2]);
+})
+
+OPTIMIZER(sgd, { return w - constants[0] * g; })
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 pack(const Array* __restrict__ arrays, const int count, const int units, const float* __restrict__ weights) {
@@ -243,7 +310,7 @@ pack(const Array* __restrict__ arrays, const int count, const int units, const f
     float values[EACH];
     UNROLL for (int i = 0; i < EACH; ++i)
         if (place.inside(i)) values[i] = weights[place.flat(i)];
-    pack_tile(place, values, tile);
+    pack_numbers(place, values, tile);
 }
 
 // out = factor * from

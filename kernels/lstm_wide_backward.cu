@@ -1,4 +1,5 @@
-// The gradients of LSTM layers of 129 to 512 units over all rows of a batch's windows, for compute capability 9.0.
+// The gradients of LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows, for compute
+// capability 9.0.
 //
 // Equations are those of lstm_tile_backward.cu, blocks and stages those of lstm_wide.cuh. The gates were kept by
 // lstm_wide_forward.cu; but for tanh of the cells nothing is computed again. From the last row to the first:
@@ -11,7 +12,9 @@
 // Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read all of
 // dz, and shared memory is what a product of few columns waits for.
 //
-// dx is written as one part for the layer below.
+// In float32 a block has 64 windows: both parts of its dz take the room of two tiles.
+//
+// dx is written once, as the sum over all gates, for the layer below.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 5.5 GB,
 // 1.8 ms at 3 TB/s. Weights and windows from the second-level cache: 22 KiB a stage, of 512 cycles' work for the tensor cores.
@@ -23,31 +26,34 @@
 
 #define STEPS (4 * SPLIT)  // stages of a row
 #define OWN_UNITS (64 / SHARE)  // units of a warpgroup
-#define AHEAD 4  // groups of 8 units that registers hold the gates of while products run
+#define AHEAD (PARTS == 1 ? 4 : 2)  // groups of 8 units that registers hold the gates of while products run
 #define BATCH 4                 // of which what the activations add is read at once
 
 // One layer's arrays.
 struct Layer {
     const bf16* weights;        // U^T, W^T, cells and gates as in lstm_wide_forward.cu
     const bf16* input_weights;
-    const bf16* cells;
+    const Cell* cells;
     const bf16* gates;
-    const bf16* above;  // gradients of the layer's outputs after dropout: [rows][windows / 64][UNITS / 64][4][128 threads][8],
-                        // units as in cells; of all layers but the last
+    const Cell* above;  // gradients of the layer's outputs after dropout, in the order of cells without the row of zeros; of all
+                        // layers but the last
     bf16* dz;           // tiles [rows][windows / 64][UNITS / 64 blocks][4]
-    bf16* below;        // as above, of the layer's input; of all layers but the lowest
+    Cell* below;        // as above, of the layer's input; of all layers but the lowest
 };
 
 #if defined(__CUDA_ARCH__)
+#if PARTS == 2 && TILES == 2
+#error "two parts of dz of two tiles leave no room for stages"
+#endif
 // OPERANDS: 1 for U, 2 for U and W.
-template <int OPERANDS> struct Stage {
+template <int OPERANDS> struct Stage {  // one part of each
     bf16 windows[TILES][TILE_SIZE];  // of dz
     bf16 weights[OPERANDS][TILE_SIZE];
 };
 template <int OPERANDS> struct Shared {
-    static constexpr int STAGES = TILES == 2 ? 7 - OPERANDS : 10 - 2 * OPERANDS;
+    static constexpr int STAGES = PARTS == 2 ? 11 - 3 * OPERANDS : TILES == 2 ? 7 - OPERANDS : 10 - 2 * OPERANDS;
     Stage<OPERANDS> stages[STAGES];
-    bf16 dz[TILES][4 * TILE_SIZE];
+    bf16 dz[PARTS][TILES][4 * TILE_SIZE];
 #if SHARE == 2
     float4 halves[SHARE][OPERANDS][4][128];  // sums of the one warpgroup for the other
 #endif
@@ -119,7 +125,7 @@ INLINE uint4 load_once(const void* from) {
     return v;
 }
 // The same of what another block may have written during this launch, and of a word of a mask.
-INLINE uint4 load_written(const bf16* from) {
+INLINE uint4 load_written(const Cell* from) {
     uint4 v;
     asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from) : "memory");
     return v;
@@ -141,7 +147,8 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32;
     const uint32 rank = cluster_rank();
     const int tiles = windows / TILE, first_tile = group * TILES;
-    const int products = FIRST ? rows - 1 : rows, total = products * STEPS;
+    const int products = FIRST ? rows - 1 : rows;
+    const int64 plane = int64(rows) * windows * (4 * UNITS);
     const uint32 written = shared_address(shared.written), stored = shared_address(&shared.stored);
     const uint32 ready = shared_address(shared.ready), asked = shared_address(&shared.asked);
     const uint32 given = shared_address(&shared.given), taken = shared_address(&shared.taken);
@@ -161,28 +168,29 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
     if (warp >= WARPS) give_registers<HELPER_REGISTERS>();
     if (warp == WEIGHTS) {
         Position<STAGES> at;
-        Source source{block};
-        for (int i = 0, step = 0; i < total; ++i) {
-            Stage<OPERANDS>& stage = shared.stages[at.slot];
-            const uint32 full = shared_address(shared.ring.full + at.slot);
-            if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
-            if (elected()) {
-                // The tiles of 64 of the owner's gate columns and this block's units.
-                const int64 tile = (int64(source.owner) * SPLIT + block) * (GATES * 64) + quarter_of(source.k) * TILE_SIZE;
-                expect_arrivals(full, OPERANDS * TILE_BYTES);
-                if (FIRST)
-                    copy_to_both(shared_address(stage.weights[0]) + rank * (TILE_BYTES / PAIR),
-                                 layer.weights + tile + rank * (TILE_SIZE / PAIR), TILE_BYTES / PAIR, full);
-                else
-                    copy_to_both(shared_address(stage.weights[0]) + rank * TILE_BYTES,
-                                 (rank ? layer.input_weights : layer.weights) + tile, TILE_BYTES, full);
-            }
-            __syncwarp();
-            at.advance();
-            source.advance(block);
-            if (++step == STEPS) {
-                step = 0;
-                source = {block};
+        for (int s = 0, i = 0; s < products; ++s) {
+            Source source{block};
+            for (int step = 0; step < STEPS; ++step) {
+                for (int part = 0; part < PARTS; ++part, ++i) {
+                    Stage<OPERANDS>& stage = shared.stages[at.slot];
+                    const uint32 full = shared_address(shared.ring.full + at.slot);
+                    if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
+                    if (elected()) {
+                        // The tiles of 64 of the owner's gate columns and this block's units.
+                        const int64 tile = (int64(source.owner) * SPLIT + block) * (GATES * 64) + quarter_of(source.k) * TILE_SIZE +
+                                           part * (4 * UNITS * UNITS);
+                        expect_arrivals(full, OPERANDS * TILE_BYTES);
+                        if (FIRST)
+                            copy_to_both(shared_address(stage.weights[0]) + rank * (TILE_BYTES / PAIR),
+                                         layer.weights + tile + rank * (TILE_SIZE / PAIR), TILE_BYTES / PAIR, full);
+                        else
+                            copy_to_both(shared_address(stage.weights[0]) + rank * TILE_BYTES,
+                                         (rank ? layer.input_weights : layer.weights) + tile, TILE_BYTES, full);
+                    }
+                    __syncwarp();
+                    at.advance();
+                }
+                source.advance(block);
             }
         }
     } else if (warp == WINDOWS) {
@@ -190,28 +198,33 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         for (int s = 0, i = 0; s < products; ++s) {
             Source source{block};
             int last_k = -1;  // that was waited for
-            for (int step = 0; step < STEPS; ++step, ++i) {
-                Stage<OPERANDS>& stage = shared.stages[at.slot];
-                const uint32 full = shared_address(shared.ring.full + at.slot);
-                if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
+            for (int step = 0; step < STEPS; ++step) {
                 const int quarter = quarter_of(source.k);
-                if (step < 4) wait_copy(written + 8 * quarter, s & 1);
-                else if (source.k != last_k) wait_copy(ready + 8 * quarter, s & 1);
-                if (elected()) {
+                for (int part = 0; part < PARTS; ++part, ++i) {
+                    Stage<OPERANDS>& stage = shared.stages[at.slot];
+                    const uint32 full = shared_address(shared.ring.full + at.slot);
+                    if (i >= STAGES) wait_copy(shared_address(shared.ring.empty + at.slot), at.phase ^ 1);
                     if (step < 4) {
-                        arrive_here(full);  // the block's own dz
-                    } else {
-                        expect_arrivals(full, TILES * TILE_BYTES);
-                        UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                            const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + source.owner;
-                            copy_bulk(shared_address(stage.windows[tile]), layer.dz + (place * 4 + quarter) * TILE_SIZE, TILE_BYTES,
-                                      full);
+                        if (part == 0) wait_copy(written + 8 * quarter, s & 1);
+                    } else if (source.k != last_k) {
+                        wait_copy(ready + 8 * quarter, s & 1);
+                    }
+                    if (elected()) {
+                        if (step < 4) {
+                            arrive_here(full);  // the block's own dz
+                        } else {
+                            expect_arrivals(full, TILES * TILE_BYTES);
+                            UNROLL for (int tile = 0; tile < TILES; ++tile) {
+                                const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + source.owner;
+                                copy_bulk(shared_address(stage.windows[tile]),
+                                          layer.dz + part * plane + (place * 4 + quarter) * TILE_SIZE, TILE_BYTES, full);
+                            }
                         }
                     }
+                    __syncwarp();
+                    if (step >= 4) last_k = source.k;
+                    at.advance();
                 }
-                __syncwarp();
-                if (step >= 4) last_k = source.k;
-                at.advance();
                 source.advance(block);
             }
         }
@@ -255,8 +268,9 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
             if (elected()) {
                 UNROLL for (int tile = 0; tile < TILES; ++tile) {
                     const int64 place = (int64(rows - 1 - s) * tiles + first_tile + tile) * SPLIT + block;
-                    store_bulk(layer.dz + (place * 4 + quarter) * TILE_SIZE, shared_address(shared.dz[tile]) + quarter * TILE_BYTES,
-                               TILE_BYTES);
+                    UNROLL for (int part = 0; part < PARTS; ++part)
+                        store_bulk(layer.dz + part * plane + (place * 4 + quarter) * TILE_SIZE,
+                                   shared_address(shared.dz[part][tile]) + quarter * TILE_BYTES, TILE_BYTES);
                 }
                 wait_stores();
                 add_progress(own_progress->dz + quarter, 1);
@@ -269,12 +283,14 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         const int warpgroup = warp / 4, tile = warpgroup / SHARE, share = warpgroup % SHARE;
         const auto block_of = [&](int t) { return (int64(t) * tiles + opaque(first_tile) + tile) * SPLIT + block; };
         const int row = 16 * (warp % 4) + lane / 8 % 2 * 8 + lane % 8;  // for store_matrices
-        const uint32 own_dz = shared_address(shared.dz[tile]), dz_row = row * 128;
+        const uint32 own_dz = shared_address(shared.dz[0][tile]), dz_row = row * 128;
         const auto gates_of = [&](int64 place) {
             return reinterpret_cast<const uint4*>(layer.gates) + (place * 8 + share * EIGHTS) * 2 * 128 + threadIdx.x % 128;
         };
-        // Where an array like cells has this thread's numbers of two groups of 8 units.
-        const auto place = [&](int m) { return ((share * EIGHTS + m) / 2 * 128 + int(threadIdx.x % 128)) * 8; };
+        // Where an array like cells has this thread's 16 bytes with group m of 8 units.
+        const auto place = [&](int m) {
+            return ((share * EIGHTS + m) / TOGETHER * 128 + int(threadIdx.x % 128)) * CELLS_OF_THREAD;
+        };
         float out[OPERANDS * OWN_UNITS / 2], dc[4 * EIGHTS];  // dh', then dx
 #if SHARE == 2
         float sums[32 * OPERANDS];
@@ -299,34 +315,46 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         for (int s = 0; s <= products; ++s) {
             const int t = rows - 1 - s;
             // What the activations need is on its way while the products run.
-            uint4 z[AHEAD][2], c0[EIGHTS / 2];
+            uint4 z[AHEAD][2], c0[EIGHTS / TOGETHER];
             if (s < rows) {
                 const uint4* const from = gates_of(block_of(t));
                 UNROLL for (int m = 0; m < AHEAD; ++m)
                     UNROLL for (int half = 0; half < 2; ++half) z[m][half] = load_once(from + (2 * m + half) * 128);
-                UNROLL for (int m = 0; m < EIGHTS; m += 2) c0[m / 2] = load_once(layer.cells + block_of(t) * TILE_SIZE + place(m));
+                UNROLL for (int m = 0; m < EIGHTS; m += TOGETHER)
+                    c0[m / TOGETHER] = load_once(layer.cells + block_of(t) * TILE_SIZE + place(m));
             }
             if (s > 0) {
-                int before = 0;
+                int before[PARTS] = {};  // stages of the step before
                 for (int step = 0; step < STEPS; ++step) {
-                    const Stage<OPERANDS>& stage = shared.stages[at.slot];
-                    wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
-                    const uint32 b = shared_address(stage.weights[0]);
-                    const uint32 a = step < 4 ? own_dz + quarter_of(step) * TILE_BYTES : shared_address(stage.windows[tile]);
-                    begin_products();
-                    // Columns of U and W are read at once; warpgroups of the same windows share the inner numbers.
-                    UNROLL for (int j = 0; j < 4 / SHARE; ++j) {
-                        const int k = 4 / SHARE * share + j;
-                        multiply_tiles<false, true>(sums, along_rows(a + k * 32), down_rows(b + k * 2048, TILE_BYTES), j || step);
+                    int slots[PARTS];
+                    UNROLL for (int part = 0; part < PARTS; ++part) {
+                        wait_copy(shared_address(shared.ring.full + at.slot), at.phase);
+                        slots[part] = at.slot;
+                        at.advance();
+                        begin_products();
+                        // As in lstm_wide_forward.cu. Columns of U and W are read at once; warpgroups of the same windows share the
+                        // inner numbers.
+                        UNROLL for (int first_part = part; first_part >= 0; --first_part) {
+                            const Stage<OPERANDS>&stage = shared.stages[slots[first_part]], &other = shared.stages[slots[part - first_part]];
+                            const uint32 a = step < 4 ? own_dz + first_part * (TILES * 4 * TILE_BYTES) + quarter_of(step) * TILE_BYTES
+                                                      : shared_address(stage.windows[tile]);
+                            const uint32 b = shared_address(other.weights[0]);
+                            UNROLL for (int j = 0; j < 4 / SHARE; ++j) {
+                                const int k = 4 / SHARE * share + j;
+                                multiply_tiles<false, true>(sums, along_rows(a + k * 32), down_rows(b + k * 2048, TILE_BYTES),
+                                                            j || step || part);
+                            }
+                        }
+                        commit_products();
+                        if (part == 0) {
+                            wait_products<1>();
+                            if (step > 0) UNROLL for (int one = 0; one < PARTS; ++one) release_stage(shared.ring, before[one]);
+                        }
                     }
-                    commit_products();
-                    wait_products<1>();
-                    if (step > 0) release_stage(shared.ring, before);
-                    before = at.slot;
-                    at.advance();
+                    UNROLL for (int part = 0; part < PARTS; ++part) before[part] = slots[part];
                 }
                 wait_products<0>();
-                release_stage(shared.ring, before);
+                UNROLL for (int part = 0; part < PARTS; ++part) release_stage(shared.ring, before[part]);
 #if SHARE == 2
                 add_halves<OPERANDS>(sums, out, shared, share);
 #else
@@ -346,43 +374,46 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                     kept + 2 * (((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
                                 share * EIGHTS) + lane / 4 % 2;
                 UNROLL for (int first = 0; first < EIGHTS; first += BATCH) {
-                    uint4 of_above[BATCH / 2];
+                    uint4 of_above[BATCH / TOGETHER];
                     uint32 words[BATCH][2];
                     UNROLL for (int m = first; m < first + BATCH; ++m) {
-                        if (!TOP && m % 2 == 0) of_above[(m - first) / 2] = load_written(layer.above + now * TILE_SIZE + place(m));
+                        if (!TOP && m % TOGETHER == 0)
+                            of_above[(m - first) / TOGETHER] = load_written(layer.above + now * TILE_SIZE + place(m));
                         if (DROP)
                             UNROLL for (int half = 0; half < 2; ++half)
                                 words[m - first][half] = load_mask(own_kept + 2 * (half * (UNITS / 8) + m));
                     }
                     UNROLL for (int m = first; m < first + BATCH; ++m) {
-                        const uint4 both_cells = c0[m / 2], both_above = of_above[(m - first) / 2];
-                        float dh[2][2];  // [row][unit]
+                        float before[2][2], dh[2][2];  // [row][unit]
+                        units_of(c0[m / TOGETHER], m, before);
                         UNROLL for (int half = 0; half < 2; ++half)
                             UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[4 * m + 2 * half + e];
                         if (!TOP) {
                             float added[2][2];
-                            add_units<true>(added, m % 2 ? make_uint2(both_above.z, both_above.w) : make_uint2(both_above.x, both_above.y));
+                            units_of(of_above[(m - first) / TOGETHER], m, added);
                             UNROLL for (int half = 0; half < 2; ++half) {
                                 const uint32 bits = DROP ? words[m - first][half] >> (8 * (lane % 4) + lane / 8) : 0;
                                 UNROLL for (int e = 0; e < 2; ++e)
                                     dh[half][e] += !DROP ? added[half][e] : bits & (e ? 16 : 1) ? added[half][e] * keep : 0.0f;
                             }
                         }
-                        uint32 found[2][4];
+                        uint32 found[2][4][PARTS];
                         UNROLL for (int half = 0; half < 2; ++half) {
                             const uint4 both = m < AHEAD ? z[m][half] : late[m][half];
                             float tangents[4][2];
-                            unpack_half(both.x, tangents[0][0], tangents[0][1]);
-                            unpack_half(both.y, tangents[1][0], tangents[1][1]);
-                            unpack_half(both.z, tangents[2][0], tangents[2][1]);
-                            unpack_half(both.w, tangents[3][0], tangents[3][1]);
-                            const uint32 before = m % 2 ? (half ? both_cells.w : both_cells.z) : (half ? both_cells.y : both_cells.x);
-                            differentiate(tangents, before, dh[half], dc + 4 * m + 2 * half, found[half]);
+                            unpack_tangents(both.x, tangents[0][0], tangents[0][1]);
+                            unpack_tangents(both.y, tangents[1][0], tangents[1][1]);
+                            unpack_tangents(both.z, tangents[2][0], tangents[2][1]);
+                            unpack_tangents(both.w, tangents[3][0], tangents[3][1]);
+                            differentiate(tangents, before[half], dh[half], dc + 4 * m + 2 * half, found[half]);
                         }
                         const int eighth = share * EIGHTS + m;
-                        UNROLL for (int gate = 0; gate < 4; gate += 2)
-                            store_matrices(opaque(own_dz) + dz_row + eighth / 2 * TILE_BYTES + ((eighth % 2 * 4 + gate + lane / 16) ^ row % 8) * 16,
-                                           found[0][gate], found[1][gate], found[0][gate + 1], found[1][gate + 1]);
+                        UNROLL for (int part = 0; part < PARTS; ++part)
+                            UNROLL for (int gate = 0; gate < 4; gate += 2)
+                                store_matrices(opaque(own_dz) + part * (TILES * 4 * TILE_BYTES) + dz_row + eighth / 2 * TILE_BYTES +
+                                                   ((eighth % 2 * 4 + gate + lane / 16) ^ row % 8) * 16,
+                                               found[0][gate][part], found[1][gate][part], found[0][gate + 1][part],
+                                               found[1][gate + 1][part]);
                         if (m % 2) {
                             publish_writes();
                             __syncwarp();
@@ -392,9 +423,9 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                 }
             }
             if (!FIRST && s > 0) {
-                UNROLL for (int m = 0; m < EIGHTS; m += 2)
+                UNROLL for (int m = 0; m < EIGHTS; m += TOGETHER)
                     *reinterpret_cast<uint4*>(layer.below + block_of(t + 1) * TILE_SIZE + place(m)) =
-                        pack_units(out + OWN_UNITS / 2 * (OPERANDS - 1) + 4 * m);
+                        cells_of(out + OWN_UNITS / 2 * (OPERANDS - 1) + 4 * m);
                 if (s > 1) wait_copy(taken, s - 2 & 1);  // no more than a row ahead of the watcher
                 __syncwarp();
                 if (elected()) arrive_here(given);

@@ -17,9 +17,9 @@
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k errors     (make gpu-test runs all)
 
-typedef long long int64;
+#include "four.cuh"
+
 #define THREADS 256
-#define WIDE 4
 #define CHUNK 32768  // pairs per block; the bits of the result depend on it and on THREADS
 
 struct Sums {
@@ -35,23 +35,6 @@ __device__ __forceinline__ void add(Sums& sums, VALUE forecast, VALUE actual) {
         sums.absolutes += fabs(e);
         sums.count += 1;
     }
-}
-
-struct Four { VALUE at[WIDE]; };
-
-__device__ __forceinline__ Four load(const float* from) {
-    const float4 v = __ldcs(reinterpret_cast<const float4*>(from));
-    Four four;
-    four.at[0] = VALUE(v.x); four.at[1] = VALUE(v.y); four.at[2] = VALUE(v.z); four.at[3] = VALUE(v.w);
-    return four;
-}
-
-__device__ __forceinline__ Four load(const double* from) {
-    const double2 v = __ldcs(reinterpret_cast<const double2*>(from));
-    const double2 w = __ldcs(reinterpret_cast<const double2*>(from) + 1);
-    Four four;
-    four.at[0] = VALUE(v.x); four.at[1] = VALUE(v.y); four.at[2] = VALUE(w.x); four.at[3] = VALUE(w.y);
-    return four;
 }
 
 // The sums over all threads of the block, valid in thread 0, by a fixed tree.

@@ -15,9 +15,6 @@
 // than 17, and copies: the rows of a window are one contiguous run of values, so reads and writes are coalesced. Values
 // are scaled in double, as on the host: the memory is the bound, not the arithmetic.
 //
-// The order is that of hpc_lstm/preprocess/sampler.py, number for number: a Feistel network (Philox-like rounds on a
-// counter; Salmon et al. 2011) on just enough bits, with cycle walking. It needs no memory for a shuffled index.
-//
 // Versions: (1) one thread per value, which finds window, row and column by division and its segment by binary search;
 // it is kept in benchmarks/simple_kernels.cu for comparison. (2) one warp per window, loads and stores in turn, a
 // barrier before each: 19.1 us for a batch of 8192 x 60 x 5 on an H100. (3) this, loads ahead of stores, all windows of
@@ -25,12 +22,10 @@
 //
 // Check: python -m pytest tests/gpu/test_kernels.py -k "gather or order"     (make gpu-test runs all)
 
-typedef long long int64;
-typedef unsigned long long uint64;
-typedef unsigned uint32;
+#include "windows.cuh"
+
 #define THREADS 256
 #define WINDOWS 8  // per block, one warp each
-#define ROUNDS 16
 #define TOGETHER 5  // values that a lane loads before it uses the first
 // Blocks per multiprocessor: with 8, where it holds 2,048 threads, all windows of a batch of 8,192 are resident.
 #if __CUDA_ARCH__ == 750
@@ -40,40 +35,6 @@ typedef unsigned uint32;
 #else
 #define BLOCKS 6
 #endif
-
-__device__ __forceinline__ uint32 mix(uint32 value, uint32 key) {
-    value ^= key;
-    value ^= value >> 16;
-    value *= 0x7FEB352Du;
-    value ^= value >> 15;
-    value *= 0x846CA68Bu;
-    value ^= value >> 16;
-    return value;
-}
-
-// The number at `position` of the random order of [0, length) that 16 round keys define.
-__device__ int64 permuted(int64 position, int64 length, const uint32* __restrict__ keys) {
-    const int bits = length > 1 ? 64 - __clzll(length - 1) : 0;
-    const int low_bits = (bits + 1) / 2;
-    const uint32 low_mask = uint32((1ULL << low_bits) - 1), high_mask = uint32((1ULL << (bits - low_bits)) - 1);
-    // A bijection on [0, 2^bits), applied until the value falls into [0, length): a bijection there, too.
-    uint64 value = uint64(position);
-    do {
-        uint32 low = uint32(value) & low_mask, high = uint32(value >> low_bits);
-#pragma unroll
-        for (int round = 0; round < ROUNDS; round += 2) {
-            high ^= mix(low, keys[round]) & high_mask;
-            low ^= mix(high, keys[round + 1]) & low_mask;
-        }
-        value = (uint64(high) << low_bits) | low;
-    } while (value >= uint64(length));
-    return int64(value);
-}
-
-// The number at a position of an endless order: pass position / length, with round keys keys[pass].
-__device__ __forceinline__ int64 ordered(int64 position, int64 length, const uint32* __restrict__ keys) {
-    return permuted(position % length, length, keys + position / length * ROUNDS);
-}
 
 // The segment s with edges[s] <= number < edges[s + 1], searched by all lanes of a warp together.
 __device__ int64 find_segment(const int64* __restrict__ edges, int64 segments, int64 number) {
@@ -88,11 +49,6 @@ __device__ int64 find_segment(const int64* __restrict__ edges, int64 segments, i
         high = min(high, low + step);
     }
     return low;
-}
-
-// Scales as the host does: two roundings in double, one to float32; no fused multiply-add.
-__device__ __forceinline__ float scaled(VALUE value, double scale, double shift) {
-    return __double2float_rn(__dadd_rn(__dmul_rn(double(value), scale), shift));
 }
 
 template <bool time_major>

@@ -38,21 +38,33 @@ def s3_server(service_models: None) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def take_credentials(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Credentials that any moto server takes, and none of this machine's own."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
+        patch.delenv(name, raising=False)
     for name, value in {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
-        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
+        "AWS_CONFIG_FILE": str(folder / "no-config"),
         "NO_PROXY": "127.0.0.1",
     }.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
+
+
+def create_bucket(server: str, client: Any) -> Bucket:
+    """A new bucket."""
+    name = f"test-{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=name)
+    return Bucket(name, server, client)
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Credentials for one test."""
+    take_credentials(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +80,17 @@ def s3_client(s3_server: str) -> Any:
 @pytest.fixture
 def bucket(s3_server: str, s3_client: Any, s3_credentials: None) -> Bucket:
     """A bucket of its own for each test."""
-    name = f"test-{uuid.uuid4().hex}"
-    s3_client.create_bucket(Bucket=name)
-    return Bucket(name, s3_server, s3_client)
+    return create_bucket(s3_server, s3_client)
+
+
+@pytest.fixture(scope="module")
+def shared_bucket(
+    s3_server: str, s3_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bucket]:
+    """A bucket that the tests of a module share."""
+    with pytest.MonkeyPatch.context() as patch:
+        take_credentials(patch, tmp_path_factory.mktemp("credentials"))
+        yield create_bucket(s3_server, s3_client)
 
 
 def one_at_a_time(application: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,9 +23,11 @@ from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.launch import connect
 from hpc_lstm.parallel.mpi_allreduce import mpi_takes_device_memory
+from hpc_lstm.parallel.work import Work
 from hpc_lstm.preprocess import backends, prepare
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.sweep.environment import OtherLoad, describe_environment
+from hpc_lstm.training.garbage import kept_objects
 from hpc_lstm.training.running_mean import RunningMean
 
 
@@ -117,25 +119,49 @@ class HpcLstm:
         self.world.barrier()
 
     def train(self, steps: int) -> None:
+        with kept_objects():
+            self._train(steps)
+
+    def _train(self, steps: int) -> None:
         engine, taken, since = self._engine, 0, RunningMean()
         self.cycles: list[tuple[float, float, float]] = []
-        begin = time.perf_counter()
+        self.begun = time.perf_counter()
+        queued = self.averager.is_queued(engine) or (self.world.size == 1 and engine.asynchronous)
+        meeting: tuple[RunningMean, Work] | None = None
         while taken < steps:
             count = min(engine.steps_per_call, self.every - taken % self.every, steps - taken)
-            inputs, targets = self.data.train.next_batch(self.order, count)
+            inputs, targets = self.data.train.next_batch(self.order, count, cut=not engine.cuts_windows)
             loss = engine.step(inputs, targets, np.full(count, self.job.rate, np.float32))
             self.data.train.used_by(loss)
             since.add(loss, count * self.batch)
             taken += count
+            if meeting is not None:
+                self._end(*meeting)
+                meeting = None
             if taken % self.every == 0 or taken == steps:
-                samples, loss_sum = since.samples, since.loss_sum()
-                computed = time.perf_counter()
-                agreement = self.averager.agree(samples, loss_sum)
-                met = time.perf_counter()
-                self.averager.average(engine, samples, agreement.samples)
-                end = time.perf_counter()
-                self.cycles.append((computed - begin, met - computed, end - met))
-                begin, since = end, RunningMean()
+                if queued:
+                    samples = since.samples
+                    meeting = since, self.averager.average(engine, samples, samples * self.world.size)
+                else:
+                    self._end(since, None)
+                since = RunningMean()
+        if meeting is not None:
+            self._end(*meeting)
+
+    def _end(self, losses: RunningMean, average: Work | None) -> None:
+        """End a meeting: wait for the loss, agree, and average or wait for the average that was queued."""
+        samples, loss_sum = losses.samples, losses.loss_sum()
+        computed = time.perf_counter()
+        agreement = self.averager.agree(samples, loss_sum)
+        met = time.perf_counter()
+        if average is None:
+            self.averager.average(self._engine, samples, agreement.samples)
+        elif self.world.size > 1:
+            averaged_s = self.averager.shortest(average.wait()) / 1e9
+            met = max(computed, time.perf_counter() - averaged_s)
+        end = time.perf_counter()
+        self.cycles.append((computed - self.begun, met - computed, end - met))
+        self.begun = end
 
     def measured(self) -> dict[str, Any]:
         """Seconds of each cycle, [computing, waiting for the others, averaging], and the load of other programs."""

@@ -83,6 +83,7 @@ class Run:
         *,
         symbols: str | Sequence[str] | None = None,
         steps: int = 1,
+        device: str = "auto",
     ) -> DataFrame:
         """Forecast the next prices.
 
@@ -92,6 +93,7 @@ class Run:
             prices: a market store, or what ``read_prices`` reads; None: the run's own store.
             symbols: names of the symbols; None: all that can be forecast.
             steps: how many horizons ahead, each from the forecast of the one before.
+            device: "cpu" or "gpu", to forecast on; "auto": where the forecasts are done first.
 
         Returns:
             A row for each symbol and step, with its ``date`` and how many ``rows_ahead`` it is, the
@@ -108,7 +110,7 @@ class Run:
         store = None if prices is None else prices if isinstance(prices, Store) else read_prices(prices)
         names = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
         found, _ = predict_symbols(
-            self.path, names, steps, None if store is None else store.path, unseen=True
+            self.path, names, steps, None if store is None else store.path, unseen=True, device=device
         )
         table: DataFrame = pandas.concat(
             [pandas.DataFrame(forecast.columns()) for forecast in found], ignore_index=True
@@ -117,8 +119,14 @@ class Run:
             table[name] = pandas.to_datetime(table[name])
         return table
 
-    def evaluate(self, prices: Store | str | os.PathLike[str] | None = None) -> DataFrame:
+    def evaluate(
+        self, prices: Store | str | os.PathLike[str] | None = None, *, device: str = "auto"
+    ) -> DataFrame:
         """Measure the model anew, also on another market store; a table as ``metrics``. Nothing is written.
+
+        Args:
+            prices: another market store; None: the run's own.
+            device: as of ``predict``.
 
         Raises:
             InputError: the run is not complete, or the store has none of its symbols.
@@ -127,7 +135,7 @@ class Run:
         from hpc_lstm.parallel.world import World
 
         store = prices.path if isinstance(prices, Store) else prices
-        metrics = evaluate_run(self.path, None if store is None else os.fspath(store), World())
+        metrics = evaluate_run(self.path, None if store is None else os.fspath(store), World(), device=device)
         return _metrics_table(metrics)
 
     def plot_forecast(self, symbol: str | None = None, part: str = "test") -> Figure:

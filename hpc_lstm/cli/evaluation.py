@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hpc_lstm.cli.options import Command, OutputFile, complete, json_option
+from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
 from hpc_lstm.errors import printable
@@ -115,6 +115,7 @@ def _walk_forward(
 )
 @click.option("--long-only", is_flag=True, help="With --backtest: never sell short.")
 @_walk_forward_options
+@device_option
 @json_option
 def evaluate(
     run_dir: str,
@@ -126,6 +127,7 @@ def evaluate(
     cost_bps: float,
     long_only: bool,
     walk_forward: int | None,
+    device: str,
     as_json: bool,
     **how: Any,
 ) -> None:
@@ -143,11 +145,15 @@ def evaluate(
             raise click.UsageError(
                 "--json is not for --walk-forward, which writes RUN_DIR/walk_forward.json; leave --json out"
             )
+        if device != "auto":
+            raise click.UsageError(
+                "--device is not for --walk-forward, which trains as the run's settings say"
+            )
         _walk_forward(run_dir, store, walk_forward, **how)
         return
     if given := [name for name, value in how.items() if value]:
         raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
-    with connected_world() as world:
+    with connected_world(if_launched=True) as world:
         from hpc_lstm.evaluation.backtest import BacktestSettings
         from hpc_lstm.evaluation.comparison_table import comparison_table
         from hpc_lstm.evaluation.evaluate_run import measure_run
@@ -155,7 +161,7 @@ def evaluate(
 
         trading = BacktestSettings(cost_bps / 1e4, not long_only, trade_on) if backtest else None
         boosting_s = boosting_limit if gradient_boosting else None
-        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading)
+        evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading, device=device)
         if world.rank == 0:
             if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
                 write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
@@ -177,6 +183,7 @@ def evaluate(
 )
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 @click.option("-o", "--output", default=None, type=OutputFile(), help="Write a CSV file instead.")
+@device_option
 @json_option
 def predict(
     run_dir: str,
@@ -185,6 +192,7 @@ def predict(
     steps: int,
     store: str | None,
     output: str | None,
+    device: str,
     as_json: bool,
 ) -> None:
     """Forecast the next prices of one, several or all symbols, with the error to expect."""
@@ -193,7 +201,7 @@ def predict(
     from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
     from hpc_lstm.evaluation.predict import predict_symbols
 
-    found, left_out = predict_symbols(run_dir, None if every else symbols, steps, store)
+    found, left_out = predict_symbols(*(run_dir, None if every else symbols, steps, store), device=device)
     if output is not None:
         from hpc_lstm.files import make_parent, write_text
 

@@ -46,6 +46,18 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(command)
 
 
+def device_option(command: Command) -> Command:
+    """The option of the commands that forecast with a trained network."""
+    option = click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "cpu", "gpu"]),
+        help="Where to forecast; auto: on the GPU, if there is one, where that is done earlier.",
+    )
+    return option(command)
+
+
 def set_option(command: Command) -> Command:
     """The option that overrides settings of a config."""
     option = click.option(

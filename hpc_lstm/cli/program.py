@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
 from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
+from hpc_lstm.cli.startup import prepare_imports
 from hpc_lstm.errors import HpcLstmError, from_os_error, printable
 
 
@@ -18,7 +20,7 @@ from hpc_lstm.errors import HpcLstmError, from_os_error, printable
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="hpc-lstm")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the log on stderr, and the traceback of an error.")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
     """Train LSTMs on market data across MPI ranks, and know what the forecast is worth.
@@ -26,6 +28,8 @@ def cli(context: click.Context, debug: bool) -> None:
     Exit codes: 0 done; 2 the input is wrong; 75 stopped on request with a checkpoint, run again with --resume;
     1 anything else.
     """
+    if debug:
+        context.call_on_close(_show_log())
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -33,8 +37,7 @@ def cli(context: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     _prepare_streams()
-    # Plug-ins of pydantic that happen to be installed are none of ours; to look for them opens a file of each package.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    prepare_imports()
     try:
         _run(arguments)
     finally:
@@ -59,6 +62,28 @@ def _run(arguments: list[str] | None) -> None:
             raise
         _end(known, arguments)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_log() -> Callable[[], None]:
+    """Show what commands log that keep no log of their own; one that opens its own takes this one's place.
+
+    Returns:
+        What ends it.
+    """
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("hpc-lstm: %(message)s"))
+    logger = logging.getLogger("hpc_lstm")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    return end
 
 
 def _end(error: HpcLstmError, arguments: list[str] | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hpc_lstm.cli.options import OutputFile, complete, json_option, numbers_of_days
+from hpc_lstm.cli.options import OutputFile, complete, device_option, json_option, numbers_of_days
 from hpc_lstm.console.output import show, show_json
 from hpc_lstm.errors import printable
 
@@ -67,8 +67,14 @@ def plot(store: str, symbols: tuple[str, ...], sma: str, ema: str, output: str, 
     type=click.Choice(["png", "svg", "pdf"]),
     help="Of the figures.",
 )
+@device_option
 def report(
-    run_dir: str, output: str | None, symbols: tuple[str, ...], figures: str | None, suffix: str
+    run_dir: str,
+    output: str | None,
+    symbols: tuple[str, ...],
+    figures: str | None,
+    suffix: str,
+    device: str,
 ) -> None:
     """Write one HTML page about a run: what the forecast is worth, charts, losses, timing, settings, environment."""
     from hpc_lstm.report.html import write_report
@@ -78,7 +84,7 @@ def report(
 
         for path in write_figures(run_dir, figures, suffix, symbols):
             show(f"wrote {path}")
-    show(f"wrote {write_report(run_dir, output, symbols=symbols)}")
+    show(f"wrote {write_report(run_dir, output, symbols=symbols, device=device)}")
 
 
 @click.command(short_help="Put runs side by side.")

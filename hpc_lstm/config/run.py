@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hpc_lstm.config.averaging import AverageConfig, SyncConfig
 from hpc_lstm.config.data import DataConfig
@@ -16,13 +16,13 @@ class RunConfig(Section):
     """All settings of one run."""
 
     data: DataConfig
-    model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
-    forecast: ForecastConfig = ForecastConfig()
-    average: AverageConfig = AverageConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    storage: StorageConfig = StorageConfig()
-    sync: SyncConfig = SyncConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    forecast: ForecastConfig = Field(default_factory=ForecastConfig)
+    average: AverageConfig = Field(default_factory=AverageConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    sync: SyncConfig = Field(default_factory=SyncConfig)
 
     @property
     def loss(self) -> str:

@@ -32,7 +32,7 @@ SHARED_UNLESS_DEFAULT: dict[str, JsonValue] = {"shared_by_clusters": "unless def
 class Section(BaseModel):
     """A table of the TOML file: immutable, no unknown keys, no silent conversion of text into numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class NameIn:

@@ -24,7 +24,7 @@ def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
         ConfigError: it is missing, unreadable or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8").removeprefix("\ufeff"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such {kind} file; {example} is one to start from") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -35,7 +33,11 @@ def show(text: str) -> None:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; None if it is none: files and pipes get whole lines."""
-    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
 def show_json(value: Any) -> None:
@@ -48,6 +50,8 @@ def _broken(line: str, width: int) -> str:
     start = indent[0] if indent else ""
     if len(line) <= width or "  " in line[len(start) :]:
         return line
+    import textwrap
+
     return textwrap.fill(
         line, width, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
     )

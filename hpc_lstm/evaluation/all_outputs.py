@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +10,24 @@ import numpy as np
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.dates import date_text
-from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, evaluate, no_part_note
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, IntervalForecast, evaluate, no_part_note
 from hpc_lstm.evaluation.intervals import Intervals
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.output_metrics import output_metrics
+from hpc_lstm.evaluation.window_forecasts import Predict, RememberedOutputs, WindowForecast
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.features.feature import PRICED
+from hpc_lstm.model.engines.forecaster_choice import Workload
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
     from hpc_lstm.preprocess.prepare import Prepared
+    from hpc_lstm.preprocess.windows import Windows
 
 
 def evaluate_outputs(
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     head: Head,
     intervals: Intervals,
     prepared: Prepared,
@@ -59,16 +62,17 @@ def evaluate_outputs(
         raise world.on_all_ranks(
             InputError(f"--gradient-boosting, --backtest: no price follows from {names}; leave them out")
         )
+    outputs = RememberedOutputs(predict)
     measured = [
         evaluate(
-            point_forecast(predict, head, output),
+            _of_windows(outputs, head, output),
             prepared.of_output(output),
             world,
             batch_size=batch_size,
             date_unit=date_unit,
             boosting_s=boosting_s if output == priced[0] else None,
             trading=trading if output == priced[0] else None,
-            interval=interval_forecast(predict, head, intervals, output),
+            interval=_intervals_of_windows(outputs, head, intervals, output),
             parts=parts,
         )
         for output in priced
@@ -88,9 +92,15 @@ def evaluate_outputs(
         if metrics.get(part):
             windows = prepared.validation if part == "validation" else prepared.load_windows(part)
             metrics[part]["outputs"] = output_metrics(
-                predict, head, prepared, windows, intervals, world, batch_size
+                outputs, head, prepared, windows, intervals, world, batch_size
             )
     return found
+
+
+def evaluation_work(prepared: Prepared, world: World, batch_size: int = BATCH_SIZE) -> Workload:
+    """What ``evaluate_outputs`` has each rank forecast: each window once."""
+    windows = sum(prepared.index.total(part) for part in (*PARTS, NEW))
+    return Workload(-(-windows // world.size), batch_size, world.threads)
 
 
 def priced_outputs(columns: ModelColumns) -> list[int]:
@@ -98,22 +108,24 @@ def priced_outputs(columns: ModelColumns) -> list[int]:
     return [o for o, target in enumerate(columns.targets) if target.transform.unit in PRICED]
 
 
-def point_forecast(
-    predict: Callable[[np.ndarray], np.ndarray], head: Head, output: int
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Scaled inputs [B, window, features] to the scaled point forecasts [B] of one output's target."""
-    return lambda inputs: head.loss.point(head.by_target(np.asarray(predict(inputs))))[:, output]
+def point_forecasts(head: Head, outputs: np.ndarray, output: int) -> np.ndarray:
+    """The scaled point forecasts [B] of one output's target, from a network's outputs [B, O]."""
+    return head.loss.point(head.by_target(outputs))[:, output]
 
 
-def interval_forecast(
-    predict: Callable[[np.ndarray], np.ndarray], head: Head, intervals: Intervals, output: int
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None:
-    """Scaled inputs [B, window, features] to the scaled ends [B] of one output's intervals; None: it has none."""
+def _of_windows(outputs: WindowForecast, head: Head, output: int) -> WindowForecast:
+    return lambda windows, numbers: point_forecasts(head, outputs(windows, numbers), output)
+
+
+def _intervals_of_windows(
+    outputs: WindowForecast, head: Head, intervals: Intervals, output: int
+) -> IntervalForecast | None:
+    """Windows to the scaled ends [B] of one output's intervals; None: it has none."""
     if not intervals.known(head, output):
         return None
 
-    def ends(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        low, high = intervals.of(head, np.asarray(predict(inputs)))
+    def ends(windows: Windows, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = intervals.of(head, outputs(windows, numbers))
         return low[:, output], high[:, output]
 
     return ends

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.evaluation.positions import POSITION_RULES, ForecastPrices, PositionRule
 from hpc_lstm.parallel.world import World
 
@@ -84,7 +85,7 @@ def backtest(bets: Bets, horizon: int, date_unit: str, world: World) -> dict[str
     symbol, date, position, gain = bets.collected()
     moved = np.abs(position - _positions_before(symbol, position, horizon, world))
     mine, index = np.unique(date, return_inverse=True)
-    dates = np.unique(np.concatenate(world.allgather(mine)))
+    dates = distinct(np.concatenate(world.allgather(mine)))
     here = np.searchsorted(dates, mine)
     summed = (None, position * gain, gain, moved, np.abs(position))
     sums = np.zeros((len(summed), len(dates)))

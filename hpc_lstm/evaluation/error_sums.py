@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.host import errors as host_errors
 
@@ -184,7 +185,7 @@ def _sums_by_date(
     """All dates, and on each the sums of scaled errors and the windows that have one; collective."""
     # Ranks have different dates: each adds its sums where its own dates are among those of all ranks.
     mine, index = np.unique(own.date, return_inverse=True)
-    dates = np.unique(np.concatenate(world.allgather(mine)))
+    dates = distinct(np.concatenate(world.allgather(mine)))
     sums = np.zeros((len(own.scaled) + 1, dates.size))
     here = np.searchsorted(dates, mine)
     for method, squares in enumerate(own.scaled):

@@ -24,6 +24,7 @@ from hpc_lstm.evaluation.overlap import overlap_in_time
 from hpc_lstm.evaluation.part_metrics import PartMetrics, measure_part, symbols_csv
 from hpc_lstm.evaluation.positions import ForecastPrices
 from hpc_lstm.evaluation.prices import forecast_prices
+from hpc_lstm.evaluation.window_forecasts import WindowForecast, of_inputs
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ NO_INTERVALS = (
     "--trade-on: the run has no intervals to trade on; train with forecast.calibration and a validation part, or with "
     "a loss that forecasts a distribution, or trade on the sign"
 )
+IntervalForecast = Callable[["Windows", np.ndarray], tuple[np.ndarray, np.ndarray]]
 # Windows that are forecast at once.
 BATCH_SIZE = 1024
 # Symbols whose own metrics are listed: enough to look at, few enough to keep metrics.json small.
@@ -60,7 +62,7 @@ class Evaluation:
 
 
 def evaluate(
-    predict: Callable[[np.ndarray], np.ndarray],
+    forecast: WindowForecast,
     prepared: Prepared,
     world: World,
     *,
@@ -68,7 +70,7 @@ def evaluate(
     date_unit: str = "D",
     boosting_s: float | None = None,
     trading: BacktestSettings | None = None,
-    interval: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
+    interval: IntervalForecast | None = None,
     parts: Sequence[str] = (*PARTS, NEW),
 ) -> Evaluation:
     """Measure a model on validation, test and, if there are any, new rows; collective.
@@ -76,12 +78,12 @@ def evaluate(
     Each rank forecasts its own slices.
 
     Args:
-        predict: scaled inputs float32 [B, window, features] to scaled forecasts [B] of the target that is looked at.
-        batch_size: windows a call of ``predict``; the last call of a part has fewer.
+        forecast: windows to scaled forecasts [B] of the target that is looked at.
+        batch_size: windows that are forecast at once; the last ones of a part are fewer.
         date_unit: of the store, "D" or "ns".
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
         trading: backtest the forecasts of the test part, too.
-        interval: scaled inputs to the scaled ends [B] of the intervals, which some rules of a backtest need.
+        interval: windows to the scaled ends [B] of the intervals, which some rules of a backtest need.
         parts: those to measure; another is null, without a note.
 
     Returns:
@@ -99,9 +101,10 @@ def evaluate(
     metrics: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     notes: list[str] = []
     measured: dict[str, PartMetrics] = {}
-    predictors = {"model": predict}
+    forecasters = {"model": forecast}
     if boosting_s is not None:
-        predictors[BOOSTING], note = fit_gradient_boosting(prepared, world, boosting_s)
+        boosting, note = fit_gradient_boosting(prepared, world, boosting_s)
+        forecasters[BOOSTING] = of_inputs(boosting)
         notes.append(note)
     for part in (*PARTS, NEW):
         if part not in parts:
@@ -115,14 +118,14 @@ def evaluate(
             notes.append(no_part_note(part))
             continue
         windows = prepared.validation if part == "validation" else prepared.load_windows(part)
-        errors = _part_errors(predictors, windows, prepared, baselines, oracle, batch_size).reduce(world)
+        errors = _part_errors(forecasters, windows, prepared, baselines, oracle, batch_size).reduce(world)
         name = "new rows" if part == NEW else part
         measured[part] = measure_part(errors, prepared.horizon, name, world)
         first, last = (date_text(int(date), date_unit) for date in errors.dates[[0, -1]])
         metrics[part] = {"first_date": first, "last_date": last, **measured[part].table}
         if part == "test" and trading is not None:
             needed = interval if trading.position_rule.needs_interval else None
-            bets = _bets(predict, needed, windows, prepared, trading, batch_size)
+            bets = _bets(forecast, needed, windows, prepared, trading, batch_size)
             metrics[part]["backtest"] = backtest(bets, prepared.horizon, date_unit, world)
     if prepared.split_dates is None and (overlap := overlap_in_time(prepared.store, prepared.index, world)):
         notes.append(overlap)
@@ -145,7 +148,7 @@ def _fitted_baselines(prepared: Prepared, world: World, batch_size: int) -> Fitt
 
 
 def _part_errors(
-    predictors: Mapping[str, Callable[[np.ndarray], np.ndarray]],
+    forecasters: Mapping[str, WindowForecast],
     windows: Windows,
     prepared: Prepared,
     baselines: FittedBaselines,
@@ -153,7 +156,7 @@ def _part_errors(
     batch_size: int,
 ) -> ErrorSums:
     target, scaler, horizon = prepared.columns.target, prepared.scaler, prepared.horizon
-    methods = [*predictors, *baselines.parameters, *([ORACLE] if oracle is not None else [])]
+    methods = [*forecasters, *baselines.parameters, *([ORACLE] if oracle is not None else [])]
     sums = ErrorSums(len(scaler.symbols), methods, returns=baselines.logarithmic, errors=windows.errors)
     best = (
         oracle.forecasts(prepared.store, windows.part, windows.window, horizon)
@@ -161,20 +164,20 @@ def _part_errors(
         else None
     )
     for numbers in _batches(len(windows), batch_size):
-        inputs, _ = windows.batch(numbers)
         prices = windows.prices(numbers, longest_lookback(horizon))
         forecasts = baselines.forecasts(prices)
         if best is not None:
             forecasts[ORACLE] = best[numbers]
-        for name, predict in predictors.items():
-            forecasts[name] = forecast_prices(predict(inputs), prices.symbol, prices.last, scaler, target)
+        for name, forecast in forecasters.items():
+            scaled = forecast(windows, numbers)
+            forecasts[name] = forecast_prices(scaled, prices.symbol, prices.last, scaler, target)
         sums.add(prices.symbol, prices.last, prices.actual, prices.date, forecasts)
     return sums
 
 
 def _bets(
-    predict: Callable[[np.ndarray], np.ndarray],
-    interval: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
+    forecast: WindowForecast,
+    interval: IntervalForecast | None,
     windows: Windows,
     prepared: Prepared,
     trading: BacktestSettings,
@@ -184,11 +187,10 @@ def _bets(
     target, scaler = prepared.columns.target, prepared.scaler
     bets = Bets(trading)
     for numbers in _batches(len(windows), batch_size):
-        inputs, _ = windows.batch(numbers)
         prices = windows.prices(numbers)
-        point = predict(inputs)
+        point = forecast(windows, numbers)
         unknown = np.full(len(numbers), np.nan)
-        low, high = (unknown, unknown) if interval is None else interval(inputs)
+        low, high = (unknown, unknown) if interval is None else interval(windows, numbers)
         found = (
             forecast_prices(scaled, prices.symbol, prices.last, scaler, target)
             for scaled in (point, low, high)

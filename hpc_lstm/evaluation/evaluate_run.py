@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
-from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs, evaluation_work
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, parts_of, read_metrics
 from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
+from hpc_lstm.model.engines.forecaster_choice import AUTO
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(
-    run_dir: str | Path, store_path: str | Path | None, world: World, batch_size: int = BATCH_SIZE
+    run_dir: str | Path,
+    store_path: str | Path | None,
+    world: World,
+    batch_size: int = BATCH_SIZE,
+    *,
+    device: str = AUTO,
 ) -> dict[str, Any]:
     """The metrics of ``measure_run``; collective."""
-    return measure_run(run_dir, store_path, world, batch_size).metrics
+    return measure_run(run_dir, store_path, world, batch_size, device=device).metrics
 
 
 def measure_run(
@@ -36,6 +42,7 @@ def measure_run(
     *,
     boosting_s: float | None = None,
     trading: BacktestSettings | None = None,
+    device: str = AUTO,
 ) -> Evaluation:
     """Measure a completed run's model; collective.
 
@@ -48,6 +55,7 @@ def measure_run(
         store_path: another market store; None: the run's own.
         boosting_s: compare with gradient boosting, too, and give it so many seconds.
         trading: backtest the forecasts of the test part, too.
+        device: "cpu" or "gpu", to forecast on; "auto": where the forecasts are done first.
 
     Returns:
         The measures; their metrics are the whole content of ``metrics.json``. With the run's own store, what training
@@ -60,7 +68,7 @@ def measure_run(
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
     from hpc_lstm.evaluation.overlap import first_train_day
-    from hpc_lstm.evaluation.trained_run import open_run, recorded_split
+    from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run, recorded_split
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import prepare
@@ -86,6 +94,8 @@ def measure_run(
             split_dates=cut,
             to_train=False,
         )
+        work = evaluation_work(prepared, world, batch_size)
+        trained = on_fastest_device(trained, work, world, device)
         evaluation = evaluate_outputs(
             *(trained.predict, trained.head, trained.intervals, prepared, world),
             batch_size=batch_size,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.market.universes.autoregressive import Autoregressive
 from hpc_lstm.market.universes.registry import names, universe_named
@@ -54,7 +55,7 @@ class Oracle:
     def _alike(rows: np.ndarray) -> list[np.ndarray]:
         """Segments with as many rows, of which all symbols of a universe have the same dates; some at a time."""
         groups = []
-        for count in np.unique(rows):
+        for count in distinct(rows):
             alike = np.flatnonzero(rows == count)
             groups += [alike[low : low + SYMBOLS_AT_ONCE] for low in range(0, len(alike), SYMBOLS_AT_ONCE)]
         return groups

@@ -7,13 +7,13 @@ as a share of that: so symbols are comparable, and a forecast of no change is pe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpc_lstm.evaluation.intervals import Intervals
+from hpc_lstm.evaluation.window_forecasts import WindowForecast
 from hpc_lstm.features.columns import TargetColumn
 from hpc_lstm.features.feature import DIRECTION, PRICE, PRICED
 from hpc_lstm.model.engines.head import Head
@@ -37,7 +37,7 @@ SUMS = (
 
 
 def output_metrics(
-    predict: Callable[[np.ndarray], np.ndarray],
+    forecast: WindowForecast,
     head: Head,
     prepared: Prepared,
     windows: Windows,
@@ -48,7 +48,7 @@ def output_metrics(
     """The metrics of each output on a part, ready for JSON: docs/metrics.md has their definitions; collective.
 
     Args:
-        predict: scaled inputs [B, window, features] to outputs [B, O].
+        forecast: windows to outputs [B, O].
         windows: this rank's of the part.
     """
     targets = prepared.columns.targets
@@ -61,8 +61,8 @@ def output_metrics(
     levels = head.loss.levels(intervals.coverage)
     for start in range(0, len(windows), batch_size):
         numbers = np.arange(start, min(start + batch_size, len(windows)), dtype=np.int64)
-        inputs, wanted = windows.batch(numbers)
-        outputs, actual = np.asarray(predict(inputs)), np.asarray(wanted, np.float64)
+        outputs = forecast(windows, numbers)
+        actual = np.asarray(windows.batch(numbers)[1], np.float64)
         by_target = head.by_target(outputs)
         point, quantiles = head.loss.point(by_target), head.loss.quantiles(by_target, LEVELS)
         ends = intervals.of(head, outputs)
@@ -70,7 +70,7 @@ def output_metrics(
         with np.errstate(over="ignore", invalid="ignore"):
             for output, target in enumerate(targets):
                 symbol, last = prices[target.number].symbol, prices[target.number].last
-                y, forecast, low, high = (
+                y, middle, low, high = (
                     _in_unit(scaled[:, output], prepared, target, symbol, last)
                     for scaled in (actual, point, *ends)
                 )
@@ -84,7 +84,7 @@ def output_metrics(
                         ]
                     )
                 )
-                sums[output] += _sums(y, forecast, low, high, spread, levels, target)
+                sums[output] += _sums(y, middle, low, high, spread, levels, target)
     sums = world.allreduce_sum(sums)
     return [
         {

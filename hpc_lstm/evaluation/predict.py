@@ -16,12 +16,13 @@ from hpc_lstm.evaluation.forecast import Forecast
 from hpc_lstm.evaluation.new_rows import compare_with_run
 from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
 from hpc_lstm.evaluation.recursion import forecast_recursively, recursive_forecaster
-from hpc_lstm.evaluation.trained_run import TrainedRun, open_run
+from hpc_lstm.evaluation.trained_run import TrainedRun, on_fastest_device, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.features.feature import PRICED
 from hpc_lstm.features.rows import RowDates
+from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def predict_symbols(
     store: str | Path | None = None,
     *,
     unseen: bool = False,
+    device: str = AUTO,
 ) -> tuple[list[Forecast], list[str]]:
     """Forecast the next ``steps`` horizons of symbols from the last rows of a store.
 
@@ -52,6 +54,7 @@ def predict_symbols(
         steps: horizons of the run's settings, at least 1.
         store: another market store than the run's own.
         unseen: also of symbols that the run was not trained on, scaled by their own rows.
+        device: "cpu" or "gpu", to forecast on; "auto": where the forecasts are done first.
 
     Returns:
         The forecasts, and why symbols were left out, a sentence each; the latter only where ``symbols`` is None.
@@ -76,7 +79,9 @@ def predict_symbols(
                 f"--steps {steps}: this run forecasts {', '.join(data.targets)} {_ahead(data.horizons)} ahead, which "
                 "is not fed back; leave --steps out"
             )
-        for symbol in symbols if symbols is not None else market.symbols:
+        names = symbols if symbols is not None else market.symbols
+        trained = on_fastest_device(trained, Workload(len(names) * steps, 1), World(), device)
+        for symbol in names:
             try:
                 found.append(_forecast_symbol(trained, market, columns, symbol, steps, unseen=unseen))
             except InputError as error:

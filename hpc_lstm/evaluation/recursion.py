@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError
-from hpc_lstm.evaluation.all_outputs import point_forecast
+from hpc_lstm.evaluation.all_outputs import point_forecasts
 from hpc_lstm.evaluation.dates import future_dates
 from hpc_lstm.evaluation.prices import forecast_prices
 from hpc_lstm.evaluation.trained_run import TrainedRun
@@ -64,7 +64,6 @@ def recursive_forecaster(
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
     scaler, window, features = trained.scaler, trained.config.data.window, len(columns.features)
-    predict = point_forecast(trained.predict, trained.head, columns.output)
     scale, shift = scaler.scale[scaler_index, :features], scaler.shift[scaler_index, :features]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -74,8 +73,7 @@ def recursive_forecaster(
         scaled = (values * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
-        return forecast_prices(
-            predict(inputs), np.full(len(ends), scaler_index), last, scaler, columns.target
-        )
+        point = point_forecasts(trained.head, np.asarray(trained.predict(inputs)), columns.output)
+        return forecast_prices(point, np.full(len(ends), scaler_index), last, scaler, columns.target)
 
     return forecast

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
+from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload, choose_gpu, load_gpu_forecaster
+from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory, at
 from hpc_lstm.runs.run_file import read_run_file
 
@@ -43,6 +45,24 @@ class TrainedRun:
         from hpc_lstm.model.engines.head import Head
 
         return Head.of(self.config)
+
+
+def on_fastest_device(trained: TrainedRun, work: Workload, world: World, device: str = AUTO) -> TrainedRun:
+    """The same run, whose network is computed on the GPU where so much work is then done earlier; collective.
+
+    Args:
+        device: "auto", or "cpu" or "gpu" whatever the work.
+
+    Raises:
+        InputError: "gpu" is asked for, and on some rank it cannot be used; on all ranks.
+    """
+    if not choose_gpu(trained.config, work, device, world):
+        return trained
+    from hpc_lstm.model.keras_file import read_keras_file
+
+    network = world.raise_on_all(lambda: read_keras_file(trained.files.model))
+    forecaster = load_gpu_forecaster(network, device, world)
+    return trained if forecaster is None else replace(trained, predict=forecaster.predict)
 
 
 def recorded_split(trained: TrainedRun, unit: str) -> SplitDates | None:

@@ -16,7 +16,7 @@ from hpc_lstm.errors import CudaError
 from hpc_lstm.model.engines.cuda_choice import card_of, choose_plan, network_of, possible_plans
 from hpc_lstm.model.engines.measure_speeds import measure_speeds
 from hpc_lstm.model.engines.speed_files import own_table, shipped_tables, write_own_table
-from hpc_lstm.model.engines.speed_table import Measurement, SpeedTable
+from hpc_lstm.model.engines.speed_table import KERNELS, WAYS, Measurement, SpeedTable
 from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.parallel import gpu
 from hpc_lstm.parallel.world import World
@@ -108,7 +108,7 @@ def _measure(networks: list[RunConfig], show: Callable[[str], None]) -> SpeedTab
         if len(possible_plans(config, device)) + keras < 2:
             show(f"{title(config)}  nothing to choose")
             continue
-        measured = measure_speeds(config, keras=keras)
+        measured = measure_speeds(config, WAYS if keras else KERNELS)
         show(f"{title(config)}  {speeds_text(measured)}")
         table = table.merged([measured])
         path = write_own_table(card, table)  # after each, so that nothing is lost when it is stopped

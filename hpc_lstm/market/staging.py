@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +60,8 @@ def _staged_path(source: Path) -> Path:
 def _copy_store(source: Path, target: Path) -> None:
     if target == source or _is_complete(source, target):
         return
+    import shutil
+
     with _copy_errors(source, target):
         target.parent.mkdir(parents=True, exist_ok=True)
         size, free = source.stat().st_size, shutil.disk_usage(target.parent).free

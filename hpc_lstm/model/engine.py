@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class LossValue(Protocol):
@@ -34,6 +36,8 @@ class Engine(Protocol):
         name: as in ``train.engine``.
         arithmetic: what computes, in words; where it is another, results are not the same to the bit.
         reads_device_batches: ``step`` reads batches in GPU memory where they are; otherwise it copies them to the host.
+        cuts_windows: ``step`` cuts and scales windows itself where it is given the rows, ``cuda_kernels.UncutWindows``.
+        asynchronous: ``step`` returns before the steps are taken, so that the host may queue more meanwhile.
         schema: what lies where in the parameter vector.
         steps_per_call: the number of steps a call of ``step`` is most efficient with; fewer give the same bits.
     """
@@ -41,6 +45,8 @@ class Engine(Protocol):
     name: ClassVar[str]
     arithmetic: ClassVar[str]
     reads_device_batches: ClassVar[bool]
+    cuts_windows: ClassVar[bool]
+    asynchronous: ClassVar[bool]
     schema: Schema
     steps_per_call: int
 
@@ -61,7 +67,8 @@ class Engine(Protocol):
 
         Args:
             inputs: float32 [K, B, T, F], B being ``train.batch_size``; K may differ from call to call. NumPy arrays,
-                or arrays in GPU memory that support DLPack and must not change until the loss is known.
+                or arrays in GPU memory that support DLPack and must not change until the loss is known; or
+                ``UncutWindows``, with no targets, for an engine that ``cuts_windows``.
             targets: float32 [K, B, targets], scaled.
             learning_rate: one for all steps, or [K].
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +92,8 @@ def write_builds(compiler: Compiler, kernels: Path, folder: Path) -> list[Path]:
     Returns:
         The builds. There is none for a level that the compiler does not know.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     folder.mkdir(parents=True, exist_ok=True)
     wanted = []
     for name in KERNELS:

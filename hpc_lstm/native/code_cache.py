@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +49,8 @@ def write_code(file: Path | None, code: bytes) -> None:
     """Write a digest, then the code, whole or not at all. A cache that cannot be written is no error."""
     if file is None:
         return
+    import tempfile
+
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         # Not by files.whole_file: under a umask that lets a group write, the file would not be read again.

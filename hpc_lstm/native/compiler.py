@@ -14,9 +14,7 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +73,8 @@ class Compiler:
         Raises:
             NoCompiler: the compiler failed.
         """
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="hpc_lstm-") as folder:
             file, target = Path(folder, f"{name}.c"), Path(folder, f"{name}.so")
             file.write_bytes(source)
@@ -89,6 +89,8 @@ def find_compiler() -> Compiler:
     Raises:
         NoCompiler: none works; the message is about the first one.
     """
+    import tempfile
+
     problems: list[NoCompiler] = []
     for command in _commands():
         for native in NATIVE:
@@ -144,6 +146,8 @@ def identify_processor() -> list[str]:
 
 
 def _commands() -> list[list[str]]:
+    import shutil
+
     given = os.environ.get("CC", "")
     try:
         words = [given] if os.path.isfile(given) else shlex.split(given)
@@ -199,6 +203,8 @@ def _load(code: bytes, name: str) -> ctypes.CDLL:
         except OSError:
             os.close(handle)
             raise
+    import tempfile
+
     handle, path = tempfile.mkstemp(suffix=".so")
     try:
         with os.fdopen(handle, "wb") as file:

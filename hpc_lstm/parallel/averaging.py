@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpc_lstm.parallel.device_allreduce import DeviceAllreduce
+from hpc_lstm.parallel.work import AllWork, Done, Work
 from hpc_lstm.parallel.world import World
 
 
@@ -73,9 +74,13 @@ class Averager:
         """Run one all-reduce whose result is not used: NCCL's first connects the GPUs, and takes as long as many."""
         if self._on_device is not None and self._world.size > 1:
             vector = engine.device_vectors(moments=False)[0]
-            copy = vector.scaled(1.0)
-            with vector.current():
-                self._on_device.allreduce_sum(copy.address, copy.length)
+            self._sum(self._on_device, vector, vector.scaled(1.0))
+
+    def is_queued(self, engine: Averaged) -> bool:
+        """Whether ``average`` is queued on the GPU, behind the engine's steps so far and ahead of those to come."""
+        if self._on_device is None or not self._on_device.takes_stream or self._world.size == 1:
+            return False
+        return all(vector.stream is not None for vector in engine.device_vectors(moments=self._moments))
 
     def agree(self, samples: int, loss_sum: float) -> Agreement:
         """Agree with the other ranks on the mean loss and on stopping, by one all-reduce.
@@ -88,28 +93,45 @@ class Averager:
         total, loss, stop = self._world.allreduce_sum(local)
         return Agreement(int(total), loss / total if total else float("nan"), stop > 0)
 
-    def average(self, engine: Averaged, samples: int, total: int) -> None:
+    def average(self, engine: Averaged, samples: int, total: int) -> Work:
         """Replace every rank's weights by their mean, weighted by ``samples`` out of ``total``; collective.
 
         Where no rank has trained since the last average (``total`` 0), all ranks have the same weight.
+
+        Returns:
+            The averaging, which is done unless it ``is_queued``.
         """
         if self._world.size == 1:
-            return
+            return Done()
         share = samples / total if total else 1 / self._world.size
         if self._on_device is not None:
+            works: list[Work] = []
             for vector in engine.device_vectors(moments=self._moments):
                 copy = vector.scaled(share)
-                with vector.current():
-                    self._on_device.allreduce_sum(copy.address, copy.length)
-                vector.assign(copy)
-            return
+                self._sum(self._on_device, vector, copy)
+                works.append(vector.assign(copy))
+            return AllWork(works)
         engine.set_parameters(self._mean(engine.parameters(), share))
         if self._moments:
             engine.set_moments(self._mean(engine.moments(), share))
+        return Done()
+
+    def shortest(self, duration_ns: int) -> int:
+        """The shortest of all ranks' times of an averaging: that of the last one to arrive, which waits for nobody."""
+        return int(self._world.allreduce_min(np.array([duration_ns], np.int64))[0])
 
     def mean_of(self, vector: np.ndarray) -> np.ndarray:
         """The unweighted mean of ``vector`` over the ranks, as a new float32 array; collective."""
         return self._mean(vector.copy(), 1 / self._world.size)
+
+    @staticmethod
+    def _sum(on_device: DeviceAllreduce, vector: Any, copy: Any) -> None:
+        """Sum a scaled copy of a vector over the ranks, on the vector's stream if the transport takes one."""
+        stream = vector.stream if on_device.takes_stream else None
+        if stream is None:
+            copy.wait()
+        with vector.current():
+            on_device.allreduce_sum(copy.address, copy.length, stream)
 
     def _mean(self, vector: np.ndarray, share: float) -> np.ndarray:
         vector *= np.float32(share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.parallel.gpu import Gpu
@@ -15,10 +15,21 @@ KEY = "average.transport"
 
 
 class DeviceAllreduce(Protocol):
-    """Sums float32 vectors in GPU memory over all ranks."""
+    """Sums float32 vectors in GPU memory over all ranks.
 
-    def allreduce_sum(self, address: int, length: int) -> None:
-        """Replace float32 [length] at a device address by its sum over all ranks, and wait for it; collective."""
+    Attributes:
+        takes_stream: the sum is queued on a stream, instead of being there when ``allreduce_sum`` returns.
+    """
+
+    takes_stream: ClassVar[bool]
+
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
+        """Replace float32 [length] at a device address by its sum over all ranks; collective.
+
+        Args:
+            stream: if it is taken, what writes the vector may still be queued there, and the sum is queued behind it;
+                otherwise the vector is written, and this waits for the sum.
+        """
 
     def close(self, *, failed: bool) -> None:
         """Release what it holds; collective unless ``failed``, which says that other ranks may not get here."""
@@ -40,16 +51,18 @@ def create_device_allreduce(
     """
     if world.size == 1:
         return None
+    everywhere = all(world.allgather(on_gpu))
+    if transport in ("auto", "host") and not everywhere:
+        return None
     from hpc_lstm.parallel.mpi_allreduce import MpiAllreduce, mpi_takes_device_memory
     from hpc_lstm.parallel.pinned_allreduce import PinnedAllreduce
 
-    everywhere = all(world.allgather(on_gpu))
     if transport in ("auto", "host"):
         aware = transport == "auto" and mpi_takes_device_memory(world.library)
-        if all(world.allgather(aware)) and everywhere:
+        if all(world.allgather(aware)):
             return MpiAllreduce(world)
         driven = all(world.allgather(device is not None))
-        return PinnedAllreduce(device, world) if device and driven and everywhere else None
+        return PinnedAllreduce(device, world) if device and driven else None
     if not everywhere:
         raise world.on_all_ranks(
             ConfigError(

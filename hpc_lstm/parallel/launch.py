@@ -6,24 +6,28 @@ import os
 import warnings
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.hdf5.reading import OF_LAUNCHERS
+from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
 # Environment variables in which launchers pass the number of ranks.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-def connect(threads: int = 0) -> World:
+def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
     """Join the ranks that ``mpiexec``, ``mpirun`` or ``srun`` started; a world of one rank if nothing did.
 
     Args:
         threads: CPU threads of this rank; 0: what ``OMP_NUM_THREADS`` says, else the cores that Slurm gives to each
             rank (``SLURM_CPUS_PER_TASK``), else the usable cores of the node divided by its ranks.
+        signals: what this process was asked to stop by until now; None: it did not listen.
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
             or MPI cannot be loaded.
     """
     expected = _launched_size()
+    signals = signals or StopSignals()
     node = os.uname().nodename
     try:
         import mpi4py
@@ -38,8 +42,7 @@ def connect(threads: int = 0) -> World:
                 f"started as one of {expected} ranks, but MPI cannot be loaded ({_first_line(error)}); "
                 'install "hpc-lstm[mpich]", or load the MPI that the launcher belongs to'
             ) from None
-        own = len(os.sched_getaffinity(0))
-        return World(node=node, threads=threads or _omp_threads() or min(own, _slurm_cores() or own))
+        return _alone(threads, signals)
     comm = MPI.COMM_WORLD
     if comm.size == 1 and expected > 1:
         raise InputError(
@@ -60,10 +63,22 @@ def connect(threads: int = 0) -> World:
         threads=threads or _omp_threads() or max(1, min(own, _slurm_cores() or len(cores) // local.size)),
         library=_first_line(MPI.Get_library_version()),
         oversubscribed=oversubscribed,
+        signals=signals,
         _comm=comm if comm.size > 1 else None,
     )
     local.Free()
     return world
+
+
+def connect_if_launched(threads: int = 0) -> World:
+    """As ``connect``, but without MPI where no launcher has left its variables: to load and start it takes a while.
+
+    For commands that end with the same whatever the number of ranks: under a launcher that is not known here, each rank
+    does all of it.
+    """
+    if any(name.startswith(OF_LAUNCHERS) for name in os.environ):
+        return connect(threads)
+    return _alone(threads, StopSignals())
 
 
 def library_text() -> str:
@@ -79,6 +94,12 @@ def library_text() -> str:
 def launched() -> bool:
     """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
     return _launched_size() > 1
+
+
+def _alone(threads: int, signals: StopSignals) -> World:
+    own = len(os.sched_getaffinity(0))
+    threads = threads or _omp_threads() or min(own, _slurm_cores() or own)
+    return World(node=os.uname().nodename, threads=threads, signals=signals)
 
 
 def _omp_threads() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
+from typing import ClassVar
 
 from hpc_lstm.parallel.mpi_library import loaded_mpi_library
 from hpc_lstm.parallel.world import World
@@ -19,10 +20,12 @@ GPU_SUPPORT_CUDA = 0
 class MpiAllreduce:
     """Sums float32 vectors in GPU memory over all ranks by MPI itself."""
 
+    takes_stream: ClassVar[bool] = False
+
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def allreduce_sum(self, address: int, length: int) -> None:
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
         """Replace float32 [length] at a device address by its sum over all ranks; collective."""
         self._world.allreduce_device(address, length)
 

@@ -17,7 +17,7 @@ from hpc_lstm.parallel.world import World
 
 LIBRARY = "libnccl.so.2"
 FLOAT32, SUM = 7, 0  # ncclDataType_t, ncclRedOp_t
-DEFAULT_STREAM = None  # CUDA's; the vectors are complete when the engine hands them over
+DEFAULT_STREAM = None  # CUDA's
 
 
 class UniqueId(ctypes.Structure):
@@ -44,13 +44,15 @@ class Nccl(SharedLibrary):
 
 
 class NcclAllreduce:
-    """Sums float32 vectors in GPU memory over all ranks by NCCL; creating it is collective.
+    """Sums float32 vectors in GPU memory over all ranks by NCCL, on the vectors' stream; creating it is collective.
 
     Raises:
         ConfigError: NCCL is not installed, on some rank.
         CudaError: there is no driver on some rank, or NCCL cannot connect the ranks' GPUs. The latter is raised on the
             rank that fails alone.
     """
+
+    takes_stream: ClassVar[bool] = True
 
     def __init__(self, world: World) -> None:
         # What one rank alone may lack is settled before any rank waits for the others inside NCCL.
@@ -61,11 +63,16 @@ class NcclAllreduce:
         # Not by raise_on_all: the other ranks may be waiting inside NCCL for this one, and only an abort frees them.
         self._call("ncclCommInitRank", self._communicator, world.size, unique_id, world.rank)
 
-    def allreduce_sum(self, address: int, length: int) -> None:
-        """Replace float32 [length] at a device address by its sum over all ranks, and wait for it; collective."""
-        self._call(
-            "ncclAllReduce", address, address, length, FLOAT32, SUM, self._communicator, DEFAULT_STREAM
-        )
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
+        """Replace float32 [length] at a device address by its sum over all ranks, behind a stream's work; collective.
+
+        Args:
+            stream: None: the vector is written, and this waits for the sum.
+        """
+        place = DEFAULT_STREAM if stream is None else c_void_p(stream)
+        self._call("ncclAllReduce", address, address, length, FLOAT32, SUM, self._communicator, place)
+        if stream is not None:
+            return
         try:
             self._driver.call("cuStreamSynchronize", DEFAULT_STREAM)
         except LibraryError as error:

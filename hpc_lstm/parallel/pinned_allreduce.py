@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,11 +19,13 @@ class PinnedAllreduce:
     would first make a pinned copy.
     """
 
+    takes_stream: ClassVar[bool] = False
+
     def __init__(self, device: Device, world: World) -> None:
         self._device, self._world = device, world
         self._buffer = np.empty(0, np.float32)
 
-    def allreduce_sum(self, address: int, length: int) -> None:
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
         """Replace float32 [length] at a device address by its sum over all ranks, and wait for it; collective.
 
         Raises:

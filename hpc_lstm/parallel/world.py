@@ -11,23 +11,21 @@ when started alone, the world has one rank and every collective returns its inpu
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, from_os_error, printable
+from hpc_lstm.parallel.stop_signals import StopSignals
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # How long a failing rank other than 0 delays its message: if all ranks fail alike, rank 0 aborts before they print.
 RANK_0_FIRST_S = 0.5
 # Launchers forward a rank's output with a delay, and drop what is left when it aborts.
@@ -47,6 +45,7 @@ class World:
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
         library: first line of the MPI library's version, or "no MPI".
         oversubscribed: ranks share cores on some node, so that waiting ranks must not spin; the same on every rank.
+        signals: what this rank has been asked to stop by.
     """
 
     rank: int = 0
@@ -57,9 +56,8 @@ class World:
     threads: int = 1
     library: str = "no MPI"
     oversubscribed: bool = False
+    signals: StopSignals = field(default_factory=StopSignals)
     _comm: Any = None
-    _stop: list[int] = field(default_factory=list)
-    _handling_signals: bool = False
 
     # -- collectives: every rank must call them, in the same order ------------------------------------
 
@@ -217,39 +215,23 @@ class World:
             known = from_os_error(error) if isinstance(error, OSError) else None
             self._print_and_abort(known or error, debug)
         finally:
-            self._end_handling_signals()
+            self.signals.ignore()
 
     # -- stopping --------------------------------------------------------------------------------------
 
     def handle_signals(self) -> None:
         """Let SIGTERM, SIGUSR1 and SIGINT request a stop; a second SIGINT ends the process immediately."""
-        self._handling_signals = True
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._on_signal)
+        self.signals.listen()
 
     @property
     def stop_requested(self) -> bool:
         """True once this rank has received a stop signal. Ranks may differ: agree before acting on it."""
-        return bool(self._stop)
+        return bool(self.signals.first)
 
     @property
     def stop_signal(self) -> str:
         """Name of the signal that requested the stop, or ''."""
-        return signal.Signals(self._stop[0]).name if self._stop else ""
-
-    def _end_handling_signals(self) -> None:
-        """Ignore what asks for a stop from now on: Python drops its handlers as it exits, and another would kill it.
-
-        Slurm and service managers repeat SIGTERM. SIGINT still ends a process that does not come to its end.
-        """
-        if self._handling_signals:
-            for number in (signal.SIGUSR1, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and signal.SIGINT in self._stop:
-            os._exit(130)
-        self._stop.append(number)
+        return self.signals.first
 
     def _print_and_abort(self, error: BaseException, debug: bool) -> None:
         if self.rank != 0:

@@ -54,8 +54,12 @@ class ResidentRows(Protocol):
     def batch(self, numbers: np.ndarray) -> Batch:
         """Windows ``numbers`` [..., B]; on a GPU they are overwritten by the batch after the next."""
 
-    def next_batch(self, sampler: ShuffledSampler, steps: int) -> Batch:
-        """The windows of the next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, K]."""
+    def next_batch(self, sampler: ShuffledSampler, steps: int, *, cut: bool = True) -> Batch:
+        """The windows of the next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, K].
+
+        Args:
+            cut: False: where kernels reach the rows, the batches are left to the engine: ``UncutWindows``, and None.
+        """
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""

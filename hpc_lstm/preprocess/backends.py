@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from hpc_lstm.config import TrainConfig
-from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.errors import CudaError
 from hpc_lstm.parallel.gpu import Gpu
-from hpc_lstm.preprocess.backend import Backend
+
+if TYPE_CHECKING:
+    from hpc_lstm.preprocess.backend import Backend
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ def _host(rows_share: float) -> Backend:
 
 
 def _cuda(rows_share: float) -> Backend:
+    from hpc_lstm.cuda.availability import cuda_problem
+
     if problem := cuda_problem():
         raise CudaError(problem)
     from hpc_lstm.preprocess.cuda_backend import CudaBackend

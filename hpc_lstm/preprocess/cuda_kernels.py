@@ -14,12 +14,22 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.cuda import dlpack
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
+from hpc_lstm.cuda.modules import of_values
 from hpc_lstm.preprocess.sampler import ROUNDS, round_keys
 
 CHUNK = 32_768  # pairs a block of kernels/mse.cu
 MOMENT_ROWS = 8_192  # rows a block of kernels/moments.cu
 WINDOWS = 8  # windows a block of kernels/windows.cu
+# Files of kernels/, and the types of the values that they are for.
+SOURCES = (
+    ("minmax", np.float64),
+    ("moments", np.float64),
+    ("windows", np.float64),
+    ("mse", np.float32),
+    ("mse", np.float64),
+)
 
 
 class CudaKernels:
@@ -31,14 +41,10 @@ class CudaKernels:
 
     def __init__(self) -> None:
         self.device = Device()
-        for file, kernel, value in (
-            ("minmax", "fit", np.float64),
-            ("moments", "parts", np.float64),
-            ("windows", "gather", np.float64),
-            ("mse", "errors", np.float32),
-            ("mse", "errors", np.float64),
-        ):
-            self.device.function(file, kernel, value)
+        sources = [(file, of_values(value)) for file, value in SOURCES]
+        self.device.compile(sources)
+        for source in sources:
+            self.device.load(*source)
         self._arrived: DeviceArray | None = None
 
     # -- fit -------------------------------------------------------------------------------------------
@@ -171,9 +177,8 @@ class CudaKernels:
     # -- windows ---------------------------------------------------------------------------------------
 
     def keys(self, seed: int, stream: int, passes: range) -> DeviceArray:
-        """Round keys of some passes, uint32 [passes, ROUNDS] on the device."""
-        keys = [round_keys(seed, stream, number) for number in passes]
-        return self.device.to_device(np.array(keys, np.uint32).reshape(len(keys), ROUNDS))
+        """``pass_keys`` on the device."""
+        return self.device.to_device(pass_keys(seed, stream, passes))
 
     def launch_gather(
         self,
@@ -235,6 +240,12 @@ class CudaKernels:
         return min(waves * self.device.resident_blocks(function), -(-rows // 16))
 
 
+def pass_keys(seed: int, stream: int, passes: range) -> np.ndarray:
+    """Round keys of some passes of a random order, uint32 [passes, ROUNDS]."""
+    keys = [round_keys(seed, stream, number) for number in passes]
+    return np.array(keys, np.uint32).reshape(len(keys), ROUNDS)
+
+
 def target_places(window: int, columns: int, horizons: Sequence[int]) -> np.ndarray:
     """Values from a window's first to each of its targets, int32 [K].
 
@@ -246,7 +257,7 @@ def target_places(window: int, columns: int, horizons: Sequence[int]) -> np.ndar
     return ((window - 1 + np.asarray(horizons)) * columns + column).astype(np.int32)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Resident:
     """Rows that windows are cut from.
 
@@ -266,3 +277,24 @@ class Resident:
     places: DeviceArray
     window: int
     tail: int
+
+
+@dataclass(frozen=True)
+class UncutWindows:
+    """Windows of a random order for an engine that cuts and scales them itself, within its steps.
+
+    Attributes:
+        resident: the rows that they are cut from, float64.
+        shape: steps, windows of a batch, rows of a window, features.
+        targets: targets of a window.
+        position: of the first window in the order; it may lie behind the first pass, of those that ``keys`` is of.
+        length: windows of a pass.
+        keys: round keys of the passes, uint32 [passes, ROUNDS] on the host.
+    """
+
+    resident: Resident
+    shape: tuple[int, int, int, int]
+    targets: int
+    position: int
+    length: int
+    keys: np.ndarray

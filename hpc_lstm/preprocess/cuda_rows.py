@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import DeviceArray
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.errors import CudaError
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident, target_places
+from hpc_lstm.preprocess.cuda_kernels import CudaKernels, Resident, UncutWindows, pass_keys, target_places
 from hpc_lstm.preprocess.reading import read_values
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit, owned_columns
@@ -87,7 +87,8 @@ class CudaRows:
         self._resident: Resident | None = None
         self._slots: list[_Slot] = []
         self._turn = 0
-        self._keys: tuple[tuple[int, int, int, int], DeviceArray] | None = None
+        self._read: _Slot | None = None  # what the last batch was written to
+        self._keys: tuple[tuple[int, int, range], DeviceArray] | None = None
         self.waited_ns = 0
 
     def fit(self, fit: ScalingFit) -> None:
@@ -127,21 +128,35 @@ class CudaRows:
         numbers = np.ascontiguousarray(numbers, np.int64)
         return self._gather(numbers.shape, self._device.to_device(numbers.reshape(-1)), None)
 
-    def next_batch(self, sampler: ShuffledSampler, steps: int) -> tuple[DeviceArray, DeviceArray]:
-        """The next ``steps`` batches of ``sampler``, found on the device: [steps, B, T, F] and [steps, B, K]."""
+    def next_batch(
+        self, sampler: ShuffledSampler, steps: int, *, cut: bool = True
+    ) -> tuple[DeviceArray, DeviceArray] | tuple[UncutWindows, None]:
+        """The next ``steps`` batches of ``sampler``, found on the device: [steps, B, T, F] and [steps, B, K].
+
+        Args:
+            cut: False: they are left to the engine, and no memory is written.
+        """
         first_pass, position = sampler.state()
         count = steps * sampler.batch_size
         sampler.advance(steps)
-        passes = (position + count - 1) // sampler.length + 1
-        needed = (sampler.seed, sampler.rank, first_pass, passes)
-        if self._keys is None or self._keys[0] != needed:
-            keys = self._cuda.keys(sampler.seed, sampler.rank, range(first_pass, first_pass + passes))
-            self._keys = needed, keys
-        return self._gather((steps, sampler.batch_size), None, (position, sampler.length, self._keys[1]))
+        passes = range(first_pass, first_pass + (position + count - 1) // sampler.length + 1)
+        needed = (sampler.seed, sampler.rank, passes)
+        if cut:
+            if self._keys is None or self._keys[0] != needed:
+                self._keys = needed, self._cuda.keys(*needed)
+            return self._gather((steps, sampler.batch_size), None, (position, sampler.length, self._keys[1]))
+        assert self._resident is not None, "scale() comes first"
+        self.waited_ns, self._read = 0, None
+        shape = (steps, sampler.batch_size, self._window, len(self._columns.features))
+        return UncutWindows(
+            *(self._resident, shape, len(self._columns.targets)),
+            *(position, sampler.length, pass_keys(*needed)),
+        ), None
 
     def used_by(self, result: Any) -> None:
         """The last batch may be overwritten once ``float(result)`` is known."""
-        self._slots[self._turn].reader = result
+        if self._read is not None:
+            self._read.reader = result
 
     def errors(
         self, forecast: Any, actual: Any, offsets: np.ndarray
@@ -158,6 +173,7 @@ class CudaRows:
     def close(self) -> None:
         """Release all memory; there are no batches afterwards."""
         self._slots.clear()
+        self._read = None
         self._resident = self._keys = None
         self._rows = self._device.empty((0,), np.float32)
 
@@ -169,7 +185,7 @@ class CudaRows:
     ) -> tuple[DeviceArray, DeviceArray]:
         assert self._resident is not None, "scale() comes first"
         self.waited_ns = 0
-        slot = self._next_slot(int(np.prod(shape)))
+        slot = self._read = self._next_slot(int(np.prod(shape)))
         asked = time.perf_counter_ns()
         inputs = slot.inputs.view((*shape, self._window, len(self._columns.features)))
         targets = slot.targets.view((*shape, len(self._columns.targets)))

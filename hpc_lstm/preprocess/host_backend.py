@@ -88,8 +88,10 @@ class HostRows:
         starts = numbers + segment * (self._window - 1)
         return host.gather(self._rows, starts, self._window), self._targets[numbers]
 
-    def next_batch(self, sampler: ShuffledSampler, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, K]."""
+    def next_batch(
+        self, sampler: ShuffledSampler, steps: int, *, cut: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The next ``steps`` batches of ``sampler``: [steps, B, T, F] and [steps, B, K]; cut in any case."""
         return self.batch(sampler.take(steps))
 
     def used_by(self, result: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.features.columns import ModelColumns, find_columns
 from hpc_lstm.features.symbol_indicator import SymbolIndicator
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess.backend import Backend, ResidentRows
 from hpc_lstm.preprocess.market_means import with_market
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.preprocess.scaling_fit import ScalingFit
@@ -24,6 +22,7 @@ from hpc_lstm.preprocess.windows import Windows
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.backend import Backend, ResidentRows
 
 
 @dataclass
@@ -276,6 +275,8 @@ def _check_indicators(columns: ModelColumns, chosen: list[str]) -> None:
     for column in columns.features:
         feature = column.feature
         if isinstance(feature, SymbolIndicator) and feature.name not in chosen:
+            import difflib
+
             near = difflib.get_close_matches(feature.name, chosen, n=1)
             raise InputError(
                 f'data.features: "{column.name}": the run has no symbol {feature.name}; '

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.errors import InputError
 from hpc_lstm.preprocess.split import ROUNDING, Bounds, split_by_symbol
 
@@ -122,7 +123,7 @@ class WindowIndex:
         Raises:
             InputError: no symbol is usable.
         """
-        chosen = np.unique(np.asarray(symbols, np.int64))
+        chosen = distinct(np.asarray(symbols, np.int64))
         rows, all_rows = known_rows(offsets, chosen, known)
         bounds = split_by_symbol(rows, all_rows, window, horizon, shares)
         index = cls(offsets, chosen, window, horizon, bounds, lookback, to_train=to_train)

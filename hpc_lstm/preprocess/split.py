@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.world import World
@@ -185,8 +186,8 @@ def target_days(store: MarketStore, chosen: np.ndarray, data: DataConfig, world:
     found = world.raise_on_all(
         lambda: _target_days(store, mine, rows, data.window + data.longest_horizon - 1)
     )
-    dates = np.unique(np.concatenate(world.allgather(found)))
-    return np.unique(dates.astype(f"datetime64[{store.date_unit}]").astype("datetime64[D]"))
+    dates = distinct(np.concatenate(world.allgather(found)))
+    return distinct(dates.astype(f"datetime64[{store.date_unit}]").astype("datetime64[D]"))
 
 
 def _target_days(store: MarketStore, chosen: np.ndarray, rows: np.ndarray, lead: int) -> np.ndarray:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.preprocess.backend import Batch, ResidentRows
 from hpc_lstm.preprocess.prices import Prices, SlicePrices
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.preprocess.slices import Slice
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.preprocess.backend import Batch, ResidentRows
 
 
 class Windows:
@@ -65,9 +65,13 @@ class Windows:
         self._check(numbers)
         return self._rows.batch(numbers)
 
-    def next_batch(self, sampler: ShuffledSampler, steps: int) -> Batch:
-        """The next ``steps`` batches of ``sampler``: as ``batch(sampler.take(steps))``."""
-        return self._rows.next_batch(sampler, steps)
+    def next_batch(self, sampler: ShuffledSampler, steps: int, *, cut: bool = True) -> Batch:
+        """The next ``steps`` batches of ``sampler``: as ``batch(sampler.take(steps))``.
+
+        Args:
+            cut: False: where kernels reach the rows, they are left to the engine: ``UncutWindows``, and None.
+        """
+        return self._rows.next_batch(sampler, steps, cut=cut)
 
     def of_output(self, columns: ModelColumns) -> Windows:
         """The same windows, with prices around the target that ``columns`` looks at."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
 
@@ -110,7 +111,7 @@ def joined_candles(
     months = data.dates.astype("datetime64[M]").astype(np.int64)
     weeks = (data.dates.astype("datetime64[D]").astype(np.int64) + 3) // 7  # from Monday on
     keys = (("weekly", weeks), ("monthly", months), ("quarterly", months // 3), ("yearly", months // 12))
-    unit, key = next(((unit, key) for unit, key in keys if len(np.unique(key)) <= at_most), keys[-1])
+    unit, key = next(((unit, key) for unit, key in keys if len(distinct(key)) <= at_most), keys[-1])
     starts = np.flatnonzero(np.diff(key, prepend=key[0] - 1))
     ends = np.append(starts[1:], len(key)) - 1
     opens, highs, lows, closes = data.candles.T

@@ -20,6 +20,7 @@ from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import ADVICE, methods_of, parts_of, read_metrics
 from hpc_lstm.evaluation.output_table import OutputTable
 from hpc_lstm.files import make_parent, write_text
+from hpc_lstm.model.engines.forecaster_choice import AUTO, GPU
 from hpc_lstm.report.page_forecast import PageForecast, collect_forecasts
 from hpc_lstm.report.page_losses import loss_curves
 from hpc_lstm.report.page_run import environment_section, settings_section
@@ -55,13 +56,18 @@ PLACED = {
 
 
 def write_report(
-    run_dir: str | Path, output: str | Path | None = None, *, symbols: Sequence[str] = ()
+    run_dir: str | Path,
+    output: str | Path | None = None,
+    *,
+    symbols: Sequence[str] = (),
+    device: str = AUTO,
 ) -> Path:
     """Write the report of a run; that of an incomplete run says what is missing.
 
     Args:
         output: the page; None: ``report.html`` in the run directory.
         symbols: those whose forecasts are shown; none: all, as far as they fit.
+        device: "cpu" or "gpu", to forecast on; "auto": where the forecasts are done first.
 
     Returns:
         The path of the page.
@@ -73,7 +79,7 @@ def write_report(
     run = directory.at(run_dir)
     run.load_config()
     path = run.report if output is None else Path(output)
-    forecasts, missing = _forecasts(run, symbols)
+    forecasts, missing = _forecasts(run, symbols, device)
     curves = _section(lambda: loss_curves(losses_of(run)))
     if forecasts is not None and "missing" not in curves:
         curves["persistence"] = forecasts.persistence_loss
@@ -244,11 +250,13 @@ def _flat(table: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def _forecasts(run: RunDirectory, symbols: Sequence[str]) -> tuple[PageForecast | None, dict[str, Any]]:
+def _forecasts(
+    run: RunDirectory, symbols: Sequence[str], device: str
+) -> tuple[PageForecast | None, dict[str, Any]]:
     try:
-        return collect_forecasts(run, symbols), {}
+        return collect_forecasts(run, symbols, device), {}
     except InputError as error:
-        if symbols and _readable(run):
+        if (symbols or device == GPU) and _readable(run):
             raise
         return None, {"missing": str(error)}
 

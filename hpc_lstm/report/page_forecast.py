@@ -11,8 +11,10 @@ import numpy as np
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
-from hpc_lstm.evaluation.trained_run import open_run
-from hpc_lstm.report.series import ForecastSeries, forecast_series, persistence_loss
+from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run
+from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
+from hpc_lstm.parallel.world import World
+from hpc_lstm.report.series import BATCH_SIZE, ForecastSeries, forecast_series, persistence_loss
 from hpc_lstm.runs.directory import RunDirectory
 
 # Bytes of base64 that the forecasts may take: with everything else the page stays below 2 MB.
@@ -59,11 +61,12 @@ class PageForecast:
         }
 
 
-def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = ()) -> PageForecast:
+def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = (), device: str = AUTO) -> PageForecast:
     """Forecast the test part, or validation without one.
 
     Args:
         symbols: those to show; none: all, as far as they fit.
+        device: "cpu" or "gpu", to forecast on; "auto": where the forecasts are done first.
 
     Raises:
         InputError: the run was not completed, its store is missing, or a named symbol has no windows in the part.
@@ -76,7 +79,10 @@ def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = ()) -> PageFor
     page = PageForecast(part)
     if len(trained.scaler.symbols) <= MAX_LOSS_SYMBOLS:
         page.persistence_loss = persistence_loss(trained)
-    names = list(symbols) or trained.scaler.symbols
+    every = trained.scaler.symbols
+    names = list(symbols) or every
+    windows = (metrics.get(part) or {}).get("windows", 0) * min(len(names), MAX_SYMBOLS) // len(every)
+    trained = on_fastest_device(trained, Workload(windows, BATCH_SIZE), World(), device)
     room, full = MAX_BYTES, False
     problem = InputError(f"{run.path}: has no symbols")
     for name in names[: None if symbols else MAX_SYMBOLS]:

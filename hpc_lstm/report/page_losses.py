@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
+
 # Points of a curve: more than a chart has pixels.
 MAX_POINTS = 2000
 
@@ -47,7 +49,7 @@ def epoch_means(train: np.ndarray) -> np.ndarray:
     number = np.maximum(
         np.ceil(epochs - 1e-9).astype(np.int64), 1
     )  # the point at the end of epoch 1 belongs to it
-    ends = np.unique(number)
+    ends = distinct(number)
     means = [np.average(losses[number == end], weights=weights[number == end]) for end in ends]
     return np.array([np.minimum(ends, epochs[-1]), means])
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import struct
 import time
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ class EventFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads files with "tfevents" in their names, sorted by name: the time comes first.
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        name = f"events.out.tfevents.{int(time.time()):010d}.{os.uname().nodename}.{os.getpid()}"
         number = sum(1 for _ in folder.glob(f"{name}.*"))
         self._file = (folder / f"{name}.{number}.v2").open("xb")
         self._write(_field(3, "brain.Event:2"))

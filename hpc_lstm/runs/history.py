@@ -18,12 +18,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpc_lstm.files import append_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.runs.loggers.logger import RunLogger
 from hpc_lstm.runs.loggers.registry import open_loggers
+
+if TYPE_CHECKING:
+    from hpc_lstm.runs.loggers.logger import RunLogger
 
 # Seconds between the loggers' points of training, at least.
 EVENTS_EVERY_S = 0.5

@@ -7,7 +7,6 @@ import errno
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,14 +53,14 @@ class FolderStore:
     def check(self) -> None:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            handle, probe = tempfile.mkstemp(dir=self._root, prefix=_TEMPORARY)
-            os.close(handle)
+            probe = self._root / _temporary_name()
+            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | _WRITE, 0o600))
         except OSError as error:
             raise StorageError(
                 f"{self._root}: checkpoints cannot be written there: {error.strerror}; "
                 "choose another folder by storage.url or --run-dir"
             ) from None
-        second = f"{probe}-2"
+        second = probe.with_name(f"{probe.name}-2")
         try:
             os.link(probe, second)
             os.unlink(second)
@@ -76,7 +75,7 @@ class FolderStore:
     def put_new(self, key: str, data: bytes) -> bool:
         *folders, name = checked_key(key).split("/")
         with self._opened(folders, create=True) as folder:
-            temporary = f"{_TEMPORARY}{secrets.token_hex(8)}"
+            temporary = _temporary_name()
             try:
                 # Not by tempfile, whose files only their owner may read.
                 handle = os.open(temporary, os.O_CREAT | os.O_EXCL | _WRITE, 0o666, dir_fd=folder)
@@ -228,6 +227,10 @@ def _open_folder(above: int, name: str, path: Path, *, create: bool = False) -> 
                     f"{path}: is a symbolic link, which is not followed; name its folder by storage.url"
                 ) from None
         raise
+
+
+def _temporary_name() -> str:
+    return f"{_TEMPORARY}{secrets.token_hex(8)}"
 
 
 def _is_temporary(key: str) -> bool:

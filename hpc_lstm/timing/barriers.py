@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.timing.alignment import unix_ns
 from hpc_lstm.timing.spans import SPAN_FIELDS, Timing
 from hpc_lstm.timing.timeline import PHASES
@@ -66,7 +67,7 @@ def collect_barriers(timing: Timing) -> list[Barriers]:
     by one, plus one bit per barrier and rank.
     """
     starts = [
-        np.flatnonzero(timing.start_unix_ns == start) for start in np.unique(timing.start_unix_ns) if start
+        np.flatnonzero(timing.start_unix_ns == start) for start in distinct(timing.start_unix_ns) if start
     ]
     found = [_barriers_of_start(timing, parts) for parts in starts if len(parts) > 1]
     return [each for each in found if each is not None]

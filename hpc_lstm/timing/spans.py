@@ -36,6 +36,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
@@ -92,7 +93,7 @@ class Timing:
     @property
     def ranks(self) -> np.ndarray:
         """Numbers of all ranks, ascending; R of them."""
-        return np.unique(self.rank)
+        return distinct(self.rank)
 
     @property
     def starts(self) -> int:

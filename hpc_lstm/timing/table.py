@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.arrays import distinct
 from hpc_lstm.timing.barriers import collect_barriers
 from hpc_lstm.timing.bottleneck import bottleneck_note
 from hpc_lstm.timing.cluster_runs import ClusterRun, axis_notes, open_cluster_runs
@@ -117,7 +118,7 @@ def _caveats(timing: Timing) -> list[str]:
     notes = []
     if timing.starts > 1:
         notes.append(f"The run was started {timing.starts} times; the times of all starts are added up.")
-        if len(np.unique(timing.size)) > 1:
+        if len(distinct(timing.size)) > 1:
             in_order = timing.size[np.argsort(timing.origin_unix_ns)].tolist()
             sizes = ", ".join(str(size) for size in dict.fromkeys(in_order))
             notes.append(

@@ -100,26 +100,21 @@ class Timeline:
         """
         if self._previous is None or duration_ns <= 0:
             return
-        was, start, end = self._previous
-        duration_ns = min(duration_ns, end - start)
-        self._totals[was] -= duration_ns
-        self._totals[phase] += duration_ns
-        self._previous = None
-        if self._file is None:
-            return
-        middle = start + duration_ns
-        if self._spans and self._spans[-1] == (was, start, end):
-            self._spans[-1:] = [(phase, start, middle), (was, middle, end)]
-        elif was in self._merged:
-            self._merged[was][2] -= duration_ns
-            moved = self._merged.setdefault(phase, [start, middle, 0, 0])
-            moved[1], moved[2], moved[3] = max(moved[1], middle), moved[2] + duration_ns, moved[3] + 1
+        self._move(phase, duration_ns, first=True)
 
-    def record_barrier(self) -> None:
-        """Record that the last span, which has just ended, was this rank's wait at a barrier of all ranks."""
-        if self._spans and self._spans[-1] is self._previous:
-            self._barriers.append((len(self._spans) - 1, self._passed))
-            self._previous = None  # not to be reassigned: its start is when the rank arrived
+    def record_barrier(self, averaged_ns: int = 0) -> None:
+        """Record that the last span, which has just ended, was this rank's wait at a barrier of all ranks.
+
+        Args:
+            averaged_ns: its last part, in which all ranks had arrived, and weights were averaged.
+        """
+        if self._previous is not None:
+            place = len(self._spans) - 1 if self._spans and self._spans[-1] is self._previous else None
+            if averaged_ns > 0:
+                self._move("average", averaged_ns, first=False)
+            if place is not None:
+                self._barriers.append((place, self._passed))
+                self._previous = None  # not to be reassigned: its start is when the rank arrived
         self._passed += 1
 
     def record_clock(self, at_ns: int, offset_ns: int, error_ns: int, start_unix_ns: int) -> None:
@@ -197,6 +192,26 @@ class Timeline:
         finally:  # on a full disk, too: otherwise Python would try to write, and fail, again on exit
             self._file = None
             file.close()
+
+    def _move(self, phase: str, duration_ns: int, *, first: bool) -> None:
+        """Count the first part of the last span, which has just ended, or its last part, for another phase."""
+        assert self._previous is not None
+        was, start, end = self._previous
+        moved_ns = min(duration_ns, end - start)
+        self._totals[was] -= moved_ns
+        self._totals[phase] += moved_ns
+        self._previous = None
+        if self._file is None:
+            return
+        middle = start + moved_ns if first else end - moved_ns
+        if self._spans and self._spans[-1] == (was, start, end):
+            phases = (phase, was) if first else (was, phase)
+            self._spans[-1:] = [(phases[0], start, middle), (phases[1], middle, end)]
+        elif was in self._merged:
+            self._merged[was][2] -= moved_ns
+            begin, finish = (start, middle) if first else (middle, end)
+            known = self._merged.setdefault(phase, [begin, finish, 0, 0])
+            known[1], known[2], known[3] = max(known[1], finish), known[2] + moved_ns, known[3] + 1
 
     def _write_record(self, **record: int | str) -> None:
         if self._file is not None:

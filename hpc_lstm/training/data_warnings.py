@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hpc_lstm.config import DataConfig
-from hpc_lstm.evaluation.overlap import overlap_in_time
 from hpc_lstm.features.store_column import StoreColumn
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.world import World
@@ -33,8 +32,11 @@ def data_warnings(store: MarketStore, data: DataConfig, prepared: Prepared, worl
             f'data.target = "{name}" is a price as it is, which in later years leaves the range that the '
             f'scaling was fitted on; take "log-returns({name})", whose forecast becomes a price again.'
         )
-    if data.split_by == "symbol" and (overlap := overlap_in_time(store, prepared.index, world)):
-        found.append(overlap)
+    if data.split_by == "symbol":
+        from hpc_lstm.evaluation.overlap import overlap_in_time
+
+        if overlap := overlap_in_time(store, prepared.index, world):
+            found.append(overlap)
     return found + _inputs_out_of_range(store, prepared, world)
 
 

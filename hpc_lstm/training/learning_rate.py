@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from hpc_lstm.config import TrainConfig
+from hpc_lstm.training.schedule import Progress, Schedule
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -24,3 +27,10 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     falling = config.epochs - config.warmup
     done = min(1.0, (progress - config.warmup) / falling) if falling > 0 else 0.0  # the run ends at its peak
     return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def learning_rates(config: TrainConfig, schedule: Schedule, at: Progress, count: int) -> np.ndarray:
+    """The learning rate of each of the ``count`` steps that follow, float32 [count]."""
+    done = schedule.epochs_done(at)
+    ahead = np.arange(count) / schedule.steps_per_epoch
+    return np.array([learning_rate(config, done + epochs) for epochs in ahead], np.float32)

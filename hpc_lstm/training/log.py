@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpc_lstm import config as configuration
-from hpc_lstm.checkpoint.restore import Restored
-from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess.prepare import Prepared
 from hpc_lstm.storage.signing import VARIABLE
 from hpc_lstm.training.learning_rate import learning_rate
-from hpc_lstm.training.placement import Placement
-from hpc_lstm.training.schedule import Progress, Schedule
+
+if TYPE_CHECKING:
+    from hpc_lstm.checkpoint.restore import Restored
+    from hpc_lstm.clusters.lease import Lease
+    from hpc_lstm.preprocess.prepare import Prepared
+    from hpc_lstm.training.placement import Placement
+    from hpc_lstm.training.schedule import Progress, Schedule
 
 SYMBOLS_NAMED = 5
 
@@ -217,12 +219,32 @@ def stopped_before_training(world: World) -> StopRequested:
     )
 
 
+def stop_signals(world: World) -> str:
+    """The signals that asked ranks to stop, such as "SIGINT and SIGTERM", or ''; collective."""
+    return " and ".join(sorted({name for name in world.allgather(world.stop_signal) if name}))
+
+
+def stop_if_asked(world: World) -> None:
+    """End a run that was asked to stop while its program started; collective.
+
+    Raises:
+        StopRequested: some rank was asked to stop; nothing of the run was changed.
+    """
+    signals = stop_signals(world)
+    if signals:
+        raise world.on_all_ranks(
+            StopRequested(
+                f"stopped by {signals} before the run began; nothing was changed; "
+                "run the same command with --resume to train"
+            )
+        )
+
+
 def stopped(world: World, progress: Progress) -> StopRequested:
     """What all ranks raise once the state of a run that was asked to stop is in a checkpoint; collective."""
-    signals = sorted({name for name in world.allgather(world.stop_signal) if name})
     return world.on_all_ranks(
         StopRequested(
-            f"stopped by {' and '.join(signals)} at step {progress.step} with a checkpoint; "
+            f"stopped by {stop_signals(world)} at step {progress.step} with a checkpoint; "
             "run the same command with --resume to continue"
         )
     )

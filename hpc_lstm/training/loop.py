@@ -10,10 +10,6 @@ is written down.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from hpc_lstm.config import RunConfig
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
@@ -21,10 +17,11 @@ from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.spans import gather_timing
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
-from hpc_lstm.training.learning_rate import learning_rate
-from hpc_lstm.training.outputs import Outputs, open_outputs, report_progress, save_checkpoint
+from hpc_lstm.training.garbage import kept_objects
+from hpc_lstm.training.learning_rate import learning_rates
+from hpc_lstm.training.meeting import Meeting, begin_meeting, end_meeting, may_end_later
+from hpc_lstm.training.outputs import Outputs, open_outputs, save_checkpoint
 from hpc_lstm.training.ownership import owned, resumed_settings
-from hpc_lstm.training.rank_distance import rank_distance
 from hpc_lstm.training.results import finish
 from hpc_lstm.training.resume import is_complete, is_trained, start
 from hpc_lstm.training.setup import Run, recorded, set_up
@@ -54,9 +51,10 @@ def train(
 
     Raises:
         InputError: settings, market store, run directory or storage are wrong, or the memory is not enough.
-        StopRequested: a signal asked the run to stop; its state is in a checkpoint.
+        StopRequested: a signal asked the run to stop; its state is in a checkpoint, unless it had not begun.
     """
     world.handle_signals()
+    messages.stop_if_asked(world)
     stages = stages or Stages(active=False)
     config = resumed_settings(directory, config, world, resume=resume)
     with owned(directory, config, world, resume=resume) as owner:
@@ -74,7 +72,8 @@ def train(
                     if is_complete(run, state):
                         messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
                     else:
-                        train_epochs(run, state, outputs)
+                        with kept_objects():
+                            train_epochs(run, state, outputs)
                         finish(run, state, outputs)
         world.barrier()
         if world.rank == 0:
@@ -91,11 +90,14 @@ def train_epochs(run: Run, state: TrainState, outputs: Outputs) -> None:
     # An earlier start may have made this cluster's final contribution after its last checkpoint.
     contributed = run.clusters is not None and run.clusters.already_finished
     schedule = run.schedule
+    meeting: Meeting | None = None
     while not (is_trained(run, state) or contributed):
         take_steps(run, state)
-        stop = False
-        if schedule.agrees_at(state.progress):
-            stop = agree_and_average(run, state, outputs)
+        # The GPU has steps to take while the host learns how the last meeting ended.
+        stop = meeting is not None and end_meeting(run, meeting, outputs)
+        meeting = begin_meeting(run, state, outputs) if schedule.agrees_at(state.progress) else None
+        if meeting is not None and (stop or not may_end_later(run, meeting)):
+            stop, meeting = end_meeting(run, meeting, outputs) or stop, None
         if run.clusters is not None and schedule.averages_at(state.progress) and not stop:
             stop = cluster_sync.synchronize(run, state, outputs)
         if schedule.ends_epoch_at(state.progress):
@@ -111,44 +113,11 @@ def take_steps(run: Run, state: TrainState) -> None:
     count = min(run.engine.steps_per_call, run.schedule.steps_until_due(state.progress))
     batch_size, windows = run.config.train.batch_size, run.data.train
     with run.timeline.span("preprocess"):
-        inputs, targets = windows.next_batch(state.sampler, count)
+        inputs, targets = windows.next_batch(state.sampler, count, cut=not run.engine.cuts_windows)
     run.timeline.reassign(windows.waited_ns, "compute")  # the GPU was still busy with earlier steps
+    rates = learning_rates(run.config.train, run.schedule, state.progress, count)
     with run.timeline.span("compute"):
-        loss = run.engine.step(inputs, targets, learning_rates(run, state, count))
+        loss = run.engine.step(inputs, targets, rates)
     windows.used_by(loss)
     state.losses.add(loss, count * batch_size)
     state.progress = run.schedule.advance(state.progress, count, count * batch_size * run.world.size)
-
-
-def agree_and_average(run: Run, state: TrainState, outputs: Outputs) -> bool:
-    """Agree with the other ranks on loss and stopping, and average if it is due; returns whether to stop."""
-    samples, loss_sum = state.losses.samples, state.losses.loss_sum()
-    with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
-        agreement = run.averager.agree(samples, loss_sum)
-    run.timeline.record_barrier()
-    distance = None
-    if run.world.size > 1 and run.schedule.averages_at(state.progress):
-        with run.timeline.span("average"), rank_distance(run.engine, outputs.history.due) as distance:
-            run.averager.average(run.engine, samples, agreement.samples)
-    state.losses.reset()
-    if not math.isfinite(agreement.loss):
-        raise messages.diverged(run.world, state.progress)
-    outputs.throughput.update(state.progress.samples)
-    report_progress(
-        outputs,
-        state.progress,
-        epochs=run.schedule.epochs_done(state.progress),
-        loss=agreement.loss,
-        learning_rate=float(learning_rates(run, state, 1)[0]),
-        elapsed_s=run.timeline.wall_s,
-        seconds=run.timeline.seconds_by_phase(),
-        rank_distance=distance.value if distance is not None else None,
-    )
-    return agreement.stop
-
-
-def learning_rates(run: Run, state: TrainState, count: int) -> np.ndarray:
-    """The learning rate of each of the next ``count`` steps, float32 [count]."""
-    done = run.schedule.epochs_done(state.progress)
-    ahead = np.arange(count) / run.schedule.steps_per_epoch
-    return np.array([learning_rate(run.config.train, done + epochs) for epochs in ahead], np.float32)

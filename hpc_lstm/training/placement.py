@@ -6,17 +6,20 @@ Resolved once, by all ranks together, before anything depends on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpc_lstm.config import RunConfig
-from hpc_lstm.model.engine import Engine
 from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu as gpus
 from hpc_lstm.parallel.device_allreduce import DeviceAllreduce, create_device_allreduce
 from hpc_lstm.parallel.gpu import Gpu
 from hpc_lstm.parallel.world import World
-from hpc_lstm.preprocess.backend import Backend
 from hpc_lstm.preprocess.backends import backend_for_training
 from hpc_lstm.training.stages import Stages
+
+if TYPE_CHECKING:
+    from hpc_lstm.model.engine import Engine
+    from hpc_lstm.preprocess.backend import Backend
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Throughput:
 
 
 class ProgressBar:
-    """Shows how far the run has come: a bar on a terminal, otherwise a log line every ``every_s`` seconds.
+    """Shows how far the run has come: a bar on a terminal, otherwise a log line at once and every ``every_s`` seconds.
 
     Args:
         active: whether this rank shows anything (rank 0 does).
@@ -50,7 +50,7 @@ class ProgressBar:
     def __init__(self, active: bool, total: int, every_s: float, log: logging.Logger) -> None:
         self._total, self._every_s, self._log = total, every_s, log
         self._active = active
-        self._due = time.monotonic() + every_s
+        self._due = -math.inf  # the first line says that the run trains
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         terminal = find_terminal() if active else None

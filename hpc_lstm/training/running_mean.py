@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from hpc_lstm.model.engine import LossValue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpc_lstm.model.engine import LossValue
 
 
 class RunningMean:

@@ -13,7 +13,6 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.model.engine import Engine
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
@@ -33,6 +32,7 @@ from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
 
 if TYPE_CHECKING:
     from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
+    from hpc_lstm.model.engine import Engine
 
 
 @dataclass(frozen=True)

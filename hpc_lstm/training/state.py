@@ -19,11 +19,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.clusters.state import ClusterState
 from hpc_lstm.market.known_rows import Growth, KnownRows
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.sampler import ShuffledSampler
@@ -31,6 +30,9 @@ from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.running_mean import RunningMean
 from hpc_lstm.training.schedule import Progress
 from hpc_lstm.training.setup import Run
+
+if TYPE_CHECKING:
+    from hpc_lstm.clusters.state import ClusterState
 
 # Averaged over the ranks, weighted by SAMPLES, when the number of ranks changes.
 AVERAGED = ("weights", "moments")
@@ -116,8 +118,12 @@ class TrainState:
         # Rank 0's file alone holds the best weights.
         weights = run.world.bcast(np.asarray(state.get("best/weights", self.early_stopping.weights)))
         self.early_stopping.load_state_dict(_below("best", state), weights)
-        cluster_state = _below("sync", state)
-        self.cluster = ClusterState.from_state_dict(cluster_state) if cluster_state else None
+        if cluster_state := _below("sync", state):
+            from hpc_lstm.clusters.state import ClusterState
+
+            self.cluster = ClusterState.from_state_dict(cluster_state)
+        else:
+            self.cluster = None
         progress = Progress(**{name: int(value) for name, value in _below("position", state).items()})
         if same_slices:
             self.sampler.set_state((int(state["order/pass"]), int(state["order/position"])))

@@ -12,8 +12,9 @@ from hpc_lstm.training.outputs import Outputs
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
 
-# Windows that are forecast in one call.
+# Windows that are forecast in one call on processors; on a GPU, where calls are waited for, what fills this memory.
 BATCH_SIZE = 1024
+CALL_BYTES = 64 * 2**20
 
 
 def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
@@ -44,9 +45,11 @@ def validate(run: Run, state: TrainState, outputs: Outputs) -> None:
 def loss_sum(run: Run) -> float:
     """The sum of the engine's losses on all ranks' validation windows; collective."""
     windows, head = run.data.validation, Head.of(run.config)
-    total = 0.0
-    for start in range(0, len(windows), BATCH_SIZE):
-        inputs, targets = windows.batch(np.arange(start, min(start + BATCH_SIZE, len(windows))))
+    batch, total = BATCH_SIZE, 0.0
+    if run.engine.asynchronous:
+        batch = max(batch, CALL_BYTES // (4 * windows.window * windows.features))
+    for start in range(0, len(windows), batch):
+        inputs, targets = windows.batch(np.arange(start, min(start + batch, len(windows))))
         outputs = run.engine.predict(inputs)
         if isinstance(head.loss, MeanSquaredError):  # where the outputs are, without copying them
             total += windows.squared_error(outputs, targets) / head.targets

@@ -15,10 +15,10 @@ import numpy as np
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig, StorageConfig, SyncConfig
 from hpc_lstm.errors import InputError, StopRequested
-from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.all_outputs import evaluate_outputs, evaluation_work
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import refuse_other_prices
-from hpc_lstm.evaluation.trained_run import open_run, recorded_split
+from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run, recorded_split
 from hpc_lstm.evaluation.walk_forward_table import FoldResult, write_walk_forward
 from hpc_lstm.files import expanded
 from hpc_lstm.market.staging import stage_store
@@ -194,6 +194,7 @@ def _test_fold(files: RunDirectory, fold: Fold, world: World) -> dict[str, Any]:
             test_end=own.test_end,
         )
         prepared = prepare.prepare(store, data, world, HostBackend(), trained.scaler, split_dates=cut)
+        trained = on_fastest_device(trained, evaluation_work(prepared, world), world)
         found = evaluate_outputs(
             *(trained.predict, trained.head, trained.intervals, prepared, world), date_unit=store.date_unit
         )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hpc_lstm.cuda import compiler
-from hpc_lstm.cuda.device import THREADS, DeviceArray
+from hpc_lstm.cuda.device import THREADS
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.preprocess import host
 from hpc_lstm.preprocess.cuda_backend import CudaBackend
 from hpc_lstm.preprocess.cuda_kernels import Resident, target_places

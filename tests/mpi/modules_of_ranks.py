@@ -2,10 +2,11 @@
 
 import sys
 
-from hpc_lstm.cli import cli
+from hpc_lstm.cli import main
 
 HEAVY = [
     "boto3",
+    "botocore",
     "hpc_lstm.clusters.documents",
     "hpc_lstm.cuda.device",
     "hpc_lstm.model.engines.cuda",
@@ -19,9 +20,13 @@ HEAVY = [
     "pynvml",
     "rich",
     "scipy",
+    "sklearn",
+    "statsmodels",
     "tensorboard",
     "tensorflow",
 ]
 
-cli(sys.argv[1:], standalone_mode=False)
-sys.stderr.write(f"imported {[name for name in HEAVY if name in sys.modules]}\n")
+try:
+    main(sys.argv[1:])
+finally:
+    sys.stderr.write(f"imported {[name for name in HEAVY if name in sys.modules]}\n")

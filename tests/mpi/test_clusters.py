@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launcher import kill, launch, program, ranks_of, start, wait_until
+from launcher import InTurn, finish_all, kill, launch, program, ranks_of, start, wait_until
 from s3_bucket import SECRET_KEY, Bucket
 from small_job import write_config, write_store
 
@@ -97,28 +97,60 @@ def same_model(folder: Path) -> bool:
     return weights(folder, "alpha").tobytes() == weights(folder, "beta").tobytes()
 
 
-@pytest.mark.parametrize(
-    "sync",
-    ["", 'outer = "nesterov"\npayload = "bfloat16"', "overlap = true"],
-    ids=["average", "nesterov, bfloat16", "overlap"],
-)
-def test_two_clusters_end_with_one_model(tmp_path: Path, storage: str, sync: str) -> None:
-    commands = [cluster(tmp_path, name, storage, shard, sync) for name, shard in SHARDS]
-    ended = finish(*(start(2, command) for command in commands))
-    assert [code for code, _, _ in ended] == [0, 0], ended
-    assert same_model(tmp_path)
-    told = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]
+WAYS = {
+    "average": "",
+    "nesterov-bfloat16": 'outer = "nesterov"\npayload = "bfloat16"',
+    "overlap": "overlap = true",
+}
+
+
+@pytest.fixture(scope="module", params=["folder", "bucket"])
+def met(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """Two clusters of two ranks have met in all ``WAYS``, one after the other.
+
+    Returns:
+        A folder that has one for each way, and what ``timing`` says of each.
+    """
+    folder = tmp_path_factory.mktemp("met")
+    if request.param == "folder":
+        storage = f'url = "file://{folder}/shared"'
+    else:
+        bucket = request.getfixturevalue("shared_bucket")
+        storage = f'url = "s3://{bucket.name}/team"\nendpoint_url = "{bucket.endpoint}"'
+    for way in WAYS:
+        (folder / way).mkdir()
+    clusters = []
+    for name, shard in SHARDS:
+        runs = (cluster(folder / way, name, storage, shard, WAYS[way], f'run = "{way}"') for way in WAYS)
+        clusters.append(InTurn(2, folder / name, [command[len(program()) :] for command in runs]))
+    asked = [
+        [
+            *("timing", str(folder / way / "run-alpha"), str(folder / way / "run-beta")),
+            *("--trace", str(folder / way / "trace.json")),
+        ]
+        for way in WAYS
+    ]
+    trained = [done for ended in finish_all(clusters) for done in ended]
+    assert [done.returncode for done in trained] == [0] * len(trained), trained
+    timings = InTurn(0, folder / "timings", asked).finish()
+    assert [done.returncode for done in timings] == [0] * len(timings), timings
+    return folder, {way: timing.stdout for way, timing in zip(WAYS, timings, strict=True)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_clusters_end_with_one_model(met: tuple[Path, dict[str, str]], way: str) -> None:
+    folder, timing = met[0] / way, met[1][way]
+    assert same_model(folder)
+    told = [metrics(folder, name)["sync"] for name in ("alpha", "beta")]
     assert told[0]["round"] == told[1]["round"] >= 1
     assert all(one["clusters_missing"] == 0 and one["bytes_put"] > 0 for one in told)
-    runs = [str(tmp_path / f"run-{name}") for name in ("alpha", "beta")]
-    timing = launch(0, program("timing", *runs, "--trace", str(tmp_path / "trace.json")))
-    assert timing.returncode == 0, timing.stderr
     # One machine, one clock: the limits set by the rounds must not shift it.
     assert re.search(
-        r"beta is aligned with alpha by their wall clocks; according to \d+ rounds? in which both",
-        timing.stdout,
+        r"beta is aligned with alpha by their wall clocks; according to \d+ rounds? in which both", timing
     )
-    trace = json.loads((tmp_path / "trace.json").read_text())
+    trace = json.loads((folder / "trace.json").read_text())
     names = {e["args"]["name"].split(" (")[0] for e in trace["traceEvents"] if e["name"] == "process_name"}
     assert names == {f"{name}: rank {rank}" for name in ("alpha", "beta") for rank in range(2)}
 
@@ -167,7 +199,12 @@ def test_clusters_that_met_under_the_name_of_their_directories_resume_there(tmp_
 
 def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path, storage: str) -> None:
     commands = {
-        name: cluster(tmp_path, name, storage, sync="deadline_s = 100\nlease_s = 2", epochs=8)
+        name: cluster(
+            *(tmp_path, name, storage),
+            sync="deadline_s = 100\nlease_s = 2\nevery = 4",
+            epochs=6,
+            checkpoint_every=20,
+        )
         for name in ("alpha", "beta")
     }
     alpha, beta = (start(2, command) for command in commands.values())

@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launcher import kill, launch, program, start
+from launcher import InTurn, finish_all, launch, program
 from small_job import model_weights
 
 FILES = Path(__file__).resolve().parents[1] / "data" / "written_by_0_1_0"
@@ -28,26 +27,9 @@ KEY = "a-key-that-is-for-these-tests-alone"
 # The last bits depend on the processor, for which the engine's C code is compiled, and on TensorFlow's version.
 CLOSE = 1e-5
 FINISHED = ("finished", "finished_keras")
+# Ranks of runs with the files of each rank's spans, with what was gathered from them, with those of two starts.
+TIMED = {"finished": 2, "finished_keras": 1, "stopped": 2}
 LIMIT_S = 240
-
-# Runs commands one after the other and says how each ended; in one process, since most of their time goes into loading
-# TensorFlow.
-SEVERAL = """
-import json, os, runpy, sys, traceback
-for words, key in json.loads(sys.argv[1]):
-    sys.argv, code = ["hpc-lstm", *words], 0
-    os.environ.pop("HPC_LSTM_SYNC_KEY", None)
-    if key:
-        os.environ["HPC_LSTM_SYNC_KEY"] = key
-    try:
-        runpy.run_module("hpc_lstm", run_name="__main__")
-    except SystemExit as end:
-        code = end.code or 0
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    print(f"--- {code}", flush=True)
-"""
 
 
 @dataclass(frozen=True)
@@ -56,18 +38,16 @@ class Answers:
 
     Attributes:
         folder: of the old files that they read or went on with.
-        said: by command; of one that failed, there is nothing.
-        err: what all wrote to stderr.
+        done: by command.
     """
 
     folder: Path
-    said: dict[str, str]
-    err: str
+    done: dict[str, subprocess.CompletedProcess[str]]
 
     def of(self, command: str) -> str:
         """What one of them said, which ended well."""
-        assert command in self.said, f"{command} failed\n{self.err}"
-        return self.said[command]
+        assert self.done[command].returncode == 0, self.done[command].stdout + self.done[command].stderr
+        return self.done[command].stdout
 
 
 def copy(folder: Path) -> Path:
@@ -86,25 +66,23 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """The commands that read runs which ended, in one copy of the files; runs that go on by themselves, in another."""
+    """The commands that read runs and buckets, in one copy of the files; runs that go on by themselves, in another."""
     folder = tmp_path_factory.mktemp("alone")
     reading, training = copy(folder / "reading"), copy(folder / "training")
+    ended, bucket = (str(reading / "clusters" / "ended" / name) for name in "ab"), f"file://{reading}/bucket"
+    read = {f"timing {run}": ["timing", str(reading / run)] for run in TIMED}
+    read["timing of two"] = ["timing", *ended, "--trace", str(reading / "trace.json")]
+    read |= {name: [name, bucket] for name in ("rounds", "checkpoints")}
     words = {"evaluate": [], "predict": ["--symbol", "SYN00001", "--steps", "3"], "report": []}
+    read |= {f"{name} {run}": [name, str(reading / run), *words[name]] for run in FINISHED for name in words}
     more = {
         "stopped": [],
         "finished_keras": ["--set", "train.epochs=3"],
         "clusters/left/b": [],
         "clusters/ended/a": [],
     }
-    return answers(
-        folder,
-        {
-            f"{name} {run}": ([name, str(reading / run), *words[name]], "")
-            for run in FINISHED
-            for name in words
-        },
-        {f"train {run}": (resumption(training / run, *more[run]), "") for run in more},
-    )
+    train = {f"train {run}": resumption(training / run, *more[run]) for run in more}
+    return answers(folder, read, train)
 
 
 @pytest.fixture(scope="module")
@@ -112,57 +90,34 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Pairs of clusters that were stopped go on together."""
     folder = copy(tmp_path_factory.mktemp("pairs") / "old")
     runs = {f"clusters/stopped/{name}": f"clusters/{name}/team" for name in "ab"}
+    signed = f"HPC_LSTM_SYNC_KEY={KEY}"
     return answers(
         folder,
         *(
             {
-                f"train {one}": (resumption(folder / one), ""),
-                f"train {two}": (resumption(folder / two, "--accept-unsigned"), KEY),
+                f"train {one}": resumption(folder / one),
+                f"train {two}": [signed, *resumption(folder / two, "--accept-unsigned")],
             }
             for one, two in runs.items()
         ),
     )
 
 
-def answers(folder: Path, *processes: dict[str, tuple[list[str], str]]) -> Answers:
-    """Run processes at once, each of which runs commands in turn: by name, their words and the key of signatures."""
+def answers(folder: Path, *processes: dict[str, list[str]]) -> Answers:
+    """Run processes at once, each of which runs commands in turn, by name."""
     started = [
-        start(0, [sys.executable, "-c", SEVERAL, json.dumps([*commands.values()])]) for commands in processes
+        InTurn(0, folder / f"said-{number}", list(commands.values()))
+        for number, commands in enumerate(processes)
     ]
-    found, errors = {}, ""
-    for commands, (out, err) in zip(processes, ended(started), strict=True):
-        texts = re.split(r"^--- (\d+)\n", out, flags=re.MULTILINE)
-        told = zip(commands, texts[::2], texts[1::2], strict=False)
-        found |= {name: text for name, text, code in told if code == "0"}
-        errors += err
-    return Answers(folder, found, errors)
+    done: dict[str, subprocess.CompletedProcess[str]] = {}
+    for commands, ended in zip(processes, finish_all(started, LIMIT_S), strict=True):
+        done |= zip(commands, ended, strict=True)
+    return Answers(folder, done)
 
 
 def resumption(run: Path, *more: str) -> list[str]:
     """What goes on with a run by the settings that its directory holds."""
     return ["train", str(run / "config.toml"), "--run-dir", str(run), "--resume", *more]
-
-
-def ended(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[str, str]]:
-    """Output and errors of processes that all end well; none is left if one does not."""
-    found = []
-    try:
-        for process in processes:
-            out, err = process.communicate(timeout=LIMIT_S)
-            assert process.returncode == 0, out + err
-            found.append((out, err))
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                kill(process)
-    return found
-
-
-def ask(*words: str) -> str:
-    """What a command says that ends well."""
-    done = launch(0, program(*words))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def metrics(run: Path) -> dict[str, Any]:
@@ -244,33 +199,33 @@ def test_a_report_has_all_its_parts(alone: Answers, run: str) -> None:
     assert 'class="missing"' not in page
 
 
-@pytest.mark.parametrize(("run", "ranks"), [("finished", 2), ("finished_keras", 1), ("stopped", 2)])
-def test_timing_is_read(old: Path, run: str, ranks: int) -> None:
-    # One run has the files of its ranks, the next what was gathered from them, the last those of two starts.
-    text = ask("timing", str(old / run))
+@pytest.mark.parametrize("run", TIMED)
+def test_timing_is_read(alone: Answers, run: str) -> None:
+    text, ranks = alone.of(f"timing {run}"), TIMED[run]
     assert re.search(rf"{ranks} ranks? on 1 node", text)
     assert f"rank {ranks - 1}" in text
     assert re.search(r"^compute +\d", text, re.MULTILINE)
 
 
-def test_timing_of_two_clusters_lies_on_one_axis(old: Path) -> None:
-    runs = [str(old / "clusters" / "ended" / name) for name in "ab"]
-    text = ask("timing", *runs, "--trace", str(old / "trace.json"))
+def test_timing_of_two_clusters_lies_on_one_axis(alone: Answers) -> None:
+    text = alone.of("timing of two")
     assert re.search(r"^b .* a .*\b5 rounds", text, re.MULTILINE), "where b's clock stands, by rounds of both"
-    events = json.loads((old / "trace.json").read_text())["traceEvents"]
+    events = json.loads((alone.folder / "reading" / "trace.json").read_text())["traceEvents"]
     names = {event["args"]["name"].split(" (")[0] for event in events if event["name"] == "process_name"}
     assert names == {"a: rank 0", "b: rank 0"}
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(old: Path) -> None:
     run, reference = old / "stopped", FILES / "uninterrupted"
-    ended([start(2, program(*resumption(run)))])
+    done = launch(2, program(*resumption(run)))
+    assert done.returncode == 0, done.stdout + done.stderr
     assert_went_on(run, FILES / "stopped")
     assert_same_results(run, reference)
     now, then = history(run), history(reference)
     assert [(e["kind"], e["step"]) for e in now] == [(e["kind"], e["step"]) for e in then]
     assert [e["loss"] for e in now] == pytest.approx([e["loss"] for e in then], rel=CLOSE)
-    assert "2 ranks on 1 node" in ask("timing", str(run))
+    timing = launch(0, program("timing", str(run)))
+    assert "2 ranks on 1 node" in timing.stdout, timing.stderr
 
 
 def test_a_stopped_run_goes_on_on_another_number_of_ranks(alone: Answers) -> None:
@@ -309,9 +264,8 @@ def test_a_cluster_that_was_left_behind_ends_beyond_the_other(alone: Answers) ->
     assert rounds[-1]["departed"] == ["a", "b"]
 
 
-def test_a_bucket_tells_what_is_in_it(old: Path) -> None:
-    url = f"file://{old}/bucket"
-    rounds = {text.split(":")[0]: text for text in ask("rounds", url).split("\n\n")}
+def test_a_bucket_tells_what_is_in_it(alone: Answers) -> None:
+    rounds = {text.split(":")[0]: text for text in alone.of("rounds").split("\n\n")}
     assert set(rounds) == {"run ended", "run left", "run stopped", "run team"}
     for name, text in rounds.items():
         count = len(merged(FILES / "bucket" / name.removeprefix("run ")))
@@ -320,7 +274,7 @@ def test_a_bucket_tells_what_is_in_it(old: Path) -> None:
     assert "finished: a, b" in rounds["run ended"]
     assert "b training" in rounds["run left"]
     assert "a waiting for b" in rounds["run stopped"]
-    lines = ask("checkpoints", url).splitlines()
+    lines = alone.of("checkpoints").splitlines()
     found = sorted(tuple(line.split()[:2]) for line in lines)
     both = [(run, cluster) for run in ("ended", "stopped", "team") for cluster in "ab"]
     assert found == sorted([*both, ("left", "b")])

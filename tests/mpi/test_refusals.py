@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
-from launcher import launch, program
+from launcher import InTurn, launch, program
 from small_job import write_config, write_store
 
 
@@ -14,27 +15,41 @@ def tree(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
-@pytest.mark.parametrize(
-    ("settings", "more", "says"),
-    [
-        ({}, ["--set", "train.epochz=3"], 'epochz: no such key; did you mean "epochs"?'),
-        ({}, ["--set", "data.store=missing.h5"], "missing.h5: no such market store"),
-        ({}, ["--set", 'data.target="clos"'], 'did you mean "close"?'),
-        ({"rows": [11]}, [], "2 train windows are fewer than 3 ranks"),
-        ({}, ["--run-dir", "/proc/run"], "/proc/run: cannot be created"),
-    ],
-)
-def test_one_line_one_code(tmp_path: Path, settings: dict, more: list[str], says: str) -> None:
-    if "rows" in settings:
-        write_store(tmp_path / "market.h5", settings["rows"])
-    config = write_config(tmp_path)
-    before = tree(tmp_path)
-    done = launch(3, program("train", str(config), "--run-dir", str(tmp_path / "new" / "run"), *more))
+# By name: rows of the store, what is asked for besides, what is said.
+MISTAKES = {
+    "key": ([150, 90, 120], ["--set", "train.epochz=3"], 'epochz: no such key; did you mean "epochs"?'),
+    "store": ([150, 90, 120], ["--set", "data.store=missing.h5"], "missing.h5: no such market store"),
+    "column": ([150, 90, 120], ["--set", 'data.target="clos"'], 'did you mean "close"?'),
+    "windows": ([11], [], "2 train windows are fewer than 3 ranks"),
+    "folder": ([150, 90, 120], ["--run-dir", "/proc/run"], "/proc/run: cannot be created"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[CompletedProcess[str], bool]]:
+    """What a start on 3 ranks came to with each mistake, and whether it left all as it was."""
+    folder = tmp_path_factory.mktemp("refused")
+    commands, before = [], {}
+    for name, (rows, more, _) in MISTAKES.items():
+        (folder / name).mkdir()
+        store = write_store(folder / name / "market.h5", rows)
+        config = write_config(folder / name, store=store)
+        commands.append(["train", str(config), "--run-dir", str(folder / name / "new" / "run"), *more])
+        before[name] = tree(folder / name)
+    done = InTurn(3, folder / "said", commands).finish()
+    return {
+        name: (one, tree(folder / name) == before[name]) for name, one in zip(MISTAKES, done, strict=True)
+    }
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_one_line_one_code(refused: dict[str, tuple[CompletedProcess[str], bool]], mistake: str) -> None:
+    done, untouched = refused[mistake]
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("hpc-lstm: error: ")
-    assert says in line
-    assert tree(tmp_path) == before
+    assert MISTAKES[mistake][-1] in line
+    assert untouched
 
 
 # More than any other file of a run, or memory that ranks share, has.

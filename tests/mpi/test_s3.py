@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from launcher import launch, program
+from launcher import InTurn, launch
 from small_job import final_states, write_config
 
 
@@ -16,19 +16,17 @@ def test_a_run_goes_on_from_the_bucket_alone(tmp_path: Path, bucket: Any) -> Non
     storage = f'[storage]\nurl = "s3://{bucket.name}/team/prices"\nendpoint_url = "{bucket.endpoint}"'
     config = write_config(tmp_path, more=storage)
     plain = write_config(tmp_path, "plain")
-    command = program("train", str(config), "--run-dir", str(tmp_path / "run"))
-    first = launch(2, [*command, "--set", "train.epochs=1"])
-    assert first.returncode == 0, first.stderr
+    command = ["train", str(config), "--run-dir", str(tmp_path / "run")]
+    uninterrupted = ["train", str(plain), "--run-dir", str(tmp_path / "plain-run")]
+    first = InTurn(2, tmp_path / "first", [uninterrupted, [*command, "--set", "train.epochs=1"]])
+    assert [(done.returncode, done.stderr) for done in first.finish()] == [(0, "")] * 2
     assert not (tmp_path / "run" / "checkpoints").exists()
     shutil.rmtree(tmp_path / "run")  # the node and its disk are gone
-    again = launch(2, command)
+    again, done = InTurn(2, tmp_path / "second", [command, [*command, "--resume"]]).finish()
     assert again.returncode == 2, "another run of that name must not be overwritten"
     assert "already holds checkpoints" in again.stderr
-    done = launch(2, [*command, "--resume"])
     assert done.returncode == 0, done.stderr
     assert "resuming from the checkpoint of step" in done.stdout
-    reference = launch(2, program("train", str(plain), "--run-dir", str(tmp_path / "plain-run")))
-    assert reference.returncode == 0, reference.stderr
 
     listed = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="team/prices/run/")
     keys = [entry["Key"] for entry in listed["Contents"]]

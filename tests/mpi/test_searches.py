@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from launcher import launch, program
+from launcher import InTurn, launch, program
 from small_job import write_config, write_store
 
 
@@ -24,12 +24,12 @@ def test_folds_are_trained_by_all_ranks(tmp_path: Path) -> None:
         folder = tmp_path / str(ranks)
         folder.mkdir()
         config = write_config(folder, store=store, epochs=1)
-        run(ranks, "train", config, "--run-dir", folder / "run")
-        text = run(
-            ranks, "evaluate", folder / "run", "--walk-forward", 2, "--refit", "every 2", "--embargo", 1
-        )
+        train = ["train", str(config), "--run-dir", str(folder / "run")]
+        folds = ["--walk-forward", "2", "--refit", "every 2", "--embargo", "1"]
+        done = InTurn(ranks, folder / "said", [train, ["evaluate", str(folder / "run"), *folds]]).finish()
+        assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 2
         found[ranks] = json.loads((folder / "run" / "walk_forward.json").read_text())
-        assert "of 2 folds" in text
+        assert "of 2 folds" in done[1].stdout
         first = folder / "run" / "walk_forward" / "2-expanding-refit-2-embargo-1" / "fold-1"
         assert json.loads((first / "metrics.json").read_text())["ranks"] == ranks
     for one, two in zip(found[1]["folds"], found[2]["folds"], strict=True):

@@ -16,7 +16,7 @@ SLOW, SECONDS = 2, 0.03
 
 
 def test_a_slow_rank_is_named_and_the_arrows_begin_there(tmp_path: Path) -> None:
-    config = write_config(tmp_path, epochs=4, every=1, batch_size=2, checkpoint_every=10**6)
+    config = write_config(tmp_path, epochs=2, every=1, batch_size=2, checkpoint_every=10**6)
     run = tmp_path / "run"
     trained = launch(
         4, [sys.executable, str(HERE / "slow_rank.py"), str(SLOW), str(SECONDS), str(config), str(run)]

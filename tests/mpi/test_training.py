@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import kill, launch, program, ranks_of, start, wait_until
+from launcher import InTurn, kill, launch, program, ranks_of, start, wait_until
 from small_job import checkpoints, final_states, write_config, write_store
 
 
@@ -46,21 +46,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return config, folder / "run"
 
 
-@pytest.mark.parametrize("level", [None, "2"])
-def test_nobody_else_writes_on_stderr(
-    level: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_else_writes_on_stderr(tmp_path: Path) -> None:
     """TensorFlow and absl ignore a level of messages, such as a parent process has set, while they start."""
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    if level is not None:
-        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
-    train(2, write_config(tmp_path, epochs=1), tmp_path / "run", "--set", "train.engine=keras")
-    for command in (
-        ("evaluate", str(tmp_path / "run")),
-        ("predict", str(tmp_path / "run"), "--symbol", "S0"),
-    ):
-        done = launch(0, program(*command))
-        assert (done.returncode, done.stderr) == (0, "")
+    config, run = write_config(tmp_path, epochs=1), tmp_path / "run"
+    command = program("train", str(config), "--run-dir", str(run), "--set", "train.engine=keras")
+    without = ["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *command]
+    # A rank without a level, and one with the parent's.
+    done = launch(1, [*without, ":", "-n", "1", "env", "TF_CPP_MIN_LOG_LEVEL=2", *command])
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "2 ranks" in done.stdout
+    asked = InTurn(0, tmp_path / "asked", [["evaluate", str(run)], ["predict", str(run), "--symbol", "S0"]])
+    assert [(one.returncode, one.stderr) for one in asked.finish()] == [(0, "")] * 2
 
 
 def test_full_batch_descent_is_the_same_on_any_number_of_ranks(tmp_path: Path) -> None:
@@ -194,14 +190,28 @@ def test_completed_run_has_nothing_to_do(whole: tuple[Path, Path]) -> None:
     assert (run / "metrics.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("settings", [{"every": 0}, {"every": '"epoch"', "what": "weights+moments"}])
-def test_other_ways_to_average(tmp_path: Path, settings: dict) -> None:
-    config = write_config(tmp_path, checkpoint_every='"epoch"', **settings)
-    train(2, config, tmp_path / "run")
-    one, other = final_states(tmp_path / "run")
-    agree = np.array_equal(one["weights"], other["weights"]), np.array_equal(one["moments"], other["moments"])
-    assert agree == ((False, False) if settings["every"] == 0 else (True, True))
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["validation"]["model"]["rmse"] > 0
+# By name: other settings of [average], and whether weights and moments of two ranks agree at the end.
+WAYS = {
+    "never": ({"every": 0}, (False, False)),
+    "weights and moments": ({"every": '"epoch"', "what": "weights+moments"}, (True, True)),
+}
+
+
+def test_other_ways_to_average(tmp_path: Path) -> None:
+    configs = {
+        name: write_config(tmp_path, name, checkpoint_every='"epoch"', **settings)
+        for name, (settings, _) in WAYS.items()
+    }
+    commands = [
+        ["train", str(config), "--run-dir", str(tmp_path / f"run {name}")] for name, config in configs.items()
+    ]
+    done = InTurn(2, tmp_path / "said", commands).finish()
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 2
+    for name, (_, agree) in WAYS.items():
+        run = tmp_path / f"run {name}"
+        one, other = final_states(run)
+        assert tuple(np.array_equal(one[what], other[what]) for what in ("weights", "moments")) == agree, name
+        assert json.loads((run / "metrics.json").read_text())["validation"]["model"]["rmse"] > 0
 
 
 def test_early_stopping_on_all_ranks(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import launch, program, start
+from launcher import InTurn, launch, program, start
 from small_job import final_states, model_weights, write_config
 
 from hpc_lstm.market.known_rows import KnownRows, know_rows
@@ -55,21 +55,25 @@ def test_rows_that_are_known_do_not_depend_on_the_number_of_ranks(trained: Path)
     assert (known.checks == alone.checks).all()
 
 
-def test_newer_rows_are_trained_on_by_all_ranks_and_changed_ones_refused(trained: Path) -> None:
+def test_newer_rows_are_trained_on_by_all_ranks_and_changed_ones_refused(
+    trained: Path, tmp_path: Path
+) -> None:
     before = final_states(trained / "run")[0]
     changed = write_store(trained / "changed.h5", [170, 90, 130], change=40)
-    more = ("--resume", "--set", "train.epochs=3")
-    command = program("train", str(trained / "job.toml"), "--run-dir", str(trained / "run"), *more)
-    refused = launch(2, [*command, "--set", f"data.store={changed}"])
+    grown = write_store(trained / "grown.h5", [170, 90, 130])
+    command = ["train", str(trained / "job.toml"), "--run-dir", str(trained / "run"), "--resume"]
+    more = (
+        [*command, "--set", "train.epochs=3", "--set", f"data.store={store}"] for store in (changed, grown)
+    )
+    refused, done = InTurn(2, tmp_path / "said", list(more)).finish()
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "S1 differs from 1970-02-10 on" in line
-    grown = write_store(trained / "grown.h5", [170, 90, 130])
-    out = train(2, trained / "job.toml", trained / "run", *more, "--set", f"data.store={grown}")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     # 0.7 of the days that have a target, 142, then 162, are 99 and 113; S1 has 82 windows and ends before: 2 * 99 + 82,
     # then 2 * 113 + 82.
-    assert "30 new rows of 2 symbols after 1970-04-30 to 1970-05-30" in out
-    assert "train windows 280 -> 308" in out
+    assert "30 new rows of 2 symbols after 1970-04-30 to 1970-05-30" in done.stdout
+    assert "train windows 280 -> 308" in done.stdout
     states = final_states(trained / "run")
     assert int(states[0]["position/step"]) - int(before["position/step"]) == math.ceil(308 / 16)
     assert "known/rows" not in states[1]

@@ -14,7 +14,17 @@ from launcher import ROOT, launch, program
 from small_job import write_config, write_store
 
 HERE = Path(__file__).parent
-PHASES = ("startup", "load", "preprocess", "compute", "wait", "average", "checkpoint", "evaluate")
+# With one other rank that must end, or with several.
+PHASES = {
+    "startup": 3,
+    "load": 2,
+    "preprocess": 2,
+    "compute": 3,
+    "wait": 2,
+    "average": 2,
+    "checkpoint": 2,
+    "evaluate": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +45,7 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     # It would train for long: only the failure can end it.
     config = write_config(tmp_path, epochs=100_000 if phase != "evaluate" else 2)
     script = [sys.executable, str(HERE / "fail_in_phase.py"), phase, str(config), str(tmp_path / "run")]
-    done = launch(3, script)
+    done = launch(PHASES[phase], script)
     ended = time.time()
     raised = re.findall(r"raised at ([0-9.]+)", done.stdout)
     assert len(raised) == 1, done.stdout + done.stderr
@@ -54,6 +64,15 @@ def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.M
         assert launch(0, command).stdout == f"{threads}\n"
 
 
+def test_mpi_is_left_alone_where_nothing_was_launched() -> None:
+    script = (
+        "import sys\nfrom hpc_lstm.parallel.launch import connect_if_launched\n"
+        "print(connect_if_launched().size, 'mpi4py' in sys.modules)"
+    )
+    assert launch(0, [sys.executable, "-c", script]).stdout == "1 False\n"
+    assert sorted(launch(2, [sys.executable, "-c", script]).stdout.splitlines()) == ["2 True"] * 2
+
+
 def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:
     """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
     script = """
@@ -70,6 +89,30 @@ with world.abort_on_error():
 """
     done = launch(0, [sys.executable, "-c", script])
     assert (done.returncode, done.stdout) == (75, "sent\n"), done.stderr
+
+
+def test_a_signal_to_one_rank_during_the_start_ends_all_before_anything_is_written(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from hpc_lstm.parallel import launch
+connect = launch.connect
+def connect_signalled(**arguments):
+    world = connect(**arguments)
+    if world.rank == 1:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+    return world
+launch.connect = connect_signalled
+from hpc_lstm.cli import main
+main(sys.argv[1:])
+"""
+    run = tmp_path / "run"
+    command = ["train", str(write_config(tmp_path)), "--run-dir", str(run)]
+    done = launch(2, [sys.executable, "-c", script, *command])
+    assert done.returncode == 75, done.stdout + done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("hpc-lstm:")]
+    assert "stopped by SIGTERM before the run began; nothing was changed" in said
+    assert not run.exists()
 
 
 def test_bad_input_is_said_once_by_all_ranks_together(tmp_path: Path) -> None:

@@ -48,8 +48,13 @@ class ExponentialSmoothing(Baseline):
     def _changes(self, known: KnownPrices) -> np.ndarray:
         """From the last level to the smoothed one with each alpha, float64 [B, alphas]."""
         history = known.level(known.history[:, -self.lookback(known.horizon) - 1 :])
-        age = np.arange(ROWS - 1, -1, -1)
-        weights = np.power(1 - ALPHAS, age[:, None])  # [ROWS, alphas]
-        present = np.isfinite(history)
-        around = np.where(present, history - history[:, -1:], 0.0)
-        return (around @ weights) / (present @ weights)
+        weights = np.power(1 - ALPHAS[:, None], np.arange(ROWS - 1, -1, -1))  # [alphas, ROWS]
+        around, present = history - history[:, -1:], np.isfinite(history)
+        if present.all():
+            return _weighted(around, weights) / weights.sum(axis=1)
+        return _weighted(np.where(present, around, 0.0), weights) / _weighted(present, weights)
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``values @ weights.T`` without BLAS, whose threads wait for its next call on the cores that the network needs."""
+    return np.einsum("bh,ah->ba", values, weights)

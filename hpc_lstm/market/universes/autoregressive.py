@@ -16,6 +16,8 @@ from hpc_lstm.market.universes.universe import Universe, autoregressive_sum, sea
 
 AR1 = 0.5
 INNOVATION_STD = 0.01
+# A change of a variance from one day to the next that is rounding: variances are around 1e-4.
+CONVERGED = 1e-18
 
 
 class Autoregressive(Universe):
@@ -47,27 +49,47 @@ class Autoregressive(Universe):
             error = ahead[0, 0] + self.noise_std**2
             kept = ahead - np.outer(ahead[:, 0], ahead[0]) / error
             following = move @ kept @ move.T + drive
-            if np.abs(following - ahead).max() < 1e-18:
+            if np.abs(following - ahead).max() < CONVERGED:
                 return float(following[0, 0] + self.noise_std**2)
             ahead = following
 
     def expected_change(self, log_close: np.ndarray, dates: np.ndarray, horizon: int) -> np.ndarray:
-        """By the Kalman filter: what is left of the momentum, and the noise of the last close taken back."""
-        move, drive = _transition()
-        seasons, onward = season(dates), autoregressive_sum(AR1, horizon)
-        state = np.stack([log_close[0], np.zeros(log_close.shape[1])])
-        spread = np.diag([self.noise_std**2, INNOVATION_STD**2 / (1 - AR1**2)])
-        found = np.empty_like(log_close)
-        for day, close in enumerate(log_close):
-            if day:
-                state = move @ state
-                state[0] += seasons[day]
-                spread = move @ spread @ move.T + drive
-                gain = spread[:, 0] / (spread[0, 0] + self.noise_std**2)
-                state = state + np.outer(gain, close - state[0])
-                spread = spread - np.outer(gain, spread[0])
-            found[day] = state[0] - close + onward * state[1]
+        """By the Kalman filter: what is left of the momentum, and the noise of the last close taken back.
+
+        In innovations form: each day has a surprise, by which the close was above its
+        forecast, and the momentum that the forecast was made with.
+        """
+        returns = np.diff(log_close, axis=0) - season(dates)[1:, None]
+        to_price, to_momentum = self._gains(len(returns)).T[..., None]
+        days = np.zeros((len(returns), 2, log_close.shape[1]))
+        days[:, 0] = returns
+        moves = np.empty((len(returns), 2, 2))
+        moves[:, 1] = np.column_stack([AR1 * to_momentum, np.full(len(returns), AR1)])
+        moves[:, 0] = np.column_stack([1 - to_price, np.zeros(len(returns))]) - moves[:, 1]
+        for day in range(1, len(days)):
+            days[day] += moves[day - 1] @ days[day - 1]
+        surprise, momentum = days[:, 0], days[:, 1]
+        found = np.zeros_like(log_close)  # nothing is known in the first row
+        left = momentum + to_momentum * surprise
+        found[1:] = autoregressive_sum(AR1, horizon) * left - (1 - to_price) * surprise
         return found
+
+    def _gains(self, days: int) -> np.ndarray:
+        """How much of each day's surprise, from the second day on, goes to the price and to ``a``: float64 [days, 2].
+
+        They do not depend on the prices, and soon no longer on the day.
+        """
+        move, drive = _transition()
+        spread = np.diag([self.noise_std**2, INNOVATION_STD**2 / (1 - AR1**2)])
+        gains = np.empty((days, 2))
+        for day in range(days):
+            ahead = move @ spread @ move.T + drive
+            gains[day:] = ahead[:, 0] / (ahead[0, 0] + self.noise_std**2)
+            following = ahead - np.outer(gains[day], ahead[0])
+            if np.abs(following - spread).max() < CONVERGED:
+                break
+            spread = following
+        return gains
 
 
 def autoregressive_series(innovations: np.ndarray) -> np.ndarray:

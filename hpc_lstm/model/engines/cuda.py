@@ -6,7 +6,6 @@ Network, order of the parameters, dropout masks and mathematics are those of the
 from __future__ import annotations
 
 import weakref
-from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -14,17 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpc_lstm.config import RunConfig
-from hpc_lstm.cuda import dlpack
 from hpc_lstm.cuda.availability import cuda_problem
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray, array_on_gpu
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import LossValue
-from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
-from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes, forward_pass
+from hpc_lstm.model.engines.cuda_forecasts import BatchForecaster
+from hpc_lstm.model.engines.cuda_gather import Gather
+from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes
 from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda_vector import CudaVector
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
@@ -33,9 +34,8 @@ from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.preprocess.cuda_kernels import Resident, UncutWindows
 
-# Most memory for the values of the windows that are forecast together, and which part of what is free.
-FORECAST_BYTES, FORECAST_SHARE = 2**30, 16
 # Losses that may be on their way at the same time; older ones are waited for.
 LOSSES = 64
 
@@ -58,6 +58,8 @@ class CudaEngine:
     name: ClassVar[str] = "fused"
     arithmetic: ClassVar[str] = "fused on a GPU"
     reads_device_batches: ClassVar[bool] = True
+    cuts_windows: ClassVar[bool] = True
+    asynchronous: ClassVar[bool] = True
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0, kernels: str = "") -> None:
         self._device = Device()
@@ -86,14 +88,18 @@ class CudaEngine:
             kernel=self._optimizer.device_kernel,
             clip_norm=train.clip_norm,
         )
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, Graph] = {}  # of calls whose batches lie ready, by their steps
+        self._gathers: weakref.WeakKeyDictionary[Resident, Gather] = weakref.WeakKeyDictionary()
         self._losses = _LossSlots(self._device)
-        self._inputs = _HostBatch(self._device)
+        self._inputs, self._targets = (
+            _HostCopy(self._device, np.float32, "a batch from the host") for _ in range(2)
+        )
+        self._order_keys = _HostCopy(self._device, np.uint32, "the keys of the random order")
         self._step_count = 0
         self._dropout_key = int(np.random.SeedSequence([train.seed, rank]).generate_state(1)[0])
         self.set_parameters(initial_weights(self.schema, train.seed))
         # Now, before the rows are placed: later there may be no room.
-        self._forecaster = _Forecaster(self._device, self._plan, self._shape, self._weights, self._call)
+        self._forecaster = BatchForecaster(self._device, self._plan, self._shape, self._weights)
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
@@ -106,16 +112,14 @@ class CudaEngine:
             return str(error)
         if isinstance(found, str):
             return found
-        if (
-            auto
-            and keras_is_faster(config, device, found)
-            and keras_has_gpu(threads, config.train.deterministic)
-        ):
+        if auto and keras_is_faster(config, device) and keras_has_gpu(threads, config.train.deterministic):
             return "the Keras engine is faster for this many units and windows"
         return ""
 
     def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
         shape = self._shape
+        if isinstance(inputs, UncutWindows):
+            return self._cut_and_step(inputs, learning_rate)
         count = len(inputs) if isinstance(inputs, np.ndarray) else int(inputs.shape[0])
         if tuple(inputs.shape[1:]) != (shape.batch, shape.rows, shape.features):
             raise ValueError(
@@ -159,11 +163,11 @@ class CudaEngine:
 
     def device_vectors(self, *, moments: bool) -> list[DeviceVector]:
         length = self.schema.length
-        vectors: list[DeviceVector] = [_Vector(self._device, self._step, self._weights.flat, packed=True)]
+        vectors: list[DeviceVector] = [CudaVector(self._device, self._step, self._weights.flat, packed=True)]
         if moments:
             for slot in range(len(self._optimizer.slots)):
                 part = self._weights.moments.part(slot * length, length)
-                vectors.append(_Vector(self._device, self._step, part, packed=False))
+                vectors.append(CudaVector(self._device, self._step, part, packed=False))
         return vectors
 
     def state(self) -> dict[str, np.ndarray]:
@@ -184,23 +188,56 @@ class CudaEngine:
         return self._step.gradient()
 
     def _take_steps(self, inputs: Any, targets: Any, rates: np.ndarray) -> DeviceLoss:
-        count = len(rates)
-        given, wanted = self._inputs.on_device(inputs, targets)
+        given, wanted = self._inputs.on_device(inputs), self._targets.on_device(targets)
+        return self._launch(given.pointer, wanted.pointer, rates, (inputs, targets, given, wanted))
+
+    def _cut_and_step(self, windows: UncutWindows, learning_rate: ArrayLike) -> DeviceLoss:
+        shape, count = self._shape, windows.shape[0]
+        expected = (shape.batch, shape.rows, shape.features, shape.head.targets)
+        if (*windows.shape[1:], windows.targets) != expected:
+            raise ValueError(f"windows of {expected} expected, got {(*windows.shape[1:], windows.targets)}")
+        if windows.resident.rows.dtype != np.float64:
+            raise TypeError(f"rows of {windows.resident.rows.dtype} where float64 is expected")
+        if not 0 < count <= self.steps_per_call:
+            raise ValueError(f"{count} steps in a call, 1 to {self.steps_per_call} are taken")
+        if windows.resident not in self._gathers:
+            self._gathers[windows.resident] = Gather(
+                *(self._device, self._step.forward, windows.resident, self._call, self.steps_per_call)
+            )
+        gather = self._gathers[windows.resident]
+        rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
+        order = (self._order_keys.on_device(windows.keys).pointer, windows.position, windows.length)
+        return self._launch(0, gather.targets.pointer, rates, None, gather, order)
+
+    def _launch(
+        self,
+        inputs: int,
+        targets: int,
+        rates: np.ndarray,
+        kept: Any,
+        gather: Gather | None = None,
+        order: tuple[int, int, int] = (0, 0, 0),
+    ) -> DeviceLoss:
+        """Queue a step for each of ``rates``.
+
+        Args:
+            inputs, targets: addresses of what is there.
+            kept: what the steps read, and nobody else keeps.
+            gather, order: what cuts the windows, and which.
+        """
+        count, first = len(rates), self._step_count
         constants = [
-            self._optimizer.kernel_constants(float(rate), self._step_count + 1 + number)
+            self._optimizer.kernel_constants(float(rate), first + 1 + number)
             for number, rate in enumerate(rates)
         ]
-        call = call_bytes(given.pointer, wanted.pointer, self._dropout_key, self._step_count, constants)
+        call = call_bytes(inputs, targets, self._dropout_key, first, constants, order)
         self._device.upload_async(self._call.pointer, call)
-        if count not in self._graphs:
-            self._graphs[count] = Graph(self._device, lambda: self._launch_steps(count))
-        self._graphs[count].launch()
+        graphs = self._graphs if gather is None else gather.graphs
+        if count not in graphs:
+            graphs[count] = Graph(self._device, lambda: self._step.launch_all(count, gather))
+        graphs[count].launch()
         self._step_count += count
-        return self._losses.of(self._step, count, (inputs, targets, given, wanted))
-
-    def _launch_steps(self, count: int) -> None:
-        for step in range(count):
-            self._step.launch(step, last=step + 1 == count)
+        return self._losses.of(self._step, count, kept)
 
 
 class DeviceLoss:
@@ -257,122 +294,27 @@ class _LossSlots:
         return loss
 
 
-class _HostBatch:
-    """Memory on the GPU for batches that come from the host."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._memory = [device.empty((0,), np.float32) for _ in range(2)]
-
-    def on_device(self, inputs: Any, targets: Any) -> tuple[DeviceArray, DeviceArray]:
-        """Both arrays in GPU memory: as they are if they lie there, else copies, ordered behind earlier steps."""
-        found = []
-        for number, array in enumerate((inputs, targets)):
-            if (there := _on_gpu(self._device, array)) is not None:
-                found.append(there)
-                continue
-            host = np.ascontiguousarray(array, np.float32)
-            if self._memory[number].size < host.size:
-                self._device.synchronize()  # earlier steps may still read it
-                self._memory[number] = self._device.empty((host.size,), np.float32, "a batch from the host")
-            self._device.upload_async(self._memory[number].pointer, host)
-            found.append(self._memory[number])
-        return found[0], found[1]
-
-
-class _Forecaster:
-    """Forecasts in batches of one size, the largest that fills the GPU once."""
-
-    def __init__(
-        self, device: Device, plan: cuda_plan.Plan, shape: Shape, weights: Weights, call: DeviceArray
-    ) -> None:
-        blocks = plan.at_once(device.resident_clusters)
-        row_bytes = 2 * plan.parts * shape.rows * (plan.units * 7 * shape.layers + plan.width)
-        room = min(FORECAST_BYTES, device.free_bytes() // FORECAST_SHARE)
-        most = max(1, room // (row_bytes * plan.forward.windows))
-        windows = plan.forward.windows * min(blocks, most)
-        self._device, self._call, self._rows = device, call, (shape.rows, shape.features)
-        self._outputs = shape.head.outputs
-        self._batch = windows
-        self._forward = forward_pass(
-            device, cuda_plan.with_windows(plan, windows), shape, weights, training=False
-        )
-        self._inputs = device.empty((0,), np.float32)
-
-    def predict(self, inputs: Any) -> Any:
-        """Outputs, float32 [n, O], of windows float32 [n, T, F], on the same device."""
-        if tuple(inputs.shape[1:]) != self._rows:
-            raise ValueError(f"windows of {self._rows} rows and features expected, got {tuple(inputs.shape)}")
-        count, size, device = int(inputs.shape[0]), int(np.prod(self._rows)), self._device
-        out = device.empty((count, self._outputs), np.float32)
-        there = _on_gpu(device, inputs)
-        host = np.ascontiguousarray(inputs, np.float32).reshape(-1) if there is None else None
-        if host is not None and self._inputs.size < self._batch * size:
-            self._inputs = device.empty((self._batch * size,), np.float32, "windows to forecast")
-        for first in range(0, count, self._batch):
-            batch = min(self._batch, count - first)
-            if host is not None:
-                device.upload_async(self._inputs.pointer, host[first * size : (first + batch) * size])
-            windows = self._inputs if there is None else there.part(first * size, batch * size)
-            self._forward.forecast(
-                windows, self._call, np.uint64(out.pointer + 4 * first * self._outputs), batch
-            )
-        # Whoever reads the forecasts, or overwrites the windows, does so on a stream of their own.
-        device.synchronize()
-        return out if there is not None else out.numpy()
-
-
-def _on_gpu(device: Device, array: Any) -> DeviceArray | None:
-    """A float32 array as the GPU addresses it, once it is written; None: it lies on the host.
-
-    Raises:
-        TypeError: it lies on the GPU in another type.
-    """
-    if not hasattr(array, "__dlpack_device__") or array.__dlpack_device__()[0] != dlpack.CUDA:
-        return None
-    capsule = array.__dlpack__()  # waits until it is written, and keeps the memory
-    seen = dlpack.inspect_capsule(capsule)
-    if seen.dtype != np.float32:
-        raise TypeError(f"an array of {seen.dtype} in GPU memory where float32 is expected")
-    return DeviceArray(device, capsule, seen.address, seen.shape, seen.dtype)
-
-
-class _Vector:
-    """A vector of the engine's in GPU memory, to be averaged.
+class _HostCopy:
+    """Memory on the GPU for arrays that come from the host.
 
     Args:
-        packed: the kernels read packed copies of it.
+        purpose: what they are, for an error message.
     """
 
-    def __init__(self, device: Device, step: TrainingStep, vector: DeviceArray, *, packed: bool) -> None:
-        self._device, self._step, self._vector, self._packed = device, step, vector, packed
+    def __init__(self, device: Device, dtype: Any, purpose: str) -> None:
+        self._device, self._dtype, self._purpose = device, dtype, purpose
+        self._memory = device.empty((0,), dtype)
 
-    def scaled(self, share: float) -> _Scaled:
-        """The vector times ``share``, written when this returns; the engine's next such copy overwrites it."""
-        return _Scaled(self._device, self._step.scaled(self._vector, share))
-
-    def assign(self, copy: _Scaled) -> None:
-        """Take what ``copy`` holds now; whoever wrote it has finished."""
-        self._device.copy(self._vector, copy.array)
-        if self._packed:
-            self._step.pack()
-
-    def current(self) -> AbstractContextManager[None]:
-        """Make the GPU current inside the block."""
-        return self._device.current()
-
-
-class _Scaled:
-    """A copy of a vector in GPU memory, to be changed in place by its address.
-
-    Attributes:
-        address: of its first number.
-        length: numbers, float32.
-    """
-
-    def __init__(self, device: Device, array: DeviceArray) -> None:
-        device.synchronize()
-        self.array, self.address, self.length = array, array.pointer, array.size
+    def on_device(self, array: Any) -> DeviceArray:
+        """An array in GPU memory: as it is if it lies there, else a copy, ordered behind earlier steps."""
+        if (there := array_on_gpu(self._device, array)) is not None:
+            return there
+        host = np.ascontiguousarray(array, self._dtype)
+        if self._memory.size < host.size:
+            self._device.synchronize()  # earlier steps may still read it
+            self._memory = self._device.empty((host.size,), self._dtype, self._purpose)
+        self._device.upload_async(self._memory.pointer, host)
+        return self._memory
 
 
 def _shape(config: RunConfig) -> Shape:

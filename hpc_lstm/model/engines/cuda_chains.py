@@ -7,6 +7,12 @@ for each layer, downwards:
     dz, db               = lstm_backward(gates, cells, dh, U)
     dU, dW               = multiply_columns(dz, [h before, x])       beside the layer below
     dh of the layer below = multiply_rows(dz, W)
+
+Where there is room for the blocks of all layers, they run in one launch, and multiply W themselves:
+
+    gates, h, cells of all layers = lstm_forward(x, W, U, b)
+    dz, db of all layers          = lstm_backward(gates, cells, dh, U, W)
+    dU, dW of each layer          = multiply_columns(dz, [h before, x])
 """
 
 from __future__ import annotations
@@ -17,12 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
-from hpc_lstm.model.engines.cuda_passes import ForwardPass
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
+from hpc_lstm.model.engines.cuda_passes import ForwardPass, masks_of, pointer_table, row_of
 from hpc_lstm.model.engines.cuda_plan import (
     BLOCK_M,
     EXTRA,
     INNER,
+    PORTABLE_CLUSTER,
     Plan,
     columns_shared,
     product_block,
@@ -59,17 +67,17 @@ class ChainForward(ForwardPass):
 
     Attributes:
         traces: what the layers compute, from the lowest one up.
-        products: kernels/lstm_products.cu.
+        products: kernels/lstm_products.cu, by the columns of a tile.
     """
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
         super().__init__(device, plan, shape, weights, training=training)
-        self.products = device.load(*self.sources.products)
+        self.products = {block: device.load(*source) for block, source in self.sources.products.items()}
         self._chains = [
             device.load(*self.sources.forward(layer, training=training)).get_function(
-                "lstm_forward", plan.forward.shared, plan.forward.split > 8
+                "lstm_forward", plan.forward.shared, plan.forward.cluster > PORTABLE_CLUSTER
             )
-            for layer in range(shape.layers)
+            for layer in range(0, shape.layers, plan.forward.layers)
         ]
         length, units = shape.rows * plan.windows, plan.units
         cell_type = np.uint16 if plan.parts == 1 else np.float32
@@ -86,25 +94,31 @@ class ChainForward(ForwardPass):
                 )
             )
 
-    def run_layers(self, masks: list[DeviceArray] | None) -> None:
-        for layer in range(self.shape.layers):
-            self._run_layer(layer, masks)
-
-    def _run_layer(self, layer: int, masks: list[DeviceArray] | None) -> None:
-        plan, trace, own = self.plan, self.traces[layer], self.weights.layers[layer]
-        folded = layer == 0 and plan.folded
-        if not folded:
-            self.multiply_rows(*self.input_of(layer), own.w, trace.gates, 4 * plan.units, own.bias)
-        self.device.launch_grid(
-            self._chains[layer],
-            (plan.windows // plan.forward.windows * plan.forward.split,),
-            plan.forward.warps * 32,
-            plan.forward.shared,
-            *(own.u, own.w if folded else None, own.bias, self.x if folded else None),
-            *(trace.gates, trace.h, trace.cells, trace.dropped),
-            masks[layer] if masks and trace.dropped else None,
-            *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
+        self._table = pointer_table(
+            device,
+            [
+                (own.u, own.w, own.bias, self.x, trace.gates, trace.h, trace.cells, trace.dropped)
+                for own, trace in zip(weights.layers, self.traces, strict=True)
+            ],
         )
+
+    def run_layers(self, masks: list[DeviceArray] | None) -> None:
+        plan = self.plan
+        for number, chain in enumerate(self._chains):
+            layer = number * plan.forward.layers
+            if layer > 0 or not plan.folded:
+                own = self.weights.layers[layer]
+                self.multiply_rows(
+                    *self.input_of(layer), own.w, self.traces[layer].gates, 4 * plan.units, own.bias
+                )
+            self.device.launch_grid(
+                chain,
+                (plan.windows // plan.forward.windows * plan.forward.cluster,),
+                plan.forward.warps * 32,
+                plan.forward.shared,
+                *(row_of(self._table, layer), *masks_of(masks, layer), self.keep),
+                *(np.int32(self.shape.rows), np.int32(plan.windows)),
+            )
 
     @property
     def outputs(self) -> DeviceArray:
@@ -135,7 +149,7 @@ class ChainForward(ForwardPass):
         m, block = self.shape.rows * self.plan.windows, product_block(n)
         shared = rows_shared(block, self.plan.parts, self.plan.product_stages)
         self.device.launch_grid(
-            self.products.get_function(f"multiply_rows_{block}", shared),
+            self.products[block].get_function("multiply_rows", shared),
             (-(-n // block) * -(-m // BLOCK_M),),
             THREADS,
             shared,
@@ -153,14 +167,13 @@ class ChainBackward:
         self._device, self._plan, self._shape = device, plan, shape
         self._chains = [
             device.load(*forward.sources.backward(layer)).get_function(
-                "lstm_backward", plan.backward.shared, plan.backward.split > 8
+                "lstm_backward", plan.backward.shared, plan.backward.cluster > PORTABLE_CLUSTER
             )
-            for layer in range(shape.layers)
+            for layer in range(0, shape.layers, plan.backward.layers)
         ]
         units = plan.units
-        self._above = device.empty(
-            (plan.parts * forward.length * units,), np.uint16, "gradients of a layer's outputs"
-        )
+        above = plan.parts * forward.length * units if plan.backward.layers < shape.layers else 0
+        self._above = device.empty((above,), np.uint16, "gradients of a layer's outputs")
         self._blocks = plan.windows // plan.backward.windows
         self.bias_parts = [device.empty((self._blocks, 4 * units), np.float32) for _ in range(shape.layers)]
         self.matrix_parts = {
@@ -168,29 +181,38 @@ class ChainBackward:
             for layer in range(shape.layers)
             for name, width in (("w", plan.input_width(layer)), ("u", units))
         }
+        self._table = pointer_table(
+            device,
+            [
+                (own.u_back, own.w_back, trace.gates, trace.cells, bias)
+                for own, trace, bias in zip(
+                    forward.weights.layers, forward.traces, self.bias_parts, strict=True
+                )
+            ],
+        )
         self._branch = device.branch()
 
     def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         plan, shape, forward = self._plan, self._shape, self._forward
         beside(0, 1)
-        for layer in reversed(range(shape.layers)):
-            trace, own, top = forward.traces[layer], forward.weights.layers[layer], layer + 1 == shape.layers
+        for layer in reversed(range(0, shape.layers, plan.backward.layers)):
+            own, top = forward.weights.layers[layer], layer + plan.backward.layers == shape.layers
             self._device.launch_grid(
-                self._chains[layer],
-                (self._blocks * plan.backward.split,),
+                self._chains[layer // plan.backward.layers],
+                (self._blocks * plan.backward.cluster,),
                 plan.backward.warps * 32,
                 plan.backward.shared,
-                *(own.u_back, trace.gates, trace.cells, None if top else self._above, last),
-                *(None if top or not masks else masks[layer], forward.keep),
-                *(self.bias_parts[layer], np.int32(shape.rows), np.int32(plan.windows)),
+                *(row_of(self._table, layer), None if top else self._above, last),
+                *(*masks_of(masks, layer), forward.keep, np.int32(shape.rows), np.int32(plan.windows)),
             )
             with self._branch:
                 self._multiply_columns(layer)
+            for other in range(layer + 1, layer + plan.backward.layers):
+                self._multiply_columns(other)
             if own.w_back is not None:
                 plane = forward.length * 4 * plan.units
-                forward.multiply_rows(
-                    trace.gates, 0, plane, 4 * plan.units, own.w_back, self._above, plan.units
-                )
+                gates = forward.traces[layer].gates
+                forward.multiply_rows(gates, 0, plane, 4 * plan.units, own.w_back, self._above, plan.units)
         self._branch.join()
 
     def _splits(self, layer: int) -> int:
@@ -214,7 +236,7 @@ class ChainBackward:
         each = math.ceil(length / len(u) / INNER) * INNER
         shared = columns_shared(block, self._plan.parts, self._plan.product_stages)
         self._device.launch_grid(
-            self._forward.products.get_function(f"multiply_columns_{block}", shared),
+            self._forward.products[block].get_function("multiply_columns", shared),
             (-(-m // BLOCK_M), self._column_blocks(layer), len(u)),
             THREADS,
             shared,

@@ -5,7 +5,7 @@ What was measured on such a card decides; where nothing was, the rules of ``cuda
 
 from __future__ import annotations
 
-from hpc_lstm.config import RunConfig
+from hpc_lstm.config import ModelConfig, RunConfig
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.model.engines import cuda_plan
 from hpc_lstm.model.engines.cuda_plan import Plan
@@ -14,10 +14,8 @@ from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Network
 
 MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
-# Where the Keras engine was not measured: in float32, from clusters of so many blocks on, cuDNN is faster
-# (docs/fused-engine.md), but not in batches of fewer windows, whose steps TensorFlow does not launch fast enough: 6 ms
-# for 512 windows, and 7 for 1,024 (docs/peers.md), which these kernels train in less.
-CUDNN_SPLIT, CUDNN_BATCH = 8, 2048
+# Of a trained network, so that its forecasts are those of the CPU.
+FORECAST_PRECISION = "float32"
 
 
 def choose_plan(config: RunConfig, device: Device, kernels: str = "") -> Plan | str:
@@ -26,29 +24,41 @@ def choose_plan(config: RunConfig, device: Device, kernels: str = "") -> Plan | 
     Args:
         kernels: the way that is taken, of ``possible_plans``; "": the fastest.
     """
-    if problem := _limit(config, device):
+    if problem := _limit(config.model, device):
         return problem
     possible = possible_plans(config, device)
     if kernels:
         return possible.get(kernels) or f"has no kernels for {kernels} of this network on this GPU"
     if not possible:
-        major, minor = device.capability
-        return (
-            f"has no room for {config.model.units} units in {config.train.precision} on a GPU of compute "
-            f"capability {major}.{minor}"
-        )
+        return _no_room(config.model, config.train.precision, device)
     if len(possible) == 1:
         return next(iter(possible.values()))
     measured = fastest(config, device, tuple(possible))
     return possible[measured] if measured else _cut(config, device, large=None) or possible[CHAINS]
 
 
-def keras_is_faster(config: RunConfig, device: Device, chosen: Plan) -> bool:
-    """Whether the Keras engine, if it has the GPU, trains this network faster than the chosen plan."""
-    ways = (*possible_plans(config, device), KERAS)
-    if measured := fastest(config, device, ways):
-        return measured == KERAS
-    return chosen.parts == 2 and chosen.forward.split >= CUDNN_SPLIT and chosen.windows >= CUDNN_BATCH
+def plan_to_forecast(model: ModelConfig, features: int, windows: int, device: Device) -> Plan | str:
+    """How the kernels are cut to a trained network, in float32, or why they cannot be.
+
+    Args:
+        windows: that are forecast at the same time.
+    """
+    if problem := _limit(model, device):
+        return problem
+    found = cuda_plan.plan(
+        *(model.units, features, windows),
+        layers=model.layers,
+        parts=PARTS[FORECAST_PRECISION],
+        dropout=False,
+        capability=device.capability,
+        clusters=device.resident_clusters,
+    )
+    return found or _no_room(model, FORECAST_PRECISION, device)
+
+
+def keras_is_faster(config: RunConfig, device: Device) -> bool:
+    """Whether the Keras engine, if it has the GPU, was measured to train this network faster than these kernels."""
+    return fastest(config, device, (*possible_plans(config, device), KERAS)) == KERAS
 
 
 def possible_plans(config: RunConfig, device: Device) -> dict[str, Plan]:
@@ -85,9 +95,8 @@ def network_of(config: RunConfig) -> Network:
     )
 
 
-def _limit(config: RunConfig, device: Device) -> str:
+def _limit(model: ModelConfig, device: Device) -> str:
     """Which limit of the engine the network exceeds, or ""."""
-    model = config.model
     if model.layers > MAX_LAYERS:
         return f"takes up to {MAX_LAYERS} layers on a GPU, and model.layers is {model.layers}"
     if model.units > MAX_UNITS:
@@ -95,6 +104,13 @@ def _limit(config: RunConfig, device: Device) -> str:
     if device.capability < (8, 0):
         return f"needs a GPU of compute capability 8.0 or newer, and this one has {device.capability}"
     return ""
+
+
+def _no_room(model: ModelConfig, precision: str, device: Device) -> str:
+    major, minor = device.capability
+    return (
+        f"has no room for {model.units} units in {precision} on a GPU of compute capability {major}.{minor}"
+    )
 
 
 def _cut(config: RunConfig, device: Device, *, large: bool | None) -> Plan | None:

@@ -2,12 +2,12 @@
 
 The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does):
 
-    x                        = stage_inputs(windows)
+    x                        = gather_inputs(rows), or stage_inputs(windows)
     h of all layers          = the forward pass: cuda_tiles.py and cuda_wide.py for large batches, else cuda_chains.py
     dh, loss                 = head(h of the last row, targets)
     parts of the gradients   = the backward pass
     gradient                 = collect(parts of the gradients)
-    weights                  = adam(weights, gradient), packed for the next step
+    weights                  = adam(weights, gradient), packed for the next step; both in one kernel where parts are few
 
 Beside it, on a second stream, the dropout masks of the step after.
 """
@@ -18,8 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_chains import ChainBackward, ChainForward
+from hpc_lstm.model.engines.cuda_gather import Gather
+from hpc_lstm.model.engines.cuda_packing import Packing
 from hpc_lstm.model.engines.cuda_passes import HEAD_WARPS, BackwardPass, ForwardPass
 from hpc_lstm.model.engines.cuda_plan import Plan
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
@@ -27,37 +30,29 @@ from hpc_lstm.model.engines.cuda_weights import Shape, Weights, forward_drops
 from hpc_lstm.model.engines.cuda_wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
 
-# Of a block of kernels/lstm_update.cu.
-TILE_INPUTS, TILE_UNITS, COLLECT_THREADS = 8, 32, 1024
+# Of a block of ``collect`` in kernels/lstm_update.cu.
+COLLECT_THREADS = 1024
+# Parts of a gradient up to which they are summed by the kernel that takes the step (measured on an H100).
+FEW_PARTS = 32
 # Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside lstm_tile_gradients.cu.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
-# ``struct Array`` of kernels/lstm_update.cu, and its kinds.
-ARRAY = np.dtype(
-    [
-        ("begin", "i8"),
-        ("flat", "i8"),
-        ("kind", "i4"),
-        ("inputs", "i4"),
-        ("parts", "i4"),
-        ("width", "i4"),
-        ("part_size", "i8"),
-        ("gradients", "u8"),
-        ("by_gate", "u8"),
-        ("by_input", "u8"),
-        ("copy", "u8"),
-        ("order", "i4"),
-        ("unused", "i4"),
-    ]
-)
-MATRIX, BIAS, DENSE = 0, 1, 2
-BY_UNIT, BY_GATE, IN_TILES = 0, 1, 2
 # ``struct Call`` of kernels/lstm_common.cuh.
 CONSTANTS = 8
-HEADER = np.dtype([("inputs", "u8"), ("targets", "u8"), ("key", "u4"), ("first", "u4")])
+HEADER = np.dtype(
+    [
+        ("inputs", "u8"),
+        ("targets", "u8"),
+        ("order_keys", "u8"),
+        ("position", "i8"),
+        ("length", "i8"),
+        ("key", "u4"),
+        ("first", "u4"),
+    ]
+)
 
 
 class TrainingStep:
-    """One optimizer step; ``launch`` records or launches its kernels.
+    """One optimizer step after the other; ``launch_all`` records or launches their kernels.
 
     Args:
         call: ``struct Call`` in GPU memory.
@@ -85,8 +80,9 @@ class TrainingStep:
         sources = self.forward.sources
         updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
+        self._update_at_once = updates.get_function(f"{kernel}_at_once")
         self._scale = updates.get_function("scale")
-        self._pack, self._mean_loss = updates.get_function("pack"), updates.get_function("mean_loss")
+        self._mean_loss = updates.get_function("mean_loss")
         units = plan.units
         self._last = device.empty((plan.windows * units,), np.float32)
         self._head_blocks = max(1, min(device.multiprocessors, -(-plan.windows // HEAD_WARPS)))
@@ -94,8 +90,11 @@ class TrainingStep:
         self._loss_constants = device.to_device(np.array(shape.head.loss.constants or (0.0,), np.float32))
         self._gradient = device.empty((schema.length,), np.float32)
         self._scaled: DeviceArray | None = None
+        self._packing = Packing(device, plan, shape, schema, weights)
         self._arrays = [self._array_table(step) for step in range(steps)]
-        self._squares = device.empty((self._update_blocks,), np.float64)
+        parts = [*self._backward.matrix_parts.values(), *self._backward.bias_parts]
+        self._few_parts = max(self._head_blocks, *(len(one) for one in parts)) <= FEW_PARTS
+        self._squares = device.empty((self._packing.blocks,), np.float64)
         # Of this step and the next.
         words = plan.windows * units // 32 * shape.rows
         masked = shape.layers - 1 if forward_drops(shape) else 0
@@ -104,14 +103,25 @@ class TrainingStep:
         self._draw = device.load(*sources.masks).get_function("draw_masks", little_cache=True)
         self._branch = device.branch()
 
-    def launch(self, step: int, *, last: bool) -> None:
-        """Launch step ``step`` of the call, of which it may be the last."""
+    def launch_all(self, steps: int, gather: Gather | None) -> None:
+        """Launch the steps of a call, on windows that ``gather`` cuts, or on those that the call names."""
+        if gather is not None:
+            gather.draw(steps)
+        for step in range(steps):
+            if gather is not None:
+                gather.inputs(step)
+            else:
+                self.forward.stage(None, self._call, step, self._shape.batch)
+            self._launch(step, last=step + 1 == steps)
+
+    def _launch(self, step: int, *, last: bool) -> None:
+        """Launch step ``step`` of the call, of which it may be the last, on what was brought to the forward pass."""
         plan, shape, device, forward = self._plan, self._shape, self._device, self.forward
         rows, windows, units = np.int32(shape.rows), np.int32(plan.windows), plan.units
         masks = self._masks[step % 2]
         if masks and step == 0:
             self._draw_masks(step, 0, 1)
-        forward.run(None, self._call, step, shape.batch, masks)
+        forward.run_layers(masks)
         device.launch(
             forward.head_kernels.get_function("head"),
             self._head_blocks,
@@ -131,20 +141,24 @@ class TrainingStep:
         self._backward.run(self._last, masks, beside)
         if draws:
             self._branch.join()
-        arrays, count = self._arrays[step], np.int32(len(self._schema.names) - 1)
-        device.launch_grid(
-            self._collect,
-            (self._update_blocks,),
-            COLLECT_THREADS,
-            0,
-            *(arrays, count, np.int32(shape.units), self._gradient, self._squares),
-        )
-        device.launch(
-            self._update,
-            self._update_blocks,
-            *(arrays, count, np.int64(self._schema.length), np.int32(shape.units)),
-            *(self._gradient, self._squares, self._clip_norm),
-            *(self._call, np.int32(step), self._weights.flat, self._weights.moments),
+        self._launch_update(step)
+
+    def _launch_update(self, step: int) -> None:
+        """Launch the sums of all gradients and the optimizer's step."""
+        arrays = (self._arrays[step], np.int32(len(self._packing.table)))
+        length, units = np.int64(self._schema.length), np.int32(self._shape.units)
+        ends = (self._call, np.int32(step), self._weights.flat, self._weights.moments)
+        blocks = (self._packing.blocks,)
+        if self._few_parts and not self._clip_norm:
+            gradient = self._gradient
+            self._device.launch_grid(
+                self._update_at_once, blocks, COLLECT_THREADS, 0, *arrays, length, units, gradient, *ends
+            )
+            return
+        found = (self._gradient, self._squares)
+        self._device.launch_grid(self._collect, blocks, COLLECT_THREADS, 0, *arrays, units, *found)
+        self._device.launch_grid(
+            self._update, blocks, THREADS, 0, *arrays, length, units, *found, self._clip_norm, *ends
         )
 
     def launch_mean_loss(self, steps: int, out: DeviceArray) -> None:
@@ -163,12 +177,7 @@ class TrainingStep:
 
     def pack(self) -> None:
         """Launch the packing of weights that came from elsewhere."""
-        self._device.launch(
-            self._pack,
-            self._update_blocks,
-            *(self._arrays[0], np.int32(len(self._schema.names) - 1)),
-            *(np.int32(self._shape.units), self._weights.flat),
-        )
+        self._packing.pack()
 
     def scaled(self, vector: DeviceArray, factor: float) -> DeviceArray:
         """A vector of the weights' length times ``factor``, in memory that the next call overwrites."""
@@ -203,40 +212,23 @@ class TrainingStep:
         )
 
     def _array_table(self, step: int) -> DeviceArray:
-        """The table of kernels/lstm_update.cu, for one step of a call."""
-        units, padded, offsets = self._shape.units, self._plan.units, self._schema.offsets
+        """The packing's table with the parts of the gradients, for one step of a call."""
+        padded = self._plan.units
         head = self._head_sums.pointer + 4 * step * self._head_blocks * head_sums(padded, self._shape)
-        table = np.zeros(len(self._schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
-        blocks = 0
+        table = self._packing.table.copy()
         for number, one in enumerate(table):
             layer, which = divmod(number, 3)
-            one["begin"], one["flat"] = blocks, offsets[number]
             if layer == self._shape.layers:
-                one["kind"], one["parts"], one["part_size"] = (
-                    DENSE,
-                    self._head_blocks,
-                    head_sums(padded, self._shape),
-                )
-                one["gradients"], one["copy"] = head, self._weights.dense.pointer
-                blocks += -(-(units + 1) * self._shape.head.outputs // THREADS)
+                one["parts"], one["part_size"] = self._head_blocks, head_sums(padded, self._shape)
+                one["gradients"] = head
                 continue
-            own, bias = self._weights.layers[layer], self._backward.bias_parts[layer]
             if which == 2:
-                one["kind"], one["parts"], one["part_size"] = BIAS, len(bias), 4 * padded
-                one["gradients"], one["copy"] = bias.pointer, own.bias.pointer
-                blocks += -(-4 * units // THREADS)
+                bias = self._backward.bias_parts[layer]
+                one["parts"], one["part_size"], one["gradients"] = len(bias), 4 * padded, bias.pointer
                 continue
             parts = self._backward.matrix_parts[layer, "wu"[which]]
-            back = None if self._plan.tiles else (own.w_back, own.u_back)[which]
-            one["kind"], one["inputs"] = MATRIX, units if which or layer else self._shape.features
-            one["parts"], one["width"] = len(parts), parts.shape[2]
-            one["part_size"], one["gradients"] = 4 * padded * parts.shape[2], parts.pointer
-            one["by_gate"] = (own.w, own.u)[which].pointer
-            one["by_input"] = back.pointer if back is not None else 0
-            by_gate = which == 1 or (layer == 0 and self._plan.folded) or self._plan.tiles > 0
-            one["order"] = IN_TILES if self._plan.wide else BY_GATE if by_gate else BY_UNIT
-            blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
-        self._update_blocks = blocks
+            one["parts"], one["part_size"] = len(parts), 4 * padded * parts.shape[2]
+            one["gradients"] = parts.pointer
         return self._device.to_device(table.view(np.uint8))
 
 
@@ -263,15 +255,23 @@ def _passes(device: Device, plan: Plan, shape: Shape, weights: Weights) -> tuple
     return forward, ChainBackward(forward)
 
 
-def call_bytes(inputs: int, targets: int, key: int, first: int, constants: list[Any]) -> np.ndarray:
+def call_bytes(
+    inputs: int,
+    targets: int,
+    key: int,
+    first: int,
+    constants: list[Any],
+    order: tuple[int, int, int] = (0, 0, 0),
+) -> np.ndarray:
     """``struct Call`` of kernels/lstm_common.cuh.
 
     Args:
         inputs, targets: addresses.
         key, first: of the dropout masks.
         constants: the optimizer's, for each step.
+        order: of windows that are cut within the call: address of its keys, position, length of a pass.
     """
-    header = np.array([(inputs, targets, key, first % 2**32)], HEADER)
+    header = np.array([(inputs, targets, *order, key, first % 2**32)], HEADER)
     steps = np.zeros((len(constants), CONSTANTS), np.float32)
     for row, values in zip(steps, constants, strict=True):
         row[: len(values)] = values

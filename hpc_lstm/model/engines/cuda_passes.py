@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device, DeviceArray
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_plan import Plan
 from hpc_lstm.model.engines.cuda_sources import Sources
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
@@ -35,21 +36,13 @@ class ForwardPass(ABC):
         self.length = shape.rows * plan.windows
         self.x = device.empty((plan.parts * self.length * plan.width,), np.uint16, "a batch's inputs")
 
-    def run(
-        self,
-        given: DeviceArray | None,
-        call: DeviceArray,
-        step: int,
-        batch: int,
-        masks: list[DeviceArray] | None = None,
-    ) -> None:
-        """Launch the forward pass.
+    def stage(self, given: DeviceArray | None, call: DeviceArray | None, step: int, batch: int) -> None:
+        """Launch the bringing of windows into ``x``.
 
         Args:
-            given: windows [batch, rows, features]; None: those of a step of ``call``.
+            given: windows [batch, rows, features]; None: those of a step of ``call``, which may else be None.
             step: within the call.
             batch: windows that count, at most the plan's.
-            masks: of dropout, of all layers but the last; None: no dropout.
         """
         plan, shape, device = self.plan, self.shape, self.device
         device.launch(
@@ -58,11 +51,14 @@ class ForwardPass(ABC):
             *(given, call, np.int32(step), self.x, np.int32(batch), np.int32(plan.windows)),
             *(np.int32(shape.rows), np.int32(shape.features), np.int32(plan.width)),
         )
-        self.run_layers(masks)
 
     @abstractmethod
     def run_layers(self, masks: list[DeviceArray] | None) -> None:
-        """Launch all layers."""
+        """Launch all layers on what ``x`` holds.
+
+        Args:
+            masks: of dropout, of all layers but the last; None: no dropout.
+        """
 
     @property
     @abstractmethod
@@ -75,9 +71,10 @@ class ForwardPass(ABC):
         at = self.outputs.pointer + 2 * self.length * units
         return np.uint64(at), np.int64((self.length + windows) * units)
 
-    def forecast(self, given: DeviceArray, call: DeviceArray, out: np.uint64, batch: int) -> None:
+    def forecast(self, given: DeviceArray, out: np.uint64, batch: int) -> None:
         """Launch the outputs of windows [batch, rows, features], into float32 [batch, O] at an address."""
-        self.run(given, call, 0, batch)
+        self.stage(given, None, 0, batch)
+        self.run_layers(None)
         self.device.launch(
             self.head_kernels.get_function("forecast"),
             -(-batch // HEAD_WARPS),
@@ -105,3 +102,21 @@ class BackwardPass(Protocol):
             beside: launches other work, of which it is given the part and the number of parts, beside the kernel that
                 is launched next.
         """
+
+
+def masks_of(masks: list[DeviceArray] | None, layer: int) -> tuple[DeviceArray | None, np.int64]:
+    """The masks of a layer, and the words from there to the next layer's; nothing where it drops no outputs."""
+    return (
+        (masks[layer], np.int64(masks[layer].size)) if masks and layer < len(masks) else (None, np.int64(0))
+    )
+
+
+def row_of(table: DeviceArray, layer: int) -> np.uint64:
+    """The address of a layer's row of a ``pointer_table``."""
+    return np.uint64(table.pointer + layer * table.shape[1] * 8)
+
+
+def pointer_table(device: Device, rows: Sequence[Sequence[DeviceArray | None]]) -> DeviceArray:
+    """``struct Layer`` of a kernel for each layer, of pointers alone."""
+    pointers = [[one.pointer if one is not None else 0 for one in row] for row in rows]
+    return device.to_device(np.array(pointers, np.uint64))

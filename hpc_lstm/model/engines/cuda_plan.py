@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 # Of every GPU that mma.sync with bfloat16 runs on, compute capability 8.0 and newer.
 REGISTERS = 65536
@@ -19,6 +20,10 @@ SHARED_BYTES = 227 * 1024
 SHARED_BYTES_8 = 163 * 1024  # of compute capability 8.0; 8.6 and 8.9 have 99 KiB
 # Features up to which the first layer's input is multiplied inside its own kernel.
 FOLDED_FEATURES = 16
+# Tiles of 8 windows a block up to which layers are faster in one launch, by where W is (measured on an H100).
+MOST_TOGETHER = {"registers": 8, "block": 2, "shared": 1}
+# Blocks of a cluster that every GPU with clusters places.
+PORTABLE_CLUSTER = 8
 # Rows whose input is on its way, in both kernels.
 STAGES = 4
 # Of kernels/lstm_tile_*.cu: windows, or columns, of a tile, and threads of a block.
@@ -27,8 +32,11 @@ TILE_BYTES = 2 * TILE * TILE
 GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
 TILE_BATCHES = {64: 4096, 128: 2560}
-# The same of kernels/lstm_wide_*.cu, which take more units, and threads of a block.
-WIDE_BATCHES = {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256}
+# The same of kernels/lstm_wide_*.cu, by parts, and threads of a block. They take more units; in float32 fewer, too.
+WIDE_BATCHES = {
+    1: {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256},
+    2: {64: 2048, 128: 1024, 192: 512, 256: 256, 320: 1, 384: 1, 448: 1, 512: 1},
+}
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
 WIDE_PAIR = 2  # blocks of a cluster, with other windows each
 MAX_WIDE = 8  # blocks of 64 units
@@ -47,6 +55,11 @@ class ChainShape:
         tiles: of 8 windows each, in a block.
         warps: of a block.
         shared: bytes of shared memory.
+        layers: that run in one launch, all blocks for the same windows in one cluster.
+        blocks: that share a multiprocessor.
+        w: where W of layers that run together is: in registers, in those of a block between two layers, or in shared
+            memory.
+        stages: rows whose values are on their way or in use.
     """
 
     split: int
@@ -54,6 +67,15 @@ class ChainShape:
     tiles: int
     warps: int
     shared: int
+    layers: int = 1
+    blocks: int = 1
+    w: Literal["registers", "block", "shared"] = "registers"
+    stages: int = 4
+
+    @property
+    def cluster(self) -> int:
+        """Blocks of a cluster: of all layers of a launch for the same windows."""
+        return ((2 if self.w == "block" else 1) * (self.layers - 1) + 1) * self.split
 
     @property
     def windows(self) -> int:
@@ -74,6 +96,7 @@ class Plan:
         windows: the batch, padded to whole blocks.
         product_stages: tiles of a product's operands on their way or in use.
         tiles: of 64 windows in a block of kernels/lstm_tile_*.cu or lstm_wide_*.cu; 0: the kernels for small batches.
+        backward_tiles: the same of the backward pass.
     """
 
     units: int
@@ -85,20 +108,22 @@ class Plan:
     windows: int
     product_stages: int
     tiles: int = 0
+    backward_tiles: int = 0
 
     @property
     def wide(self) -> bool:
         """Whether the weights pass through shared memory, by kernels/lstm_wide_*.cu."""
-        return self.tiles > 0 and self.units > 2 * TILE
+        return self.tiles > 0 and _is_wide(self.units, self.parts)
 
     def at_once(self, clusters: Callable[[int], int]) -> int:
-        """How many times ``forward.windows`` windows run at the same time, at least 1.
+        """How many times the windows of a block, or of a cluster of wide layers, run at the same time, at least 1.
 
         Args:
             clusters: as of ``plan``.
         """
-        cluster = WIDE_PAIR if self.wide else self.forward.split
-        return max(1, clusters(cluster) * cluster // self.forward.split)
+        if self.wide:
+            return max(1, clusters(WIDE_PAIR) * WIDE_PAIR // self.forward.split)
+        return max(1, clusters(self.forward.cluster) * self.forward.blocks)
 
     def input_width(self, layer: int) -> int:
         """Columns of a layer's input, padded."""
@@ -135,11 +160,10 @@ def plan(
         tiles: of 8 windows in a block; 0: as many as keep the whole GPU busy with few of them.
     """
     padded = -(-units // TILE) * TILE
-    if large is not False and parts == 1 and capability == (9, 0) and features <= FOLDED_FEATURES:
-        in_tiles = _tile_plan(padded, batch, layers, dropout, clusters)
-        if in_tiles and (
-            large or (batch >= (TILE_BATCHES | WIDE_BATCHES)[padded] and units > 3 * padded // 4)
-        ):
+    if large is not False and capability == (9, 0) and features <= FOLDED_FEATURES:
+        in_tiles = _tile_plan(padded, parts, batch, layers, dropout, clusters)
+        batches = WIDE_BATCHES[parts] if _is_wide(padded, parts) else TILE_BATCHES
+        if in_tiles and (large or (batch >= batches[padded] and units > 3 * padded // 4)):
             return in_tiles
     found = next(_cuts(units, parts, clusters), None)
     if found is None:
@@ -164,6 +188,9 @@ def plan(
         or (not tiles and -(-batch // pair[0].windows) <= clusters(split))
     )
     forward, backward = next(enough, fitting[-1])
+    if layers > 1 and features <= FOLDED_FEATURES:
+        many = _Together(padded, split, layers, parts, dropout, batch, limit, clusters, tiles)
+        forward, backward = many.forward() or forward, many.backward() or backward
     return Plan(
         units=padded,
         parts=parts,
@@ -171,7 +198,7 @@ def plan(
         backward=backward,
         width=-(-features // 16) * 16,
         folded=features <= FOLDED_FEATURES,
-        windows=-(-batch // forward.windows) * forward.windows,
+        windows=_up(batch, max(forward.windows, backward.windows)),
         product_stages=3 if products_shared(4 * padded, parts, 3) <= limit else 2,
     )
 
@@ -196,15 +223,19 @@ def tile_shared(units: int, tiles: int, *, narrow: bool, drops: bool) -> TileSha
     return TileShared(forward, backward)
 
 
-def wide_shared(tiles: int, *, narrow: bool, drops: bool) -> TileShared:
+def wide_shared(tiles: int, backward_tiles: int, parts: int, *, narrow: bool, drops: bool) -> TileShared:
     """Shared memory of the kernels for wide layers, as their ``struct Shared``; see ``tile_shared``."""
     stages = 4 if tiles == 2 else 5
-    forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + (1 + drops) * tiles * TILE_BYTES
+    outputs = 1 + drops if parts == 1 else parts  # tiles of h, and of what is left of it
+    forward = stages * (tiles * TILE_BYTES + GATE_COLUMNS * TILE * 2) + outputs * tiles * TILE_BYTES
     forward += GATE_COLUMNS * 4 + stages * 16 + 40
-    operands = 1 if narrow else 2
-    stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
+    tiles, operands = backward_tiles, 1 if narrow else 2
+    if parts == 1:
+        stages = {(1, True): 8, (1, False): 6, (2, True): 6, (2, False): 5}[tiles, narrow]
+    else:
+        stages = 8 if narrow else 5
     halves = 0 if tiles == 2 else 2 * operands * TILE_BYTES
-    backward = (stages * (tiles + operands) + 4 * tiles) * TILE_BYTES + halves + stages * 16 + 96
+    backward = (stages * (tiles + operands) + 4 * parts * tiles) * TILE_BYTES + halves + stages * 16 + 96
     return TileShared(forward, backward)
 
 
@@ -214,14 +245,19 @@ def gradients_shared(units: int, *, narrow: bool) -> int:
     return 4 * ((4 + columns) * TILE_BYTES + (2 * TILE * 16 if narrow else 0)) + 2 * 8 * 16 + 16 * 4
 
 
+def _is_wide(padded: int, parts: int) -> bool:
+    """Whether large batches of layers with so many units are for kernels/lstm_wide_*.cu."""
+    return padded > 2 * TILE or parts == 2
+
+
 def _tile_plan(
-    padded: int, batch: int, layers: int, dropout: bool, clusters: Callable[[int], int]
+    padded: int, parts: int, batch: int, layers: int, dropout: bool, clusters: Callable[[int], int]
 ) -> Plan | None:
     """The plan for the kernels for large batches; None: they do not take this network."""
     split = padded // TILE
     # One tile a block as long as all blocks run at the same time, of wide layers those of two layers: two tiles share
     # the tensor cores, or what is read of the weights.
-    wide = split > WIDE_PAIR
+    wide = _is_wide(padded, parts)
     if wide:
         group, split, resident = WIDE_PAIR * TILE, WIDE_PAIR * split, clusters(WIDE_PAIR) // split
         at_once = resident // min(layers, 2)
@@ -233,17 +269,20 @@ def _tile_plan(
     if split > MAX_WIDE * WIDE_PAIR or resident < (WIDE_LAUNCHES if wide else 1):
         return None
     tiles = next((n for n in (1, 2) if -(-batch // (group * n)) <= at_once), 2)
+    backward_tiles = tiles if parts == 1 else 1  # two have no room for the parts of dz
     kinds = {(layer == 0, dropout and layer + 1 < layers) for layer in range(layers)}
     for narrow, drops in kinds:
         if wide:
-            shared = wide_shared(tiles, narrow=narrow, drops=drops)
+            shared = wide_shared(tiles, backward_tiles, parts, narrow=narrow, drops=drops)
         else:
             shared = tile_shared(padded, tiles, narrow=narrow, drops=drops)
-        if max(shared.forward, shared.backward, gradients_shared(padded, narrow=narrow)) > SHARED_BYTES:
+        of_gradients = gradients_shared(padded, narrow=narrow)
+        if max(shared.forward, shared.backward, of_gradients) > SHARED_BYTES:
             return None
-    cut = ChainShape(split, 1, group * tiles // 8, (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32, 0)
-    windows = -(-batch // cut.windows) * cut.windows
-    return Plan(padded, 1, cut, cut, FOLDED_FEATURES, True, windows, 0, tiles)
+    warps = (WIDE_BACKWARD_THREADS if wide else TILE_THREADS) // 32
+    forward, backward = (ChainShape(split, 1, group * n // 8, warps, 0) for n in (tiles, backward_tiles))
+    windows = -(-batch // forward.windows) * forward.windows
+    return Plan(padded, parts, forward, backward, FOLDED_FEATURES, True, windows, 0, tiles, backward_tiles)
 
 
 def product_block(width: int) -> int:
@@ -288,19 +327,108 @@ def _cuts(units: int, parts: int, clusters: Callable[[int], int]) -> Iterator[tu
             yield padded, split, forward, backward
 
 
-def _fits(warps: float, weight_registers: float, inner_steps: float, parts: int) -> bool:
+def _fits(warps: float, weight_registers: float, inner_steps: float, parts: int, blocks: int = 1) -> bool:
     """Whether a block of so many warps holds its weights in registers.
 
     Args:
         inner_steps: of 16 numbers of the inner dimension, for each warp.
+        blocks: that share a multiprocessor.
     """
     registers = weight_registers + OTHER_REGISTERS[parts]
     return (
         inner_steps == int(inner_steps)
         and warps <= MAX_WARPS
         and weight_registers <= WEIGHT_REGISTERS
-        and warps * 32 * registers <= REGISTERS
+        and warps * 32 * registers * blocks <= REGISTERS
     )
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Cuts with all layers in one launch; see ``plan`` for the attributes.
+
+    Attributes:
+        units: padded.
+        split: blocks that share a layer's units.
+        limit: bytes of shared memory of a block that is alone on its multiprocessor.
+    """
+
+    units: int
+    split: int
+    layers: int
+    parts: int
+    dropout: bool
+    batch: int
+    limit: int
+    clusters: Callable[[int], int]
+    tiles: int
+
+    def forward(self) -> ChainShape | None:
+        """Of kernels/lstm_forward.cu; None: the blocks of all layers do not fit."""
+        own = self.units // self.split
+        for shape in self._shapes((1, 2, 4)):
+            k, tiles, windows = shape.k_split, shape.tiles, shape.windows
+            weights = self.units / 2 / k * self.parts * (2 if shape.w == "registers" else 1)
+            warps = own // 8 * k
+            if (shape.w == "block" and k > 1) or 2 * tiles < k:
+                continue
+            if not _fits(warps, weights, self.units / 16 / k, self.parts, shape.blocks):
+                continue
+            row = self.parts * windows * (self.units + 8) * 2
+            if shape.w == "block":
+                row = max(row, warps * tiles * 2 * 32 * 16)
+            shared = 2 * self.parts * windows * (self.units + 8) * 2 + STAGES * row
+            if self.dropout:
+                shared += 2 * self.parts * windows * (own + 8) * 2 + STAGES * windows * own // 8
+            shared += warps * tiles * 8 * 32 * 4 if k > 1 else 16
+            if found := self._finish(shape, warps, shared, STAGES):
+                return found
+        return None
+
+    def backward(self) -> ChainShape | None:
+        """Of kernels/lstm_backward.cu, likewise."""
+        own = self.units // self.split
+        for shape in self._shapes((4, 2, 1)):
+            k, tiles, windows = shape.k_split, shape.tiles, shape.windows
+            weights = self.units / k * self.parts * (2 if shape.w == "registers" else 1)
+            warps = own // 16 * k
+            if 4 * tiles < k or not _fits(warps, weights, self.units / 4 / k, self.parts, shape.blocks):
+                continue
+            row = self.parts * windows * (4 * own + 16) * 2 + windows * own * (2 if self.parts == 1 else 4)
+            row += warps * tiles * 32 * 16 + (windows * own // 8 if self.dropout else 0)
+            dz = self.parts * windows * (4 * self.units + 8) * 2
+            if shape.w == "block":
+                row = max(row, dz)
+            for stages in (4, 3, 2):
+                shared = 2 * dz + warps * tiles * 4 * 32 * 4 + stages * row
+                if found := self._finish(shape, warps, shared, stages):
+                    return found
+        return None
+
+    def _shapes(self, k_splits: tuple[int, ...]) -> Iterator[ChainShape]:
+        """Cuts whose blocks all run at the same time, without warps and shared memory; the best first."""
+        for tiles in (self.tiles,) if self.tiles else (1, 2, 4, 8):
+            for blocks in (1, 2):
+                for w in ("registers", "block", "shared"):
+                    for k in k_splits:
+                        shape = ChainShape(self.split, k, tiles, 0, 0, self.layers, blocks, w)
+                        if shape.cluster > PORTABLE_CLUSTER or tiles > MOST_TOGETHER[w]:
+                            continue
+                        if -(-self.batch // shape.windows) <= self.clusters(shape.cluster) * blocks:
+                            yield shape
+
+    def _finish(self, shape: ChainShape, warps: int, shared: int, stages: int) -> ChainShape | None:
+        """The shape with its warps and shared memory; None: it has no room."""
+        if shape.w == "shared":
+            shared += self.units // self.split * self.units * 8 * self.parts
+        shared += 8 * (2 + 2 * stages) + 16
+        # A multiprocessor keeps 1 KiB for itself for each block.
+        room = (self.limit + 1024) // shape.blocks - 1024
+        return replace(shape, warps=warps, shared=shared, stages=stages) if shared <= room else None
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _shapes(
@@ -313,13 +441,13 @@ def _shapes(
     shared += STAGES * parts * windows * max(24, 4 * own + 16) * 2
     shared += 2 * parts * windows * (own + 8) * 2 + STAGES * windows * own // 8 if dropout else 0
     shared += warps * tiles * 8 * 32 * 4 if forward_k > 1 else 8
-    forward = ChainShape(split, forward_k, tiles, warps, shared + 8 * (2 + STAGES))
+    forward = ChainShape(split, forward_k, tiles, warps, shared + 8 * (2 + 2 * STAGES))
     # And of kernels/lstm_backward.cu. The sums of the bias's gradient take the place of dh.
     warps = own // 16 * backward_k
     row = parts * windows * (4 * own + 16) * 2 + windows * own * (2 if parts == 1 else 4)
     row += parts * windows * (own + 8) * 2 + (windows * own // 8 if dropout else 0)
     shared = 2 * parts * windows * (4 * units + 8) * 2 + warps * tiles * 4 * 32 * 4 + STAGES * row
-    return forward, ChainShape(split, backward_k, tiles, warps, shared + 8 * (2 + STAGES))
+    return forward, ChainShape(split, backward_k, tiles, warps, shared + 8 * (2 + 2 * STAGES))
 
 
 def _shared_limit(capability: tuple[int, int]) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpc_lstm.cuda.device import Source
-from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan
+from hpc_lstm.cuda.modules import Source
+from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan, product_block
 from hpc_lstm.model.engines.head import Head
 
 
@@ -32,8 +32,15 @@ class Sources:
         return "lstm_head", {**self._sizes(), **ends, "LOSS_NAME": f"loss_{head.loss.kernel}"}
 
     @property
-    def products(self) -> Source:
-        return "lstm_products", {"PARTS": self.plan.parts, "STAGES": self.plan.product_stages}
+    def gather(self) -> Source:
+        return "lstm_gather", {"PARTS": self.plan.parts, "TILED": int(self.plan.tiles > 0)}
+
+    @property
+    def products(self) -> dict[int, Source]:
+        """By the columns of a tile: those of products as wide as the gates, and as the units."""
+        units, sizes = self.plan.units, {"PARTS": self.plan.parts, "STAGES": self.plan.product_stages}
+        blocks = {product_block(width) for width in (4 * units, units)}
+        return {block: ("lstm_products", {**sizes, "COLUMNS": block}) for block in blocks}
 
     @property
     def update(self) -> Source:
@@ -44,23 +51,27 @@ class Sources:
         return "lstm_masks", {"UNITS": self.plan.units}
 
     def forward(self, layer: int, *, training: bool) -> Source:
-        """Of one layer, from 0; of wide layers, the same for all."""
+        """Of one layer, from 0; of layers that run in one launch, the same for all."""
         if self.plan.wide:
             return "lstm_wide_forward", {**self._wide(training), "KEEPS": int(training)}
         if self.plan.tiles:
             return "lstm_tile_forward", {**self._tile(layer), "DROPS": self._drops(layer) if training else 0}
+        layer = 0 if self.plan.forward.layers > 1 else layer
         folded = int(layer == 0 and self.plan.folded)
         drops = self._drops(layer) if training else 0
         return "lstm_forward", {**self._chain(self.plan.forward), "DROPS": drops, "INPUT_TILES": folded}
 
     def backward(self, layer: int) -> Source:
-        """Of one layer, from 0; of wide layers, the same for all."""
+        """Of one layer, from 0; of layers that run in one launch, the same for all."""
         if self.plan.wide:
-            return "lstm_wide_backward", self._wide(True)
+            return "lstm_wide_backward", {**self._wide(True), "TILES": self.plan.backward_tiles}
         top = int(layer + 1 == self.layers)
         if self.plan.tiles:
             return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
-        return "lstm_backward", {**self._chain(self.plan.backward), "DROPS": self._drops(layer), "TOP": top}
+        chain = self._chain(self.plan.backward)
+        if self.plan.backward.layers > 1:
+            return "lstm_backward", {**chain, "DROPS": self._drops(0), "TOP": 1}
+        return "lstm_backward", {**chain, "DROPS": self._drops(layer), "TOP": top}
 
     def gradients(self, layer: int) -> Source:
         """Of one layer, from 0, for large batches."""
@@ -71,8 +82,13 @@ class Sources:
         layers = range(self.layers)
         chains = [self.forward(layer, training=training) for layer in layers for training in (True, False)]
         chains += [self.backward(layer) for layer in layers]
-        others = [self.gradients(layer) for layer in layers] if self.plan.tiles else [self.products]
-        return [*chains, *others, self.update, self.head, self.masks]
+        others = [self.gradients(layer) for layer in layers] if self.plan.tiles else self.products.values()
+        return [*chains, *others, self.update, self.head, self.gather, self.masks]
+
+    def to_forecast(self) -> list[Source]:
+        """All that forecasts alone need; some may be the same."""
+        layers = [self.forward(layer, training=False) for layer in range(self.layers)]
+        return [*layers, *([] if self.plan.tiles else self.products.values()), self.update, self.head]
 
     def _drops(self, layer: int) -> int:
         # The head drops the last layer's outputs.
@@ -83,7 +99,7 @@ class Sources:
 
     def _tile(self, layer: int) -> dict[str, str | int]:
         return {
-            "UNITS": self.plan.units,
+            **self._sizes(),
             "TILES": self.plan.tiles,
             "INPUT": self.plan.input_width(layer),
             "WGMMA": 1,
@@ -95,5 +111,6 @@ class Sources:
 
     def _chain(self, cut: ChainShape) -> dict[str, str | int]:
         cell = "bf16" if self.plan.parts == 1 else "float"
-        sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": 1}
-        return {**self._sizes(), **sizes, "CELL": cell}
+        sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": cut.blocks}
+        w = {"W_SHARED": int(cut.w == "shared"), "PROJECTED": int(cut.w == "block")}
+        return {**self._sizes(), **sizes, "LAYERS": cut.layers, **w, "STAGES": cut.stages, "CELL": cell}

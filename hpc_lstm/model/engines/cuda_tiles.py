@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda_passes import ForwardPass
 from hpc_lstm.model.engines.cuda_plan import TILE, TILE_THREADS, Plan, gradients_shared, tile_shared
 from hpc_lstm.model.engines.cuda_weights import Shape, Weights
@@ -26,14 +27,20 @@ class TileTrace:
     """What a layer computes for one batch, in tiles.
 
     Attributes:
-        h: outputs, after a row of zeros.
-        cells: cell states, after a row of zeros.
-        dropped: outputs after dropout; None where nothing is dropped, or it is done by the head.
+        h: outputs, after a row of zeros, in the parts of the plan.
+        cells: cell states, after a row of zeros, in bfloat16 or float32.
+        dropped: outputs after dropout, in parts as far apart as those of ``h``; None where nothing is dropped, or it is
+            done by the head.
     """
 
     h: DeviceArray
     cells: DeviceArray
     dropped: DeviceArray | None
+
+
+def cell_type(plan: Plan) -> type[np.generic]:
+    """Of cells, and of gradients of outputs: float32, or for bfloat16, 16 bits."""
+    return np.uint16 if plan.parts == 1 else np.float32
 
 
 class TileForward(ForwardPass):
@@ -47,15 +54,15 @@ class TileForward(ForwardPass):
         super().__init__(device, plan, shape, weights, training=training)
         self.traces: list[TileTrace] = []
         self._kernels = self._load_kernels(training)
-        row = plan.windows * plan.units
+        numbers = (shape.rows + 1) * plan.windows * plan.units
         for layer in range(shape.layers):
             drops = self.drops and layer + 1 < shape.layers
             what = f"layer {layer + 1}'s values of a batch"
             self.traces.append(
                 TileTrace(
-                    h=device.zeros(((shape.rows + 1) * row,), np.uint16),
-                    cells=device.zeros(((shape.rows + 1) * row,), np.uint16),
-                    dropped=device.empty((shape.rows * row,), np.uint16, what) if drops else None,
+                    h=device.zeros((plan.parts * numbers,), np.uint16),
+                    cells=device.zeros((numbers,), cell_type(plan)),
+                    dropped=device.empty((plan.parts * numbers,), np.uint16, what) if drops else None,
                 )
             )
 
@@ -114,12 +121,15 @@ class TileBackward:
             sums = device.load(*forward.sources.gradients(layer))
             self._gradients.append((sums.get_function("lstm_tile_gradients", shared), shared))
         self._dz = [
-            device.empty((4 * values,), np.uint16, "gradients of a layer's gates") for _ in range(together)
+            device.empty((plan.parts * 4 * values,), np.uint16, "gradients of a layer's gates")
+            for _ in range(together)
         ]
         # Of the layer above those of a launch, and of theirs.
         self._outputs = [
             device.empty(
-                ((parts_above or plan.forward.split) * values,), np.uint16, "gradients of a layer's outputs"
+                ((parts_above or plan.forward.split) * values,),
+                cell_type(plan),
+                "gradients of a layer's outputs",
             )
             for _ in range(min(together + 1, shape.layers - 1))
         ]
@@ -169,7 +179,7 @@ class TileBackward:
         kernel, shared = self._kernels[layer]
         forward.device.launch_grid(
             kernel,
-            (plan.windows // plan.forward.windows * plan.forward.split,),
+            (plan.windows // plan.backward.windows * plan.backward.split,),
             TILE_THREADS,
             shared,
             *(own.u, own.w, own.bias, x, trace.h, trace.cells, self._outputs_of(layer)),

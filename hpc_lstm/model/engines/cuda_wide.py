@@ -1,4 +1,4 @@
-"""The passes for layers of 129 to 512 units and large batches, whose weights pass through shared memory.
+"""The passes for large batches of layers whose weights pass through shared memory: 129 to 512 units, in float32 any.
 
 upwards, all layers in one launch:
     h, cells, gates      = lstm_wide_forward(x, W, U, b)
@@ -9,17 +9,19 @@ downwards, as many layers in a launch as run at the same time:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from hpc_lstm.cuda.device import Device, DeviceArray
+from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
+from hpc_lstm.model.engines.cuda_passes import masks_of, pointer_table
 from hpc_lstm.model.engines.cuda_plan import (
     WIDE_BACKWARD_THREADS,
     WIDE_FORWARD_THREADS,
     WIDE_PAIR,
     Plan,
+    TileShared,
     wide_shared,
 )
 from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
@@ -63,14 +65,13 @@ class WideForward(TileForward):
             (plan.windows // plan.forward.windows * plan.forward.split * self.shape.layers,),
             WIDE_FORWARD_THREADS,
             shared,
-            *(self._table, *kept(masks), self.keep, counters.tickets(0), counters.forward),
+            *(self._table, *masks_of(masks, 0), self.keep, counters.tickets(0), counters.forward),
             *(np.int32(0), np.int32(self.shape.rows), np.int32(plan.windows)),
         )
 
     def _load_kernels(self, training: bool) -> list[tuple[Any, int]]:
-        shape, tiles = self.shape, self.plan.tiles
-        drops = self.drops and shape.layers > 1
-        shared = wide_shared(tiles, narrow=False, drops=drops).forward
+        drops = self.drops and self.shape.layers > 1
+        shared = _shared(self.plan, narrow=False, drops=drops).forward
         module = self.device.load(*self.sources.forward(0, training=training))
         return [(module.get_function("lstm_wide_forward", shared), shared)]
 
@@ -80,7 +81,7 @@ class WideBackward(TileBackward):
 
     def __init__(self, forward: WideForward) -> None:
         plan, layers = forward.plan, forward.shape.layers
-        groups = plan.windows // plan.forward.windows
+        groups = plan.windows // plan.backward.windows
         together = max(1, min(layers, plan.at_once(forward.device.resident_clusters) // groups))
         super().__init__(forward, parts_above=1, together=together)
         self._counters = forward.counters
@@ -93,8 +94,7 @@ class WideBackward(TileBackward):
 
     def _load_kernels(self) -> list[tuple[Any, int]]:
         forward = self._forward
-        tiles = forward.plan.tiles
-        shared = max(wide_shared(tiles, narrow=narrow, drops=False).backward for narrow in (True, False))
+        shared = max(_shared(forward.plan, narrow=narrow, drops=False).backward for narrow in (True, False))
         module = forward.device.load(*forward.sources.backward(0))
         return [(module.get_function("lstm_wide_backward", shared), shared)]
 
@@ -103,10 +103,17 @@ class WideBackward(TileBackward):
         kernel, shared = self._kernels[0]
         forward.device.launch_grid(
             kernel,
-            (plan.windows // plan.forward.windows * plan.forward.split * count,),
+            (plan.windows // plan.backward.windows * plan.backward.split * count,),
             WIDE_BACKWARD_THREADS,
             shared,
-            *(self._table, last, *kept(masks), forward.keep, counters.tickets(1 + layer), counters.backward),
+            *(
+                self._table,
+                last,
+                *masks_of(masks, 0),
+                forward.keep,
+                counters.tickets(1 + layer),
+                counters.backward,
+            ),
             *(np.int32(layer), np.int32(forward.shape.rows), np.int32(plan.windows)),
         )
 
@@ -120,8 +127,8 @@ class _Counters:
     """
 
     def __init__(self, device: Device, plan: Plan, layers: int) -> None:
-        places = layers * (plan.windows // plan.forward.windows) * WIDE_PAIR
-        forward, backward = FORWARD_PROGRESS * places, BACKWARD_PROGRESS * places
+        forward = FORWARD_PROGRESS * layers * WIDE_PAIR * (plan.windows // plan.forward.windows)
+        backward = BACKWARD_PROGRESS * layers * WIDE_PAIR * (plan.windows // plan.backward.windows)
         self._first = forward + backward
         self.all = device.zeros((self._first + 1 + layers,), np.uint32)
         self.forward, self.backward = self.all.part(0, forward), self.all.part(forward, backward)
@@ -131,12 +138,5 @@ class _Counters:
         return self.all.part(self._first + launch, 1)
 
 
-def kept(masks: list[DeviceArray] | None) -> tuple[DeviceArray | None, np.int64]:
-    """The masks of the lowest layer, and the words from each layer's to the next."""
-    return (masks[0], np.int64(masks[0].size)) if masks else (None, np.int64(0))
-
-
-def pointer_table(device: Device, rows: Sequence[Sequence[DeviceArray | None]]) -> DeviceArray:
-    """``struct Layer`` of a kernel for each layer, of pointers alone."""
-    pointers = [[one.pointer if one is not None else 0 for one in row] for row in rows]
-    return device.to_device(np.array(pointers, np.uint64))
+def _shared(plan: Plan, *, narrow: bool, drops: bool) -> TileShared:
+    return wide_shared(plan.tiles, plan.backward_tiles, plan.parts, narrow=narrow, drops=drops)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from hpc_lstm.parallel.work import Work
+
 
 class ScaledCopy(Protocol):
-    """A copy of a vector in GPU memory, written by the time that one has it, to be changed in place by its address.
+    """A copy of a vector in GPU memory, to be changed in place by its address.
 
     Attributes:
         address: of its first number.
@@ -17,15 +19,29 @@ class ScaledCopy(Protocol):
     address: int
     length: int
 
+    def wait(self) -> None:
+        """Wait until the copy is written; not needed by what is queued behind it on the vector's stream."""
+
 
 class DeviceVector(Protocol):
-    """One flat float32 vector of an engine's."""
+    """One flat float32 vector of an engine's.
+
+    Attributes:
+        stream: handle of the CUDA stream that the engine's work is queued on; None: the engine does not expose one.
+    """
+
+    @property
+    def stream(self) -> int | None: ...
 
     def scaled(self, share: float) -> ScaledCopy:
         """The vector times ``share``, in other memory, which the engine's next scaled copy may overwrite."""
 
-    def assign(self, copy: Any) -> None:
-        """Take what a ``scaled`` copy of this vector holds now; whoever wrote it has finished."""
+    def assign(self, copy: Any) -> Work:
+        """Take what a ``scaled`` copy of this vector holds once what was queued on the stream before is done.
+
+        Returns:
+            All of it, from the scaling on.
+        """
 
     def current(self) -> AbstractContextManager[None]:
         """Make the GPU current for libraries that are handed addresses inside the block."""

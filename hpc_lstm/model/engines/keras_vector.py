@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 from hpc_lstm.cuda import dlpack
+from hpc_lstm.parallel.work import Done
 
 
 class KerasScaledCopy:
@@ -25,9 +26,14 @@ class KerasScaledCopy:
         self._capsule = tf.experimental.dlpack.to_dlpack(tensor)
         self.address, self.length = dlpack.inspect_capsule(self._capsule).address, int(tensor.shape[0])
 
+    def wait(self) -> None:
+        """It is written."""
+
 
 class KerasVector:
-    """One flat float32 variable of TensorFlow's."""
+    """One flat float32 variable of TensorFlow's, which does not expose its stream."""
+
+    stream: ClassVar[None] = None
 
     def __init__(self, variable: Any) -> None:
         self._variable = variable
@@ -36,9 +42,10 @@ class KerasVector:
         """The vector times ``share``, in memory of its own."""
         return KerasScaledCopy(self._variable.read_value() * share)
 
-    def assign(self, copy: KerasScaledCopy) -> None:
+    def assign(self, copy: KerasScaledCopy) -> Done:
         """Take what ``copy`` holds now; whoever wrote it has finished."""
         self._variable.assign(copy.tensor)
+        return Done()
 
     def current(self) -> AbstractContextManager[None]:
         """TensorFlow keeps the GPU current."""

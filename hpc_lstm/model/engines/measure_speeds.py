@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,12 @@ TURNS, TURN_S = 3, 0.15
 LONG_S = 1.0  # a call that takes longer is measured once
 
 
-def measure_speeds(config: RunConfig, *, keras: bool) -> Measurement:
+def measure_speeds(config: RunConfig, ways: Collection[str]) -> Measurement:
     """Training speeds of a network on this process's GPU.
 
     Args:
         config: its network and batch count.
-        keras: the Keras engine, which must have the GPU, is measured, too.
+        ways: those to measure; the Keras engine must have the GPU.
 
     Raises:
         CudaError: the GPU cannot be used.
@@ -43,13 +43,13 @@ def measure_speeds(config: RunConfig, *, keras: bool) -> Measurement:
     makers: dict[str, Callable[[], Engine]] = {
         CHAINS: lambda: CudaEngine(config, kernels=CHAINS),
         TILES: lambda: CudaEngine(config, kernels=TILES),
+        KERAS: lambda: _keras_engine(config),
     }
-    if keras:
-        makers[KERAS] = lambda: _keras_engine(config)
     possible = (*possible_plans(config, device), KERAS)
     speeds = {
         way: _samples_per_s(way, make, config, device) if way in possible else None
         for way, make in makers.items()
+        if way in ways
     }
     return Measurement(network_of(config), speeds)
 

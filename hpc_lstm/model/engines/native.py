@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import os
 from os import PathLike
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hpc_lstm.config import ModelConfig, RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines import native_kernels
 from hpc_lstm.model.engines.calls import steps_per_call
-from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native_workers import Workers
 from hpc_lstm.model.engines.network_math import NetworkMath, TrainBatch, Vectors
-from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.model.initial_weights import initial_weights
-from hpc_lstm.model.keras_file import SavedNetwork, write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
+from hpc_lstm.parallel.gpu_discovery import installed_gpus
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from hpc_lstm.model.engines.device_vector import DeviceVector
+    from hpc_lstm.model.keras_file import SavedNetwork
 
 MAX_LAYERS = 16
 
@@ -45,6 +48,8 @@ class NativeEngine:
     name: ClassVar[str] = "fused"
     arithmetic: ClassVar[str] = "fused"
     reads_device_batches: ClassVar[bool] = False
+    cuts_windows: ClassVar[bool] = False
+    asynchronous: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
         if problem := unsupported(config):
@@ -79,8 +84,11 @@ class NativeEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if auto and keras_has_gpu(threads, config.train.deterministic):
-            return "Keras trains on the GPU"
+        if auto and installed_gpus():
+            from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
+
+            if keras_has_gpu(threads, config.train.deterministic):
+                return "Keras trains on the GPU"
         try:
             native_kernels.load_kernels()
         except NoCompiler as error:
@@ -127,6 +135,8 @@ class NativeEngine:
         return self._math.forecast(self._flat, windows)
 
     def save(self, path: str | PathLike[str]) -> None:
+        from hpc_lstm.model.keras_file import write_keras_file
+
         write_keras_file(path, self._config, *self._window_shape, self.schema.unflatten(self._flat))
 
     def _check_windows(self, windows: np.ndarray, axes: int) -> None:

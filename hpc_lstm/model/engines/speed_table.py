@@ -18,7 +18,8 @@ import numpy as np
 VERSION = 1
 # The ways: of the fused engine's kernels those for small and for large batches, and the Keras engine.
 CHAINS, TILES, KERAS = "chains", "tiles", "keras"
-WAYS = (CHAINS, TILES, KERAS)
+KERNELS = (CHAINS, TILES)
+WAYS = (*KERNELS, KERAS)
 # kernels/lstm_tile_*.cu and lstm_wide_*.cu pad units to a multiple of this, and take as long as for all of them.
 TILE_UNITS = 64
 # How many times as large or as small as those that were measured a batch may be.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -103,6 +102,8 @@ def _stderr_held_back() -> Iterator[None]:
     if os.environ.setdefault(LOG_LEVEL, FATAL_ONLY) == SHOW_ALL:
         yield
         return
+    import tempfile
+
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as messages:

@@ -19,7 +19,6 @@ class Huber(Loss):
     """
 
     name = kernel = "huber"
-    settings = ("huber_delta",)
 
     def __init__(self, huber_delta: float = 1.0) -> None:
         self._delta = huber_delta

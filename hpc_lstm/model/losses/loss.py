@@ -17,13 +17,11 @@ class Loss(ABC):
 
     Attributes:
         name: as in ``train.loss``.
-        settings: keys of ``[train]`` that this loss takes and not every other; its constructor's arguments.
         kernel: the function ``loss_<kernel>`` in kernels/lstm_losses.h.
         outputs: numbers of the network for each target, m.
     """
 
     name: ClassVar[str]
-    settings: ClassVar[tuple[str, ...]] = ()
     kernel: ClassVar[str]
     outputs: int = 1
 

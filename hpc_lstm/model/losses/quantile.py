@@ -21,7 +21,6 @@ class Quantile(Loss):
     """
 
     name = kernel = "quantile"
-    settings = ("quantiles",)
 
     def __init__(self, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> None:
         self.known = tuple(quantiles)

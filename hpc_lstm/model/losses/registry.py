@@ -1,44 +1,46 @@
 """The losses by the name that ``train.loss`` gives them.
 
-A new one is a file beside this one, its class in ``LOSSES`` and its function in kernels/lstm_losses.h. The settings are
-checked against this module (see ``config.NameIn``), so nothing here imports anything heavy.
+A new one is a file beside this one, a line in ``LOSSES`` and its function in kernels/lstm_losses.h. The settings are
+checked against this module (see ``config.NameIn``), so nothing here imports a loss before it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
-from hpc_lstm.model.losses.binary_cross_entropy import BinaryCrossEntropy
-from hpc_lstm.model.losses.gaussian import Gaussian
-from hpc_lstm.model.losses.huber import Huber
-from hpc_lstm.model.losses.loss import Loss
-from hpc_lstm.model.losses.mae import MeanAbsoluteError
-from hpc_lstm.model.losses.mse import MeanSquaredError
-from hpc_lstm.model.losses.quantile import Quantile
-from hpc_lstm.model.losses.student_t import StudentT
+if TYPE_CHECKING:
+    from hpc_lstm.model.losses.loss import Loss
 
-LOSSES: tuple[type[Loss], ...] = (
-    MeanSquaredError,
-    MeanAbsoluteError,
-    Huber,
-    Quantile,
-    Gaussian,
-    StudentT,
-    BinaryCrossEntropy,
-)
+# Module and class by name.
+LOSSES = {
+    "mse": "mse.MeanSquaredError",
+    "mae": "mae.MeanAbsoluteError",
+    "huber": "huber.Huber",
+    "quantile": "quantile.Quantile",
+    "gaussian": "gaussian.Gaussian",
+    "student-t": "student_t.StudentT",
+    "binary-cross-entropy": "binary_cross_entropy.BinaryCrossEntropy",
+}
+# Keys of ``[train]`` that a loss takes and not every other: its constructor's arguments.
+SETTINGS = {
+    "huber": ("huber_delta",),
+    "quantile": ("quantiles",),
+    "student-t": ("degrees_of_freedom",),
+}
 
 AUTO = "auto"
 
 
 def names() -> tuple[str, ...]:
     """What ``train.loss`` may say."""
-    return (AUTO, *(loss.name for loss in LOSSES))
+    return (AUTO, *LOSSES)
 
 
 def names_that_take(setting: str) -> tuple[str, ...]:
     """The losses that a setting of ``[train]`` is for; none if it is not a loss's own."""
-    return tuple(loss.name for loss in LOSSES if setting in loss.settings)
+    return tuple(name for name, own in SETTINGS.items() if setting in own)
 
 
 def create_loss(name: str, settings: Mapping[str, Any]) -> Loss:
@@ -47,5 +49,6 @@ def create_loss(name: str, settings: Mapping[str, Any]) -> Loss:
     Args:
         settings: the section ``[train]``, of which it takes what is its own.
     """
-    kind = next(loss for loss in LOSSES if loss.name == name)
-    return kind(**{key: settings[key] for key in kind.settings})
+    module, _, kind = LOSSES[name].partition(".")
+    loss = cast("type[Loss]", getattr(import_module(f"hpc_lstm.model.losses.{module}"), kind))
+    return loss(**{key: settings[key] for key in SETTINGS.get(name, ())})

@@ -29,7 +29,6 @@ class StudentT(Loss):
 
     name = "student-t"
     kernel = "student_t"
-    settings = ("degrees_of_freedom",)
     outputs = 2
 
     def __init__(self, degrees_of_freedom: float = 4.0) -> None:

@@ -17,7 +17,6 @@ class AdamW(Adam):
     """
 
     name = "adamw"
-    settings = ("weight_decay",)
 
     def __init__(self, weight_decay: float) -> None:
         self.weight_decay = weight_decay

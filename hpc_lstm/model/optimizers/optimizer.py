@@ -18,7 +18,6 @@ class Optimizer(ABC):
         name: as in ``train.optimizer``.
         slots: names of the vectors [P] that the rule remembers from one step to the next; all begin as zeros. One
             after the other they are the optimizer's moments [len(slots) * P] in checkpoints and averages.
-        settings: keys of ``[train]`` that this rule takes and not every other; its constructor's arguments.
         kernel: the function that takes the step in compiled code, ``lstm_<kernel>`` in kernels/lstm.c; "": there is
             none, and NumPy takes it.
         device_kernel: the function that takes it on a GPU, in kernels/lstm_update.cu.
@@ -26,7 +25,6 @@ class Optimizer(ABC):
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]] = ()
-    settings: ClassVar[tuple[str, ...]] = ()
     kernel: ClassVar[str] = ""
     device_kernel: ClassVar[str]
 

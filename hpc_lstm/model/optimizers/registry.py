@@ -1,41 +1,45 @@
 """The optimizers by the name that ``train.optimizer`` gives them.
 
-A new one is a file beside this one and its class in ``OPTIMIZERS``. The settings are checked against this module (see
-``config.NameIn``), so nothing here imports them or anything heavy.
+A new one is a file beside this one and a line in ``OPTIMIZERS``. The settings are checked against this module (see
+``config.NameIn``), so nothing here imports an optimizer before it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
-from hpc_lstm.model.optimizers.adam import Adam
-from hpc_lstm.model.optimizers.adamw import AdamW
-from hpc_lstm.model.optimizers.optimizer import Optimizer
-from hpc_lstm.model.optimizers.rmsprop import RMSprop
-from hpc_lstm.model.optimizers.sgd import SGD
+if TYPE_CHECKING:
+    from hpc_lstm.model.optimizers.optimizer import Optimizer
 
-OPTIMIZERS: tuple[type[Optimizer], ...] = (
-    Adam,
-    AdamW,
-    RMSprop,
-    SGD,
-)
+# Module and class by name.
+OPTIMIZERS = {
+    "adam": "adam.Adam",
+    "adamw": "adamw.AdamW",
+    "rmsprop": "rmsprop.RMSprop",
+    "sgd": "sgd.SGD",
+}
+# Keys of ``[train]`` that an optimizer takes and not every other: its constructor's arguments.
+SETTINGS = {
+    "adamw": ("weight_decay",),
+}
 
 
 def names() -> tuple[str, ...]:
     """What ``train.optimizer`` may say."""
-    return tuple(optimizer.name for optimizer in OPTIMIZERS)
+    return tuple(OPTIMIZERS)
 
 
 def optimizer_class(name: str) -> type[Optimizer]:
     """The optimizer of this name, of those in ``names()``."""
-    return next(optimizer for optimizer in OPTIMIZERS if optimizer.name == name)
+    module, _, kind = OPTIMIZERS[name].partition(".")
+    return cast("type[Optimizer]", getattr(import_module(f"hpc_lstm.model.optimizers.{module}"), kind))
 
 
 def names_that_take(setting: str) -> tuple[str, ...]:
     """The optimizers that a setting of ``[train]`` is for; none if it is not an optimizer's own."""
-    return tuple(optimizer.name for optimizer in OPTIMIZERS if setting in optimizer.settings)
+    return tuple(name for name, own in SETTINGS.items() if setting in own)
 
 
 def create_optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
@@ -44,5 +48,4 @@ def create_optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
     Args:
         settings: the section ``[train]``, of which it takes what is its own.
     """
-    kind = optimizer_class(name)
-    return kind(**{key: settings[key] for key in kind.settings})
+    return optimizer_class(name)(**{key: settings[key] for key in SETTINGS.get(name, ())})

@@ -33,12 +33,14 @@ def chain(units: int, parts: int, split: int, k_split: int, tiles: int, **more: 
     """A cut of lstm_forward or lstm_backward."""
     cell = "bf16" if parts == 1 else "float"
     sizes = {"UNITS": units, "PARTS": parts, "SPLIT": split, "K_SPLIT": k_split, "TILES": tiles}
-    return {**sizes, "BLOCKS": 1, "CELL": cell, "DROPS": 1, **more}
+    launch = {"LAYERS": 1, "W_SHARED": 0, "PROJECTED": 0, "BLOCKS": 1, "STAGES": 4}
+    return {**sizes, **launch, "CELL": cell, "DROPS": 1, **more}
 
 
 def tile(units: int, width: int, tiles: int, **more: int) -> tuple[Defines, list[str]]:
     """A layer of lstm_tile_*, which compute capability 9.0 alone has the instructions for."""
-    return {"UNITS": units, "INPUT": width, "TILES": tiles, "WGMMA": 1, **more}, ["sm_90a"]
+    sizes = {"UNITS": units, "PARTS": more.pop("PARTS", 1), "INPUT": width, "TILES": tiles}
+    return {**sizes, "WGMMA": 1, **more}, ["sm_90a"]
 
 
 def sized(*sizes: tuple[int, int]) -> list[tuple[Defines, list[str]]]:
@@ -56,6 +58,11 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(64, 2, 1, 1, 1, INPUT_TILES=1), ["sm_80", "sm_90"]),
         (chain(128, 2, 2, 1, 2, INPUT_TILES=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 2, 2, INPUT_TILES=0), WITH_CLUSTERS),
+        (chain(64, 1, 1, 1, 1, INPUT_TILES=1, LAYERS=2, BLOCKS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 1, 2, INPUT_TILES=1, LAYERS=3, DROPS=0), WITH_CLUSTERS),
+        (chain(128, 1, 1, 1, 1, INPUT_TILES=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
+        (chain(128, 2, 2, 1, 1, INPUT_TILES=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
+        (chain(256, 1, 4, 1, 1, INPUT_TILES=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
     "lstm_backward": [
         (chain(64, 1, 1, 4, 4, TOP=0), WITH_BFLOAT16),
@@ -64,8 +71,18 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(64, 2, 1, 4, 1, TOP=0), ["sm_80", "sm_90"]),
         (chain(128, 2, 2, 2, 2, TOP=0), WITH_CLUSTERS),
         (chain(512, 1, 16, 4, 2, TOP=0), WITH_CLUSTERS),
+        (chain(64, 1, 1, 4, 1, TOP=1, LAYERS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 2, 1, TOP=1, LAYERS=2, BLOCKS=2), WITH_CLUSTERS),
+        (chain(64, 1, 1, 4, 2, TOP=1, LAYERS=3, DROPS=0), WITH_CLUSTERS),
+        (chain(128, 1, 1, 2, 1, TOP=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
+        (chain(128, 2, 2, 2, 1, TOP=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
+        (chain(256, 1, 4, 4, 1, TOP=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
-    "lstm_products": [({"PARTS": parts, "STAGES": 3}, ["sm_80", "sm_90"]) for parts in (1, 2)],
+    "lstm_products": [
+        ({"PARTS": parts, "STAGES": 3, "COLUMNS": columns}, ["sm_80", "sm_90"])
+        for parts in (1, 2)
+        for columns in (16, 32, 64, 128)
+    ],
     "lstm_head": [
         (
             {"UNITS": units, "PARTS": parts, "TILED": tiled, "OUTPUTS": outputs, "TARGETS": targets}
@@ -84,6 +101,9 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (64, 1, 0, 1, 1, "binary_cross_entropy"),
         )
     ],
+    "lstm_gather": [
+        ({"PARTS": parts, "TILED": tiled}, ["sm_80", "sm_90"]) for parts, tiled in ((1, 0), (1, 1), (2, 0))
+    ],
     "lstm_tile_forward": [
         tile(units, width, tiles, DROPS=drops)
         for units, width, tiles, drops in ((64, 16, 1, 1), (64, 64, 2, 1), (128, 16, 2, 1), (128, 128, 2, 0))
@@ -98,25 +118,37 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
             (128, 128, 2, 0, 0),
         )
     ],
-    "lstm_tile_gradients": [tile(units, width, 1) for units in (64, 128, 320, 512) for width in (16, units)],
+    "lstm_tile_gradients": [
+        tile(units, width, 1, PARTS=parts)
+        for units, parts in ((64, 1), (128, 1), (320, 1), (512, 1), (64, 2), (128, 2), (512, 2))
+        for width in (16, units)
+    ],
     "lstm_wide_forward": [
-        tile(units, units, tiles, LAYERS=layers, DROPS=drops, KEEPS=keeps)
-        for units, tiles, layers, drops, keeps in (
-            (256, 1, 1, 0, 0),
+        tile(units, units, tiles, LAYERS=layers, DROPS=drops, KEEPS=keeps, PARTS=parts)
+        for units, tiles, layers, drops, keeps, parts in (
+            (256, 1, 1, 0, 0, 1),
+            (192, 2, 2, 1, 1, 1),
+            (256, 1, 2, 1, 1, 1),
+            (512, 2, 3, 1, 1, 1),
+            (512, 2, 2, 0, 1, 1),
+            (64, 2, 2, 1, 1, 2),
+            (128, 2, 3, 1, 1, 2),
+            (256, 1, 2, 0, 1, 2),
+            (512, 2, 2, 1, 1, 2),
+        )
+    ],
+    "lstm_wide_backward": [
+        tile(units, units, tiles, LAYERS=layers, DROPS=drops, PARTS=parts)
+        for units, tiles, layers, drops, parts in (
+            (256, 1, 1, 0, 1),
             (192, 2, 2, 1, 1),
             (256, 1, 2, 1, 1),
             (512, 2, 3, 1, 1),
             (512, 2, 2, 0, 1),
-        )
-    ],
-    "lstm_wide_backward": [
-        tile(units, units, tiles, LAYERS=layers, DROPS=drops)
-        for units, tiles, layers, drops in (
-            (256, 1, 1, 0),
-            (192, 2, 2, 1),
-            (256, 1, 2, 1),
-            (512, 2, 3, 1),
-            (512, 2, 2, 0),
+            (64, 1, 2, 1, 2),
+            (128, 1, 3, 1, 2),
+            (256, 1, 2, 0, 2),
+            (512, 1, 2, 1, 2),
         )
     ],
     "lstm_update": [
@@ -141,7 +173,7 @@ SAMPLED = 3
 # Bytes of local memory that are accepted: the return address around a division in double, in a kernel that
 # runs once a run; two numbers of adam with several outputs; a few of the chains, which give all
 # registers to the weights.
-ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows_128": 32}
+ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 80, "lstm_backward": 80, "multiply_rows": 32}
 
 
 def spelled(defines: Defines) -> str:

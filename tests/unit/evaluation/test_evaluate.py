@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
+from hpc_lstm.cuda import availability
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.baselines.registry import BASELINES, METHODS
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.evaluation.evaluate_run import evaluate_run
 from hpc_lstm.evaluation.metrics_file import write_metrics
+from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
@@ -33,7 +35,7 @@ def measure(predict, path: Path, world: World | None = None, **more) -> dict:
     world = world or World()
     with MarketStore(path) as store:
         prepared = prepare.prepare(store, settings(path, **more), world, backends.create_backend("host"))
-        return evaluate(predict, prepared, world, batch_size=64).metrics
+        return evaluate(of_inputs(predict), prepared, world, batch_size=64).metrics
 
 
 def test_persistence_as_the_model_is_persistence(store_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_log_return_of_zero_is_exactly_persistence(store_path: Path) -> None:
     with MarketStore(store_path) as store:
         prepared = prepare.prepare(store, data, world, backends.create_backend("host"))
         prepared.scaler.shift[:, -1] = 0.0
-        metrics = evaluate(lambda inputs: np.zeros(len(inputs), np.float32), prepared, world).metrics
+        metrics = evaluate(of_inputs(lambda x: np.zeros(len(x), np.float32)), prepared, world).metrics
     assert metrics["test"]["model"] == metrics["test"]["persistence"]
     assert metrics["test"]["against_persistence"]["p_value"] == 1
     assert metrics["test"]["model"]["rmsse"] == 1
@@ -100,7 +102,7 @@ def test_a_model_that_knows_the_target_is_perfect(store_path: Path) -> None:
         world = World()
         prepared = prepare.prepare(store, settings(line), world, backends.create_backend("host"))
         step = np.float32(0.25 * prepared.scaler.scale[0, 0])
-        metrics = evaluate(lambda inputs: inputs[:, -1, 0] + step, prepared, world).metrics
+        metrics = evaluate(of_inputs(lambda inputs: inputs[:, -1, 0] + step), prepared, world).metrics
     for method in ("model", "drift"):
         assert metrics["test"][method]["rmse"] == pytest.approx(0, abs=1e-4)
         assert metrics["test"][method]["directional_accuracy"] == 1
@@ -132,7 +134,7 @@ def test_every_symbol_is_in_the_file(tmp_path: Path) -> None:
     many = write_store(tmp_path / "many.h5", {f"S{n:02}": walk(n, 60 + n) for n in range(53)})
     with MarketStore(many) as store:
         prepared = prepare.prepare(store, settings(many), World(), backends.create_backend("host"))
-        evaluation = evaluate(last_input, prepared, World())
+        evaluation = evaluate(of_inputs(last_input), prepared, World())
     rows = list(csv.DictReader(evaluation.symbols_csv().splitlines()))
     methods = [method for method in METHODS if method in evaluation.metrics["test"]]
     assert [(row["part"], row["symbol"], row["method"]) for row in rows] == [
@@ -259,12 +261,11 @@ def test_a_run_trained_on_a_gpu_is_measured_without_one(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hpc_lstm.parallel import gpu
-    from hpc_lstm.preprocess import backends
 
     def fail(*_: object) -> None:
         raise AssertionError("the C engine forecasts: a GPU has nothing to do")
 
-    monkeypatch.setattr(backends, "cuda_problem", fail)
+    monkeypatch.setattr(availability, "cuda_problem", fail)
     monkeypatch.setattr(gpu, "assign_gpu", fail)
     measured = evaluate_run(run_dir, None, World())
     config = run_dir / "config.toml"

@@ -13,6 +13,7 @@ from small_runs import settings, write_store
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.baselines import gradient_boosting
 from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
@@ -36,7 +37,7 @@ def measure(path: Path, world: World, limit_s: float = 60.0) -> dict:
     with MarketStore(path) as store:
         prepared = prepare.prepare(store, data, world, backends.create_backend("host"))
         return evaluate(
-            lambda inputs: np.zeros(len(inputs), np.float32), prepared, world, boosting_s=limit_s
+            of_inputs(lambda inputs: np.zeros(len(inputs), np.float32)), prepared, world, boosting_s=limit_s
         ).metrics
 
 

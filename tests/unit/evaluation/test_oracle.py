@@ -11,6 +11,7 @@ from simulated_ranks import on_ranks
 from small_runs import settings, walk, write_store
 
 from hpc_lstm.evaluation.evaluate import evaluate
+from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market import synthetic
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.universes.registry import names
@@ -26,7 +27,7 @@ def measure(path: Path, world: World, **more) -> dict:
     data = settings(path, target="log-returns", scaling="standard", **more)
     with MarketStore(path) as store:
         prepared = prepare.prepare(store, data, world, backends.create_backend("host"))
-        return evaluate(forecast_nothing, prepared, world).metrics
+        return evaluate(of_inputs(forecast_nothing), prepared, world).metrics
 
 
 @pytest.mark.parametrize("kind", names())

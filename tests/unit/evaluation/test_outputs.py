@@ -18,6 +18,7 @@ from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.intervals import Intervals, calibrate, kth_smallest, read_intervals, write_intervals
 from hpc_lstm.evaluation.output_metrics import LEVELS, output_metrics
+from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.model.engines.head import Head
@@ -122,7 +123,7 @@ def test_metrics_of_a_distribution_are_those_of_scipy(store_path: Path, ranks: i
             prepared = prepare.prepare(store, config.data, world, HOST)
             intervals = Intervals(0.8, np.full(2, np.nan))
             windows = prepared.load_windows("test")
-            found = output_metrics(fixed(outputs), head, prepared, windows, intervals, world, 16)
+            found = output_metrics(of_inputs(fixed(outputs)), head, prepared, windows, intervals, world, 16)
             batch = windows.batch(np.arange(len(windows)))[1]
             return found, (batch, windows.prices(np.arange(len(windows))).symbol, prepared.scaler)
 
@@ -164,9 +165,8 @@ def test_a_price_is_measured_as_a_share_of_the_last_one(store_path: Path) -> Non
         prepared = prepare.prepare(store, config.data, World(), HOST)
         windows = prepared.validation
         none = Intervals(0.9, np.array([np.nan]))
-        found = output_metrics(lambda x: x[:, -1, :1], Head.of(config), prepared, windows, none, World(), 16)[
-            0
-        ]
+        last = of_inputs(lambda inputs: inputs[:, -1, :1])
+        found = output_metrics(last, Head.of(config), prepared, windows, none, World(), 16)[0]
         prices = windows.prices(np.arange(len(windows)))
     change = prices.actual / prices.last - 1
     assert found["rmse"] == pytest.approx(np.sqrt(np.mean(change**2)), rel=1e-4)
@@ -195,6 +195,23 @@ def test_every_output_has_the_tables_of_a_run_of_its_own(store_path: Path) -> No
     text = comparison_table(metrics)
     assert text.count("volatility") == 2 * len(HORIZONS)
     assert "Intervals are to cover 90%" in text
+
+
+def test_each_window_is_forecast_once(store_path: Path) -> None:
+    config = config_of(store_path, target=["log-returns", "volatility"], horizon=HORIZONS, scaling="standard")
+    network, asked = fixed(np.zeros(6)), []
+
+    def predict(inputs: np.ndarray) -> np.ndarray:
+        asked.append(len(inputs))
+        return network(inputs)
+
+    with MarketStore(store_path) as store:
+        prepared = prepare.prepare(store, config.data, World(), HOST)
+        intervals, trading = Intervals(0.9, np.full(6, 0.7)), BacktestSettings(cost=0.001, rule="interval")
+        evaluate_outputs(
+            *(predict, Head.of(config), intervals, prepared, World()), batch_size=16, trading=trading
+        )
+        assert sum(asked) == len(prepared.validation) + len(prepared.load_windows("test"))
 
 
 @pytest.mark.parametrize("margin", [0.1, 9.0])
@@ -295,7 +312,8 @@ def test_calibrated_intervals_hold_what_they_state(tmp_path: Path, loss: str, ra
             network = fixed(np.array(outputs))
             intervals = calibrate(network, head, prepared, world, settings_, 500)
             windows = prepared.load_windows("test")
-            return intervals, output_metrics(network, head, prepared, windows, intervals, world, 500)
+            metrics = output_metrics(of_inputs(network), head, prepared, windows, intervals, world, 500)
+            return intervals, metrics
 
         found = on_ranks(ranks, work)
     stated = 0.9 if loss == "quantile" else 0.8

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.model.engines import cuda_network, cuda_plan
+from hpc_lstm.model.engines import cuda_network, cuda_packing, cuda_plan
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
@@ -27,13 +27,18 @@ def clusters_of(capability: tuple[int, int], largest: int = 16) -> Callable[[int
 
 
 def plan(
-    units: int, batch: int, parts: int = 1, capability: tuple[int, int] = H100, large: bool | None = False
+    units: int,
+    batch: int,
+    parts: int = 1,
+    capability: tuple[int, int] = H100,
+    large: bool | None = False,
+    layers: int = 2,
 ) -> cuda_plan.Plan | None:
     return cuda_plan.plan(
         units,
         5,
         batch,
-        layers=2,
+        layers=layers,
         parts=parts,
         dropout=True,
         capability=capability,
@@ -47,15 +52,18 @@ def plan(
     batch=st.integers(1, 20_000),
     parts=st.sampled_from([1, 2]),
     capability=st.sampled_from([A100, (8, 6), (8, 9), H100, (10, 0), (12, 0)]),
+    layers=st.integers(1, 8),
 )
-def test_a_plan_keeps_the_limits(units: int, batch: int, parts: int, capability: tuple[int, int]) -> None:
-    found = plan(units, batch, parts, capability)
+def test_a_plan_keeps_the_limits(
+    units: int, batch: int, parts: int, capability: tuple[int, int], layers: int
+) -> None:
+    found = plan(units, batch, parts, capability, layers=layers)
     if found is None:
         assert units > (64 if parts == 2 else 128) or capability not in (A100, H100)
         return
     assert found.units >= units
     assert found.windows >= batch
-    assert found.windows < batch + found.forward.windows
+    assert found.windows < batch + max(found.forward.windows, found.backward.windows)
     limit = {A100: 163, H100: 227, (10, 0): 227}.get(capability, 99) * 1024
     for width in (16, 64, found.units, 4 * found.units):
         assert cuda_plan.products_shared(width, parts, found.product_stages) <= limit
@@ -64,7 +72,12 @@ def test_a_plan_keeps_the_limits(units: int, batch: int, parts: int, capability:
         assert cut.warps == found.units // cut.split // group * cut.k_split <= 16
         assert found.windows % cut.windows == 0
         assert capability >= H100 or cut.split == 1
-        assert cut.shared <= limit
+        assert (cut.shared + 1024) * cut.blocks <= limit + 1024
+        assert cut.layers in (1, layers)
+        if cut.layers > 1:
+            assert capability >= H100
+            assert cut.cluster <= cuda_plan.PORTABLE_CLUSTER
+            assert found.windows // cut.windows <= clusters_of(capability)(cut.cluster) * cut.blocks + 8
     # Each thread has a whole number of units and windows.
     assert found.forward.tiles * 2 % found.forward.k_split == 0
     assert found.backward.tiles * 4 % found.backward.k_split == 0
@@ -90,33 +103,59 @@ def test_small_batches_are_spread_over_the_whole_gpu() -> None:
         assert found.forward.tiles == tiles
 
 
+def test_layers_run_together_where_all_blocks_have_room() -> None:
+    def cuts(units: int, batch: int, **more: Any) -> list[tuple[int, str, int]]:
+        found = plan(units, batch, **more)
+        assert found is not None
+        return [(cut.layers, cut.w, cut.tiles * cut.blocks) for cut in (found.forward, found.backward)]
+
+    apart = (1, "registers", 1)
+    assert cuts(64, 64) == [(2, "registers", 1)] * 2
+    assert cuts(64, 1024) == [(2, "registers", 2)] * 2
+    assert cuts(128, 64) == [(2, "block", 1)] * 2
+    assert cuts(128, 1024) == [apart] * 2
+    assert cuts(256, 64) == [(2, "shared", 1)] * 2
+    assert cuts(64, 64, layers=1) == cuts(64, 64, capability=A100) == [apart] * 2
+
+
 @given(
-    units=st.integers(1, 512), batch=st.integers(1, 20_000), layers=st.integers(1, 8), dropout=st.booleans()
+    units=st.integers(1, 512),
+    batch=st.integers(1, 20_000),
+    layers=st.integers(1, 8),
+    dropout=st.booleans(),
+    parts=st.sampled_from([1, 2]),
 )
-def test_tiles_for_large_batches_keep_the_limits(units: int, batch: int, layers: int, dropout: bool) -> None:
+def test_tiles_for_large_batches_keep_the_limits(
+    units: int, batch: int, layers: int, dropout: bool, parts: int
+) -> None:
     found = cuda_plan.plan(
         units,
         16,
         batch,
         layers=layers,
-        parts=1,
+        parts=parts,
         dropout=dropout,
         capability=H100,
         clusters=CLUSTERS.__getitem__,
         large=True,
     )
     if found is None or not found.tiles:
-        assert units > 512 or (64 < units <= 128 and layers > 2 and dropout)
+        assert parts == 1
+        assert 64 < units <= 128
+        assert layers > 2
+        assert dropout
         return
     assert found.units in range(64, 513, 64)
-    assert found.wide == (found.units > 128)
+    assert found.wide == (found.units > 128 or parts == 2)
     assert found.units >= units
     assert batch <= found.windows < batch + 64 * found.tiles * (2 if found.wide else 1)
-    assert found.windows % found.forward.windows == 0
+    assert found.windows % found.forward.windows == found.windows % found.backward.windows == 0
     for layer in range(layers):
         drops = dropout and layer + 1 < layers
         if found.wide:
-            shared = cuda_plan.wide_shared(found.tiles, narrow=layer == 0, drops=drops)
+            shared = cuda_plan.wide_shared(
+                found.tiles, found.backward_tiles, parts, narrow=layer == 0, drops=drops
+            )
         else:
             shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
         of_gradients = cuda_plan.gradients_shared(found.units, narrow=layer == 0)
@@ -133,7 +172,10 @@ def test_tiles_are_taken_where_they_are_faster() -> None:
     assert [tiles(256, batch) for batch in (256, 512, 1024, 2048)] == [0, 1, 1, 2]
     assert [tiles(512, batch) for batch in (128, 256, 512, 1024)] == [0, 1, 1, 2]
     assert tiles(32, 8192) == tiles(200, 8192) - 2 == tiles(130, 8192) == 0
-    assert tiles(64, 8192, parts=2) == tiles(64, 8192, capability=(10, 0)) == 0
+    assert tiles(64, 8192, capability=(10, 0)) == 0
+    assert [tiles(64, batch, parts=2) for batch in (1024, 2048, 8192)] == [0, 1, 2]
+    assert [tiles(256, batch, parts=2) for batch in (128, 256, 2048)] == [0, 1, 2]
+    assert [tiles(512, batch, parts=2) for batch in (1, 1024)] == [1, 2]
 
 
 def test_structures_are_those_of_the_kernels() -> None:
@@ -146,8 +188,8 @@ def test_structures_are_those_of_the_kernels() -> None:
         for line in declared.split(";")
         for name in re.sub(r"^\s*(const )?\w+", "", line).split(",")
     ]
-    assert [name for name in fields if name] == list(cuda_network.ARRAY.names or ())
-    assert cuda_network.ARRAY.itemsize == 80
+    assert [name for name in fields if name] == list(cuda_packing.ARRAY.names or ())
+    assert cuda_packing.ARRAY.itemsize == 80
     common = (KERNELS / "lstm_common.cuh").read_text()
     assert f"#define MAX_CONSTANTS {cuda_network.CONSTANTS}\n" in common
     for name, value in (("BLOCK_M", cuda_plan.BLOCK_M), ("K", cuda_plan.INNER), ("EXTRA", cuda_plan.EXTRA)):
@@ -156,5 +198,4 @@ def test_structures_are_those_of_the_kernels() -> None:
     assert f"#define TILE {cuda_plan.TILE} " in tiles
     assert f"#define GATES {cuda_plan.GATE_COLUMNS} " in tiles
     assert f"#define THREADS {cuda_network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
-    for kernel in ("lstm_forward", "lstm_backward"):
-        assert re.search(rf"#define STAGES {cuda_plan.STAGES}\b", (KERNELS / f"{kernel}.cu").read_text())
+    assert f"#define STAGES {cuda_plan.STAGES} " in (KERNELS / "lstm_forward.cu").read_text()

@@ -38,7 +38,7 @@ def keras_optimizer(name: str, **train: Any) -> Any:
 
     kinds = {key.lower(): kind for key, kind in vars(keras.optimizers).items() if isinstance(kind, type)}
     given = TrainConfig(optimizer=name, **train).model_dump()
-    return kinds[name](RATE, **{key: given[key] for key in registry.optimizer_class(name).settings})
+    return kinds[name](RATE, **{key: given[key] for key in registry.SETTINGS.get(name, ())})
 
 
 def numpy_steps(name: str, dtype: type, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray]:

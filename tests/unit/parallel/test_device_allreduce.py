@@ -124,31 +124,44 @@ class Copy:
     """A scaled copy in memory of the CPU, which an address names just as well."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+        self.values, self.waits = values, 0
         self.address, self.length = values.__array_interface__["data"][0], len(values)
+
+    def wait(self) -> None:
+        self.waits += 1
 
 
 class Vector:
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+    NS = 300
+
+    def __init__(self, values: np.ndarray, stream: int | None = None) -> None:
+        self.values, self.stream = values, stream
+        self.copy: Copy | None = None
 
     def scaled(self, share: float) -> Copy:
-        return Copy((self.values * np.float32(share)).astype(np.float32))
+        self.copy = Copy((self.values * np.float32(share)).astype(np.float32))
+        return self.copy
 
     def current(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def assign(self, copy: Copy) -> None:
+    def assign(self, copy: Copy) -> Vector:
         self.values = copy.values
+        return self
+
+    def wait(self) -> int:
+        return self.NS
 
 
 class AllreduceByAddress:
     """The sum over all ranks of a vector in memory of the CPU."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, takes_stream: bool = False) -> None:
+        self._world, self.takes_stream = world, takes_stream
+        self.streams: list[int | None] = []
 
-    def allreduce_sum(self, address: int, length: int) -> None:
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
+        self.streams.append(stream)
         start = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
         self._world.allreduce_sum(np.ctypeslib.as_array(start, (length,)))
 
@@ -159,8 +172,8 @@ class AllreduceByAddress:
 class OnDevice:
     """An engine whose weights and moments are averaged where they lie."""
 
-    def __init__(self, weights: np.ndarray) -> None:
-        self.weights, self.kept = Vector(weights), Vector(2 * weights)
+    def __init__(self, weights: np.ndarray, stream: int | None = None) -> None:
+        self.weights, self.kept = Vector(weights, stream), Vector(2 * weights, stream)
 
     def device_vectors(self, *, moments: bool) -> list[Vector]:
         return [self.weights, self.kept] if moments else [self.weights]
@@ -181,6 +194,38 @@ def test_vectors_are_averaged_where_they_lie(what: str) -> None:
         np.testing.assert_allclose(engine.weights.values, mean, atol=1e-6)
         moments = 2 * (vectors[rank] if what == "weights" else mean)
         np.testing.assert_allclose(engine.kept.values, moments, atol=1e-6)
+
+
+@pytest.mark.parametrize("stream", [None, 7])
+@pytest.mark.parametrize("takes_stream", [False, True])
+def test_only_a_transport_with_the_stream_of_the_vectors_is_not_waited_for(
+    stream: int | None, takes_stream: bool
+) -> None:
+    queued = takes_stream and stream is not None
+
+    def work(world: World) -> None:
+        engine: Any = OnDevice(np.arange(5, dtype=np.float32), stream)
+        transport = AllreduceByAddress(world, takes_stream)
+        averager = Averager(world, "weights+moments", transport)  # type: ignore[arg-type]
+        assert averager.is_queued(engine) is queued
+        averager.warm_up(engine)
+        assert averager.average(engine, 1, world.size).wait() == 2 * Vector.NS
+        assert transport.streams == [stream if queued else None] * 3
+        assert {vector.copy.waits for vector in engine.device_vectors(moments=True)} == {int(not queued)}
+
+    on_ranks(2, work)
+
+
+def test_averages_in_host_memory_and_of_one_rank_are_not_queued() -> None:
+    engine: Any = OnDevice(np.zeros(3, np.float32), 7)
+
+    def work(world: World) -> bool:
+        averager = Averager(world, "weights", None)
+        return averager.is_queued(engine)
+
+    assert on_ranks(2, work) == [False, False]
+    alone: Any = AllreduceByAddress(World(), takes_stream=True)
+    assert not Averager(World(), "weights", alone).is_queued(engine)
 
 
 CRAY = "MPI VERSION : CRAY MPICH version 8.1.28.15 (ANL base 3.4a2)"

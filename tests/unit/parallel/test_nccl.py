@@ -93,7 +93,8 @@ int ncclCommInitRank(void **comm, int size, ncclUniqueId id, int rank) {
     return rank == FAILING_RANK ? 2 : 0;
 }
 int ncclAllReduce(const void *from, void *to, size_t n, int type, int op, void *comm, void *stream) {
-    strcat(calls, from == to && n == 5000000000 && type == 7 && op == 0 && comm == calls ? "sum " : "wrong ");
+    int right = from == to && n == 5000000000 && type == 7 && op == 0 && comm == calls;
+    strcat(calls, !right ? "wrong " : stream == 0 ? "sum " : stream == (void *)42 ? "queued " : "wrong ");
     return 0;
 }
 int ncclCommDestroy(void *comm) { strcat(calls, comm == calls ? "destroy " : "wrong "); return 0; }
@@ -105,8 +106,12 @@ const char *ncclGetErrorString(int status) { return "unhandled system error"; }
 class Driver:
     """A driver whose streams are always idle."""
 
+    def __init__(self) -> None:
+        self.waits = 0
+
     def call(self, name: str, *arguments: object) -> None:
         assert (name, arguments) == ("cuStreamSynchronize", (None,))
+        self.waits += 1
 
 
 @pytest.fixture
@@ -142,13 +147,16 @@ def test_a_communicator_is_destroyed_once_or_aborted_after_an_error(
         try:
             with Averager(world, "weights", allreduce):
                 allreduce.allreduce_sum(2**40, 5_000_000_000)
+                allreduce.allreduce_sum(2**40, 5_000_000_000, 42)
+                driver: Any = allreduce._driver
+                assert driver.waits == 1, "a sum on a stream is not waited for"
                 assert not failed
         except AssertionError:
             pass
         allreduce.close(failed=False)
         return calls(allreduce)
 
-    assert on_ranks(3, work) == [f"init sum {last} "] * 3
+    assert on_ranks(3, work) == [f"init sum queued {last} "] * 3
 
 
 def test_a_rank_that_cannot_be_connected_raises_alone(stub: Callable[..., None]) -> None:

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from hpc_lstm.config import TrainConfig
+from hpc_lstm.cuda import availability
 from hpc_lstm.errors import CudaError
 from hpc_lstm.parallel import gpu
 from hpc_lstm.preprocess import backends, cuda_backend
@@ -17,7 +18,7 @@ def test_settings_name_every_backend() -> None:
 
 
 def test_backend_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "cuda_problem", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(availability, "cuda_problem", lambda: "there is no NVIDIA driver")
     assert backends.create_backend("auto").name == backends.create_backend("host").name == "host"
     with pytest.raises(CudaError, match=r'train\.backend = "cuda": there is no NVIDIA driver'):
         backends.create_backend("cuda")
@@ -29,7 +30,7 @@ def test_auto_falls_back_to_host_where_the_gpu_fails_after_all(
     def fail(share: float) -> None:
         raise CudaError("GPU kernels cannot be compiled: gcc is missing")
 
-    monkeypatch.setattr(backends, "cuda_problem", lambda: None)
+    monkeypatch.setattr(availability, "cuda_problem", lambda: None)
     monkeypatch.setattr(cuda_backend, "CudaBackend", fail)
     with caplog.at_level("INFO", "hpc_lstm"):
         assert backends.create_backend("auto").name == "host"

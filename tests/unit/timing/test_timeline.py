@@ -211,6 +211,27 @@ def test_a_barrier_is_recorded_with_its_span(tmp_path):
     assert not any("meeting" in span for span in spans if span["phase"] != "wait")
 
 
+def test_the_end_of_a_wait_may_be_an_average(tmp_path):
+    path = tmp_path / "rank-00000.jsonl"
+    timeline = Timeline(path)
+    for averaged_ns in (5_000_000, 10**10):
+        with timeline.span("wait"):
+            time.sleep(0.01)
+        timeline.record_barrier(averaged_ns)
+    timeline.close()
+    _, *spans, footer = records(path)
+    assert [span["phase"] for span in spans if span["phase"] != "startup"] == ["wait", "average"] * 2
+    waits = [span for span in spans if span["phase"] == "wait"]
+    averages = [span for span in spans if span["phase"] == "average"]
+    assert [span["meeting"] for span in waits] == [0, 1]
+    assert averages[0]["busy_ns"] == 5_000_000
+    assert averages[1]["busy_ns"] >= 10_000_000
+    assert waits[0]["end_ns"] == averages[0]["start_ns"]
+    assert waits[1]["busy_ns"] == 0, "no more than all of it"
+    for phase, found in (("wait", waits), ("average", averages)):
+        assert footer["phases_ns"][phase] == sum(span["busy_ns"] for span in found)
+
+
 def test_merged_spans_have_no_barriers(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "DETAILED_SPANS", 4)
     timeline = Timeline(tmp_path / "t.jsonl")

@@ -40,7 +40,9 @@ def test_speed_leaves_out_the_time_before_the_first_meeting(monkeypatch: pytest.
     assert speed.samples_per_second == 200
 
 
-def test_a_line_every_so_often(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_at_once_and_every_so_often(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     clock = Clock(monkeypatch)
     log = logging.getLogger("test_progress")
     caplog.set_level(logging.INFO, "test_progress")
@@ -50,8 +52,8 @@ def test_a_line_every_so_often(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         display.update(step, step / 10, 0.5, 1234.0)
     display.close()
     told = [record.getMessage() for record in caplog.records]
-    assert [line.split()[1] for line in told] == ["10", "20", "30", "40"]
-    assert told[0] == "step 10 of 40  epoch 1.00  loss 0.500000  1,234 samples/s"
+    assert [line.split()[1] for line in told] == ["1", "11", "21", "31"]
+    assert told[1] == "step 11 of 40  epoch 1.10  loss 0.500000  1,234 samples/s"
 
 
 def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,85 @@
+"""The network's weights in the order in which the kernels of a plan read them: kernels/lstm_update.cu."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.parameters import Schema
+
+# Of a block of kernels/lstm_update.cu.
+TILE_INPUTS, TILE_UNITS = 8, 32
+# ``struct Array`` there, and its kinds and orders.
+ARRAY = np.dtype(
+    [
+        ("begin", "i8"),
+        ("flat", "i8"),
+        ("kind", "i4"),
+        ("inputs", "i4"),
+        ("parts", "i4"),
+        ("width", "i4"),
+        ("part_size", "i8"),
+        ("gradients", "u8"),
+        ("by_gate", "u8"),
+        ("by_input", "u8"),
+        ("copy", "u8"),
+        ("order", "i4"),
+        ("unused", "i4"),
+    ]
+)
+MATRIX, BIAS, DENSE = 0, 1, 2
+BY_UNIT, BY_GATE, IN_TILES = 0, 1, 2
+
+
+class Packing:
+    """From the flat vector of the weights to their packed copies.
+
+    Attributes:
+        table: of all arrays of the network, without what a training step knows of their gradients.
+        blocks: that handle them.
+    """
+
+    def __init__(self, device: Device, plan: Plan, shape: Shape, schema: Schema, weights: Weights) -> None:
+        self._device, self._plan, self._shape, self._weights = device, plan, shape, weights
+        sources = Sources(plan, shape.layers, shape.dropout > 0, shape.head)
+        self._pack = device.load(*sources.update).get_function("pack")
+        self.blocks = 0
+        self.table = self._array_table(schema)
+        self._on_device = device.to_device(self.table.view(np.uint8))
+
+    def pack(self) -> None:
+        """Launch the packing."""
+        self._device.launch(
+            self._pack,
+            self.blocks,
+            *(self._on_device, np.int32(len(self.table))),
+            *(np.int32(self._shape.units), self._weights.flat),
+        )
+
+    def _array_table(self, schema: Schema) -> np.ndarray:
+        units, plan = self._shape.units, self._plan
+        table = np.zeros(len(schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
+        for number, one in enumerate(table):
+            layer, which = divmod(number, 3)
+            one["begin"], one["flat"] = self.blocks, schema.offsets[number]
+            if layer == self._shape.layers:
+                one["kind"], one["copy"] = DENSE, self._weights.dense.pointer
+                self.blocks += -(-(units + 1) * self._shape.head.outputs // THREADS)
+                continue
+            own = self._weights.layers[layer]
+            if which == 2:
+                one["kind"], one["copy"] = BIAS, own.bias.pointer
+                self.blocks += -(-4 * units // THREADS)
+                continue
+            by_gate, by_input = ((own.w, own.w_back), (own.u, own.u_back))[which]
+            one["kind"], one["inputs"] = MATRIX, units if which or layer else self._shape.features
+            one["width"] = plan.units if which else plan.input_width(layer)
+            one["by_gate"], one["by_input"] = by_gate.pointer, by_input.pointer if by_input is not None else 0
+            multiplied_in_chain = (layer == 0 and plan.folded) or plan.forward.layers > 1
+            grouped = which == 1 or multiplied_in_chain or plan.tiles > 0
+            one["order"] = IN_TILES if plan.wide else BY_GATE if grouped else BY_UNIT
+            self.blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
+        return table

@@ -1,0 +1,53 @@
+"""A campaign counts what it runs, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from campaign import CHUNK, Record, tasks
+
+CAMPAIGN = Path(__file__).with_name("campaign.py")
+
+
+def run_campaign(record: Path, *arguments: str) -> int:
+    """Run examples of one kind, the cheapest."""
+    command = [sys.executable, str(CAMPAIGN), "--only", "intervals", "--record", str(record), *arguments]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode
+
+
+def test_chunks_that_are_recorded_are_not_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "fuzz.json"
+    assert run_campaign(path, "--examples", str(CHUNK), "--jobs", "1") == 0
+    first = Record(path).kind("intervals")
+    assert first["chunks"] == [0]
+    assert run_campaign(path, "--examples", str(2 * CHUNK), "--jobs", "2") == 0
+    record = Record(path)
+    kind = record.kind("intervals")
+    assert kind["chunks"] == [0, CHUNK]
+    assert kind["read"] + kind["refused"] == 2 * CHUNK
+    assert kind["read"] > first["read"]
+    assert [run["jobs"] for run in record.runs] == [1, 2]
+
+
+def test_no_chunk_begins_after_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "fuzz.json"
+    assert run_campaign(path, "--seconds", "0") == 0
+    assert json.loads(path.read_text())["kinds"]["intervals"]["chunks"] == []
+
+
+def test_what_is_wrong_is_recorded_by_its_seed(tmp_path: Path) -> None:
+    record = Record(tmp_path / "fuzz.json")
+    record.add("scaler", 0, {0: "right", 1: "refused", 2: "Traceback\nKeyError: 'x'"})
+    record.save()
+    kind = Record(record.path).kind("scaler")
+    assert (kind["read"], kind["refused"], kind["wrong"]) == (1, 1, {"2": "Traceback\nKeyError: 'x'"})
+
+
+def test_kinds_with_the_fewest_examples_come_first(tmp_path: Path) -> None:
+    record = Record(tmp_path / "fuzz.json")
+    record.add("scaler", 0, {})
+    chunks = tasks(record, ["scaler", "option"], 2 * CHUNK)
+    assert chunks == [("option", 0), ("scaler", CHUNK), ("option", CHUNK)]

@@ -1,0 +1,35 @@
+"""Where tests of several ranks run side by side, each keeps to cores of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def share_of_the_cores() -> Iterator[None]:
+    """Bind a worker of pytest-xdist, and so the ranks that it starts, to its share of this machine's cores.
+
+    Ranks that wait for each other then do not spin on cores that another test's ranks need: where they are more than
+    their cores, they sleep.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(
+        0, share(cores, worker_number(), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    )
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+def worker_number() -> int:
+    """Number of this worker from 0 on; 0 without pytest-xdist, which calls them gw0, gw1, ..."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def share(cores: list[int], worker: int, workers: int) -> list[int]:
+    """The cores of one of the workers: as many for each; if there are fewer cores than workers, they take turns."""
+    each = max(1, len(cores) // workers)
+    first = worker * each % len(cores)
+    return cores[first : first + each]

@@ -1,0 +1,64 @@
+"""Several commands of hpc-lstm one after the other in one process a rank: ``in_turn.py FOLDER COMMANDS``.
+
+COMMANDS is a JSON list of lists of words. What a rank says, and its exit code, go to files in FOLDER, which
+``launcher.InTurn`` reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hpc_lstm.cli import main
+from hpc_lstm.parallel.launch import connect
+
+
+@contextmanager
+def said_into(path: Path) -> Iterator[None]:
+    """Let this process's output and errors go to ``path.out`` and ``path.err``, also those of its libraries."""
+    streams = {".out": sys.stdout, ".err": sys.stderr}
+    kept = [os.dup(stream.fileno()) for stream in streams.values()]
+    for suffix, stream in streams.items():
+        with open(path.with_suffix(suffix), "wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    yield
+    for descriptor, stream in zip(kept, streams.values(), strict=True):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+def exit_code(words: list[str]) -> int:
+    """Run a command as the program does."""
+    variables = dict(word.split("=", 1) for word in itertools.takewhile(lambda word: "=" in word, words))
+    kept = dict(os.environ)
+    os.environ.update(variables)
+    sys.argv[1:] = words[len(variables) :]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+    return 0
+
+
+if __name__ == "__main__":
+    folder, commands = Path(sys.argv[1]), json.loads(sys.argv[2])
+    world = connect()
+    for number, words in enumerate(commands):
+        path = folder / f"{number}-{world.rank}"
+        with said_into(path):
+            code = exit_code(words)
+        path.with_suffix(".code").write_text(str(code))
+        world.barrier()  # what the next command finds, all ranks have left

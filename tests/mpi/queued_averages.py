@@ -1,0 +1,83 @@
+"""Trains on CPUs as on GPUs with NCCL: ``queued_averages.py ARGUMENTS``, those of ``hpc-lstm``.
+
+The C engine says that its steps are queued, and its weights are averaged by their address on a "stream", so that ranks
+take further steps before they agree.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm import cli
+from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.parallel.world import World
+from hpc_lstm.training import placement
+
+
+class Copy:
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.address, self.length = values, values.ctypes.data, len(values)
+
+    def wait(self) -> None:
+        raise AssertionError("what is queued is not waited for")
+
+
+class Averaged:
+    def wait(self) -> int:
+        return 1000
+
+
+class Vector:
+    """The engine's weights."""
+
+    stream = 7
+
+    def __init__(self, engine: NativeEngine) -> None:
+        self._engine = engine
+
+    def scaled(self, share: float) -> Copy:
+        return Copy(self._engine.parameters() * np.float32(share))
+
+    def assign(self, copy: Copy) -> Averaged:
+        self._engine.set_parameters(copy.values)
+        return Averaged()
+
+    def current(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class Sum:
+    """By MPI, of a vector at an address."""
+
+    takes_stream = True
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
+        assert stream == Vector.stream
+        start = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+        self._world.allreduce_sum(np.ctypeslib.as_array(start, (length,)))
+
+    def close(self, *, failed: bool) -> None:
+        pass
+
+
+def vectors(engine: NativeEngine, *, moments: bool) -> list[Vector]:
+    assert not moments
+    return [Vector(engine)]
+
+
+def allreduce(transport: str, world: World, *others: Any) -> Sum:
+    return Sum(world)
+
+
+NativeEngine.asynchronous = True
+NativeEngine.device_vectors = vectors  # type: ignore[assignment, method-assign]
+placement.create_device_allreduce = allreduce  # type: ignore[assignment]
+cli.main(sys.argv[1:])

@@ -1,0 +1,74 @@
+"""The shared memory that a plan asks for holds ``struct Shared`` of the kernels that it is cut for."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpc_lstm.cuda import compiler
+from hpc_lstm.cuda.nvrtc import Nvrtc
+from hpc_lstm.model.engines import cuda_plan
+from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.head import Head
+
+# Of an H100, by blocks of a cluster.
+CLUSTERS = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15, 16: 7}
+# units, batch, layers, parts, dropout, features
+NETWORKS = [
+    (1, 1, 1, 1, True, 3),
+    (16, 8, 2, 2, True, 3),
+    (24, 16, 8, 1, True, 2),
+    (40, 33, 3, 1, True, 17),
+    (40, 33, 3, 2, False, 17),
+    (64, 64, 2, 1, True, 5),
+    (64, 64, 2, 2, True, 5),
+    (64, 1024, 2, 1, True, 5),
+    (64, 1024, 2, 2, False, 5),
+    (64, 3000, 2, 1, True, 4),
+    (64, 9000, 3, 2, True, 4),
+    (100, 19, 1, 2, True, 43),
+    (128, 64, 2, 1, True, 5),
+    (128, 64, 3, 2, False, 5),
+    (128, 64, 8, 1, True, 5),
+    (128, 600, 2, 1, True, 5),
+    (128, 2000, 2, 1, False, 5),
+    (160, 37, 2, 2, True, 4),
+    (256, 50, 2, 1, True, 4),
+    (256, 200, 2, 1, True, 4),
+    (256, 50, 2, 2, True, 4),
+    (512, 70, 2, 1, True, 4),
+]
+
+
+@pytest.fixture(scope="module")
+def nvrtc() -> Nvrtc:
+    broken: list[str] = []
+    found = next(compiler._compilers(broken), None)
+    assert found is not None, broken
+    return found
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_chains_have_room(nvrtc: Nvrtc, network: tuple[int, int, int, int, bool, int]) -> None:
+    units, batch, layers, parts, dropout, features = network
+    plan = cuda_plan.plan(
+        units,
+        features,
+        batch,
+        layers=layers,
+        parts=parts,
+        dropout=dropout,
+        capability=(9, 0),
+        clusters=CLUSTERS.__getitem__,
+        large=False,
+    )
+    assert plan is not None
+    sources = Sources(plan, layers, dropout, Head.to_forecast(1))
+    for name, defines in {str(one): one for one in sources.all()}.values():
+        if name in ("lstm_forward", "lstm_backward"):
+            shared = (plan.forward if name == "lstm_forward" else plan.backward).shared
+            path = compiler.kernel_source(name)
+            check = f'\nstatic_assert(sizeof(Shared) <= {shared}, "struct Shared");\n'.encode()
+            options = [*(f"-D{key}={value}" for key, value in defines.items()), "-fdevice-syntax-only"]
+            nvrtc.compile(
+                path.read_bytes() + check, path.name, "sm_90", options, compiler.included_headers(path)
+            )

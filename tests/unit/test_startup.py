@@ -1,0 +1,63 @@
+"""What the program does before a command begins, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PREPARED = """
+import sys
+from hpc_lstm.cli.startup import prepare_imports
+prepare_imports()
+import hpc_lstm.config
+assert "email" not in sys.modules
+"""
+
+
+def after_preparation(code: str) -> str:
+    """What code prints in a process whose imports are prepared."""
+    done = subprocess.run([sys.executable, "-c", PREPARED + code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_settings_are_checked_without_package_metadata(tmp_path: Path) -> None:
+    config = tmp_path / "job.toml"
+    config.write_text('[data]\nstore = "market.h5"\n')
+    code = f"print(hpc_lstm.config.load({str(config)!r}).train.epochs > 0, 'email' in sys.modules)"
+    assert after_preparation(code) == "True False\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import importlib.metadata\nprint(importlib.metadata.version('numpy'))",
+        "import importlib.metadata as metadata\nprint(metadata.version('numpy'))",
+        "from importlib import metadata\nprint(metadata.version('numpy'))",
+        "from importlib.metadata import version\nprint(version('numpy'))",
+        "import importlib.metadata._meta, importlib.metadata\nprint(importlib.metadata.version('numpy'))",
+    ],
+)
+def test_package_metadata_is_there_for_whoever_asks(code: str) -> None:
+    assert after_preparation(code) == f"{np.__version__}\n"
+
+
+def test_what_was_imported_before_stays_right() -> None:
+    code = """
+from importlib.metadata import entry_points
+import importlib.metadata as first
+first.PackageNotFoundError
+import importlib.metadata as second
+assert sys.modules["importlib.metadata"] is second is not first
+try:
+    second.version("no such package")
+except first.PackageNotFoundError:
+    print(len(entry_points(group="console_scripts")) == len(second.entry_points(group="console_scripts")) > 0)
+assert not hasattr(first, "no_such_name")
+"""
+    assert after_preparation(code) == "True\n"

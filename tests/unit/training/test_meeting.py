@@ -1,0 +1,107 @@
+"""A rank alone whose engine is ahead of the host: what is reported comes later, and is the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpc_lstm import cli
+from hpc_lstm.market.store_writer import StoreWriter
+from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.training import loop, meeting
+
+CONFIG = """
+[data]
+store = "market.h5"
+window = 6
+[model]
+layers = 1
+units = 3
+dropout = 0.0
+[train]
+batch_size = 4
+epochs = 3
+threads = 1
+engine = "fused"
+[average]
+every = 5
+[checkpoint]
+every = 7
+"""
+TIMES = ("samples_per_second", "elapsed_s", "memory_bytes")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with a job that the process is in; what a run changes in its process is put back."""
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.toml").write_text(CONFIG)
+    with StoreWriter("market.h5", ["close"], "test") as store:
+        walk = 100 + np.cumsum(np.random.default_rng(0).uniform(-0.3, 0.4, (200, 1)), axis=0)
+        store.append("A", np.arange(15000, 15200), walk)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    logging.getLogger("hpc_lstm").handlers.clear()
+
+
+def train(run: str, *more: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "job.toml", "--run-dir", run, *more])
+    return int(ended.value.code or 0)
+
+
+def history(run: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in Path(run, "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def test_what_is_reported_later_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train("at_once") == 0
+    monkeypatch.setattr(NativeEngine, "asynchronous", True)
+    order: list[str] = []
+    take_steps, end_meeting = loop.take_steps, loop.end_meeting
+
+    def steps(*parts: object) -> None:
+        order.append("steps")
+        take_steps(*parts)  # type: ignore[arg-type]
+
+    def end(run: object, begun: meeting.Meeting, *parts: object) -> bool:
+        order.append(f"end of {begun.progress.step}")
+        return end_meeting(run, begun, *parts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "take_steps", steps)
+    monkeypatch.setattr(loop, "end_meeting", end)
+    assert train("later") == 0
+    assert history("later") == history("at_once")
+    assert [line["step"] for line in history("later") if line["kind"] == "train"][:4] == [5, 10, 15, 20]
+    # Steps 1-5, 6-7 up to a checkpoint, 8-10, 11-14.
+    assert order[:7] == ["steps", "steps", "end of 5", "steps", "steps", "end of 10", "steps"]
+
+
+def test_a_signal_stops_a_run_whose_meeting_ends_later(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train("whole") == 0
+    monkeypatch.setattr(NativeEngine, "asynchronous", True)
+    take_steps = loop.take_steps
+
+    def steps(run: meeting.Run, state: meeting.TrainState) -> None:
+        if state.progress.step == 5:  # of which the meeting has begun
+            signal.raise_signal(signal.SIGTERM)
+        take_steps(run, state)
+
+    monkeypatch.setattr(loop, "take_steps", steps)
+    capfd.readouterr()
+    assert train("run") == 75
+    assert "stopped by SIGTERM at step 7 with a checkpoint" in capfd.readouterr().err
+    assert train("run", "--resume") == 0
+    assert history("run") == history("whole")
