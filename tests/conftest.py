@@ -54,11 +54,8 @@ def take_credentials(patch: pytest.MonkeyPatch, folder: Path) -> None:
         patch.setenv(name, value)
 
 
-def create_bucket(server: str) -> Bucket:
+def create_bucket(server: str, client: Any) -> Bucket:
     """A new bucket."""
-    import boto3
-
-    client = boto3.session.Session().client("s3", endpoint_url=server)
     name = f"test-{uuid.uuid4().hex}"
     client.create_bucket(Bucket=name)
     return Bucket(name, server, client)
@@ -70,18 +67,30 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     take_credentials(monkeypatch, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def s3_client(s3_server: str) -> Any:
+    """A client of that server; to make one for each test takes longer than most tests."""
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session("testing", SECRET_KEY, region_name="us-east-1")
+    return session.client("s3", endpoint_url=s3_server, config=Config(proxies={}))
+
+
 @pytest.fixture
-def bucket(s3_server: str, s3_credentials: None) -> Bucket:
+def bucket(s3_server: str, s3_client: Any, s3_credentials: None) -> Bucket:
     """A bucket of its own for each test."""
-    return create_bucket(s3_server)
+    return create_bucket(s3_server, s3_client)
 
 
 @pytest.fixture(scope="module")
-def shared_bucket(s3_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+def shared_bucket(
+    s3_server: str, s3_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bucket]:
     """A bucket that the tests of a module share."""
     with pytest.MonkeyPatch.context() as patch:
         take_credentials(patch, tmp_path_factory.mktemp("credentials"))
-        yield create_bucket(s3_server)
+        yield create_bucket(s3_server, s3_client)
 
 
 def one_at_a_time(application: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(folder) for folder in Path(__file__).parents[:3]]
 
 # Seeds that one process runs in one go.
 CHUNK = 250
@@ -83,13 +83,14 @@ class Runner:
 
     def __init__(self, folder: Path) -> None:
         from inspector import Inspector
+        from worker import INSPECTION_S
 
         from hpc_lstm.hdf5 import reading
 
         self._folder = Path(tempfile.mkdtemp(dir=folder))
         self._examples: dict[str, Callable[[int], None]] = {}
         os.environ["HPC_LSTM_CACHE"] = str(self._folder / "cache")
-        reading._inspect = Inspector()
+        reading._inspect = Inspector(INSPECTION_S)
         importlib.import_module("matplotlib.figure")  # some examples draw: no child imports it again
 
     def run(self, name: str, start: int) -> dict[int, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from inspector import Inspector
 from targets import TARGETS, Target
-from worker import REFUSED, RIGHT, outcomes
+from worker import INSPECTION_S, REFUSED, RIGHT, outcomes
 
 from hpc_lstm.hdf5 import reading
 
@@ -24,7 +24,7 @@ def test_changed_inputs_are_read_or_refused(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPC_LSTM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(reading, "_inspect", Inspector())
+    monkeypatch.setattr(reading, "_inspect", Inspector(INSPECTION_S))
     found = outcomes(target.example(tmp_path), range(EXAMPLES))
     wrong = {seed: text for seed, text in found.items() if text not in (RIGHT, REFUSED)}
     kinds = Counter(text.strip().splitlines()[-1][:200] for text in wrong.values())

@@ -1,13 +1,68 @@
-"""The same examples at every start of the tests: whether a test passes must not depend on luck."""
+"""What all unit tests share.
+
+The same examples at every start of the tests: whether a test passes must not depend on luck.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
+from inspector import Inspector
+
+from hpc_lstm.hdf5 import reading
 
 # No deadline for an example: on a busy machine it takes what it takes.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 # `make fuzz` and `make soak` look for new examples.
 settings.register_profile("explore", derandomize=False, max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+# What imports TensorFlow, which takes seconds and half a gigabyte: one process of those side by side does all of it.
+WITH_TENSORFLOW = (
+    "clusters/test_outer_step.py",
+    "cuda/test_dlpack.py",
+    "model/test_engines.py",
+    "model/test_keras_engine.py",
+    "model/test_keras_file.py",
+    "model/test_network.py",
+    "model/test_optimizers.py",
+    "parallel/test_device_allreduce.py",
+    "test_bad_input.py",
+    "training/test_resume.py",
+)
+# What takes longest begins first, lest one process waits for it at the end.
+LONGEST = ("test_notebook.py", *WITH_TENSORFLOW, "clusters/test_rounds.py", "api/test_api.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run in one process, as with ``--dist loadfile``, and those with TensorFlow all in the same."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FileScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tensorflow" if file.removeprefix("tests/unit/") in WITH_TENSORFLOW else file
+
+    config.option.loadscopereorder = False
+    return FileScheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inspect_alone() -> Iterator[Callable[..., Any]]:
+    """HDF5 files are inspected by one process for all tests; the value is what starts a process for each."""
+    alone, inspector = reading._inspect, Inspector(reading.CPU_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_inspect", inspector)
+        yield alone
+    inspector.end()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(autouse=True)
+def a_process_for_each(inspect_alone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_inspect", inspect_alone)
+
+
 @pytest.fixture
-def inspected(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def inspected(a_process_for_each: None, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are inspected."""
     seen: list[Path] = []
     inspect = reading._inspect

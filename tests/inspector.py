@@ -1,4 +1,7 @@
-"""The inspection of HDF5 files without the start of a Python for each: one process inspects many files."""
+"""The inspection of HDF5 files without the start of a Python for each: one process inspects many files.
+
+python tests/inspector.py SECONDS    answers each path on stdin by a line of JSON: exit code and reason
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,46 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from hpc_lstm.hdf5 import inspection
 
-# Seconds of a processor after which an inspection of a small file is taken for endless.
-CPU_S = 1
-
 
 class Inspector:
-    """Takes the place of ``hdf5.reading._inspect``; whoever is forked with it starts a process of its own.
+    """Takes the place of ``hdf5.reading._inspect``, for any thread; a process that is forked starts one of its own.
 
     A file that ends the process is inspected by a fresh one, so that no file is blamed for those before it.
+
+    Args:
+        cpu_s: seconds of a processor after which an inspection is taken for endless.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_s: int) -> None:
+        self._cpu_s = cpu_s
         self._process: subprocess.Popen[str] | None = None
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
 
     def __call__(self, path: Path) -> tuple[int, str]:
         """The exit code of the inspection, and what it printed."""
+        if self._owner != os.getpid():
+            self._process, self._owner, self._lock = None, os.getpid(), threading.Lock()
+        with self._lock:
+            return self._inspect(path.absolute())
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None and self._owner == os.getpid():
+            self._end()
+
+    def _inspect(self, path: Path) -> tuple[int, str]:
         if self._process is not None:
             found = self._ask(self._process, path)
             if found is not None:
                 return found
             self._end()
-        self._process = _start()
+        self._process = _start(self._cpu_s)
         found = self._ask(self._process, path)
         return (self._end(), "") if found is None else found
 
@@ -62,24 +80,24 @@ class Inspector:
         return process.wait()
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(cpu_s: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, __file__, str(cpu_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
     )
 
 
-def main() -> None:
+def main(cpu_s: int) -> None:
     """Answer each line of stdin, a path, by the exit code and the reason of its inspection."""
     for line in sys.stdin:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            code = inspection.main(json.loads(line), CPU_S)
+            code = inspection.main(json.loads(line), cpu_s)
         print(json.dumps([code, printed.getvalue().strip()]), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))
