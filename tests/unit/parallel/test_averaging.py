@@ -97,7 +97,7 @@ def test_plain_mean_leaves_its_argument() -> None:
 def test_meeting(ranks: list[tuple[int, float, bool]]) -> None:
     def work(world: World) -> Agreement:
         samples, loss, stop = ranks[world.rank]
-        world._stop.extend([15] * stop)
+        world.signals._received.extend([15] * stop)
         return averager(world).agree(samples, samples * loss)
 
     total = sum(samples for samples, _, _ in ranks)
