@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> None:
     connect = training.connected_world
 
     @contextlib.contextmanager
-    def connected_world() -> Iterator[Any]:
-        with connect() as world:
+    def connected_world(*given: Any) -> Iterator[Any]:
+        with connect(*given) as world:
             from hpc_lstm.training import loop  # what the command imports next
 
             take_steps, reported = loop.take_steps, []

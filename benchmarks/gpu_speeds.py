@@ -58,8 +58,9 @@ def main() -> None:
             break
         if ways == KERNELS and len(possible_plans(config, device)) < 2:
             continue
-        table = table.merged([measure_speeds(config, ways)])
-        print(gpu_speeds.title(config), gpu_speeds.speeds_text(table.measurements[-1]), flush=True)
+        measured = measure_speeds(config, ways)
+        table = table.merged([measured])
+        print(gpu_speeds.title(config), gpu_speeds.speeds_text(measured), flush=True)
         with whole_file(path) as temporary:
             temporary.write_text(table.to_json(), "utf-8")
     print(f"{path}: {time.monotonic() - begin:.0f} s")

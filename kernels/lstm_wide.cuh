@@ -5,6 +5,9 @@
 // pass through it from the second-level cache, in stages of 64 numbers of the inner dimension. A cluster is two blocks
 // with the same units of neighbouring windows, each of which fetches a half of the weights for both.
 //
+// In float32 (PARTS is 2, lstm_common.cuh) such a step is two stages, of the first and of the second part of weights and windows.
+// When the first has arrived, its product begins, and both mixed ones when the second has; so each is fetched once.
+//
 //   warpgroups 0, 1   consume stages and compute; of 64 windows each, or of half of a block's columns
 //   warp 8            brings weights into stages, in order, as they become empty
 //   warp 9            brings what stages have of the windows

@@ -1,4 +1,5 @@
-// The gradients of LSTM layers of 129 to 512 units over all rows of a batch's windows, for compute capability 9.0.
+// The gradients of LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows, for compute
+// capability 9.0.
 //
 // Equations are those of lstm_tile_backward.cu, blocks and stages those of lstm_wide.cuh. The gates were kept by
 // lstm_wide_forward.cu; but for tanh of the cells nothing is computed again. From the last row to the first:
@@ -11,7 +12,9 @@
 // Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read all of
 // dz, and shared memory is what a product of few columns waits for.
 //
-// dx is written as one part for the layer below.
+// In float32 a block has 64 windows: both parts of its dz take the room of two tiles.
+//
+// dx is written once, as the sum over all gates, for the layer below.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 5.5 GB,
 // 1.8 ms at 3 TB/s. Weights and windows from the second-level cache: 22 KiB a stage, of 512 cycles' work for the tensor cores.
@@ -39,6 +42,9 @@ struct Layer {
 };
 
 #if defined(__CUDA_ARCH__)
+#if PARTS == 2 && TILES == 2
+#error "two parts of dz of two tiles leave no room for stages"
+#endif
 // OPERANDS: 1 for U, 2 for U and W.
 template <int OPERANDS> struct Stage {  // one part of each
     bf16 windows[TILES][TILE_SIZE];  // of dz

@@ -1,4 +1,4 @@
-// LSTM layers of 129 to 512 units over all rows of a batch's windows, for compute capability 9.0.
+// LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows, for compute capability 9.0.
 //
 // Equations, tiles and the order of gate columns are those of lstm_tile_forward.cu. There the weights lie in shared
 // memory; here they pass through it (lstm_wide.cuh), since a block's share of 512 units is 512 KiB.
@@ -11,7 +11,7 @@
 //
 // - Tiles of x come first: they are multiplied while h' passes from block to block. Of h', the block's own tile is still
 //   in shared memory and comes before the others.
-// - The gates are kept for the backward pass, in float16, as what tanh gave: of a sigmoid, of half its argument.
+// - The gates are kept for the backward pass, in 16 bits, as what tanh gave: of a sigmoid, of half its argument.
 //
 // Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 3.5 GB,
 // 1.2 ms at 3 TB/s. Weights and windows from the second-level cache: 30 bytes a cycle and multiprocessor, of about 35.

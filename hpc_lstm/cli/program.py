@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -28,7 +29,7 @@ def cli(context: click.Context, debug: bool) -> None:
     1 anything else.
     """
     if debug:
-        _show_log()
+        context.call_on_close(_show_log())
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -63,15 +64,26 @@ def _run(arguments: list[str] | None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _show_log() -> None:
-    """Show what commands log that keep no log of their own; one that opens its own takes this one's place."""
+def _show_log() -> Callable[[], None]:
+    """Show what commands log that keep no log of their own; one that opens its own takes this one's place.
+
+    Returns:
+        What ends it.
+    """
     import logging
 
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("hpc-lstm: %(message)s"))
     logger = logging.getLogger("hpc_lstm")
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    return end
 
 
 def _end(error: HpcLstmError, arguments: list[str] | None) -> None:

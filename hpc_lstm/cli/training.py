@@ -8,7 +8,6 @@ import click
 
 from hpc_lstm.cli.options import check_warm_start, set_option, warm_start_options
 from hpc_lstm.cli.ranks import connected_world, is_first_rank
-from hpc_lstm.console.output import show
 
 
 @click.command(short_help="Write a config to start from.")
@@ -18,6 +17,7 @@ from hpc_lstm.console.output import show
 )
 def init(store: str | None, output: str) -> None:
     """Write a commented config to start from, with settings that suit daily prices."""
+    from hpc_lstm.console.output import show
     from hpc_lstm.jobs.starter_config import write_starter_config
 
     show(write_starter_config(output, store))

@@ -97,13 +97,10 @@ def evaluate_outputs(
     return found
 
 
-def evaluation_work(
-    prepared: Prepared, world: World, batch_size: int = BATCH_SIZE, *, trading: bool = False
-) -> Workload:
-    """What ``evaluate_outputs`` has each rank forecast."""
+def evaluation_work(prepared: Prepared, world: World, batch_size: int = BATCH_SIZE) -> Workload:
+    """What ``evaluate_outputs`` has each rank forecast: each window once."""
     windows = sum(prepared.index.total(part) for part in (*PARTS, NEW))
-    passes = 1 + len(priced_outputs(prepared.columns)) + trading
-    return Workload(-(-windows // world.size) * passes, batch_size, world.threads)
+    return Workload(-(-windows // world.size), batch_size, world.threads)
 
 
 def priced_outputs(columns: ModelColumns) -> list[int]:

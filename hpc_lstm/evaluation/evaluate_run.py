@@ -94,7 +94,7 @@ def measure_run(
             split_dates=cut,
             to_train=False,
         )
-        work = evaluation_work(prepared, world, batch_size, trading=trading is not None)
+        work = evaluation_work(prepared, world, batch_size)
         trained = on_fastest_device(trained, work, world, device)
         evaluation = evaluate_outputs(
             *(trained.predict, trained.head, trained.intervals, prepared, world),

@@ -57,6 +57,7 @@ CASES: list[dict[str, Any]] = [
     {"kernels": TILES, "batch": 300},
     {"kernels": TILES, "units": 128, "features": ONE, "window": 33, "batch": 77, "horizon": [1, 3]},
     {"kernels": TILES, "units": 256, "batch": 130, "window": 9},
+    {"precision": "float32", "kernels": TILES, "units": 128, "batch": 300},
     {"batch": 5000, "window": 61},
 ]
 

@@ -57,7 +57,7 @@ class Ceph:
 
 
 @pytest.fixture(scope="session")
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+def ceph(tmp_path_factory: pytest.TempPathFactory, service_models: None) -> Iterator[Ceph]:
     """Starts the server, and stops it."""
     root = tmp_path_factory.mktemp("ceph") / "root"
     script = str(HERE / "ceph_rgw.sh")

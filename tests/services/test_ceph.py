@@ -106,7 +106,11 @@ def test_two_clusters_of_which_one_is_killed_end_with_one_model(
 ) -> None:
     storage = f'url = "s3://{ceph_bucket}/team"\nendpoint_url = "{ceph.endpoint}"'
     commands = [
-        cluster(tmp_path, name, storage, shard, f"lease_s = 2\n{sync}", epochs=16)
+        cluster(
+            *(tmp_path, name, storage, shard, f"lease_s = 2\nevery = 2\n{sync}"),
+            epochs=10,
+            checkpoint_every=10,
+        )
         for name, shard in (("alpha", "1/2"), ("beta", "2/2"))
     ]
     alpha, beta = (start(2, command) for command in commands)

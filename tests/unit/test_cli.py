@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,21 @@ def test_only_one_rank_speaks(broken: Any, capsys: pytest.CaptureFixture[str]) -
 def test_faults_of_ours_keep_their_traceback(broken: Any, error: Exception) -> None:
     with pytest.raises(type(error), match=r"fault|descriptor"):
         broken(error)
+
+
+def test_debug_shows_the_log_of_a_command_that_keeps_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from hpc_lstm.report import run_table
+
+    def list_runs(folder: str) -> list[Any]:
+        logging.getLogger("hpc_lstm.report").info("looked into %s", folder)
+        return []
+
+    monkeypatch.setattr(run_table, "list_runs", list_runs)
+    for words, shown in ((("--debug",), f"hpc-lstm: looked into {tmp_path}\n"), ((), "")):
+        assert run(*words, "runs", str(tmp_path)) == 0
+        assert capsys.readouterr().err == shown
 
 
 def test_debug_keeps_the_traceback(broken: Any) -> None:

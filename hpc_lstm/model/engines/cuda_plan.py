@@ -35,7 +35,7 @@ TILE_BATCHES = {64: 4096, 128: 2560}
 # The same of kernels/lstm_wide_*.cu, by parts, and threads of a block. They take more units; in float32 fewer, too.
 WIDE_BATCHES = {
     1: {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256},
-    2: {64: 4096, 128: 2048, 192: 256, 256: 256, 320: 1, 384: 1, 448: 1, 512: 1},
+    2: {64: 2048, 128: 1024, 192: 512, 256: 256, 320: 1, 384: 1, 448: 1, 512: 1},
 }
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
 WIDE_PAIR = 2  # blocks of a cluster, with other windows each

@@ -19,11 +19,11 @@ from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.native_workers import Workers
 from hpc_lstm.model.engines.network_math import NetworkMath, TrainBatch, Vectors
-from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.native.compiler import NoCompiler
+from hpc_lstm.parallel.gpu_discovery import installed_gpus
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -84,8 +84,11 @@ class NativeEngine:
 
     @staticmethod
     def problem(config: RunConfig, *, threads: int, auto: bool) -> str:
-        if auto and keras_has_gpu(threads, config.train.deterministic):
-            return "Keras trains on the GPU"
+        if auto and installed_gpus():
+            from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu
+
+            if keras_has_gpu(threads, config.train.deterministic):
+                return "Keras trains on the GPU"
         try:
             native_kernels.load_kernels()
         except NoCompiler as error:

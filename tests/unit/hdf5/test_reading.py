@@ -145,6 +145,26 @@ def test_a_crash_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         require_sound(tmp_path / "x.h5")
 
 
+def test_signals_to_all_processes_of_a_job_do_not_end_an_inspection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a job that is told to stop while it starts would call its market store damaged."""
+    told = [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT]
+    script = f"""
+import os, sys
+for number in {[*map(int, told)]}:
+    os.kill(os.getpid(), number)
+print("has come to its end")
+sys.exit(4)
+"""
+    monkeypatch.setattr(reading, "_START", script)
+    path = tmp_path / "m.h5"
+    write(path)
+    with pytest.raises(ValueError, match="has come to its end"):
+        require_sound(path)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []).isdisjoint(told), "this process hears them again"
+
+
 def test_what_h5py_refuses_is_left_to_the_reader(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_text("no HDF5")
     require_sound(tmp_path / "x.h5")
