@@ -8,12 +8,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hpc_lstm.hdf5.known_files import is_known, remember
+from hpc_lstm.processes import run_helper
 
 # What h5py raises on a damaged file, and what ``sound_hdf5`` and ``own_dataset`` raise.
 UNREADABLE = (
@@ -30,8 +31,6 @@ UNREADABLE = (
 CPU_S, WALL_S = 5, 120
 # Seconds after which a file that changes has another time.
 SETTLED_S = 2.0
-# Schedulers and terminals send these to all processes of a job. The inspection ends by itself, or its reader ends it.
-_OF_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # How the names of variables of launchers and MPI libraries begin. The inspection gets none of them: it is no rank, even
 # where h5py itself was built with MPI.
 OF_LAUNCHERS = ("PMI", "OMPI_", "MPI", "SLURM_", "HYDRA_", "HYDI_", "PRTE_", "PALS_", "I_MPI_")
@@ -98,36 +97,19 @@ def _inspect(path: Path) -> tuple[int, str]:
     folders.append(str(Path(hdf5.__file__).parents[2]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_LAUNCHERS)}
     try:
-        with _blocked(_OF_JOBS):  # as its children inherit
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, os.fspath(path.absolute()), str(CPU_S), *folders],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
+        done = run_helper(
+            [sys.executable, "-I", "-S", "-c", _START, os.fspath(path.absolute()), str(CPU_S), *folders],
+            WALL_S,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return -signal.SIGKILL, ""
     except OSError:  # no more processes, which is not the file's doing: it is opened without an inspection
         return 3, ""
-    with process:
-        try:
-            said, _ = process.communicate(timeout=WALL_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return -signal.SIGKILL, ""
-        except BaseException:  # this process is interrupted
-            process.kill()
-            raise
-    return process.returncode, said.decode(errors="replace").strip()
-
-
-@contextmanager
-def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
-    """Let signals to this thread wait."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return done.returncode, done.stdout.decode(errors="replace").strip()
 
 
 def own_dataset(file: Any, name: str) -> Any:

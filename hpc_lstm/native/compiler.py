@@ -21,6 +21,7 @@ from pathlib import Path
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.native import code_cache
+from hpc_lstm.processes import run_helper
 
 COMPILERS = ("cc", "gcc", "clang")
 # Options for all instructions of this processor, by architecture; the first that the compiler accepts is used.
@@ -163,15 +164,15 @@ def _commands() -> list[list[str]]:
 
 def _run(command: list[str], timeout_s: float = COMPILE_TIMEOUT_S) -> str:
     try:
-        done = subprocess.run(
+        done = run_helper(
             command,
+            timeout_s,
             env={**os.environ, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout_s,
-            check=False,
         )
     except subprocess.TimeoutExpired:
         raise NoCompiler(
@@ -180,7 +181,7 @@ def _run(command: list[str], timeout_s: float = COMPILE_TIMEOUT_S) -> str:
     except OSError as error:
         raise NoCompiler(f"{command[0]}: {error.strerror}") from None
     if done.returncode == 0:
-        return done.stdout
+        return str(done.stdout)
     lines = [line.strip() for line in done.stderr.splitlines() if "error" in line]
     reason = lines[0] if lines else f"exit code {done.returncode}"
     raise NoCompiler(f"{command[0]}: {reason}; name another C compiler in CC")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpc_lstm.cuda import driver, enumerate_devices
+from hpc_lstm.processes import run_helper
 
 NVML_LIBRARY = "libnvidia-ml.so.1"
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
@@ -128,13 +129,14 @@ def _gpus_by_cuda(order: str) -> list[Gpu]:
         return []
     environment = {name: value for name, value in os.environ.items() if name != VISIBLE} | {ORDER: order}
     try:
-        done = subprocess.run(
+        done = run_helper(
             [sys.executable, "-I", "-S", enumerate_devices.__file__],
+            DRIVER_TIMEOUT_S,
             env=environment,
-            capture_output=True,
-            timeout=DRIVER_TIMEOUT_S,
-            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
+        done.check_returncode()
         return [Gpu(str(number), *fields) for number, *fields in json.loads(done.stdout)]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []  # ``cuda.availability`` finds out why

@@ -10,7 +10,19 @@ import hpc_lstm
 PACKAGE = Path(hpc_lstm.__file__).parent
 # From the lowest floor up, as CONTRIBUTING.md has them: each imports itself and what stands before it.
 LAYERS = (
-    *("errors", "files", "arrays", "config", "runs", "native", "hdf5", "cuda", "parallel", "timing"),
+    *(
+        "errors",
+        "files",
+        "arrays",
+        "processes",
+        "config",
+        "runs",
+        "native",
+        "hdf5",
+        "cuda",
+        "parallel",
+        "timing",
+    ),
     *("market", "features", "preprocess", "model", "storage", "checkpoint", "clusters", "evaluation"),
     *("training", "report", "jobs", "sweep", "tuning", "api", "console", "cli", "__main__"),
 )

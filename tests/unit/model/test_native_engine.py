@@ -320,6 +320,16 @@ def test_another_compiler_is_taken_where_the_first_is_broken(
     assert compiler.find_compiler().command == (Path(real_compiler).name,)
 
 
+def test_signals_to_all_processes_of_a_job_do_not_end_the_compiler(
+    no_compiler: Path, monkeypatch: pytest.MonkeyPatch, real_compiler: str
+) -> None:
+    """Otherwise a job that is told to stop while it starts would call its compiler broken."""
+    monkeypatch.setenv("PATH", f"{no_compiler}:{Path(real_compiler).parent}")
+    asked = "kill -TERM $$\nkill -USR1 $$\nkill -INT $$"
+    monkeypatch.setenv("CC", str(compiler_of(no_compiler / "cc", f'{asked}\nexec {real_compiler} "$@"')))
+    assert compiler.find_compiler().native == compiler.NATIVE[0]
+
+
 def test_code_that_computes_something_else_is_not_taken(
     no_compiler: Path, monkeypatch: pytest.MonkeyPatch, real_compiler: str
 ) -> None:

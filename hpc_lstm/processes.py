@@ -1,0 +1,46 @@
+"""Processes that a command starts to help it, and waits for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+# Schedulers and terminals send these to all processes of a job.
+_TO_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+def run_helper(command: Sequence[str], timeout_s: float, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """As ``subprocess.run`` without ``check``, but signals that ask the job to stop do not end the helper.
+
+    It ends by itself, after ``timeout_s``, or when this process is interrupted. Otherwise a run that was asked to stop
+    while it starts would take the helper's end for a failure of what it was to do.
+
+    Args:
+        options: of ``subprocess.Popen``.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it was killed.
+    """
+    with _blocked(_TO_JOBS):  # as its children inherit
+        process = subprocess.Popen(command, **options)
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException:  # too late, or this process is interrupted
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@contextmanager
+def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Let signals to this thread wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
