@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import sys
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +35,8 @@ class _LateMetadata(ModuleType):
 
     def __init__(self) -> None:
         super().__init__(METADATA)
+        # ``importlib.util.find_spec`` refuses a module among those that are imported without one.
+        self.__spec__ = PathFinder.find_spec(METADATA, importlib.__path__)
         self.__path__ = [os.path.join(folder, "metadata") for folder in importlib.__path__]
 
     def entry_points(self, **selection: Any) -> Any:
@@ -47,5 +50,5 @@ class _LateMetadata(ModuleType):
 def _metadata() -> ModuleType:
     """The module itself, which takes its place from now on."""
     if isinstance(sys.modules.get(METADATA), _LateMetadata):
-        del sys.modules[METADATA]
+        sys.modules.pop(METADATA, None)  # another thread may be here, too
     return importlib.import_module(METADATA)

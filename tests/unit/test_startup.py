@@ -61,3 +61,15 @@ except first.PackageNotFoundError:
 assert not hasattr(first, "no_such_name")
 """
     assert after_preparation(code) == "True\n"
+
+
+def test_package_metadata_is_found() -> None:
+    code = """
+import importlib.util
+print(importlib.util.find_spec("importlib.metadata").origin)
+assert "email" not in sys.modules
+import importlib.metadata
+print(importlib.metadata.__file__)
+"""
+    found, imported = after_preparation(code).splitlines()
+    assert found == imported
