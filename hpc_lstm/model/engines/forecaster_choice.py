@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError
+from hpc_lstm.parallel.gpu_discovery import ORDER, VISIBLE
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
@@ -92,15 +96,30 @@ def _on_gpu(network: SavedNetwork, world: World) -> tuple[Forecaster | None, str
     """The forecaster on this rank's GPU, or why there is none; collective."""
     from hpc_lstm.parallel.gpu import assign_gpu
 
-    if assign_gpu(world) is None:
-        return None, "there is no GPU"
-    from hpc_lstm.cuda.availability import cuda_problem
+    with _same_environment(ORDER, VISIBLE):  # CUDA reads it once
+        if assign_gpu(world) is None:
+            return None, "there is no GPU"
+        from hpc_lstm.cuda.availability import cuda_problem
 
-    if problem := cuda_problem():
-        return None, problem
-    from hpc_lstm.model.engines.cuda_forecasts import CudaForecaster
+        if problem := cuda_problem():
+            return None, problem
+        from hpc_lstm.model.engines.cuda_forecasts import CudaForecaster
 
+        try:
+            return CudaForecaster(network), ""
+        except CudaError as error:
+            return None, str(error)
+
+
+@contextmanager
+def _same_environment(*names: str) -> Iterator[None]:
+    """Put variables back after the block: a program that forecasts may later start ranks, each with its GPU."""
+    before = {name: os.environ.get(name) for name in names}
     try:
-        return CudaForecaster(network), ""
-    except CudaError as error:
-        return None, str(error)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

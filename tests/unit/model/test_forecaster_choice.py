@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 
 import pytest
 
 from hpc_lstm import config as configuration
+from hpc_lstm.cuda import availability
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines.forecaster_choice import (
     Workload,
@@ -16,6 +18,8 @@ from hpc_lstm.model.engines.forecaster_choice import (
     load_gpu_forecaster,
 )
 from hpc_lstm.model.keras_file import SavedNetwork
+from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.gpu_discovery import ORDER, VISIBLE
 from hpc_lstm.parallel.world import World
 
 
@@ -69,3 +73,27 @@ def test_without_a_gpu_only_a_wish_for_one_is_an_error(
     assert "on CPUs, not on the GPU: there is no GPU" in caplog.text
     with pytest.raises(InputError, match='device "gpu": there is no GPU; take "auto" or "cpu"'):
         load_gpu_forecaster(network, "gpu", World())
+
+
+@pytest.mark.parametrize("given", [None, "1,0"])
+def test_ranks_that_the_program_starts_later_have_all_gpus(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ORDER, raising=False)
+    monkeypatch.delenv(VISIBLE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(VISIBLE, given)
+    monkeypatch.setattr(gpu, "installed_gpus", lambda: [gpu.Gpu(n, "none", "", 0) for n in ("0", "1")])
+    chosen: list[str] = []
+
+    def problem() -> str:
+        chosen.append(os.environ[VISIBLE])
+        return "the driver fails"
+
+    monkeypatch.setattr(availability, "cuda_problem", problem)
+    one = config(16)
+    network = SavedNetwork(one.model, one.data.window, 1, 1, flat=None)  # not looked at
+    assert load_gpu_forecaster(network, "auto", World()) is None
+    assert chosen == ["0" if given is None else "1"]
+    assert os.environ.get(VISIBLE) == given
+    assert ORDER not in os.environ
