@@ -35,6 +35,7 @@ class Meeting:
         losses: what this rank had trained on since the meeting before.
         average: of the weights, queued on the GPU; None: there is none, or it is done.
         agreement: of the ranks; None: not yet.
+        arrived: this rank has waited for the average, and its barrier is recorded.
         distance: of this rank's weights from the mean, if it was measured.
     """
 
@@ -42,6 +43,7 @@ class Meeting:
     losses: RunningMean
     average: Work | None = None
     agreement: Agreement | None = None
+    arrived: bool = False
     distance: Distance = field(default_factory=Distance)
 
 
@@ -55,8 +57,13 @@ def begin_meeting(run: Run, state: TrainState, outputs: Outputs) -> Meeting:
     if run.averager.is_queued(run.engine):
         with rank_distance(run.engine, measured) as meeting.distance:
             meeting.average = run.averager.average(run.engine, samples, samples * run.world.size)
+            if measured:  # this rank waits for the others already here, where it reads the mean
+                with run.timeline.span("wait"):
+                    meeting.average.wait()
+                run.timeline.record_barrier()
+                meeting.arrived = True
         return meeting
-    meeting.agreement = _agree(run, meeting.losses)
+    meeting.agreement = _agree(run, meeting)
     with run.timeline.span("average"), rank_distance(run.engine, measured) as meeting.distance:
         run.averager.average(run.engine, samples, meeting.agreement.samples)
     return meeting
@@ -79,7 +86,7 @@ def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
     Raises:
         HpcLstmError: on all ranks: the loss is not finite.
     """
-    agreement = meeting.agreement or _agree(run, meeting.losses, meeting.average)
+    agreement = meeting.agreement or _agree(run, meeting)
     if not math.isfinite(agreement.loss):
         raise messages.diverged(run.world, meeting.progress)
     outputs.throughput.update(meeting.progress.samples)
@@ -96,13 +103,14 @@ def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
     return agreement.stop
 
 
-def _agree(run: Run, losses: RunningMean, average: Work | None = None) -> Agreement:
+def _agree(run: Run, meeting: Meeting) -> Agreement:
     """Agree with the other ranks, and wait for an average that was queued."""
-    samples, loss_sum = losses.samples, losses.loss_sum()
+    samples, loss_sum = meeting.losses.samples, meeting.losses.loss_sum()
     averaged_ns = 0
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
         agreement = run.averager.agree(samples, loss_sum)
-        if average is not None:
-            averaged_ns = run.averager.shortest(average.wait())
-    run.timeline.record_barrier(averaged_ns)
+        if meeting.average is not None:
+            averaged_ns = run.averager.shortest(meeting.average.wait())
+    if not meeting.arrived:
+        run.timeline.record_barrier(averaged_ns)
     return agreement

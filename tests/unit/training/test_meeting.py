@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from hpc_lstm import cli
+from hpc_lstm import config as configuration
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.parallel.averaging import Agreement
+from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training import loop, meeting
+from hpc_lstm.training.running_mean import RunningMean
+from hpc_lstm.training.schedule import Progress
 
 CONFIG = """
 [data]
@@ -105,3 +114,52 @@ def test_a_signal_stops_a_run_whose_meeting_ends_later(
     assert "stopped by SIGTERM at step 7 with a checkpoint" in capfd.readouterr().err
     assert train("run", "--resume") == 0
     assert history("run") == history("whole")
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_wait_for_a_queued_average_is_no_computation(measured: bool, tmp_path: Path) -> None:
+    """Of two ranks this one is early; where its distance from the mean is measured, it waits before it agrees."""
+    late_s = 0.2
+    timeline = Timeline(tmp_path / "timing" / "rank.jsonl", 0, 2)
+    timeline.enter("compute")
+
+    def wait() -> int:
+        time.sleep(max(0.0, other_arrives - time.monotonic()))
+        return 1000
+
+    def parameters() -> np.ndarray:
+        if queued:
+            wait()
+        return np.ones(3, np.float32)
+
+    def average(*_: object) -> SimpleNamespace:
+        queued.append(True)
+        return SimpleNamespace(wait=wait)
+
+    def agree(samples: int, loss_sum: float) -> Agreement:
+        wait()
+        return Agreement(2 * samples, loss_sum, False)
+
+    queued: list[bool] = []
+    run: Any = SimpleNamespace(
+        world=SimpleNamespace(size=2),
+        schedule=SimpleNamespace(averages_at=lambda _: True, epochs_done=lambda _: 0.0, steps_per_epoch=9),
+        averager=SimpleNamespace(is_queued=lambda _: True, average=average, agree=agree, shortest=int),
+        engine=SimpleNamespace(parameters=parameters),
+        timeline=timeline,
+        config=configuration.parse({"data": {"store": "none"}}, "test"),
+    )
+    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean())
+    outputs: Any = MagicMock()
+    outputs.history.due = measured
+    state.losses.add(1.0, 8)
+    before, other_arrives = timeline.seconds_by_phase(), time.monotonic() + late_s
+    assert not meeting.end_meeting(run, meeting.begin_meeting(run, state, outputs), outputs)
+    seconds = {phase: after - before[phase] for phase, after in timeline.seconds_by_phase().items()}
+    assert seconds["wait"] + seconds["average"] > 0.8 * late_s
+    assert seconds["compute"] < 0.5 * late_s
+    timeline.flush()
+    lines = [json.loads(line) for line in (tmp_path / "timing" / "rank.jsonl").read_text().splitlines()]
+    (barrier,) = [line for line in lines if "meeting" in line]
+    assert (barrier["phase"], barrier["meeting"]) == ("wait", 0)
+    assert barrier["busy_ns"] > 0.8e9 * late_s
