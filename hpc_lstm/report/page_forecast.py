@@ -81,8 +81,9 @@ def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = (), device: st
         page.persistence_loss = persistence_loss(trained)
     every = trained.scaler.symbols
     names = list(symbols) or every
-    windows = (metrics.get(part) or {}).get("windows", 0) * min(len(names), MAX_SYMBOLS) // len(every)
-    trained = on_fastest_device(trained, Workload(windows, BATCH_SIZE), World(), device)
+    windows = (metrics.get(part) or {}).get("windows") or 0
+    shown = windows * min(len(names), MAX_SYMBOLS) // max(1, len(every))
+    trained = on_fastest_device(trained, Workload(shown, BATCH_SIZE), World(), device)
     room, full = MAX_BYTES, False
     problem = InputError(f"{run.path}: has no symbols")
     for name in names[: None if symbols else MAX_SYMBOLS]:

@@ -271,6 +271,24 @@ def test_damaged_metrics_leave_the_other_sections(run_dir):
     assert "all phases" in page.text
 
 
+@pytest.mark.parametrize("symbols", [[], [EVIL]])
+@pytest.mark.parametrize("part", [{"windows": None}, {"windows": 30}])
+def test_no_windows_and_no_symbols_are_no_work(part, symbols, run_dir, forecasts, monkeypatch):
+    complete(run_dir)
+    for name in ("model.keras", "scaler.h5"):
+        (run_dir / name).touch()
+    file = run_dir / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"test": part}))
+    run = directory.at(run_dir)
+    opened = SimpleNamespace(config=run.load_config(), scaler=SimpleNamespace(symbols=symbols))
+    monkeypatch.setattr(page_forecast, "open_run", lambda path: opened)
+    if symbols:
+        assert list(page_forecast.collect_forecasts(run).symbols) == symbols
+    else:
+        with pytest.raises(InputError, match="has no symbols"):
+            page_forecast.collect_forecasts(run)
+
+
 def test_without_jinja2_the_extra_is_named(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(InputError, match=r'pip install "hpc-lstm\[report\]"'):
