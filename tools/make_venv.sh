@@ -53,7 +53,7 @@ rm -f "$folder"/installed-*
 
 echo "Installing into $folder; the first time takes a few minutes and about 3.5 GB of disk"
 export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
-# What comes with Python 3.11 takes minutes to choose versions, a newer pip half a minute.
+# The pip that comes with Python 3.11 takes minutes to resolve versions, a newer one half a minute.
 "$folder/bin/python" -m pip install -qq --upgrade pip >/dev/null 2>&1 || true
 if [ "$mpi" = system ]; then
     "$folder/bin/python" -m pip uninstall -qq -y mpich >/dev/null 2>&1 || true

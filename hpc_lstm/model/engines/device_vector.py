@@ -40,7 +40,7 @@ class DeviceVector(Protocol):
         """Take what a ``scaled`` copy of this vector holds once what was queued on the stream before is done.
 
         Returns:
-            All of it, from the scaling on.
+            The work from the scaling of the copy to the end of this, to be waited for.
         """
 
     def current(self) -> AbstractContextManager[None]:

@@ -1,6 +1,6 @@
-"""Whether a trained network forecasts on CPUs or on the GPU: wherever all windows are done earlier, as estimated.
+"""Whether a trained network forecasts on CPUs or on the GPU: where it is estimated to finish earlier.
 
-An estimate and no measurement decides, so that the same command gives the same numbers again.
+An estimate decides, not a measurement, so that the same command gives the same numbers again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 AUTO, CPU, GPU = DEVICES = ("auto", "cpu", "gpu")
 # As measured on an H100 and 16 cores of its host (docs/performance.md): floating-point operations a second of a CPU
-# thread, for windows one by one and for many at a time, and windows from which on a thread of its own is worthwhile;
+# thread, for windows one by one and for many at a time, and the fewest windows that are worth a thread of their own.
 ONE_RATE, MANY_RATE, PART = 1e10, 4e10, 6
-# seconds until the first forecast of the GPU, whose kernels come from the cache; of a call, and of a row of a layer in
-# it; operations a second.
+# Seconds until the GPU's first forecast, with kernels from the cache; of a call, and of a row of a layer in it;
+# operations a second.
 START_S, CALL_S, ROW_S, GPU_RATE = 0.7, 3e-4, 3e-6, 3e13
 
 
