@@ -6,6 +6,7 @@ The same examples at every start of the tests: whether a test passes must not de
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,16 @@ def inspect_alone() -> Iterator[Callable[..., Any]]:
         patch.setattr(reading, "_inspect", inspector)
         yield alone
     inspector.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _first_handlers() -> dict[signal.Signals, Any]:
+    return {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_put_back(_first_handlers: dict[signal.Signals, Any]) -> None:
+    """`train` ignores signals from its end on, as would every process that a later test starts here."""
+    for number, handler in _first_handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
