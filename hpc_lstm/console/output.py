@@ -24,12 +24,13 @@ def show(text: str) -> None:
 
     On a terminal, sentences longer than its lines are broken between words.
 
-    The rows of tables stay whole: they are told by two spaces between words.
+    The rows of tables stay whole: they are told by two spaces between words. So do commands, to be pasted: lines that
+    begin with ``hpc-lstm``, and what stands in back quotes.
     """
     text, width = printable(text), terminal_width()
     if width is not None:
         text = "\n".join(_broken(line, width) for line in text.splitlines())
-    click.echo(text)
+    _print(text)
 
 
 def show_progress(text: str) -> None:
@@ -49,19 +50,27 @@ def terminal_width() -> int | None:
 
 def show_json(value: Any) -> None:
     """Print a value as strict JSON: numbers that JSON does not have are null, what it does not know is text."""
-    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    _print(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=not is_unicode))
+
+
+def _print(text: str) -> None:
+    # With a file: click would otherwise write UTF-8 to a stream that says it takes ASCII alone.
+    click.echo(text, file=sys.stdout)
 
 
 def _broken(line: str, width: int) -> str:
     indent = re.match(r"\s*(?:-> )?", line)
     start = indent[0] if indent else ""
-    if len(line) <= width or "  " in line[len(start) :]:
+    if len(line) <= width or "  " in line[len(start) :] or line[len(start) :].startswith("hpc-lstm "):
         return line
     import textwrap
 
-    return textwrap.fill(
-        line, width, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
+    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), line)
+    broken = textwrap.fill(
+        whole, width, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
     )
+    return broken.replace("\0", " ")
 
 
 def _plain(value: Any) -> Any:
