@@ -36,16 +36,11 @@
 //
 // Shapes, all padded: units to UNITS, windows to whole blocks. Weights of padded units are 0, so they stay 0.
 
-#include "lstm_common.cuh"
+#include "lstm_chains.cuh"
 
-#define STEP (1 + PROJECTED)            // from the place of a layer in the cluster to that of the next
-#define CLUSTER ((STEP * (LAYERS - 1) + 1) * SPLIT)  // blocks
-#define OWN (UNITS / SPLIT)             // units of this block
-#define GROUPS (OWN / 8)                // of 8 units
 #define WARPS (GROUPS * K_SPLIT)
 #define THREADS (32 * WARPS)
 #define INNER (UNITS / 16 / K_SPLIT)    // steps of 16 of a warp's inner dimension
-#define WINDOWS (8 * TILES)             // of this block
 #define PITCH (UNITS + 8)               // numbers from one window's h to the next: no bank conflicts in ldmatrix
 #define ITEMS (TILES * 2 / K_SPLIT)     // (unit, window) pairs whose cells a thread computes
 #define PAIR (ITEMS < 2 ? 1 : 2)        // of them, neighbouring windows of one unit
@@ -57,7 +52,6 @@
 #define OWN_PITCH (OWN + 8)
 #define HAS_NARROW (INPUT_TILES)        // which inputs there are in the launch
 #define HAS_GATES (!INPUT_TILES)
-#define HAS_BELOW (LAYERS > 1)
 
 #if K_SPLIT > 1
 #define REDUCED (WARPS * TILES * 8 * 32)
@@ -98,11 +92,11 @@ struct Shared {
 #endif
     Input input[STAGES];
 #if DROPS
-    uint2 kept[STAGES][TILES][GROUPS];
+    Masks kept[STAGES];
 #endif
     float reduced[REDUCED];
 #if W_SHARED
-    uint4 w[WARPS][INNER][2][PARTS][32];  // W as A tiles: registers of each thread
+    StoredTile w[WARPS][INNER][2];
 #endif
     // Barriers: h of the cluster's other blocks, twice buffered; a row's input; room for a row in the layer above.
     uint64 arrived[2], loaded[STAGES], room[STAGES];
@@ -138,20 +132,16 @@ INLINE float4 x_w(const bf16* at) {
     return make_float4(join_lower(first_two), join_upper(first_two), join_lower(last_two), join_upper(last_two));
 }
 
-// An A tile of weights: a thread's registers.
-struct Tile { uint32 at[PARTS][4]; };
-
-// A tiles of a matrix [PARTS][4 UNITS][pitch] of weights, for steps of 16 columns from `column` on.
+// A tiles of a group's gates, from a matrix [PARTS][4 UNITS][columns] of weights, for steps of 16 columns from `column` on.
 template <int STEPS>
-INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_group, const int pitch,
+INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_group, const int columns,
                        const int column) {
     const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     UNROLL for (int tile = 0; tile < 2; ++tile)
         UNROLL for (int k = 0; k < STEPS; ++k)
             UNROLL for (int part = 0; part < PARTS; ++part) {
-                const bf16* at = from + (part * int64(4) * UNITS + 32 * all_group + 16 * tile + g) * pitch + column + 16 * k + 2 * q;
-                UNROLL for (int r = 0; r < 4; ++r)
-                    tiles[k][tile].at[part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * pitch + r / 2 * 8);
+                const int64 row = part * int64(4) * UNITS + 32 * all_group + 16 * tile + g;
+                load_registers(tiles[k][tile].at[part], from + row * columns + column + 16 * k + 2 * q, columns);
             }
 }
 
@@ -160,9 +150,7 @@ INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_
 INLINE void add_two_steps(float (&sums)[2][4], float (&other)[2][4], const uint32 at, const int k, const Tile (&even)[2],
                           const Tile (&odd)[2]) {
     uint32 values[2][PARTS][2];
-    UNROLL for (int part = 0; part < PARTS; ++part)
-        load_matrices(at + part * WINDOWS * PITCH * 2 + k * 32 - (k + 1 < INNER ? 0 : threadIdx.x % 32 / 16 * 32),
-                      values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
+    load_two_steps<INNER, PITCH>(values, at, k);
     UNROLL for (int half = 0; half < 2; ++half) {
         multiply_parts(sums[half], even[half].at, values[0]);
         if (k + 1 < INNER) multiply_parts(other[half], odd[half].at, values[1]);
@@ -171,20 +159,6 @@ INLINE void add_two_steps(float (&sums)[2][4], float (&other)[2][4], const uint3
 
 // Where a layer's x W comes from: x, of 16 columns; a product over all rows; the layer below; the block that computes it.
 enum Source { FROM_X, FROM_PRODUCT, FROM_BELOW, FROM_SUMS };
-
-#if CLUSTER > 1
-INLINE void send_to(uint32 peer, uint4 value, const void* to, uint32 barrier) {
-    send(peer_address(shared_address(to), peer), value, peer_address(barrier, peer));
-}
-#endif
-#if LAYERS > 1
-// A stage for a row that other blocks send, `bytes` in all; from `first_sender` on, they are told that there is room.
-INLINE void receive_row(Shared& shared, const int stage, const int bytes, const int first_sender, const int senders) {
-    expect_arrivals(shared_address(&shared.loaded[stage]), bytes);
-    for (int sender = 0; sender < senders; ++sender)
-        arrive_at_peer(peer_address(shared_address(&shared.room[stage]), first_sender + sender));
-}
-#endif
 
 // DROP: the layer drops outputs. SENDS: there is a layer above it in the launch.
 template <Source SOURCE, bool DROP, bool SENDS>
@@ -205,11 +179,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         for (int k = 0; k < INNER; ++k) {
             Tile tiles[1][2];
             load_tiles(tiles, layer.w, all_group, UNITS, (part_of_k * INNER + k) * 16);
-            UNROLL for (int half = 0; half < 2; ++half)
-                UNROLL for (int part = 0; part < PARTS; ++part) {
-                    const uint32(&r)[4] = tiles[0][half].at[part];
-                    shared.w[warp][k][half][part][lane] = make_uint4(r[0], r[1], r[2], r[3]);
-                }
+            UNROLL for (int half = 0; half < 2; ++half) store_tile(shared.w[warp][k][half], lane, tiles[0][half]);
         }
     constexpr int W_STEPS = 1;
 #else
@@ -272,8 +242,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
             constexpr int all_bytes = bytes + (DROP ? TILES * GROUPS * 8 : 0);
             if (warp == 0 && elected()) {
 #if LAYERS > 1
-                if (SOURCE == FROM_BELOW) receive_row(shared, stage, all_bytes, (place_in_cluster - 1) * SPLIT, SPLIT);
-                if (SOURCE == FROM_SUMS) receive_row(shared, stage, all_bytes, (place_in_cluster - 1) * SPLIT + rank, 1);
+                const int below = (place_in_cluster - 1) * SPLIT;
+                if (SOURCE == FROM_BELOW) receive_row(shared.loaded[stage], shared.room[stage], all_bytes, below, SPLIT);
+                if (SOURCE == FROM_SUMS) receive_row(shared.loaded[stage], shared.room[stage], all_bytes, below + rank, 1);
 #endif
                 if (copies) expect_arrivals(own, all_bytes);
             }
@@ -318,17 +289,6 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #if !BULK
     wait_copies<STAGES - 2>();
     __syncthreads();
-#endif
-
-#if W_SHARED
-    const auto load_w = [&](Tile (&tiles)[2], int k) {
-        UNROLL for (int half = 0; half < 2; ++half)
-            UNROLL for (int part = 0; part < PARTS; ++part) {
-                const uint4 r = shared.w[warp][k][half][part][lane];
-                uint32(&to)[4] = tiles[half].at[part];
-                to[0] = r.x, to[1] = r.y, to[2] = r.z, to[3] = r.w;
-            }
-    };
 #endif
 
     for (int t = 0; t < rows; ++t) {
@@ -383,9 +343,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
                 UNROLL for (int k = 0; k < INNER; k += 2) {
                     const int next_k = k + 1 < INNER ? k + 1 : k;
 #if W_SHARED
-                    Tile even[2], odd[2];
-                    load_w(even, k), load_w(odd, next_k);
-                    add_two_steps(sums, other, at, k, even, odd);
+                    const StoredTile(&even)[2] = shared.w[warp][k], (&odd)[2] = shared.w[warp][next_k];
+                    add_two_steps(sums, other, at, k, {stored_tile(even[0], lane), stored_tile(even[1], lane)},
+                                  {stored_tile(odd[0], lane), stored_tile(odd[1], lane)});
 #else
                     add_two_steps(sums, other, at, k, w[k % W_STEPS], w[next_k % W_STEPS]);
 #endif
@@ -519,7 +479,8 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
     const uint32 in_window = ((lane % 8) * PITCH + lane / 8 * 8) * 2;
     const auto load_row = [&](int t) {
         if (t < rows && warp == 0 && elected())
-            receive_row(shared, t % STAGES, PARTS * WINDOWS * UNITS * 2, (place - 1) * SPLIT, SPLIT);
+            receive_row(shared.loaded[t % STAGES], shared.room[t % STAGES],
+                        PARTS * WINDOWS * UNITS * 2, (place - 1) * SPLIT, SPLIT);
     };
     for (int t = 0; t < STAGES - 1; ++t) load_row(t);
     for (int t = 0; t < rows; ++t) {
@@ -540,7 +501,7 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
         UNROLL for (int tile = 0; tile < TILES; ++tile)
             UNROLL for (int half = 0; half < 2; ++half) {
                 const float(&z)[4] = sums[tile][half];
-                send_to((place + 1) * SPLIT + rank, make_uint4(__float_as_uint(z[0]), __float_as_uint(z[1]), __float_as_uint(z[2]), __float_as_uint(z[3])),
+                send_to((place + 1) * SPLIT + rank, bits_of(z[0], z[1], z[2], z[3]),
                         &shared.input[stage].sums[warp][tile][half][lane], shared_address(&shared.loaded[stage]));
             }
         __syncthreads();  // all have read the row
