@@ -10,15 +10,15 @@
 // dz replaces the gates in memory. What the weights' gradients need of it are products over all rows at once
 // (lstm_products.cu). So is what the layer below needs, dz W^T, unless it runs in the same launch.
 //
-// As in lstm_forward.cu the whole chain is one launch, a block keeps its windows, SPLIT blocks share the units, and LAYERS
-// layers run behind each other, here the highest one first: each sends dz W^T of a row to the one below. A row has two
-// phases with a barrier between them:
+// As in lstm_forward.cu the whole chain is one launch, a block keeps its windows, SPLIT blocks share the units, and
+// LAYERS layers run behind each other, here the highest one first: each sends dz W^T of a row to the one below. A row
+// has two phases with a barrier between them:
 //
 // - cells: each thread computes dz of its (unit, window) pairs, and writes it to shared memory for all;
 // - product: dh^T [units, windows] = U dz^T, U in registers. An A tile is 16 units; K_SPLIT warps share it, each with a
 //   part of the 4 UNITS inner numbers, and add up their sums in shared memory. W dz^T likewise; its
-//   sums go to the layer below as they are, to be added up there. W is in registers, or with W_SHARED = 1 in shared memory,
-//   or with PROJECTED = 1 in the registers of a block between the two layers, which gets dz.
+//   sums go to the layer below as they are, to be added up there. W is in registers, or with W_SHARED = 1 in shared
+//   memory, or with PROJECTED = 1 in the registers of a block between the two layers, which gets dz.
 //
 // The sums of dz over the windows and rows are the gradient of the bias: kept in registers, written once per block.
 //
@@ -85,7 +85,7 @@ INLINE Tile load_tile(const bf16* from, const int all_matrix, const int column) 
     Tile tile;
     UNROLL for (int part = 0; part < PARTS; ++part)
         load_registers(tile.at[part], from + (part * int64(UNITS) + 16 * all_matrix + g) * 4 * UNITS + column + 2 * q,
-                  4 * UNITS);
+                       4 * UNITS);
     return tile;
 }
 
@@ -101,7 +101,8 @@ INLINE float sum_of(const float (&sums)[4][4], int r) { return (sums[0][r] + sum
 
 #if LAYERS > 1
 // This warp's part of W dz^T of 8 windows, to the block of the layer below.
-INLINE void send_sums(Shared& shared, const float (&sums)[4][4], const int stage, const int warp, const int tile, const int below) {
+INLINE void send_sums(Shared& shared, const float (&sums)[4][4], const int stage, const int warp, const int tile,
+                      const int below) {
     send_to(below, bits_of(sum_of(sums, 0), sum_of(sums, 1), sum_of(sums, 2), sum_of(sums, 3)),
             &shared.stages[stage].row.sums[warp][tile][threadIdx.x % 32], shared_address(&shared.loaded[stage]));
 }
@@ -113,9 +114,9 @@ enum Source { FROM_LAST, FROM_PRODUCT, FROM_ABOVE };
 
 // DROP: the layer drops outputs. SENDS: the layer below runs in the same launch.
 template <Source SOURCE, bool DROP, bool SENDS>
-INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict__ above, const float* __restrict__ last,
-                      const uint32* __restrict__ kept, const float keep, const int rows, const int windows, const int place,
-                      const int rank) {
+INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict__ above,
+                      const float* __restrict__ last, const uint32* __restrict__ kept, const float keep, const int rows,
+                      const int windows, const int place, const int rank) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int matrix = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
     const int first = blockIdx.x / CLUSTER * WINDOWS;
@@ -137,8 +138,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #endif
     Tile u[INNER], w[W_STEPS];
     UNROLL for (int k = 0; k < INNER; ++k) {
-        u[k] = load_tile(layer.u, all_matrix, (part_of_k * INNER + k) * 16);
-        if (SENDS && !W_SHARED && !PROJECTED) w[k % W_STEPS] = load_tile(layer.w, all_matrix, (part_of_k * INNER + k) * 16);
+        const int column = (part_of_k * INNER + k) * 16;
+        u[k] = load_tile(layer.u, all_matrix, column);
+        if (SENDS && !W_SHARED && !PROJECTED) w[k % W_STEPS] = load_tile(layer.w, all_matrix, column);
     }
 
     // Item j of a thread is number part_of_k * ITEMS + j of its matrix: tile * 4 + (second half of the units) * 2 + e.
@@ -170,7 +172,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
             const uint32 own = loaded + 8 * stage;
             if (warp == 0 && elected()) {
 #if LAYERS > 1
-                if (SOURCE == FROM_ABOVE) receive_row(shared.loaded[stage], shared.room[stage], bytes, (place + 1) * SPLIT + rank, 1);
+                if (SOURCE == FROM_ABOVE)
+                    receive_row(shared.loaded[stage], shared.room[stage], bytes, (place + 1) * SPLIT + rank, 1);
                 else
 #endif
                     expect_arrivals(own, bytes);

@@ -1,15 +1,15 @@
 // What lstm_forward.cu and lstm_backward.cu share: a launch of several layers, each a chain of rows.
 //
-// Blocks of all layers for the same windows are a cluster. SPLIT blocks share a layer's units; with PROJECTED = 1 as many
-// lie between two layers and multiply the weights of what the one sends the other:
+// Blocks of all layers for the same windows are a cluster. SPLIT blocks share a layer's units; with PROJECTED = 1 as
+// many lie between two layers and multiply the weights of what the one sends the other:
 //
 //     place in the cluster    0          1            2
 //     PROJECTED = 0           layer 1    layer 2      layer 3
 //     PROJECTED = 1           layer 1    products     layer 2
 //
-// A row that one layer sends to the next goes into one of STAGES stages of the receiver's shared memory. Two barriers keep
-// them apart: `loaded`, at the receiver, counts the bytes that came; `room`, at the sender, the receivers that are ready
-// for the row.
+// A row that one layer sends to the next goes into one of STAGES stages of the receiver's shared memory. Two barriers
+// keep them apart: `loaded`, at the receiver, counts the bytes that came; `room`, at the sender, the receivers that are
+// ready for the row.
 
 #include "lstm_common.cuh"
 
@@ -70,7 +70,8 @@ INLINE uint4 bits_of(float a, float b, float c, float d) {
 #endif
 #if LAYERS > 1
 // A stage for a row that other blocks send, `bytes` in all; from `first_sender` on, they are told that there is room.
-INLINE void receive_row(const uint64& loaded, const uint64& room, const int bytes, const int first_sender, const int senders) {
+INLINE void receive_row(const uint64& loaded, const uint64& room, const int bytes, const int first_sender,
+                        const int senders) {
     expect_arrivals(shared_address(&loaded), bytes);
     for (int sender = 0; sender < senders; ++sender)
         arrive_at_peer(peer_address(shared_address(&room), first_sender + sender));

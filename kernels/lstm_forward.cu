@@ -26,10 +26,11 @@
 //   the registers do not hold U, K_SPLIT warps share a group of units, each with a part of the inner dimension.
 // - h goes through shared memory, twice buffered, so one barrier a row suffices; it is written to global memory from
 //   there in 16-byte pieces while the next row is computed.
-// - x W of the lowest layer comes from a product over all rows at once (lstm_products.cu) and is overwritten in place by
-//   the activated gates, which the backward pass overwrites by their gradients. With INPUT_TILES = 1, up to 16 features,
-//   it is computed here. So is that of the layers above it. Their W is in registers as U is; or where both do not fit, in
-//   those of a block between the two layers, with PROJECTED = 1, which sends x W + b; or with W_SHARED = 1 in shared memory.
+// - x W of the lowest layer comes from a product over all rows at once (lstm_products.cu) and is overwritten in place
+//   by the activated gates, which the backward pass overwrites by their gradients. With INPUT_TILES = 1, up to 16
+//   features, it is computed here. So is that of the layers above it. Their W is in registers as U is; or where both
+//   do not fit, in those of a block between the two layers, with PROJECTED = 1, which sends x W + b; or with
+//   W_SHARED = 1 in shared memory.
 //
 // Floor on an H100, per layer, row and window of 128 units in bfloat16: 1,024 bytes read, 1,536 written; 131,072
 // multiply-adds; 640 special functions. At 8,192 windows of 60 rows the bytes decide: 420 us at 3 TB/s.
@@ -60,11 +61,11 @@
 #endif
 
 struct Layer {
-    const bf16* u;      // U^T [PARTS][4 UNITS][UNITS], rows in the order of the A tiles: 32 * (unit / 8) + 8 * gate + unit % 8
+    const bf16* u;      // U^T [PARTS][4 UNITS][UNITS], row 32 * (unit / 8) + 8 * gate + unit % 8, as the A tiles have them
     const bf16* w;      // W^T likewise [PARTS][4 UNITS][16, or UNITS above the lowest layer]; unless x W is given
     const float* bias;  // [4 UNITS], row 4 * unit + gate; unless x W is given
     const bf16* x;      // [PARTS][rows][windows][16], of the lowest layer; unless x W is given
-    bf16* gates;        // [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W + b, if given; activated gates afterwards
+    bf16* gates;        // [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W + b, if given; then the activated gates
     bf16* h;            // [PARTS][rows + 1][windows][UNITS], begins with zeros
     CELL* cells;        // [rows + 1][windows / 8][UNITS / 8][32 lanes][2 windows], begins with zeros
     bf16* dropped;      // [PARTS][rows][windows][UNITS], h after dropout; where the layer drops outputs
@@ -162,8 +163,8 @@ enum Source { FROM_X, FROM_PRODUCT, FROM_BELOW, FROM_SUMS };
 
 // DROP: the layer drops outputs. SENDS: there is a layer above it in the launch.
 template <Source SOURCE, bool DROP, bool SENDS>
-INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restrict__ kept, const float keep, const int rows, const int windows,
-                      const int place_in_cluster, const int rank) {
+INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restrict__ kept, const float keep,
+                      const int rows, const int windows, const int place_in_cluster, const int rank) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int group = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
     const int first = blockIdx.x / CLUSTER * WINDOWS;    // window
@@ -214,7 +215,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
     // The input of the next row and its masks, in the background: from where the row begins.
     constexpr int width = SOURCE == FROM_X ? NARROW : 4 * OWN, from_window = SOURCE == FROM_X ? NARROW : 4 * UNITS;
     const int64 from_row = int64(windows) * from_window, from_plane = rows * from_row;
-    const bf16* from = SOURCE == FROM_X ? layer.x + int64(first) * NARROW : layer.gates + int64(first) * 4 * UNITS + 4 * rank * OWN;
+    const bf16* from = SOURCE == FROM_X ? layer.x + int64(first) * NARROW
+                                        : layer.gates + int64(first) * 4 * UNITS + 4 * rank * OWN;
     const uint32* kept_from = DROP ? kept + (first / 8 * (UNITS / 8) + rank * GROUPS) * 2 : nullptr;
     // Where a window's numbers begin in a stage.
     const auto place = [&](int stage, int part, int window) -> bf16* {
@@ -243,8 +245,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
             if (warp == 0 && elected()) {
 #if LAYERS > 1
                 const int below = (place_in_cluster - 1) * SPLIT;
-                if (SOURCE == FROM_BELOW) receive_row(shared.loaded[stage], shared.room[stage], all_bytes, below, SPLIT);
-                if (SOURCE == FROM_SUMS) receive_row(shared.loaded[stage], shared.room[stage], all_bytes, below + rank, 1);
+                uint64 &row_loaded = shared.loaded[stage], &row_room = shared.room[stage];
+                if (SOURCE == FROM_BELOW) receive_row(row_loaded, row_room, all_bytes, below, SPLIT);
+                if (SOURCE == FROM_SUMS) receive_row(row_loaded, row_room, all_bytes, below + rank, 1);
 #endif
                 if (copies) expect_arrivals(own, all_bytes);
             }
@@ -253,7 +256,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #pragma unroll 1
                     for (int v = warp; v < WINDOWS; v += WARPS)
                         if (elected())
-                            copy_bulk(shared_address(place(stage, part, v)), from + part * from_plane + v * from_window, width * 2, own);
+                            copy_bulk(shared_address(place(stage, part, v)), from + part * from_plane + v * from_window,
+                                      width * 2, own);
 #if DROPS
             if (DROP)
 #pragma unroll 1
@@ -321,7 +325,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
             if (SOURCE == FROM_SUMS)
                 UNROLL for (int half = 0; half < 2; ++half) {
                     const float4 before = shared.input[t % STAGES].sums[warp][tile][half][lane];
-                    sums[half][0] = before.x, sums[half][1] = before.y, sums[half][2] = before.z, sums[half][3] = before.w;
+                    float(&to)[4] = sums[half];
+                    to[0] = before.x, to[1] = before.y, to[2] = before.z, to[3] = before.w;
                 }
 #endif
         };
@@ -442,7 +447,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         if (SENDS)
             for (int v = threadIdx.x; v < SPLIT * PARTS * WINDOWS * GROUPS; v += THREADS) {
                 const int other = v / (PARTS * WINDOWS * GROUPS), rest = v % (PARTS * WINDOWS * GROUPS);
-                const int part = rest / (WINDOWS * GROUPS), window = rest / GROUPS % WINDOWS, column = rest % GROUPS * 8;
+                const int part = rest / (WINDOWS * GROUPS), window = rest / GROUPS % WINDOWS;
+                const int column = rest % GROUPS * 8;
                 const bf16* from = &shared.h[next][part][window][rank * OWN + column];
 #if DROPS
                 if (DROP) from = &shared.dropped[next][part][window][column];
@@ -490,10 +496,13 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
         float sums[TILES][2][4];
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
             float other[2][4] = {};
-            UNROLL for (int r = 0; r < 4; ++r) sums[tile][0][r] = r < 2 ? b.x : b.y, sums[tile][1][r] = r < 2 ? b.z : b.w;
+            UNROLL for (int r = 0; r < 4; ++r) {
+                sums[tile][0][r] = r < 2 ? b.x : b.y;
+                sums[tile][1][r] = r < 2 ? b.z : b.w;
+            }
             UNROLL for (int k = 0; k < INNER; k += 2)
-                add_two_steps(sums[tile], other, shared_address(shared.input[stage].below[0][8 * tile]) + in_window, k, w[k],
-                              w[k + 1 < INNER ? k + 1 : k]);
+                add_two_steps(sums[tile], other, shared_address(shared.input[stage].below[0][8 * tile]) + in_window, k,
+                              w[k], w[k + 1 < INNER ? k + 1 : k]);
             UNROLL for (int half = 0; half < 2; ++half)
                 UNROLL for (int r = 0; r < 4; ++r) sums[tile][half][r] += other[half][r];
         }
@@ -529,7 +538,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
 #if BULK
     if (threadIdx.x < 2 + STAGES) init_arrivals(shared_address(&shared.arrived[threadIdx.x]));
-    else if (threadIdx.x < 2 + 2 * STAGES)  // a block that projects sends to one block, others to all of what is above them
+    else if (threadIdx.x < 2 + 2 * STAGES)  // a block that projects sends to one block, others to all above them
         init_arrivals_of(shared_address(&shared.arrived[threadIdx.x]), place % STEP ? 1 : SPLIT);
     publish_arrivals();
 #endif
