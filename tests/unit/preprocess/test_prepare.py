@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
@@ -92,6 +91,8 @@ def series(store: MemoryStore, symbol: int, name: str, lag: int) -> np.ndarray:
 
 def expected(store: MemoryStore, data: DataConfig, part: str) -> tuple[np.ndarray, np.ndarray, list[Any]]:
     """All windows of a part by scikit-learn and a loop."""
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
     inputs, targets, prices = [], [], []
     usable = 0
     for symbol in range(len(store.symbols)):
