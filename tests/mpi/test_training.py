@@ -46,19 +46,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return config, folder / "run"
 
 
-def test_nobody_else_writes_on_stderr(tmp_path: Path) -> None:
-    """TensorFlow and absl ignore a level of messages, such as a parent process has set, while they start."""
-    config, run = write_config(tmp_path, epochs=1), tmp_path / "run"
-    command = program("train", str(config), "--run-dir", str(run), "--set", "train.engine=keras")
-    without = ["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *command]
-    # A rank without a level, and one with the parent's.
-    done = launch(1, [*without, ":", "-n", "1", "env", "TF_CPP_MIN_LOG_LEVEL=2", *command])
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert "2 ranks" in done.stdout
-    asked = InTurn(0, tmp_path / "asked", [["evaluate", str(run)], ["predict", str(run), "--symbol", "S0"]])
-    assert [(one.returncode, one.stderr) for one in asked.finish()] == [(0, "")] * 2
-
-
 def test_full_batch_descent_is_the_same_on_any_number_of_ranks(tmp_path: Path) -> None:
     # 48 train windows over two symbols: 1, 2, 3 and 4 ranks take equal slices, some across the symbols' border.
     store = write_store(tmp_path / "market.h5", [8 + 20, 8 + 28])
