@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+# Beside other tests, a browser takes its time.
+LIMIT_MS = 120_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -43,7 +45,9 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         # In containers root has no user namespaces for Chromium's sandbox; the pages are our own.
-        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox"], timeout=LIMIT_MS
+        )
         yield chromium
         chromium.close()
 

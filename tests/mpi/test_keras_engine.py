@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from launcher import InTurn, launch, program
+from launcher import LIMIT_S, InTurn, launch, program
 from small_job import write_config
 from test_warm_start import STILL, assert_started_with, longer_prices
 
@@ -22,7 +22,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # TensorFlow and absl ignore a level of messages, such as a parent process has set, while they start: a rank without
     # a level, and one with the parent's.
     without = ["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *command]
-    done = launch(1, [*without, ":", "-n", "1", "env", "TF_CPP_MIN_LOG_LEVEL=2", *command])
+    both = [*without, ":", "-n", "1", "env", "TF_CPP_MIN_LOG_LEVEL=2", *command]
+    done = launch(1, both, timeout=2 * LIMIT_S)
     assert (done.returncode, done.stderr) == (0, ""), (
         "nobody else writes on stderr\n" + done.stdout + done.stderr
     )

@@ -166,7 +166,8 @@ def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> No
     began = time.perf_counter()
     found = compare_clocks(world, timeline)
     took = time.perf_counter() - began
-    starts = world.allgather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
+    # The machine's clock at each origin; whoever is interrupted between the two readings finds less.
+    starts = world.allgather(max(time.perf_counter_ns() - timeline.now() for _ in range(50)))
     assert abs(found.offset_ns - (starts[world.rank] - starts[0])) <= found.error_ns + 50_000  # of reading it
     assert len(set(world.allgather(found.start_unix_ns))) == 1
     if world.rank == 0:
