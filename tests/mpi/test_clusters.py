@@ -54,7 +54,7 @@ def cluster(
     store = folder / "market.h5"
     if not store.exists():
         write_store(store, [150, 90, 120, 100])
-    config = write_config(folder, name, store=store, more=more, **settings)
+    config = write_config(folder, name, store=store, more=more, **{"checkpoint_every": 20, **settings})
     extra = ["--set", f"data.shard={shard}"] if shard else []
     return program("train", str(config), *extra, "--run-dir", str(folder / f"run-{name}"))
 
@@ -210,7 +210,6 @@ def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path,
             *(tmp_path, name, storage),
             sync="deadline_s = 100\nevery = 4",
             epochs=5,
-            checkpoint_every=20,
         )
         for name in ("alpha", "beta")
     }
