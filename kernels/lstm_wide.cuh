@@ -26,7 +26,7 @@
 // Clusters take their work in the order in which they begin. So a block waits for none that began later, except those
 // of its own windows, which are next to begin. Each launch has at most one group of windows whose blocks have not all
 // begun; so no block waits for ever as long as launches at the same time, times the blocks of a group, find room
-// (cuda_plan.py).
+// (tile_plan.py).
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + HELPERS))
