@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -29,6 +30,12 @@ def show(text: str) -> None:
     if width is not None:
         text = "\n".join(_broken(line, width) for line in text.splitlines())
     click.echo(text)
+
+
+def show_progress(text: str) -> None:
+    """Print what a command that works for long tells of it, and go on when nobody reads its output any more."""
+    with suppress(OSError):
+        show(text)
 
 
 def terminal_width() -> int | None:

@@ -15,13 +15,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, from_os_error, printable
+from hpc_lstm.errors import HpcLstmError, from_os_error, tell
 from hpc_lstm.parallel.stop_signals import StopSignals
 
 T = TypeVar("T")
@@ -215,8 +215,9 @@ class World:
 
     def abort(self, code: int) -> None:
         """End all ranks with exit code ``code``; does not return."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # full, or read by nobody: the others must not wait for ever all the same
+                stream.flush()
         if self._comm is not None:
             time.sleep(FORWARDING_S)
             self._comm.Abort(code)
@@ -266,10 +267,10 @@ class World:
             time.sleep(RANK_0_FIRST_S)
         location = f"rank {self.rank} on {self.node}"
         if isinstance(error, HpcLstmError) and not debug:
-            text = f"hpc-lstm: error: {location}: {printable(' '.join(str(error).split()))}\n"
+            text = f"hpc-lstm: error: {location}: {' '.join(str(error).split())}"
         else:
             text = f"hpc-lstm: {location} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
-        sys.stderr.write(text)
+        tell(text)
         self.abort(error.exit_code if isinstance(error, HpcLstmError) else 1)
 
 
