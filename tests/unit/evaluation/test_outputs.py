@@ -211,8 +211,8 @@ def test_every_output_has_the_tables_of_a_run_of_its_own(store_path: Path) -> No
         (target, horizon) for target in ("log-returns", "volatility") for horizon in HORIZONS
     ]
     text = comparison_table(metrics)
-    assert text.count("volatility") == 2 * len(HORIZONS)
-    assert "Intervals are to cover 90%" in text
+    assert text.count("volatility") == 2 * 2 * len(HORIZONS)  # point forecasts and intervals, of two parts
+    assert "intervals are meant to cover 90%" in text
 
 
 def test_each_window_is_forecast_once(store_path: Path) -> None:
