@@ -101,7 +101,7 @@ def _walk_forward(
     "--forecasts",
     default=None,
     type=OutputFile(),
-    help="Write every forecast beside what came, as CSV: symbol, dates, last price, actual, forecast, interval.",
+    help="Write every forecast beside the actual value, as CSV: symbol, dates, last price, forecast, interval.",
 )
 @click.option("--backtest", is_flag=True, help="What trading on the forecasts would have earned.")
 @click.option(
