@@ -9,7 +9,7 @@ import click
 
 from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
-from hpc_lstm.cli.startup import prepare_imports
+from hpc_lstm.cli.startup import end_without_collection, prepare_imports
 from hpc_lstm.errors import HpcLstmError, from_os_error
 from hpc_lstm.parallel.streams import prepare_streams, release_stdout, tell
 
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     prepare_streams()
     prepare_imports()
+    end_without_collection()
     try:
         _run(arguments)
     finally:

@@ -22,10 +22,9 @@ NARROWEST = 40
 def show(text: str) -> None:
     """Print text that may hold names from files: none of them commands the terminal.
 
-    On a terminal, sentences longer than its lines are broken between words.
-
-    The rows of tables stay whole: they are told by two spaces between words. So do commands, to be pasted: lines that
-    begin with ``hpc-lstm``, and what stands in back quotes.
+    On a terminal, sentences longer than its lines are broken between words, and so is what stands beside a label, below
+    its own beginning. The rows of tables stay whole: they are told by two or more gaps of two spaces. So do commands,
+    to be pasted: lines that begin with ``hpc-lstm``, and what stands in back quotes.
     """
     text, width = printable(text), terminal_width()
     if width is not None:
@@ -60,17 +59,31 @@ def _print(text: str) -> None:
 
 
 def _broken(line: str, width: int) -> str:
-    indent = re.match(r"\s*(?:-> )?", line)
-    start = indent[0] if indent else ""
-    if len(line) <= width or "  " in line[len(start) :] or line[len(start) :].startswith("hpc-lstm "):
+    if len(line) <= width:
         return line
+    start = re.match(r"\s*(?:-> )?", line)
+    label = re.match(r"\s*(?:\S+ )*\S+ {2,}", line)
+    first = (label or start or [""])[0]
+    text, indent = line[len(first) :], len(first)
+    if "  " in text or text.startswith("hpc-lstm "):
+        return line
+    before = ""
+    if label and indent > width // 2:  # too little room beside the label
+        indent = len(first) - len(first.lstrip()) + 2
+        before, first = first.rstrip() + "\n", " " * indent
     import textwrap
 
-    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), line)
+    # Commands are not broken.
+    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
     broken = textwrap.fill(
-        whole, width, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
+        whole,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-    return broken.replace("\0", " ")
+    return before + broken.replace("\0", " ")
 
 
 def _plain(value: Any) -> Any:

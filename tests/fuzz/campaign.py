@@ -66,7 +66,11 @@ class Record:
         }
         used = [run["versions"] for run in self.runs]
         versions = [one for place, one in enumerate(used) if one not in used[:place]]
-        return {"inputs": sum(sum(kind.values()) for kind in kinds.values()), "versions": versions, "kinds": kinds}
+        return {
+            "inputs": sum(sum(kind.values()) for kind in kinds.values()),
+            "versions": versions,
+            "kinds": kinds,
+        }
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
@@ -180,7 +184,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no more are begun")
     parser.add_argument("--record", type=Path, default=Path("fuzz.json"), help="goes on where it is there")
-    parser.add_argument("--summary", type=Path, help="write the counts of the record to this file, and run nothing")
+    parser.add_argument(
+        "--summary", type=Path, help="write the counts of the record to this file, and run nothing"
+    )
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these kinds", metavar="KIND")
     options = parser.parse_args()
 

@@ -62,7 +62,9 @@ def test_kinds_with_the_fewest_examples_come_first(tmp_path: Path) -> None:
 
 def test_the_documentation_has_the_counts_of_the_campaign() -> None:
     counts, text = json.loads(COUNTS.read_text()), SECURITY.read_text()
-    rows = [line.split(" | ") for line in text.splitlines() if re.fullmatch(r"\| .*( \| [0-9,]+){3} \|", line)]
+    rows = [
+        line.split(" | ") for line in text.splitlines() if re.fullmatch(r"\| .*( \| [0-9,]+){3} \|", line)
+    ]
     told = [int(row[-1].strip(" |").replace(",", "")) for row in rows]
     kinds = [counts["kinds"][target.name] for target in TARGETS]
     assert told == [sum(kind.values()) for kind in kinds]

@@ -37,7 +37,14 @@ WITH_TENSORFLOW = (
     "training/test_resume.py",
 )
 # What takes longest begins first, lest one process waits for it at the end.
-LONGEST = ("test_notebook.py", *WITH_TENSORFLOW, "clusters/test_rounds.py", "api/test_api.py")
+LONGEST = (
+    "market/test_yahoo.py",
+    "market/test_price_forms.py",
+    "test_notebook.py",
+    *WITH_TENSORFLOW,
+    "clusters/test_rounds.py",
+    "api/test_api.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
