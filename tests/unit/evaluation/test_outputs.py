@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 from simulated_ranks import on_ranks
 from small_runs import WINDOW, settings, walk, write_store
 
@@ -114,6 +113,8 @@ def fixed(outputs: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_metrics_of_a_distribution_are_those_of_scipy(store_path: Path, ranks: int) -> None:
+    import scipy.stats
+
     config = config_of(store_path, "gaussian", target="log-returns", horizon=[1, 3], scaling="standard")
     head = Head.of(config)
     outputs = np.array([0.1, 0.3, -0.2, 0.8])
