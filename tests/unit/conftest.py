@@ -32,6 +32,7 @@ TOGETHER = {
         "model/test_engines.py",
         "model/test_keras_engine.py",
         "model/test_keras_file.py",
+        "model/test_native_engine.py",
         "model/test_network.py",
         "model/test_optimizers.py",
         "parallel/test_device_allreduce.py",
