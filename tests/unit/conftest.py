@@ -56,6 +56,8 @@ TOGETHER = {
 }
 # What takes longest begins first, lest one process waits for it at the end.
 LONGEST = (
+    "market/test_yahoo.py",
+    "market/test_price_forms.py",
     "test_notebook.py",
     *TOGETHER["tensorflow"],
     "clusters/test_rounds.py",

@@ -50,7 +50,12 @@ class StrayLines:
     def kind(self, cells: list[str]) -> str:
         """What a line is if it is no row; "" for a row, and for what may be a damaged one."""
         begin = cells[0] if cells else ""
-        if len(cells) > 2 and cells[1][-1:].isalpha() and _is_event(cells):
+        if (
+            max(len(cells), self._width) > 2
+            and len(cells) > 1
+            and cells[1][-1:].isalpha()
+            and _is_event(cells)
+        ):
             return EVENT
         if begin[:1].isdigit() and not self.outside and begin not in self._names:
             return ""  # most rows: what else is looked for begins with a word or a mark
@@ -122,7 +127,9 @@ def title_problem(text: str, delimiter: str, header: int) -> str:
 
 def _is_event(cells: list[str]) -> bool:
     """Whether a dated line tells of a dividend or a split, as Yahoo's page does between its prices."""
-    return is_date(cells[0]) and all(_EVENT.search(cell) for cell in cells[1:] if cell.strip())
+    if not _EVENT.search(cells[1]):  # most rows with a name behind the date
+        return False
+    return is_date(cells[0]) and all(_EVENT.search(cell) for cell in cells[2:] if cell.strip())
 
 
 def is_block_name(cells: list[str]) -> bool:
