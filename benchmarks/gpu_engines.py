@@ -42,7 +42,7 @@ def engine_class(name: str) -> type[Any]:
         from hpc_lstm.model.engines.keras import KerasEngine
 
         return KerasEngine
-    from hpc_lstm.model.engines.cuda import CudaEngine
+    from hpc_lstm.model.engines.cuda.engine import CudaEngine
 
     return CudaEngine
 

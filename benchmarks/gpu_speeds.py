@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.files import whole_file
 from hpc_lstm.jobs import gpu_speeds
-from hpc_lstm.model.engines.cuda_choice import card_of, possible_plans
+from hpc_lstm.model.engines.cuda.choice import card_of, possible_plans
 from hpc_lstm.model.engines.measure_speeds import measure_speeds
 from hpc_lstm.model.engines.speed_files import SHIPPED
 from hpc_lstm.model.engines.speed_table import KERNELS, WAYS, SpeedTable

@@ -103,7 +103,7 @@ def makers(names: list[str]) -> dict[str, tuple[Callable[[Any], Any], str]]:
 
             found[name] = KerasEngine, "float32"
         else:
-            from hpc_lstm.model.engines.cuda import CudaEngine
+            from hpc_lstm.model.engines.cuda.engine import CudaEngine
 
             for each, (precision, kernels) in CUDA.items():
                 found[each] = (lambda config, kernels=kernels: CudaEngine(config, kernels=kernels)), precision

@@ -10,37 +10,30 @@
 // dz replaces the gates in memory. What the weights' gradients need of it are products over all rows at once
 // (lstm_products.cu). So is what the layer below needs, dz W^T, unless it runs in the same launch.
 //
-// As in lstm_forward.cu the whole chain is one launch, a block keeps its windows, SPLIT blocks share the units, and LAYERS
-// layers run behind each other, here the highest one first: each sends dz W^T of a row to the one below. A row has two
-// phases with a barrier between them:
+// As in lstm_forward.cu the whole chain is one launch, a block keeps its windows, SPLIT blocks share the units, and
+// LAYERS layers run behind each other, here the highest one first: each sends dz W^T of a row to the one below. A row
+// has two phases with a barrier between them:
 //
 // - cells: each thread computes dz of its (unit, window) pairs, and writes it to shared memory for all;
 // - product: dh^T [units, windows] = U dz^T, U in registers. An A tile is 16 units; K_SPLIT warps share it, each with a
 //   part of the 4 UNITS inner numbers, and add up their sums in shared memory. W dz^T likewise; its
-//   sums go to the layer below as they are, to be added up there. W is in registers, or with W_SHARED = 1 in shared memory,
-//   or with PROJECTED = 1 in the registers of a block between the two layers, which gets dz.
+//   sums go to the layer below as they are, to be added up there. W is in registers, or with W_SHARED = 1 in shared
+//   memory, or with PROJECTED = 1 in the registers of a block between the two layers, which gets dz.
 //
 // The sums of dz over the windows and rows are the gradient of the bias: kept in registers, written once per block.
 //
 // Floor on an H100, per layer, row and window of 128 units in bfloat16: 1,536 bytes read, 1,024 written; 65,536
 // multiply-adds.
 
-#include "lstm_common.cuh"
+#include "lstm_chains.cuh"
 
-#define STEP (1 + PROJECTED)                  // from the place of a layer in the cluster to that of the next
-#define CLUSTER ((STEP * (LAYERS - 1) + 1) * SPLIT)  // blocks
-#define OWN (UNITS / SPLIT)                   // units of this block
 #define MATRICES (OWN / 16)                   // of 16 units
 #define WARPS (MATRICES * K_SPLIT)
 #define THREADS (32 * WARPS)
 #define INNER (4 * UNITS / 16 / K_SPLIT)      // steps of 16 of a warp's inner dimension
-#define WINDOWS (8 * TILES)
 #define PITCH (4 * UNITS + 8)
 #define ITEMS (TILES * 4 / K_SPLIT)           // (unit, window) pairs of a thread
 #define HALVES (ITEMS % 4 == 0 ? 2 : 1)       // units of a thread
-#define GROUPS (OWN / 8)
-
-#define HAS_BELOW (LAYERS > 1)
 
 struct Layer {
     const bf16* u;          // U [PARTS][UNITS][4 UNITS], column 4 * unit + gate
@@ -61,7 +54,7 @@ struct Row {
     float4 sums[WARPS][TILES][32];  // of W dz^T of the layer above, as its warps hold them
 #endif
 #if DROPS
-    uint2 kept[TILES][GROUPS];
+    Masks kept;
 #endif
 };
 
@@ -77,7 +70,7 @@ struct Shared {
     float dh[WARPS][TILES * 4][32];
     Stage stages[STAGES];
 #if W_SHARED
-    uint4 w[WARPS][INNER][PARTS][32];  // W as A tiles: registers of each thread
+    StoredTile w[WARPS][INNER];
 #endif
     // Barriers: dz of the cluster's other blocks, twice buffered; a row's values; room for a row in the layer below.
     uint64 arrived[2], loaded[STAGES], room[STAGES];
@@ -86,35 +79,21 @@ struct Shared {
 INLINE float widen_cell(bf16 c) { return widen(c); }
 INLINE float widen_cell(float c) { return c; }
 
-// An A tile of a matrix of weights [PARTS][UNITS][4 UNITS], from 16 of its columns: a thread's registers.
-struct Tile { uint32 at[PARTS][4]; };
+// An A tile of 16 units, from 16 columns of a matrix [PARTS][UNITS][4 UNITS] of weights.
 INLINE Tile load_tile(const bf16* from, const int all_matrix, const int column) {
     const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     Tile tile;
-    UNROLL for (int part = 0; part < PARTS; ++part) {
-        const bf16* at = from + (part * int64(UNITS) + 16 * all_matrix + g) * 4 * UNITS + column + 2 * q;
-        UNROLL for (int r = 0; r < 4; ++r)
-            tile.at[part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * 4 * UNITS + r / 2 * 8);
-    }
+    UNROLL for (int part = 0; part < PARTS; ++part)
+        load_registers(tile.at[part], from + (part * int64(UNITS) + 16 * all_matrix + g) * 4 * UNITS + column + 2 * q,
+                       4 * UNITS);
     return tile;
 }
-
-#if LAYERS > 1
-// A stage for a row, `bytes` in all; from `first_sender` on, blocks are told that there is room.
-INLINE void receive_row(Shared& shared, const int stage, const int bytes, const int first_sender, const int senders) {
-    expect_arrivals(shared_address(&shared.loaded[stage]), bytes);
-    for (int sender = 0; sender < senders; ++sender)
-        arrive_at_peer(peer_address(shared_address(&shared.room[stage]), first_sender + sender));
-}
-#endif
 
 // Steps k and k + 1 of the product of tiles of 16 units and dz^T of 8 windows, whose values are at `at` of this lane; the
 // last step alone, if their number is odd. Four chains of products.
 INLINE void add_two_steps(float (&sums)[4][4], const uint32 at, const int k, const Tile& even, const Tile& odd) {
     uint32 values[2][PARTS][2];
-    UNROLL for (int part = 0; part < PARTS; ++part)
-        load_matrices(at + part * WINDOWS * PITCH * 2 + k * 32 - (k + 1 < INNER ? 0 : threadIdx.x % 32 / 16 * 32),
-                      values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
+    load_two_steps<INNER, PITCH>(values, at, k);
     multiply_parts(sums[k % 4], even.at, values[0]);
     if (k + 1 < INNER) multiply_parts(sums[(k + 1) % 4], odd.at, values[1]);
 }
@@ -122,11 +101,10 @@ INLINE float sum_of(const float (&sums)[4][4], int r) { return (sums[0][r] + sum
 
 #if LAYERS > 1
 // This warp's part of W dz^T of 8 windows, to the block of the layer below.
-INLINE void send_sums(Shared& shared, const float (&sums)[4][4], const int stage, const int warp, const int tile, const int below) {
-    const uint4 value = make_uint4(__float_as_uint(sum_of(sums, 0)), __float_as_uint(sum_of(sums, 1)),
-                                   __float_as_uint(sum_of(sums, 2)), __float_as_uint(sum_of(sums, 3)));
-    send(peer_address(shared_address(&shared.stages[stage].row.sums[warp][tile][threadIdx.x % 32]), below), value,
-         peer_address(shared_address(&shared.loaded[stage]), below));
+INLINE void send_sums(Shared& shared, const float (&sums)[4][4], const int stage, const int warp, const int tile,
+                      const int below) {
+    send_to(below, bits_of(sum_of(sums, 0), sum_of(sums, 1), sum_of(sums, 2), sum_of(sums, 3)),
+            &shared.stages[stage].row.sums[warp][tile][threadIdx.x % 32], shared_address(&shared.loaded[stage]));
 }
 #endif
 
@@ -136,9 +114,9 @@ enum Source { FROM_LAST, FROM_PRODUCT, FROM_ABOVE };
 
 // DROP: the layer drops outputs. SENDS: the layer below runs in the same launch.
 template <Source SOURCE, bool DROP, bool SENDS>
-INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict__ above, const float* __restrict__ last,
-                      const uint32* __restrict__ kept, const float keep, const int rows, const int windows, const int place,
-                      const int rank) {
+INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict__ above,
+                      const float* __restrict__ last, const uint32* __restrict__ kept, const float keep, const int rows,
+                      const int windows, const int place, const int rank) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int matrix = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
     const int first = blockIdx.x / CLUSTER * WINDOWS;
@@ -152,8 +130,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #pragma unroll 1
         for (int k = 0; k < INNER; ++k) {
             const Tile tile = load_tile(layer.w, all_matrix, (part_of_k * INNER + k) * 16);
-            UNROLL for (int part = 0; part < PARTS; ++part)
-                shared.w[warp][k][part][lane] = make_uint4(tile.at[part][0], tile.at[part][1], tile.at[part][2], tile.at[part][3]);
+            store_tile(shared.w[warp][k], lane, tile);
         }
     constexpr int W_STEPS = 1;
 #else
@@ -161,8 +138,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #endif
     Tile u[INNER], w[W_STEPS];
     UNROLL for (int k = 0; k < INNER; ++k) {
-        u[k] = load_tile(layer.u, all_matrix, (part_of_k * INNER + k) * 16);
-        if (SENDS && !W_SHARED && !PROJECTED) w[k % W_STEPS] = load_tile(layer.w, all_matrix, (part_of_k * INNER + k) * 16);
+        const int column = (part_of_k * INNER + k) * 16;
+        u[k] = load_tile(layer.u, all_matrix, column);
+        if (SENDS && !W_SHARED && !PROJECTED) w[k % W_STEPS] = load_tile(layer.w, all_matrix, column);
     }
 
     // Item j of a thread is number part_of_k * ITEMS + j of its matrix: tile * 4 + (second half of the units) * 2 + e.
@@ -194,7 +172,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
             const uint32 own = loaded + 8 * stage;
             if (warp == 0 && elected()) {
 #if LAYERS > 1
-                if (SOURCE == FROM_ABOVE) receive_row(shared, stage, bytes, (place + 1) * SPLIT + rank, 1);
+                if (SOURCE == FROM_ABOVE)
+                    receive_row(shared.loaded[stage], shared.room[stage], bytes, (place + 1) * SPLIT + rank, 1);
                 else
 #endif
                     expect_arrivals(own, bytes);
@@ -275,17 +254,6 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
                          ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
-
-#if W_SHARED
-    const auto tile_of_w = [&](int k) {
-        Tile tile;
-        UNROLL for (int part = 0; part < PARTS; ++part) {
-            const uint4 r = shared.w[warp][k][part][lane];
-            tile.at[part][0] = r.x, tile.at[part][1] = r.y, tile.at[part][2] = r.z, tile.at[part][3] = r.w;
-        }
-        return tile;
-    };
-#endif
 
     for (int s = 0; s < rows; ++s) {
         const int t = rows - 1 - s, now = s % 2;
@@ -394,7 +362,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
                     const int next_k = k + 1 < INNER ? k + 1 : k;
                     const uint32 at = dz_at + (now * PARTS * WINDOWS + 8 * tile) * PITCH * 2;
 #if W_SHARED
-                    add_two_steps(sums, at, k, tile_of_w(k), tile_of_w(next_k));
+                    add_two_steps(sums, at, k, stored_tile(shared.w[warp][k], lane),
+                                  stored_tile(shared.w[warp][next_k], lane));
 #else
                     add_two_steps(sums, at, k, w[k % W_STEPS], w[next_k % W_STEPS]);
 #endif
@@ -443,7 +412,8 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
     const uint32 in_window = ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
     const auto load_row = [&](int s) {
         if (s < rows && warp == 0 && elected())
-            receive_row(shared, s % STAGES, PARTS * WINDOWS * 4 * UNITS * 2, (place + 1) * SPLIT, SPLIT);
+            receive_row(shared.loaded[s % STAGES], shared.room[s % STAGES],
+                        PARTS * WINDOWS * 4 * UNITS * 2, (place + 1) * SPLIT, SPLIT);
     };
     for (int s = 0; s < STAGES - 1; ++s) load_row(s);
     for (int s = 0; s < rows; ++s) {

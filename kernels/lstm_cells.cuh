@@ -1,8 +1,8 @@
-// What a thread computes for its units of a tile, forwards and backwards, from the accumulators of a product by wgmma.
+// The element-wise part of a row, forwards and backwards: what a thread computes from its accumulators of a wgmma product.
 //
-// Of 8 units m, a thread holds two neighbouring ones, e = 0 and 1, of two windows, half = 0 and 1. Arrays in the order of
-// the threads, such as cells, have a thread's numbers of 8 units and two windows side by side, in 16 bytes: in bfloat16
-// those of two such groups, [units / 16][128 threads][8]; else in float32, [units / 8][128 threads][4].
+// Of the m-th group of 8 units a thread has two neighbouring units, e = 0 and 1, for two windows, half = 0 and 1: four
+// numbers. Arrays in the order of the threads, such as cells, keep them side by side, so that a thread moves 16 bytes
+// at once: in float32 one group, [units / 8][128 threads][4]; in bfloat16 two, [units / 16][128 threads][8].
 //
 // EIGHTS: groups of 8 units of a thread.
 
@@ -32,8 +32,8 @@ INLINE void unpack_tangents(uint32 both, float& a, float& b) {
     asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}" : "=f"(a), "=f"(b) : "r"(both));
 }
 #else
-// As whole numbers of 1 / 32767, of which -1, 0 and 1 are exact and all others within 1.6e-5. Added to 2^23 + 2^15 they are the
-// last bits of a float32.
+// As whole numbers of 1 / 32767, of which -1, 0 and 1 are exact and all others within 1.6e-5. Added to 2^23 + 2^15 they
+// are the last bits of a float32.
 INLINE uint32 pack_tangents(float a, float b) {
     const float scale = 32767.0f, middle = 8421376.0f;
     return __byte_perm(__float_as_uint(fmaf(a, scale, middle)), __float_as_uint(fmaf(b, scale, middle)), 0x5410);
@@ -50,8 +50,8 @@ INLINE uint32 own_mask(const uint2 words, const int lane) {
     return (lane / 4 % 2 ? words.y : words.x) >> (8 * (lane % 4) + lane / 8);
 }
 
-// Where outputs after dropout go. In bfloat16 through shared memory, the thread's row of a tile for store_matrices; else, for
-// want of room, straight to global memory: a tile's planes from the thread's first window and unit on.
+// Where outputs after dropout go. In bfloat16 through shared memory, the thread's row of a tile for store_matrices;
+// else, for want of room, straight to global memory: a tile's planes from the thread's first window and unit on.
 #if PARTS == 1
 typedef uint32 Dropped;
 #else
@@ -63,8 +63,11 @@ struct Dropped {
 
 // The activations of a thread's gates: new cells and outputs.
 // DROP: whether the layer drops outputs
-// bias: of its gates, in shared memory (load_bias); h_at: its row of a tile for store_matrices, the second part TILES tiles on
-// cells: from its place on; words(half, m): the masks of 8 x 8; keep_gates(m, half, tangents): is told the gates, as for sigmoid_of
+// bias: of its gates, in shared memory (load_bias)
+// h_at: its row of a tile for store_matrices, the second part TILES tiles on
+// cells: from its place on
+// words(half, m): the masks of 8 x 8
+// keep_gates(m, half, tangents): is told the gates, as for sigmoid_of
 template <bool DROP, class Words, class KeepGates>
 INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], const uint32 bias, const uint32 h_at,
                      const uint32 row, const int eighth, Cell* cells, const Dropped dropped_at, const Words words,

@@ -165,8 +165,8 @@ INLINE void wait_copy(uint32 at, uint32 parity) {
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                  "@done bra DONE_%=;\nbra AGAIN_%=;\nDONE_%=:\n}" ::"r"(at), "r"(parity) : "memory");
 }
-// True in one thread of the warp. With addresses that the compiler knows to be the same in all threads, it makes a single
-// instruction of a copy; otherwise a loop over the threads.
+// True in one thread of the warp. With addresses that the compiler knows to be the same in all threads, it makes a
+// single instruction of a copy; otherwise a loop over the threads.
 INLINE bool elected() {
     uint32 chosen;
     asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(chosen));

@@ -26,26 +26,22 @@
 //   the registers do not hold U, K_SPLIT warps share a group of units, each with a part of the inner dimension.
 // - h goes through shared memory, twice buffered, so one barrier a row suffices; it is written to global memory from
 //   there in 16-byte pieces while the next row is computed.
-// - x W of the lowest layer comes from a product over all rows at once (lstm_products.cu) and is overwritten in place by
-//   the activated gates, which the backward pass overwrites by their gradients. With INPUT_TILES = 1, up to 16 features,
-//   it is computed here. So is that of the layers above it. Their W is in registers as U is; or where both do not fit, in
-//   those of a block between the two layers, with PROJECTED = 1, which sends x W + b; or with W_SHARED = 1 in shared memory.
+// - x W of the lowest layer comes from a product over all rows at once (lstm_products.cu) and is overwritten in place
+//   by the activated gates, which the backward pass overwrites by their gradients. With INPUT_TILES = 1, up to 16
+//   features, it is computed here. So is that of the layers above it. Their W is in registers as U is; or where both
+//   do not fit, in those of a block between the two layers, with PROJECTED = 1, which sends x W + b; or with
+//   W_SHARED = 1 in shared memory.
 //
 // Floor on an H100, per layer, row and window of 128 units in bfloat16: 1,024 bytes read, 1,536 written; 131,072
 // multiply-adds; 640 special functions. At 8,192 windows of 60 rows the bytes decide: 420 us at 3 TB/s.
 //
 // Shapes, all padded: units to UNITS, windows to whole blocks. Weights of padded units are 0, so they stay 0.
 
-#include "lstm_common.cuh"
+#include "lstm_chains.cuh"
 
-#define STEP (1 + PROJECTED)            // from the place of a layer in the cluster to that of the next
-#define CLUSTER ((STEP * (LAYERS - 1) + 1) * SPLIT)  // blocks
-#define OWN (UNITS / SPLIT)             // units of this block
-#define GROUPS (OWN / 8)                // of 8 units
 #define WARPS (GROUPS * K_SPLIT)
 #define THREADS (32 * WARPS)
 #define INNER (UNITS / 16 / K_SPLIT)    // steps of 16 of a warp's inner dimension
-#define WINDOWS (8 * TILES)             // of this block
 #define PITCH (UNITS + 8)               // numbers from one window's h to the next: no bank conflicts in ldmatrix
 #define ITEMS (TILES * 2 / K_SPLIT)     // (unit, window) pairs whose cells a thread computes
 #define PAIR (ITEMS < 2 ? 1 : 2)        // of them, neighbouring windows of one unit
@@ -57,7 +53,6 @@
 #define OWN_PITCH (OWN + 8)
 #define HAS_NARROW (INPUT_TILES)        // which inputs there are in the launch
 #define HAS_GATES (!INPUT_TILES)
-#define HAS_BELOW (LAYERS > 1)
 
 #if K_SPLIT > 1
 #define REDUCED (WARPS * TILES * 8 * 32)
@@ -66,11 +61,11 @@
 #endif
 
 struct Layer {
-    const bf16* u;      // U^T [PARTS][4 UNITS][UNITS], rows in the order of the A tiles: 32 * (unit / 8) + 8 * gate + unit % 8
+    const bf16* u;      // U^T [PARTS][4 UNITS][UNITS], row 32 * (unit / 8) + 8 * gate + unit % 8, as the A tiles have them
     const bf16* w;      // W^T likewise [PARTS][4 UNITS][16, or UNITS above the lowest layer]; unless x W is given
     const float* bias;  // [4 UNITS], row 4 * unit + gate; unless x W is given
     const bf16* x;      // [PARTS][rows][windows][16], of the lowest layer; unless x W is given
-    bf16* gates;        // [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W + b, if given; activated gates afterwards
+    bf16* gates;        // [PARTS][rows][windows][4 UNITS], column 4 * unit + gate: x W + b, if given; then the activated gates
     bf16* h;            // [PARTS][rows + 1][windows][UNITS], begins with zeros
     CELL* cells;        // [rows + 1][windows / 8][UNITS / 8][32 lanes][2 windows], begins with zeros
     bf16* dropped;      // [PARTS][rows][windows][UNITS], h after dropout; where the layer drops outputs
@@ -98,11 +93,11 @@ struct Shared {
 #endif
     Input input[STAGES];
 #if DROPS
-    uint2 kept[STAGES][TILES][GROUPS];
+    Masks kept[STAGES];
 #endif
     float reduced[REDUCED];
 #if W_SHARED
-    uint4 w[WARPS][INNER][2][PARTS][32];  // W as A tiles: registers of each thread
+    StoredTile w[WARPS][INNER][2];
 #endif
     // Barriers: h of the cluster's other blocks, twice buffered; a row's input; room for a row in the layer above.
     uint64 arrived[2], loaded[STAGES], room[STAGES];
@@ -138,20 +133,16 @@ INLINE float4 x_w(const bf16* at) {
     return make_float4(join_lower(first_two), join_upper(first_two), join_lower(last_two), join_upper(last_two));
 }
 
-// An A tile of weights: a thread's registers.
-struct Tile { uint32 at[PARTS][4]; };
-
-// A tiles of a matrix [PARTS][4 UNITS][pitch] of weights, for steps of 16 columns from `column` on.
+// A tiles of a group's gates, from a matrix [PARTS][4 UNITS][columns] of weights, for steps of 16 columns from `column` on.
 template <int STEPS>
-INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_group, const int pitch,
+INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_group, const int columns,
                        const int column) {
     const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     UNROLL for (int tile = 0; tile < 2; ++tile)
         UNROLL for (int k = 0; k < STEPS; ++k)
             UNROLL for (int part = 0; part < PARTS; ++part) {
-                const bf16* at = from + (part * int64(4) * UNITS + 32 * all_group + 16 * tile + g) * pitch + column + 16 * k + 2 * q;
-                UNROLL for (int r = 0; r < 4; ++r)
-                    tiles[k][tile].at[part][r] = *reinterpret_cast<const uint32*>(at + r % 2 * 8 * pitch + r / 2 * 8);
+                const int64 row = part * int64(4) * UNITS + 32 * all_group + 16 * tile + g;
+                load_registers(tiles[k][tile].at[part], from + row * columns + column + 16 * k + 2 * q, columns);
             }
 }
 
@@ -160,9 +151,7 @@ INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_
 INLINE void add_two_steps(float (&sums)[2][4], float (&other)[2][4], const uint32 at, const int k, const Tile (&even)[2],
                           const Tile (&odd)[2]) {
     uint32 values[2][PARTS][2];
-    UNROLL for (int part = 0; part < PARTS; ++part)
-        load_matrices(at + part * WINDOWS * PITCH * 2 + k * 32 - (k + 1 < INNER ? 0 : threadIdx.x % 32 / 16 * 32),
-                      values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
+    load_two_steps<INNER, PITCH>(values, at, k);
     UNROLL for (int half = 0; half < 2; ++half) {
         multiply_parts(sums[half], even[half].at, values[0]);
         if (k + 1 < INNER) multiply_parts(other[half], odd[half].at, values[1]);
@@ -172,24 +161,10 @@ INLINE void add_two_steps(float (&sums)[2][4], float (&other)[2][4], const uint3
 // Where a layer's x W comes from: x, of 16 columns; a product over all rows; the layer below; the block that computes it.
 enum Source { FROM_X, FROM_PRODUCT, FROM_BELOW, FROM_SUMS };
 
-#if CLUSTER > 1
-INLINE void send_to(uint32 peer, uint4 value, const void* to, uint32 barrier) {
-    send(peer_address(shared_address(to), peer), value, peer_address(barrier, peer));
-}
-#endif
-#if LAYERS > 1
-// A stage for a row that other blocks send, `bytes` in all; from `first_sender` on, they are told that there is room.
-INLINE void receive_row(Shared& shared, const int stage, const int bytes, const int first_sender, const int senders) {
-    expect_arrivals(shared_address(&shared.loaded[stage]), bytes);
-    for (int sender = 0; sender < senders; ++sender)
-        arrive_at_peer(peer_address(shared_address(&shared.room[stage]), first_sender + sender));
-}
-#endif
-
 // DROP: the layer drops outputs. SENDS: there is a layer above it in the launch.
 template <Source SOURCE, bool DROP, bool SENDS>
-INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restrict__ kept, const float keep, const int rows, const int windows,
-                      const int place_in_cluster, const int rank) {
+INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restrict__ kept, const float keep,
+                      const int rows, const int windows, const int place_in_cluster, const int rank) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int group = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
     const int first = blockIdx.x / CLUSTER * WINDOWS;    // window
@@ -205,11 +180,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         for (int k = 0; k < INNER; ++k) {
             Tile tiles[1][2];
             load_tiles(tiles, layer.w, all_group, UNITS, (part_of_k * INNER + k) * 16);
-            UNROLL for (int half = 0; half < 2; ++half)
-                UNROLL for (int part = 0; part < PARTS; ++part) {
-                    const uint32(&r)[4] = tiles[0][half].at[part];
-                    shared.w[warp][k][half][part][lane] = make_uint4(r[0], r[1], r[2], r[3]);
-                }
+            UNROLL for (int half = 0; half < 2; ++half) store_tile(shared.w[warp][k][half], lane, tiles[0][half]);
         }
     constexpr int W_STEPS = 1;
 #else
@@ -244,7 +215,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
     // The input of the next row and its masks, in the background: from where the row begins.
     constexpr int width = SOURCE == FROM_X ? NARROW : 4 * OWN, from_window = SOURCE == FROM_X ? NARROW : 4 * UNITS;
     const int64 from_row = int64(windows) * from_window, from_plane = rows * from_row;
-    const bf16* from = SOURCE == FROM_X ? layer.x + int64(first) * NARROW : layer.gates + int64(first) * 4 * UNITS + 4 * rank * OWN;
+    const bf16* from = SOURCE == FROM_X ? layer.x + int64(first) * NARROW
+                                        : layer.gates + int64(first) * 4 * UNITS + 4 * rank * OWN;
     const uint32* kept_from = DROP ? kept + (first / 8 * (UNITS / 8) + rank * GROUPS) * 2 : nullptr;
     // Where a window's numbers begin in a stage.
     const auto place = [&](int stage, int part, int window) -> bf16* {
@@ -272,8 +244,10 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
             constexpr int all_bytes = bytes + (DROP ? TILES * GROUPS * 8 : 0);
             if (warp == 0 && elected()) {
 #if LAYERS > 1
-                if (SOURCE == FROM_BELOW) receive_row(shared, stage, all_bytes, (place_in_cluster - 1) * SPLIT, SPLIT);
-                if (SOURCE == FROM_SUMS) receive_row(shared, stage, all_bytes, (place_in_cluster - 1) * SPLIT + rank, 1);
+                const int below = (place_in_cluster - 1) * SPLIT;
+                uint64 &row_loaded = shared.loaded[stage], &row_room = shared.room[stage];
+                if (SOURCE == FROM_BELOW) receive_row(row_loaded, row_room, all_bytes, below, SPLIT);
+                if (SOURCE == FROM_SUMS) receive_row(row_loaded, row_room, all_bytes, below + rank, 1);
 #endif
                 if (copies) expect_arrivals(own, all_bytes);
             }
@@ -282,7 +256,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #pragma unroll 1
                     for (int v = warp; v < WINDOWS; v += WARPS)
                         if (elected())
-                            copy_bulk(shared_address(place(stage, part, v)), from + part * from_plane + v * from_window, width * 2, own);
+                            copy_bulk(shared_address(place(stage, part, v)), from + part * from_plane + v * from_window,
+                                      width * 2, own);
 #if DROPS
             if (DROP)
 #pragma unroll 1
@@ -320,17 +295,6 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
     __syncthreads();
 #endif
 
-#if W_SHARED
-    const auto load_w = [&](Tile (&tiles)[2], int k) {
-        UNROLL for (int half = 0; half < 2; ++half)
-            UNROLL for (int part = 0; part < PARTS; ++part) {
-                const uint4 r = shared.w[warp][k][half][part][lane];
-                uint32(&to)[4] = tiles[half].at[part];
-                to[0] = r.x, to[1] = r.y, to[2] = r.z, to[3] = r.w;
-            }
-    };
-#endif
-
     for (int t = 0; t < rows; ++t) {
         const int now = t % 2, next = 1 - now;
         load_row();
@@ -361,7 +325,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
             if (SOURCE == FROM_SUMS)
                 UNROLL for (int half = 0; half < 2; ++half) {
                     const float4 before = shared.input[t % STAGES].sums[warp][tile][half][lane];
-                    sums[half][0] = before.x, sums[half][1] = before.y, sums[half][2] = before.z, sums[half][3] = before.w;
+                    float(&to)[4] = sums[half];
+                    to[0] = before.x, to[1] = before.y, to[2] = before.z, to[3] = before.w;
                 }
 #endif
         };
@@ -383,9 +348,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
                 UNROLL for (int k = 0; k < INNER; k += 2) {
                     const int next_k = k + 1 < INNER ? k + 1 : k;
 #if W_SHARED
-                    Tile even[2], odd[2];
-                    load_w(even, k), load_w(odd, next_k);
-                    add_two_steps(sums, other, at, k, even, odd);
+                    const StoredTile(&even)[2] = shared.w[warp][k], (&odd)[2] = shared.w[warp][next_k];
+                    add_two_steps(sums, other, at, k, {stored_tile(even[0], lane), stored_tile(even[1], lane)},
+                                  {stored_tile(odd[0], lane), stored_tile(odd[1], lane)});
 #else
                     add_two_steps(sums, other, at, k, w[k % W_STEPS], w[next_k % W_STEPS]);
 #endif
@@ -482,7 +447,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         if (SENDS)
             for (int v = threadIdx.x; v < SPLIT * PARTS * WINDOWS * GROUPS; v += THREADS) {
                 const int other = v / (PARTS * WINDOWS * GROUPS), rest = v % (PARTS * WINDOWS * GROUPS);
-                const int part = rest / (WINDOWS * GROUPS), window = rest / GROUPS % WINDOWS, column = rest % GROUPS * 8;
+                const int part = rest / (WINDOWS * GROUPS), window = rest / GROUPS % WINDOWS;
+                const int column = rest % GROUPS * 8;
                 const bf16* from = &shared.h[next][part][window][rank * OWN + column];
 #if DROPS
                 if (DROP) from = &shared.dropped[next][part][window][column];
@@ -519,7 +485,8 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
     const uint32 in_window = ((lane % 8) * PITCH + lane / 8 * 8) * 2;
     const auto load_row = [&](int t) {
         if (t < rows && warp == 0 && elected())
-            receive_row(shared, t % STAGES, PARTS * WINDOWS * UNITS * 2, (place - 1) * SPLIT, SPLIT);
+            receive_row(shared.loaded[t % STAGES], shared.room[t % STAGES],
+                        PARTS * WINDOWS * UNITS * 2, (place - 1) * SPLIT, SPLIT);
     };
     for (int t = 0; t < STAGES - 1; ++t) load_row(t);
     for (int t = 0; t < rows; ++t) {
@@ -529,10 +496,13 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
         float sums[TILES][2][4];
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
             float other[2][4] = {};
-            UNROLL for (int r = 0; r < 4; ++r) sums[tile][0][r] = r < 2 ? b.x : b.y, sums[tile][1][r] = r < 2 ? b.z : b.w;
+            UNROLL for (int r = 0; r < 4; ++r) {
+                sums[tile][0][r] = r < 2 ? b.x : b.y;
+                sums[tile][1][r] = r < 2 ? b.z : b.w;
+            }
             UNROLL for (int k = 0; k < INNER; k += 2)
-                add_two_steps(sums[tile], other, shared_address(shared.input[stage].below[0][8 * tile]) + in_window, k, w[k],
-                              w[k + 1 < INNER ? k + 1 : k]);
+                add_two_steps(sums[tile], other, shared_address(shared.input[stage].below[0][8 * tile]) + in_window, k,
+                              w[k], w[k + 1 < INNER ? k + 1 : k]);
             UNROLL for (int half = 0; half < 2; ++half)
                 UNROLL for (int r = 0; r < 4; ++r) sums[tile][half][r] += other[half][r];
         }
@@ -540,7 +510,7 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
         UNROLL for (int tile = 0; tile < TILES; ++tile)
             UNROLL for (int half = 0; half < 2; ++half) {
                 const float(&z)[4] = sums[tile][half];
-                send_to((place + 1) * SPLIT + rank, make_uint4(__float_as_uint(z[0]), __float_as_uint(z[1]), __float_as_uint(z[2]), __float_as_uint(z[3])),
+                send_to((place + 1) * SPLIT + rank, bits_of(z[0], z[1], z[2], z[3]),
                         &shared.input[stage].sums[warp][tile][half][lane], shared_address(&shared.loaded[stage]));
             }
         __syncthreads();  // all have read the row
@@ -568,7 +538,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
 #if BULK
     if (threadIdx.x < 2 + STAGES) init_arrivals(shared_address(&shared.arrived[threadIdx.x]));
-    else if (threadIdx.x < 2 + 2 * STAGES)  // a block that projects sends to one block, others to all of what is above them
+    else if (threadIdx.x < 2 + 2 * STAGES)  // a block that projects sends to one block, others to all above them
         init_arrivals_of(shared_address(&shared.arrived[threadIdx.x]), place % STEP ? 1 : SPLIT);
     publish_arrivals();
 #endif

@@ -3,17 +3,17 @@
 //   draw_windows     which windows the call's steps take, by the random order; where they lie, and their scaled targets
 //   gather_inputs    the windows of one step, scaled -> [PARTS][rows][windows][width], zeros where padded
 //
-// Rows [R, columns] of double hold `segments` symbols one after another, as windows.cu has them, and may lie in host memory
-// that the GPU reads. Values are those of windows.cu and stage_inputs, to the bit.
+// Rows [R, columns] of double hold `segments` symbols one after another, as windows.cu has them, and may lie in host
+// memory that the GPU reads. Values are those of windows.cu and stage_inputs, to the bit.
 //
 //      rows                                 x of a step, for each part
 //      | symbol 0 | ... window ... |        row 0:  | window 0: width | window 1 | ...
 //                   ^ start                 row 1:  | ...
 //
 // A thread of gather_inputs keeps one pair of features of one window, and so its scale, in registers, and goes down the
-// window's rows: neighbouring threads write neighbouring pairs, and what a row's cache lines hold of the next row is read from
-// the cache. Bytes: rows * (features + 1) * 8 of a window are read once, PARTS * rows * width * 2 written; at 8,192 windows
-// of 60 x 5, 23.6 MB (of which rows that windows share may lie in the cache) and 15.7 MB.
+// window's rows: neighbouring threads write neighbouring pairs, and what a row's cache lines hold of the next row is
+// read from the cache. Bytes: rows * (features + 1) * 8 of a window are read once, PARTS * rows * width * 2 written; at
+// 8,192 windows of 60 x 5, 23.6 MB (of which rows that windows share may lie in the cache) and 15.7 MB.
 
 #include "lstm_common.cuh"
 #include "lstm_inputs.cuh"
@@ -32,7 +32,8 @@ INLINE int64 segment_of(const int64* __restrict__ edges, int64 segments, int64 n
     return low;
 }
 
-// starts: number of values before each window; segment: its symbol; both [count], as targets [count][columns - features]
+// starts: [count], number of values before each window; segment: [count], its symbol
+// targets: [count][columns - features]
 extern "C" __global__ void __launch_bounds__(THREADS)
 draw_windows(const Call* __restrict__ call, const int64 count, const double* __restrict__ rows, const int columns,
              const int features, const int* __restrict__ places, const int tail, const int64* __restrict__ edges,

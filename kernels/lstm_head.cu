@@ -1,5 +1,6 @@
-// The ends of the network: windows into the order and precision of the layers; the dense outputs, their loss and gradient.
-// OUTPUTS numbers are given for TARGETS targets, as many for each, and LOSS_NAME is their loss in lstm_losses.h.
+// The ends of the network: windows into the order and precision of the layers; the dense outputs, their loss and
+// gradient. OUTPUTS numbers are given for TARGETS targets, as many for each, and LOSS_NAME is their loss in
+// lstm_losses.h.
 //
 //   stage_inputs   windows [batch, rows, features] of float32 -> [PARTS][rows][windows][width], zeros where padded
 //   head           outputs = h w + b of the last row's h after dropout, their loss, and its gradient

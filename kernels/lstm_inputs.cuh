@@ -1,4 +1,5 @@
-// How the layers read their windows: [PARTS][rows][windows][width], a row's windows in tiles of 64 (lstm_tiles.cuh) where TILED.
+// How the layers read their windows: [PARTS][rows][windows][width], a row's windows in tiles of 64 (lstm_tiles.cuh)
+// where TILED.
 
 // Where in a row's array a number lies.
 INLINE int64 input_place(int window, int f, int width) {

@@ -1,12 +1,12 @@
 // The dropout masks of all layers but the last one, which the head draws for itself.
 //
 // A mask depends on the run's key, the step, layer, unit, row and the window's index in the batch alone, and is the one
-// that the C engine (kernels/lstm.c) draws. It depends on nothing that the step computes, so it is drawn beside the step
-// before. A bit for each number: 1, kept.
+// that the C engine (kernels/lstm.c) draws. It depends on nothing that the step computes, so it is drawn beside the
+// step before. A bit for each number: 1, kept.
 //
 // Bound by arithmetic: 80 operations for two rows of a unit and window, 0.16 ms at 8,192 windows of 60 rows and 128
-// units on an H100. With few registers and no shared memory its blocks fit beside those of other kernels; a step's masks can
-// be drawn in several slices, beside kernels that wait for memory.
+// units on an H100. With few registers and no shared memory its blocks fit beside those of other kernels; a step's
+// masks can be drawn in several slices, beside kernels that wait for memory.
 
 #include "lstm_common.cuh"
 

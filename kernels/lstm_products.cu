@@ -5,9 +5,9 @@
 //                                                        launch, so that dz is read once
 //
 // One tile of BLOCK_M x COLUMNS numbers of the result a block, 8 warps on it, by mma.m16n8k16 from shared memory. Tiles
-// of the operands come by cp.async, STAGES of them (2, or 3 where there is room) on the way. Results of multiply_columns
-// have a long inner dimension and few tiles: it is cut into `splits` parts, whose sums are written side by side and added
-// in order by whoever reads them, so that results do not depend on chance.
+// of the operands come by cp.async, STAGES of them (2, or 3 where there is room) on the way. Results of
+// multiply_columns have a long inner dimension and few tiles: it is cut into `splits` parts, whose sums are written
+// side by side and added in order by whoever reads them, so that results do not depend on chance.
 //
 // Floor: at 8,192 windows of 60 rows and 128 units each reads and writes 630 MB: 210 us at 3 TB/s, and takes 64 GFLOP:
 // 81 us at 790 TFLOP/s, or 140 us at what mma.sync reaches.

@@ -5,8 +5,8 @@
 //
 // - A block owns 64 units and keeps their weights, of h and of the layer's input, in shared memory. With 128 units two
 //   blocks, a cluster, have the same windows and send each other their half of h.
-// - gates = x W + h U is one product of 64 windows by 256 gate columns, by wgmma; x W is never written to memory. Nor are
-//   the gates: the backward pass computes them again.
+// - gates = x W + h U is one product of 64 windows by 256 gate columns, by wgmma; x W is never written to memory. Nor
+//   are the gates: the backward pass computes them again.
 // - Four warpgroups share the product by columns. With two tiles of 64 windows they take turns: one tile's
 //   activations run beside the other's product.
 //

@@ -2,12 +2,11 @@
 //
 //     dU = h'^T dz        dW = x^T dz        db = the sum of dz        over all windows and rows
 //
-// A stage is 64 windows of one row, or 32 in two parts: tiles of dz, of h' and of x, which the copy engine brings three stages
-// ahead. A block
-// of four warpgroups has 256 gate columns and two tiles of columns of h' and x, whose sums stay in registers:
-// D[256, 128] += dz^T [256, 64] [h' | x] [64, 128], both operands read down the rows of their tiles. Blocks share the stages
-// among them in turn, and each writes its sums side by side; lstm_update.cu adds them in order, so that results do not
-// depend on chance. The sum of dz is a product with ones, by the blocks of the first tiles.
+// A stage is 64 windows of one row, or 32 in two parts: tiles of dz, of h' and of x, which the copy engine brings three
+// stages ahead. A block of four warpgroups has 256 gate columns and two tiles of columns of h' and x, whose sums stay
+// in registers: D[256, 128] += dz^T [256, 64] [h' | x] [64, 128], both operands read down the rows of their tiles.
+// Blocks share the stages among them in turn, and each writes its sums side by side; lstm_update.cu adds them in order,
+// so that results do not depend on chance. The sum of dz is a product with ones, by the blocks of the first tiles.
 //
 //     pairs of tiles    [h' h'] ... [h' x] or [h' h'] ... [x x], for each 256 gate columns
 //     x narrow          [h' h'] ... , or [h'] alone; its 16 columns go to the first
@@ -25,8 +24,8 @@
 #define PIECES (TILE / DEPTH)
 #define ALL_TILES (SPLIT + INPUT_TILES)  // of h', then of x
 #define OWN (ALL_TILES > 1 ? 2 : 1)      // tiles of a block
-// Two blocks with the same gate columns and parts fetch a half of dz each, for both: what is read from the second-level cache
-// decides.
+// Two blocks with the same gate columns and parts fetch a half of dz each, for both: what is read from the second-level
+// cache decides.
 #define PAIRED ((ALL_TILES + OWN - 1) / OWN % PAIR == 0)
 #define SHARED_BY (PAIRED ? PAIR : 1)
 

@@ -26,8 +26,8 @@
 
 // -- products ---------------------------------------------------------------------------------------------------------
 //
-// D[64, N] (+)= A[64, 16] B[16, N], by the four warps of a warpgroup. A thread of warp w holds rows 16 w + g and that + 8,
-// columns 8 j + 2 q and that + 1: d[4 j], d[4 j + 1] of the first row, d[4 j + 2], d[4 j + 3] of the second.
+// D[64, N] (+)= A[64, 16] B[16, N], by the four warps of a warpgroup. A thread of warp w holds rows 16 w + g and that +
+// 8, columns 8 j + 2 q and that + 1: d[4 j], d[4 j + 1] of the first row, d[4 j + 2], d[4 j + 3] of the second.
 
 // Describes an operand in shared memory for wgmma; see "Matrix Descriptor" in the PTX manual.
 // leading, stride: bytes between its parts; swizzle: 1 for 128 bytes, 3 for 32, 0 for none.
@@ -76,8 +76,8 @@ template <int PENDING> INLINE void wait_products() {
 // Makes what this thread wrote to shared memory visible to products and to the copy engine.
 INLINE void publish_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// The same address, as one that the compiler knows nothing of: what is computed from it is computed where it is used, rather
-// than kept in registers over the whole loop.
+// The same address, as one that the compiler knows nothing of: what is computed from it is computed where it is used,
+// rather than kept in registers over the whole loop.
 INLINE uint32 opaque(uint32 address) {
     asm volatile("" : "+r"(address));
     return address;

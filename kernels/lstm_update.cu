@@ -8,9 +8,9 @@
 //   mean_loss  the losses of each step's blocks, averaged over the call
 //
 // Flat vectors are in the order of hpc_lstm/model/parameters.py. One launch handles all arrays: a table says for each
-// where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of 32 units of
-// a matrix, 1,024 numbers, which pass through shared memory, so that they are read and written in whole sectors in each
-// of the three orders.
+// where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of 32 units
+// of a matrix, 1,024 numbers, which pass through shared memory, so that they are read and written in whole sectors in
+// each of the three orders.
 
 #include "lstm_common.cuh"
 

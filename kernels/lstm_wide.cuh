@@ -5,8 +5,9 @@
 // pass through it from the second-level cache, in stages of 64 numbers of the inner dimension. A cluster is two blocks
 // with the same units of neighbouring windows, each of which fetches a half of the weights for both.
 //
-// In float32 (PARTS is 2, lstm_common.cuh) such a step is two stages, of the first and of the second part of weights and windows.
-// When the first has arrived, its product begins, and both mixed ones when the second has; so each is fetched once.
+// In float32 (PARTS is 2, lstm_common.cuh) such a step is two stages, of the first and of the second part of weights
+// and windows. When the first has arrived, its product begins, and both mixed ones when the second has; so each is
+// fetched once.
 //
 //   warpgroups 0, 1   consume stages and compute; of 64 windows each, or of half of a block's columns
 //   warp 8            brings weights into stages, in order, as they become empty
@@ -15,16 +16,17 @@
 //   warp 11           stores what a row computed, and says so; backwards four warps, of a quarter each
 //   warp 15           backwards: waits for the layer above, and says when the layer below may go on
 //
-// Each of these waits has a warp of its own, since a flag costs: about 500 cycles to read, 600 to order copies behind it, 1,000
-// to write after what was stored (on an H100).
+// Each of these waits has a warp of its own, since a flag costs: about 500 cycles to read, 600 to order copies behind
+// it, 1,000 to write after what was stored (on an H100).
 //
-// Why not clusters of all units, which could exchange through shared memory: a cluster lies in one part of the GPU, where
-// clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
+// Why not clusters of all units, which could exchange through shared memory: a cluster lies in one part of the GPU,
+// where clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
 //
 // A launch has one layer or several. A layer that follows another one in it works at the same time, some rows behind.
-// Clusters take their work in the order in which they begin. So a block waits for none that began later, except those of
-// its own windows, which are next to begin. Each launch has at most one group of windows whose blocks have not all begun; so
-// no block waits for ever as long as launches at the same time, times the blocks of a group, find room (cuda_plan.py).
+// Clusters take their work in the order in which they begin. So a block waits for none that began later, except those
+// of its own windows, which are next to begin. Each launch has at most one group of windows whose blocks have not all
+// begun; so no block waits for ever as long as launches at the same time, times the blocks of a group, find room
+// (tile_plan.py).
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + HELPERS))
@@ -56,9 +58,8 @@ INLINE void wait_progress(const uint32* counter, uint32 least) {
     while (found < least);
 }
 
-// The number of this cluster among those of a launch, in the order in which they begin; by all threads. A cluster barrier has
-// to follow before `place` is used otherwise.
-// place: in shared memory.
+// The number of this cluster among those of a launch, in the order in which they begin; by all threads. A cluster
+// barrier has to follow before `place` is used otherwise. place: in shared memory.
 INLINE uint32 take_ticket(uint32* tickets, uint32* place) {
     if (cluster_rank() == 0 && threadIdx.x == 0) *place = atomicAdd(tickets, 1);
     cluster_barrier();

@@ -1,23 +1,24 @@
-// The gradients of LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows, for compute
-// capability 9.0.
+// The gradients of LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows,
+// for compute capability 9.0.
 //
 // Equations are those of lstm_tile_backward.cu, blocks and stages those of lstm_wide.cuh. The gates were kept by
 // lstm_wide_forward.cu; but for tanh of the cells nothing is computed again. From the last row to the first:
 //
-//     dh' = dz U^T, dx = dz W^T of the row after, as one product: 4 UNITS inner numbers, in stages of 64 gate columns; a
-//           block has the columns of its 64 units of h and of x. Its own dz comes first, from shared memory.
-//     dz  = of this row, by its activations; the tensor cores wait. A quarter of a block's gate columns is on its way to the
-//           others as soon as it is computed, and first quarters are multiplied first.
+//     dh' = dz U^T, dx = dz W^T of the row after, as one product: 4 UNITS inner numbers, in stages of 64 gate
+//           columns; a block has the columns of its 64 units of h and of x. Its own dz comes first, from shared memory.
+//     dz  = of this row, by its activations; the tensor cores wait. A quarter of a block's gate columns is on its way
+//           to the others as soon as it is computed, and first quarters are multiplied first.
 //
-// Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read all of
-// dz, and shared memory is what a product of few columns waits for.
+// Two warpgroups of the same windows have each a half of the inner numbers and swap sums: by columns, both would read
+// all of dz, and shared memory is what a product of few columns waits for.
 //
 // In float32 a block has 64 windows: both parts of its dz take the room of two tiles.
 //
 // dx is written once, as the sum over all gates, for the layer below.
 //
-// Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 5.5 GB,
-// 1.8 ms at 3 TB/s. Weights and windows from the second-level cache: 22 KiB a stage, of 512 cycles' work for the tensor cores.
+// Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800
+// TFLOP/s; 5.5 GB, 1.8 ms at 3 TB/s. Weights and windows from the second-level cache: 22 KiB a stage, of 512 cycles'
+// work for the tensor cores.
 
 #include "lstm_tiles.cuh"
 #define HELPERS 2  // warpgroups that do not compute

@@ -1,4 +1,5 @@
-// LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows, for compute capability 9.0.
+// LSTM layers of 129 to 512 units, in float32 of 64 and 128 too, over all rows of a batch's windows, for compute
+// capability 9.0.
 //
 // Equations, tiles and the order of gate columns are those of lstm_tile_forward.cu. There the weights lie in shared
 // memory; here they pass through it (lstm_wide.cuh), since a block's share of 512 units is 512 KiB.
@@ -9,12 +10,13 @@
 //     windows  0-63   [ ][ ] ... [ ]    [ ][ ] ... [ ]      times 256 gate columns of W, then of U
 //             64-127  [ ][ ] ... [ ]    [ ][ ] ... [ ]
 //
-// - Tiles of x come first: they are multiplied while h' passes from block to block. Of h', the block's own tile is still
-//   in shared memory and comes before the others.
+// - Tiles of x come first: they are multiplied while h' passes from block to block. Of h', the block's own tile is
+//   still in shared memory and comes before the others.
 // - The gates are kept for the backward pass, in 16 bits, as what tanh gave: of a sigmoid, of half its argument.
 //
-// Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800 TFLOP/s; 3.5 GB,
-// 1.2 ms at 3 TB/s. Weights and windows from the second-level cache: 30 bytes a cycle and multiprocessor, of about 35.
+// Floor on an H100 for 512 units at 8,192 windows of 60 rows, above the first layer: 1.03 TMAC, 2.6 ms at 800
+// TFLOP/s; 3.5 GB, 1.2 ms at 3 TB/s. Weights and windows from the second-level cache: 30 bytes a cycle and
+// multiprocessor, of about 35.
 
 #include "lstm_tiles.cuh"
 #define HELPERS 1  // warpgroups that do not compute
@@ -22,8 +24,8 @@
 #include "lstm_cells.cuh"
 
 #define STAGES (TILES == 2 ? 4 : 5)
-// Whether two tiles take turns, so that the activations of one run beside the products of the other. In between, all stages of
-// a row are held.
+// Whether two tiles take turns, so that the activations of one run beside the products of the other. In between, all
+// stages of a row are held.
 #define TURNS (PARTS == 2 && SPLIT == 1 && TILES == 2)
 #define SETS (TURNS ? TILES : 1)  // of tiles, each of which is stored by itself
 #define TURN 3                    // named barrier: the first tile's products are done

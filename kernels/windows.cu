@@ -1,9 +1,9 @@
 // Batches of windows, gathered from rows on the device and scaled in the same launch.
 //
 // Rows [R, columns] of VALUE (float or double, -DVALUE=...) hold `segments` symbols one after another, each with `tail`
-// = window + longest horizon - 1 more rows than windows. Window n, of segment s, starts at row n + s * tail. The columns
-// are `features` and then targets, of which target k of a window lies places[k] values behind the window's first. Segment
-// s has the windows edges[s]..edges[s+1].
+// = window + longest horizon - 1 more rows than windows. Window n, of segment s, starts at row n + s * tail. The
+// columns are `features` and then targets, of which target k of a window lies places[k] values behind the window's
+// first. Segment s has the windows edges[s]..edges[s+1].
 //
 //   gather              the windows of given numbers, or at given positions of a random order that the kernel computes:
 //                       scaled inputs [B, window, features] and scaled targets [B, columns - features], float32

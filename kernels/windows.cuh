@@ -1,5 +1,5 @@
-// Which windows a batch has, and how their values are scaled: what every kernel that cuts windows shares, so that all give
-// the batches of the host to the bit.
+// Which windows a batch has, and how their values are scaled: what every kernel that cuts windows shares, so that all
+// give the batches of the host to the bit.
 //
 // The order is that of hpc_lstm/preprocess/sampler.py, number for number: a Feistel network (Philox-like rounds on a
 // counter; Salmon et al. 2011) on just enough bits, with cycle walking. It needs no memory for a shuffled index.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_lstm.api.prices import Store, read_prices
 from hpc_lstm.api.tables import import_pandas
 from hpc_lstm.config import RunConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.runs import directory
 
 if TYPE_CHECKING:
@@ -137,6 +138,46 @@ class Run:
         store = prices.path if isinstance(prices, Store) else prices
         metrics = evaluate_run(self.path, None if store is None else os.fspath(store), World(), device=device)
         return _metrics_table(metrics)
+
+    def forecasts(
+        self,
+        part: str = "test",
+        prices: Store | str | os.PathLike[str] | None = None,
+        *,
+        symbols: str | Sequence[str] | None = None,
+        device: str = "auto",
+    ) -> DataFrame:
+        """The model's forecasts of past days beside the actual values: what ``metrics`` is computed from.
+
+        Each is made from the rows up to ``last_date`` alone.
+
+        Args:
+            part: "validation", "test", or "new" for rows that were added after the training.
+            prices: another market store; None: the run's own.
+            symbols: names of the symbols; None: all that the run was trained on.
+            device: as of ``predict``.
+
+        Returns:
+            A row for each window and output: its ``symbol``, ``target``, how many ``rows_ahead`` of the last known row
+            the target lies, the dates of both (``last_date``, ``date``), the ``last`` known price, which persistence
+            forecasts, the ``actual`` value, the ``forecast``, and ``low`` and ``high``, the ends of its interval, NaN
+            where there is none. Prices where a price follows from the target, else values of the target.
+
+        Raises:
+            InputError: the run is not complete, the part has no windows, or the run was not trained on a symbol.
+        """
+        from hpc_lstm.evaluation.past_forecasts import past_forecasts
+
+        pandas = import_pandas()
+        store = prices.path if isinstance(prices, Store) else prices
+        names = [symbols] if isinstance(symbols, str) else symbols
+        found = past_forecasts(self.path, store, parts=[part], symbols=names, device=device)
+        if not found:
+            raise InputError(f"{self.path}: there are no windows in the {part} part; see data.split")
+        table: DataFrame = pandas.concat(
+            [pandas.DataFrame(one.columns()) for one in found], ignore_index=True
+        )
+        return table.drop(columns="part")
 
     def plot_forecast(self, symbol: str | None = None, part: str = "test") -> Figure:
         """A symbol's prices with the model's forecasts and persistence.

@@ -9,7 +9,7 @@ import click
 from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import printable
+from hpc_lstm.errors import tell
 
 
 def _walk_forward_options(command: Command) -> Command:
@@ -97,6 +97,12 @@ def _walk_forward(
     metavar="SECONDS",
     help="Time that the trees may grow.",
 )
+@click.option(
+    "--forecasts",
+    default=None,
+    type=OutputFile(),
+    help="Write every forecast beside the actual value, as CSV: symbol, dates, last price, forecast, interval.",
+)
 @click.option("--backtest", is_flag=True, help="What trading on the forecasts would have earned.")
 @click.option(
     "--trade-on",
@@ -122,6 +128,7 @@ def evaluate(
     store: str | None,
     gradient_boosting: bool,
     boosting_limit: float,
+    forecasts: str | None,
     backtest: bool,
     trade_on: str,
     cost_bps: float,
@@ -139,8 +146,10 @@ def evaluate(
     stopped call goes on where it was.
     """
     if walk_forward is not None:
-        if gradient_boosting or backtest:
-            raise click.UsageError("--gradient-boosting and --backtest are not for --walk-forward")
+        if gradient_boosting or backtest or forecasts:
+            raise click.UsageError(
+                "--gradient-boosting, --forecasts and --backtest are not for --walk-forward"
+            )
         if as_json:  # stdout has what the folds' training says
             raise click.UsageError(
                 "--json is not for --walk-forward, which writes RUN_DIR/walk_forward.json; leave --json out"
@@ -166,6 +175,13 @@ def evaluate(
             if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
                 write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
             show_json(evaluation.metrics) if as_json else show(comparison_table(evaluation.metrics))
+            if forecasts is not None:
+                from hpc_lstm.evaluation.past_forecasts import past_forecasts, past_forecasts_csv
+                from hpc_lstm.files import make_parent, write_text
+
+                text = past_forecasts_csv(past_forecasts(run_dir, store, device=device))
+                write_text(make_parent(forecasts), text)
+                click.echo(f"wrote {forecasts}", err=as_json)
 
 
 @click.command(short_help="Forecast the next prices.")
@@ -212,4 +228,4 @@ def predict(
     else:
         show(forecast_table(found))
     if left_out:
-        click.echo(f"hpc-lstm: warning: {len(left_out):,} left out: {printable(left_out[0])}", err=True)
+        tell(f"hpc-lstm: warning: {len(left_out):,} left out: {left_out[0]}")

@@ -10,8 +10,8 @@ import click
 
 from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
-from hpc_lstm.cli.startup import prepare_imports
-from hpc_lstm.errors import HpcLstmError, from_os_error, printable
+from hpc_lstm.cli.startup import end_without_collection, prepare_imports
+from hpc_lstm.errors import HpcLstmError, from_os_error, tell
 
 
 @click.group(
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
     _prepare_streams()
     prepare_imports()
+    end_without_collection()
     try:
         _run(arguments)
     finally:
@@ -99,7 +100,7 @@ def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
 
 def _fail(text: str, code: int, quiet: bool = False) -> None:
     if not quiet:
-        sys.stderr.write(printable(text) + "\n")
+        tell(text)
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -21,14 +22,19 @@ NARROWEST = 40
 def show(text: str) -> None:
     """Print text that may hold names from files: none of them commands the terminal.
 
-    On a terminal, sentences longer than its lines are broken between words.
-
-    The rows of tables stay whole: they are told by two spaces between words.
+    On a terminal, sentences longer than its lines are broken between words, and so is what stands beside a label, below
+    its own beginning. The rows of tables stay whole: they are told by two or more gaps of two spaces.
     """
     text, width = printable(text), terminal_width()
     if width is not None:
         text = "\n".join(_broken(line, width) for line in text.splitlines())
     click.echo(text)
+
+
+def show_progress(text: str) -> None:
+    """Print what a command that works for long tells of it, and go on when nobody reads its output any more."""
+    with suppress(OSError):
+        show(text)
 
 
 def terminal_width() -> int | None:
@@ -46,14 +52,27 @@ def show_json(value: Any) -> None:
 
 
 def _broken(line: str, width: int) -> str:
-    indent = re.match(r"\s*(?:-> )?", line)
-    start = indent[0] if indent else ""
-    if len(line) <= width or "  " in line[len(start) :]:
+    if len(line) <= width:
         return line
+    start = re.match(r"\s*(?:-> )?", line)
+    label = re.match(r"\s*(?:\S+ )*\S+ {2,}", line)
+    first = (label or start or [""])[0]
+    text, indent = line[len(first) :], len(first)
+    if "  " in text:
+        return line
+    before = ""
+    if label and indent > width // 2:  # too little room beside the label
+        indent = len(first) - len(first.lstrip()) + 2
+        before, first = first.rstrip() + "\n", " " * indent
     import textwrap
 
-    return textwrap.fill(
-        line, width, subsequent_indent=" " * len(start), break_long_words=False, break_on_hyphens=False
+    return before + textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

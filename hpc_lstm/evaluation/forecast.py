@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.evaluation.text_table import aligned
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -59,24 +61,25 @@ class Forecast:
 
     def table(self) -> str:
         """The forecast as plain text."""
-        width = max(len("date"), *map(len, self.dates))
-        columns = [("forecast", 12, self.prices, 6)]
+        columns = [("forecast", self.prices, 6)]
         if np.isfinite(self.errors).any() or not np.isfinite(self.low).any():
-            columns.append(("+/-", 10, self.errors, 4))
+            columns.append(("+/-", self.errors, 4))
         if np.isfinite(self.low).any():
-            columns += [("low", 12, self.low, 6), ("high", 12, self.high, 6)]
-        columns.append(("persistence", 13, self.persistence, 6))
-        headings = "".join(f"{heading:>{size}}" for heading, size, *_ in columns)
-        lines = [
-            f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}",
-            f"  {'rows ahead':>10}  {'date':<{width}}{headings}  {'target' if self.targets else ''}",
+            columns += [("low", self.low, 6), ("high", self.high, 6)]
+        columns.append(("persistence", self.persistence, 6))
+        cells = [
+            ["rows ahead", *(f"{rows:>{len('rows ahead')}}" for rows in self.rows_ahead)],
+            ["date", *self.dates],
+            *(
+                [heading, *(_number(value, digits) for value in values)]
+                for heading, values, digits in columns
+            ),
         ]
-        for row, date in enumerate(self.dates):
-            cells = "".join(f"{_number(values[row], digits):>{size}}" for _, size, values, digits in columns)
-            lines.append(
-                f"  {self.rows_ahead[row]:>10}  {date:<{width}}{cells}  {self.targets[row] if self.targets else ''}"
-            )
-        return "\n".join([*(line.rstrip() for line in lines), *self.notes])
+        if self.targets:
+            cells.append(["target", *self.targets])
+        table = aligned(list(zip(*cells, strict=True)))
+        first = f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}"
+        return "\n".join([first, *(f"  {line}" for line in table), *self.notes])
 
 
 def _number(value: float, digits: int) -> str:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from hpc_lstm.evaluation.forecast import Forecast
+from hpc_lstm.evaluation.text_table import aligned
 
 # Headings, columns of a forecast, and significant digits of numbers.
 COLUMNS = (
@@ -32,26 +33,19 @@ def forecast_table(forecasts: Sequence[Forecast]) -> str:
     if len(forecasts) <= 3:
         return "\n\n".join(forecast.table() for forecast in forecasts)
     tables = [forecast.columns() for forecast in forecasts]
-    shown = [
-        (title, name, digits)
-        for title, name, digits in COLUMNS
-        if name in tables[0]
-        and (name not in OPTIONAL or any(map(math.isfinite, itertools.chain(*(t[name] for t in tables)))))
-    ]
-    rows = [tuple(title for title, *_ in shown)]
+    left_out = {
+        name for name in OPTIONAL if not any(map(math.isfinite, itertools.chain(*(t[name] for t in tables))))
+    }
+    if all(table["persistence"] == table["last"] for table in tables):
+        left_out.add("persistence")  # it is the last price, which is there
+    shown = [entry for entry in COLUMNS if entry[1] in tables[0] and entry[1] not in left_out]
+    rows = [[title for title, *_ in shown]]
     for table in tables:
         columns = [[_cell(value, digits) for value in table[name]] for _, name, digits in shown]
-        rows += zip(*columns, strict=True)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
+        rows += map(list, zip(*columns, strict=True))
     # What is said of every symbol is said once; notes on single symbols are in their own tables.
     shared = [note for note in forecasts[0].notes if all(note in other.notes for other in forecasts)]
-    return "\n".join([*lines, *shared])
+    return "\n".join([*aligned(rows), *shared])
 
 
 def _cell(value: str | int | float, digits: int) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LEVELS = tuple(np.linspace(0.01, 0.99, 99))
 # Two-sided, of a binomial share.
 CONFIDENCE_Z = 1.959963984540054
+# Relative, of a float32 that was scaled on any backend.
+SCALED_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 # Probabilities are kept off 0 and 1 in logarithms.
 LEAST_PROBABILITY = 1e-12
 # What is summed for each output, in order.
@@ -84,7 +86,8 @@ def output_metrics(
                         ]
                     )
                 )
-                sums[output] += _sums(y, middle, low, high, spread, levels, target)
+                moved = _moved(actual[:, output], prepared, target, symbol, last)
+                sums[output] += _sums(y, middle, low, high, spread, moved, levels, target)
     sums = world.allreduce_sum(sums)
     return [
         {
@@ -106,18 +109,35 @@ def _in_unit(
     return np.divide(values - last, np.abs(last), out=np.full(len(last), np.nan), where=last != 0)
 
 
+def _moved(
+    scaled: np.ndarray, prepared: Prepared, target: TargetColumn, symbol: np.ndarray, last: np.ndarray
+) -> np.ndarray:
+    """Whether the price changed, bool [B]: the scaled target, in float32, is not that of the last price."""
+    scaler = prepared.scaler
+    unchanged = last if target.transform.unit == PRICE else np.zeros(len(last))
+    still = unchanged * scaler.scale[symbol, target.column] + scaler.shift[symbol, target.column]
+    return np.asarray(np.abs(scaled - still) > SCALED_ROUNDING * np.maximum(1.0, np.abs(still)))
+
+
 def _sums(
     y: np.ndarray,
     forecast: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
     spread: np.ndarray,
+    moved: np.ndarray,
     levels: tuple[float, float],
     target: TargetColumn,
 ) -> np.ndarray:
-    """What some windows add to ``SUMS``; ``spread``: quantiles [LEVELS, B], or [0, B] without a distribution."""
+    """What some windows add to ``SUMS``.
+
+    Args:
+        spread: quantiles [LEVELS, B], or [0, B] without a distribution.
+        moved: bool [B], as ``_moved`` tells it.
+    """
     known = ~np.isnan(y)
     y, forecast, low, high, spread = y[known], forecast[known], low[known], high[known], spread[:, known]
+    moved = moved[known]
     found: dict[str, Any] = dict.fromkeys(SUMS, 0.0)
     error = forecast - y
     found["windows"], found["squared"], found["absolute"] = len(y), np.sum(error**2), np.sum(np.abs(error))
@@ -127,7 +147,6 @@ def _sums(
         sure = np.clip(forecast, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
         found["log_loss"] = -np.sum(y * np.log(sure) + (1 - y) * np.log1p(-sure))
     elif target.transform.unit in PRICED:
-        moved = y != 0
         found["still_absolute"] = np.sum(np.abs(y))
         found["moved"], found["hits"] = np.sum(moved), np.sum((np.sign(forecast) == np.sign(y)) & moved)
     if not np.isnan(low).any():

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hpc_lstm.evaluation.text_table import aligned
+
 HEADINGS = ("rows ahead", "RMSE", "MAE", "MASE", "direction %", "coverage %", "width", "pinball", "CRPS")
-WIDTHS = (12, 11, 11, 9, 20, 20, 11, 11, 11)
+# As text they are two tables, each of which fits a terminal of 80 columns: of point forecasts, and of intervals.
+POINT, INTERVAL = (2, 3, 4, 5), (6, 7, 8, 9)
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,24 @@ class OutputTable:
             ]
             for output in outputs
         ]
-        notes = [f"Intervals are to cover {stated[0]:.0%}."] if stated else []
+        notes = [f"The intervals are meant to cover {stated[0]:.0%}."] if stated else []
         if any("[" in cell for row in rows for cell in row[1:]):
-            notes.append("In brackets: 95 % intervals of the shares.")
+            notes.append("In brackets: 95% confidence intervals.")
         return cls(f"Each output on {part}", ("output", *HEADINGS), rows, notes)
 
 
 def output_lines(outputs: list[dict[str, Any]]) -> list[str]:
-    """Lines of a table of a part's ``outputs`` in ``metrics.json``; none of an older file, which has none."""
+    """Lines of tables of a part's ``outputs`` in ``metrics.json``; none of an older file, which has none."""
     if not outputs:
         return []
     table = OutputTable.of(outputs, "")
-    width = max(len(row[0]) for row in table.rows) + 2
-    return [
-        f"  {name:<{width}}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, WIDTHS, strict=True))
-        for name, *cells in [["", *HEADINGS], *table.rows]
-    ] + (["  " + " ".join(table.notes)] if table.notes else [])
+    lines = []
+    for group in (POINT, INTERVAL):
+        known = [column for column in group if any(row[column] != "-" for row in table.rows)]
+        if known:
+            rows = [[cells[column] for column in (0, 1, *known)] for cells in (table.header, *table.rows)]
+            lines += ["", *(f"  {line}" for line in aligned(rows))]
+    return [*lines, *(["  " + " ".join(table.notes)] if table.notes else [])]
 
 
 def _number(value: float | None) -> str:

@@ -210,8 +210,10 @@ def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> li
     if not np.isfinite(now.low).any():
         return []
     calibrated = ", calibrated on validation" if np.isfinite(trained.intervals.margins).any() else ""
-    later = "; of later steps wider by the square root of the step" if steps > 1 else ""
-    return [f"low to high: to contain {trained.intervals.coverage:.0%} of what comes{calibrated}{later}."]
+    later = "; wider at later steps by the square root of the step" if steps > 1 else ""
+    return [
+        f"low to high: meant to contain {trained.intervals.coverage:.0%} of the values to come{calibrated}{later}."
+    ]
 
 
 def _about_rows(compared: RowComparison, unit: str) -> list[str]:

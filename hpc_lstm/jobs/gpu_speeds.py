@@ -13,7 +13,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.cuda.availability import cuda_problem
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.errors import CudaError
-from hpc_lstm.model.engines.cuda_choice import card_of, choose_plan, network_of, possible_plans
+from hpc_lstm.model.engines.cuda.choice import card_of, choose_plan, network_of, possible_plans
 from hpc_lstm.model.engines.measure_speeds import measure_speeds
 from hpc_lstm.model.engines.speed_files import own_table, shipped_tables, write_own_table
 from hpc_lstm.model.engines.speed_table import KERNELS, WAYS, Measurement, SpeedTable

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from hpc_lstm.market.cleaning import CleaningCounts
 
+# Columns of the names, the longest of which are those of the rules.
+LABEL = 34
+
 
 @dataclass
 class ImportSummary:
@@ -89,9 +92,15 @@ class ImportSummary:
             ("symbols without a row left", self.without_rows, "left out"),
             ("symbols with dates of their own", self.other_calendar, "kept as they are"),
         ]
-        lines = [self.output, *(f"  {name:<34} {value}" for name, value in facts), ""]
-        lines.append(f"  {'found':<34} {'count':>12}  done")
-        lines += [f"  {name:<34} {count:>12,}  {done}" for name, count, done in rules]
+        found = [(name, f"{count:,}", done) for name, count, done in rules if count]
+        lines = [self.output, *(f"  {name:<{LABEL}}  {value}" for name, value in facts), ""]
+        if not found:
+            return "\n".join([*lines, "  nothing to clean: every row was kept as it is"])
+        width = max(len("count"), *(len(count) for _, count, _ in found))
+        lines += [
+            f"  {name:<{LABEL}}  {n:>{width}}  {done}"
+            for name, n, done in [("found", "count", "done"), *found]
+        ]
         return "\n".join(lines)
 
     def _zone_taken(self) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation.evaluate import BATCH_SIZE
 from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
 from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run
 from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
 from hpc_lstm.parallel.world import World
-from hpc_lstm.report.series import BATCH_SIZE, ForecastSeries, forecast_series, persistence_loss
+from hpc_lstm.report.series import ForecastSeries, forecast_series, persistence_loss
 from hpc_lstm.runs.directory import RunDirectory
 
 # Bytes of base64 that the forecasts may take: with everything else the page stays below 2 MB.

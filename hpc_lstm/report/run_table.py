@@ -11,6 +11,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, methods_of, read_metrics
+from hpc_lstm.evaluation.text_table import aligned
 from hpc_lstm.files import checked_path
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.runs import directory
@@ -114,7 +115,7 @@ def runs_table(runs: Sequence[RunSummary], folder: str | Path) -> str:
         name = str(Path(run.path).relative_to(top)) if Path(run.path) != top else Path(run.path).name
         ratio = "-" if run.ratio is None else f"{run.ratio:.4f}"
         rows.append((name, run.started[:16].replace("T", " ") or "-", run.state[:WIDEST], ratio))
-    return "\n".join(_aligned(rows))
+    return "\n".join(aligned(rows))
 
 
 def compare_runs(run_dirs: Sequence[str | Path]) -> RunComparison:
@@ -154,10 +155,10 @@ def comparison_text(comparison: RunComparison) -> str:
     """The comparison as plain text."""
     rows = [("", *comparison.names)]
     rows += [(name, *map(_cell, values)) for name, values in comparison.results.items()]
-    lines = _aligned(rows)
+    lines = aligned(rows)
     if comparison.settings:
         settings = [(key, *map(_cell, values)) for key, values in comparison.settings.items()]
-        lines += ["", "settings that differ", *_aligned(settings)]
+        lines += ["", "settings that differ", *aligned(settings)]
     return "\n".join([*lines, "", *comparison.notes] if comparison.notes else lines)
 
 
@@ -228,13 +229,3 @@ def _cell(value: Any) -> str:
         return f"{value:.5g}"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]

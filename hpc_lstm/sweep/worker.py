@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import config as configuration
-from hpc_lstm.errors import HpcLstmError, InputError, printable
+from hpc_lstm.errors import HpcLstmError, InputError, tell
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.launch import connect
 from hpc_lstm.parallel.world import World
@@ -116,7 +116,7 @@ def main() -> None:
             run_tasks(world, world.raise_on_all(lambda: json.loads(Path(sys.argv[1]).read_text())))
     except HpcLstmError as error:
         if not error.quiet:
-            sys.stderr.write(f"hpc-lstm: error: {printable(' '.join(str(error).split()))}\n")
+            tell(f"hpc-lstm: error: {' '.join(str(error).split())}")
         sys.exit(error.exit_code)
 
 

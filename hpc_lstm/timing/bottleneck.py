@@ -210,8 +210,8 @@ def _remedy(phase: str, share: dict[str, float]) -> str:
     """What helps against one of ``EVERY_STEP``."""
     if phase == "compute":
         return (
-            f"everything else together could save at most {1 - share['compute']:.0%}, so that only a faster step saves "
-            "more (more ranks, or a larger train.batch_size where a step does not fill the device: measure how much)"
+            f"removing everything else would save at most {1 - share['compute']:.0%}, so the way to save more is "
+            "faster steps (more ranks, or a larger train.batch_size if a step does not fill the device; measure it)"
         )
     if phase == "preprocess":
         return 'with more ranks each does less of it, and with a GPU train.backend = "cuda" does it there'

@@ -56,11 +56,11 @@ class _LogFile(logging.FileHandler):
     """A log file that loses lines when the disk is full: whatever needs the disk reports that itself, in one line."""
 
     def __init__(self, path: Path, within: Path) -> None:
-        self._within = within
+        self._path, self._within = path, within  # the handler's own baseFilename has lost any ".."
         super().__init__(path, encoding="utf-8")
 
     def _open(self) -> TextIOWrapper:
-        return cast(TextIOWrapper, append_text(Path(self.baseFilename), self._within))
+        return cast(TextIOWrapper, append_text(self._path, self._within))
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -25,7 +25,7 @@ def write_records(
     split_dates: SplitDates | None,
     *,
     first: bool,
-    environment: dict[str, Any],
+    environment: dict[str, Any] | None,
     run_id: str = "",
 ) -> None:
     """Write where the run began, then its settings, by which the folder holds a run; on rank 0.
@@ -33,7 +33,7 @@ def write_records(
     Args:
         split_dates: where train, validation and test are cut.
         first: it has no checkpoint yet, so that no model of it knows other rows than ``known``.
-        environment: what this start computes with.
+        environment: what this start computes with; None: it has nothing left to compute, and is not recorded.
         run_id: by which its checkpoints are signed; "": the directory's, or a new one.
 
     Raises:
@@ -43,7 +43,7 @@ def write_records(
     if first or record is None:
         source = str(origin.source.path) if origin.source is not None else None
         record = RunFile(source, origin.scaling, _in_sum(known, config, split_dates))
-    starts = [*record.starts, environment][-STARTS:]
+    starts = [*record.starts, *([] if environment is None else [environment])][-STARTS:]
     write_run_file(run, replace(record, starts=starts, id=record.id or run_id or secrets.token_hex(16)))
     if first:
         known.save(run.rows)

@@ -48,7 +48,7 @@ def start(run: Run, *, resume: bool, accept_unsigned: bool = False) -> TrainStat
         if not complete:
             with run.timeline.span("evaluate"):
                 measure_best(run, state.early_stopping)
-    environment = describe_start(run)
+    environment = None if complete else describe_start(run)
     world.raise_on_all(lambda: _write_records(run, state, environment) if world.rank == 0 else None)
     return state
 
@@ -77,7 +77,7 @@ def _begin(run: Run) -> None:
     run.engine.set_parameters(world.bcast_array(run.engine.parameters()))
 
 
-def _write_records(run: Run, state: TrainState, environment: dict[str, Any]) -> None:
+def _write_records(run: Run, state: TrainState, environment: dict[str, Any] | None) -> None:
     """Write what makes the directory that of this run; on rank 0."""
     records.write_records(
         *(run.directory, run.config, run.origin, run.known, run.data.split_dates),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm import config as configuration
-from hpc_lstm.model.engines.cuda import CudaEngine
+from hpc_lstm.model.engines.cuda.engine import CudaEngine
 from hpc_lstm.model.engines.speed_table import CHAINS, TILES
 from hpc_lstm.model.losses import registry as losses
 from hpc_lstm.model.optimizers import registry as optimizers

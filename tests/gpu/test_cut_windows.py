@@ -12,7 +12,7 @@ import pytest
 from hpc_lstm import config as configuration
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
-from hpc_lstm.model.engines.cuda import CudaEngine
+from hpc_lstm.model.engines.cuda.engine import CudaEngine
 from hpc_lstm.model.engines.speed_table import CHAINS, TILES
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare

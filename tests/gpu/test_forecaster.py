@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm.config import ModelConfig
-from hpc_lstm.model.engines.cuda_forecasts import CudaForecaster
+from hpc_lstm.model.engines.cuda.forecasts import CudaForecaster
 from hpc_lstm.model.engines.native import NativeForecaster
 from hpc_lstm.model.keras_file import SavedNetwork
 from hpc_lstm.model.parameters import network_schema

@@ -10,8 +10,8 @@ import pytest
 from hpc_lstm import config as configuration
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.jobs import gpu_speeds
-from hpc_lstm.model.engines.cuda import CudaEngine
-from hpc_lstm.model.engines.cuda_choice import card_of, possible_plans
+from hpc_lstm.model.engines.cuda.choice import card_of, possible_plans
+from hpc_lstm.model.engines.cuda.engine import CudaEngine
 from hpc_lstm.model.engines.speed_files import own_table, write_own_table
 from hpc_lstm.model.engines.speed_table import CHAINS, TILES
 from hpc_lstm.parallel.world import World

@@ -9,7 +9,7 @@ HEAVY = [
     "botocore",
     "hpc_lstm.clusters.documents",
     "hpc_lstm.cuda.device",
-    "hpc_lstm.model.engines.cuda",
+    "hpc_lstm.model.engines.cuda.engine",
     "hpc_lstm.model.engines.keras",
     "hpc_lstm.preprocess.cuda_backend",
     "keras",

@@ -34,9 +34,15 @@ def hpc_lstm(arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [("--version >&-", 0), ("train missing.toml 2>&-", 2), ("train missing.toml >&- 2>&-", 2)],
+    [
+        ("--version >&-", 0),
+        ("train missing.toml 2>&-", 2),
+        ("train missing.toml >&- 2>&-", 2),
+        ("train missing.toml > /dev/full 2> /dev/full", 2),
+        ("compare one 2> >(exit)", 2),
+    ],
 )
-def test_a_closed_stream_changes_no_exit_code(arguments: str, code: int) -> None:
+def test_a_stream_that_is_closed_or_full_changes_no_exit_code(arguments: str, code: int) -> None:
     done = hpc_lstm(arguments)
     assert done.returncode == code, done.stderr
     assert b"Traceback" not in done.stderr

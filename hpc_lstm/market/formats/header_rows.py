@@ -45,10 +45,7 @@ class HeaderRows:
 
 def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     """The header of a table; None if its first row is one of prices already."""
-    data = next(
-        (n for n, cells in enumerate(rows[:at_most]) if is_row(cells) and plain(cells[0]) not in _BEFORE),
-        None,
-    )
+    data = _first_data(rows[:at_most])
     named = [n for n, cells in enumerate(rows[: at_most if data is None else data]) if _names_fields(cells)]
     if named:
         widths = Counter(len(cells) for cells in rows[named[0] + 1 : named[0] + 200])
@@ -72,6 +69,17 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     if labelled and plain(before[0]) not in ("", *_DATES):  # Name,APPLE; Code,@AAPL; CURRENCY,U$
         return HeaderRows(labelled[0], first_row=data)
     return _with_levels(rows, data - 1)
+
+
+def _first_data(rows: Rows) -> int | None:
+    """Number of the first row of prices; None if there is none.
+
+    A line above the header may hold a date, too (Exported, 2024-03-01): that of a row is where that of the next one is.
+    """
+    dated = [n for n, cells in enumerate(rows) if is_row(cells) and plain(cells[0]) not in _BEFORE]
+    columns = [next(c for c, cell in enumerate(rows[n]) if is_date(cell)) for n in dated]
+    pairs = zip(dated, columns, columns[1:], strict=False)
+    return next((n for n, own, following in pairs if own == following), dated[-1] if dated else None)
 
 
 def _names_symbols(cells: list[str], width: int) -> bool:

@@ -50,7 +50,12 @@ class StrayLines:
     def kind(self, cells: list[str]) -> str:
         """What a line is if it is no row; "" for a row, and for what may be a damaged one."""
         begin = cells[0] if cells else ""
-        if len(cells) > 2 and cells[1][-1:].isalpha() and _is_event(cells):
+        if (
+            max(len(cells), self._width) > 2
+            and len(cells) > 1
+            and cells[1][-1:].isalpha()
+            and _is_event(cells)
+        ):
             return EVENT
         if begin[:1].isdigit() and not self.outside and begin not in self._names:
             return ""  # most rows: what else is looked for begins with a word or a mark

@@ -103,7 +103,7 @@ def _on_gpu(network: SavedNetwork, world: World) -> tuple[Forecaster | None, str
 
         if problem := cuda_problem():
             return None, problem
-        from hpc_lstm.model.engines.cuda_forecasts import CudaForecaster
+        from hpc_lstm.model.engines.cuda.forecasts import CudaForecaster
 
         try:
             return CudaForecaster(network), ""

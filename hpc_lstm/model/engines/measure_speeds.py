@@ -18,8 +18,8 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.errors import GpuMemoryError
 from hpc_lstm.model.engine import Engine
-from hpc_lstm.model.engines.cuda import CudaEngine
-from hpc_lstm.model.engines.cuda_choice import network_of, possible_plans
+from hpc_lstm.model.engines.cuda.choice import network_of, possible_plans
+from hpc_lstm.model.engines.cuda.engine import CudaEngine
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Measurement
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def _cuda() -> type[Engine]:
-    from hpc_lstm.model.engines.cuda import CudaEngine
+    from hpc_lstm.model.engines.cuda.engine import CudaEngine
 
     return CudaEngine
 

@@ -80,7 +80,7 @@
     const errors = draw("residuals", `Errors of model and persistence; ${about}`, {
       ...shared, height: 190,
       series: [lines[0], ...compared("persistence − actual", "model − actual")],
-      axes: [axis({ values: DATES }), axis({ label: "error", labelSize: 22, size: 64 })],
+      axes: [axis({ values: DATES }), axis({ label: `error of ${data.forecast.column}`, labelSize: 22, size: 64 })],
       hooks: { setScale: [(plot, key) => key === "x" && follow(plot, prices)] },
     }, [dates, difference(last), difference(model)]);
     zoom = (targets) => prices.setScale("x", {

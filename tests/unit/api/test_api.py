@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import hpc_lstm as hl
+from hpc_lstm.cli import cli
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.runs import directory
 
@@ -133,6 +135,57 @@ def test_forecasts_also_of_symbols_that_the_run_does_not_know(run: hl.Run, store
     assert np.isclose(named["forecast"].iloc[0], table["forecast"].iloc[0], rtol=0.1)
     with pytest.raises(hl.InputError, match="SYN9"):
         run.predict(symbols=["SYN9"])
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_metrics_are_those_of_the_forecasts(run: hl.Run, store: hl.Store, part: str) -> None:
+    table = run.forecasts(part)
+    measured = read_metrics(directory.at(run.path))[part]
+    error, naive = table["forecast"] - table["actual"], table["last"] - table["actual"]
+    scaled, still = error / table["last"], naive / table["last"]
+    by_symbol = still.groupby(table["symbol"])
+    root = table["symbol"].map(by_symbol.apply(lambda own: np.sqrt(np.mean(own**2))))
+    magnitude = table["symbol"].map(by_symbol.apply(lambda own: np.mean(np.abs(own))))
+    found = {
+        "rmse": np.sqrt(np.mean(error**2)),
+        "mae": np.mean(np.abs(error)),
+        "mape": 100 * np.mean(np.abs(error / table["actual"])),
+        "rmsse": np.sqrt(np.mean((scaled / root) ** 2)),
+        "mase": np.mean(np.abs(scaled) / magnitude),
+    }
+    assert found == pytest.approx({name: measured["model"][name] for name in found}, rel=1e-6)
+    inside = table["actual"].between(table["low"], table["high"])
+    # In scaled units a calibrated interval ends at a validation target, which rounding may put on either side.
+    assert inside.sum() == pytest.approx(measured["outputs"][0]["coverage"]["share"] * len(table), abs=1)
+    assert len(table) == measured["windows"]
+    prices = store.to_pandas()["close"]
+    index = prices.index
+    for row in table.itertuples():
+        assert prices[row.symbol, row.date] == row.actual
+        assert index.get_loc((row.symbol, row.date)) - index.get_loc((row.symbol, row.last_date)) == 1
+        assert prices[row.symbol, row.last_date] == row.last
+
+
+def test_forecasts_are_written_by_the_command_and_refused_where_there_are_none(
+    run: hl.Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "forecasts.csv"
+    done = CliRunner().invoke(cli, ["evaluate", str(run.path), "--forecasts", str(file)])
+    assert done.exit_code == 0, done.output
+    assert f"wrote {file}" in done.output
+    written = pd.read_csv(file, parse_dates=["last_date", "date"])
+    assert written["part"].unique().tolist() == ["validation", "test"]
+    own = written[written["part"] == "test"].drop(columns="part").reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, run.forecasts(), check_dtype=False)
+    one = run.forecasts(symbols="SYN00001")
+    assert one["symbol"].unique().tolist() == ["SYN00001"]
+    np.testing.assert_allclose(one["forecast"], own.loc[own["symbol"] == "SYN00001", "forecast"], rtol=1e-6)
+    with pytest.raises(hl.InputError, match="was not trained on SYN00002"):
+        run.forecasts(symbols=["SYN00002"])
+    with pytest.raises(hl.InputError, match="no windows in the new part"):
+        run.forecasts("new")
+    with pytest.raises(hl.InputError, match='part "train": must be one of validation, test, new'):
+        run.forecasts("train")
 
 
 def test_pictures_are_shown_by_notebooks(run: hl.Run) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.nvrtc import Nvrtc
-from hpc_lstm.model.engines import cuda_plan
-from hpc_lstm.model.engines.cuda_sources import Sources
+from hpc_lstm.model.engines.cuda import plan as cuda_plan
+from hpc_lstm.model.engines.cuda.sources import Sources
 from hpc_lstm.model.engines.head import Head
 
 # Of an H100, by blocks of a cluster.

@@ -117,7 +117,7 @@ def test_an_interval_is_calibrated_on_validation_and_grows_with_the_steps(run_di
     widths = forecast.high - forecast.low
     assert widths == pytest.approx(widths[0] * np.sqrt([1, 2, 3, 4]))
     text = forecast.table()
-    assert "low to high: to contain 90% of what comes, calibrated on validation" in text
+    assert "low to high: meant to contain 90% of the values to come, calibrated on validation" in text
     (run_dir / "intervals.json").unlink()  # a run of an older version
     forecast = predict_symbol(run_dir, "AAA")
     assert np.isnan(forecast.low).all()

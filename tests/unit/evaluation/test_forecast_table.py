@@ -36,7 +36,7 @@ def test_all_symbols_in_one_table(run_dir: Path, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr()
     header, *rows = said.out.splitlines()
     assert header.replace("rows ahead", "ahead").split() == [
-        "symbol", "ahead", "date", "last", "forecast", "+/-", "low", "high", "persistence",
+        "symbol", "ahead", "date", "last", "forecast", "+/-", "low", "high",
     ]  # fmt: skip
     assert [row.split()[0] for row in rows[:4]] == ["A", "B", "C", "D"]
     assert said.out.count("On test the model does not beat ") == 1

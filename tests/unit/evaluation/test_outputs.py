@@ -159,6 +159,24 @@ def test_metrics_of_a_distribution_are_those_of_scipy(store_path: Path, ranks: i
     assert len(LEVELS) == 99
 
 
+@pytest.mark.parametrize("scaling", ["standard", "minmax"])
+@pytest.mark.parametrize("target", ["log-returns", "close"])
+def test_unchanged_prices_have_no_direction(tmp_path: Path, target: str, scaling: str) -> None:
+    rng = np.random.default_rng(4)
+    moves = rng.choice([-0.25, 0.0, 0.25], 300)
+    close = 80 + np.cumsum(moves)
+    store_path = write_store(tmp_path / "still.h5", {"AAA": close})
+    config = config_of(store_path, features=[target], target=target, scaling=scaling)
+    with MarketStore(config.data.store) as store:
+        prepared = prepare.prepare(store, config.data, World(), HOST)
+        windows, none = prepared.load_windows("test"), Intervals(0.9, np.array([np.nan]))
+        up = of_inputs(lambda inputs: np.full((len(inputs), 1), 1e3, np.float32))
+        found = output_metrics(up, Head.of(config), prepared, windows, none, World(), 16)[0]
+    tested = moves[-len(windows) :]
+    assert (tested == 0).any()
+    assert found["direction"]["share"] == np.sum(tested > 0) / np.sum(tested != 0)
+
+
 def test_a_price_is_measured_as_a_share_of_the_last_one(store_path: Path) -> None:
     config = config_of(store_path)
     with MarketStore(store_path) as store:
@@ -193,8 +211,8 @@ def test_every_output_has_the_tables_of_a_run_of_its_own(store_path: Path) -> No
         (target, horizon) for target in ("log-returns", "volatility") for horizon in HORIZONS
     ]
     text = comparison_table(metrics)
-    assert text.count("volatility") == 2 * len(HORIZONS)
-    assert "Intervals are to cover 90%" in text
+    assert text.count("volatility") == 2 * 2 * len(HORIZONS)  # point forecasts and intervals, of two parts
+    assert "intervals are meant to cover 90%" in text
 
 
 def test_each_window_is_forecast_once(store_path: Path) -> None:

@@ -15,7 +15,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.jobs import gpu_speeds
 from hpc_lstm.model.engines import speed_files
-from hpc_lstm.model.engines.cuda_choice import card_of, network_of
+from hpc_lstm.model.engines.cuda.choice import card_of, network_of
 from hpc_lstm.model.engines.speed_files import own_table
 from hpc_lstm.model.engines.speed_table import Measurement, SpeedTable
 from hpc_lstm.parallel.world import World

@@ -95,6 +95,19 @@ FORMS: dict[str, Form] = {
         "2024-01-03 00:00:00-05:00,94.2,95.9,93.4,94.3,5200,0.24,0.0\n",
         {"AAPL": TWO},
     ),
+    "Yahoo's page, its dividends and splits in rows of two cells": (
+        "KO.csv",
+        'Date,Open,High,Low,Close,Volume\n"Jan 3, 2024",94.2,95.9,93.4,94.3,"5,200"\n"Jan 3, 2024",0.46 Dividend\n'
+        '"Jan 3, 2024",2:1 Stock Splits\n"Jan 2, 2024",97.2,98.4,93.9,95.6,"7,200"\n',
+        {"KO": TWO},
+    ),
+    "a line with a date above the header, as exports have it": (
+        "NESN.csv",
+        "Historical prices,,,,,\nSource: a vendor,,Exported,2024-03-01 12:00:00,,\n,,,,,\n"
+        "Date,PX_OPEN,PX_HIGH,PX_LOW,PX_LAST,PX_VOLUME\n2024-01-02,97.2,98.4,93.9,95.6,7200\n"
+        "2024-01-03,94.2,95.9,93.4,94.3,5200\n",
+        {"NESN": TWO},
+    ),
     "yfinance intraday across summer time": (
         "AAPL.csv",
         "Datetime,Open,High,Low,Close,Volume\n2024-03-08 15:30:00-05:00,97.2,98.4,93.9,95.6,7200\n"

@@ -116,13 +116,19 @@ def test_each_rule_is_applied_and_counted(tmp_path: Path) -> None:
     assert (counts.filled_values, counts.leading_values) == (5, 2)
     assert (summary.rows_read, summary.rows, summary.symbols) == (9, 5, 2)
     assert (summary.without_rows, summary.other_calendar) == (1, 1)
-    found = {line[2:36].strip(): line[37:49].strip() for line in summary.table().splitlines()}
+    found = {line[2:36].strip(): line[38:43].strip() for line in summary.table().splitlines()}
     assert found["rows without close"] == "2"
     assert found["rows with a zero or negative close"] == "1"
     assert found["other prices zero or negative"] == "1"
     assert found["missing values"] == "5"
     assert found["symbols with dates of their own"] == "1"
     assert found["rows read"] == "9"
+    assert "times that clocks showed twice" not in found, "what was not found is not listed"
+
+
+def test_clean_rows_are_said_to_be_clean(tmp_path: Path) -> None:
+    summary, _, _ = imported(tmp_path, ("Z.csv", "Date,Close\n2020-03-06,1\n2020-03-09,2\n"))
+    assert summary.table().splitlines()[-1] == "  nothing to clean: every row was kept as it is"
 
 
 def test_daily_rows_keep_their_local_date(tmp_path: Path) -> None:

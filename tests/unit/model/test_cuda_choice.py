@@ -10,9 +10,10 @@ import pytest
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.model.engines import cuda_choice, speed_files
-from hpc_lstm.model.engines.cuda_choice import card_of, choose_plan, keras_is_faster, network_of
-from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines import speed_files
+from hpc_lstm.model.engines.cuda import choice
+from hpc_lstm.model.engines.cuda.choice import card_of, choose_plan, keras_is_faster, network_of
+from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.speed_files import write_own_table
 from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Measurement, SpeedTable
 
@@ -140,5 +141,5 @@ def test_the_keras_engine_is_taken_where_it_was_measured_to_be_faster() -> None:
 
 def test_names_of_ways_are_those_of_the_table() -> None:
     gpu: Any = Gpu()
-    assert set(cuda_choice.possible_plans(config(), gpu)) == {CHAINS, TILES}
-    assert KERAS not in cuda_choice.possible_plans(config(), gpu)
+    assert set(choice.possible_plans(config(), gpu)) == {CHAINS, TILES}
+    assert KERAS not in choice.possible_plans(config(), gpu)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.model.engines import cuda_network, cuda_packing, cuda_plan
+from hpc_lstm.model.engines.cuda import chain_plan, network, packing, product_plan, tile_plan
+from hpc_lstm.model.engines.cuda import plan as cuda_plan
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
@@ -66,7 +67,7 @@ def test_a_plan_keeps_the_limits(
     assert found.windows < batch + max(found.forward.windows, found.backward.windows)
     limit = {A100: 163, H100: 227, (10, 0): 227}.get(capability, 99) * 1024
     for width in (16, 64, found.units, 4 * found.units):
-        assert cuda_plan.products_shared(width, parts, found.product_stages) <= limit
+        assert product_plan.products_shared(width, parts, found.product_stages) <= limit
     for cut, group in ((found.forward, 8), (found.backward, 16)):
         assert found.units % (group * cut.split) == 0
         assert cut.warps == found.units // cut.split // group * cut.k_split <= 16
@@ -76,7 +77,7 @@ def test_a_plan_keeps_the_limits(
         assert cut.layers in (1, layers)
         if cut.layers > 1:
             assert capability >= H100
-            assert cut.cluster <= cuda_plan.PORTABLE_CLUSTER
+            assert cut.cluster <= chain_plan.PORTABLE_CLUSTER
             assert found.windows // cut.windows <= clusters_of(capability)(cut.cluster) * cut.blocks + 8
     # Each thread has a whole number of units and windows.
     assert found.forward.tiles * 2 % found.forward.k_split == 0
@@ -153,12 +154,12 @@ def test_tiles_for_large_batches_keep_the_limits(
     for layer in range(layers):
         drops = dropout and layer + 1 < layers
         if found.wide:
-            shared = cuda_plan.wide_shared(
+            shared = tile_plan.wide_shared(
                 found.tiles, found.backward_tiles, parts, narrow=layer == 0, drops=drops
             )
         else:
-            shared = cuda_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
-        of_gradients = cuda_plan.gradients_shared(found.units, narrow=layer == 0)
+            shared = tile_plan.tile_shared(found.units, found.tiles, narrow=layer == 0, drops=drops)
+        of_gradients = tile_plan.gradients_shared(found.units, narrow=layer == 0)
         assert max(shared.forward, shared.backward, of_gradients) <= 227 * 1024
 
 
@@ -188,14 +189,18 @@ def test_structures_are_those_of_the_kernels() -> None:
         for line in declared.split(";")
         for name in re.sub(r"^\s*(const )?\w+", "", line).split(",")
     ]
-    assert [name for name in fields if name] == list(cuda_packing.ARRAY.names or ())
-    assert cuda_packing.ARRAY.itemsize == 80
+    assert [name for name in fields if name] == list(packing.ARRAY.names or ())
+    assert packing.ARRAY.itemsize == 80
     common = (KERNELS / "lstm_common.cuh").read_text()
-    assert f"#define MAX_CONSTANTS {cuda_network.CONSTANTS}\n" in common
-    for name, value in (("BLOCK_M", cuda_plan.BLOCK_M), ("K", cuda_plan.INNER), ("EXTRA", cuda_plan.EXTRA)):
+    assert f"#define MAX_CONSTANTS {network.CONSTANTS}\n" in common
+    for name, value in (
+        ("BLOCK_M", product_plan.BLOCK_M),
+        ("K", product_plan.INNER),
+        ("EXTRA", product_plan.EXTRA),
+    ):
         assert re.search(rf"#define {name} {value}\b", (KERNELS / "lstm_products.cu").read_text())
     tiles = (KERNELS / "lstm_tiles.cuh").read_text()
-    assert f"#define TILE {cuda_plan.TILE} " in tiles
-    assert f"#define GATES {cuda_plan.GATE_COLUMNS} " in tiles
-    assert f"#define THREADS {cuda_network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
-    assert f"#define STAGES {cuda_plan.STAGES} " in (KERNELS / "lstm_forward.cu").read_text()
+    assert f"#define TILE {tile_plan.TILE} " in tiles
+    assert f"#define GATES {tile_plan.GATE_COLUMNS} " in tiles
+    assert f"#define THREADS {network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
+    assert f"#define STAGES {chain_plan.STAGES} " in (KERNELS / "lstm_forward.cu").read_text()

@@ -167,7 +167,7 @@ def test_a_completed_run(run_dir, forecasts):
         "intervals that lie wholly above or below the last price, 10 basis points",
         "It rests on 50 independent bets only",
         "buy and hold",
-        "Each output on test, in its own unit. Intervals are to cover 90%.",
+        "Each output on test, in its own unit. The intervals are meant to cover 90%.",
         "50.0 [25.0, 75.0]",
     ):
         assert said in page.text, said
@@ -309,5 +309,5 @@ def test_targets_from_which_no_price_follows_have_a_table_of_their_own(run_dir):
     metrics = {"format": "hpc_lstm metrics", "version": 2, "test": {"windows": 3, "outputs": [output]}}
     (run_dir / "metrics.json").write_text(json.dumps(metrics))
     page = Page(write_report(run_dir).read_text())
-    assert "Each output on test, in its own unit. In brackets: 95 % intervals of the shares." in page.text
+    assert "Each output on test, in its own unit. In brackets: 95% confidence intervals." in page.text
     assert "Errors on test" not in page.text

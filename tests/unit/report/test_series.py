@@ -8,6 +8,7 @@ import pytest
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.intervals import Intervals
+from hpc_lstm.evaluation.past_forecasts import forecast_part, prepared_as_trained
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
@@ -18,6 +19,7 @@ from hpc_lstm.runs import directory
 
 ROWS, WINDOW, HORIZON = 200, 10, 3
 NO_INTERVALS = Intervals(0.9, np.array([np.nan]))
+NO_TWO_INTERVALS = Intervals(0.9, np.array([np.nan, np.nan]))
 LENGTHS = {"AAA": ROWS, "BBB": ROWS + 7}
 
 
@@ -76,6 +78,27 @@ def test_an_interval_is_told_in_prices_of_the_first_target_that_has_one(tmp_path
     np.testing.assert_allclose(series.model, series.persistence, rtol=1e-5)
     np.testing.assert_allclose(series.upper - series.model, width)
     np.testing.assert_allclose(series.model - series.lower, width)
+
+
+def test_outputs_without_a_price_are_told_in_their_own_unit(tmp_path, prices):
+    def network(inputs):
+        return np.tile(np.float32([0.5, 0.75]), (len(inputs), 1))  # in scaled units, at two horizons
+
+    run = make_trained(tmp_path, network, NO_TWO_INTERVALS, target="volatility(close)", horizon=[1, HORIZON])
+    with MarketStore(run.config.data.store) as store:
+        prepared = prepared_as_trained(run, store, ["BBB"])
+        near, far = forecast_part(run, prepared, "test", [0, 1])
+    returns = np.diff(np.log(prices["BBB"]))
+    rows = np.searchsorted(np.arange(len(prices["BBB"])) + 14_000, far.date.astype(np.int64))
+    expected = [np.sqrt(np.mean(returns[row - HORIZON : row] ** 2)) for row in rows]
+    np.testing.assert_allclose(far.actual, expected, rtol=1e-5)
+    np.testing.assert_array_equal(far.last, prices["BBB"][rows - HORIZON])
+    assert (near.horizon, far.horizon) == (1, HORIZON)
+    assert (far.date - far.last_date == np.timedelta64(HORIZON, "D")).all()
+    column = prepared.columns.targets[1].column
+    np.testing.assert_allclose(
+        far.forecast, run.scaler.inverse_target(np.float32(0.75), 1, column), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("horizon", [HORIZON, [1, HORIZON]])

@@ -75,7 +75,7 @@ def test_computing_leaves_the_rest_to_gain(tmp_path):
     assert sentence.startswith(
         "The bottleneck is compute (the training itself): 90% of the time after start-up"
     )
-    assert "everything else together could save at most 10%" in sentence
+    assert "removing everything else would save at most 10%" in sentence
     assert "try average.every = 32 instead of 16: saves about 3%" in sentence
     assert "train.batch_size" in sentence
 

@@ -26,7 +26,7 @@ def test_two_ranks_by_hand(tmp_path):
     assert cells(table, "all phases") == ["10.00", "10.00", "10.00", "100.0%", "0.0%", "10.00", "10.00"]
     assert cells(table, "wall") == cells(table, "all phases")
     assert "The bottleneck is compute (the training itself): 88% of the time after start-up" in table
-    assert "everything else together could save at most 12%" in table
+    assert "removing everything else would save at most 12%" in table
     assert len({len(line) for line in table.splitlines()[2:14]}) == 1  # columns stand under each other
 
 

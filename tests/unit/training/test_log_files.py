@@ -54,6 +54,17 @@ def test_nothing_is_written_through_a_link_that_somebody_else_has_left(run: RunD
     assert keys.read_text() == "ssh-ed25519 AAAA own\n"
 
 
+def test_a_run_directory_may_be_told_from_the_folder_above(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    run = directory.at(tmp_path / "here" / ".." / "run")
+    run.path.mkdir()
+    try:
+        open_log(run, World()).info("heard")
+    finally:
+        close_log()
+    assert "heard" in (tmp_path / "run" / "log" / "rank-00000.log").read_text()
+
+
 def test_a_restart_appends(run: RunDirectory) -> None:
     for word in ("first", "second"):
         open_log(run, World()).info(word)

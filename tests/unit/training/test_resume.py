@@ -24,6 +24,8 @@ from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.preprocess.scaler import Scaler
+from hpc_lstm.runs import directory
+from hpc_lstm.runs.run_file import read_run_file
 from hpc_lstm.storage.folder import FolderStore
 
 CONFIG = """
@@ -212,8 +214,12 @@ def test_a_complete_run_stays_as_it_is_when_rows_come(
 ) -> None:
     write_store(folder / "market.h5", {"AAA": 121, "BBB": 90, "CCC": 6})
     before, rows = results("run"), Path("run/rows.h5").read_bytes()
+    starts = read_run_file(directory.at("run")).starts
     assert resume(2) == 0
     assert (results("run"), Path("run/rows.h5").read_bytes()) == (before, rows)
+    assert read_run_file(directory.at("run")).starts == starts, (
+        "a start with nothing to do computes with nothing"
+    )
     text = said()
     assert "the market store has 1 new row of 1 symbol after 2011-05-25 since the checkpoint\n" in text
     assert "nothing to do: the run is complete" in text

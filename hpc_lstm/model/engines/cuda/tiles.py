@@ -17,9 +17,10 @@ import numpy as np
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda_passes import ForwardPass
-from hpc_lstm.model.engines.cuda_plan import TILE, TILE_THREADS, Plan, gradients_shared, tile_shared
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.engines.cuda.passes import ForwardPass
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.tile_plan import TILE, TILE_THREADS, gradients_shared, tile_shared
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 
 
 @dataclass(frozen=True)

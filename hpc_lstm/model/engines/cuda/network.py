@@ -3,7 +3,7 @@
 The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does):
 
     x                        = gather_inputs(rows), or stage_inputs(windows)
-    h of all layers          = the forward pass: cuda_tiles.py and cuda_wide.py for large batches, else cuda_chains.py
+    h of all layers          = the forward pass: tiles.py and wide.py for large batches, else chains.py
     dh, loss                 = head(h of the last row, targets)
     parts of the gradients   = the backward pass
     gradient                 = collect(parts of the gradients)
@@ -20,14 +20,14 @@ import numpy as np
 
 from hpc_lstm.cuda.device import THREADS, Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda_chains import ChainBackward, ChainForward
-from hpc_lstm.model.engines.cuda_gather import Gather
-from hpc_lstm.model.engines.cuda_packing import Packing
-from hpc_lstm.model.engines.cuda_passes import HEAD_WARPS, BackwardPass, ForwardPass
-from hpc_lstm.model.engines.cuda_plan import Plan
-from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights, forward_drops
-from hpc_lstm.model.engines.cuda_wide import WideBackward, WideForward
+from hpc_lstm.model.engines.cuda.chains import ChainBackward, ChainForward
+from hpc_lstm.model.engines.cuda.gather import Gather
+from hpc_lstm.model.engines.cuda.packing import Packing
+from hpc_lstm.model.engines.cuda.passes import HEAD_WARPS, BackwardPass, ForwardPass
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.tiles import TileBackward, TileForward
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights, forward_drops
+from hpc_lstm.model.engines.cuda.wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
 
 # Of a block of ``collect`` in kernels/lstm_update.cu.

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda_network import TrainingStep
+from hpc_lstm.model.engines.cuda.network import TrainingStep
 
 
 class CudaVector:

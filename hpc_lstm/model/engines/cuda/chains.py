@@ -25,18 +25,18 @@ import numpy as np
 
 from hpc_lstm.cuda.device import THREADS, Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda_passes import ForwardPass, masks_of, pointer_table, row_of
-from hpc_lstm.model.engines.cuda_plan import (
+from hpc_lstm.model.engines.cuda.chain_plan import PORTABLE_CLUSTER
+from hpc_lstm.model.engines.cuda.passes import ForwardPass, masks_of, pointer_table, row_of
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.product_plan import (
     BLOCK_M,
     EXTRA,
     INNER,
-    PORTABLE_CLUSTER,
-    Plan,
     columns_shared,
     product_block,
     rows_shared,
 )
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 
 # Parts that the inner dimension of a weight gradient is cut into: blocks for every multiprocessor twice, and enough
 # work in each.

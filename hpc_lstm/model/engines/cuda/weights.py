@@ -8,7 +8,7 @@ import numpy as np
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.parameters import Schema
 

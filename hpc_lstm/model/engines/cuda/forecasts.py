@@ -9,12 +9,12 @@ import numpy as np
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import array_on_gpu
 from hpc_lstm.errors import CudaError
-from hpc_lstm.model.engines.cuda_choice import plan_to_forecast
-from hpc_lstm.model.engines.cuda_network import forward_pass
-from hpc_lstm.model.engines.cuda_packing import Packing
-from hpc_lstm.model.engines.cuda_plan import Plan, with_windows
-from hpc_lstm.model.engines.cuda_sources import Sources
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.engines.cuda.choice import plan_to_forecast
+from hpc_lstm.model.engines.cuda.network import forward_pass
+from hpc_lstm.model.engines.cuda.packing import Packing
+from hpc_lstm.model.engines.cuda.plan import Plan, with_windows
+from hpc_lstm.model.engines.cuda.sources import Sources
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.keras_file import SavedNetwork
 from hpc_lstm.model.parameters import network_schema

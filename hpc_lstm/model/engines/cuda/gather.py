@@ -9,7 +9,7 @@ import numpy as np
 from hpc_lstm.cuda.device import THREADS, Device
 from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.cuda.graph import Graph
-from hpc_lstm.model.engines.cuda_passes import ForwardPass
+from hpc_lstm.model.engines.cuda.passes import ForwardPass
 from hpc_lstm.preprocess.cuda_kernels import Resident
 
 # Of kernels/lstm_gather.cu; blocks on a multiprocessor, if there are rows enough.

@@ -15,17 +15,17 @@ import numpy as np
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda_passes import masks_of, pointer_table
-from hpc_lstm.model.engines.cuda_plan import (
+from hpc_lstm.model.engines.cuda.passes import masks_of, pointer_table
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.tile_plan import (
     WIDE_BACKWARD_THREADS,
     WIDE_FORWARD_THREADS,
     WIDE_PAIR,
-    Plan,
     TileShared,
     wide_shared,
 )
-from hpc_lstm.model.engines.cuda_tiles import TileBackward, TileForward
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.engines.cuda.tiles import TileBackward, TileForward
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 
 # Words of ``struct Progress`` of the two kernels.
 FORWARD_PROGRESS, BACKWARD_PROGRESS = 2, 6

@@ -1,14 +1,14 @@
 """Which kernels of the CUDA engine train a network on this GPU, and whether the Keras engine is faster.
 
-What was measured on such a card decides; where nothing was, the rules of ``cuda_plan``.
+What was measured on such a card decides; where nothing was, the rules of ``plan``.
 """
 
 from __future__ import annotations
 
 from hpc_lstm.config import ModelConfig, RunConfig
 from hpc_lstm.cuda.device import Device
-from hpc_lstm.model.engines import cuda_plan
-from hpc_lstm.model.engines.cuda_plan import Plan
+from hpc_lstm.model.engines.cuda import plan
+from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.speed_files import Card, tables_for
 from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Network
 
@@ -45,7 +45,7 @@ def plan_to_forecast(model: ModelConfig, features: int, windows: int, device: De
     """
     if problem := _limit(model, device):
         return problem
-    found = cuda_plan.plan(
+    found = plan.plan(
         *(model.units, features, windows),
         layers=model.layers,
         parts=PARTS[FORECAST_PRECISION],
@@ -114,7 +114,7 @@ def _no_room(model: ModelConfig, precision: str, device: Device) -> str:
 
 
 def _cut(config: RunConfig, device: Device, *, large: bool | None) -> Plan | None:
-    return cuda_plan.plan(
+    return plan.plan(
         config.model.units,
         len(config.data.features),
         config.train.batch_size,

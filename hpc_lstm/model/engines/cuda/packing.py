@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hpc_lstm.cuda.device import THREADS, Device
-from hpc_lstm.model.engines.cuda_plan import Plan
-from hpc_lstm.model.engines.cuda_sources import Sources
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.sources import Sources
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 from hpc_lstm.model.parameters import Schema
 
 # Of a block of kernels/lstm_update.cu.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpc_lstm.cuda.modules import Source
-from hpc_lstm.model.engines.cuda_plan import ChainShape, Plan, product_block
+from hpc_lstm.model.engines.cuda.chain_plan import ChainShape
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.product_plan import product_block
 from hpc_lstm.model.engines.head import Head
 
 

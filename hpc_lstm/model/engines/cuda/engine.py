@@ -20,13 +20,13 @@ from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
 from hpc_lstm.model.engine import LossValue
 from hpc_lstm.model.engines.calls import steps_per_call
-from hpc_lstm.model.engines.cuda_choice import choose_plan, keras_is_faster
-from hpc_lstm.model.engines.cuda_forecasts import BatchForecaster
-from hpc_lstm.model.engines.cuda_gather import Gather
-from hpc_lstm.model.engines.cuda_network import TrainingStep, call_bytes
-from hpc_lstm.model.engines.cuda_sources import Sources
-from hpc_lstm.model.engines.cuda_vector import CudaVector
-from hpc_lstm.model.engines.cuda_weights import Shape, Weights
+from hpc_lstm.model.engines.cuda.choice import choose_plan, keras_is_faster
+from hpc_lstm.model.engines.cuda.forecasts import BatchForecaster
+from hpc_lstm.model.engines.cuda.gather import Gather
+from hpc_lstm.model.engines.cuda.network import TrainingStep, call_bytes
+from hpc_lstm.model.engines.cuda.sources import Sources
+from hpc_lstm.model.engines.cuda.vector import CudaVector
+from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.model.engines.tensorflow_runtime import keras_has_gpu

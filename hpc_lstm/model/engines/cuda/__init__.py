@@ -1,0 +1,1 @@
+"""The engine for GPUs: LSTM training in CUDA kernels of our own."""
