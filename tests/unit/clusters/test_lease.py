@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -58,6 +59,16 @@ def test_a_lease_that_is_forgotten_leaves_no_file_behind(tmp_path: Path) -> None
     killed.touch()
     Lease(FolderStore(tmp_path), "run/", "alpha", TIMEOUT_S, LOG, forget=True).release()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_no_lease_and_has_the_place_of_one_is_no_owner(tmp_path: Path) -> None:
+    place = tmp_path / "run/leases/alpha/000001.000000000"
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place)
+    with pytest.raises(
+        StorageError, match=r"leases/alpha/000001\.000000000 is not a regular file; delete it"
+    ):
+        take(tmp_path)
 
 
 def test_a_living_owner_keeps_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
