@@ -301,7 +301,8 @@ def _write_symbols(
 ) -> None:
     """Clean the prices of all symbols and write them to the store."""
     calendars: Counter[tuple[int, int]] = Counter()
-    price = summary.columns.index("adj_close" if "adj_close" in summary.columns else "close")
+    close = summary.columns.index("close")
+    adjusted = "adj_close" in summary.columns
     last_known = None if continued is None else LastKnown(continued, names, summary.columns)
     first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for records in spill.groups():
@@ -326,9 +327,9 @@ def _write_symbols(
                 name = names[rows.symbol[begin]]
                 summary.example = _example(name, rows, begin, stop, calendar.unit)
             writer.append(names[rows.symbol[begin]], dates, rows.values[begin:stop])
-            jumps = find_split_jumps(rows.values[begin:stop, price])
-            if len(jumps) and not summary.split_jump:
-                before, after = rows.values[begin + jumps[0] - 1 : begin + jumps[0] + 1, price]
+            jumps = [] if adjusted else find_split_jumps(rows.values[begin:stop, close]).tolist()
+            if jumps and not summary.split_jump:
+                before, after = rows.values[begin + jumps[0] - 1 : begin + jumps[0] + 1, close]
                 when = _shown(int(dates[jumps[0]]), calendar.unit)
                 summary.split_jump = f"{names[rows.symbol[begin]]} {when}, {before:.6g} to {after:.6g}"
             summary.split_jumps += len(jumps)
