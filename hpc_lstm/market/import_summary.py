@@ -32,7 +32,7 @@ class ImportSummary:
         left_out: lines, sheets and files inside others that are no prices.
         other_series: rows of securities that are no shares, left out.
         timezone: the zone that times without an offset were taken in.
-        split_jumps, split_jump: where there is no adj_close, how often the close steps as in a split, and the first step.
+        split_jumps, split_jump: without adj_close, how often the close steps as in a split, and the first step.
     """
 
     output: str
