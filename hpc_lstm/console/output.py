@@ -23,8 +23,8 @@ def show(text: str) -> None:
     """Print text that may hold names from files: none of them commands the terminal.
 
     On a terminal, sentences longer than its lines are broken between words, and so is what stands beside a label, below
-    its own beginning. The rows of tables stay whole: they are told by two or more gaps of two spaces. So do commands,
-    to be pasted: lines that begin with ``hpc-lstm``, and what stands in back quotes.
+    its own beginning. Rows of tables, told by two or more gaps of two spaces, stay whole. So do commands, to be pasted:
+    lines that begin with ``hpc-lstm``, and what stands in back quotes.
     """
     text, width = printable(text), terminal_width()
     if width is not None:
@@ -59,13 +59,13 @@ def _print(text: str) -> None:
 
 
 def _broken(line: str, width: int) -> str:
-    if len(line) <= width:
+    if len(line) <= width or line.lstrip(" ->").startswith("hpc-lstm "):
         return line
     start = re.match(r"\s*(?:-> )?", line)
     label = re.match(r"\s*(?:\S+ )*\S+ {2,}", line)
     first = (label or start or [""])[0]
     text, indent = line[len(first) :], len(first)
-    if "  " in text or text.startswith("hpc-lstm "):
+    if "  " in text:
         return line
     before = ""
     if label and indent > width // 2:  # too little room beside the label
@@ -73,7 +73,6 @@ def _broken(line: str, width: int) -> str:
         before, first = first.rstrip() + "\n", " " * indent
     import textwrap
 
-    # Commands are not broken.
     whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
     broken = textwrap.fill(
         whole,

@@ -45,6 +45,17 @@ def test_sentences_are_broken_on_a_terminal_alone(
     assert all(line.startswith("  ") and len(line) <= output.NARROWEST for line in sentence)
 
 
+def test_what_stands_beside_a_label_is_broken_below_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
+    output.show("  columns   open, high, low, close, volume, adj_close")
+    assert capsys.readouterr().out == "  columns   open, high, low, close,\n            volume, adj_close\n"
+    output.show("  a label as long as most of the line   and what it says")
+    assert capsys.readouterr().out == "  a label as long as most of the line\n    and what it says\n"
+
+
 def test_commands_stay_whole_on_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,17 +68,6 @@ def test_commands_stay_whole_on_a_narrow_terminal(
     assert alone == f"  {command}"
     assert sum(command in line for line in sentence) == 1
     assert len(sentence) > 2
-
-
-def test_what_stands_beside_a_label_is_broken_below_itself(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
-    output.show("  columns   open, high, low, close, volume, adj_close")
-    assert capsys.readouterr().out == "  columns   open, high, low, close,\n            volume, adj_close\n"
-    output.show("  a label as long as most of the line   and what it says")
-    assert capsys.readouterr().out == "  a label as long as most of the line\n    and what it says\n"
 
 
 def test_completion_knows_settings_and_symbols(

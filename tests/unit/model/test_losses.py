@@ -6,7 +6,6 @@ import ctypes
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import ConfigError
@@ -79,6 +78,8 @@ def test_what_is_not_finite_is_not_hidden(name: str) -> None:
 
 
 def test_likelihoods_are_those_of_the_distributions() -> None:
+    import scipy.stats
+
     gaussian, student = create("gaussian"), create("student-t", degrees_of_freedom=3.5)
     outputs, targets = examples(gaussian)
     scale = np.log1p(np.exp(outputs[..., 1])) + 1e-4
@@ -97,6 +98,8 @@ def test_likelihoods_are_those_of_the_distributions() -> None:
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 4.0, 30.0, 1000.0])
 def test_quantiles_of_the_t_distribution(freedom: float) -> None:
+    import scipy.stats
+
     levels = [0.001, 0.05, 0.3, 0.5, 0.8, 0.999]
     found = [standard_quantile(level, freedom) for level in levels]
     np.testing.assert_allclose(found, scipy.stats.t.ppf(levels, freedom), rtol=1e-8, atol=1e-8)
