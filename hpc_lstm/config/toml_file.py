@@ -33,6 +33,8 @@ def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: is not text in UTF-8, so it is no {kind} file; {example} is one to start from"
         ) from None
+    except RecursionError:
+        raise ConfigError(f"{path}: its lists are nested deeper than any {kind} has them") from None
     except (OSError, ValueError) as error:  # also a name with a null byte
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
@@ -49,6 +51,8 @@ def override(tables: dict[str, Any], text: str) -> None:
         raise ConfigError(f'--set {text}: must be "section.key=value", such as "train.epochs=3"')
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
+    except RecursionError:
+        raise ConfigError(f"--set {key}: its lists are nested deeper than any setting has them") from None
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     table = tables.setdefault(section, {})

@@ -377,3 +377,13 @@ def test_a_null_byte_is_in_no_path_and_no_address(tmp_path: Path, key: str) -> N
 def test_a_name_with_a_null_byte_is_no_file() -> None:
     with pytest.raises(ConfigError, match="cannot be read: embedded null byte"):
         config.load(Path("run\0.toml"))
+
+
+def test_lists_nested_deeper_than_python_recurses_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("[data]\nfeatures = " + "[" * 100_000)
+    with pytest.raises(ConfigError, match=r"run\.toml: its lists are nested deeper than any config has them"):
+        config.load(file)
+    file.write_text("")
+    with pytest.raises(ConfigError, match=r"--set data\.features: its lists are nested deeper"):
+        config.load(file, ["data.features=" + "[" * 100_000])
