@@ -124,7 +124,13 @@ def _render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     names = {"css": "report.css", "js": "report.js", "uplot": "uplot.min.js", "uplot_css": "uplot.min.css"}
     assets = {key: (TEMPLATES / name).read_text(encoding="utf-8") for key, name in names.items()}
     # In a script element nothing is escaped but what would end it.
-    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    try:
+        text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    except ValueError:
+        raise InputError(
+            "a chart of the report has numbers that are not finite: the run's scaling or model is damaged; restore "
+            "scaler.h5 and model.keras, or train again"
+        ) from None
     return environment.get_template("report.html").render({**page, "assets": assets, "data": text})
 
 

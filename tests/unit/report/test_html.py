@@ -15,7 +15,7 @@ from rank_files import one_by_one, write_part
 
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
-from hpc_lstm.report import page_forecast
+from hpc_lstm.report import html, page_forecast
 from hpc_lstm.report.html import write_report
 from hpc_lstm.report.page_losses import epoch_means, loss_curves
 from hpc_lstm.report.series import ForecastSeries
@@ -287,6 +287,11 @@ def test_no_windows_and_no_symbols_are_no_work(part, symbols, run_dir, forecasts
     else:
         with pytest.raises(InputError, match="has no symbols"):
             page_forecast.collect_forecasts(run)
+
+
+def test_numbers_that_are_not_finite_are_refused_in_one_line():
+    with pytest.raises(InputError, match=r"not finite: .*restore scaler\.h5"):
+        html._render_page({}, {"forecast": {"forecast": [1.0, float("nan")]}})
 
 
 def test_without_jinja2_the_extra_is_named(run_dir, monkeypatch):
