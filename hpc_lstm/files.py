@@ -113,8 +113,10 @@ def expanded(path: str | Path) -> Path:
     """``path`` with a leading ``~`` or ``~user`` replaced by that home folder.
 
     Raises:
-        InputError: there is no such home folder.
+        InputError: there is no such home folder; or the path has a null byte, which no file system takes.
     """
+    if "\0" in str(path):
+        raise InputError(f"{path}: has a null byte, which no path can have")
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -125,7 +127,7 @@ def checked_path(path: str | Path) -> Path:
     """``path`` expanded and absolute, if it can stand in files of UTF-8, as all of a run's are.
 
     Raises:
-        InputError: it cannot; or there is no such home folder.
+        InputError: it cannot; or as ``expanded``.
     """
     absolute = expanded(path).absolute()
     try:

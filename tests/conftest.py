@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,12 +14,12 @@ from s3_bucket import SECRET_KEY, Bucket
 
 @pytest.fixture(scope="session")
 def service_models() -> Iterator[None]:
-    """Read boto3's descriptions of S3 once: every client of a session of its own would parse megabytes of JSON."""
-    from botocore.loaders import JSONFileLoader
+    """Read boto3's descriptions of services once: every session would list hundreds of folders and parse megabytes."""
+    from botocore import loaders, session
 
-    read = functools.cache(JSONFileLoader().load_file)
+    loader = loaders.create_loader()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        patch.setattr(session, "create_loader", lambda _: loader)
         yield
 
 

@@ -28,13 +28,16 @@ class Faults:
     def __init__(self, seed: int) -> None:
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._met: list[str] = []
+        self._conflicts = 0
 
     def next(self, conditional: bool) -> str:
-        """The next request's fault, "" for none; only a ``conditional`` put can meet a conflict."""
+        """The next request's fault, "" for none; a conflict waits for a ``conditional`` put: others cannot meet one."""
         with self._lock:
             fault = self._random.choices(["", *RATES], [100 - sum(RATES.values()), *RATES.values()])[0]
-            if fault == "409" and not conditional:
-                fault = ""
+            if fault == "409":
+                fault, self._conflicts = "", self._conflicts + 1
+            if conditional and not fault and self._conflicts:
+                fault, self._conflicts = "409", self._conflicts - 1
             self._met.append(fault)
             return fault
 

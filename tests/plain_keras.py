@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Literal
 
 import numpy as np
 
@@ -15,49 +20,114 @@ from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.model.reference import forecasts
 
-PLAIN = """
-import os, sys
+PROGRAM = """
+import contextlib, importlib.abc, json, os, sys
+
+class Hidden(importlib.abc.MetaPathFinder):  # where it is installed, too
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == "hpc_lstm":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Hidden())
 os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras, numpy as np
-model = keras.saving.load_model(sys.argv[1])
-model.summary()
-windows = np.load(sys.argv[2])
-np.save(sys.argv[3], model.predict(windows, verbose=0)[:, 0])
-np.save(sys.argv[4], np.concatenate([np.asarray(v).ravel() for v in model.trainable_variables]))
-model.compile("adam", "mse")
-model.fit(windows, np.zeros(len(windows)), verbose=0)
-assert type(model).__module__.startswith("keras."), type(model)
-print(keras.__version__)
-print([layer.name for layer in model.layers], [layer.rate for layer in model.layers if hasattr(layer, "rate")])
+
+for line in sys.stdin:
+    file, windows, forecasts, weights, fit = json.loads(line)
+    model, windows = keras.saving.load_model(file), np.load(windows)
+    assert type(model).__module__.startswith("keras."), type(model)
+    with contextlib.redirect_stdout(sys.stderr):
+        model.summary()
+    np.save(forecasts, model.predict(windows, verbose=0))
+    np.save(weights, np.concatenate([np.asarray(v).ravel() for v in model.trainable_variables]))
+    if fit:
+        model.compile("adam", "mse", run_eagerly=fit == "eagerly")
+        model.fit(windows, np.zeros((len(windows), model.output_shape[1])), verbose=0)
+    rates = [layer.rate for layer in model.layers if hasattr(layer, "rate")]
+    print(json.dumps([keras.__version__, [layer.name for layer in model.layers], rates]), flush=True)
 """
 
 
-def check_model_opens(folder: Path, layers: int, packages: Path | None = None) -> str:
-    """Write a network and compare what Keras makes of it: layers, weights to the bit, forecasts; it trains on, too.
+@dataclass(frozen=True)
+class Opened:
+    """What Keras found in a file."""
+
+    version: str
+    layers: list[str]
+    dropout_rates: list[float]
+    weights: np.ndarray
+    forecasts: np.ndarray
+
+
+class PlainKeras:
+    """A process that opens one file after the other: to import TensorFlow takes longer than all that is done with it.
 
     Args:
         packages: a folder with another Keras than the environment's.
+    """
+
+    def __init__(self, packages: Path | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._errors = Path(self._folder.name, "stderr")
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=self._folder.name,
+                env=environment | ({} if packages is None else {"PYTHONPATH": str(packages)}),
+            )
+
+    def __enter__(self) -> PlainKeras:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def open(
+        self, file: Path, windows: np.ndarray, *, fit: Literal["compiled", "eagerly"] | None = None
+    ) -> Opened:
+        """Load ``file`` and forecast ``windows``; with ``fit``, also train on."""
+        given, forecasts, weights = (
+            Path(self._folder.name, name) for name in ("windows.npy", "forecasts.npy", "weights.npy")
+        )
+        np.save(given, windows)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = [str(file.resolve()), str(given), str(forecasts), str(weights), fit]
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, self._errors.read_text()
+        version, layers, rates = json.loads(answer)
+        return Opened(version, layers, rates, np.load(weights), np.load(forecasts))
+
+
+def check_model_opens(
+    keras: PlainKeras, folder: Path, layers: int, outputs: int = 1, *, eagerly: bool = False
+) -> str:
+    """Write a network and compare what Keras makes of it: layers, weights to the bit, forecasts; it trains on, too.
+
+    Args:
+        eagerly: let Keras train on without compiling, which takes seconds where there are many layers.
 
     Returns:
         The version of Keras.
     """
     config = ModelConfig(layers=layers, units=6, dropout=0.25)
-    schema, random = network_schema(config, 2), np.random.default_rng(0)
+    schema, random = network_schema(config, 2, outputs), np.random.default_rng(0)
     flat = initial_weights(schema, 1) + random.normal(0, 0.1, schema.length).astype("f")
     write_keras_file(folder / "model.keras", config, 5, 2, schema.unflatten(flat))
-    np.save(folder / "windows.npy", random.normal(size=(9, 5, 2)).astype("f"))
-    names = ["model.keras", "windows.npy", "found.npy", "weights.npy"]
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, *(str(folder / name) for name in names)],
-        capture_output=True,
-        text=True,
-        env=os.environ | ({} if packages is None else {"PYTHONPATH": str(packages)}),
-    )
-    assert done.returncode == 0, done.stderr
-    np.testing.assert_array_equal(np.load(folder / "weights.npy"), flat)
-    expected = forecasts(flat, schema, np.load(folder / "windows.npy"))
-    np.testing.assert_allclose(np.load(folder / "found.npy").reshape(expected.shape), expected, atol=1e-6)
+    windows = random.normal(size=(9, 5, 2)).astype("f")
+    found = keras.open(folder / "model.keras", windows, fit="eagerly" if eagerly else "compiled")
+    np.testing.assert_array_equal(found.weights, flat)
+    np.testing.assert_allclose(found.forecasts, forecasts(flat, schema, windows), atol=1e-6)
     stack = [name for number in range(1, layers + 1) for name in (f"lstm_{number}", f"dropout_{number}")]
-    *_, version, found = done.stdout.splitlines()
-    assert found == f"{[*stack, 'dense']} {[0.25] * layers}"
-    return version
+    assert found.layers == [*stack, "dense"]
+    assert found.dropout_rates == [0.25] * layers
+    return found.version

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Make the virtual environment without root: make_venv.sh FOLDER mpich|system EXTRAS [PYTHON]
+# Make the virtual environment without root, or add to it: make_venv.sh FOLDER mpich|system EXTRAS [PYTHON] [NAME]
+#
+# Once it has the extras there is a file NAME-mpich, -system, -mpich-gpu or -system-gpu in it; NAME: installed.
 set -euo pipefail
-folder=$1 mpi=$2 extras=$3 python=${4:-}
+folder=$1 mpi=$2 extras=$3 python=${4:-} name=${5:-installed}
 
 fail() { echo "make venv: $*" >&2; exit 2; }
 
@@ -17,6 +19,10 @@ find_python() {
 
 # Debian ships python3 without ensurepip, so `-m venv` may be there and yet fail.
 make_environment() {
+    rm -rf "$folder"
+    # The newest pip at once, where a pip is at hand that can install it into another environment.
+    "$python" -m venv --without-pip "$folder" >/dev/null 2>&1 &&
+        "$python" -m pip --python "$folder/bin/python" install -qq pip >/dev/null 2>&1 && return
     rm -rf "$folder"
     "$python" -m venv "$folder" >/dev/null 2>&1 && return
     rm -rf "$folder"
@@ -45,16 +51,32 @@ fi
 in_range "$python" || fail "$python does not run or is not Python 3.10 to 3.13"
 case $mpi in mpich | system) ;; *) fail "MPI=$mpi: must be mpich (the wheel) or system (the machine's own)" ;; esac
 
+# Another core compiles the C kernels while pip downloads; what it has not done, the package's build does.
+"$python" - >/dev/null 2>&1 <<'EOF' &
+from pathlib import Path
+
+from hpc_lstm.native import builds
+from hpc_lstm.native.compiler import find_compiler
+
+builds.write_builds(find_compiler(), Path("kernels"), Path("kernels", builds.FOLDER))
+EOF
+
+export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
+# Most files of the packages are never imported; Python compiles those that are. PIP_COMPILE=1 compiles all.
+export PIP_COMPILE=${PIP_COMPILE:-0}
 if ! { in_range "$folder/bin/python" && "$folder/bin/python" -m pip --version >/dev/null 2>&1; }; then
     echo "Making $folder with $("$python" --version)"
     make_environment || fail "$python cannot make a virtual environment; install it with: apt-get install python3-venv"
 fi
-rm -f "$folder"/installed-*
+rm -f "$folder"/installed-* "$folder"/demo-*
 
-echo "Installing into $folder; the first time takes a few minutes and about 3.5 GB of disk"
-export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
+case $extras in
+    *keras*) echo "Installing into $folder; the first time takes a few minutes and about 3.5 GB of disk" ;;
+    *) echo "Installing into $folder; the first time takes a minute and about 1 GB of disk" ;;
+esac
 # The pip that comes with Python 3.11 takes minutes to resolve versions, a newer one half a minute.
-"$folder/bin/python" -m pip install -qq --upgrade pip >/dev/null 2>&1 || true
+"$folder/bin/python" -c 'import pip, sys; sys.exit(int(pip.__version__.split(".")[0]) < 25)' ||
+    "$folder/bin/python" -m pip install -qq --upgrade pip >/dev/null 2>&1 || true
 if [ "$mpi" = system ]; then
     "$folder/bin/python" -m pip uninstall -qq -y mpich >/dev/null 2>&1 || true
     command -v mpiexec >/dev/null || fail "MPI=system: no mpiexec on PATH; load the MPI module or install an MPI"
@@ -62,7 +84,8 @@ fi
 wanted=(-e ".[$extras]") kind=$mpi
 rm -f "$folder/gpu"
 if [[ ,$extras, == *,gpu,* ]]; then
-    wanted+=("tensorflow[and-cuda]") kind=$mpi-gpu
+    kind=$mpi-gpu
+    [[ ,$extras, != *,keras,* ]] || wanted+=("tensorflow[and-cuda]")
     echo 1 >"$folder/gpu"
 fi
 if [ "${LOCK:-}" = 1 ]; then
@@ -71,7 +94,7 @@ if [ "${LOCK:-}" = 1 ]; then
     wanted+=(-c "$lock")
 fi
 "$folder/bin/python" -m pip install -qq "${wanted[@]}" ||
-    fail "pip could not install hpc-lstm[$extras]; see above; run make venv again to retry"
+    fail "pip could not install hpc-lstm[$extras]; see above; run make again to retry"
 echo "$mpi" >"$folder/mpi"
-touch "$folder/installed-$kind"
+touch "$folder/$name-$kind"
 echo "Ready: . $folder/bin/activate && hpc-lstm --help"

@@ -147,7 +147,7 @@ class Run:
         symbols: str | Sequence[str] | None = None,
         device: str = "auto",
     ) -> DataFrame:
-        """The model's forecasts of days that are past, beside what came: what ``metrics`` is computed from.
+        """The model's forecasts of past days beside the actual values: what ``metrics`` is computed from.
 
         Each is made from the rows up to ``last_date`` alone.
 

@@ -80,7 +80,8 @@ def train(
         file.write_text(configuration.dump(settings), encoding="utf-8")
         options = ["--run-dir", str(run.path), *(["--resume"] if resume else [])]
         if init_from is not None:
-            options += ["--init-from", str(init_from.path if isinstance(init_from, Run) else init_from)]
+            source = init_from.path if isinstance(init_from, Run) else checked_path(os.fspath(init_from))
+            options += ["--init-from", str(source)]
         _run_ranks([*_launcher(ranks), "train", str(file), *options], progress)
     return load(run.path)
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.checkpoint.state_layout import TEXT, StateLayout
-from hpc_lstm.hdf5.reading import UNREADABLE
+from hpc_lstm.hdf5.reading import UNREADABLE, require_sound_bytes
 
 # A state has some forty names, in groups of groups.
 MOST_NAMES = 1000
@@ -32,8 +32,9 @@ def pack_state(state: Mapping[str, Any]) -> bytes:
 def unpack_state(data: bytes, layout: StateLayout | None = None) -> dict[str, Any]:
     """The state that ``pack_state`` was given: arrays as arrays, numbers as NumPy scalars.
 
-    Verify a hash of ``data`` first: HDF5 itself does not detect altered bytes. All values together are no larger than
-    ``data``: a name, type, shape or size that ``pack_state`` cannot have written is refused before it is read.
+    Verify a hash of ``data`` first: HDF5 itself does not detect altered bytes. They are inspected by another process
+    before they are opened here. All values together are no larger than ``data``: a name, type, shape or size that
+    ``pack_state`` cannot have written is refused before it is read.
 
     Args:
         layout: what the state may hold; None: any names, types and shapes.
@@ -43,6 +44,7 @@ def unpack_state(data: bytes, layout: StateLayout | None = None) -> dict[str, An
     """
     state: dict[str, Any] = {}
     try:
+        require_sound_bytes(data)
         with h5py.File(io.BytesIO(data), "r") as file:
             room = len(data)
             for name, dataset in _datasets(file):

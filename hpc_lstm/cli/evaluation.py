@@ -9,7 +9,7 @@ import click
 from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import printable
+from hpc_lstm.parallel.streams import tell
 
 
 def _walk_forward_options(command: Command) -> Command:
@@ -101,7 +101,7 @@ def _walk_forward(
     "--forecasts",
     default=None,
     type=OutputFile(),
-    help="Write every forecast beside the actual value, as CSV: symbol, dates, last price, interval.",
+    help="Write every forecast beside the actual value, as CSV: symbol, dates, last price, forecast, interval.",
 )
 @click.option("--backtest", is_flag=True, help="Show what trading on the forecasts would have earned.")
 @click.option(
@@ -228,4 +228,4 @@ def predict(
     else:
         show(forecast_table(found))
     if left_out:
-        click.echo(f"hpc-lstm: warning: {len(left_out):,} left out: {printable(left_out[0])}", err=True)
+        tell(f"hpc-lstm: warning: {len(left_out):,} left out: {left_out[0]}")

@@ -8,8 +8,8 @@ import click
 
 from hpc_lstm.cli.options import json_option
 from hpc_lstm.cli.ranks import connected_world
-from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import printable
+from hpc_lstm.console.output import show, show_json, show_progress
+from hpc_lstm.parallel.streams import tell
 
 
 @click.command(short_help="Measure how training scales.")
@@ -32,7 +32,7 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
         run_command(
             sweep,
             output or os.path.join("sweeps", name),
-            _to_stderr if as_json else show,
+            tell if as_json else show if dry_run else show_progress,
             wait=wait,
             dry_run=dry_run,
             present=show_json if as_json else None,
@@ -62,10 +62,6 @@ def tune(tune: str, output: str | None, as_json: bool) -> None:
             tune,
             output or os.path.join("tuning", name),
             world,
-            _to_stderr if as_json else show,
+            tell if as_json else show_progress,
             show_json if as_json else None,
         )
-
-
-def _to_stderr(line: str) -> None:
-    click.echo(printable(line), err=True)

@@ -11,6 +11,7 @@ import click
 from hpc_lstm.cli.options import check_warm_start, json_option, set_option, warm_start_options
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json, terminal_width
+from hpc_lstm.parallel.streams import tell
 
 if TYPE_CHECKING:
     from hpc_lstm.config import RunConfig
@@ -61,7 +62,7 @@ def doctor(config: str | None, tune: bool, units: tuple[int, ...], as_json: bool
 def _tune(config: RunConfig | None, units: tuple[int, ...], world: World, as_json: bool) -> None:
     from hpc_lstm.jobs.gpu_speeds import tune
 
-    table = tune(config, units, world, (lambda line: click.echo(line, err=True)) if as_json else show)
+    table = tune(config, units, world, tell if as_json else show)
     if as_json and table is not None:
         show(table.to_json())
 

@@ -9,7 +9,8 @@ import click
 from hpc_lstm.cli.options import OutputFile, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import InputError, printable
+from hpc_lstm.errors import InputError
+from hpc_lstm.parallel.streams import tell
 
 
 @click.command(short_help="Fetch prices from Yahoo.")
@@ -73,7 +74,7 @@ def fetch(
         raise click.Abort("the same command goes on from here") from None
     show_json(summary) if as_json else show(summary.table())
     if warning := summary.warning():
-        click.echo(f"hpc-lstm: warning: {printable(warning)}", err=True)
+        tell(f"hpc-lstm: warning: {warning}")
 
 
 @click.command("import", short_help="Import prices from files.")

@@ -16,6 +16,8 @@ from hpc_lstm.native.code_cache import cache_path
 
 # Beyond so many the older half is forgotten.
 MOST = 4096
+# One in so many new marks counts them: to list thousands takes longer than to write a small store.
+COUNTED_EVERY = 64
 
 
 def is_known(path: Path) -> bool:
@@ -39,7 +41,8 @@ def remember(path: Path) -> None:
         # Others may not write to it: their marks would not count, but might.
         mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        _forget_old(mark.parent)
+        if int(mark.name, 16) % COUNTED_EVERY == 0:
+            _forget_old(mark.parent)
 
 
 def _mark(path: Path) -> Path | None:

@@ -7,9 +7,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,47 @@ def require_sound(path: str | Path) -> None:
         return
     # Of two versions of a file within a tick of the file system's clock, one may look like the other.
     settled = time.time() - path.stat().st_ctime > SETTLED_S
-    code, reason = _inspect(path)
-    if code == 0 and settled:
+    if _is_sound(path) and settled:
         remember(path)
-    elif code == 4:
+
+
+def require_sound_bytes(data: bytes) -> None:
+    """As ``require_sound``, for the bytes of a file that are in memory.
+
+    Raises:
+        ValueError: the reason.
+    """
+    try:
+        # By a name: HDF5 opens no file that has no place in the file system.
+        handle, name = tempfile.mkstemp(prefix="hpc-lstm-")
+    except OSError:
+        return  # no room for it, which is not its doing: it is opened without an inspection
+    try:
+        with suppress(OSError), os.fdopen(handle, "wb") as file:
+            file.write(data)
+        if os.stat(name).st_size == len(data):
+            _is_sound(Path(name))
+    finally:
+        os.unlink(name)
+
+
+def _is_sound(path: Path) -> bool:
+    """Inspect a file; False if h5py says what is wrong with it.
+
+    Raises:
+        ValueError: the reason why it is not to be opened here.
+    """
+    code, reason = _inspect(path)
+    if code == 4:
         raise ValueError(reason)
-    elif code < 0:
+    if code < 0:
         ended = code in (-signal.SIGXCPU, -signal.SIGKILL)
         raise ValueError(
             "HDF5 comes to no end with it" if ended else f"HDF5 crashes on it, {signal.Signals(-code).name}"
         )
-    elif code not in (0, 3):
+    if code not in (0, 3):
         raise ValueError(f"it cannot be inspected: the process that does it ended with exit code {code}")
+    return code == 0
 
 
 def _inspect(path: Path) -> tuple[int, str]:

@@ -180,7 +180,10 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
 
     wall, zone = np.zeros(len(texts), np.int64), np.full(len(texts), NO_ZONE, np.int32)
     rest = np.arange(len(texts))
+    # To compile a pattern with the letters of all scripts takes up to 10 ms, with those of ASCII 0.2 ms.
+    all_ascii = pc.all(pc.string_is_ascii(texts), min_count=0).as_py()
     for pattern in form.patterns:
+        pattern = pattern.replace(r"\pL", "[A-Za-z]") if all_ascii else pattern
         left = texts if len(rest) == len(texts) else texts.take(rest)
         fields = pc.extract_regex(left, pattern)
         matched = np.asarray(fields.is_valid().to_numpy(zero_copy_only=False))

@@ -15,14 +15,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, from_os_error, printable
+from hpc_lstm.errors import HpcLstmError, from_os_error
 from hpc_lstm.parallel.stop_signals import StopSignals
+from hpc_lstm.parallel.streams import tell
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
@@ -87,7 +88,9 @@ class World:
 
     def bcast(self, value: T, root: int = 0) -> T:
         """The root's object, on every rank."""
-        return value if self._comm is None else self._comm.bcast(value, root=root)
+        if self._comm is None:
+            return value
+        return self._bcast_asleep(value, root) if self.oversubscribed else self._comm.bcast(value, root=root)
 
     def bcast_array(self, array: np.ndarray, root: int = 0) -> np.ndarray:
         """The root's array, in place, as a buffer."""
@@ -100,7 +103,9 @@ class World:
 
     def allgather(self, value: T) -> list[T]:
         """Every rank's object, in the order of ranks, on every rank."""
-        return [value] if self._comm is None else self._comm.allgather(value)
+        if self._comm is None:
+            return [value]
+        return self._allgather_asleep(value) if self.oversubscribed else self._comm.allgather(value)
 
     def gather_array(self, array: np.ndarray) -> np.ndarray:
         """The arrays [n] of all ranks below each other in the order of ranks, on rank 0; empty on others.
@@ -128,6 +133,30 @@ class World:
             else:
                 self._comm.Allreduce(MPI.IN_PLACE, array, op=how)
         return array
+
+    def _bcast_asleep(self, value: T, root: int) -> T:
+        """``bcast`` of an object, for which MPI itself has nothing but a call that spins."""
+        from mpi4py import MPI
+
+        data = bytearray(MPI.pickle.dumps(value) if self.rank == root else b"")
+        length = self.bcast_array(np.array([len(data)]), root)
+        data = data or bytearray(int(length[0]))
+        self._wait(self._comm.Ibcast([data, MPI.BYTE], root=root))
+        return value if self.rank == root else MPI.pickle.loads(data)
+
+    def _allgather_asleep(self, value: T) -> list[T]:
+        """``allgather`` of an object; see ``_bcast_asleep``."""
+        from mpi4py import MPI
+
+        data = MPI.pickle.dumps(value)
+        lengths = np.empty(self.size, np.int64)
+        self._wait(self._comm.Iallgather(np.array([len(data)]), lengths))
+        ends = np.cumsum(lengths)
+        joined = bytearray(int(ends[-1]))
+        self._wait(self._comm.Iallgatherv([data, MPI.BYTE], [joined, lengths.tolist(), MPI.BYTE]))
+        return [
+            MPI.pickle.loads(joined[end - length : end]) for end, length in zip(ends, lengths, strict=True)
+        ]
 
     def _wait(self, request: Any) -> None:
         """Wait without occupying the core: MPI libraries spin, which slows down the ranks that are waited for."""
@@ -187,8 +216,9 @@ class World:
 
     def abort(self, code: int) -> None:
         """End all ranks with exit code ``code``; does not return."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # full, or read by nobody: the others must not wait for ever all the same
+                stream.flush()
         if self._comm is not None:
             time.sleep(FORWARDING_S)
             self._comm.Abort(code)
@@ -238,10 +268,10 @@ class World:
             time.sleep(RANK_0_FIRST_S)
         location = f"rank {self.rank} on {self.node}"
         if isinstance(error, HpcLstmError) and not debug:
-            text = f"hpc-lstm: error: {location}: {printable(' '.join(str(error).split()))}\n"
+            text = f"hpc-lstm: error: {location}: {' '.join(str(error).split())}"
         else:
             text = f"hpc-lstm: {location} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
-        sys.stderr.write(text)
+        tell(text)
         self.abort(error.exit_code if isinstance(error, HpcLstmError) else 1)
 
 

@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+# Held while something is installed, also by the tests of services; apt-get update waits for no other.
+APT_LOCK = "/tmp/hpc-lstm-apt.lock"
+# Beside other tests, a browser takes its time.
+LIMIT_MS = 120_000
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -18,18 +22,10 @@ def find_chromium() -> str:
     """Path of the browser; it is installed if it can be."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        options = ["-q", "-o", "DPkg::Lock::Timeout=600"]
-        subprocess.run(["apt-get", "update", *options], check=True, capture_output=True, timeout=300)
-        command = [
-            "apt-get",
-            "install",
-            "-y",
-            "--no-install-recommends",
-            *options,
-            "chromium",
-            "fonts-dejavu-core",
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=600)
+        apt_get = ["flock", "--close", APT_LOCK, "apt-get", "-q", "-o", "DPkg::Lock::Timeout=600"]
+        subprocess.run([*apt_get, "update"], check=True, capture_output=True, timeout=600)
+        install = [*apt_get, "install", "-y", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
+        subprocess.run(install, check=True, capture_output=True, timeout=600)
         found = shutil.which("chromium")
     if found is None:
         pytest.fail("these tests need Chromium: install the package chromium", pytrace=False)
@@ -43,7 +39,9 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         # In containers root has no user namespaces for Chromium's sandbox; the pages are our own.
-        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox"], timeout=LIMIT_MS
+        )
         yield chromium
         chromium.close()
 

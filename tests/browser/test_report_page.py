@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import LIMIT_MS
 
 LARGEST = 2_000_000
 
@@ -22,6 +23,7 @@ def opened(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
 
     def open_page(width: int = 1280, scheme: str = "light") -> Any:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.set_default_timeout(LIMIT_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))

@@ -4,8 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+# What takes longest begins first, lest one process waits for it at the end.
+LONGEST = (
+    "test_clusters.py",
+    "test_training.py",
+    "test_keras_engine.py",
+    "test_readme.py",
+    "test_files_of_older_versions.py",
+    "test_scaling_gpus.py",
+    "test_world.py",
+    "test_sweep.py",
+    "test_wheel.py",
+    "test_faulty_store.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> None:
+    """The scheduler that was asked for, in the order of the tests."""
+    config.option.loadscopereorder = False
 
 
 @pytest.fixture(scope="session", autouse=True)

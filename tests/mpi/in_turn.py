@@ -1,7 +1,7 @@
 """Several commands of hpc-lstm one after the other in one process a rank: ``in_turn.py FOLDER COMMANDS``.
 
-COMMANDS is a JSON list of lists of words. What a rank says, and its exit code, go to files in FOLDER, which
-``launcher.InTurn`` reads.
+COMMANDS is a JSON list of lists of words, as ``launcher.InTurn`` takes them. What a rank says, and its exit code, go to
+files in FOLDER.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import runpy
 import sys
 import traceback
 from collections.abc import Iterator
@@ -39,9 +40,14 @@ def exit_code(words: list[str]) -> int:
     variables = dict(word.split("=", 1) for word in itertools.takewhile(lambda word: "=" in word, words))
     kept = dict(os.environ)
     os.environ.update(variables)
-    sys.argv[1:] = words[len(variables) :]
+    words = words[len(variables) :]
     try:
-        main()
+        if words[0].endswith(".py"):
+            sys.argv[1:] = words[1:]
+            runpy.run_path(words[0], run_name="__main__")
+        else:
+            sys.argv[1:] = words
+            main()
     except SystemExit as end:
         return int(end.code or 0)
     except BaseException:

@@ -66,7 +66,9 @@ class InTurn:
 
         Args:
             folder: is made, and holds what they say.
-            commands: words as after ``hpc-lstm``; NAME=VALUE before them is a variable of that command alone.
+            commands: words as after ``hpc-lstm``; NAME=VALUE before them is a variable of that command alone. Or a
+                script, whose name ends in ".py", and its words; what it changes in modules stays so for commands
+                after it.
         """
         folder.mkdir()
         self._folder, self._ranks, self._commands = folder, max(ranks, 1), commands

@@ -54,9 +54,14 @@ def cluster(
     store = folder / "market.h5"
     if not store.exists():
         write_store(store, [150, 90, 120, 100])
-    config = write_config(folder, name, store=store, more=more, **settings)
+    config = write_config(folder, name, store=store, more=more, **{"checkpoint_every": 20, **settings})
     extra = ["--set", f"data.shard={shard}"] if shard else []
     return program("train", str(config), *extra, "--run-dir", str(folder / f"run-{name}"))
+
+
+def words(command: list[str]) -> list[str]:
+    """What comes after ``hpc-lstm``, for ``InTurn``."""
+    return command[len(program()) :]
 
 
 def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
@@ -123,8 +128,10 @@ def met(
         (folder / way).mkdir()
     clusters = []
     for name, shard in SHARDS:
-        runs = (cluster(folder / way, name, storage, shard, WAYS[way], f'run = "{way}"') for way in WAYS)
-        clusters.append(InTurn(2, folder / name, [command[len(program()) :] for command in runs]))
+        runs = (
+            cluster(folder / way, name, storage, shard, WAYS[way], f'run = "{way}"', epochs=2) for way in WAYS
+        )
+        clusters.append(InTurn(2, folder / name, [words(command) for command in runs]))
     asked = [
         [
             *("timing", str(folder / way / "run-alpha"), str(folder / way / "run-beta")),
@@ -162,12 +169,12 @@ def test_clusters_with_nothing_but_the_url_in_common_end_with_one_model(tmp_path
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert same_model(tmp_path)
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["_shared"]
-    checkpoints = launch(0, program("checkpoints", f"file://{tmp_path}/shared"))
-    assert [line.split()[:2] for line in checkpoints.stdout.splitlines()][-1] == ["_shared", "beta"]
-    rounds = launch(0, program("rounds", f"file://{tmp_path}/shared", "--run", "_shared"))
-    assert "finished: alpha, beta" in rounds.stdout
     (tmp_path / "run-alpha").rename(tmp_path / "kept")
-    again = launch(1, commands[0])
+    url = f"file://{tmp_path}/shared"
+    asked = [["checkpoints", url], ["rounds", url, "--run", "_shared"], words(commands[0])]
+    checkpoints, rounds, again = InTurn(0, tmp_path / "said", asked).finish()
+    assert [line.split()[:2] for line in checkpoints.stdout.splitlines()][-1] == ["_shared", "beta"]
+    assert "finished: alpha, beta" in rounds.stdout
     assert again.returncode == 2, "another run at the same URL must not follow on the first one"
     assert "_shared/checkpoints/alpha" in again.stderr
     assert "another sync.run or storage.url" in again.stderr
@@ -181,7 +188,7 @@ def test_clusters_that_met_under_the_name_of_their_directories_resume_there(tmp_
         command = cluster(tmp_path, name, storage, shard, run="", epochs=8)
         commands.append([*command[:-1], str(tmp_path / name / "team")])
         (tmp_path / f"run-{name}").symlink_to(tmp_path / name / "team")
-    both = [start(2, command) for command in commands]
+    both = [start(1, command) for command in commands]
     log = tmp_path / "beta" / "team" / "log" / "rank-00000.log"
     wait_until(lambda: log.exists() and "round 2 has closed" in log.read_text(), both[1])
     for process in both:
@@ -190,7 +197,7 @@ def test_clusters_that_met_under_the_name_of_their_directories_resume_there(tmp_
                 os.kill(pid, signal.SIGUSR1)
     assert [code for code, _, _ in finish(*both)] == [75, 75]
     (tmp_path / "shared" / "_shared").rename(tmp_path / "shared" / "team")
-    resumed = finish(*(start(2, [*command, "--resume"]) for command in commands))
+    resumed = finish(*(start(1, [*command, "--resume"]) for command in commands))
     assert [code for code, _, _ in resumed] == [0, 0], resumed
     assert all("from the checkpoint of step" in out for _, out, _ in resumed)
     assert same_model(tmp_path)
@@ -201,15 +208,14 @@ def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path,
     commands = {
         name: cluster(
             *(tmp_path, name, storage),
-            sync="deadline_s = 100\nlease_s = 2\nevery = 4",
-            epochs=6,
-            checkpoint_every=20,
+            sync="deadline_s = 100\nevery = 4",
+            epochs=5,
         )
         for name in ("alpha", "beta")
     }
     alpha, beta = (start(2, command) for command in commands.values())
     log = tmp_path / "run-beta" / "log" / "rank-00000.log"
-    wait_until(lambda: log.exists() and "round 3 has closed" in log.read_text(), beta)
+    wait_until(lambda: log.exists() and "round 2 has closed" in log.read_text(), beta)
     kill(beta)
     beta.communicate()
     again = start(2, [*commands["beta"], "--resume"])
@@ -332,11 +338,10 @@ def attack_by_checkpoint(tmp_path: Path, storage: str, monkeypatch: pytest.Monke
     for key, _ in store.list("prices/checkpoints/alpha/900000000/"):
         store.delete(key)
     monkeypatch.delenv("HPC_LSTM_SYNC_KEY")
-    without = launch(1, more)
+    with_key = [f"HPC_LSTM_SYNC_KEY={SIGNING_KEY}", *words(more)]
+    without, third = InTurn(1, tmp_path / "said", [words(more), with_key]).finish()
     assert without.returncode == 2, without.stdout
     assert "is signed; set HPC_LSTM_SYNC_KEY to the key of this run" in without.stderr
-    monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY)
-    third = launch(1, more)
     assert third.returncode == 0, third.stderr
 
 

@@ -21,7 +21,9 @@ def test_two_clusters_end_with_one_model_whatever_the_store_answers(tmp_path: Pa
     with faulty(bucket.endpoint, faults) as endpoint:
         storage = f'url = "s3://{bucket.name}/team"\nendpoint_url = "{endpoint}"\ntimeout_s = 30'
         commands = [
-            cluster(tmp_path, name, storage, shard, 'outer = "nesterov"\nevery = 2', epochs=5)
+            cluster(
+                tmp_path, name, storage, shard, 'outer = "nesterov"\nevery = 2', epochs=3, checkpoint_every=5
+            )
             for name, shard in (("alpha", "1/2"), ("beta", "2/2"))
         ]
         ended = finish(*(start(2, command) for command in commands))

@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-from launcher import launch, program, ranks_of, start, wait_until
+from launcher import InTurn, outcome, ranks_of, start, wait_until
 from small_job import checkpoints, final_states, model_weights, write_config
 
-QUEUED = [sys.executable, str(Path(__file__).parent / "queued_averages.py")]
+QUEUED = str(Path(__file__).parent / "queued_averages.py")
 TIMES = ("samples_per_second", "elapsed_s", "memory_bytes")
-
-
-def train(command: list[str], config: Path, run: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = program("train", str(config), "--run-dir", str(run), *more)[3:]
-    return launch(2, [*command, *arguments])
 
 
 def history(run: Path) -> list[dict[str, object]]:
@@ -41,22 +36,34 @@ def assert_same(run: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A config, and the directory of a run of it whose ranks agree wherever they average."""
-    folder = tmp_path_factory.mktemp("whole")
-    # Checkpoints fall between averages and upon them.
-    config = write_config(folder, every=3, checkpoint_every=4)
-    done = train([sys.executable, "-m", "hpc_lstm"], config, folder / "run")
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    return config, folder / "run"
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run whose checkpoints fall between averages and upon them."""
+    return write_config(tmp_path_factory.mktemp("runs"), every=3, checkpoint_every=4)
 
 
-def test_a_run_is_the_same_to_the_bit(whole: tuple[Path, Path]) -> None:
-    config, reference = whole
-    run = reference.with_name("queued")
-    done = train(QUEUED, config, run)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert_same(run, reference)
+@pytest.fixture(scope="module")
+def trained(config: Path) -> dict[str, CompletedProcess[str]]:
+    """Runs beside their config, by name: their ranks agree wherever they average, or later; losses stay, or explode."""
+    explode = ("--set", "train.learning_rate=1e30", "--set", 'train.optimizer="sgd"')
+    runs = {
+        "whole": train(config, "whole"),
+        "at_once": train(config, "at_once", *explode),
+        "queued": [QUEUED, *train(config, "queued")],
+        "late": [QUEUED, *train(config, "late", *explode)],
+    }
+    return dict(zip(runs, InTurn(2, config.with_name("said"), list(runs.values())).finish(), strict=True))
+
+
+def train(config: Path, name: str, *more: str) -> list[str]:
+    return ["train", str(config), "--run-dir", str(config.with_name(name)), *more]
+
+
+def test_a_run_is_the_same_to_the_bit(config: Path, trained: dict[str, CompletedProcess[str]]) -> None:
+    for name in ("whole", "queued"):
+        done = trained[name]
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    run = config.with_name("queued")
+    assert_same(run, config.with_name("whole"))
     for rank in range(2):
         lines = (run / f"timing/rank-{rank:05d}.jsonl").read_text().splitlines()
         phases = json.loads(lines[-1])["phases_ns"]
@@ -64,40 +71,36 @@ def test_a_run_is_the_same_to_the_bit(whole: tuple[Path, Path]) -> None:
         assert phases["average"] > 0
 
 
-def test_a_run_that_is_stopped_goes_on_to_the_same_bits(whole: tuple[Path, Path]) -> None:
-    config, reference = whole
-    run = reference.with_name("stopped")
-    begun = "--set", "train.epochs=500"
-    process = start(2, [*QUEUED, "train", str(config), "--run-dir", str(run), *begun])
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits(config: Path, tmp_path: Path) -> None:
+    run, straight = (config.with_name(name) for name in ("stopped", "straight"))
+    endless = ("--set", "train.epochs=100000")
+    process = start(2, [sys.executable, QUEUED, *train(config, run.name, *endless)])
     wait_until(lambda: len(checkpoints(run)) > 1, process)
     for pid in ranks_of(process):
         if "queued_averages.py" in Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGTERM)
             break
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 75, out + err
-    assert err.count("\n") == 1
-    assert "stopped by SIGTERM at step" in err
+    stopped = outcome(process)
+    assert stopped.returncode == 75, stopped.stdout + stopped.stderr
+    assert stopped.stderr.count("\n") == 1
+    assert "stopped by SIGTERM at step" in stopped.stderr
     step = checkpoints(run)[-1]
-    assert f"at step {step} with a checkpoint" in err
+    assert f"at step {step} with a checkpoint" in stopped.stderr
     states = final_states(run)
     assert {int(str(state["position/step"])) for state in states} == {step}
-    goal = ("--resume", "--set", f"train.epochs={step // 10 + 3}")
-    assert train(QUEUED, config, run, *goal).returncode == 0
-    straight = reference.with_name("straight")
-    assert train([sys.executable, "-m", "hpc_lstm"], config, straight, *goal[1:]).returncode == 0
+    goal = ("--set", f"train.epochs={step // 10 + 3}")
+    resume = [QUEUED, *train(config, run.name, "--resume", *goal)]
+    done = InTurn(2, tmp_path / "said", [train(config, straight.name, *goal), resume]).finish()
+    assert [one.returncode for one in done] == [0, 0], done
     assert model_weights(run).tobytes() == model_weights(straight).tobytes()
     losses = [(line["step"], line["loss"]) for line in history(run)]
     assert losses == [(line["step"], line["loss"]) for line in history(straight)]
 
 
-def test_a_loss_that_is_not_finite_ends_with_the_same_message(whole: tuple[Path, Path]) -> None:
-    config, reference = whole
-    explode = ("--set", "train.learning_rate=1e30", "--set", 'train.optimizer="sgd"')
-    found = [
-        train(command, config, reference.with_name(name), *explode)
-        for command, name in ((QUEUED, "late"), ([sys.executable, "-m", "hpc_lstm"], "at_once"))
-    ]
-    assert [one.returncode for one in found] == [1, 1]
-    assert found[0].stderr == found[1].stderr
-    assert "the loss is not finite at step" in found[0].stderr
+def test_a_loss_that_is_not_finite_ends_with_the_same_message(
+    trained: dict[str, CompletedProcess[str]],
+) -> None:
+    late, at_once = trained["late"], trained["at_once"]
+    assert [late.returncode, at_once.returncode] == [1, 1]
+    assert late.stderr == at_once.stderr
+    assert "the loss is not finite at step" in late.stderr

@@ -42,7 +42,7 @@ def test_a_run_goes_on_from_the_bucket_alone(tmp_path: Path, bucket: Any) -> Non
 
 def test_uploads_that_fail_stop_the_run_after_a_while(tmp_path: Path, bucket: Any) -> None:
     where = f'url = "s3://{bucket.name}/lost"\nendpoint_url = "{bucket.endpoint}"'
-    storage = f"[storage]\n{where}\nmax_failures = 2\ntimeout_s = 2"
+    storage = f"[storage]\n{where}\nmax_failures = 2\ntimeout_s = 20"
     config = write_config(tmp_path, more=storage, epochs=100_000)
     script = (
         "import sys\n"

@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from launcher import kill, launch, program, start, wait_until
+from launcher import InTurn, kill, launch, program, start, wait_until
 
 SWEEP = """
 [sweep]
@@ -28,7 +28,8 @@ launch = "repeat"
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     file, folder = tmp_path / "s.toml", tmp_path / "out"
     file.write_text(SWEEP)
-    command = program("sweep", str(file), "-o", str(folder))
+    sweep = ["sweep", str(file), "-o", str(folder)]
+    command = program(*sweep)
     first = start(0, command)
     wait_until(lambda: len(list(folder.glob("records/*.json"))) >= 1, first)
     kill(first)
@@ -48,14 +49,17 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
 
     rows = list(csv.DictReader((folder / "scaling.csv").open()))
     assert len(rows) == 4
-    told = launch(0, [*command, "--json"])
+    other = tmp_path / "other.toml"
+    other.write_text(SWEEP.replace("steps = 8", "steps = 12"))
+    asked = [[*sweep, "--json"], [*sweep, "--json", "--dry-run"], ["sweep", str(other), "-o", str(folder)]]
+    told, planned, refused = InTurn(0, tmp_path / "said", asked).finish()
     outcome = json.loads(told.stdout)
     assert "4 of 4 runs were measured before" in told.stderr
     assert (outcome["missing"], outcome["failures"], outcome["folder"]) == (0, {}, str(folder))
     assert [(row["run"], row["seconds"]) for row in outcome["runs"]] == [
         (row["run"], float(row["seconds"])) for row in rows
     ]
-    listed = json.loads(launch(0, [*command, "--json", "--dry-run"]).stdout)
+    listed = json.loads(planned.stdout)
     assert {run["run"] for run in listed} == {row["run"] for row in rows}
     for row in rows:
         ranks, steps = int(row["ranks"]), int(row["rank_steps"])
@@ -70,8 +74,6 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     record = json.loads((folder / "records" / "p0001-r00.json").read_text())
     assert len(record["busy"]["means_s"]) == record["ranks"] == 2
 
-    file.write_text(SWEEP.replace("steps = 8", "steps = 12"))
-    refused = launch(0, command)
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "sweep.steps (was 8, now 12)" in line

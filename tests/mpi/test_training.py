@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import InTurn, kill, launch, program, ranks_of, start, wait_until
+from launcher import InTurn, kill, launch, outcome, program, ranks_of, start, wait_until
 from small_job import checkpoints, final_states, write_config, write_store
 
 
@@ -37,38 +37,58 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
+# By name: other settings of [average], and whether weights and moments of two ranks agree at the end.
+WAYS = {
+    "never": ({"every": 0}, (False, False)),
+    "weights and moments": ({"every": '"epoch"', "what": "weights+moments"}, (True, True)),
+}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A config and the directory of an uninterrupted run of it on 2 ranks."""
+    """A config and the directory of an uninterrupted run of it on 2 ranks; beside it those of ``WAYS``, by name."""
     folder = tmp_path_factory.mktemp("whole")
-    config = write_config(folder)
-    train(2, config, folder / "run")
-    return config, folder / "run"
+    configs = {"run": write_config(folder)}
+    for name, (settings, _) in WAYS.items():
+        configs[name] = write_config(folder, name, checkpoint_every='"epoch"', **settings)
+    commands = [["train", str(config), "--run-dir", str(folder / name)] for name, config in configs.items()]
+    done = InTurn(2, folder / "said", commands).finish()
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * len(commands), done
+    return configs["run"], folder / "run"
 
 
-def test_nobody_else_writes_on_stderr(tmp_path: Path) -> None:
-    """TensorFlow and absl ignore a level of messages, such as a parent process has set, while they start."""
-    config, run = write_config(tmp_path, epochs=1), tmp_path / "run"
-    command = program("train", str(config), "--run-dir", str(run), "--set", "train.engine=keras")
-    without = ["env", "-u", "TF_CPP_MIN_LOG_LEVEL", *command]
-    # A rank without a level, and one with the parent's.
-    done = launch(1, [*without, ":", "-n", "1", "env", "TF_CPP_MIN_LOG_LEVEL=2", *command])
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert "2 ranks" in done.stdout
-    asked = InTurn(0, tmp_path / "asked", [["evaluate", str(run)], ["predict", str(run), "--symbol", "S0"]])
-    assert [(one.returncode, one.stderr) for one in asked.finish()] == [(0, "")] * 2
+@pytest.fixture(scope="module")
+def on_three_ranks(whole: tuple[Path, Path]) -> str:
+    """A copy of that run, ``three``, has gone on, and another, ``early``, has stopped early; what the first said."""
+    config, reference = whole
+    folder = reference.parent
+    shutil.copytree(reference, folder / "three")
+    train = ["train", str(config), "--run-dir"]
+    more = [*train, str(folder / "three"), "--resume", "--set", "train.epochs=5"]
+    patience = [
+        word
+        for setting in ("epochs=60", "patience=2", "min_delta=10.0")
+        for word in ("--set", f"train.{setting}")
+    ]
+    three, early = InTurn(
+        3, folder / "said-three", [more, [*train, str(folder / "early"), *patience]]
+    ).finish()
+    assert [(one.returncode, one.stderr) for one in (three, early)] == [(0, "")] * 2, (three, early)
+    return three.stdout
 
 
 def test_full_batch_descent_is_the_same_on_any_number_of_ranks(tmp_path: Path) -> None:
     # 48 train windows over two symbols: 1, 2, 3 and 4 ranks take equal slices, some across the symbols' border.
     store = write_store(tmp_path / "market.h5", [8 + 20, 8 + 28])
+    descent = {"store": store, "split": "[1, 0, 0]", "dropout": 0.0, "optimizer": "sgd", "every": 1}
     weights = {}
     for ranks in (1, 2, 3, 4):
-        config = write_config(
-            tmp_path, store=store, split="[1, 0, 0]", dropout=0.0, optimizer="sgd", every=1, epochs=20,
-            batch_size=48 // ranks, checkpoint_every=1000,
-        )  # fmt: skip
-        train(ranks, config, tmp_path / f"run{ranks}")
+        config = write_config(tmp_path, **descent, epochs=20, batch_size=48 // ranks, checkpoint_every=1000)
+        commands = [["train", str(config), "--run-dir", str(tmp_path / f"run{ranks}")]]
+        if ranks == 1:
+            commands.append([*commands[0][:-1], str(tmp_path / "short"), "--set", "train.epochs=1"])
+        done = InTurn(ranks, tmp_path / f"said{ranks}", commands).finish()
+        assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * len(commands), done
         states = final_states(tmp_path / f"run{ranks}")
         assert len(states) == ranks
         for state in states[1:]:
@@ -77,9 +97,6 @@ def test_full_batch_descent_is_the_same_on_any_number_of_ranks(tmp_path: Path) -
         weights[ranks] = np.asarray(states[0]["weights"])
     for ranks in (2, 3, 4):
         np.testing.assert_allclose(weights[ranks], weights[1], rtol=0, atol=2e-6)
-    fresh = write_config(tmp_path, store=store, split="[1, 0, 0]", dropout=0.0, optimizer="sgd", epochs=1, every=1,
-                         batch_size=48, checkpoint_every=1000)  # fmt: skip
-    train(1, fresh, tmp_path / "short")
     moved = np.abs(weights[1] - np.asarray(final_states(tmp_path / "short")[0]["weights"])).max()
     assert moved > 1e-3, "20 steps must move the weights by far more than the tolerance"
 
@@ -151,15 +168,15 @@ def test_killed_runs_go_on_to_the_same_bits(whole: tuple[Path, Path]) -> None:
 def test_sigterm_on_one_rank_stops_all_with_a_checkpoint(whole: tuple[Path, Path]) -> None:
     config, reference = whole
     run = reference.with_name("stopped")
-    long = ("--set", "train.epochs=400", "--set", "checkpoint.every=100000")
+    long = ("--set", "train.epochs=100000", "--set", "checkpoint.every=100000")
     command = program("train", str(config), "--run-dir", str(run), *long)
     process = start(2, command)
     wait_until(lambda: (run / "history.jsonl").exists() and "validation loss" in log(run), process)
     os_ranks = [pid for pid in ranks_of(process) if "hpc_lstm" in command_line(pid)]
     signal_one(os_ranks[-1], signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 75, out + err
-    said = [line for line in err.splitlines() if line.startswith("hpc-lstm:")]
+    done = outcome(process)
+    assert done.returncode == 75, done.stdout + done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("hpc-lstm:")]
     assert len(said) == 1
     assert "SIGTERM" in said[0]
     assert "--resume" in said[0]
@@ -168,12 +185,10 @@ def test_sigterm_on_one_rank_stops_all_with_a_checkpoint(whole: tuple[Path, Path
     assert "resuming from the checkpoint" in out
 
 
-def test_another_number_of_ranks_goes_on(whole: tuple[Path, Path], tmp_path: Path) -> None:
+def test_another_number_of_ranks_goes_on(whole: tuple[Path, Path], on_three_ranks: str) -> None:
     config, reference = whole
-    run = tmp_path / "run"
-    shutil.copytree(reference, run)
-    out = train(3, config, run, "--resume", "--set", "train.epochs=5")
-    assert "written by 2 ranks, now there are 3" in out
+    run = reference.with_name("three")
+    assert "written by 2 ranks, now there are 3" in on_three_ranks
     states = final_states(run)
     assert len(states) == 3
     assert all(np.isfinite(np.asarray(state["weights"])).all() for state in states)
@@ -190,36 +205,21 @@ def test_completed_run_has_nothing_to_do(whole: tuple[Path, Path]) -> None:
     assert (run / "metrics.json").read_bytes() == before
 
 
-# By name: other settings of [average], and whether weights and moments of two ranks agree at the end.
-WAYS = {
-    "never": ({"every": 0}, (False, False)),
-    "weights and moments": ({"every": '"epoch"', "what": "weights+moments"}, (True, True)),
-}
+@pytest.mark.parametrize("way", WAYS)
+def test_other_ways_to_average(whole: tuple[Path, Path], way: str) -> None:
+    run = whole[1].with_name(way)
+    one, other = final_states(run)
+    agree = tuple(np.array_equal(one[what], other[what]) for what in ("weights", "moments"))
+    assert agree == WAYS[way][1]
+    assert json.loads((run / "metrics.json").read_text())["validation"]["model"]["rmse"] > 0
 
 
-def test_other_ways_to_average(tmp_path: Path) -> None:
-    configs = {
-        name: write_config(tmp_path, name, checkpoint_every='"epoch"', **settings)
-        for name, (settings, _) in WAYS.items()
-    }
-    commands = [
-        ["train", str(config), "--run-dir", str(tmp_path / f"run {name}")] for name, config in configs.items()
-    ]
-    done = InTurn(2, tmp_path / "said", commands).finish()
-    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 2
-    for name, (_, agree) in WAYS.items():
-        run = tmp_path / f"run {name}"
-        one, other = final_states(run)
-        assert tuple(np.array_equal(one[what], other[what]) for what in ("weights", "moments")) == agree, name
-        assert json.loads((run / "metrics.json").read_text())["validation"]["model"]["rmse"] > 0
-
-
-def test_early_stopping_on_all_ranks(tmp_path: Path) -> None:
-    config = write_config(tmp_path, epochs=60)
-    train(3, config, tmp_path / "run", "--set", "train.patience=2", "--set", "train.min_delta=10.0")
-    losses = [line for line in history(tmp_path / "run") if line["kind"] == "validation"]
+@pytest.mark.usefixtures("on_three_ranks")
+def test_early_stopping_on_all_ranks(whole: tuple[Path, Path]) -> None:
+    run = whole[1].with_name("early")
+    losses = [line for line in history(run) if line["kind"] == "validation"]
     assert len(losses) == 3, "one that is better than nothing, two that are not better by 10"
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best_step"] == losses[0]["step"]
+    assert json.loads((run / "metrics.json").read_text())["best_step"] == losses[0]["step"]
 
 
 def command_line(pid: int) -> str:

@@ -80,28 +80,44 @@ def test_newer_rows_are_trained_on_by_all_ranks_and_changed_ones_refused(
     assert np.asarray(states[0]["known/rows"]).tolist() == [170, 90, 130]
 
 
-@pytest.mark.parametrize("engine", ["fused", "keras"])
-def test_all_ranks_start_with_the_other_runs_weights(trained: Path, tmp_path: Path, engine: str) -> None:
-    store = write_store(tmp_path / "market.h5", [180, 95, 140])
-    config = write_config(tmp_path, store=store, every='"epoch"', checkpoint_every='"epoch"')
-    kept = ("--init-from", str(trained / "run"), "--keep-scaling", "--set", f"train.engine={engine}")
-    train(2, config, tmp_path / "warm", *kept, *STILL)
-    weights = model_weights(trained / "run")
-    for state in final_states(tmp_path / "warm"):
-        # model.keras has the dense layer first.
-        own = np.asarray(state["weights"])
-        np.testing.assert_allclose(np.sort(own), np.sort(weights), rtol=0, atol=1e-7)
-        assert state["scaling"]
-    old, new = (Scaler.load(run / "scaler.h5") for run in (trained / "run", tmp_path / "warm"))
-    np.testing.assert_array_equal(new.scale, old.scale)
-    if engine == "keras":
-        return  # it is refused before there is an engine
-    command = program("train", str(config), "--run-dir", str(tmp_path / "wrong"), *kept)
-    wrong = launch(2, [*command, "--set", "model.units=9"])
+def test_all_ranks_start_with_the_other_runs_weights(trained: Path, tmp_path: Path) -> None:
+    config = longer_prices(tmp_path)
+    kept = ["--init-from", str(trained / "run"), "--keep-scaling"]
+    start_warm = ["train", str(config), "--run-dir", str(tmp_path / "warm"), *kept, *STILL]
+    other_units = [
+        "train",
+        str(config),
+        "--run-dir",
+        str(tmp_path / "wrong"),
+        *kept,
+        "--set",
+        "model.units=9",
+    ]
+    done, wrong = InTurn(2, tmp_path / "said", [start_warm, other_units]).finish()
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert_started_with(trained / "run", tmp_path / "warm")
     assert wrong.returncode == 2
     (line,) = wrong.stderr.splitlines()
     assert "its model was trained with model.units = 5, this run has 9" in line
     assert not (tmp_path / "wrong").exists()
+
+
+def longer_prices(folder: Path) -> Path:
+    """The config of a run on more rows, of a store in ``folder``."""
+    store = write_store(folder / "longer.h5", [180, 95, 140])
+    return write_config(folder, "longer", store=store, every='"epoch"', checkpoint_every='"epoch"')
+
+
+def assert_started_with(run: Path, warm: Path) -> None:
+    """All ranks of a run that has learned nothing since hold another run's weights and scaling."""
+    weights = model_weights(run)
+    for state in final_states(warm):
+        # model.keras has the dense layer first.
+        own = np.asarray(state["weights"])
+        np.testing.assert_allclose(np.sort(own), np.sort(weights), rtol=0, atol=1e-7)
+        assert state["scaling"]
+    old, new = (Scaler.load(one / "scaler.h5") for one in (run, warm))
+    np.testing.assert_array_equal(new.scale, old.scale)
 
 
 def test_clusters_start_with_one_model_and_one_scaling(trained: Path, tmp_path: Path) -> None:

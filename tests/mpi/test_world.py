@@ -49,7 +49,7 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     ended = time.time()
     raised = re.findall(r"raised at ([0-9.]+)", done.stdout)
     assert len(raised) == 1, done.stdout + done.stderr
-    assert ended - float(raised[0]) < 10
+    assert ended - float(raised[0]) < 30
     assert done.returncode not in (0, 75)
     assert done.stderr.count(f"RuntimeError: broken in {phase}") == 1
     assert done.stderr.count("Traceback") == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from hpc_lstm.config import DataConfig, parse
 from hpc_lstm.errors import InputError
@@ -38,6 +39,15 @@ class VectorEngine:
 
     def set_moments(self, flat: np.ndarray) -> None:
         self.second = flat.copy()
+
+
+def refusal(work: Callable[[], object]) -> InputError:
+    """The error with which work ends; ``pytest.raises`` would cost each rank the import of pytest."""
+    try:
+        work()
+    except InputError as error:
+        return error
+    raise AssertionError("was not refused")
 
 
 def case_reductions(world: World) -> None:
@@ -72,27 +82,30 @@ def case_all_ranks_take_one_engine(world: World) -> None:
         library.find_build = lambda *_: None
     assert engine.choose_engine(automatic, world=world).name == "keras"
     assert engine.choose_engine(fused, world=world).arithmetic == "fused in NumPy"
-    with pytest.raises(InputError, match=r'train\.engine: "fused": no GPU; .*computes in float32') as caught:
-        engine.choose_engine(bfloat16, world=world)
-    assert caught.value.quiet == (world.rank != 0)
+    refused = refusal(lambda: engine.choose_engine(bfloat16, world=world))
+    assert re.search(r'train\.engine: "fused": no GPU; .*computes in float32', str(refused))
+    assert refused.quiet == (world.rank != 0)
     library.find_build = find_build
     os.environ |= kept
 
 
 def case_who_waits_leaves_its_core_to_others_where_they_are_few(world: World) -> None:
     assert world.oversubscribed == (world.size > len(os.sched_getaffinity(0)))
-    before, begun = time.thread_time(), time.monotonic()
-    if world.rank == 0:
-        time.sleep(0.5)
-    replace(world, oversubscribed=True).barrier()
-    took = time.thread_time() - before
-    assert world.size == 1 or time.monotonic() - begun >= 0.49
-    assert took < 0.25
+    shared = replace(world, oversubscribed=True)
+    for wait in (shared.barrier, lambda: shared.allgather(1), lambda: shared.bcast(1)):
+        before, begun = time.thread_time(), time.monotonic()
+        if world.rank == 0:
+            time.sleep(0.5)
+        wait()
+        took = time.thread_time() - before
+        assert world.size == 1 or time.monotonic() - begun >= 0.49
+        assert took < 0.25
 
 
 def case_objects(world: World) -> None:
-    assert world.allgather(f"rank {world.rank}") == [f"rank {r}" for r in range(world.size)]
-    assert world.bcast({"from": world.rank}, root=world.size - 1) == {"from": world.size - 1}
+    for one in (world, replace(world, oversubscribed=not world.oversubscribed)):
+        assert one.allgather("r" * world.rank) == ["r" * r for r in range(world.size)]
+        assert one.bcast({"from": world.rank}, root=world.size - 1) == {"from": world.size - 1}
     array = np.full(1000, world.rank, np.float32)
     assert (world.bcast_array(array) == 0).all()
 
@@ -104,10 +117,10 @@ def case_together(world: World) -> None:
         if world.rank == world.size - 1:
             raise InputError("the last rank's store is missing")
 
-    with pytest.raises(InputError, match="the last rank's store is missing") as caught:
-        world.raise_on_all(fail)
-    assert caught.value.on_all_ranks
-    assert caught.value.quiet == (world.rank != 0)
+    refused = refusal(lambda: world.raise_on_all(fail))
+    assert "the last rank's store is missing" in str(refused)
+    assert refused.on_all_ranks
+    assert refused.quiet == (world.rank != 0)
 
 
 def case_places_on_the_node(world: World) -> None:
@@ -153,7 +166,8 @@ def case_clocks_of_one_machine_agree_within_the_stated_error(world: World) -> No
     began = time.perf_counter()
     found = compare_clocks(world, timeline)
     took = time.perf_counter() - began
-    starts = world.allgather(time.perf_counter_ns() - timeline.now())  # the machine's clock at each origin
+    # The machine's clock at each origin; whoever is interrupted between the two readings finds less.
+    starts = world.allgather(max(time.perf_counter_ns() - timeline.now() for _ in range(50)))
     assert abs(found.offset_ns - (starts[world.rank] - starts[0])) <= found.error_ns + 50_000  # of reading it
     assert len(set(world.allgather(found.start_unix_ns))) == 1
     if world.rank == 0:
@@ -219,9 +233,9 @@ def case_too_many_ranks_are_refused_by_all(world: World) -> None:
                 == windows
             )
             return
-        with pytest.raises(InputError, match=f"{windows} train windows") as caught:
-            prepare.prepare(store, data, world, backends.create_backend("host"))
-        assert caught.value.on_all_ranks
+        refused = refusal(lambda: prepare.prepare(store, data, world, backends.create_backend("host")))
+        assert f"{windows} train windows" in str(refused)
+        assert refused.on_all_ranks
 
 
 if __name__ == "__main__":

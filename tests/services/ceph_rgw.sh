@@ -21,6 +21,8 @@ CONF=$ROOT/ceph.conf
 LOG=$ROOT/log/start.log
 # A machine that does much else takes minutes; what has ended is not waited for.
 START_S=600
+# What else the tests have installed waits meanwhile: apt-get update waits for no other.
+APT_LOCK=/tmp/hpc-lstm-apt.lock
 PACKAGES=(ceph-mon ceph-osd ceph-mgr radosgw ceph-common curl uuid-runtime)
 PROGRAMS=(ceph-mon ceph-osd ceph-mgr radosgw ceph radosgw-admin ceph-authtool monmaptool curl uuidgen)
 
@@ -39,9 +41,12 @@ install() {
         fail "Ceph is not installed, and only root on Debian can have it installed; run this there"
     fi
     export DEBIAN_FRONTEND=noninteractive
+    exec 9>"$APT_LOCK"
+    flock 9
     {
         apt-get update -q && apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "${PACKAGES[@]}"
-    } >/tmp/ceph_rgw-install.$$ 2>&1 || fail "apt-get: $(tail -n 1 /tmp/ceph_rgw-install.$$); see /tmp/ceph_rgw-install.$$"
+    } >/tmp/ceph_rgw-install.$$ 2>&1 9>&- || fail "apt-get: $(tail -n 1 /tmp/ceph_rgw-install.$$); see /tmp/ceph_rgw-install.$$"
+    exec 9>&-
     rm -f /tmp/ceph_rgw-install.$$
     installed || fail "the packages lack one of: ${PROGRAMS[*]}"
 }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Ceph
-from launcher import kill, launch, program, start, wait_until
+from launcher import InTurn, kill, launch, program, start, wait_until
 from small_job import write_config
 from test_clusters import attack_by_checkpoint, cluster, finish, metrics, same_model
 
@@ -58,13 +58,13 @@ def test_large_vectors_go_and_come_in_parts(ceph: Ceph, ceph_bucket: str, owner:
 
 
 def test_of_eight_racing_writers_one_wins(ceph: Ceph, ceph_bucket: str) -> None:
+    writers = [store(ceph, ceph_bucket) for _ in range(8)]
     for turn in range(5):
         barrier, won = threading.Barrier(8), []
 
         def write(number: int, key: str, barrier: threading.Barrier, won: list[int]) -> None:
-            objects = store(ceph, ceph_bucket)
             barrier.wait()
-            if objects.put_new(key, str(number).encode()):
+            if writers[number].put_new(key, str(number).encode()):
                 won.append(number)
 
         threads = [
@@ -75,7 +75,7 @@ def test_of_eight_racing_writers_one_wins(ceph: Ceph, ceph_bucket: str) -> None:
         for thread in threads:
             thread.join()
         assert len(won) == 1
-        assert store(ceph, ceph_bucket).get(f"race/{turn}") == str(won[0]).encode()
+        assert writers[0].get(f"race/{turn}") == str(won[0]).encode()
 
 
 def test_a_wrong_secret_gives_one_line_without_it(
@@ -107,15 +107,15 @@ def test_two_clusters_of_which_one_is_killed_end_with_one_model(
     storage = f'url = "s3://{ceph_bucket}/team"\nendpoint_url = "{ceph.endpoint}"'
     commands = [
         cluster(
-            *(tmp_path, name, storage, shard, f"lease_s = 2\nevery = 2\n{sync}"),
-            epochs=10,
+            *(tmp_path, name, storage, shard, f"every = 4\n{sync}"),
+            epochs=8,
             checkpoint_every=10,
         )
         for name, shard in (("alpha", "1/2"), ("beta", "2/2"))
     ]
     alpha, beta = (start(2, command) for command in commands)
     log = tmp_path / "run-beta" / "log" / "rank-00000.log"
-    wait_until(lambda: log.exists() and "round 3 has closed" in log.read_text(), beta)
+    wait_until(lambda: log.exists() and "round 2 has closed" in log.read_text(), beta)
     kill(beta)
     beta.communicate()
     ended = finish(alpha, start(2, [*commands[1], "--resume"]))
@@ -124,9 +124,9 @@ def test_two_clusters_of_which_one_is_killed_end_with_one_model(
     said = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]
     assert said[0]["round"] == said[1]["round"] >= 3
     assert min(one["bytes_put"] for one in said) > 0
-    listed = launch(0, program("rounds", f"s3://{ceph_bucket}/team", "--endpoint-url", ceph.endpoint))
+    where = [f"s3://{ceph_bucket}/team", "--endpoint-url", ceph.endpoint]
+    listed, found = InTurn(0, tmp_path / "said", [["rounds", *where], ["checkpoints", *where]]).finish()
     assert "finished: alpha, beta" in listed.stdout, listed.stderr
-    found = launch(0, program("checkpoints", f"s3://{ceph_bucket}/team", "--endpoint-url", ceph.endpoint))
     assert "prices  alpha" in found.stdout
     assert "prices  beta" in found.stdout
 

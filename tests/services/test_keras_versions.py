@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from plain_keras import check_model_opens
+from plain_keras import PlainKeras, check_model_opens
 
 SETUP = Path(__file__).parents[2] / "setup.cfg"
 OLDEST, *LATER = "3.5.0", "3.8.0", "3.12.0"
@@ -21,7 +21,8 @@ def test_another_version_of_keras_opens_a_model(version: str, tmp_path: Path) ->
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(packages)]
     done = subprocess.run([*install, f"keras=={version}"], capture_output=True, text=True)
     assert done.returncode == 0, f"pip did not install Keras {version}: {done.stderr}"
-    assert check_model_opens(tmp_path, layers=2, packages=packages) == version
+    with PlainKeras(packages) as keras:
+        assert check_model_opens(keras, tmp_path, layers=2) == version
 
 
 def test_the_oldest_is_that_of_the_extra() -> None:

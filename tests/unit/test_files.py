@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,7 @@ from hpc_lstm import config
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.intervals import read_intervals
 from hpc_lstm.evaluation.metrics_file import read_metrics
-from hpc_lstm.files import append_text
+from hpc_lstm.files import append_text, checked_path, expanded
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.report.page_symbols import symbols_section
@@ -88,3 +89,9 @@ def test_a_fifo_in_a_run_directory_keeps_nobody_waiting(tmp_path: Path) -> None:
     for name, read in readers.items():
         with pytest.raises(InputError, match=rf"{name}: .*no regular file"):
             read()
+
+
+@pytest.mark.parametrize("read", [expanded, checked_path])
+def test_a_path_with_a_null_byte_is_refused_before_it_is_opened(read: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="has a null byte, which no path can have"):
+        read("prices\0.h5")

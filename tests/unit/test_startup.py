@@ -73,3 +73,13 @@ print(importlib.metadata.__file__)
 """
     found, imported = after_preparation(code).splitlines()
     assert found == imported
+
+
+def test_the_program_ends_without_a_search_for_garbage() -> None:
+    code = """
+import atexit, gc
+atexit.register(lambda: print(gc.get_freeze_count() > 10_000))  # runs last: what is registered later runs before
+from hpc_lstm.cli import main
+main(["--version"])
+"""
+    assert after_preparation(code).splitlines()[1:] == ["True"]

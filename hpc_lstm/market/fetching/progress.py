@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 
@@ -72,5 +73,6 @@ class FetchProgress:
             self._due = self._clock() + self._every_s
             seconds = self._clock() - self._began
             line = f"fetch: {self._done:,} of {self._total:,} symbols{text}, {seconds:,.0f} s\n"
-            self._stream.write(line)
-            self._stream.flush()
+            with suppress(OSError):  # nobody reads it any more
+                self._stream.write(line)
+                self._stream.flush()

@@ -127,7 +127,9 @@ def title_problem(text: str, delimiter: str, header: int) -> str:
 
 def _is_event(cells: list[str]) -> bool:
     """Whether a dated line tells of a dividend or a split, as Yahoo's page does between its prices."""
-    return is_date(cells[0]) and all(_EVENT.search(cell) for cell in cells[1:] if cell.strip())
+    if not _EVENT.search(cells[1]):  # most rows with a name behind the date
+        return False
+    return is_date(cells[0]) and all(_EVENT.search(cell) for cell in cells[2:] if cell.strip())
 
 
 def is_block_name(cells: list[str]) -> bool:

@@ -192,7 +192,10 @@ class Header:
 
     def _find_among(self, names: list[str], name: str) -> None:
         taken = set(self.fields.values())
+        present = set(names)
         for spelling in SPELLINGS[name]:
+            if spelling not in present:
+                continue
             places = [number for number, own in enumerate(names) if own == spelling and number not in taken]
             if len(places) > 1 and (name != "volume" or self.names[places[0]] == self.names[places[1]]):
                 first, second = (self.names[place] for place in places[:2])

@@ -25,7 +25,7 @@ of repeats R by sqrt(R / (R - 1)) t(f) / z with f degrees of freedom (Hesterberg
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,11 @@ def bootstrap(
     if repeats < 2:
         return [Estimate(float(value), None, None) for value in best]
     generator = np.random.default_rng(seed)
-    drawn = np.array([values(_refit(groups, fitted, generator)) for _ in range(draws)])
+    # Marked by what was drawn, a point might leave the model and its setting with it.
+    marked = [
+        replace(group, marks={ranks: group.mark(ranks) for ranks in group.by_ranks}) for group in groups
+    ]
+    drawn = np.array([values(_refit(marked, fitted, generator)) for _ in range(draws)])
     low, high = _ends(best, drawn, repeats, (repeats - 1) * (len(fitted.settings) if pooled else 2))
     return [Estimate(*map(float, ends)) for ends in zip(best, low, high, strict=True)]
 
@@ -167,8 +171,7 @@ def _resample(group: Group, generator: np.random.Generator) -> Group:
         ranks: [records[i] for i in generator.integers(0, len(records), len(records))]
         for ranks, records in group.by_ranks.items()
     }
-    # Marked by what was drawn, a point might leave the model and its setting with it.
-    return Group(group.axes, picked, group.fewest, {ranks: group.mark(ranks) for ranks in group.by_ranks})
+    return replace(group, by_ranks=picked)
 
 
 def _ends(best: np.ndarray, drawn: np.ndarray, repeats: int, freedom: int) -> tuple[np.ndarray, np.ndarray]:
@@ -236,13 +239,14 @@ def _average_cost(
     took = np.array([record["average_s"] for record in records])
     rows = np.array([collectives.terms(algorithm, record["ranks"]) for record in records])
     rows[:, 1] *= [record["averaged_bytes"] for record in records]
-    if len(np.unique(rows, axis=0)) == 1:
+    if (rows == rows[0]).all():
         alpha = min(barrier_alpha_s, float(took.mean() / rows[0, 0]))
         return alpha, float(took.mean() - alpha * rows[0, 0]) / float(rows[0, 1])
     scale = rows.max(axis=0)
     # Relative to the mean of a point, not to each time: else the short ones among noisy times would count for more.
-    points = np.array([record["point"] for record in records])
-    weights = 1 / np.array([max(1e-9, took[points == point].mean()) for point in points])
+    _, points = np.unique([record["point"] for record in records], return_inverse=True)
+    means = np.bincount(points, took) / np.bincount(points)
+    weights = 1 / np.maximum(1e-9, means[points])
     found, _ = nnls(rows / scale * weights[:, None], took * weights)
     alpha, byte = found / scale
     return float(alpha), float(byte)

@@ -15,9 +15,11 @@ from checkpointing import assert_same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from inspector import Inspector
 
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 from hpc_lstm.checkpoint.state_layout import Entry, StateLayout
+from hpc_lstm.hdf5 import reading
 
 NAMES = st.from_regex(r"[a-z]{1,4}(/[a-z]{1,4}){0,2}", fullmatch=True)
 DTYPES = st.sampled_from(["f4", "f8", "i1", "i4", "i8", "u4", "u8", "bool", ">f4"])
@@ -89,7 +91,7 @@ def test_a_file_that_would_read_another_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_small_file_that_swells_when_read_is_refused() -> None:
     data = crafted(lambda file: file.create_dataset("weights", (1 << 40,), "f8", chunks=(1 << 16,)))
-    with pytest.raises(ValueError, match="weights"):
+    with pytest.raises(ValueError, match="more than can be in it"):
         unpack_state(data)
 
 
@@ -146,6 +148,21 @@ def test_what_would_fill_memory_or_time_is_refused_at_once(make: Any) -> None:
     finally:
         tracemalloc.stop()
     assert time.process_time() - start < 5
+
+
+def test_a_state_with_which_hdf5_comes_to_no_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that says it is longer than it is leads libhdf5 to an empty place, from which it never goes on."""
+    inspector = Inspector(1)
+    monkeypatch.setattr(reading, "_inspect", inspector)
+    data = bytearray(pack_state({"a": "fused", "b": "x" * 64}))
+    second = data.index(b"GCOL") + 16 + 24
+    assert data[second : second + 2] == b"\x02\0"
+    data[second + 9] = 1  # of its size
+    try:
+        with pytest.raises(ValueError, match=r"\Anot the state of a rank: HDF5 comes to no end with it\Z"):
+            unpack_state(bytes(data))
+    finally:
+        inspector.end()
 
 
 def test_only_what_a_layout_has_is_read() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from hpc_lstm.config import DataConfig
@@ -41,13 +42,21 @@ def numbers_of(kind: type[Feature]) -> list[str]:
     return [field.name for field in fields(kind) if field.type != "str"]
 
 
-def some_feature(kind: type[Feature], data: st.DataObject) -> Feature:
-    return named(kind, *(data.draw(st.integers(1, 12), name) for name in numbers_of(kind)))
+# As many numbers as any kind takes.
+NUMBERS = st.tuples(*[st.integers(1, 12)] * max(len(numbers_of(kind)) for kind in feature_classes()))
+SEEDS = st.integers(0, 10**6)
 
 
-def walk(data: st.DataObject, rows: int) -> np.ndarray:
+def some_features(numbers: tuple[int, ...]) -> Iterator[Feature]:
+    """One of every kind; what fails names it. An example is for all: to draw it takes longer than to check it."""
+    for kind in feature_classes():
+        note(kind.kind)
+        yield named(kind, *numbers[: len(numbers_of(kind))])
+
+
+def walk(seed: int, rows: int) -> np.ndarray:
     """Prices [rows, 3], high, low and close."""
-    random = np.random.default_rng(data.draw(st.integers(0, 10**6), "seed"))
+    random = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(random.normal(0, 0.02, rows)))
     spread = np.exp(np.abs(random.normal(0, 0.01, (2, rows))))
     return np.column_stack([close * spread[0], close / spread[1], close])
@@ -60,51 +69,62 @@ def values(feature: Feature, prices: np.ndarray, first: int = 0) -> np.ndarray:
     return feature.values(SymbolRows(columns, RowDates("close", dates, "D"), MARKET))
 
 
-@KINDS
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), rows=st.integers(2, 300))
-def test_rows_after_t_change_no_value_up_to_t(kind: type[Feature], data: st.DataObject, rows: int) -> None:
-    feature, prices = some_feature(kind, data), walk(data, rows)
-    before = values(feature, prices)
-    assert before.shape == (rows,)
-    assert before.dtype == np.float64
-    assert np.isfinite(before).all()
-    known = data.draw(st.integers(1, rows - 1), "known rows")
-    prices[known:] *= data.draw(st.sampled_from([1e-3, 1.01, 1e9, np.nan]), "what becomes of the rest")
-    np.testing.assert_array_equal(values(feature, prices)[:known], before[:known])
-    np.testing.assert_array_equal(values(feature, prices[:known]), before[:known])
-
-
-@KINDS
-@settings(max_examples=60, deadline=None)
-@given(data=st.data(), rows=st.integers(1, 300))
-def test_a_slice_with_its_lookback_has_the_bits_of_the_whole_symbol(
-    kind: type[Feature], data: st.DataObject, rows: int
+@given(
+    numbers=NUMBERS,
+    seed=SEEDS,
+    rows=st.integers(2, 300),
+    factor=st.sampled_from([1e-3, 1.01, 1e9, np.nan]),
+    data=st.data(),
+)
+def test_rows_after_t_change_no_value_up_to_t(
+    numbers: tuple[int, ...], seed: int, rows: int, factor: float, data: st.DataObject
 ) -> None:
-    feature, prices = some_feature(kind, data), walk(data, rows)
-    whole = values(feature, prices)
+    known = data.draw(st.integers(1, rows - 1), "known rows")
+    prices = walk(seed, rows)
+    others = prices.copy()
+    others[known:] *= factor
+    for feature in some_features(numbers):
+        before = values(feature, prices)
+        assert before.shape == (rows,)
+        assert before.dtype == np.float64
+        assert np.isfinite(before).all()
+        np.testing.assert_array_equal(values(feature, others)[:known], before[:known])
+        np.testing.assert_array_equal(values(feature, prices[:known]), before[:known])
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers=NUMBERS, seed=SEEDS, rows=st.integers(1, 300), data=st.data())
+def test_a_slice_with_its_lookback_has_the_bits_of_the_whole_symbol(
+    numbers: tuple[int, ...], seed: int, rows: int, data: st.DataObject
+) -> None:
+    prices = walk(seed, rows)
     first = data.draw(st.integers(0, rows - 1), "first")
     stop = data.draw(st.integers(first + 1, rows), "stop")
-    start = max(0, first - feature.lookback)
-    found = values(feature, prices[start:stop].copy(), start)[first - start :]
-    np.testing.assert_array_equal(found, whole[first:stop])
+    for feature in some_features(numbers):
+        whole = values(feature, prices)
+        start = max(0, first - feature.lookback)
+        found = values(feature, prices[start:stop].copy(), start)[first - start :]
+        np.testing.assert_array_equal(found, whole[first:stop])
 
 
-@KINDS
 @settings(max_examples=30, deadline=None)
-@given(data=st.data(), horizon=st.integers(1, 5))
+@given(numbers=NUMBERS, seed=SEEDS, horizon=st.integers(1, 5))
 def test_a_target_is_causal_and_turns_back_into_the_price(
-    kind: type[Feature], data: st.DataObject, horizon: int
+    numbers: tuple[int, ...], seed: int, horizon: int
 ) -> None:
-    prices = walk(data, 60)[:, 2]
-    target = some_feature(kind, data).as_target(horizon)
-    if target is None:
-        return
-    found = target.compute(prices)
-    assert target.lookback <= horizon
-    assert np.isnan(found[: target.lookback]).all()
-    np.testing.assert_allclose(target.price(found[horizon:], prices[:-horizon]), prices[horizon:], rtol=1e-12)
-    np.testing.assert_array_equal(target.compute(prices[:30]), found[:30])
+    prices = walk(seed, 60)[:, 2]
+    for feature in some_features(numbers):
+        target = feature.as_target(horizon)
+        if target is None:
+            continue
+        found = target.compute(prices)
+        assert target.lookback <= horizon
+        assert np.isnan(found[: target.lookback]).all()
+        np.testing.assert_allclose(
+            target.price(found[horizon:], prices[:-horizon]), prices[horizon:], rtol=1e-12
+        )
+        np.testing.assert_array_equal(target.compute(prices[:30]), found[:30])
 
 
 @KINDS

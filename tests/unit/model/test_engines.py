@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_network import INPUTS, TARGETS, WINDOW, settings
+from plain_keras import PlainKeras
+from small_network import INPUTS, TARGETS, WINDOW, checkpoint_of, restore, settings
 
-from hpc_lstm.config import RunConfig
+from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.model import network
 from hpc_lstm.model.engine import Engine
 from hpc_lstm.model.engines import keras as keras_engine
 from hpc_lstm.model.engines import registry as engines
+from hpc_lstm.model.engines.tensorflow_runtime import start_tensorflow
 
 rng = np.random.default_rng(1)
 
@@ -35,25 +36,43 @@ def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
     return make
 
 
-def keras_losses(optimizer: Any, config: RunConfig) -> tuple[list[float], np.ndarray]:
-    """Losses and last weights of Keras's own training of the same network."""
+def test_auto_takes_the_fused_one_where_it_can() -> None:
+    def chosen(**train: Any) -> str:
+        tables = {"data": {"store": "none"}, "train": train}
+        return engines.create_engine(configuration.parse(tables, "test"), threads=1).name
+
+    assert chosen() == "fused"
+    assert chosen(engine="keras") == "keras"
+    assert chosen(precision="bfloat16") == "keras"
+
+
+@pytest.fixture(scope="module", params=itertools.product(["adam", "sgd"], [0.0, 0.05]), ids=str)
+def keras_training(request: pytest.FixtureRequest) -> tuple[dict[str, Any], list[float], np.ndarray]:
+    """Settings of ``train``, and the losses and last weights of Keras's own training with them."""
+    # The engines make TensorFlow deterministic, too; Keras may be the first to use it.
+    start_tensorflow(2, deterministic=True)
+    import keras
+
+    name, clip_norm = request.param
+    rule = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[name]
+    config = settings()
     model = network.build_network(config.model, WINDOW, 2, config.train.seed)
-    model.compile(optimizer, "mse", jit_compile=False)
+    # Six steps take less time than to build their graph.
+    optimizer = rule(0.02, global_clipnorm=clip_norm or None)
+    model.compile(optimizer, "mse", jit_compile=False, run_eagerly=True)
     losses = []
     for inputs, targets in zip(INPUTS, TARGETS, strict=True):
         model.reset_metrics()  # older versions give the mean over all batches since
         losses.append(float(model.train_on_batch(inputs, targets)))
-    return losses, np.concatenate([w.ravel() for w in model.get_weights() if w.dtype == np.float32])
+    weights = np.concatenate([w.ravel() for w in model.get_weights() if w.dtype == np.float32])
+    return {"optimizer": name, "clip_norm": clip_norm}, losses, weights
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("clip_norm", [0.0, 0.05])
-def test_trains_as_keras_does(engine: Callable[..., Engine], optimizer: str, clip_norm: float) -> None:
-    ours = engine(optimizer=optimizer, clip_norm=clip_norm)
-    import keras
-
-    rule = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[optimizer]
-    expected, weights = keras_losses(rule(0.02, global_clipnorm=clip_norm or None), settings())
+def test_trains_as_keras_does(
+    engine: Callable[..., Engine], keras_training: tuple[dict[str, Any], list[float], np.ndarray]
+) -> None:
+    train, expected, weights = keras_training
+    ours = engine(**train)
     losses = [float(ours.step(INPUTS[k : k + 1], TARGETS[k : k + 1], 0.02)) for k in range(6)]
     np.testing.assert_allclose(losses, expected, rtol=2e-5)
     np.testing.assert_allclose(ours.parameters(), weights, rtol=0, atol=2e-5)
@@ -61,35 +80,35 @@ def test_trains_as_keras_does(engine: Callable[..., Engine], optimizer: str, cli
 
 def test_several_steps_a_call_are_single_steps_to_the_bit(engine: Callable[..., Engine]) -> None:
     rates = [0.01, 0.02, 0.03, 0.01, 0.05, 0.0]
-    together, alone = engine(0.2), engine(0.2)
-    mean = float(together.step(INPUTS, TARGETS, rates))
-    single = [float(alone.step(INPUTS[k : k + 1], TARGETS[k : k + 1], rates[k])) for k in range(6)]
+    one = engine(0.2)
+    start = checkpoint_of(one)
+    mean = float(one.step(INPUTS, TARGETS, rates))
+    together = checkpoint_of(one)
+    restore(one, start)
+    single = [float(one.step(INPUTS[k : k + 1], TARGETS[k : k + 1], rates[k])) for k in range(6)]
     assert mean == pytest.approx(np.mean(single), rel=1e-6)
     assert np.isfinite(single).all()
-    np.testing.assert_array_equal(together.parameters(), alone.parameters())
-    np.testing.assert_array_equal(together.moments(), alone.moments())
+    np.testing.assert_array_equal(one.parameters(), together.parameters)
+    np.testing.assert_array_equal(one.moments(), together.moments)
 
 
 def test_going_on_from_a_state_is_bit_identical(engine: Callable[..., Engine]) -> None:
     through = engine(0.2, rank=1, seed=3)
     through.step(INPUTS[:4], TARGETS[:4], 0.01)
-    kept = through.parameters(), through.moments(), through.state()
+    kept = checkpoint_of(through)
     through.step(INPUTS[4:], TARGETS[4:], 0.01)
 
     resumed = engine(0.2, rank=1, seed=3)
-    resumed.set_parameters(kept[0])
-    resumed.set_moments(kept[1])
-    resumed.set_state(kept[2])
+    new = resumed.state()
+    restore(resumed, kept)
     resumed.step(INPUTS[4:], TARGETS[4:], 0.01)
     np.testing.assert_array_equal(resumed.parameters(), through.parameters())
     np.testing.assert_array_equal(resumed.moments(), through.moments())
 
     # The state is needed: without the count of steps the masks and Adam's corrections differ.
-    forgetful = engine(0.2, rank=1, seed=3)
-    forgetful.set_parameters(kept[0])
-    forgetful.set_moments(kept[1])
-    forgetful.step(INPUTS[4:], TARGETS[4:], 0.01)
-    assert not np.array_equal(forgetful.parameters(), through.parameters())
+    restore(resumed, dataclasses.replace(kept, state=new))
+    resumed.step(INPUTS[4:], TARGETS[4:], 0.01)
+    assert not np.array_equal(resumed.parameters(), through.parameters())
 
 
 def test_ranks_start_alike_and_drop_differently(engine: Callable[..., Engine]) -> None:
@@ -135,7 +154,9 @@ def test_moments_of_another_length_are_refused(engine: Callable[..., Engine]) ->
         engine(optimizer="sgd").set_moments(np.zeros(3, np.float32))
 
 
-def test_a_saved_model_forecasts_the_same(engine: Callable[..., Engine], tmp_path: Path) -> None:
+def test_a_saved_model_forecasts_the_same(
+    engine: Callable[..., Engine], plain_keras: PlainKeras, tmp_path: Path
+) -> None:
     one = engine(0.2)
     one.step(INPUTS, TARGETS, 0.05)
     path = tmp_path / "model.keras"
@@ -146,21 +167,7 @@ def test_a_saved_model_forecasts_the_same(engine: Callable[..., Engine], tmp_pat
     np.testing.assert_allclose(loaded.predict(INPUTS[0]), one.predict(INPUTS[0]), atol=1e-6)
 
     # Elsewhere: plain Keras, this package out of reach.
-    np.save(tmp_path / "inputs.npy", INPUTS[0])
-    script = (
-        "import sys, importlib.abc\n"
-        "class Hide(importlib.abc.MetaPathFinder):\n"  # an installed package is hidden too
-        "    def find_spec(self, name, path, target=None):\n"
-        "        if name.split('.')[0] == 'hpc_lstm': raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Hide())\n"
-        "import keras, numpy as np\n"
-        "model = keras.models.load_model(sys.argv[1] + '/model.keras')\n"
-        "outputs = model.predict(np.load(sys.argv[1] + '/inputs.npy'), verbose=0)\n"
-        "np.save(sys.argv[1] + '/outputs.npy', outputs)\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"KERAS_BACKEND": "tensorflow"}
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=tmp_path, env=environment)
-    found = np.load(tmp_path / "outputs.npy")
+    found = plain_keras.open(path, INPUTS[0]).forecasts
     np.testing.assert_allclose(found, one.predict(INPUTS[0]), atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_network import INPUTS, TARGETS, settings
+from small_network import INPUTS, TARGETS, checkpoint_of, restore, settings
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import TrainConfig
@@ -121,22 +121,19 @@ def test_adamw_without_decay_is_adam() -> None:
         assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("engine", ["keras", "fused"])
+@pytest.mark.parametrize("kind", ["keras", "fused"])
 @pytest.mark.parametrize("name", NAMES)
-def test_engines_take_each_and_resume_it(engine: str, name: str) -> None:
-    config = settings(0.2, engine=engine, optimizer=name)
-    through = create_engine(config, threads=2)
-    assert len(through.moments()) == len(registry.optimizer_class(name).slots) * through.schema.length
-    before = float(through.step(INPUTS[:3], TARGETS[:3], 0.01))
-    kept = through.parameters(), through.moments(), through.state()
-    through.step(INPUTS[3:], TARGETS[3:], 0.01)
-    resumed = create_engine(config, threads=2)
-    resumed.set_parameters(kept[0])
-    resumed.set_moments(kept[1])
-    resumed.set_state(kept[2])
-    resumed.step(INPUTS[3:], TARGETS[3:], 0.01)
-    np.testing.assert_array_equal(resumed.parameters(), through.parameters())
-    np.testing.assert_array_equal(resumed.moments(), through.moments())
+def test_engines_take_each_and_resume_it(kind: str, name: str) -> None:
+    engine = create_engine(settings(0.2, engine=kind, optimizer=name), threads=2)
+    assert len(engine.moments()) == len(registry.optimizer_class(name).slots) * engine.schema.length
+    before = float(engine.step(INPUTS[:3], TARGETS[:3], 0.01))
+    kept = checkpoint_of(engine)
+    engine.step(INPUTS[3:], TARGETS[3:], 0.01)
+    through = checkpoint_of(engine)
+    restore(engine, kept)
+    engine.step(INPUTS[3:], TARGETS[3:], 0.01)
+    np.testing.assert_array_equal(engine.parameters(), through.parameters)
+    np.testing.assert_array_equal(engine.moments(), through.moments)
     assert np.isfinite(before)
 
 

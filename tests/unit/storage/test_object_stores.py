@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import http.server
 import json
 import os
@@ -121,15 +122,15 @@ def test_no_more_is_read_than_wanted(store: ObjectStore) -> None:
         store.get("b", 0)
 
 
-@pytest.mark.parametrize("key", HOSTILE_KEYS)
-def test_keys_do_not_lead_out(store: ObjectStore, key: str) -> None:
-    for work in (lambda: store.put_new(key, b""), lambda: store.get(key), lambda: store.delete(key)):
-        assert repr(key) in refusal(work)
+def test_keys_do_not_lead_out(store: ObjectStore) -> None:
+    for key in HOSTILE_KEYS:
+        for work in (store.get, store.delete, functools.partial(store.put_new, data=b"")):
+            assert repr(key) in refusal(functools.partial(work, key))
 
 
-@pytest.mark.parametrize("prefix", ["../", "/", "/etc/", "a/../../", "a//", "./"])
-def test_prefixes_do_not_lead_out(store: ObjectStore, prefix: str) -> None:
-    assert repr(prefix) in refusal(lambda: store.list(prefix))
+def test_prefixes_do_not_lead_out(store: ObjectStore) -> None:
+    for prefix in ("../", "/", "/etc/", "a/../../", "a//", "./"):
+        assert repr(prefix) in refusal(functools.partial(store.list, prefix))
 
 
 def test_of_many_writers_one_wins(store: ObjectStore) -> None:
@@ -303,7 +304,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(linked: tuple[FolderSto
     ):
         text = refusal(work)
         assert "run/checkpoints: is a symbolic link" in text
-        assert "storage.url" in text
+        assert "the folder itself" in text
     store.discard_unfinished("run/")
     assert store.list("run/") == [("run/a", 1)]
     assert {path: path.read_text() for path in theirs.rglob("*") if path.is_file()} == before
@@ -447,9 +448,8 @@ def test_encryption_is_asked_for_wherever_an_object_begins(bucket: Bucket, sse: 
 
 
 @pytest.mark.parametrize("body", [b"Service Unavailable", b"<!DOCTYPE html><p>down", b"", b"<html>no</html>"])
-@pytest.mark.parametrize("method", ["put_new", "put", "get", "list", "delete"])
 def test_a_gateway_that_answers_for_the_server_is_sat_out(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes, method: str
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     """What stands before a server, such as nginx, speaks no XML."""
     from botocore.awsrequest import AWSResponse
@@ -467,7 +467,7 @@ def test_a_gateway_that_answers_for_the_server_is_sat_out(
         def read(self, *_: object) -> bytes:
             return body
 
-    left = [1, 2]
+    left: list[int] = []
 
     def answer(request: Any, **_: object) -> Any:
         if left:
@@ -476,15 +476,16 @@ def test_a_gateway_that_answers_for_the_server_is_sat_out(
         return None
 
     store._client.meta.events.register("before-send.s3", answer)
-    work: dict[str, Callable[[], object]] = {
-        "put_new": lambda: store.put_new("new", b"1"),
-        "put": lambda: store.put("new", b"1"),
-        "get": lambda: store.get("there"),
-        "list": lambda: store.list("the"),
-        "delete": lambda: store.delete("there"),
-    }
-    assert work[method]() in (True, None, b"1", [("there", 1)])
-    assert not left
+    for work, expected in (
+        (lambda: store.put_new("new", b"1"), True),
+        (lambda: store.put("newer", b"1"), None),
+        (lambda: store.get("there"), b"1"),
+        (lambda: store.list("the"), [("there", 1)]),
+        (lambda: store.delete("there"), None),
+    ):
+        left[:] = [1, 2]
+        assert work() == expected
+        assert not left
 
 
 def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,7 +712,6 @@ def test_a_body_that_breaks_off_is_read_again(bucket: Bucket, monkeypatch: pytes
     assert not errors
 
 
-@pytest.mark.parametrize("method", ["put_object", "get_object", "list_objects_v2", "delete_object"])
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
     [
@@ -727,21 +727,21 @@ def test_a_body_that_breaks_off_is_read_again(bucket: Bucket, monkeypatch: pytes
     ],
 )
 def test_refusals_are_one_line_each_and_final(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, method: str, status: int, code: str, advice: str
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str, advice: str
 ) -> None:
     store = s3(bucket)
     bucket.client.put_object(Bucket=bucket.name, Key="team/runs/a", Body=b"1")
-    calls = failing_client(store, monkeypatch, method, [error_of(status, code)] * 9)
-    work = {
-        "put_object": lambda: store.put_new("a", b"1"),
-        "get_object": lambda: store.get("a"),
-        "list_objects_v2": lambda: store.list("a"),
-        "delete_object": lambda: store.delete("a"),
-    }[method]
-    text = refusal(work)
-    assert advice in text
-    assert text.startswith(f"s3://{bucket.name}/team/runs/a: ")
-    assert len(calls) == 1
+    for method, work in (
+        ("put_object", lambda: store.put_new("a", b"1")),
+        ("get_object", lambda: store.get("a")),
+        ("list_objects_v2", lambda: store.list("a")),
+        ("delete_object", lambda: store.delete("a")),
+    ):
+        calls = failing_client(store, monkeypatch, method, [error_of(status, code)] * 9)
+        text = refusal(work)
+        assert advice in text
+        assert text.startswith(f"s3://{bucket.name}/team/runs/a: ")
+        assert len(calls) == 1
 
 
 def test_trouble_that_does_not_pass_is_told_after_the_timeout(
@@ -875,7 +875,8 @@ def test_vectors_of_all_sizes_come_back_and_may_be_put_twice(store: ObjectStore,
 
 
 def test_a_part_that_fails_leaves_no_upload_behind(bucket: Bucket) -> None:
-    objects = s3(bucket, timeout_s=0.1)
+    objects = s3(bucket)
+    objects._timeout_s = 0.1  # of retries alone: a busy server may take longer for an answer
     calls = []
 
     def fail(**kwargs: Any) -> None:

@@ -221,6 +221,12 @@ def test_what_slurm_could_not_take_is_refused_before_anything(tmp_path: Path, sl
     assert not (tmp_path / "out").exists()
 
 
+def test_a_store_with_a_null_byte_is_refused(tmp_path: Path) -> None:
+    tables = {"settings": {"data.store": "a\0b"}}
+    with pytest.raises(ConfigError, match=r"^s.toml: settings.data.store: .*has a null byte"):
+        sweeps.parse_sweep(tables, "s.toml", tmp_path)
+
+
 def test_home_folders_that_are_not_there(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text("[sweep]\n")
