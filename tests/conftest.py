@@ -1,4 +1,4 @@
-"""A server that speaks S3, for every test that needs one."""
+"""What tests of all kinds share: one process that inspects HDF5 files, and a server that speaks S3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inspector import Inspector
 from s3_bucket import SECRET_KEY, Bucket
+
+from hpc_lstm.hdf5 import reading
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inspect_alone() -> Iterator[Callable[..., Any]]:
+    """HDF5 files are inspected by one process for all tests; the value is what starts a process for each."""
+    alone, inspector = reading._inspect, Inspector(reading.CPU_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_inspect", inspector)
+        yield alone
+    inspector.end()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -85,6 +84,8 @@ def require_sound_bytes(data: bytes) -> None:
     Raises:
         ValueError: the reason.
     """
+    import tempfile  # which brings shutil along; a run that begins anew needs neither
+
     try:
         # By a name: HDF5 opens no file that has no place in the file system.
         handle, name = tempfile.mkstemp(prefix="hpc-lstm-")

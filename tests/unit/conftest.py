@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-from inspector import Inspector
-
-from hpc_lstm.hdf5 import reading
 
 # No deadline for an example: on a busy machine it takes what it takes.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -88,16 +84,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return FileScheduling(config, log)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def inspect_alone() -> Iterator[Callable[..., Any]]:
-    """HDF5 files are inspected by one process for all tests; the value is what starts a process for each."""
-    alone, inspector = reading._inspect, Inspector(reading.CPU_S)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_inspect", inspector)
-        yield alone
-    inspector.end()
 
 
 @pytest.fixture(scope="session", autouse=True)
