@@ -49,6 +49,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return f"{picture}[{text}]({relative}{hash_}{anchor})"
         if not (ROOT / inside).exists():
             return match[0]  # mkdocs warns
-        return text if text.startswith(("`", "!")) else f"{text} (`{inside}`)"
+        named = text.startswith(("`", "!")) or text == inside
+        return text if named else f"{text} (`{inside}`)"
 
     return LINK.sub(point, markdown)

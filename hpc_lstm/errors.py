@@ -9,10 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 
 class HpcLstmError(Exception):
@@ -133,16 +132,6 @@ def printable(text: str) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return "".join(letter if _is_harmless(letter) else _escaped(letter) for letter in text)
-
-
-def tell(text: str) -> None:
-    """Write lines to stderr; where it takes none, being full or read by nobody, they are lost, and nothing else is.
-
-    Otherwise the end of a command, and its exit code, would depend on who reads what it says.
-    """
-    with suppress(OSError):
-        sys.stderr.write(printable(text) + "\n")
-        sys.stderr.flush()
 
 
 def in_shell(value: str) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from hpc_lstm.market.import_summary import ImportSummary
+
 
 class Store:
     """The prices of many symbols in a file, a market store.
@@ -148,7 +150,13 @@ def read_prices(
             return Store(file)
         sources = [str(file)]
     chosen = _chosen(ImportOptions, options)
-    return _written(path, lambda file: import_prices(sources, file, chosen))
+    summaries: list[ImportSummary] = []
+    store = _written(path, lambda file: summaries.append(import_prices(sources, file, chosen)))
+    if said := summaries[0].about_splits():
+        import warnings
+
+        warnings.warn(said, stacklevel=2)
+    return store
 
 
 def synthesize(

@@ -9,7 +9,7 @@ import click
 from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import tell
+from hpc_lstm.parallel.streams import tell
 
 
 def _walk_forward_options(command: Command) -> Command:

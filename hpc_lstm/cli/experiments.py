@@ -9,7 +9,7 @@ import click
 from hpc_lstm.cli.options import json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json, show_progress
-from hpc_lstm.errors import tell
+from hpc_lstm.parallel.streams import tell
 
 
 @click.command(short_help="Measure how training scales.")

@@ -11,7 +11,7 @@ import click
 from hpc_lstm.cli.options import check_warm_start, json_option, set_option, warm_start_options
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json, terminal_width
-from hpc_lstm.errors import tell
+from hpc_lstm.parallel.streams import tell
 
 if TYPE_CHECKING:
     from hpc_lstm.config import RunConfig

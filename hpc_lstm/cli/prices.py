@@ -9,7 +9,8 @@ import click
 from hpc_lstm.cli.options import OutputFile, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import InputError, tell
+from hpc_lstm.errors import InputError
+from hpc_lstm.parallel.streams import tell
 
 
 @click.command(short_help="Fetch prices from Yahoo.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -11,7 +10,8 @@ import click
 from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
 from hpc_lstm.cli.startup import end_without_collection, prepare_imports
-from hpc_lstm.errors import HpcLstmError, from_os_error, tell
+from hpc_lstm.errors import HpcLstmError, from_os_error
+from hpc_lstm.parallel.streams import prepare_streams, release_stdout, tell
 
 
 @click.group(
@@ -36,13 +36,13 @@ def cli(context: click.Context, debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program ``hpc-lstm``: run one command and exit with its code."""
-    _prepare_streams()
+    prepare_streams()
     prepare_imports()
     end_without_collection()
     try:
         _run(arguments)
     finally:
-        _release_stdout()
+        release_stdout()
 
 
 def _run(arguments: list[str] | None) -> None:
@@ -102,34 +102,6 @@ def _fail(text: str, code: int, quiet: bool = False) -> None:
     if not quiet:
         tell(text)
     sys.exit(code)
-
-
-def _prepare_streams() -> None:
-    """Let output go nowhere where its stream is closed, and print what its encoding lacks as an escape.
-
-    Otherwise the next file to be opened would get the closed stream's number, and the output of libraries.
-    """
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = getattr(sys, name)
-        if stream is None:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            try:
-                os.fstat(number)
-            except OSError:
-                os.dup2(nowhere, number)
-            if nowhere != number:
-                os.close(nowhere)
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _release_stdout() -> None:
-    """Flush stdout, or discard what is left: otherwise Python reports a closed pipe or a full disk at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(text: str) -> str:

@@ -8,7 +8,7 @@ import click
 
 from hpc_lstm.cli.options import OutputFile, complete, device_option, json_option, numbers_of_days
 from hpc_lstm.console.output import show, show_json
-from hpc_lstm.errors import printable
+from hpc_lstm.parallel.streams import tell
 
 
 @click.command(short_help="Plot prices.")
@@ -128,4 +128,4 @@ def timing(run_dirs: tuple[str, ...], trace: str | None, as_json: bool) -> None:
         from hpc_lstm.timing.trace import write_trace
 
         write_trace(run_dirs, make_parent(trace))
-        click.echo(printable(f"wrote {trace}; open it at https://ui.perfetto.dev"), err=as_json)
+        (tell if as_json else show)(f"wrote {trace}; open it at https://ui.perfetto.dev")

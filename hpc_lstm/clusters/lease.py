@@ -122,12 +122,27 @@ class Lease:
             newest = self._await_expiry(newest, beat)
         owner = {**identity(), "token": secrets.token_hex(8), "silence_s": self._timeout_s}
         data = json.dumps(owner).encode()
-        if not self._store.put_new(f"{self._prefix}{newest + 1:06d}.{0:09d}", data):
-            raise self._taken(newest + 1)
+        self._put_first(newest, data)
         # Another job, whose listing was older, may have put a lease after this one's.
         if self._newest_lease()[0] > newest + 1:
             raise self._taken(newest + 2)
         return newest + 1
+
+    def _put_first(self, newest: int, data: bytes) -> None:
+        """Put the lease after the ``newest`` one.
+
+        Raises:
+            InputError: another job has put it.
+            StorageError: what has its place is no lease.
+        """
+        key = f"{self._prefix}{newest + 1:06d}.{0:09d}"
+        # A job that began and ended meanwhile is gone at the second attempt.
+        for _ in range(2):
+            if self._store.put_new(key, data):
+                return
+            if self._newest_lease()[0] > newest:
+                raise self._taken(newest + 1)
+        raise StorageError(f"{self._what}: what lies at {key} is not a regular file; delete it")
 
     def _await_expiry(self, number: int, beat: int) -> int:
         """Wait until an earlier lease is released, or was not renewed for the longer of both owners' timeouts.
@@ -166,7 +181,7 @@ class Lease:
         for key, _ in self._store.list(self._prefix):
             match = _KEY.fullmatch(key.removeprefix(self._prefix))
             if match and (len(match[1]) > len(str(MAX_NUMBER)) or int(match[1]) > MAX_NUMBER):
-                raise StorageError(f"{key[:200]}: was put there by somebody else; delete it")
+                raise StorageError(f"{self._what}: {key[:200]} was put there by somebody else; delete it")
             if match and match[2] == "released":
                 released.add(int(match[1]))
             elif match:

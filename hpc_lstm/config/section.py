@@ -67,6 +67,6 @@ class NameIn:
             close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
             hint = f'; did you mean "{close[0]}"?' if close else ""
             raise ValueError(
-                f"{info.field_name}: input should be {' or '.join(map(repr, known))}, got {value!r}{hint}"
+                f"{info.field_name}: must be {' or '.join(map(repr, known))}, got {value!r}{hint}"
             )
         return value

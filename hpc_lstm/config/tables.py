@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_origin
 
@@ -11,6 +12,13 @@ from pydantic.fields import FieldInfo
 from hpc_lstm.config.section import Section
 from hpc_lstm.errors import ConfigError
 
+PLAIN_WORDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid list": "a list",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+}
 S = TypeVar("S", bound=Section)
 
 
@@ -105,7 +113,19 @@ def _first_problem(model: type[Section], error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{key}: is required but not set"
     # A key that takes several types has a problem for each; together they say what it takes.
-    expected = [
-        p["msg"][0].lower() + p["msg"][1:] for p in error.errors() if p["loc"][:2] == problem["loc"][:2]
-    ]
-    return f"{key}: {' or '.join(dict.fromkeys(expected))}, got {problem['input']!r}"
+    expected = dict.fromkeys(_plain(p["msg"]) for p in error.errors() if p["loc"][:2] == problem["loc"][:2])
+    value = problem["input"]
+    hint = f"; write {_as_list(value)}" if isinstance(value, str) and "a list" in expected else ""
+    return f"{key}: must be {' or '.join(expected)}, got {value!r}{hint}"
+
+
+def _as_list(text: str) -> str:
+    """A text as the list that was meant, in TOML: names separated by commas, or one."""
+    names = [text] if "(" in text else [name.strip() for name in text.split(",")]
+    return f"[{', '.join(json.dumps(name, ensure_ascii=False) for name in names)}]"
+
+
+def _plain(message: str) -> str:
+    """What a value must be, in plain words: ``Input should be a valid integer`` of pydantic is ``a whole number``."""
+    text = message.removeprefix("Input should be ")
+    return PLAIN_WORDS.get(text, text[0].lower() + text[1:])

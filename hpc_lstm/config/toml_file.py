@@ -29,7 +29,11 @@ def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such {kind} file; {example} is one to start from") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    except (OSError, ValueError) as error:  # also a name with a null byte, and bytes that are not UTF-8
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path}: is not text in UTF-8, so it is no {kind} file; {example} is one to start from"
+        ) from None
+    except (OSError, ValueError) as error:  # also a name with a null byte
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
 

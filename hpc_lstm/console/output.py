@@ -23,12 +23,13 @@ def show(text: str) -> None:
     """Print text that may hold names from files: none of them commands the terminal.
 
     On a terminal, sentences longer than its lines are broken between words, and so is what stands beside a label, below
-    its own beginning. The rows of tables stay whole: they are told by two or more gaps of two spaces.
+    its own beginning. Rows of tables, told by two or more gaps of two spaces, stay whole. So do commands, to be pasted:
+    lines that begin with ``hpc-lstm``, and what stands in back quotes.
     """
     text, width = printable(text), terminal_width()
     if width is not None:
         text = "\n".join(_broken(line, width) for line in text.splitlines())
-    click.echo(text)
+    _print(text)
 
 
 def show_progress(text: str) -> None:
@@ -48,11 +49,17 @@ def terminal_width() -> int | None:
 
 def show_json(value: Any) -> None:
     """Print a value as strict JSON: numbers that JSON does not have are null, what it does not know is text."""
-    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    _print(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=not is_unicode))
+
+
+def _print(text: str) -> None:
+    # With a file: click would otherwise write UTF-8 to a stream that says it takes ASCII alone.
+    click.echo(text, file=sys.stdout)
 
 
 def _broken(line: str, width: int) -> str:
-    if len(line) <= width:
+    if len(line) <= width or line.lstrip(" ->").startswith("hpc-lstm "):
         return line
     start = re.match(r"\s*(?:-> )?", line)
     label = re.match(r"\s*(?:\S+ )*\S+ {2,}", line)
@@ -66,14 +73,16 @@ def _broken(line: str, width: int) -> str:
         before, first = first.rstrip() + "\n", " " * indent
     import textwrap
 
-    return before + textwrap.fill(
-        text,
+    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
+    broken = textwrap.fill(
+        whole,
         width,
         initial_indent=first,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return before + broken.replace("\0", " ")
 
 
 def _plain(value: Any) -> Any:

@@ -47,8 +47,8 @@ class PastForecasts:
         symbol: N names.
         last_date, date: datetime64 [N], of the last known row and of the target.
         last: float64 [N], the last known price, which persistence forecasts.
-        actual, forecast, low, high: float64 [N], the actual value, the point forecast, and the ends of its interval, NaN where
-            there is none. Prices where a price follows from the target, else values of the target.
+        actual, forecast, low, high: float64 [N], the actual value, the point forecast, and the ends of its interval,
+            NaN where there is none. Prices where a price follows from the target, else values of the target.
     """
 
     part: str

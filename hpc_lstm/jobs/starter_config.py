@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ _TEMPLATE = """\
 #
 #   hpc-lstm train {name}                        on one rank
 #   mpiexec -n 2 hpc-lstm train {name}           on two; `--resume` continues a stopped run
-#   hpc-lstm report runs/{stem}                  {gap}what came of it
+#   hpc-lstm report {folder}                  {gap}what came of it
 #
 # Keys that are not here have their defaults: docs/configuration.md lists all. A wrong key or value is refused.
 
@@ -98,7 +99,8 @@ def write_starter_config(output: str | Path, store: str | Path | None) -> str:
     load(path)  # what is written here is what a run takes
     if found is None:
         return f"wrote {output}; name your market store in it: `hpc-lstm import` or `fetch` makes one"
-    return f"wrote {output}, for {found.symbols:,} symbols of {where}; `hpc-lstm train {output}` trains on it"
+    command = f"hpc-lstm train {shlex.quote(str(output))}"
+    return f"wrote {output}, for {found.symbols:,} symbols of {where}; `{command}` trains on it"
 
 
 def _look_at(path: Path) -> _Prices:
@@ -159,8 +161,8 @@ def _config(path: Path, store: Path, found: _Prices | None) -> str:
     relative = os.path.relpath(store, path.parent)
     return _TEMPLATE.format(
         about=about,
-        name=path.name,
-        stem=path.stem,
+        name=shlex.quote(path.name),
+        folder=shlex.quote(f"runs/{path.stem}"),
         gap=" " * len(path.suffix),
         store=tomli_w.dumps({"store": relative}).partition("= ")[2].strip(),
         features=", ".join(f'"{feature}"' for feature in features),

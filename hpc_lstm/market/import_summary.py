@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hpc_lstm.market.cleaning import CleaningCounts
 
 # Columns of the names, the longest of which are those of the rules.
-LABEL = 34
+LABEL = 36
 
 
 @dataclass
@@ -32,6 +32,7 @@ class ImportSummary:
         left_out: lines, sheets and files inside others that are no prices.
         other_series: rows of securities that are no shares, left out.
         timezone: the zone that times without an offset were taken in.
+        split_jumps, split_jump: without adj_close, how often the close steps as in a split, and the first step.
     """
 
     output: str
@@ -55,6 +56,8 @@ class ImportSummary:
     left_out: list[str] = field(default_factory=list)
     other_series: int = 0
     timezone: str | None = None
+    split_jumps: int = 0
+    split_jump: str = ""
 
     def table(self) -> str:
         """The summary as aligned text."""
@@ -90,6 +93,7 @@ class ImportSummary:
             ("times that clocks showed twice", self.doubled_times, "taken as the first of the two"),
             ("rows of other series than shares", self.other_series, "left out"),
             ("symbols without a row left", self.without_rows, "left out"),
+            ("steps in price that look like splits", self.split_jumps, "kept"),
             ("symbols with dates of their own", self.other_calendar, "kept as they are"),
         ]
         found = [(name, f"{count:,}", done) for name, count, done in rules if count]
@@ -101,7 +105,19 @@ class ImportSummary:
             f"  {name:<{LABEL}}  {n:>{width}}  {done}"
             for name, n, done in [("found", "count", "done"), *found]
         ]
+        if said := self.about_splits():
+            lines += ["", f"  {said}"]
         return "\n".join(lines)
+
+    def about_splits(self) -> str:
+        """A sentence on steps in price that may be splits; "" if there is none."""
+        if not self.split_jumps:
+            return ""
+        steps = "1 step" if self.split_jumps == 1 else f"{self.split_jumps:,} steps"
+        return (
+            f"{steps} in price may be splits (first: {self.split_jump}): if so, import adjusted prices, such as a "
+            "column adj_close, since models and metrics take a step for a change of value."
+        )
 
     def _zone_taken(self) -> str:
         if self.date_unit == "D":

@@ -43,6 +43,7 @@ from hpc_lstm.market.layouts.header import COLUMNS
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.spill import Spill
+from hpc_lstm.market.split_jumps import find_split_jumps
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter, output_path, write_errors
 from hpc_lstm.market.symbol_names import name_by_folders, require_distinct
@@ -300,6 +301,8 @@ def _write_symbols(
 ) -> None:
     """Clean the prices of all symbols and write them to the store."""
     calendars: Counter[tuple[int, int]] = Counter()
+    close = summary.columns.index("close")
+    adjusted = "adj_close" in summary.columns
     last_known = None if continued is None else LastKnown(continued, names, summary.columns)
     first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for records in spill.groups():
@@ -324,6 +327,12 @@ def _write_symbols(
                 name = names[rows.symbol[begin]]
                 summary.example = _example(name, rows, begin, stop, calendar.unit)
             writer.append(names[rows.symbol[begin]], dates, rows.values[begin:stop])
+            jumps = [] if adjusted else find_split_jumps(rows.values[begin:stop, close]).tolist()
+            if jumps and not summary.split_jump:
+                before, after = rows.values[begin + jumps[0] - 1 : begin + jumps[0] + 1, close]
+                when = _shown(int(dates[jumps[0]]), calendar.unit)
+                summary.split_jump = f"{names[rows.symbol[begin]]} {when}, {before:.6g} to {after:.6g}"
+            summary.split_jumps += len(jumps)
             calendars[stop - begin, zlib.crc32(dates.tobytes())] += 1
         if len(rows.date):
             first, last = min(first, int(rows.date.min())), max(last, int(rows.date.max()))

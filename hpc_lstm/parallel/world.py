@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hpc_lstm.errors import HpcLstmError, from_os_error, tell
+from hpc_lstm.errors import HpcLstmError, from_os_error
 from hpc_lstm.parallel.stop_signals import StopSignals
+from hpc_lstm.parallel.streams import tell
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)

@@ -224,7 +224,7 @@ def _open_folder(above: int, name: str, path: Path, *, create: bool = False) -> 
         with contextlib.suppress(OSError):
             if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
                 raise StorageError(
-                    f"{path}: is a symbolic link, which is not followed; name its folder by storage.url"
+                    f"{path}: is a symbolic link, which is not followed; put the folder itself in its place"
                 ) from None
         raise
 

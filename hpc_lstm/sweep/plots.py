@@ -41,6 +41,11 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
         for number, group in enumerate(members):
             _speed_line(speed, group, number)
             _efficiency_line(efficiency, group, number)
+        if not any(group.unshared for group in members):
+            note = f"not measured:\nno ranks with {_unit(groups)}s\nof their own"
+            efficiency.text(
+                0.5, 0.4, note, transform=efficiency.transAxes, fontsize=8, ha="center", va="center"
+            )
         _ideal(speed, members)
         speed.set_title(title, fontsize=9)
         efficiency.axhline(1, color=GREY, linestyle="--", linewidth=0.9)

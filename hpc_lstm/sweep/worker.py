@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import config as configuration
-from hpc_lstm.errors import HpcLstmError, InputError, tell
+from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.streams import prepare_streams, tell
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
 from hpc_lstm.sweep import environment, records
@@ -110,6 +111,7 @@ def _parameter_count(config: configuration.RunConfig) -> int:
 
 def main() -> None:
     """The work of one rank; ends like ``hpc-lstm``: one line on stderr and an exit code."""
+    prepare_streams()
     world = connect()
     try:
         with world.abort_on_error():

@@ -116,6 +116,19 @@ def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, rank
         )
 
 
+def log_adopted_run(log: logging.Logger, prefix: str, written: str) -> None:
+    """Log that a new run directory goes on with the run of its name that it has found in the store.
+
+    Args:
+        written: when its checkpoint was written.
+    """
+    log.warning(
+        "this run directory is new: it goes on with the run whose checkpoints lie under %s, the newest written %s; if "
+        "you mean to begin another run, stop this one and choose another --run-dir",
+        *(prefix, written),
+    )
+
+
 def log_changed_settings(log: logging.Logger, old: RunConfig, new: RunConfig) -> None:
     """Log the settings in which a resumed run differs from its checkpoint."""
     changes = configuration.differences(old, new)

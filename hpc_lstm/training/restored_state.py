@@ -46,6 +46,8 @@ def load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
         log.info("no complete checkpoint: starting anew")
         return False
     state.run_id = found.manifest.run
+    if not world.bcast(run.directory.holds_run):
+        messages.log_adopted_run(log, run.storage.checkpoint_prefix, found.manifest.created)
     world.raise_on_all(lambda: _log_lost_steps(run, found) if world.rank == 0 else None)
     saved = world.raise_on_all(lambda: _saved_settings(found.manifest))
     world.raise_on_all(lambda: _check_state(run, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def _finish(folder: Path, base: RunConfig, trials: list[Trial], log: Callable[[s
         f"\nBest of {len(trials)} trials{f' ({failed} failed)' if failed else ''} on validation: trial "
         f"{best.number}. Its "
         "error there flatters it, as it is the smallest of many; test it once:\n"
-        f"  hpc-lstm train {folder / 'best.toml'}\n"
+        f"  hpc-lstm train {shlex.quote(str(folder / 'best.toml'))}\n"
         f"All trials: {folder / 'trials.csv'}"
     )
 

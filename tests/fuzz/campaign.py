@@ -58,6 +58,20 @@ class Record:
         }
         kind["chunks"] = sorted([*kind["chunks"], start])
 
+    def summary(self) -> dict[str, Any]:
+        """Counts by kind, and with which versions of what reads the inputs: the record without the seeds."""
+        kinds = {
+            name: {"read": kind["read"], "refused": kind["refused"], "wrong": len(kind["wrong"])}
+            for name, kind in self.kinds.items()
+        }
+        used = [run["versions"] for run in self.runs]
+        versions = [one for place, one in enumerate(used) if one not in used[:place]]
+        return {
+            "inputs": sum(sum(kind.values()) for kind in kinds.values()),
+            "versions": versions,
+            "kinds": kinds,
+        }
+
     def save(self) -> None:
         """Write the file, whole or not at all."""
         from hpc_lstm.files import whole_file
@@ -170,10 +184,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no more are begun")
     parser.add_argument("--record", type=Path, default=Path("fuzz.json"), help="goes on where it is there")
+    parser.add_argument(
+        "--summary", type=Path, help="write the counts of the record to this file, and run nothing"
+    )
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these kinds", metavar="KIND")
     options = parser.parse_args()
 
     record = Record(options.record)
+    if options.summary:
+        options.summary.write_text(json.dumps(record.summary(), indent=1) + "\n")
+        return 0
     begun = time.monotonic()
     run = {"began": time.strftime("%Y-%m-%dT%H:%M:%S"), "jobs": options.jobs, "seconds": 0}
     run |= {"processors": os.cpu_count(), "versions": versions()}

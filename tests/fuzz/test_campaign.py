@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from campaign import CHUNK, Record, tasks
+from targets import TARGETS
 
 CAMPAIGN = Path(__file__).with_name("campaign.py")
+
+
+# What campaign.py --summary wrote of the campaign that docs/security.md tells of.
+COUNTS = CAMPAIGN.with_name("campaign.json")
+SECURITY = CAMPAIGN.parents[2] / "docs/security.md"
 
 
 def run_campaign(record: Path, *arguments: str) -> int:
@@ -51,3 +58,16 @@ def test_kinds_with_the_fewest_examples_come_first(tmp_path: Path) -> None:
     record.add("scaler", 0, {})
     chunks = tasks(record, ["scaler", "option"], 2 * CHUNK)
     assert chunks == [("option", 0), ("scaler", CHUNK), ("option", CHUNK)]
+
+
+def test_the_documentation_has_the_counts_of_the_campaign() -> None:
+    counts, text = json.loads(COUNTS.read_text()), SECURITY.read_text()
+    rows = [
+        line.split(" | ") for line in text.splitlines() if re.fullmatch(r"\| .*( \| [0-9,]+){3} \|", line)
+    ]
+    told = [int(row[-1].strip(" |").replace(",", "")) for row in rows]
+    kinds = [counts["kinds"][target.name] for target in TARGETS]
+    assert told == [sum(kind.values()) for kind in kinds]
+    assert f"{counts['inputs']:,} in all" in text
+    for versions in counts["versions"]:
+        assert f"Python {versions['python']} with HDF5 {versions['hdf5']}" in text

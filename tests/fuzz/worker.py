@@ -75,9 +75,21 @@ def _answers(child: int, pipe: Any) -> bool:
     """Wait until there is something to read; false if an example takes longer than it may."""
     begun, used = time.monotonic(), _processor_s(child)
     while not select.select([pipe], [], [], 1)[0]:
-        if _processor_s(child) - used > HANG_S or time.monotonic() - begun > IDLE_S:
+        waits = time.monotonic() - begun > IDLE_S and not _wants_processor(child)
+        if waits or _processor_s(child) - used > HANG_S:
             return False
     return True
+
+
+def _wants_processor(process: int) -> bool:
+    """Whether a process, or one that it has started, would go on if it got a processor: others may have them all."""
+    try:
+        parent = psutil.Process(process)
+        return any(
+            one.status() == psutil.STATUS_RUNNING for one in (parent, *parent.children(recursive=True))
+        )
+    except psutil.Error:  # it ended
+        return False
 
 
 def _processor_s(child: int) -> float:

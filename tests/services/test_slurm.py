@@ -331,7 +331,7 @@ def test_an_array_trains_with_a_line_each(slurm: Slurm, tmp_path: Path) -> None:
     assert "units = 3\n" in (tmp_path / "runs" / "job-1" / "config.toml").read_text()
     assert "units = 5\n" in (tmp_path / "runs" / "job-2" / "config.toml").read_text()
     assert [slurm.field(f"{job}_{index}", "ExitCode") for index in (3, 4)] == ["2:0", "2:0"]
-    assert "model.units: input should be greater than 0" in (tmp_path / "said-3.log").read_text()
+    assert "model.units: must be greater than 0" in (tmp_path / "said-3.log").read_text()
     assert "lines.txt: has no line 4" in (tmp_path / "said-4.log").read_text()
 
 

@@ -23,27 +23,49 @@ settings.register_profile("repeatable", derandomize=True, database=None, deadlin
 settings.register_profile("explore", derandomize=False, max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
-# What imports TensorFlow, which takes seconds and half a gigabyte: one process of those side by side does all of it.
-WITH_TENSORFLOW = (
-    "clusters/test_outer_step.py",
-    "cuda/test_dlpack.py",
-    "model/test_engines.py",
-    "model/test_keras_engine.py",
-    "model/test_keras_file.py",
-    "model/test_network.py",
-    "model/test_optimizers.py",
-    "parallel/test_device_allreduce.py",
-    "test_bad_input.py",
-    "training/test_resume.py",
-)
+# What imports TensorFlow, which takes seconds and half a gigabyte, or scikit-learn, which takes seconds: one process of
+# those side by side does all of it. Their modules import them within tests, since every process imports all modules.
+TOGETHER = {
+    "tensorflow": (
+        "clusters/test_outer_step.py",
+        "cuda/test_dlpack.py",
+        "model/test_engines.py",
+        "model/test_keras_engine.py",
+        "model/test_keras_file.py",
+        "model/test_native_engine.py",
+        "model/test_network.py",
+        "model/test_optimizers.py",
+        "parallel/test_device_allreduce.py",
+        "test_bad_input.py",
+        "training/test_resume.py",
+    ),
+    "scikit-learn": (
+        "evaluation/test_baselines.py",
+        "evaluation/test_gradient_boosting.py",
+        "evaluation/test_metrics.py",
+        "evaluation/test_multiple_tests.py",
+        "evaluation/test_outputs.py",
+        "evaluation/test_significance.py",
+        "evaluation/test_student_t.py",
+        "model/test_losses.py",
+        "preprocess/test_folds.py",
+        "preprocess/test_prepare.py",
+        "preprocess/test_scaler.py",
+        "sweep/test_fit.py",
+    ),
+}
 # What takes longest begins first, lest one process waits for it at the end.
 LONGEST = (
     "market/test_yahoo.py",
     "market/test_price_forms.py",
     "test_notebook.py",
-    *WITH_TENSORFLOW,
+    *TOGETHER["tensorflow"],
     "clusters/test_rounds.py",
+    *TOGETHER["scikit-learn"],
+    "storage/test_object_stores.py",
     "api/test_api.py",
+    "training/test_walk_forward.py",
+    "test_packaging.py",
 )
 
 
@@ -54,13 +76,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests run in one process, as with ``--dist loadfile``, and those with TensorFlow all in the same."""
+    """A file's tests run in one process, as with ``--dist loadfile``, and those of files that belong together, too."""
     from xdist.scheduler import LoadFileScheduling
+
+    groups = {f"tests/unit/{name}": group for group, names in TOGETHER.items() for name in names}
 
     class FileScheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "tensorflow" if file.removeprefix("tests/unit/") in WITH_TENSORFLOW else file
+            return groups.get(file, file)
 
     config.option.loadscopereorder = False
     return FileScheduling(config, log)

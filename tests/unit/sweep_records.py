@@ -72,31 +72,50 @@ def simulated(
     **more: Any,
 ) -> dict[str, Any]:
     """A record of a run that was simulated message by message, as a measured one would be."""
-    busy = compute.draw(generator, ranks, cycles)
-    now, waits, averages = np.zeros(ranks), [], []
+    (one,) = simulated_repeats(compute, network, averaged_bytes, ranks, generator, cycles, [more])
+    return one
+
+
+def simulated_repeats(
+    compute: Compute,
+    network: Network,
+    averaged_bytes: int,
+    ranks: int,
+    generator: np.random.Generator,
+    cycles: int,
+    repeats: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The same of several repeats, simulated side by side; each has the fields of its own."""
+    busy = np.stack([compute.draw(generator, ranks, cycles) for _ in repeats])
+    now, waits, averages = np.zeros((len(repeats), ranks)), np.zeros_like(busy), np.zeros_like(busy)
     for cycle in range(cycles):
-        come = now + busy[:, cycle]
+        come = now + busy[..., cycle]
         met = collectives.arrivals("recursive-doubling", come, network.barrier_alpha_s, 0.0)
         now = collectives.arrivals(network.algorithm, met, network.alpha_s, averaged_bytes * network.byte_s)
-        waits.append(met - come)
-        averages.append(now - met)
-    seconds = float(now.mean())
-    one = record(ranks, **more)
-    return one | {
-        "cycles": cycles,
-        "steps": cycles,
-        "averaged_bytes": averaged_bytes,
-        "seconds": seconds,
-        "samples": cycles * one["batch_size"] * ranks,
-        "samples_per_second": cycles * one["batch_size"] * ranks / seconds,
-        "phase_seconds": one["phase_seconds"]
-        | {
-            "preprocess": 0.0,
-            "compute": float(busy.mean()) * cycles,
-            "wait": float(np.sum(waits)) / ranks,
-            "average": float(np.sum(averages)) / ranks,
-        },
-        "meeting_s": float(np.mean([wait.min() for wait in waits])),
-        "average_s": float(np.mean(averages)),
-        "busy": busy_summary(busy),
-    }
+        waits[..., cycle] = met - come
+        averages[..., cycle] = now - met
+    found = []
+    for number, more in enumerate(repeats):
+        one, seconds = record(ranks, **more), float(now[number].mean())
+        found.append(
+            one
+            | {
+                "cycles": cycles,
+                "steps": cycles,
+                "averaged_bytes": averaged_bytes,
+                "seconds": seconds,
+                "samples": cycles * one["batch_size"] * ranks,
+                "samples_per_second": cycles * one["batch_size"] * ranks / seconds,
+                "phase_seconds": one["phase_seconds"]
+                | {
+                    "preprocess": 0.0,
+                    "compute": float(busy[number].mean()) * cycles,
+                    "wait": float(waits[number].sum()) / ranks,
+                    "average": float(averages[number].sum()) / ranks,
+                },
+                "meeting_s": float(waits[number].min(axis=0).mean()),
+                "average_s": float(averages[number].mean()),
+                "busy": busy_summary(busy[number]),
+            }
+        )
+    return found

@@ -43,6 +43,25 @@ def test_every_page_is_in_the_site() -> None:
     assert {page for page in pages if f": {page}\n" not in navigation} == set()
 
 
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_tables_stand_below_a_header(page: Path) -> None:
+    """A line between rows ends a table: what follows is then a paragraph full of bars."""
+    columns, loose, lines = 0, [], page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.startswith("|"):
+            columns = 0
+            continue
+        below = lines[number] if number < len(lines) else ""
+        if not columns and re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", below):
+            columns = below.count("|")
+        if line.replace(r"\|", "").count("|") != columns:
+            loose.append(f"{number}: {line[:40]}")
+    assert loose == []
+
+
 def test_the_example_of_a_feature_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "tutorials" / "adding-a-feature.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

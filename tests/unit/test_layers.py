@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import hpc_lstm
 
 PACKAGE = Path(hpc_lstm.__file__).parent
@@ -63,25 +65,29 @@ def test_every_package_is_a_layer() -> None:
     assert {name.split(".")[0] for name in modules()} - {""} == set(LAYERS)
 
 
-def test_nothing_imports_upwards() -> None:
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """What each module of the package imports of the others."""
     known = modules()
+    return {name: imports(path, known) - {name} for name, path in known.items() if name}
+
+
+def test_nothing_imports_upwards(graph: dict[str, set[str]]) -> None:
     upwards = [
         f"{name} imports {other}"
-        for name, path in known.items()
-        if name
-        for other in imports(path, known)
+        for name, others in graph.items()
+        for other in others
         if layer(other) > layer(name)
     ]
     assert not upwards
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    known = modules()
-    graph = {name: imports(path, known) - {name} for name, path in known.items() if name}
-    while free := [name for name, others in graph.items() if not others & graph.keys()]:
+def test_no_modules_import_each_other_in_a_circle(graph: dict[str, set[str]]) -> None:
+    left = dict(graph)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
         for name in free:
-            del graph[name]
-    assert not graph, f"circles among {sorted(graph)}"
+            del left[name]
+    assert not left, f"circles among {sorted(left)}"
 
 
 def test_the_top_of_the_package_is_small() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.files import write_text
+from hpc_lstm.jobs.starter_config import write_starter_config
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.synthetic import synthesize
 from hpc_lstm.runs import directory
@@ -48,8 +50,9 @@ def test_a_stream_that_is_closed_or_full_changes_no_exit_code(arguments: str, co
     assert b"Traceback" not in done.stderr
 
 
-def test_what_the_encoding_lacks_is_printed_as_an_escape(tmp_path: Path) -> None:
-    done = hpc_lstm(f"synth --symbols 1 --days 30 -o '{tmp_path}/ж.h5'", PYTHONIOENCODING="latin-1")
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_what_the_encoding_lacks_is_printed_as_an_escape(tmp_path: Path, encoding: str) -> None:
+    done = hpc_lstm(f"synth --symbols 1 --days 30 -o '{tmp_path}/ж.h5'", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert b"\\u0436.h5: " in done.stdout
 
@@ -75,6 +78,13 @@ def test_a_path_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None
     with pytest.raises(InputError, match="this path is not UTF-8") as caught:
         configuration.load(folder / "job.toml")
     str(caught.value).encode()
+
+
+def test_a_config_with_spaces_in_its_path_is_named_by_a_command_that_can_be_pasted(tmp_path: Path) -> None:
+    store, config = tmp_path / "s.h5", tmp_path / "it's a run.toml"
+    synthesize(store, symbols=1, days=60, seed=0)
+    text = write_starter_config(config, store)
+    assert shlex.split(text.split("`")[1]) == ["hpc-lstm", "train", str(config)]
 
 
 def test_a_command_in_a_message_can_be_pasted(tmp_path: Path) -> None:

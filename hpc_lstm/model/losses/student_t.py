@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def standard_quantile(level: float, freedom: float) -> float:
     With x = sqrt(n) tan a, the distribution function is 1/2 plus the integral of cos^(n-1) from 0 to a, over twice that
     to pi/2. The angle is found by bisection.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _quadrature()
 
     def integral(angle: float) -> float:
         half = angle / 2
@@ -78,3 +78,9 @@ def standard_quantile(level: float, freedom: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if integral(middle) < share else (low, middle)
     return math.copysign(math.sqrt(freedom) * math.tan((low + high) / 2), level - 0.5)
+
+
+@cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss and Legendre on [-1, 1], which take longer to find than a quantile with them."""
+    return np.polynomial.legendre.leggauss(NODES)

@@ -39,14 +39,14 @@ def terms(algorithm: Algorithm, ranks: int) -> tuple[float, float]:
 
 
 def arrivals(algorithm: Algorithm, at: np.ndarray, alpha: float, bytes_s: float) -> np.ndarray:
-    """Seconds at which each rank has the sum, float64 [N].
+    """Seconds at which each rank has the sum, float64 [..., N].
 
     Args:
-        at: float64 [N], seconds at which each rank enters.
+        at: float64 [..., N], seconds at which each rank enters; of as many collectives as the axes before say.
         alpha: seconds of latency of a message.
         bytes_s: seconds for all n bytes of the vector.
     """
-    ranks = len(at)
+    ranks = at.shape[-1]
     if ranks == 1:
         return at
     if algorithm == "ring":
@@ -55,9 +55,9 @@ def arrivals(algorithm: Algorithm, at: np.ndarray, alpha: float, bytes_s: float)
     extra = ranks - core
     now = at.copy()
     # Ranks from ``core`` on send their vector to ranks 0 to extra - 1, and wait for the result.
-    now[:extra] = np.maximum(now[:extra], now[core:]) + (alpha + bytes_s) * (extra > 0)
-    now[:core] = _doubling(now[:core], _stage_seconds(algorithm, core, alpha, bytes_s))
-    now[core:] = now[:extra] + alpha + bytes_s
+    now[..., :extra] = np.maximum(now[..., :extra], now[..., core:]) + (alpha + bytes_s) * (extra > 0)
+    now[..., :core] = _doubling(now[..., :core], _stage_seconds(algorithm, core, alpha, bytes_s))
+    now[..., core:] = now[..., :extra] + alpha + bytes_s
     return now
 
 
@@ -71,15 +71,16 @@ def _stage_seconds(algorithm: Algorithm, core: int, alpha: float, bytes_s: float
 
 def _doubling(at: np.ndarray, seconds: list[float]) -> np.ndarray:
     """In stage s, ranks r and r xor 2^s exchange messages: both continue when the later one has arrived."""
-    numbers, stages = np.arange(len(at)), len(at).bit_length() - 1
+    ranks = at.shape[-1]
+    numbers, stages = np.arange(ranks), ranks.bit_length() - 1
     for number, takes in enumerate(seconds):
         partner = numbers ^ (1 << (number if number < stages else 2 * stages - 1 - number))
-        at = np.maximum(at, at[partner]) + takes
+        at = np.maximum(at, at[..., partner]) + takes
     return at
 
 
 def _ring(at: np.ndarray, takes: float) -> np.ndarray:
     """In each of 2 (N - 1) stages a rank needs what the one before it had in the stage before."""
-    for _ in range(2 * (len(at) - 1)):
-        at = np.maximum(at, np.roll(at, 1)) + takes
+    for _ in range(2 * (at.shape[-1] - 1)):
+        at = np.maximum(at, np.roll(at, 1, axis=-1)) + takes
     return at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -97,6 +98,19 @@ def test_files_and_their_options(tmp_path: Path) -> None:
     assert hl.read_prices(store.path).symbols == ["ABC"]
     with pytest.raises(hl.InputError, match='decimals: no such option; did you mean "decimal"'):
         hl.read_prices(file, decimals=",")
+
+
+def test_prices_with_a_split_left_in_are_told() -> None:
+    close = 100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.01, 60)))
+    close[40:] /= 4
+    days = pd.date_range("2024-01-01", periods=60, name="date")
+    table = pd.DataFrame({"close": close}, index=days)
+    with pytest.warns(UserWarning, match=r"1 step in price may be splits \(first: ABC 2024-02-10, "):
+        hl.read_prices({"ABC": table})
+    adjusted = table.assign(adj_close=np.where(np.arange(60) < 40, close / 4, close))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hl.read_prices({"ABC": adjusted})
 
 
 def test_a_run_tells_what_it_is_worth(run: hl.Run) -> None:

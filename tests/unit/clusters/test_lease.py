@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,13 @@ TIMEOUT_S = 1.0
 
 def take(folder: Path, cluster: str = "alpha", timeout_s: float = TIMEOUT_S) -> Lease:
     return Lease(FolderStore(folder), "run/", cluster, timeout_s, LOG)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end, "this takes too long"
+        time.sleep(0.01)
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, host: str = "far") -> None:
@@ -52,6 +61,16 @@ def test_a_lease_that_is_forgotten_leaves_no_file_behind(tmp_path: Path) -> None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_what_is_no_lease_and_has_the_place_of_one_is_no_owner(tmp_path: Path) -> None:
+    place = tmp_path / "run/leases/alpha/000001.000000000"
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place)
+    with pytest.raises(
+        StorageError, match=r"leases/alpha/000001\.000000000 is not a regular file; delete it"
+    ):
+        take(tmp_path)
+
+
 def test_a_living_owner_keeps_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch, "near")
     owner = take(tmp_path)
@@ -68,12 +87,12 @@ def test_a_silent_owner_on_another_machine_is_replaced_and_learns_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere(monkeypatch, "near")
-    owner = take(tmp_path, timeout_s=2)
+    owner = take(tmp_path, timeout_s=0.8)
     owner._ended.set()  # it hangs
     elsewhere(monkeypatch)
     begun = time.monotonic()
-    second = take(tmp_path, timeout_s=1)
-    assert time.monotonic() - begun >= 2, "the owner's own setting counts, if it is longer"
+    second = take(tmp_path, timeout_s=0.4)
+    assert time.monotonic() - begun >= 0.8, "the owner's own setting counts, if it is longer"
     assert second.number == owner.number + 1
     owner._timeout_s = 0.1
     owner._ended.clear()
@@ -150,10 +169,10 @@ def test_whatever_a_lease_says_its_reader_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
 ) -> None:
     monkeypatch.setattr(module, "_machine", lambda: "this")
-    monkeypatch.setattr(module, "MAX_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "MAX_TIMEOUT_S", 0.2)
     store = FolderStore(tmp_path)
     store.put_new("run/leases/alpha/000001.000000000", owner.encode())
-    lease = take(tmp_path, timeout_s=0.2)
+    lease = take(tmp_path, timeout_s=0.1)
     assert lease.number == 2
     lease.release()
     said = str(lease._taken(1))
@@ -175,6 +194,7 @@ def test_a_step_of_the_same_batch_job_that_has_died_is_not_waited_for(
 
 
 def test_a_wish_to_stop_ends_the_waiting_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_S", 0.05)
     elsewhere(monkeypatch, "near")
     owner = take(tmp_path, timeout_s=300)
     owner._ended.set()  # it hangs
@@ -222,15 +242,16 @@ def test_no_error_of_the_store_ends_the_beats(tmp_path: Path) -> None:
     store = Dead(tmp_path)
     lease = Lease(store, "run/", "alpha", 0.2, LOG)
     store.errors = [RuntimeError("nobody foresaw this"), OSError("nor this")]
-    time.sleep(1)
+    wait_until(lambda: not store.errors)
+    beats = lease._beat
+    wait_until(lambda: lease._beat > beats)
     assert lease._thread.is_alive()
-    assert not store.errors
     lease.release()
 
 
 def test_beats_do_not_pile_up(tmp_path: Path) -> None:
-    lease = take(tmp_path, timeout_s=0.2)
-    time.sleep(1)
+    lease = take(tmp_path, timeout_s=0.04)
+    wait_until(lambda: lease._beat >= 20)
     lease.release()
     names = sorted(path.name for path in (tmp_path / "run" / "leases" / "alpha").iterdir())
     assert len(names) == 3

@@ -56,6 +56,20 @@ def test_what_stands_beside_a_label_is_broken_below_itself(
     assert capsys.readouterr().out == "  a label as long as most of the line\n    and what it says\n"
 
 
+def test_commands_stay_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((20, 24)))
+    command = f"hpc-lstm train {'a/long/path/' * 9}run.toml --resume"
+    output.show(f"  {command}")
+    output.show(f"the run is not complete; continue it with `{command}` when there is room")
+    alone, *sentence = capsys.readouterr().out.splitlines()
+    assert alone == f"  {command}"
+    assert sum(command in line for line in sentence) == 1
+    assert len(sentence) > 2
+
+
 def test_completion_knows_settings_and_symbols(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
-from sklearn.linear_model import LinearRegression
-from statsmodels.tsa.holtwinters import SimpleExpSmoothing
 
 from hpc_lstm.evaluation.baselines.autoregression import FEWEST_WINDOWS, ORDER
 from hpc_lstm.evaluation.baselines.baseline import Baseline, KnownPrices
@@ -144,6 +142,8 @@ def test_seasonal_naive_is_persistence_where_the_symbol_begins_later() -> None:
 
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_autoregression_is_the_least_squares_of_scikit_learn(horizon: int) -> None:
+    from sklearn.linear_model import LinearRegression
+
     prices = momentum(3)
     returns = np.diff(np.log(prices))
     ends = np.arange(ORDER, len(prices) - horizon)  # rows with ORDER changes before them, and a target
@@ -183,6 +183,8 @@ def test_smoothing_is_the_exponential_mean_of_pandas(alpha: float) -> None:
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_smoothing_is_that_of_statsmodels_from_its_own_level(alpha: float) -> None:
+    from statsmodels.tsa.holtwinters import SimpleExpSmoothing
+
     # Weights that add up to 1 over ROWS rows are those of a smoothing that begins at the level at which it ends.
     prices = momentum(8, 200)
     batch = around({0: prices}, 1, window=150)[0]
@@ -200,6 +202,8 @@ def test_smoothing_is_that_of_statsmodels_from_its_own_level(alpha: float) -> No
 
 @pytest.mark.parametrize("noise", [0.005, 0.02, 0.1])
 def test_smoothing_chooses_nearly_the_alpha_of_statsmodels(noise: float) -> None:
+    from statsmodels.tsa.holtwinters import SimpleExpSmoothing
+
     # A random walk under noise, of which the best alpha depends on how loud the noise is.
     random = np.random.default_rng(9)
     logs = 3 + np.cumsum(random.normal(0, 0.01, 1500)) + random.normal(0, noise, 1500)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks
-from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error, root_mean_squared_error
 
 from hpc_lstm.evaluation.error_sums import ErrorSums, PartErrors
 from hpc_lstm.evaluation.metrics import best_baseline, method_metrics
@@ -91,6 +90,8 @@ def test_prices_that_may_be_negative_are_scaled_as_they_are() -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_agrees_with_scikit_learn(seed: int) -> None:
+    from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error, root_mean_squared_error
+
     symbol, last, actual, dates, forecasts = panel(seed)
     errors = reduced(symbol, last, actual, dates, forecasts, symbols=3)
     for method, forecast in named(forecasts).items():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control
 
 from hpc_lstm.evaluation.multiple_tests import benjamini_hochberg, holm
 
@@ -15,6 +14,8 @@ P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
 
 @given(P_VALUES)
 def test_benjamini_hochberg_is_that_of_scipy(p: np.ndarray) -> None:
+    from scipy.stats import false_discovery_control
+
     assert benjamini_hochberg(p) == pytest.approx(false_discovery_control(p, method="bh"))
 
 

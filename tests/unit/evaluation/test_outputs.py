@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 from simulated_ranks import on_ranks
 from small_runs import WINDOW, settings, walk, write_store
 
@@ -114,6 +113,8 @@ def fixed(outputs: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_metrics_of_a_distribution_are_those_of_scipy(store_path: Path, ranks: int) -> None:
+    import scipy.stats
+
     config = config_of(store_path, "gaussian", target="log-returns", horizon=[1, 3], scaling="standard")
     head = Head.of(config)
     outputs = np.array([0.1, 0.3, -0.2, 0.8])
@@ -308,13 +309,20 @@ def test_a_direction_has_a_share_of_hits_and_a_log_loss_but_no_price(store_path:
     assert "no price follows from direction" in comparison_table(metrics)
 
 
+@pytest.fixture(scope="module")
+def alike_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of synthetic prices."""
+    path = tmp_path_factory.mktemp("alike") / "market.h5"
+    synthesize(path, symbols=30, days=700, seed=4)
+    return path
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
 @pytest.mark.parametrize("loss", ["mse", "quantile", "student-t"])
-def test_calibrated_intervals_hold_what_they_state(tmp_path: Path, loss: str, ranks: int) -> None:
+def test_calibrated_intervals_hold_what_they_state(alike_days: Path, loss: str, ranks: int) -> None:
     """On synthetic prices, whose days are alike; a network that is wrong about the scale is put right."""
-    synthesize(tmp_path / "market.h5", symbols=30, days=700, seed=4)
     config = config_of(
-        tmp_path / "market.h5",
+        alike_days,
         loss,
         target="log-returns",
         horizon=[1, 5],
@@ -323,7 +331,7 @@ def test_calibrated_intervals_hold_what_they_state(tmp_path: Path, loss: str, ra
     )
     head, settings_ = Head.of(config), ForecastConfig(coverage=0.8)
     outputs = {"mse": [0.0, 0.0], "quantile": [-0.3, 0, 0.2] * 2, "student-t": [0.0, 3.0] * 2}[loss]
-    with MarketStore(tmp_path / "market.h5") as store:
+    with MarketStore(alike_days) as store:
 
         def work(world: World) -> tuple[Intervals, Any]:
             prepared = prepare.prepare(store, config.data, world, HOST)

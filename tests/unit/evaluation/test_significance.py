@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import t
 
 from hpc_lstm.evaluation.significance import FEWEST_DATES, diebold_mariano
 
@@ -47,6 +46,8 @@ def test_chance_is_called_so_about_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("horizon", [1, 2, 12])
 def test_p_value_is_that_of_harvey_leybourne_and_newbold(horizon: int) -> None:
+    from scipy.stats import t
+
     n = 120
     series = np.random.default_rng(8).normal(0.1, 1, n)
     found = diebold_mariano(series, np.ones(n), horizon)

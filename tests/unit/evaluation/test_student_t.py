@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t
 
 from hpc_lstm.evaluation.student_t import two_sided_p_value
 
 
 @given(statistic=st.floats(-60, 60), degrees=st.integers(1, 5000))
 def test_agrees_with_scipy(statistic: float, degrees: int) -> None:
+    from scipy.stats import t
+
     assert two_sided_p_value(statistic, degrees) == pytest.approx(2 * t.sf(abs(statistic), degrees), rel=1e-9)
 
 

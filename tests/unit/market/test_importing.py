@@ -116,7 +116,7 @@ def test_each_rule_is_applied_and_counted(tmp_path: Path) -> None:
     assert (counts.filled_values, counts.leading_values) == (5, 2)
     assert (summary.rows_read, summary.rows, summary.symbols) == (9, 5, 2)
     assert (summary.without_rows, summary.other_calendar) == (1, 1)
-    found = {line[2:36].strip(): line[38:43].strip() for line in summary.table().splitlines()}
+    found = {line[2:38].strip(): line[40:45].strip() for line in summary.table().splitlines()}
     assert found["rows without close"] == "2"
     assert found["rows with a zero or negative close"] == "1"
     assert found["other prices zero or negative"] == "1"

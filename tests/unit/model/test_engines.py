@@ -13,6 +13,7 @@ import pytest
 from plain_keras import PlainKeras
 from small_network import INPUTS, TARGETS, WINDOW, checkpoint_of, restore, settings
 
+from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.model import network
 from hpc_lstm.model.engine import Engine
@@ -33,6 +34,16 @@ def engine(request: pytest.FixtureRequest) -> Callable[..., Engine]:
         return made
 
     return make
+
+
+def test_auto_takes_the_fused_one_where_it_can() -> None:
+    def chosen(**train: Any) -> str:
+        tables = {"data": {"store": "none"}, "train": train}
+        return engines.create_engine(configuration.parse(tables, "test"), threads=1).name
+
+    assert chosen() == "fused"
+    assert chosen(engine="keras") == "keras"
+    assert chosen(precision="bfloat16") == "keras"
 
 
 @pytest.fixture(scope="module", params=itertools.product(["adam", "sgd"], [0.0, 0.05]), ids=str)

@@ -188,16 +188,6 @@ def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
     assert np.isnan(one.step(windows, np.ones((1, 8, 1), np.float32), 0.1))
 
 
-def test_auto_takes_it_where_it_can() -> None:
-    def chosen(**train: Any) -> str:
-        tables = {"data": {"store": "none"}, "train": train}
-        return engines.create_engine(configuration.parse(tables, "test"), threads=1).name
-
-    assert chosen() == "fused"
-    assert chosen(engine="keras") == "keras"
-    assert chosen(precision="bfloat16") == "keras"
-
-
 @pytest.mark.parametrize(
     ("tables", "words"),
     [

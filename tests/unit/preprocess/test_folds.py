@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import TimeSeriesSplit
 
 from hpc_lstm.config import DataConfig
 from hpc_lstm.errors import InputError
@@ -47,6 +46,8 @@ def test_folds_follow_each_other_and_know_nothing_of_later(
 
 
 def test_test_blocks_are_those_of_scikit_learn_where_they_are_equal() -> None:
+    from sklearn.model_selection import TimeSeriesSplit
+
     dates = np.arange(60).astype("datetime64[D]")
     folds = make_folds(dates, 4, 0.2, embargo=0, rolling=0)
     for fold, (_, test) in zip(folds, TimeSeriesSplit(4).split(dates), strict=True):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.preprocess import host
@@ -56,6 +55,8 @@ def fit(rows: np.ndarray, kind: str, feature_range: tuple[float, float] = (0.0, 
 def test_scaling_is_that_of_sklearn(
     kinds: list[str], rows: int, seed: int, kind: str, feature_range: tuple[float, float]
 ) -> None:
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
     train, later = values(kinds, rows, seed), values(kinds, 20, seed + 1)
     oracle: Any = MinMaxScaler(feature_range=feature_range) if kind == "minmax" else StandardScaler()
     oracle.fit(train)

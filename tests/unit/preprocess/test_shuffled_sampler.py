@@ -29,7 +29,7 @@ def test_the_order_does_not_depend_on_how_it_is_asked_for(
 
 
 @settings(deadline=None)
-@given(length=st.integers(1, 200), batch=st.integers(1, 70), before=st.integers(0, 20))
+@given(length=st.integers(1, 200), batch=st.integers(1, 30), before=st.integers(0, 8))
 def test_a_resumed_order_goes_on_exactly(length: int, batch: int, before: int) -> None:
     order = ShuffledSampler(length, batch, 5)
     order.take(before)

@@ -304,7 +304,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(linked: tuple[FolderSto
     ):
         text = refusal(work)
         assert "run/checkpoints: is a symbolic link" in text
-        assert "storage.url" in text
+        assert "the folder itself" in text
     store.discard_unfinished("run/")
     assert store.list("run/") == [("run/a", 1)]
     assert {path: path.read_text() for path in theirs.rglob("*") if path.is_file()} == before
@@ -875,7 +875,8 @@ def test_vectors_of_all_sizes_come_back_and_may_be_put_twice(store: ObjectStore,
 
 
 def test_a_part_that_fails_leaves_no_upload_behind(bucket: Bucket) -> None:
-    objects = s3(bucket, timeout_s=0.1)
+    objects = s3(bucket)
+    objects._timeout_s = 0.1  # of retries alone: a busy server may take longer for an answer
     calls = []
 
     def fail(**kwargs: Any) -> None:

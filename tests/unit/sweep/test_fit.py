@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweep_records import record, simulated
+from sweep_records import record, simulated, simulated_repeats
 
 from hpc_lstm.sweep import results, summary
 from hpc_lstm.sweep.groups import Group, group_records
@@ -24,19 +24,11 @@ def sweep(seed: int, repeats: int = 3, ranks: tuple[int, ...] = (1, 2, 4, 8)) ->
     generator, records = np.random.default_rng(seed), []
     for size in (40_000, 400_000):
         for n in ranks:
-            for repeat in range(repeats):
-                records.append(
-                    simulated(
-                        STEP,
-                        NETWORK,
-                        size,
-                        n,
-                        generator,
-                        repeat=repeat,
-                        point=len(records),
-                        axes={"model.units": size},
-                    )
-                )
+            fields = [
+                {"repeat": repeat, "point": len(records) + repeat, "axes": {"model.units": size}}
+                for repeat in range(repeats)
+            ]
+            records += simulated_repeats(STEP, NETWORK, size, n, generator, 200, fields)
     return group_records(records)
 
 

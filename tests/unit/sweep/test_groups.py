@@ -188,6 +188,14 @@ def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> Non
         assert [one.get_suptitle() or None for one in drawn] == [says] * 3
 
 
+def test_a_panel_without_efficiency_says_why() -> None:
+    with figures.styled():
+        for shared, says in ((False, []), (True, ["not measured:\nno ranks with cores\nof their own"])):
+            groups = group_records([record(2, shared=shared, cores=1)])
+            _, efficiency = plots.scaling_figure(groups).axes
+            assert [text.get_text() for text in efficiency.texts] == says
+
+
 def test_a_value_is_no_formula_and_no_command() -> None:
     axes = {"data.store": "$x^2$ \x1b[31m", "data.target": "$a$ \u202eb"}
     groups = group_records([record(1, axes=axes)])

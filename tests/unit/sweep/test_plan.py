@@ -49,7 +49,7 @@ def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Sw
         ("", '"train.threads" = [1]', "", "its own is sweep.threads"),
         ("", '"model.units" = 3', "", "axes.model.units: must be a list of values, got 3"),
         ("", '"model.units" = [3, 3]', "", "names a value twice"),
-        ("", '"model.units" = [3, 0]', "", "model.units: input should be greater than 0, got 0"),
+        ("", '"model.units" = [3, 0]', "", "model.units: must be greater than 0, got 0"),
         ("", "", '[settings]\n"average.every" = 3\n', "settings.average.every: is an axis, too"),
         ("", "", "[[skip]]\nrank = [1]\n", 'skip.rank: neither ranks nor an axis; did you mean "ranks"?'),
         ("", "", "[[skip]]\nranks = [3]\n", "skip.ranks: must be a list of values out of [4, 1, 2]"),
@@ -59,7 +59,7 @@ def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Sw
             'scaling = "strong"\nbatch = "all"\nthreads = 0',
             "",
             "",
-            "sweep.threads: input should be greater than 0",
+            "sweep.threads: must be greater than 0",
         ),
         ("steps = 0.5", "", "", "not valid TOML"),
         (
@@ -68,7 +68,7 @@ def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Sw
             '[settings]\n"data.window" = 500\n',
             "sweep.days: 100 rows of a symbol are too few",
         ),
-        ("launch = 3", "", "", "sweep.launch: input should be 'run', 'repeat' or 'ranks', got 3"),
+        ("launch = 3", "", "", "sweep.launch: must be 'run', 'repeat' or 'ranks', got 3"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
