@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # Schedulers and terminals send these to all processes of a job.
-_TO_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_TO_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 
 def run_helper(command: Sequence[str], timeout_s: float, **options: Any) -> subprocess.CompletedProcess[Any]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# What batch systems and service managers send, and a terminal.
-FROM_SYSTEM = (signal.SIGTERM, signal.SIGUSR1)
+# What batch systems and service managers send, and a terminal that is closed; then what a terminal's user sends.
+FROM_SYSTEM = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 FROM_USER = (signal.SIGINT,)
 
 
@@ -23,12 +23,15 @@ class StopSignals:
     def listen(self, numbers: tuple[signal.Signals, ...] = FROM_SYSTEM + FROM_USER) -> None:
         """Remember these signals instead of ending; a second SIGINT still ends the process at once.
 
+        SIGHUP stays ignored where it is, as under ``nohup``: the run is to outlive its terminal.
+
         Raises:
             ValueError: this is not the main thread.
         """
         self._listening = True
         for number in numbers:
-            signal.signal(number, self._on_signal)
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+                signal.signal(number, self._on_signal)
 
     @property
     def first(self) -> str:

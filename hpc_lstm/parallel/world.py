@@ -250,7 +250,7 @@ class World:
     # -- stopping --------------------------------------------------------------------------------------
 
     def handle_signals(self) -> None:
-        """Let SIGTERM, SIGUSR1 and SIGINT request a stop; a second SIGINT ends the process immediately."""
+        """Let SIGTERM, SIGUSR1, SIGHUP and SIGINT request a stop; a second SIGINT ends the process immediately."""
         self.signals.listen()
 
     @property

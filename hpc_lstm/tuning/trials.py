@@ -18,7 +18,14 @@ import numpy as np
 
 from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import HpcLstmError, InputError, StopRequested, damage_in
+from hpc_lstm.errors import (
+    CheckpointError,
+    HpcLstmError,
+    InputError,
+    StopRequested,
+    StorageError,
+    damage_in,
+)
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import refuse_other_prices
 from hpc_lstm.files import read_text, write_text
@@ -146,14 +153,25 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
         raise
     except HpcLstmError as error:
         trial = Trial(number, values, None, failure=" ".join(str(error).split()))
-        files.path.mkdir(parents=True, exist_ok=True)
-        write_text(failed, json.dumps(asdict(trial)) + "\n")
+        if not _is_of_the_machine(error):
+            files.path.mkdir(parents=True, exist_ok=True)
+            write_text(failed, json.dumps(asdict(trial)) + "\n")
         return trial
     with damage_in(files.metrics, f"remove the folder {files.path}, and the trial is made anew"):
         judged = (metrics["validation"] or {}).get("model", {}).get(JUDGED_BY)
         failure = "" if judged is not None else "no price follows from its forecasts, or they are not finite"
         scaled = None if judged is None else float(judged)
         return Trial(number, values, scaled, float(metrics.get("epochs", 0.0)), failure)
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    """True if a disk or an object store ended a trial, not its settings: the next call makes it anew."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, (OSError, StorageError, CheckpointError)):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def _failure(path: Path) -> str:

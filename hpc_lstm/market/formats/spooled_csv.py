@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import tempfile
@@ -23,15 +24,13 @@ class SpooledCsv:
 
     def write(self, rows: Iterable[list[str]]) -> bool:
         """Add rows, those without cells as empty lines; whether any had a cell."""
-        wrapper = io.TextIOWrapper(self._file, "utf-8", newline="", write_through=True)
-        writer = csv.writer(wrapper, lineterminator="\n")
+        # Not by a TextIOWrapper: in Python 3.10 a spooled file lacks methods that it needs.
+        writer = csv.writer(codecs.getwriter("utf-8")(self._file), lineterminator="\n")
         any_cell = False
         for cells in rows:
             filled = any(cells)
             any_cell = any_cell or filled
             writer.writerow(cells if filled else [])
-        wrapper.flush()
-        wrapper.detach()
         return any_cell
 
     def reader(self) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import math
+import os
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +19,7 @@ from small_runs import walk, write_store
 
 from hpc_lstm import config
 from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.files import whole_file
 from hpc_lstm.parallel.world import World
 from hpc_lstm.tuning import trials as module
 from hpc_lstm.tuning.command import run_command
@@ -333,6 +336,27 @@ def test_a_trial_that_fails_does_not_stop_the_others(folder: Path) -> None:
     assert rows[1]["validation_rmsse"] == ""
     assert "data.window = 500" in rows[1]["failure"]
     assert "Best of 2 trials (1 failed) on validation" in said[-1]
+
+
+def test_a_trial_that_a_full_disk_has_ended_is_made_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = module.train
+
+    def full(settings, files, world, **more) -> None:
+        if files.path.name == "trial-001":
+            with whole_file(files.model):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(settings, files, world, **more)
+
+    monkeypatch.setattr(module, "train", full)
+    (folder / "out/trial-001").mkdir(parents=True)
+    said: list[str] = []
+    run_command(write_tune(trials=2), "out", World(), said.append)
+    assert "Best of 2 trials (1 failed) on validation" in said[-1]
+    monkeypatch.setattr(module, "train", write)
+    run_command(write_tune(trials=2), "out", World(), said.append)
+    assert "Best of 2 trials on validation" in said[-1]
 
 
 def test_nothing_to_judge_on_is_refused(folder: Path) -> None:
