@@ -66,7 +66,7 @@ test-unit: venv  ## run the tests of single modules, which start no ranks
 	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
 
 test-fuzz: venv  ## run the tests that change files and options
-	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS)
+	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS) --dist worksteal
 
 test-mpi: venv  ## run the tests that start ranks
 	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile

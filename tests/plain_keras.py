@@ -23,9 +23,12 @@ from hpc_lstm.model.reference import forecasts
 PROGRAM = """
 import contextlib, importlib.abc, json, os, sys
 
-class Hidden(importlib.abc.MetaPathFinder):  # where it is installed, too
+class Hidden(importlib.abc.MetaPathFinder):
+    # This package, where it is installed, and what Keras does not need but takes seconds to import.
+    names = "hpc_lstm", "matplotlib", "pandas", "sklearn"
+
     def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] == "hpc_lstm":
+        if name.partition(".")[0] in self.names:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Hidden())

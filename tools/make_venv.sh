@@ -71,8 +71,8 @@ fi
 rm -f "$folder"/installed-* "$folder"/demo-*
 
 case $extras in
-    *keras*) echo "Installing into $folder; the first time takes a few minutes and about 3.5 GB of disk" ;;
-    *) echo "Installing into $folder; the first time takes a minute and about 1 GB of disk" ;;
+    *keras*) echo "Installing into $folder; the first time takes a few minutes and about 3.6 GB of disk" ;;
+    *) echo "Installing into $folder; the first time takes a minute and about 0.6 GB of disk" ;;
 esac
 # The pip that comes with Python 3.11 takes minutes to resolve versions, a newer one half a minute.
 "$folder/bin/python" -c 'import pip, sys; sys.exit(int(pip.__version__.split(".")[0]) < 25)' ||

@@ -36,7 +36,7 @@ def _walk_forward_options(command: Command) -> Command:
             default=None,
             type=click.IntRange(1),
             metavar="DAYS",
-            help="Train on so many days before validation; without it on all.",
+            help="Train on the last DAYS days before validation, not on all.",
         ),
         click.option("--expanding", is_flag=True, help="Train on all days before validation: the default."),
         click.option(
@@ -87,7 +87,7 @@ def _walk_forward(
 @click.argument("run_dir", type=click.Path())
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
 @click.option(
-    "--gradient-boosting", is_flag=True, help="Compare with boosted trees on the same windows, too."
+    "--gradient-boosting", is_flag=True, help="Also compare with boosted trees on the same windows."
 )
 @click.option(
     "--boosting-limit",
@@ -95,7 +95,7 @@ def _walk_forward(
     show_default=True,
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="Time that the trees may grow.",
+    help="Time limit for training the trees.",
 )
 @click.option(
     "--forecasts",
@@ -103,14 +103,14 @@ def _walk_forward(
     type=OutputFile(),
     help="Write every forecast beside the actual value, as CSV: symbol, dates, last price, forecast, interval.",
 )
-@click.option("--backtest", is_flag=True, help="What trading on the forecasts would have earned.")
+@click.option("--backtest", is_flag=True, help="Show what trading on the forecasts would have earned.")
 @click.option(
     "--trade-on",
     default="sign",
     show_default=True,
     type=click.Choice(["sign", "interval", "scaled"]),
-    help="With --backtest: bet on every forecast, only where its whole interval lies beyond the cost, or the more the "
-    "surer it is.",
+    help="With --backtest: trade on every forecast (sign), only where the whole interval lies beyond the cost "
+    "(interval), or in proportion to how sure the forecast is (scaled).",
 )
 @click.option(
     "--cost-bps",
@@ -143,7 +143,7 @@ def evaluate(
     Rows of the store that were added after the training are measured as a part of their own, "new".
 
     With --walk-forward the run's settings are trained anew on the days before each of N test blocks, on all ranks; a
-    stopped call goes on where it was.
+    stopped call continues where it stopped.
     """
     if walk_forward is not None:
         if gradient_boosting or backtest or forecasts:
@@ -198,7 +198,7 @@ def evaluate(
     "--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon."
 )
 @click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
-@click.option("-o", "--output", default=None, type=OutputFile(), help="Write a CSV file instead.")
+@click.option("-o", "--output", default=None, type=OutputFile(), help="Write a CSV file instead of a table.")
 @device_option
 @json_option
 def predict(

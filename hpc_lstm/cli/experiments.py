@@ -21,7 +21,7 @@ from hpc_lstm.parallel.streams import tell
 @click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
 @json_option
 def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bool) -> None:
-    """Measure how training scales, as the file SWEEP says; a repeated call measures what is missing.
+    """Measure how training scales, as the file SWEEP says; a repeated call measures only what is missing.
 
     With --json stdout has the results alone; the progress goes to stderr.
     """
@@ -50,7 +50,8 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
 def tune(tune: str, output: str | None, as_json: bool) -> None:
     """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
 
-    A repeated call goes on where the last one was, and takes more trials if the file asks for more. With --json stdout
+    A repeated call continues where the last one stopped, and runs more trials if the file asks
+    for more. With --json stdout
     has all trials alone, the best first; the progress goes to stderr.
     """
     with connected_world() as world:

@@ -74,10 +74,13 @@ def _tune(config: RunConfig | None, units: tuple[int, ...], world: World, as_jso
     "--gpus-per-node", default=0, show_default=True, type=click.IntRange(0), help="GPUs of a node; 0: none."
 )
 @click.option(
-    "--ranks-per-node", default=0, type=click.IntRange(0), help="Ranks on a node; default: one a GPU, or one."
+    "--ranks-per-node",
+    default=0,
+    type=click.IntRange(0),
+    help="Ranks per node; default: one per GPU, or one.",
 )
 @click.option(
-    "--cpus-per-task", default=0, type=click.IntRange(0), help="Cores of a rank; default: as the site has it."
+    "--cpus-per-task", default=0, type=click.IntRange(0), help="Cores per rank; default: the site's."
 )
 @click.option("--time", default="", help='Time limit, such as "04:00:00"; default: the partition\'s.')
 @click.option("--account", default="", help="Account to charge.")
@@ -99,7 +102,7 @@ def _tune(config: RunConfig | None, units: tuple[int, ...], world: World, as_jso
     default=100,
     show_default=True,
     type=click.IntRange(0),
-    help="Times that the job may be started again.",
+    help="How often the job may be restarted.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the batch script and submit nothing.")
 @warm_start_options

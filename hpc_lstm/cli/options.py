@@ -43,7 +43,7 @@ def check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
 
 def json_option(command: Command) -> Command:
     """The option of every command that prints a table."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def device_option(command: Command) -> Command:
@@ -53,7 +53,7 @@ def device_option(command: Command) -> Command:
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "cpu", "gpu"]),
-        help="Where to forecast; auto: on the GPU, if there is one, where that is done earlier.",
+        help="Where to forecast; auto: on a GPU if there is one and that is faster.",
     )
     return option(command)
 

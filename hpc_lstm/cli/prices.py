@@ -16,7 +16,10 @@ from hpc_lstm.parallel.streams import tell
 @click.command(short_help="Fetch prices from Yahoo.")
 @click.argument("symbols", nargs=-1)
 @click.option(
-    "--symbols-file", default=None, type=click.Path(), help="File with a symbol a line; # begins a comment."
+    "--symbols-file",
+    default=None,
+    type=click.Path(),
+    help="File with one symbol per line; # begins a comment.",
 )
 @click.option("--start", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
 @click.option("--end", default=None, metavar="DATE", help="Day after the last one; default: today.")
@@ -26,7 +29,7 @@ from hpc_lstm.parallel.streams import tell
     show_default=True,
     help="Of the rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
 )
-@click.option("--strict", is_flag=True, help="Write nothing unless all symbols came.")
+@click.option("--strict", is_flag=True, help="Write nothing unless all symbols were fetched.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
 @click.option(
     "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
@@ -47,8 +50,8 @@ def fetch(
 ) -> None:
     """Fetch prices of SYMBOLS from Yahoo into a market store.
 
-    The same command takes up an interrupted call where it was, and later adds what is new since: rows and symbols.
-    Symbols that do not come are listed, and the others are written.
+    The same command resumes an interrupted call, and later adds new rows and symbols.
+    Symbols that cannot be fetched are listed; the others are written.
     """
     from hpc_lstm.market.fetching.passes import Pace
     from hpc_lstm.market.fetching.symbols import read_symbols
@@ -78,7 +81,7 @@ def fetch(
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", type=OutputFile(), help="Market store to write.")
 @click.option("--append", is_flag=True, help="Add newer rows and new symbols to the store.")
-@click.option("--check", is_flag=True, help="Show what is understood, check every row, write nothing.")
+@click.option("--check", is_flag=True, help="Show how the files are read, check every row, write nothing.")
 @click.option(
     "--columns",
     metavar="NAMES",
@@ -123,8 +126,7 @@ def import_(
 ) -> None:
     """Import prices from FILES into a market store: CSV, Excel, Parquet, Feather, plain, gzipped or in a ZIP.
 
-    Layout, symbols, dates and numbers are found by the files themselves, and shown; an option settles what they leave
-    open.
+    Layout, symbols, dates and numbers are detected from the files, and shown; options settle what is ambiguous.
     """
     from hpc_lstm.market.appending import append_prices
     from hpc_lstm.market.importing import check_prices, import_prices
@@ -143,7 +145,7 @@ def import_(
     show_json(summary) if as_json else show(summary.table())
 
 
-@click.command(short_help="Make prices with a known best possible forecast.")
+@click.command(short_help="Generate prices with a known best possible forecast.")
 @click.option("--symbols", default=100, show_default=True, type=click.IntRange(1), help="Number of symbols.")
 @click.option(
     "--days", default=2500, show_default=True, type=click.IntRange(2), help="Trading days per symbol."
@@ -154,11 +156,11 @@ def import_(
     default="ar",
     show_default=True,
     metavar="NAME",
-    help="ar: momentum under noise; regimes: momentum and reversal by turns; heavy-tails: rare large moves.",
+    help="ar: momentum under noise; regimes: momentum and reversal in turn; heavy-tails: rare large moves.",
 )
 @click.option("-o", "--output", required=True, type=OutputFile(), help="Market store to write.")
 def synth(symbols: int, days: int, seed: int, kind: str, output: str) -> None:
-    """Make a universe of prices with known structure, and its best possible forecast error."""
+    """Generate prices with known structure and a known best possible forecast error."""
     with connected_world() as world:
 
         def work() -> None:

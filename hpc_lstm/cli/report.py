@@ -19,13 +19,13 @@ from hpc_lstm.parallel.streams import tell
     multiple=True,
     required=True,
     shell_complete=complete("symbols"),
-    help="Symbol to plot; several are drawn as lines that begin at 100.",
+    help="Symbol to plot; several are drawn as lines that start at 100.",
 )
 @click.option(
     "--column", default=None, metavar="NAME", help="Of the price; default: adj_close, or else close."
 )
-@click.option("--from", "first", default=None, metavar="DATE", help="First day that is drawn.")
-@click.option("--to", "last", default=None, metavar="DATE", help="Last day that is drawn.")
+@click.option("--from", "first", default=None, metavar="DATE", help="First day to draw.")
+@click.option("--to", "last", default=None, metavar="DATE", help="Last day to draw.")
 @click.option("--log", is_flag=True, help="A logarithmic price axis.")
 @click.option("--candles", is_flag=True, help="Open, high, low and close, with the volume below.")
 @click.option("--sma", default="", metavar="DAYS,...", help="Simple moving averages, such as 20,50,200.")
@@ -54,10 +54,10 @@ def plot(store: str, symbols: tuple[str, ...], sma: str, ema: str, output: str, 
     "symbols",
     multiple=True,
     shell_complete=complete("symbols"),
-    help="Symbol to chart; may be given several times; default: all, as far as they fit.",
+    help="Symbol to chart; may be given several times; default: as many as fit.",
 )
 @click.option(
-    "--figures", default=None, type=click.Path(), metavar="FOLDER", help="Write the figures as files, too."
+    "--figures", default=None, type=click.Path(), metavar="FOLDER", help="Also write the figures as files."
 )
 @click.option(
     "--format",

@@ -33,7 +33,7 @@ def rounds(url: str, run: str, endpoint_url: str, gc: bool, as_json: bool) -> No
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
 @json_option
 def checkpoints(url: str, run: str, endpoint_url: str, as_json: bool) -> None:
-    """List the checkpoints of all runs and clusters at URL."""
+    """List the checkpoints of all runs and clusters at URL, or of the one run whose folder it is."""
     from hpc_lstm.report.rounds_table import checkpoints_table, storage_at, stored_checkpoints
 
     storage = storage_at(url, endpoint_url)

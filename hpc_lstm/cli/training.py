@@ -11,7 +11,7 @@ from hpc_lstm.cli.ranks import connected_world, is_first_rank
 
 
 @click.command(short_help="Write a config to start from.")
-@click.option("--for", "store", default=None, type=click.Path(), help="Market store that it is for.")
+@click.option("--for", "store", default=None, type=click.Path(), help="Market store that the config is for.")
 @click.option(
     "-o", "--output", default="run.toml", show_default=True, type=click.Path(), help="Config to write."
 )

@@ -83,6 +83,9 @@ def checkpoints_table(storage: StorageConfig, run: str = "") -> str:
 def stored_checkpoints(storage: StorageConfig, run: str = "") -> list[dict[str, Any]]:
     """The checkpoints of every run and cluster, or of one run: where they are, and what they hold.
 
+    Args:
+        storage: its ``url`` is that of the runs, or of one run.
+
     Raises:
         InputError: the store cannot be read, or has no checkpoints of such a run.
     """
@@ -94,13 +97,12 @@ def stored_checkpoints(storage: StorageConfig, run: str = "") -> list[dict[str, 
             if match := pattern.fullmatch(key):
                 place = {"run": found.name, "cluster": match[1], "step": int(match[2])}
                 checkpoints.append(place | _checkpoint(store, found, match[1], int(match[2])))
+    above, _, own = storage.url.rstrip("/").rpartition("/")
+    is_run = any(found.name == "checkpoints" for found in stored_runs(store)) and not above.endswith("/")
+    if not checkpoints and not run and is_run:
+        return stored_checkpoints(storage.model_copy(update={"url": above}), own)
     if not checkpoints:
-        hint = ""
-        if any(found.name == "checkpoints" for found in stored_runs(store)):
-            hint = "; this is a run's own folder: name the one that it lies in"
-        raise InputError(
-            f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else "") + hint
-        )
+        raise InputError(f"{storage.url}: no checkpoints" + (f' of a run named "{run}"' if run else ""))
     return checkpoints
 
 

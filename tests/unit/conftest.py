@@ -23,9 +23,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # those side by side does all of it. Their modules import them within tests, since every process imports all modules.
 TOGETHER = {
     "tensorflow": (
+        "model/test_engines.py",
         "clusters/test_outer_step.py",
         "cuda/test_dlpack.py",
-        "model/test_engines.py",
         "model/test_keras_engine.py",
         "model/test_keras_file.py",
         "model/test_native_engine.py",

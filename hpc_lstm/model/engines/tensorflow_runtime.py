@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 SHOW_ALL, FATAL_ONLY = "0", "3"
+# What Keras imports where it is installed, for wrappers and pictures; together nearly as much as all the rest.
+NOT_NEEDED = ("matplotlib", "pandas", "sklearn")
 
 
 def keras_installed() -> bool:
@@ -54,7 +56,8 @@ def start_tensorflow(threads: int = 0, deterministic: bool = False) -> Any:
     notes = []
     with _stderr_held_back():
         os.environ["KERAS_BACKEND"] = "tensorflow"
-        import tensorflow as tf
+        with _hidden(NOT_NEEDED):
+            import tensorflow as tf
 
         if threads and not _set_threads(tf, threads):
             notes.append("TensorFlow keeps the number of threads it was started with in this process")
@@ -89,6 +92,19 @@ def _set_threads(tf: Any, threads: int) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+@contextmanager
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """Packages that nobody has imported yet are as if they were not installed."""
+    hidden = [name for name in packages if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextmanager

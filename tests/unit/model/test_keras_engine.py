@@ -124,6 +124,9 @@ def test_starts_quietly_and_only_when_used(tmp_path: Path) -> None:
         "assert tf.config.threading.get_inter_op_parallelism_threads() == 2\n"
         "assert tensorflow_runtime.start_tensorflow(1) is tf\n"
         "assert tensorflow_runtime.threads_in_force(tf) == 2\n"
+        # What Keras can do without is not imported with it, but can be later.
+        "assert not {'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)\n"
+        "import pandas\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)

@@ -143,6 +143,15 @@ def test_a_signed_run_is_shown_but_nothing_of_it_deleted_without_its_key(
     assert "of rounds before 3" in told
 
 
+def test_the_checkpoints_of_a_run_are_found_in_its_own_folder(tmp_path: Path) -> None:
+    alpha = Member(tmp_path, "alpha")
+    alpha.store.put_new("prices/checkpoints/main/000000001/checkpoint.json", b"{}")
+    whole = checkpoints_table(storage_at(f"file://{tmp_path}", ""), "prices")
+    assert whole.startswith("prices  main  step 1")
+    assert checkpoints_table(storage_at(f"file://{tmp_path}/prices", "")) == whole
+    assert checkpoints_table(storage_at(f"{tmp_path}/prices/", "")) == whole
+
+
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     storage = storage_at(f"file://{tmp_path}", "")
     with pytest.raises(InputError, match="no run that clusters share"):
@@ -151,7 +160,7 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
         checkpoints_table(storage, "prices")
     (tmp_path / "checkpoints" / "main").mkdir(parents=True)
     (tmp_path / "checkpoints" / "main" / "notes").touch()
-    with pytest.raises(InputError, match="this is a run's own folder: name the one that it lies in"):
+    with pytest.raises(InputError, match=f'no checkpoints of a run named "{tmp_path.name}"'):
         checkpoints_table(storage)
     with pytest.raises(InputError, match=r'URL: storage\.url: must start with "file://" or "s3://"'):
         storage_at("ftp://x", "")
