@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -90,7 +90,8 @@ class World:
         """The root's object, on every rank."""
         if self._comm is None:
             return value
-        return self._bcast_asleep(value, root) if self.oversubscribed else self._comm.bcast(value, root=root)
+        self._meet()
+        return cast(T, self._comm.bcast(value, root=root))
 
     def bcast_array(self, array: np.ndarray, root: int = 0) -> np.ndarray:
         """The root's array, in place, as a buffer."""
@@ -105,7 +106,8 @@ class World:
         """Every rank's object, in the order of ranks, on every rank."""
         if self._comm is None:
             return [value]
-        return self._allgather_asleep(value) if self.oversubscribed else self._comm.allgather(value)
+        self._meet()
+        return cast("list[T]", self._comm.allgather(value))
 
     def gather_array(self, array: np.ndarray) -> np.ndarray:
         """The arrays [n] of all ranks below each other in the order of ranks, on rank 0; empty on others.
@@ -134,29 +136,10 @@ class World:
                 self._comm.Allreduce(MPI.IN_PLACE, array, op=how)
         return array
 
-    def _bcast_asleep(self, value: T, root: int) -> T:
-        """``bcast`` of an object, for which MPI itself has nothing but a call that spins."""
-        from mpi4py import MPI
-
-        data = bytearray(MPI.pickle.dumps(value) if self.rank == root else b"")
-        length = self.bcast_array(np.array([len(data)]), root)
-        data = data or bytearray(int(length[0]))
-        self._wait(self._comm.Ibcast([data, MPI.BYTE], root=root))
-        return value if self.rank == root else MPI.pickle.loads(data)
-
-    def _allgather_asleep(self, value: T) -> list[T]:
-        """``allgather`` of an object; see ``_bcast_asleep``."""
-        from mpi4py import MPI
-
-        data = MPI.pickle.dumps(value)
-        lengths = np.empty(self.size, np.int64)
-        self._wait(self._comm.Iallgather(np.array([len(data)]), lengths))
-        ends = np.cumsum(lengths)
-        joined = bytearray(int(ends[-1]))
-        self._wait(self._comm.Iallgatherv([data, MPI.BYTE], [joined, lengths.tolist(), MPI.BYTE]))
-        return [
-            MPI.pickle.loads(joined[end - length : end]) for end, length in zip(ends, lengths, strict=True)
-        ]
+    def _meet(self) -> None:
+        """Where ranks share cores, wait asleep for all of them: exchanges of objects spin until the last one comes."""
+        if self.oversubscribed:
+            self._wait(self._comm.Ibarrier())
 
     def _wait(self, request: Any) -> None:
         """Wait without occupying the core: MPI libraries spin, which slows down the ranks that are waited for."""
