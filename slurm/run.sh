@@ -134,9 +134,12 @@ run_ranks() {
         elif [ $code = 75 ]; then
             requeue "stopped with a checkpoint"
         elif [ -n "$stop" ] && [ $code != 1 ]; then
+            # The signal can reach a node before the shell there that ignores it.
             requeue "told to stop, and ended with exit code $code"
+            code=75
         elif ! nodes_answer; then
             requeue "a node does not answer"
+            code=75
         else
             say "failed with exit code $code"
         fi

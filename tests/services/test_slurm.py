@@ -24,6 +24,8 @@ for number in (signal.SIGUSR1, signal.SIGTERM):
     signal.signal(number, lambda number, frame: told.append(number))
 print("up", os.environ["SLURM_PROCID"], flush=True)
 code = os.environ.get("ENDS_WITH", "")
+if code == "told":
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 while code == "killed" and not os.path.exists(os.environ.get("DIES_WITH", "rank.py")):
     time.sleep(0.05)
 if code == "killed" and os.environ["SLURM_PROCID"] == "1":
@@ -219,18 +221,18 @@ def test_an_srun_that_refuses_its_options_is_no_dead_node(slurm: Slurm, plain: P
     assert "asked whether all nodes answer, srun says: " in said(plain)
 
 
-@pytest.mark.parametrize("launcher", ["", "mpiexec"])
+@pytest.mark.parametrize(("launcher", "code"), [("", ""), ("mpiexec", ""), ("", "told")])
 def test_a_signal_that_comes_while_the_ranks_start_is_not_lost(
-    slurm: Slurm, plain: Path, launcher: str
+    slurm: Slurm, plain: Path, launcher: str, code: str
 ) -> None:
+    """Also where it ends a rank, as it does before the shell on a node ignores it."""
     settings = {"STARTING_S": "4", "HPC_LSTM_MAX_REQUEUES": "0", "HPC_LSTM_LAUNCHER": launcher}
-    job = slurm.sbatch(plain, "plain.sbatch", **settings)
+    job = slurm.sbatch(plain, "plain.sbatch", ENDS_WITH=code, **settings)
     slurm.wait(lambda: "start 0" in said(plain), job)
     slurm.warn(job)
     assert slurm.ended(job) == "FAILED"
     assert "not queued again after 0 times" in said(plain), "it would have been queued again"
-    if not launcher:  # mpiexec may end at a signal that comes before it has reached the nodes
-        assert slurm.field(job, "ExitCode") == "75:0", slurm.account(job)
+    assert slurm.field(job, "ExitCode") == "75:0", slurm.account(job)
 
 
 def test_a_run_that_is_stopped_twice_goes_on_to_its_end(slurm: Slurm, tmp_path: Path) -> None:
