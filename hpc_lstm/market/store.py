@@ -21,6 +21,9 @@ from hpc_lstm.market.store_format import (
     short,
 )
 
+# What HDF5 1.14.2 and 1.14.6 say of a checksum that does not match.
+WRONG_CHECKSUM = ("Fletcher32 checksum", "filter returned failure")
+
 
 class MarketStore:
     """A market store open for reading; a context manager.
@@ -164,7 +167,8 @@ class MarketStore:
         try:
             dataset.read_direct(target, np.s_[start:stop])
         except UNREADABLE as error:
-            reason = "their checksum is wrong" if "filter returned failure" in str(error) else short(error)
+            wrong = any(words in str(error) for words in WRONG_CHECKSUM)
+            reason = "their checksum is wrong" if wrong else short(error)
             raise StoreError(
                 f"{self.path}: rows {start} to {stop} cannot be read: {reason}; put back a whole copy, or make it again"
             ) from None

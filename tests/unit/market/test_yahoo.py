@@ -35,13 +35,13 @@ NEW_YORK = "America/New_York"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[YahooServer]:
-    from yfinance._http import new_session
+    from curl_cffi.requests import Session
     from yfinance.data import YfData
 
     with YahooServer(tmp_path_factory.mktemp("yahoo"), NOW) as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
-        YfData(session=new_session())  # one that trusts the server's certificate
+        YfData(session=Session(impersonate="chrome"))  # one that trusts the server's certificate
         yield running
 
 
