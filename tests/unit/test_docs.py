@@ -62,6 +62,13 @@ def test_rows_of_tables_stand_below_a_header(page: Path) -> None:
     assert loose == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_within_a_list_is_code_on_the_website(page: Path) -> None:
+    """Python-Markdown wants 8 spaces there; with fewer, GitHub shows code where the website has a paragraph."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"^(?:[-*]|\d+\.) .*\n(?: {2,4}\S.*\n)*\n {5,7}\S.*", text, flags=re.MULTILINE) == []
+
+
 def test_the_example_of_a_feature_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "tutorials" / "adding-a-feature.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
