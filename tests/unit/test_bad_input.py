@@ -897,7 +897,7 @@ def program(*arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]
 
 
 # MPI makes large files of its own in shared memory when it starts, and kernels are loaded from files in memory, so the
-# limit is set after that.
+# limit is set after that. Bytecode that is cut off at the limit would stay behind.
 LIMITED = """
 import resource, sys
 try:
@@ -907,6 +907,7 @@ except ImportError:
 from hpc_lstm.model.engines.native_kernels import load_kernels
 load_kernels()
 limit = int(sys.argv.pop(1))
+sys.dont_write_bytecode = True
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from hpc_lstm.cli import main
 main()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from limited_files import files_limited
 
 from hpc_lstm import config
 from hpc_lstm.errors import InputError
@@ -27,13 +27,8 @@ from hpc_lstm.timing.spans import gather_timing
 
 @pytest.mark.parametrize("limit", [0, 1, 100, 2_000, 9_000, 50_000, 100_000])
 def test_a_disk_that_is_full_at_any_point_ends_an_hdf5_file_in_one_line(tmp_path: Path, limit: int) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        with pytest.raises(InputError, match=r"x\.h5: cannot be written: File too large"):
-            write(tmp_path / "x.h5")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with files_limited(limit), pytest.raises(InputError, match=r"x\.h5: cannot be written: File too large"):
+        write(tmp_path / "x.h5")
     assert list(tmp_path.iterdir()) == []
 
 

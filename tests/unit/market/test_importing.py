@@ -6,7 +6,6 @@ import csv
 import gzip
 import os
 import random
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited_files import files_limited
 
 from hpc_lstm.errors import InputError, PriceFileError
 from hpc_lstm.market.import_summary import ImportSummary
@@ -377,13 +377,8 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
     import_prices([str(tmp_path / "old.csv")], str(tmp_path / "m.h5"))
     (tmp_path / "old.csv").unlink()
     older = (tmp_path / "m.h5").read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(InputError, match="cannot be written") as caught:
-            import_prices([str(tmp_path / "A.csv")], str(tmp_path / "m.h5"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_limited(limit), pytest.raises(InputError, match="cannot be written") as caught:
+        import_prices([str(tmp_path / "A.csv")], str(tmp_path / "m.h5"))
     assert "\n" not in str(caught.value)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["A.csv", "m.h5"]
     assert (tmp_path / "m.h5").read_bytes() == older
