@@ -166,8 +166,8 @@ def split_by_date(
     )
     all_rows = store.offsets[chosen + 1] - store.offsets[chosen]
     total, end = (np.maximum(0, count - lead) for count in (rows, all_rows))
-    first = np.clip(before_train - lead, 0, total)
-    train = np.clip(until_train - lead, first, total)
+    train = np.clip(until_train - lead, 0, total)
+    first = np.clip(before_train - lead, 0, train)
     validation = np.clip(from_train - data.window + 1, train, total)
     seen = np.clip(until_validation - lead, validation, total)
     test = np.clip(from_validation - data.window + 1, seen, total)

@@ -145,7 +145,7 @@ def test_tables_go_between_the_marks_of_a_page(
     words = [str(measured), "--results", str(results), "--docs", str(page)]
     monkeypatch.setattr(sys, "argv", ["scaling_gpus_report.py", *words])
     report.main()
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{report.BEGIN}\nMeasured on 4 x H;")
     assert text.endswith(f"{report.END}\nafter\n")
     assert "old" not in text

@@ -27,7 +27,7 @@ def said_by_bash(script: str) -> list[str]:
     lines = [line for line in script.splitlines() if not line.startswith(". ")]
     show = "run_ranks() { printf '%s\\0' \"$@\"; }"
     done = subprocess.run(
-        ["bash", "-c", "\n".join([show, *lines])], capture_output=True, text=True, check=True
+        ["bash", "-c", "\n".join([show, *lines])], capture_output=True, encoding="utf-8", check=True
     )
     return done.stdout.split("\0")[:-1]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from simulated_ranks import on_ranks, outcomes
 
@@ -217,6 +217,7 @@ def test_a_symbol_that_begins_after_training_is_measured_where_it_has_a_scaling(
         assert kept.index.total("test") == 100 - 4
 
 
+@example([[0, 1, 2, 58, 59]], 1, 1, [0.3, 0.0, 0.7], 0, 3, None)  # begins after the last train day
 @settings(max_examples=150, deadline=None)
 @given(
     calendars=CALENDARS,
