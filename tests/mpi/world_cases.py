@@ -95,10 +95,11 @@ def case_who_waits_leaves_its_core_to_others_where_they_are_few(world: World) ->
     for wait in (shared.barrier, lambda: shared.allgather(1), lambda: shared.bcast(1)):
         before, begun = time.thread_time(), time.monotonic()
         if world.rank == 0:
-            time.sleep(0.5)
+            time.sleep(1)
         wait()
         took = time.thread_time() - before
-        assert world.size == 1 or time.monotonic() - begun >= 0.49
+        # The others began a little later where the machine is busy.
+        assert world.size == 1 or time.monotonic() - begun >= 0.5
         assert took < 0.25
 
 
