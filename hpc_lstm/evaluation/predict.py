@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.expected_error import expected_error
 from hpc_lstm.evaluation.forecast import Forecast
-from hpc_lstm.evaluation.new_rows import compare_with_run
+from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import compare_symbol, known_rows
 from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
 from hpc_lstm.evaluation.recursion import forecast_recursively, recursive_forecaster
 from hpc_lstm.evaluation.trained_run import TrainedRun, on_fastest_device, open_run
@@ -26,8 +27,21 @@ from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.known_rows import RowComparison
+    from hpc_lstm.market.known_rows import KnownRows, RowComparison
     from hpc_lstm.market.store import MarketStore
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What a run's files say of its model, read once for all symbols: they are long where the symbols are many.
+
+    Attributes:
+        metrics: None before there are any, and where the forecast does not need them.
+        rows: those that the model knows; None of a run that has not recorded them.
+    """
+
+    metrics: dict[str, Any] | None
+    rows: KnownRows | None
 
 
 def predict_symbol(
@@ -81,9 +95,16 @@ def predict_symbols(
             )
         names = symbols if symbols is not None else market.symbols
         trained = on_fastest_device(trained, Workload(len(names) * steps, 1), World(), device)
+        has_metrics = _one_price(columns) and trained.files.metrics.exists()
+        recorded = _Recorded(
+            metrics=read_metrics(trained.files) if has_metrics else None,
+            rows=known_rows(trained.files, World()),
+        )
         for symbol in names:
             try:
-                found.append(_forecast_symbol(trained, market, columns, symbol, steps, unseen=unseen))
+                found.append(
+                    _forecast_symbol(trained, recorded, market, columns, symbol, steps, unseen=unseen)
+                )
             except InputError as error:
                 if symbols is not None:
                     raise
@@ -94,7 +115,14 @@ def predict_symbols(
 
 
 def _forecast_symbol(
-    trained: TrainedRun, market: MarketStore, columns: ModelColumns, symbol: str, steps: int, *, unseen: bool
+    trained: TrainedRun,
+    recorded: _Recorded,
+    market: MarketStore,
+    columns: ModelColumns,
+    symbol: str,
+    steps: int,
+    *,
+    unseen: bool,
 ) -> Forecast:
     data = trained.config.data
     number = market.symbol(symbol)
@@ -118,7 +146,7 @@ def _forecast_symbol(
         )
     start = max(first, stop - needed - columns.lookback)
     rows, dates = market.rows(start, stop), market.dates(start, stop)
-    compared = compare_with_run(trained.files, market, World(), symbol)
+    compared = compare_symbol(recorded.rows, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
     about = RowDates(symbol, dates, unit)
@@ -131,7 +159,7 @@ def _forecast_symbol(
     prices = forecast_recursively(
         rows, price, recursive_forecaster(trained, columns, scaler_index, about), horizon, steps
     )
-    error, notes, verdicts = expected_error(trained, symbol, float(rows[-1, price]))
+    error, notes, verdicts = expected_error(trained.files, recorded.metrics, symbol, float(rows[-1, price]))
     notes += unseen_notes
     held = [column.name for column in columns.features if any(n != price for n in column.numbers)]
     if steps > 1 and held:
