@@ -10,14 +10,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
 
 from hpc_lstm.parallel.stop_signals import FROM_SYSTEM
 from hpc_lstm.parallel.streams import tell
-
-if TYPE_CHECKING:
-    import socket
 
 # Seconds that MPI has after a signal to come to its end, so that the ranks can stop together: Slurm kills after 30.
 STUCK_S = 10.0
@@ -66,11 +62,9 @@ def ended_by_signals() -> Iterator[None]:
     After ``STUCK_S`` seconds it exits with 75, on rank 0 with a line on stderr. A block that ends before leaves the
     signal to its handler. To be used by the main thread.
     """
-    import socket
-
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(reader, ended), daemon=True, name="mpi start")
     watcher.start()
@@ -79,13 +73,16 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         ended.set()
         signal.set_wakeup_fd(before)
-        writer.close()
+        with suppress(BlockingIOError):  # full of signals: then there is something to read
+            os.write(writer, b"\0")  # not by closing it, which a forked child may hold open
         watcher.join()
-        reader.close()
+        os.close(writer)
+        os.close(reader)
 
 
-def _watch(reader: socket.socket, ended: threading.Event) -> None:
-    while received := reader.recv(1):
+def _watch(reader: int, ended: threading.Event) -> None:
+    while not ended.is_set():
+        received = os.read(reader, 1)
         if received[0] in FROM_SYSTEM and not ended.wait(STUCK_S):
             if is_first_rank():
                 tell(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
 import textwrap
 
 from hpc_lstm.text.table import is_row, is_table, narrowed
@@ -15,6 +14,8 @@ NARROWEST = 40
 
 def terminal_columns() -> int:
     """Columns of this process's terminal."""
+    import shutil
+
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 

@@ -13,7 +13,6 @@ from hpc_lstm.errors import printable
 from hpc_lstm.files import append_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
-from hpc_lstm.text.terminal import fitted, terminal_columns
 from hpc_lstm.training.terminal import find_terminal
 
 LOGGER = "hpc_lstm"
@@ -84,6 +83,8 @@ class _Stdout(logging.Handler):
         text = self.format(record)
         terminal = find_terminal() if "\n" in text else None
         if terminal is not None and terminal.stream is sys.stdout:
+            from hpc_lstm.text.terminal import fitted, terminal_columns
+
             text = fitted(text, terminal.width or terminal_columns())
         with contextlib.suppress(OSError):
             print(text, flush=True)
