@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -31,9 +30,3 @@ def connected_world(signals: StopSignals | None = None, *, if_launched: bool = F
 
 def _debug() -> bool:
     return bool(click.get_current_context().find_root().params["debug"])
-
-
-def is_first_rank() -> bool:
-    """Whether this process is rank 0, by what the launcher says before MPI is there; true without a launcher."""
-    names = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
-    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"

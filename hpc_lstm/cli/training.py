@@ -7,7 +7,7 @@ import os
 import click
 
 from hpc_lstm.cli.options import check_warm_start, set_option, warm_start_options
-from hpc_lstm.cli.ranks import connected_world, is_first_rank
+from hpc_lstm.cli.ranks import connected_world
 
 
 @click.command(short_help="Write a config to start from.")
@@ -52,6 +52,7 @@ def train(
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """
     check_warm_start(init_from, keep_scaling)
+    from hpc_lstm.parallel.mpi_start import is_first_rank
     from hpc_lstm.parallel.stop_signals import remembered_signals
     from hpc_lstm.training.stages import telling_stages
 

@@ -46,7 +46,7 @@ class StoredRun:
 
     @property
     def clusters(self) -> list[str]:
-        """Names of the clusters that have ever taken part, sorted; names that no cluster can have are left out."""
+        """Names of the clusters that have ever come, sorted; names that no cluster can have are left out."""
         names = (name for key in self.sizes if (match := _CLUSTER.match(key)) for name in match.groups())
         return sorted({name for name in names if name and re.fullmatch(documents.NAME, name)})
 

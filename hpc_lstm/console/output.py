@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,22 +13,16 @@ from typing import Any
 import click
 
 from hpc_lstm.errors import printable
-
-# A narrower terminal gets lines of this width, which it breaks itself.
-NARROWEST = 40
+from hpc_lstm.text.terminal import fitted, terminal_columns
 
 
 def show(text: str) -> None:
     """Print text that may hold names from files: none of them commands the terminal.
 
-    On a terminal, sentences longer than its lines are broken between words, and so is what stands beside a label, below
-    its own beginning. Rows of tables, told by two or more gaps of two spaces, stay whole. So do commands, to be pasted:
-    lines that begin with ``hpc-lstm``, and what stands in back quotes.
+    On a terminal it is made to fit: ``fitted``.
     """
     text, width = printable(text), terminal_width()
-    if width is not None:
-        text = "\n".join(_broken(line, width) for line in text.splitlines())
-    _print(text)
+    _print(text if width is None else fitted(text, width))
 
 
 def show_progress(text: str) -> None:
@@ -40,11 +33,7 @@ def show_progress(text: str) -> None:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; None if it is none: files and pipes get whole lines."""
-    if not sys.stdout.isatty():
-        return None
-    import shutil
-
-    return max(NARROWEST, shutil.get_terminal_size().columns)
+    return terminal_columns() if sys.stdout.isatty() else None
 
 
 def show_json(value: Any) -> None:
@@ -56,33 +45,6 @@ def show_json(value: Any) -> None:
 def _print(text: str) -> None:
     # With a file: click would otherwise write UTF-8 to a stream that says it takes ASCII alone.
     click.echo(text, file=sys.stdout)
-
-
-def _broken(line: str, width: int) -> str:
-    if len(line) <= width or line.lstrip(" ->").startswith("hpc-lstm "):
-        return line
-    start = re.match(r"\s*(?:-> )?", line)
-    label = re.match(r"\s*(?:\S+ )*\S+ {2,}", line)
-    first = (label or start or [""])[0]
-    text, indent = line[len(first) :], len(first)
-    if "  " in text:
-        return line
-    before = ""
-    if label and indent > width // 2:  # too little room beside the label
-        indent = len(first) - len(first.lstrip()) + 2
-        before, first = first.rstrip() + "\n", " " * indent
-    import textwrap
-
-    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
-    broken = textwrap.fill(
-        whole,
-        width,
-        initial_indent=first,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return before + broken.replace("\0", " ")
 
 
 def _plain(value: Any) -> Any:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from hpc_lstm.errors import damage_in
-from hpc_lstm.evaluation.metrics_file import ADVICE, read_metrics
-from hpc_lstm.evaluation.trained_run import TrainedRun
+from hpc_lstm.evaluation.metrics_file import ADVICE
+from hpc_lstm.runs.directory import RunDirectory
 
 
-def expected_error(trained: TrainedRun, symbol: str, price: float) -> tuple[float, list[str], list[str]]:
-    """Typical error of one step in price units, a note on its source, and the verdict on the model."""
-    if not trained.files.metrics.exists():
+def expected_error(
+    files: RunDirectory, metrics: dict[str, Any] | None, symbol: str, price: float
+) -> tuple[float, list[str], list[str]]:
+    """Typical error of one step in price units, a note on its source, and the verdict on the model.
+
+    Args:
+        metrics: what the run's ``metrics.json`` holds; None: there is none yet.
+
+    Raises:
+        InputError: that file is damaged.
+    """
+    if metrics is None:
         return float("nan"), ["+/-: not known before the run has metrics."], []
-    metrics = read_metrics(trained.files)
-    with damage_in(trained.files.metrics, ADVICE):
+    with damage_in(files.metrics, ADVICE):
         return _error_of(metrics, symbol, price)
 
 

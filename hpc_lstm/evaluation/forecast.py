@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_lstm.evaluation.text_table import aligned
+from hpc_lstm.text.table import aligned
 
 
 @dataclass(frozen=True)

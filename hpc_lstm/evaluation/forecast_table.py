@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from hpc_lstm.evaluation.forecast import Forecast
-from hpc_lstm.evaluation.text_table import aligned
+from hpc_lstm.text.table import aligned
 
 # Headings, columns of a forecast, and significant digits of numbers.
 COLUMNS = (

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory, at
@@ -29,7 +30,7 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     Raises:
         InputError: the run was not completed, or the file is damaged.
     """
-    path = files.require(files.metrics)
+    path = require(files, files.metrics)
     try:
         metrics = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
 
 
-def _known_rows(files: RunDirectory, world: World) -> KnownRows | None:
+def known_rows(files: RunDirectory, world: World) -> KnownRows | None:
     """The rows that the run's model knows; None of a run of a version that did not record them. Collective.
 
     Raises:
@@ -41,10 +41,28 @@ def compare_with_run(
     """
     from hpc_lstm.market.known_rows import compare_rows
 
-    known = _known_rows(files, world)
-    if known is not None and symbol is not None:
-        known = known.of([symbol]) if symbol in known.symbols else None
+    known = known_rows(files, world)
+    if symbol is not None:
+        return compare_symbol(known, store, world, symbol)
     return None if known is None else compare_rows(known, store, world)
+
+
+def compare_symbol(
+    known: KnownRows | None, store: MarketStore, world: World, symbol: str
+) -> RowComparison | None:
+    """Compare a store's rows of one symbol with those that a run's model knows; None without any. Collective.
+
+    Args:
+        known: ``known_rows`` of the run.
+
+    Raises:
+        InputError: the store is damaged.
+    """
+    from hpc_lstm.market.known_rows import compare_rows
+
+    if known is None or symbol not in known.symbols:
+        return None
+    return compare_rows(known.of([symbol]), store, world)
 
 
 def refuse_other_prices(files: RunDirectory, path: Path, world: World, advice: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.evaluation.together import Asking
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.features.columns import ModelColumns, compute_columns
 from hpc_lstm.features.feature import DIRECTION, PRICED, VOLATILITY
@@ -28,7 +29,7 @@ class OutputForecast:
 
 def forecast_outputs(
     trained: TrainedRun, columns: ModelColumns, rows: np.ndarray, scaler_index: int, about: RowDates
-) -> OutputForecast:
+) -> Asking[OutputForecast]:
     """The outputs for a symbol's last window.
 
     Args:
@@ -41,7 +42,7 @@ def forecast_outputs(
         -trained.config.data.window :, :features
     ]
     scaled = values * scaler.scale[scaler_index, :features] + scaler.shift[scaler_index, :features]
-    outputs = np.asarray(trained.predict(scaled.astype(np.float32)[None]))
+    outputs = yield scaled.astype(np.float32)[None]
     head = trained.head
     point = head.loss.point(head.by_target(outputs))
     found = np.empty((3, len(columns.targets)))

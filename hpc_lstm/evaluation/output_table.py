@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hpc_lstm.evaluation.text_table import aligned
+from hpc_lstm.text.table import aligned
 
 HEADINGS = ("rows ahead", "RMSE", "MAE", "MASE", "direction %", "coverage %", "width", "pinball", "CRPS")
 # As text they are two tables, each of which fits a terminal of 80 columns: of point forecasts, and of intervals.

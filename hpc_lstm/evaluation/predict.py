@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import date_text, future_dates
 from hpc_lstm.evaluation.expected_error import expected_error
 from hpc_lstm.evaluation.forecast import Forecast
-from hpc_lstm.evaluation.new_rows import compare_with_run
+from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.evaluation.new_rows import compare_symbol, known_rows
 from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
 from hpc_lstm.evaluation.recursion import forecast_recursively, recursive_forecaster
+from hpc_lstm.evaluation.together import TOGETHER, Asking, forecast_together
 from hpc_lstm.evaluation.trained_run import TrainedRun, on_fastest_device, open_run
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
@@ -26,8 +28,21 @@ from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
 from hpc_lstm.parallel.world import World
 
 if TYPE_CHECKING:
-    from hpc_lstm.market.known_rows import RowComparison
+    from hpc_lstm.market.known_rows import KnownRows, RowComparison
     from hpc_lstm.market.store import MarketStore
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What a run's files say of its model, read once for all symbols: they are long where the symbols are many.
+
+    Attributes:
+        metrics: None before there are any, and where the forecast does not need them.
+        rows: those that the model knows; None of a run that has not recorded them.
+    """
+
+    metrics: dict[str, Any] | None
+    rows: KnownRows | None
 
 
 def predict_symbol(
@@ -71,7 +86,6 @@ def predict_symbols(
         raise InputError(f"--steps {steps}: must be at least 1")
     trained = open_run(run_dir)
     data = trained.config.data
-    found, left_out = [], []
     with MarketStore(store or data.store) as market:
         columns = with_market(market, model_columns(market, data), World())
         if steps > 1 and not _one_price(columns):
@@ -80,22 +94,44 @@ def predict_symbols(
                 "is not fed back; leave --steps out"
             )
         names = symbols if symbols is not None else market.symbols
-        trained = on_fastest_device(trained, Workload(len(names) * steps, 1), World(), device)
-        for symbol in names:
+        work = Workload(len(names) * steps, max(1, min(len(names), TOGETHER)))
+        trained = on_fastest_device(trained, work, World(), device)
+        has_metrics = _one_price(columns) and trained.files.metrics.exists()
+        recorded = _Recorded(
+            metrics=read_metrics(trained.files) if has_metrics else None,
+            rows=known_rows(trained.files, World()),
+        )
+
+        def forecast(symbol: str) -> Asking[Forecast | str]:
             try:
-                found.append(_forecast_symbol(trained, market, columns, symbol, steps, unseen=unseen))
+                return (
+                    yield from _forecast_symbol(
+                        trained, recorded, market, columns, symbol, steps, unseen=unseen
+                    )
+                )
             except InputError as error:
                 if symbols is not None:
                     raise
-                left_out.append(str(error))
+                return str(error)
+
+        results = forecast_together(map(forecast, names), trained.predict)
+        found = [one for one in results if not isinstance(one, str)]
+        left_out = [one for one in results if isinstance(one, str)]
         if not found:
             raise InputError(f"{market.path}: no symbol can be forecast: {(left_out or ['it has none'])[0]}")
     return found, left_out
 
 
 def _forecast_symbol(
-    trained: TrainedRun, market: MarketStore, columns: ModelColumns, symbol: str, steps: int, *, unseen: bool
-) -> Forecast:
+    trained: TrainedRun,
+    recorded: _Recorded,
+    market: MarketStore,
+    columns: ModelColumns,
+    symbol: str,
+    steps: int,
+    *,
+    unseen: bool,
+) -> Asking[Forecast]:
     data = trained.config.data
     number = market.symbol(symbol)
     horizon = columns.target.horizon
@@ -118,20 +154,20 @@ def _forecast_symbol(
         )
     start = max(first, stop - needed - columns.lookback)
     rows, dates = market.rows(start, stop), market.dates(start, stop)
-    compared = compare_with_run(trained.files, market, World(), symbol)
+    compared = compare_symbol(recorded.rows, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
     about = RowDates(symbol, dates, unit)
-    now = forecast_outputs(trained, columns, rows, scaler_index, about)
+    now = yield from forecast_outputs(trained, columns, rows, scaler_index, about)
     input_notes = about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
     if compared is not None:
         input_notes += _about_rows(compared, unit)
     if not _one_price(columns):
         return _all_outputs(trained, columns, symbol, now, (rows, dates, unit), unseen_notes + input_notes)
-    prices = forecast_recursively(
+    prices = yield from forecast_recursively(
         rows, price, recursive_forecaster(trained, columns, scaler_index, about), horizon, steps
     )
-    error, notes, verdicts = expected_error(trained, symbol, float(rows[-1, price]))
+    error, notes, verdicts = expected_error(trained.files, recorded.metrics, symbol, float(rows[-1, price]))
     notes += unseen_notes
     held = [column.name for column in columns.features if any(n != price for n in column.numbers)]
     if steps > 1 and held:

@@ -17,6 +17,7 @@ from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.evaluation.all_outputs import point_forecasts
 from hpc_lstm.evaluation.dates import future_dates
 from hpc_lstm.evaluation.prices import forecast_prices
+from hpc_lstm.evaluation.together import Asking
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.features.columns import ModelColumns, compute_columns
 from hpc_lstm.features.rows import RowDates
@@ -25,10 +26,10 @@ from hpc_lstm.features.rows import RowDates
 def forecast_recursively(
     rows: np.ndarray,
     price: int,
-    forecast: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    forecast: Callable[[np.ndarray, np.ndarray], Asking[np.ndarray]],
     horizon: int,
     steps: int,
-) -> np.ndarray:
+) -> Asking[np.ndarray]:
     """Forecast several steps, each from the window that the ones before fill up.
 
     Args:
@@ -46,7 +47,7 @@ def forecast_recursively(
     found = np.empty(steps)
     for step in range(steps):
         block = horizon if step + 1 < steps else 1  # the rows between are asked for only where a step follows
-        ahead = forecast(rows, np.arange(len(rows) - block, len(rows), dtype=np.int64))
+        ahead = yield from forecast(rows, np.arange(len(rows) - block, len(rows), dtype=np.int64))
         if not np.isfinite(ahead).all():
             raise HpcLstmError(
                 f"the forecast of step {step + 1} is not a finite number: the model diverged in training, or "
@@ -61,19 +62,19 @@ def forecast_recursively(
 
 def recursive_forecaster(
     trained: TrainedRun, columns: ModelColumns, scaler_index: int, known: RowDates
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+) -> Callable[[np.ndarray, np.ndarray], Asking[np.ndarray]]:
     """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
     scaler, window, features = trained.scaler, trained.config.data.window, len(columns.features)
     scale, shift = scaler.scale[scaler_index, :features], scaler.shift[scaler_index, :features]
 
-    def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def forecast(rows: np.ndarray, ends: np.ndarray) -> Asking[np.ndarray]:
         ahead, _ = future_dates(known.dates, known.unit, np.arange(1, 1 + len(rows) - len(known.dates)))
         about = replace(known, dates=np.concatenate([known.dates, ahead]))
         values = compute_columns(rows, np.array([0, len(rows)]), columns, [about])[:, :features]
         scaled = (values * scale + shift).astype(np.float32)
         inputs = scaled[ends[:, None] + np.arange(1 - window, 1)]
         last = rows[ends, columns.target.number]
-        point = point_forecasts(trained.head, np.asarray(trained.predict(inputs)), columns.output)
+        point = point_forecasts(trained.head, (yield inputs), columns.output)
         return forecast_prices(point, np.full(len(ends), scaler_index), last, scaler, columns.target)
 
     return forecast

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload, choose_gpu, load_gpu_forecaster
@@ -101,8 +102,8 @@ def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:
 
     files = at(run_dir)
     config = files.load_config()
-    scaler = Scaler.load(files.require(files.scaler))
-    path = files.require(files.model)
+    scaler = Scaler.load(require(files, files.scaler))
+    path = require(files, files.model)
     network = load_forecaster(path, threads=threads)
     head = Head.of(config)
     expected = (config.data.window, len(config.data.features), head.outputs)

@@ -7,6 +7,7 @@ import warnings
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import OF_LAUNCHERS
+from hpc_lstm.parallel.mpi_start import ended_by_signals, start_mpi_unlocked
 from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
@@ -35,6 +36,9 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
         mpi4py.rc.thread_level = "funneled"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
+            if expected > 1 and signals.listening:
+                with ended_by_signals():
+                    start_mpi_unlocked()
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if expected > 1:

@@ -14,11 +14,15 @@ FROM_USER = (signal.SIGINT,)
 
 
 class StopSignals:
-    """Remembers the signals that this process has received since it began to listen."""
+    """Remembers the signals that this process has received since it began to listen.
+
+    Attributes:
+        listening: it has begun to.
+    """
 
     def __init__(self) -> None:
         self._received: list[int] = []
-        self._listening = False
+        self.listening = False
 
     def listen(self, numbers: tuple[signal.Signals, ...] = FROM_SYSTEM + FROM_USER) -> None:
         """Remember these signals instead of ending; a second SIGINT still ends the process at once.
@@ -28,7 +32,7 @@ class StopSignals:
         Raises:
             ValueError: this is not the main thread.
         """
-        self._listening = True
+        self.listening = True
         for number in numbers:
             if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
                 signal.signal(number, self._on_signal)
@@ -44,7 +48,7 @@ class StopSignals:
         Slurm and service managers repeat SIGTERM, which would then kill the process and change its exit code. SIGINT
         still ends a process that does not come to its end.
         """
-        if self._listening:
+        if self.listening:
             for number in FROM_SYSTEM:
                 signal.signal(number, signal.SIG_IGN)
 

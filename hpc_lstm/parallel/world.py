@@ -1,7 +1,7 @@
 """The MPI world: ranks, this rank's share of its node, abort on error, stop on signal.
 
-This module and ``launch``, whose ``connect`` makes the world, are the only ones that import mpi4py. Without MPI, or
-when started alone, the world has one rank and every collective returns its input. The rules:
+This module, ``launch``, whose ``connect`` makes the world, and ``mpi_start`` are the only ones that import mpi4py.
+Without MPI, or when started alone, the world has one rank and every collective returns its input. The rules:
 
 - An error that all ranks can raise together (bad input) goes through ``raise_on_all``: one line, one exit code.
 - Any other exception on one rank ends all ranks through ``MPI.Abort`` (``abort_on_error``).

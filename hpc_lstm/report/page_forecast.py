@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE
 from hpc_lstm.evaluation.metrics_file import PARTS, read_metrics
@@ -73,7 +74,7 @@ def collect_forecasts(run: RunDirectory, symbols: Sequence[str] = (), device: st
         InputError: the run was not completed, its store is missing, or a named symbol has no windows in the part.
     """
     for path in (run.model, run.scaler):
-        run.require(path)
+        require(run, path)
     trained = open_run(run.path)
     metrics = read_metrics(run)
     part = next((p for p in reversed(PARTS) if metrics.get(p)), "test")

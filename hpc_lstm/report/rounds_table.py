@@ -12,6 +12,7 @@ from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.documents import Contribution, Document, RoundResult, RunManifest
 from hpc_lstm.clusters.inventory import StoredRun, stored_runs
+from hpc_lstm.clusters.presence import presence
 from hpc_lstm.config import StorageConfig
 from hpc_lstm.errors import InputError, printable
 from hpc_lstm.files import checked_path
@@ -32,8 +33,10 @@ class RunRounds:
         closed: how many rounds are closed.
         rounds: the newest of them: each one's members, samples so far and bytes in the store, or its problem.
         problems: what is wrong with other objects of the run.
-        open: number of the round that is open, who waits there, and who has not come yet.
+        open: number of the round that is open, who has contributed to it, and who still trains for it.
         finished: clusters that have left.
+        stopped: clusters whose job has ended before they had finished; a later job may continue.
+        without_part: clusters whose job has ended before they took part: refused, or stopped at once.
         deleted: what was deleted, or why nothing was; "" if that was not asked for.
     """
 
@@ -43,6 +46,8 @@ class RunRounds:
     problems: list[str] = field(default_factory=list)
     open: dict[str, Any] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    without_part: list[str] = field(default_factory=list)
     deleted: str = ""
 
 
@@ -180,7 +185,8 @@ def _text(told: RunRounds) -> str:
             f"  round {one['round']}: windows of {members}; {one['samples']:,} so far; "
             f"{_size(one['bytes'])} in the store"
         )
-    number, here, missing = (told.open[key] for key in ("round", "waiting", "missing"))
+    number, missing = told.open["round"], told.open["missing"]
+    here = [name for name in told.open["waiting"] if name not in told.stopped]
     if here:
         lines.append(
             f"  round {number}: {', '.join(here)} waiting" + (f" for {', '.join(missing)}" if missing else "")
@@ -189,6 +195,12 @@ def _text(told: RunRounds) -> str:
         lines.append(f"  round {number}: {', '.join(missing)} training")
     if told.finished:
         lines.append(f"  finished: {', '.join(told.finished)}")
+    if told.stopped:
+        lines.append(f"  stopped, to be continued with --resume: {', '.join(told.stopped)}")
+    if told.without_part:
+        lines.append(
+            f"  ended without taking part; the output of their jobs says why: {', '.join(told.without_part)}"
+        )
     return "\n".join([*lines, *([f"  {told.deleted}"] if told.deleted else [])])
 
 
@@ -204,7 +216,7 @@ def _read(store: ObjectStore, found: StoredRun, kind: type[D], key: str, signer:
 def _add_progress(
     told: RunRounds, store: ObjectStore, found: StoredRun, newest: RoundResult | None, signer: Signer
 ) -> None:
-    """Add who has contributed to the open round, who has not yet, and who has finished."""
+    """Add who has contributed to the open round, who has not yet, and who has finished or ended before."""
     number = newest.round + 1 if newest else 1
     here = []
     for key in sorted(found.sizes):
@@ -217,10 +229,16 @@ def _add_progress(
                 pass
             except manifests.DAMAGED as error:
                 told.problems.append(f"{key}: {error}")
-    known = {match[1] for key in found.sizes if (match := re.match(r"leases/([^/]+)/[0-9]", key))}
+    took_part = {member["cluster"] for one in told.rounds for member in one.get("members", [])} | set(here)
     departed = set(newest.departed) if newest else set()
-    told.open = {"round": number, "waiting": here, "missing": sorted(known - departed - set(here))}
-    told.finished = sorted(departed)
+    there = presence(store, found, took_part, departed)
+    told.open = {
+        "round": number,
+        "waiting": here,
+        "missing": [name for name in there.here if name not in here],
+    }
+    told.finished, told.stopped, told.without_part = sorted(departed), there.stopped, there.without_part
+    told.problems += there.problems
 
 
 def _collect_garbage(

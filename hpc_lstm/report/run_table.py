@@ -11,13 +11,13 @@ from hpc_lstm import config as configuration
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS, methods_of, read_metrics
-from hpc_lstm.evaluation.text_table import aligned
 from hpc_lstm.files import checked_path
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.runs.run_file import read_run_file
+from hpc_lstm.text.table import aligned
 
 # How deep below the folder runs are looked for.
 DEPTH = 3

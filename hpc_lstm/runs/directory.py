@@ -7,7 +7,6 @@ walk_forward.json  walk_forward/
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,19 +117,6 @@ class RunDirectory:
         if not self.holds_run:
             raise InputError(f"{self.path}: not a run directory: it has no config.toml")
         return configuration.load_saved(self.config)
-
-    def require(self, path: Path) -> Path:
-        """``path``, one of this run's files, if it exists.
-
-        Raises:
-            InputError: it does not exist, because the run is not complete.
-        """
-        if not path.exists():
-            raise InputError(
-                f"{path}: missing: the run is not complete; continue it with "
-                f"`hpc-lstm train {shlex.quote(str(self.config))} --run-dir {shlex.quote(str(self.path))} --resume`"
-            )
-        return path
 
 
 def at(path: str | Path) -> RunDirectory:

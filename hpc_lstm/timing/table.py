@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.arrays import distinct
+from hpc_lstm.text.table import aligned
 from hpc_lstm.timing.barriers import collect_barriers
 from hpc_lstm.timing.bottleneck import bottleneck_note
 from hpc_lstm.timing.cluster_runs import ClusterRun, axis_notes, open_cluster_runs
@@ -78,9 +79,7 @@ def timing_notes(run: ClusterRun) -> list[str]:
 
 def table_lines(timing: Timing) -> list[str]:
     """The lines of the table."""
-    header, *rows = table_rows(timing)
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(_justify(row, widths)) for row in [header, *rows]]
+    lines = aligned(table_rows(timing))
     rule = "-" * len(lines[0])
     return [lines[0], rule, *lines[1 : 1 + len(PHASES)], rule, *lines[1 + len(PHASES) :]]
 
@@ -139,10 +138,3 @@ def _row(name: str, seconds: np.ndarray, total: float, each_rank: bool) -> list[
     share = f"{seconds.sum() / total:.1%}" if total > 0 else "-"
     cells = [f"{number:.2f}" for number in (seconds.min(), mean, most)]
     return [name, *cells, share, imbalance, *(f"{s:.2f}" for s in seconds if each_rank)]
-
-
-def _justify(row: list[str], widths: list[int]) -> list[str]:
-    return [
-        row[0].ljust(widths[0]),
-        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-    ]

@@ -13,6 +13,7 @@ from hpc_lstm.errors import printable
 from hpc_lstm.files import append_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.training.terminal import find_terminal
 
 LOGGER = "hpc_lstm"
 
@@ -74,9 +75,16 @@ class _LogFile(logging.FileHandler):
 class _Stdout(logging.Handler):
     """Prints to the current stdout: while a progress bar is shown, that is above the bar.
 
-    A run continues when nobody reads its output any more.
+    What has several lines, such as the table at the end, is made to fit a terminal. A run continues when nobody reads
+    its output any more.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        terminal = find_terminal() if "\n" in text else None
+        if terminal is not None and terminal.stream is sys.stdout:
+            from hpc_lstm.text.terminal import fitted, terminal_columns
+
+            text = fitted(text, terminal.width or terminal_columns())
         with contextlib.suppress(OSError):
-            print(self.format(record), flush=True)
+            print(text, flush=True)

@@ -14,6 +14,7 @@ from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.writer import holds_checkpoints
 from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.location import run_name
+from hpc_lstm.clusters.run_owner import NAME, OWNER
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
 from hpc_lstm.files import write_text
@@ -28,8 +29,6 @@ from hpc_lstm.storage.stores import open_store, store_place
 
 # Seconds without a sign of life after which the owner of a run directory is considered dead.
 OWNER_TIMEOUT_S = 20.0
-# What says on rank 0 who owns the run directory, below it.
-OWNER = ".owner/"
 # A file system without hard links, on which there can be no lease.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -92,7 +91,7 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
         return None
     try:
         lease = Lease(
-            *(FolderStore(run.path), OWNER, "run", OWNER_TIMEOUT_S, logging.getLogger("hpc_lstm")),
+            *(FolderStore(run.path), OWNER, NAME, OWNER_TIMEOUT_S, logging.getLogger("hpc_lstm")),
             lambda: world.stop_requested,
             what=str(run.path),
             advice="choose another --run-dir, or stop that job",
@@ -228,7 +227,7 @@ def remove_unbegun(run: RunDirectory, created: list[Path], ranks: int) -> None:
         owner = FolderStore(run.path)
         for key, _ in owner.list(OWNER):
             owner.delete(key)
-        for part in ("leases/run", "leases", ""):
+        for part in (f"leases/{NAME}", "leases", ""):
             with contextlib.suppress(OSError):
                 (run.path / OWNER / part).rmdir()
     for folder in created:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hpc_lstm import config as configuration
+from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.files import expanded
@@ -103,7 +104,7 @@ def read_weights(origin: Origin, schema: Schema, log: logging.Logger, threads: i
         InputError: the model is missing, damaged or another network.
     """
     assert origin.source is not None
-    path = origin.source.require(origin.source.model)
+    path = require(origin.source, origin.source.model)
     network = load_forecaster(path, threads=threads)
     if network.shapes != schema.shapes:
         raise InputError(
@@ -145,7 +146,7 @@ def _asked(run: RunDirectory, config: RunConfig, asked: WarmStart, log: logging.
             f"--init-from {asked.run_dir}: is the run directory itself; to train on in it: --resume"
         )
     theirs = source.load_config()
-    source.require(source.model)
+    require(source, source.model)
     differences = configuration.differences(theirs, config)
     for key, was, now in differences:
         if key in SHARED:
@@ -165,7 +166,7 @@ def _asked(run: RunDirectory, config: RunConfig, asked: WarmStart, log: logging.
     ]
     if others:
         log.info("settings other than those of the run that it starts from: %s", ", ".join(others))
-    return Origin(source, Scaler.load(source.require(source.scaler)) if asked.keep_scaling else None)
+    return Origin(source, Scaler.load(require(source, source.scaler)) if asked.keep_scaling else None)
 
 
 def _absolute(path: str | Path) -> Path:

@@ -339,7 +339,6 @@ def read_history_file(name: str, data: bytes, work: Path) -> None:
 def read_metrics_file(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.evaluation.expected_error import expected_error
     from hpc_lstm.evaluation.metrics_file import read_metrics
-    from hpc_lstm.evaluation.trained_run import TrainedRun
     from hpc_lstm.report.html import _accuracy
     from hpc_lstm.report.page_symbols import symbols_section
     from hpc_lstm.report.run_table import compare_runs, comparison_text, runs_table, summarize
@@ -351,7 +350,7 @@ def read_metrics_file(name: str, data: bytes, work: Path) -> None:
     )
     with changed_file(run.metrics, data):
         runs_table([summarize(run)], runs)
-        expected_error(TrainedRun(run, None, None, None, None), "S0", 1.0)
+        expected_error(run, read_metrics(run), "S0", 1.0)
         _accuracy(run)
         symbols_section(run, read_metrics(run), ())
         comparison_text(compare_runs([run.path, other.path]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from launcher import ROOT, launch, program
+from launcher import ROOT, kill, launch, program, start, wait_until
 from small_job import write_config, write_store
 
 HERE = Path(__file__).parent
@@ -54,6 +55,21 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     assert done.stderr.count(f"RuntimeError: broken in {phase}") == 1
     assert done.stderr.count("Traceback") == 1
     assert "rank 1 on" in done.stderr
+
+
+def test_ranks_that_wait_for_one_that_never_comes_end_by_a_signal(tmp_path: Path) -> None:
+    command = f"{sys.executable} {HERE / 'wait_for_ranks.py'} {tmp_path}; echo $? > {tmp_path}/code; exit 75"
+    process = start(2, ["sh", "-c", command])
+    try:
+        wait_until(lambda: (tmp_path / "begun").exists(), process)
+        time.sleep(1)  # it is in MPI_Init by then
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    finally:
+        kill(process)
+        process.wait()
+    assert (tmp_path / "code").read_text() == "75\n"
+    assert err.count("hpc-lstm: stopped by SIGTERM while MPI was starting") == 1
 
 
 def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,7 @@ CONF=$ROOT/ceph.conf
 LOG=$ROOT/log/start.log
 # A machine that does much else takes minutes; what has ended is not waited for.
 START_S=600
-# What else the tests have installed waits meanwhile: apt-get update waits for no other.
-APT_LOCK=/tmp/hpc-lstm-apt.lock
+SERVICE=Ceph
 PACKAGES=(ceph-mon ceph-osd ceph-mgr radosgw ceph-common curl uuid-runtime)
 PROGRAMS=(ceph-mon ceph-osd ceph-mgr radosgw ceph radosgw-admin ceph-authtool monmaptool curl uuidgen)
 
@@ -31,25 +30,8 @@ fail() {
     exit 1
 }
 
-installed() {
-    command -v "${PROGRAMS[@]}" >/dev/null && [ "$(command -v "${PROGRAMS[@]}" | wc -l)" = ${#PROGRAMS[@]} ]
-}
-
-install() {
-    if installed; then return; fi
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        fail "Ceph is not installed, and only root on Debian can have it installed; run this there"
-    fi
-    export DEBIAN_FRONTEND=noninteractive
-    exec 9>"$APT_LOCK"
-    flock 9
-    {
-        apt-get update -q && apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "${PACKAGES[@]}"
-    } >/tmp/ceph_rgw-install.$$ 2>&1 9>&- || fail "apt-get: $(tail -n 1 /tmp/ceph_rgw-install.$$); see /tmp/ceph_rgw-install.$$"
-    exec 9>&-
-    rm -f /tmp/ceph_rgw-install.$$
-    installed || fail "the packages lack one of: ${PROGRAMS[*]}"
-}
+# shellcheck source=tests/services/packages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
 
 # Process ids of the daemons of this root and of no other: each names its configuration on its command line
 # (grep, which must not find itself, reads it from a file).

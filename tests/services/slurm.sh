@@ -22,8 +22,7 @@ ROOT=${SLURM_ROOT:-/tmp/hpc-lstm-slurm-$NAME}
 export SLURM_CONF=$ROOT/slurm.conf
 # A machine that does much else takes minutes; what has ended is not waited for.
 START_S=600
-# What else the tests have installed waits meanwhile: apt-get update waits for no other.
-APT_LOCK=/tmp/hpc-lstm-apt.lock
+SERVICE=Slurm
 PACKAGES=(slurm-wlm munge procps)
 PROGRAMS=(slurmctld slurmd sbatch srun scontrol munged ps)
 
@@ -32,25 +31,8 @@ fail() {
     exit 1
 }
 
-installed() {
-    command -v "${PROGRAMS[@]}" >/dev/null && [ "$(command -v "${PROGRAMS[@]}" | wc -l)" = ${#PROGRAMS[@]} ]
-}
-
-install() {
-    if installed; then return; fi
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        fail "Slurm is not installed, and only root on Debian can have it installed; run this there"
-    fi
-    export DEBIAN_FRONTEND=noninteractive
-    exec 9>"$APT_LOCK"
-    flock 9
-    {
-        apt-get update -q && apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends "${PACKAGES[@]}"
-    } >/tmp/slurm-install.$$ 2>&1 9>&- || fail "apt-get: $(tail -n 1 /tmp/slurm-install.$$); see /tmp/slurm-install.$$"
-    exec 9>&-
-    rm -f /tmp/slurm-install.$$
-    installed || fail "the packages lack one of: ${PROGRAMS[*]}"
-}
+# shellcheck source=tests/services/packages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
 
 configuration() {
     local gpus=$ROOT/gpu

@@ -17,6 +17,7 @@ LAYERS = (
         "files",
         "arrays",
         "processes",
+        "text",
         "config",
         "runs",
         "native",

@@ -41,7 +41,7 @@ class Graphless:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    found = importlib.import_module("scaling_gpus")
+    found = importlib.import_module("gpu_scaling.peers")
     monkeypatch.setattr(Graphless, "failure", found.launch.Unavailable, raising=False)
     monkeypatch.setattr(Graphless, "started", 0)
     monkeypatch.setattr(found.launch, "Group", Graphless)
@@ -72,9 +72,10 @@ def test_a_step_that_fails_in_a_graph_is_taken_without_in_that_setting_alone(
 
 
 def test_turns_that_were_without_a_graph_are_taken_again(script: ModuleType, tmp_path: Path) -> None:
-    results = script.Results(tmp_path / "found.json", {})
+    results = importlib.import_module("gpu_scaling.results").Results(tmp_path / "found.json", {})
     cell, turn = script.Cell("weak", "float32", 128, 8192), script.Turn("torch_ddp", 2)
-    results.kept["torch"].append({"name": script.run_name(cell, turn, 0), "options": {"graph": False}})
+    name = importlib.import_module("gpu_scaling.plan").run_name(cell, turn, 0)
+    results.kept["torch"].append({"name": name, "options": {"graph": False}})
     assert results.has(cell, turn, 0)
     assert not results.has(cell, turn, 0, graphed=True)
     assert not results.has(cell, turn, 1)

@@ -12,6 +12,7 @@ import h5py
 import pytest
 
 from hpc_lstm import config as configuration
+from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.files import write_text
 from hpc_lstm.jobs.starter_config import write_starter_config
@@ -92,7 +93,7 @@ def test_a_command_in_a_message_can_be_pasted(tmp_path: Path) -> None:
     run.path.mkdir()
     write_text(run.config, "")
     with pytest.raises(InputError, match=r"train '.*my runs/config\.toml' --run-dir '.*my runs' --resume`"):
-        run.require(run.scaler)
+        require(run, run.scaler)
 
 
 @pytest.mark.parametrize("number", [37, 95])

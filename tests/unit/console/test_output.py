@@ -13,6 +13,7 @@ import pytest
 from hpc_lstm import cli
 from hpc_lstm.console import output
 from hpc_lstm.market.synthetic import synthesize
+from hpc_lstm.text import terminal
 
 
 @dataclass
@@ -39,10 +40,11 @@ def test_sentences_are_broken_on_a_terminal_alone(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 24)))
     output.show(text)
-    table, *sentence = capsys.readouterr().out.splitlines()
-    assert table == text.splitlines()[0]
+    table, more, *sentence = (line for line in capsys.readouterr().out.splitlines() if line)
+    assert f"{table} {more.removeprefix('name')}".split() == text.splitlines()[0].split()
     assert len(sentence) > 1
-    assert all(line.startswith("  ") and len(line) <= output.NARROWEST for line in sentence)
+    assert all(line.startswith("  ") for line in sentence)
+    assert max(map(len, (table, more, *sentence))) <= terminal.NARROWEST
 
 
 def test_what_stands_beside_a_label_is_broken_below_itself(

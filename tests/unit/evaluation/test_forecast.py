@@ -14,6 +14,7 @@ from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import future_dates
 from hpc_lstm.evaluation.predict import predict_symbol
 from hpc_lstm.evaluation.recursion import forecast_recursively
+from hpc_lstm.evaluation.together import Asking, forecast_together
 from hpc_lstm.preprocess.scaler import Scaler
 
 
@@ -96,17 +97,24 @@ def test_rows_between_horizons_are_forecast_from_the_window_a_horizon_before() -
     rows = np.column_stack([np.arange(10.0), np.full(10, 7.0)])
     asked: list[list[int]] = []
 
-    def forecast(rows: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    def forecast(rows: np.ndarray, ends: np.ndarray) -> Asking[np.ndarray]:
         asked.append(ends.tolist())
-        return rows[ends, 0] + 3  # the line goes on: right for every row 3 ahead
+        return (yield rows[ends, 0]) + 3  # the line goes on: right for every row 3 ahead
 
-    assert forecast_recursively(rows, 0, forecast, horizon=3, steps=3).tolist() == [12.0, 15.0, 18.0]
+    (found,) = forecast_together(
+        iter([forecast_recursively(rows, 0, forecast, horizon=3, steps=3)]), lambda windows: windows
+    )
+    assert found.tolist() == [12.0, 15.0, 18.0]
     assert asked == [[7, 8, 9], [10, 11, 12], [15]]
 
 
 def test_forecast_that_is_not_finite_stops() -> None:
+    def forecast(rows: np.ndarray, ends: np.ndarray) -> Asking[np.ndarray]:
+        return (yield np.full(len(ends), np.nan))
+
+    asking = forecast_recursively(np.zeros((5, 1)), 0, forecast, 1, 3)
     with pytest.raises(HpcLstmError, match="step 1 is not a finite number"):
-        forecast_recursively(np.zeros((5, 1)), 0, lambda rows, ends: np.full(len(ends), np.nan), 1, 3)
+        forecast_together(iter([asking]), lambda windows: windows)
 
 
 def test_an_interval_is_calibrated_on_validation_and_grows_with_the_steps(run_dir: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from small_runs import make_run, settings, walk, write_store
 
 from hpc_lstm import cli
 from hpc_lstm.errors import InputError
+from hpc_lstm.evaluation import metrics_file
 from hpc_lstm.evaluation.forecast_table import forecast_table
 from hpc_lstm.evaluation.predict import predict_symbols
+from hpc_lstm.market import known_rows
 
 
 @pytest.fixture
@@ -41,6 +44,28 @@ def test_all_symbols_in_one_table(run_dir: Path, capsys: pytest.CaptureFixture[s
     assert [row.split()[0] for row in rows[:4]] == ["A", "B", "C", "D"]
     assert said.out.count("On test the model does not beat ") == 1
     assert "warning: 1 left out: symbol NEW" in said.err
+
+
+def test_the_files_of_a_run_are_read_once_for_all_symbols(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both grow with the symbols: read for each of them, they would take most of the time of many."""
+    read: list[str] = []
+    for owner, name in ((metrics_file.json, "loads"), (known_rows.KnownRows, "load")):
+        real = getattr(owner, name)
+
+        def counted(*given: object, real: Callable = real, name: str = name, **options: object) -> object:
+            read.append(name)
+            return real(*given, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+    predict_symbols(run_dir, ["A"])
+    of_one = sorted(read)
+    assert of_one
+    read.clear()
+    found, _ = predict_symbols(run_dir, None)
+    assert len(found) == 4
+    assert sorted(read) == of_one
 
 
 def test_csv_and_json_hold_the_same(

@@ -16,7 +16,7 @@ from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.runner import Runner
 from hpc_lstm.clusters.steps import Steps
 from hpc_lstm.errors import InputError
-from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table, storage_at
+from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table, storage_at, stored_rounds
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.signing import Signer
 
@@ -65,6 +65,42 @@ def test_rounds_are_told_and_collected_without_harm(tmp_path: Path) -> None:
     assert "finished: alpha, beta" in rounds_table(storage)
     newcomer = Member(tmp_path, "gamma")
     assert newcomer.rounds.state.base.tobytes() == alpha.rounds.state.base.tobytes()
+
+
+def test_a_cluster_whose_job_has_ended_is_not_shown_as_training(tmp_path: Path) -> None:
+    """Whoever is refused, for another key or setting, has had a lease, and has released it."""
+    alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
+    for runner in (alpha.synchronize(), beta.synchronize()):
+        runner.result()
+    for name in ("refused", "stopped", "again"):
+        alpha.store.put_new(f"prices/leases/{name}/000001.000000000", b"{}")
+        alpha.store.put_new(f"prices/leases/{name}/000001.released", b"{}")
+    alpha.store.put_new("prices/checkpoints/stopped/000000050/checkpoint.json", b"{}")
+    alpha.store.put_new("prices/leases/again/000002.000000000", b"{}")
+    alpha.store.put_new("prices/leases/beta/000001.released", b"{}")
+    alpha.store.put_new("prices/leases/foreign/9999999999999.000000000", b"{}")
+    storage = storage_at(f"file://{tmp_path}", "")
+    told = rounds_table(storage)
+    assert "round 2: again, alpha training\n" in told
+    assert "stopped, to be continued with --resume: beta, stopped\n" in told
+    assert told.endswith("ended without taking part; the output of their jobs says why: refused")
+    assert "cluster foreign: " in told
+    assert "was put there by somebody else; delete it" in told
+    (found,) = stored_rounds(storage)
+    assert found.open == {"round": 2, "waiting": [], "missing": ["again", "alpha"]}
+    assert (found.stopped, found.without_part) == (["beta", "stopped"], ["refused"])
+
+
+def test_a_cluster_that_was_stopped_after_its_contribution_does_not_wait(tmp_path: Path) -> None:
+    alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
+    waiting = alpha.synchronize()
+    while not any(key.endswith("alpha.json") for key, _ in alpha.store.list("prices/rounds/000001/")):
+        pass
+    alpha.store.put_new("prices/leases/alpha/000001.released", b"{}")
+    told = rounds_table(storage_at(f"file://{tmp_path}", ""))
+    assert "round 1: beta training\n  stopped, to be continued with --resume: alpha" in told
+    beta.synchronize().result()
+    waiting.result()
 
 
 def test_a_round_that_was_tampered_with_is_told(tmp_path: Path) -> None:

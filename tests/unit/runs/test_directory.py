@@ -51,16 +51,6 @@ def test_settings_of_a_run(tmp_path: Path) -> None:
         directory.at(tmp_path / "other").load_config()
 
 
-def test_require_says_how_to_go_on(tmp_path: Path) -> None:
-    run = directory.at(tmp_path)
-    with pytest.raises(
-        InputError, match=r"model\.keras: .*hpc-lstm train .*config\.toml --run-dir .* --resume"
-    ):
-        run.require(run.model)
-    run.model.write_text("")
-    assert run.require(run.model) == run.model
-
-
 def test_write_text_replaces_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_text(path, "old")

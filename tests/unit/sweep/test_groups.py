@@ -19,6 +19,7 @@ from hpc_lstm.report import figures
 from hpc_lstm.sweep import environment, plots, summary, table
 from hpc_lstm.sweep.environment import OtherLoad, processors_used
 from hpc_lstm.sweep.groups import group_records
+from hpc_lstm.text.terminal import fitted
 
 
 def place(ranks: int, cores: int, threads: int = 1, gpus: list[str] | None = None) -> dict:
@@ -131,6 +132,19 @@ def test_ranks_that_share_cores_have_no_efficiency() -> None:
     assert "45" not in line
     assert "here there are 2 for 4 ranks" in text
     assert "Efficiency can be shown up to 1 rank; points with * have none" in text
+
+
+@pytest.mark.parametrize("width", [50, 60, 79])
+def test_points_fit_a_narrow_terminal(width: int) -> None:
+    """Every part of the table tells which point a row is of."""
+    records = [record(ranks, point=ranks, axes={"average.every": 16}) for ranks in (1, 2, 4)]
+    text = summary.points_text(group_records(records), 0)
+    lines = fitted(text, width).splitlines()
+    assert max(map(len, lines)) <= width
+    headings = [line for line in lines if line.startswith("settings")]
+    assert len(headings) > 1
+    assert " ".join(headings).split().count("samples/s") == 1
+    assert sum(line.startswith("every 16") for line in lines) == 3 * len(headings)
 
 
 def test_a_busy_machine_is_told() -> None:

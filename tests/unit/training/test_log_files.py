@@ -15,7 +15,10 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.text.table import aligned
+from hpc_lstm.training import log_files
 from hpc_lstm.training.log_files import close_log, open_log
+from hpc_lstm.training.terminal import Terminal
 
 
 @pytest.fixture
@@ -100,6 +103,20 @@ def test_reader_that_has_gone_stops_nothing(run: RunDirectory, monkeypatch: pyte
     open_log(run, World()).info("unheard")
     close_log()
     assert "unheard" in run.rank_log(0).read_text()
+
+
+def test_a_table_fits_the_terminal_and_stays_whole_in_the_file(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "\n".join(aligned([["", "RMSSE", "direction %"], ["a simple forecast", "1.0008", "50.4"]]))
+    log = open_log(run, World())
+    log.info("%s", table)
+    assert capsys.readouterr().out == table + "\n"
+    monkeypatch.setattr(log_files, "find_terminal", lambda: Terminal(sys.stdout, 30))
+    log.info("%s", table)
+    close_log()
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 30
+    assert run.rank_log(0).read_text().count(table) == 2
 
 
 def test_faults_in_a_message_are_not_hidden(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Tables as text, and text that fits a terminal."""
