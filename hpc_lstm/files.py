@@ -72,7 +72,7 @@ def append_text(path: Path, within: Path) -> IO[str]:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise InputError(
-                f"{path}: nothing is written through a symbolic link, or into what is no file; remove it"
+                f"{path}: nothing is written through a symbolic link, or into anything but a regular file; remove it"
             ) from None
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return os.fdopen(handle, "a", encoding="utf-8")
@@ -84,12 +84,12 @@ def open_text(path: Path, errors: str = "strict", newline: str | None = None) ->
     For files of run directories, which may come from somebody else; what a user names may be a pipe.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: it cannot be opened, or is not a regular file.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return os.fdopen(handle, encoding="utf-8", errors=errors, newline=newline)
 
 

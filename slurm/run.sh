@@ -30,7 +30,7 @@ fail() {
 
 # Time is nearly up.
 on_warning() {
-    if [ -z "$stop" ]; then say "a signal tells to stop: the ranks write a checkpoint"; fi
+    if [ -z "$stop" ]; then say "received a signal to stop: the ranks write a checkpoint"; fi
     stop=USR1
     tell_ranks
 }
@@ -51,11 +51,11 @@ tell_ranks() {
 requeue() {
     local times=${SLURM_RESTART_COUNT:-0} limit=${HPC_LSTM_MAX_REQUEUES:-100}
     if [ "$times" -ge "$limit" ]; then
-        say "$1; not queued again after $times times (HPC_LSTM_MAX_REQUEUES=$limit): submit it anew to go on"
+        say "$1; not queued again after $times times (HPC_LSTM_MAX_REQUEUES=$limit): submit it again to continue"
     elif scontrol requeue "$job"; then
         say "$1; queued again"
     else
-        say "$1; Slurm does not queue it again: submit it anew to go on"
+        say "$1; Slurm does not queue it again: submit it again to continue"
     fi
 }
 

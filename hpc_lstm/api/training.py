@@ -140,7 +140,7 @@ def _keep_store(settings: RunConfig, store: Store, run_dir: Path) -> RunConfig:
     kept = make_parent(run_dir / "prices.h5")
     if kept.exists():
         raise InputError(
-            f"{kept}: is there already; name another run_dir, or the store that the run was begun with"
+            f"{kept}: already exists; name another run_dir, or the store that the run was begun with"
         )
     with whole_file(kept) as temporary:
         shutil.copyfile(store.path, temporary)

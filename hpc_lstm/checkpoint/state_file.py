@@ -76,7 +76,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             elif isinstance(item, h5py.Dataset):
                 yield f"{prefix}{name}", item
             else:
-                raise ValueError(f"{prefix}{name} is no dataset")
+                raise ValueError(f"{prefix}{name} is not a dataset")
 
 
 def _value(name: str, dataset: h5py.Dataset, layout: StateLayout | None, room: int) -> tuple[Any, int]:

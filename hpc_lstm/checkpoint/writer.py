@@ -200,7 +200,7 @@ class CheckpointWriter:
                 self._await_files(place, whole)
                 self._put_manifest(f"{place}/{manifests.NAME}", whole)
                 self._complete = whole.step
-                self._log.info("checkpoint of step %d is whole", whole.step)
+                self._log.info("checkpoint of step %d is complete", whole.step)
         except Exception as error:  # reported, counted and raised on the training thread
             self._error = f"step {whole.step}: {_one_line(error)}"
             self._failures += 1
@@ -245,7 +245,7 @@ class CheckpointWriter:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(
-                    f"the file of rank {missing[0]} did not come within {self._storage.timeout_s:g} s "
+                    f"the file of rank {missing[0]} did not arrive within {self._storage.timeout_s:g} s "
                     "(storage.timeout_s)"
                 )
             time.sleep(min(pause, left))

@@ -29,7 +29,7 @@ def _walk_forward_options(command: Command) -> Command:
             "--refit",
             default=None,
             metavar="K|none",
-            help="Train anew on every K-th fold, or only on the first; default: on every fold.",
+            help="Retrain on every K-th fold, or only on the first; default: on every fold.",
         ),
         click.option(
             "--rolling",
@@ -83,9 +83,9 @@ def _walk_forward(
             show(walk_forward_table(results))
 
 
-@click.command(short_help="Measure a model beside simple forecasts.")
+@click.command(short_help="Compare a model with simple forecasts.")
 @click.argument("run_dir", type=click.Path())
-@click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
+@click.option("--store", default=None, type=click.Path(), help="A market store other than the run's own.")
 @click.option(
     "--gradient-boosting", is_flag=True, help="Also compare with boosted trees on the same windows."
 )
@@ -101,7 +101,7 @@ def _walk_forward(
     "--forecasts",
     default=None,
     type=OutputFile(),
-    help="Write every forecast beside the actual value, as CSV: symbol, dates, last price, forecast, interval.",
+    help="Write every forecast with the actual value, as CSV: symbol, dates, last price, forecast, interval.",
 )
 @click.option("--backtest", is_flag=True, help="Show what trading on the forecasts would have earned.")
 @click.option(
@@ -109,7 +109,7 @@ def _walk_forward(
     default="sign",
     show_default=True,
     type=click.Choice(["sign", "interval", "scaled"]),
-    help="With --backtest: trade on every forecast (sign), only where the whole interval lies beyond the cost "
+    help="With --backtest: trade on every forecast (sign), only where the entire interval lies beyond the cost "
     "(interval), or in proportion to how sure the forecast is (scaled).",
 )
 @click.option(
@@ -140,23 +140,23 @@ def evaluate(
 ) -> None:
     """Measure a trained model against simple forecasts on validation and test.
 
-    Rows of the store that were added after the training are measured as a part of their own, "new".
+    Rows of the store that were added after the training are measured as a separate part, "new".
 
-    With --walk-forward the run's settings are trained anew on the days before each of N test blocks, on all ranks; a
-    stopped call continues where it stopped.
+    With --walk-forward the run's settings are trained again on the days before each of N test blocks, on all ranks;
+    the same command continues an interrupted call.
     """
     if walk_forward is not None:
         if gradient_boosting or backtest or forecasts:
             raise click.UsageError(
-                "--gradient-boosting, --forecasts and --backtest are not for --walk-forward"
+                "--gradient-boosting, --forecasts and --backtest cannot be used with --walk-forward"
             )
         if as_json:  # stdout has what the folds' training says
             raise click.UsageError(
-                "--json is not for --walk-forward, which writes RUN_DIR/walk_forward.json; leave --json out"
+                "--json cannot be used with --walk-forward, which writes RUN_DIR/walk_forward.json; leave --json out"
             )
         if device != "auto":
             raise click.UsageError(
-                "--device is not for --walk-forward, which trains as the run's settings say"
+                "--device cannot be used with --walk-forward, which trains as the run's settings say"
             )
         _walk_forward(run_dir, store, walk_forward, **how)
         return
@@ -197,7 +197,7 @@ def evaluate(
 @click.option(
     "--steps", default=1, show_default=True, type=click.IntRange(1), help="Steps of the run's horizon."
 )
-@click.option("--store", default=None, type=click.Path(), help="Another market store than the run's own.")
+@click.option("--store", default=None, type=click.Path(), help="A market store other than the run's own.")
 @click.option("-o", "--output", default=None, type=OutputFile(), help="Write a CSV file instead of a table.")
 @device_option
 @json_option
@@ -213,7 +213,7 @@ def predict(
 ) -> None:
     """Forecast the next prices of one, several or all symbols, with the error to expect."""
     if bool(symbols) == every:
-        raise click.UsageError("name symbols by --symbol, or give --all")
+        raise click.UsageError("name symbols with --symbol, or give --all")
     from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
     from hpc_lstm.evaluation.predict import predict_symbols
 

@@ -18,12 +18,12 @@ from hpc_lstm.parallel.streams import tell
     "-o", "--output", default=None, type=click.Path(), help="Folder; default: sweeps/<file's name>."
 )
 @click.option("--wait", is_flag=True, help="With Slurm, stay until the jobs are done.")
-@click.option("--dry-run", is_flag=True, help="Show the runs and their order, and start none.")
+@click.option("--dry-run", is_flag=True, help="Show the runs and their order without starting any.")
 @json_option
 def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bool) -> None:
-    """Measure how training scales, as the file SWEEP says; a repeated call measures only what is missing.
+    """Measure how training scales, as SWEEP describes; a repeated call measures only what is missing.
 
-    With --json stdout has the results alone; the progress goes to stderr.
+    With --json, stdout has only the results; progress goes to stderr.
     """
     from hpc_lstm.sweep.command import run_command
 
@@ -38,7 +38,7 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
             present=show_json if as_json else None,
         )
     except KeyboardInterrupt:
-        raise click.Abort("the same command goes on from here") from None
+        raise click.Abort("run the same command again to continue") from None
 
 
 @click.command(short_help="Search for good settings.")
@@ -48,11 +48,10 @@ def sweep(sweep: str, output: str | None, wait: bool, dry_run: bool, as_json: bo
 )
 @json_option
 def tune(tune: str, output: str | None, as_json: bool) -> None:
-    """Search for good settings, as the file TUNE says: trials side by side on the ranks, judged on validation alone.
+    """Search for good settings, as TUNE describes: trials run side by side on the ranks, judged only on validation.
 
-    A repeated call continues where the last one stopped, and runs more trials if the file asks
-    for more. With --json stdout
-    has all trials alone, the best first; the progress goes to stderr.
+    A repeated call continues where the last one stopped, and runs more trials if the file asks for more. With --json,
+    stdout has only the trials, the best first; progress goes to stderr.
     """
     with connected_world() as world:
         from hpc_lstm.tuning.command import run_command

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def doctor(config: str | None, tune: bool, units: tuple[int, ...], as_json: bool) -> None:
     """Show what this machine offers and what is missing, and whether CONFIG's store and storage can be reached.
 
-    With --tune: measure how fast each kind of kernels, and TensorFlow if it is there, trains CONFIG's network, or a
-    standard one, and keep it in the user's cache, by which train.engine = "auto" and "fused" choose.
+    With --tune: measure how fast each kind of kernel, and TensorFlow if it is installed, trains CONFIG's network or
+    standard ones. The results are kept in the user's cache; train.engine = "auto" and "fused" choose by them.
     """
     if units and not tune:
         raise click.UsageError("--units needs --tune")
@@ -102,7 +102,7 @@ def _tune(config: RunConfig | None, units: tuple[int, ...], world: World, as_jso
     default=100,
     show_default=True,
     type=click.IntRange(0),
-    help="How often the job may be restarted.",
+    help="How many times the job may be restarted.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the batch script and submit nothing.")
 @warm_start_options
@@ -124,7 +124,7 @@ def submit(
     init_from: str | None,
     keep_scaling: bool,
 ) -> None:
-    """Submit training as CONFIG says to Slurm, as a job that requeues itself until the run is done."""
+    """Submit the training that CONFIG describes to Slurm, as a job that requeues itself until the run is done."""
     check_warm_start(init_from, keep_scaling)
     from hpc_lstm.jobs import slurm
 

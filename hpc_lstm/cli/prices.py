@@ -27,12 +27,13 @@ from hpc_lstm.parallel.streams import tell
     "--interval",
     default="1d",
     show_default=True,
-    help="Of the rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 days).",
+    help="Time between rows: 1d, 1wk, 1mo; 1m (Yahoo keeps 30 days); 2m, 5m, 15m, 30m, 90m (60 days); 60m, 1h (730 "
+    "days).",
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols were fetched.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
 @click.option(
-    "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests a second."
+    "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests per second."
 )
 @click.option("-o", "--output", required=True, type=OutputFile(), help="Market store to write or to add to.")
 @json_option
@@ -71,7 +72,7 @@ def fetch(
             pace=pace,
         )
     except KeyboardInterrupt:
-        raise click.Abort("the same command goes on from here") from None
+        raise click.Abort("run the same command again to continue") from None
     show_json(summary) if as_json else show(summary.table())
     if warning := summary.warning():
         tell(f"hpc-lstm: warning: {warning}")
@@ -85,13 +86,15 @@ def fetch(
 @click.option(
     "--columns",
     metavar="NAMES",
-    help="Names of all columns in their order, in place of the header: date,open,high,low,close,_; _ leaves one out.",
+    help="Names of all columns in order, replacing the header, such as date,open,high,low,close,_; _ leaves one out.",
 )
 @click.option(
-    "--symbol-column", metavar="NAME", help="Column of the symbol; NAME,NAME joins two; none: there is none."
+    "--symbol-column",
+    metavar="NAME",
+    help="Column of the symbol; NAME,NAME joins two; none: the file has none.",
 )
 @click.option(
-    "--date-column", metavar="NAME", help="Column of the date or time; file-name: the file's name has it."
+    "--date-column", metavar="NAME", help="Column of the date or time; file-name: it is in the file's name."
 )
 @click.option(
     "--date-format",
@@ -109,16 +112,16 @@ def fetch(
 @click.option(
     "--timezone",
     metavar="ZONE",
-    help="Of times without an offset, and of daily prices' dates: Europe/Berlin.",
+    help="Time zone of times without an offset and of daily prices' dates, such as Europe/Berlin.",
 )
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
 @click.option(
-    "--keep-last", is_flag=True, help="Of rows of one symbol and time that differ keep the last one."
+    "--keep-last", is_flag=True, help="Where rows of one symbol and time differ, keep the last one."
 )
 @click.option(
     "--symbol-case",
     metavar="HOW",
-    help="Of symbols that differ in case alone. upper: they are one; keep: they are several.",
+    help="Symbols that differ only in case are one symbol (upper) or several (keep).",
 )
 @json_option
 def import_(
@@ -134,7 +137,7 @@ def import_(
 
     chosen, paths = ImportOptions(**options), list(files)
     if output is None and (append or not check):
-        raise InputError("import: name the market store by -o, or give --check alone")
+        raise InputError("import: name the market store with -o, or give --check alone")
     summary: Any
     if append and output is not None:
         summary = append_prices(output, paths, chosen, check=check)

@@ -22,7 +22,7 @@ from hpc_lstm.parallel.streams import tell
     help="Symbol to plot; several are drawn as lines that start at 100.",
 )
 @click.option(
-    "--column", default=None, metavar="NAME", help="Of the price; default: adj_close, or else close."
+    "--column", default=None, metavar="NAME", help="Price column; default: adj_close, or else close."
 )
 @click.option("--from", "first", default=None, metavar="DATE", help="First day to draw.")
 @click.option("--to", "last", default=None, metavar="DATE", help="Last day to draw.")
@@ -30,9 +30,11 @@ from hpc_lstm.parallel.streams import tell
 @click.option("--candles", is_flag=True, help="Open, high, low and close, with the volume below.")
 @click.option("--sma", default="", metavar="DAYS,...", help="Simple moving averages, such as 20,50,200.")
 @click.option("--ema", default="", metavar="DAYS,...", help="Exponential moving averages.")
-@click.option("--rsi", is_flag=True, help="The relative strength index below, of 14 days.")
+@click.option("--rsi", is_flag=True, help="The 14-day relative strength index, below the prices.")
 @click.option(
-    "--macd", is_flag=True, help="Moving average convergence/divergence below, of 12, 26 and 9 days."
+    "--macd",
+    is_flag=True,
+    help="Moving average convergence/divergence of 12, 26 and 9 days, below the prices.",
 )
 @click.option(
     "-o", "--output", required=True, type=OutputFile(), help="Picture to write: .png, .svg or .pdf."
@@ -65,7 +67,7 @@ def plot(store: str, symbols: tuple[str, ...], sma: str, ema: str, output: str, 
     default="png",
     show_default=True,
     type=click.Choice(["png", "svg", "pdf"]),
-    help="Of the figures.",
+    help="Format of the figures.",
 )
 @device_option
 def report(
@@ -87,11 +89,11 @@ def report(
     show(f"wrote {write_report(run_dir, output, symbols=symbols, device=device)}")
 
 
-@click.command(short_help="Put runs side by side.")
+@click.command(short_help="Compare runs.")
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
 @json_option
 def compare(run_dirs: tuple[str, ...], as_json: bool) -> None:
-    """Put completed runs side by side: their errors, speed, and the settings in which they differ."""
+    """Compare completed runs: their errors, speed, and the settings in which they differ."""
     from hpc_lstm.report.run_table import compare_runs, comparison_text
 
     comparison = compare_runs(run_dirs)

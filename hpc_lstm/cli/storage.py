@@ -11,7 +11,7 @@ from hpc_lstm.console.output import show, show_json
 @click.command(short_help="Show the rounds of clusters that train one model.")
 @click.argument("url", metavar="URL|FOLDER")
 @click.option(
-    "--run", default="", help="Only the run of this name; that of clusters without sync.run is _shared."
+    "--run", default="", help="Only the run with this name; it is _shared for clusters without sync.run."
 )
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
 @click.option("--gc", is_flag=True, help="Delete vectors of closed rounds that no cluster reads any more.")
@@ -29,11 +29,11 @@ def rounds(url: str, run: str, endpoint_url: str, gc: bool, as_json: bool) -> No
 
 @click.command(short_help="List the checkpoints in an object store.")
 @click.argument("url", metavar="URL|FOLDER")
-@click.option("--run", default="", help="Only the run of this name.")
+@click.option("--run", default="", help="Only the run with this name.")
 @click.option("--endpoint-url", default="", help="Address of an S3 server other than AWS.")
 @json_option
 def checkpoints(url: str, run: str, endpoint_url: str, as_json: bool) -> None:
-    """List the checkpoints of all runs and clusters at URL, or of the one run whose folder it is."""
+    """List the checkpoints of all runs and clusters at URL, or of one run if URL is its folder."""
     from hpc_lstm.report.rounds_table import checkpoints_table, storage_at, stored_checkpoints
 
     storage = storage_at(url, endpoint_url)

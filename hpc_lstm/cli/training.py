@@ -47,7 +47,7 @@ def train(
     init_from: str | None,
     keep_scaling: bool,
 ) -> None:
-    """Train as CONFIG says, on all ranks that mpiexec or srun started, or on one.
+    """Train the model that CONFIG describes, on all ranks that mpiexec or srun started, or on one.
 
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """

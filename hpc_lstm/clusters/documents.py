@@ -246,7 +246,7 @@ def decode_document(kind: type[D], data: bytes, key: str, signer: Signer) -> D:
     try:
         content = json.loads(data)
         if not isinstance(content, dict):
-            raise ValueError("is no JSON object")
+            raise ValueError("is not a JSON object")
         return kind.model_validate(signer.verify(key, content))
     except (ValidationError, UnicodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("is damaged") from None

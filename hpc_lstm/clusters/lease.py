@@ -52,7 +52,7 @@ class Lease:
         stop_requested: Callable[[], bool] = lambda: False,
         *,
         what: str = "",
-        advice: str = "give each cluster a name of its own, or stop that job",
+        advice: str = "give each cluster a different name, or stop that job",
         forget: bool = False,
     ) -> None:
         self._forget = forget

@@ -87,7 +87,7 @@ def withdraw_contribution(session: Session, known: dict[str, Contribution]) -> S
     payload_key = documents.payload_key(number, one.payload.sha256)
     if payload_key in (yield from session.repository.payload_keys(number)):
         return False
-    yield from Log(f"{payload_key}: is gone; this cluster's contribution is withdrawn, to contribute anew")
+    yield from Log(f"{payload_key}: is gone; this cluster's contribution is withdrawn, to contribute again")
     yield from Delete(key)
     known.pop(key, None)
     state.pending = None
@@ -109,6 +109,6 @@ def wait_for_payload(session: Session, attempt: int, since: float, key: str, wha
     waited = (yield from Wait(attempt)) - since
     if waited > max(session.options.deadline_s, MIN_RECOVERY_S):
         raise RoundLostError(
-            f"{key}: {what} cannot be read, and no cluster has put them again within {waited:.0f} s; restore this "
+            f"{key}: {what} cannot be read, and no cluster has uploaded them again within {waited:.0f} s; restore this "
             "object and run the same command with --resume, or start another sync.run"
         )

@@ -167,7 +167,9 @@ class Repository:
             except ValueError as error:
                 yield from self._refuse(key, str(error))
                 return None
-        yield from Log(f"{key}: its bytes do not have the hash that it is named by; deleted, to be put again")
+        yield from Log(
+            f"{key}: its bytes do not have the hash that it is named by; deleted, to be uploaded again"
+        )
         yield from Delete(key)
         return None
 

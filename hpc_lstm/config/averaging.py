@@ -19,12 +19,12 @@ class AverageConfig(Section):
         16, description='Steps between averages, or "epoch"; 0: only once, at the end of the run.'
     )
     what: Literal["weights", "weights+moments"] = Field(
-        "weights", description="Average the weights alone, or the optimizer's moments too."
+        "weights", description="Average only the weights, or the optimizer's moments too."
     )
     transport: Literal["auto", "host", "mpi", "nccl"] = Field(
         "auto",
         description="How weights on GPUs are averaged: through host memory, by an MPI that takes GPU memory, or by "
-        "NCCL, which wants a GPU for each rank; `auto` takes `mpi` where the MPI says it can, else `host`.",
+        "NCCL, which needs a GPU for each rank; `auto` takes `mpi` where the MPI says it can, else `host`.",
         json_schema_extra=FREE_ON_RESUME,
     )
 
@@ -51,7 +51,7 @@ class SyncConfig(Section):
         0,
         ge=0,
         lt=LARGEST,
-        description="Clusters without which no round closes; 0: more than half of `expected`.",
+        description="Fewest clusters with which a round closes; 0: more than half of `expected`.",
         json_schema_extra=FREE_ON_RESUME,
     )
     deadline_s: float = Field(
@@ -62,7 +62,8 @@ class SyncConfig(Section):
     )
     late: Literal["fold", "drop"] = Field(
         "fold",
-        description="What becomes of a change that comes after its round has closed: added to the next, or dropped.",
+        description="What happens to a contribution that arrives after its round has closed: added to the next, or "
+        "dropped.",
         json_schema_extra=FREE_ON_RESUME,
     )
     outer: Literal["average", "nesterov"] = Field(
@@ -79,7 +80,7 @@ class SyncConfig(Section):
     )
     overlap: bool = Field(
         False,
-        description="Train on while a round closes, and add its outcome then.",
+        description="Keep training while a round closes, and add its result afterwards.",
         json_schema_extra=FREE_ON_RESUME,
     )
     payload: Literal["float32", "bfloat16"] = Field(
@@ -98,8 +99,8 @@ class SyncConfig(Section):
     lease_s: float = Field(
         60.0,
         ge=1,
-        description="Seconds of silence after which the earlier owner of `cluster` is taken for dead, where it "
-        "cannot be told otherwise.",
+        description="Seconds of silence after which the earlier owner of `cluster` is taken to be dead, where "
+        "there is no other way to know.",
         json_schema_extra=FREE_ON_RESUME,
     )
 

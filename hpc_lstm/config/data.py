@@ -54,7 +54,7 @@ class DataConfig(Section):
         description='What is forecast, one or a list: `"NAME"`, a store column; `"log-returns(NAME)"` '
         '(`"log-returns"`: of close), the log return over the horizon, turned back into a price for the metrics; '
         '`"direction(NAME)"`, the probability that the price rises over the horizon; `"volatility(NAME)"`, the root '
-        "mean square of its log returns over the horizon. A price as it is leaves the range that the scaling was "
+        "mean square of its log returns over the horizon. A raw price leaves the range that the scaling was "
         "fitted on. See [features](features.md#targets).",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
@@ -74,21 +74,21 @@ class DataConfig(Section):
     )
     split_by: Literal["date", "symbol"] = Field(
         "date",
-        description="What shares are of. `date`: of the days on which there is a target, the same for all symbols, so "
-        "that every forecast of validation and test is made when all training days are past. `symbol`: of each "
+        description="What the shares divide. `date`: the days on which there is a target, the same for all symbols, so "
+        "that every forecast of validation and test is made when all training days are past. `symbol`: each "
         "symbol's own windows, as version 0.1.0 did; symbols are then trained on days on which others are tested.",
     )
     embargo: int = Field(
         0,
         ge=0,
         lt=LARGEST,
-        description="Days that have a target and are left out at the end of train and of validation, as a distance to "
+        description="Days that have a target and are left out at the end of train and of validation, as a gap before "
         "what follows. For a split by date.",
     )
     train_from: str = Field(
-        "", description="First day of a train target, such as `2005-01-01`; empty: the first there is."
+        "", description="First day of a train target, such as `2005-01-01`; empty: the earliest."
     )
-    until: str = Field("", description="Last day of a test target; empty: the last there is.")
+    until: str = Field("", description="Last day of a test target; empty: the latest.")
     scaling: Literal["minmax", "standard"] = Field(
         "standard",
         description="Per symbol and column, fitted on train rows: zero mean and unit variance, or min-max.",
@@ -104,7 +104,7 @@ class DataConfig(Section):
 
     unusable: Literal["refuse", "leave-out"] = Field(
         "refuse",
-        description="What becomes of symbols with a value that cannot be computed with: missing, infinite, or not "
+        description="What happens to symbols with an unusable value: missing, infinite, or not "
         "above 0 where a log return is taken. `refuse` names them all, before the first step; `leave-out` trains "
         "without them.",
         json_schema_extra=SHARED_UNLESS_DEFAULT,
@@ -146,7 +146,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
         if self.shard and int(self.shard.split("/")[0]) > int(self.shard.split("/")[1]):
-            raise ValueError(f'shard: "{self.shard}" is no share; the first number is at most the second')
+            raise ValueError(f'shard: "{self.shard}" is not a share; the first number is at most the second')
         self._check_split()
         for name in ("train_from", "until"):
             if day := getattr(self, name):
@@ -195,7 +195,7 @@ class DataConfig(Section):
             first, last = _range_ends(self.horizon)
             if not 1 <= first <= last:
                 raise ValueError(
-                    f'horizon: "{self.horizon}" is no range; write it such as "1..20", from 1 on and upwards'
+                    f'horizon: "{self.horizon}" is not a range; write it like "1..20", ascending from at least 1'
                 )
         elif not self.horizons or any(a >= b for a, b in itertools.pairwise(self.horizons)):
             raise ValueError(f"horizon: must be ascending, such as [1, 5, 20], got {self.horizon}")
@@ -247,4 +247,4 @@ def _check_date(key: str, day: str) -> None:
     try:
         date.fromisoformat(day)
     except ValueError:
-        raise ValueError(f'{key}: "{day}" is no date; write it such as "2012-01-31"') from None
+        raise ValueError(f'{key}: "{day}" is not a date; write it like "2012-01-31"') from None

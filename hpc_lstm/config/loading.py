@@ -52,10 +52,10 @@ def load_saved(path: Path) -> RunConfig:
     """Read the settings that a run has written; what one of an older version leaves out is as it was then.
 
     Raises:
-        ConfigError: as ``load``; or it is no regular file.
+        ConfigError: as ``load``; or it is not a regular file.
     """
     if path.exists() and not path.is_file():  # a FIFO would keep this process waiting
-        raise ConfigError(f"{path}: cannot be read: it is no regular file")
+        raise ConfigError(f"{path}: cannot be read: it is not a regular file")
     return _filled(load(path), FORMER_DEFAULTS)
 
 

@@ -29,13 +29,13 @@ class ForecastConfig(Section):
         0.9,
         gt=0,
         lt=1,
-        description='Share of targets that an interval is to contain; with `loss = "quantile"` it is that between '
+        description='Share of targets that an interval should contain; with `loss = "quantile"` it is that between '
         "the outermost `quantiles`.",
         json_schema_extra=FREE_ON_RESUME,
     )
     calibration: Literal["conformal", "none"] = Field(
         "conformal",
-        description="`conformal`: at the end of training, intervals are made as much wider or narrower as they must be "
+        description="`conformal`: at the end of training, intervals are widened or narrowed "
         "to contain that share of the validation targets (split conformal prediction); losses without a distribution "
         "get their intervals from it. `none`: intervals are those of the loss, if it has a distribution.",
         json_schema_extra=FREE_ON_RESUME,

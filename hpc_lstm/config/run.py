@@ -42,10 +42,10 @@ class RunConfig(Section):
         if directions and len(directions) < len(self.data.targets):
             raise ValueError(
                 f'data.target: "{directions[0]}" is trained by {DIRECTION_LOSS}, and other targets are not; '
-                "train them in a run of their own"
+                "train them in a separate run"
             )
         if (self.loss == DIRECTION_LOSS) != bool(directions):
-            wrong = f'takes loss = "{DIRECTION_LOSS}" alone' if directions else "is no direction"
+            wrong = f'takes only loss = "{DIRECTION_LOSS}"' if directions else "is not a direction"
             raise ValueError(
                 f'train.loss: "{self.loss}", but data.target = "{self.data.targets[0]}" {wrong}; set '
                 f'loss = "{AUTO_LOSS}"'

@@ -17,7 +17,7 @@ class CheckpointConfig(Section):
     )
     keep: Positive = Field(
         3,
-        description="Newest checkpoints kept, beside the one of the best validation loss.",
+        description="Newest checkpoints kept, in addition to the one with the best validation loss.",
         json_schema_extra=FREE_ON_RESUME,
     )
 
@@ -38,7 +38,7 @@ class StorageConfig(Section):
         json_schema_extra=FREE_ON_RESUME,
     )
     sse: Literal["", "AES256", "aws:kms"] = Field(
-        "", description="Server-side encryption that S3 is asked for.", json_schema_extra=FREE_ON_RESUME
+        "", description="Server-side encryption to request from S3.", json_schema_extra=FREE_ON_RESUME
     )
     sse_kms_key: str = Field(
         "",

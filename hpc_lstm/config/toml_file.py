@@ -31,7 +31,7 @@ def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except UnicodeDecodeError:
         raise ConfigError(
-            f"{path}: is not text in UTF-8, so it is no {kind} file; {example} is one to start from"
+            f"{path}: is not text in UTF-8, so it is not a {kind} file; {example} is one to start from"
         ) from None
     except RecursionError:
         raise ConfigError(f"{path}: its lists are nested deeper than any {kind} has them") from None

@@ -32,11 +32,11 @@ class TrainConfig(Section):
 
     engine: Annotated[str, NameIn(ENGINE_REGISTRY)] = Field(
         "auto",
-        description="What computes the steps: `fused` is code of our own, in CUDA on a GPU (compute capability 8.0 or "
-        "newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)), and in C on CPUs, in float32, built with "
-        "the package or by this machine's compiler (`$CC`, `cc`, `gcc` or `clang`), without either slowly in NumPy; "
-        "`keras` is TensorFlow on CPUs or a GPU, and needs the extra `[keras]`. `auto` takes `fused` where it can, but "
-        "for what the Keras engine trains faster on a GPU, as measured (`hpc-lstm doctor --tune`).",
+        description="What computes the steps. `fused` is this package's own code: CUDA on a GPU (compute capability "
+        "8.0 or newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)); on CPUs C, in float32, built with "
+        "the package or by this machine's compiler (`$CC`, `cc`, `gcc` or `clang`), or slow NumPy where there is "
+        "neither. `keras` is TensorFlow on CPUs or a GPU, and needs the extra `[keras]`. `auto` takes `fused` where it "
+        "can, except where the Keras engine was measured to train faster on a GPU (`hpc-lstm doctor --tune`).",
         json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(
@@ -77,9 +77,9 @@ class TrainConfig(Section):
     )
     loss: Annotated[str, NameIn(LOSS_REGISTRY)] = Field(
         AUTO_LOSS,
-        description="What the steps make small, see [losses](losses.md): errors (`mse`, `mae`, `huber`), for a point "
+        description="What training minimizes, see [losses](losses.md): errors (`mse`, `mae`, `huber`), for a point "
         "forecast; `quantile`, `gaussian` and `student-t`, for a distribution; `binary-cross-entropy` for "
-        "directions. `auto` is that for directions, and `mse` for all else.",
+        "directions. `auto` is the last of these for directions, and `mse` for everything else.",
         json_schema_extra=SHARED_UNLESS_DEFAULT,
     )
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
@@ -92,21 +92,21 @@ class TrainConfig(Section):
     huber_delta: float = Field(
         1.0,
         gt=0,
-        description="Error, in scaled units, from which on `huber` is linear.",
+        description="Error, in scaled units, above which `huber` is linear.",
         json_schema_extra=SHARED_UNLESS_DEFAULT,
     )
     degrees_of_freedom: float = Field(
         4.0,
         ge=1,
         le=1000,
-        description="Of the distribution of `student-t`; the fewer, the heavier its tails.",
+        description="Degrees of freedom of the `student-t` distribution; the fewer, the heavier its tails.",
         json_schema_extra=SHARED_UNLESS_DEFAULT,
     )
     learning_rate: float = Field(0.001, gt=0, description="Peak learning rate.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant",
         description="Learning rate over the run; `cosine` falls to 0 at the last step. More `epochs` on resume stretch "
-        "it: the rate goes on where the longer schedule has it, as the log says.",
+        "it: the rate continues from where the longer schedule has it, and the log says so.",
     )
     warmup: float = Field(
         0.0, ge=0, description="Epochs over which the learning rate rises from 0 to its peak."
@@ -149,7 +149,7 @@ class TrainConfig(Section):
     log_every_s: float = Field(
         10.0,
         gt=0,
-        description="Seconds between progress lines when the output is no terminal.",
+        description="Seconds between progress lines when the output is not a terminal.",
         json_schema_extra=FREE_ON_RESUME,
     )
 

@@ -75,7 +75,7 @@ def compile_kernels(path: Path, defines: Defines, architecture: str) -> bytes:
     if unsuitable and not broken:
         version, known = unsuitable[0].version, unsuitable[0].architectures
         raise CudaError(
-            f"{architecture} is no GPU that {version} compiles for; it knows sm_{min(known)} to sm_{max(known)}: "
+            f"{architecture} is not a GPU that {version} compiles for; it knows sm_{min(known)} to sm_{max(known)}: "
             "load another CUDA module"
         )
     raise _no_compiler(broken)
@@ -111,7 +111,7 @@ def ignored_setting() -> str:
     choice = os.environ.get("HPC_LSTM_COMPILER", "")
     if choice in ("", "nvrtc"):
         return ""
-    return f"HPC_LSTM_COMPILER = {choice} is ignored: GPU kernels are compiled by NVRTC alone"
+    return f"HPC_LSTM_COMPILER = {choice} is ignored: GPU kernels are compiled only by NVRTC"
 
 
 def _compile_cached(compiler: Nvrtc, path: Path, target: str, defines: Defines) -> bytes:

@@ -13,7 +13,7 @@ METHODS = {"model": "model", "buy_and_hold": "buy and hold"}
 LEFT_OUT = (
     "Return, volatility and Sharpe ratio are a year's, +/- is the ratio's standard error, turnover a date's, invested "
     "the mean size of positions. Left out: dividends, taxes, interest, the cost of being short, and what orders do to "
-    "prices. No advice to trade."
+    "prices. Not investment advice."
 )
 
 

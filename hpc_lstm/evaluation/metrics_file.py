@@ -21,7 +21,7 @@ PARTS = ("validation", "test")
 # Windows of rows that the run did not know: another part, where a store has such rows.
 NEW = "new"
 # What to do about a damaged file.
-ADVICE = "remove it, and `hpc-lstm evaluate` computes it anew"
+ADVICE = "remove it, and `hpc-lstm evaluate` computes it again"
 
 
 def read_metrics(files: RunDirectory) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _check(metrics: Mapping[str, Any]) -> None:
         for part, table in parts.items():
             _check_table(table, f"{part} of {symbol[:40]}")
     if not all(isinstance(note, str) for note in metrics.get("notes", [])):
-        raise ValueError("a note is no text")
+        raise ValueError("a note is not text")
     for name in (
         "per_symbol_omitted",
         "epochs",
@@ -72,7 +72,7 @@ def _check_table(table: Any, name: str) -> None:
     for key, value in {} if table is None else table.items():
         if key in ("first_date", "last_date", "verdict"):
             if not isinstance(value, str):
-                raise ValueError(f"{key} of {name} is no text")
+                raise ValueError(f"{key} of {name} is not text")
         elif key in ("windows", "symbols", "reached_gain"):
             _check_number(value, f"{key} of {name}")
     for method, values in methods_of(table or {}).items():
@@ -83,7 +83,7 @@ def _check_table(table: Any, name: str) -> None:
 def _check_number(value: Any, name: str) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and abs(value) <= sys.float_info.max):
-        raise ValueError(f"{name} is no finite number")
+        raise ValueError(f"{name} is not a finite number")
 
 
 def parts_of(metrics: Mapping[str, Any]) -> list[str]:

@@ -83,7 +83,9 @@ def recorded_split(trained: TrainedRun, unit: str) -> SplitDates | None:
     try:
         return SplitDates.from_texts(record.data or {}, unit)
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{trained.files.record}: cannot be read ({error}); put back a whole copy") from None
+        raise InputError(
+            f"{trained.files.record}: cannot be read ({error}); restore an intact copy"
+        ) from None
 
 
 def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:

@@ -132,7 +132,7 @@ def _parse_arguments(kind: type[Feature], text: str, name: str) -> Feature:
         if not re.fullmatch(r"[0-9]{1,7}", value) or not 1 <= int(value) <= LARGEST_NUMBER:
             raise ConfigError(
                 f'"{name}": {number.name} must be a whole number from 1 to {LARGEST_NUMBER:,}, got "{value}"; '
-                f'write it such as "{_example(kind)}"'
+                f'write it like "{_example(kind)}"'
             )
         values[number.name] = int(value)
     if texts and first:

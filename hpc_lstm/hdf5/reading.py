@@ -69,7 +69,7 @@ def require_sound(path: str | Path) -> None:
     """
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     if is_known(path):
         return
     # Of two versions of a file within a tick of the file system's clock, one may look like the other.
@@ -112,7 +112,9 @@ def _is_sound(path: Path) -> bool:
     if code < 0:
         ended = code in (-signal.SIGXCPU, -signal.SIGKILL)
         raise ValueError(
-            "HDF5 comes to no end with it" if ended else f"HDF5 crashes on it, {signal.Signals(-code).name}"
+            "HDF5 does not finish reading it"
+            if ended
+            else f"HDF5 crashes on it, {signal.Signals(-code).name}"
         )
     if code not in (0, 3):
         raise ValueError(f"it cannot be inspected: the process that does it ended with exit code {code}")
@@ -161,7 +163,7 @@ def own_dataset(file: Any, name: str) -> Any:
             raise ValueError(f"{name} is a link")
         node = node[part]
     if not isinstance(node, h5py.Dataset):
-        raise ValueError(f"{name} is no dataset")
+        raise ValueError(f"{name} is not a dataset")
     if node.external or node.is_virtual:
         raise ValueError(f"the data of {name} lie in another file")
     return node

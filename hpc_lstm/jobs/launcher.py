@@ -78,7 +78,7 @@ def choose_launcher(
         )
         raise InputError(
             f"launcher: none works with {version}: {reason}, and the library's own mpiexec is not on PATH; load the "
-            "module that it belongs to, or name a launcher by HPC_LSTM_LAUNCHER"
+            "module that it belongs to, or name a launcher with HPC_LSTM_LAUNCHER"
         )
     return [mpiexec]
 
@@ -115,7 +115,7 @@ def probe_mpi_library() -> tuple[str, Path | None]:
         )
     except subprocess.TimeoutExpired:
         raise InputError(
-            f"launcher: MPI did not load in {ANSWER_S} s, so that none can be chosen; name one by HPC_LSTM_LAUNCHER"
+            f"launcher: MPI did not load in {ANSWER_S} s, so that none can be chosen; name one with HPC_LSTM_LAUNCHER"
         ) from None
     lines = done.stdout.replace("\0", "").splitlines()
     if done.returncode != 0 or len(lines) < 2:

@@ -28,7 +28,7 @@ _TEMPLATE = """\
 #
 #   hpc-lstm train {name}                        on one rank
 #   mpiexec -n 2 hpc-lstm train {name}           on two; `--resume` continues a stopped run
-#   hpc-lstm report {folder}                  {gap}what came of it
+#   hpc-lstm report {folder}                  {gap}its results
 #
 # Keys that are not here have their defaults: docs/configuration.md lists all. A wrong key or value is refused.
 
@@ -92,7 +92,7 @@ def write_starter_config(output: str | Path, store: str | Path | None) -> str:
     """
     path = checked_path(output)
     if path.exists():
-        raise InputError(f"{output}: exists already; name another file by -o, or remove it")
+        raise InputError(f"{output}: exists already; name another file with -o, or remove it")
     found = _look_at(checked_path(store)) if store is not None else None
     where = checked_path(store) if store is not None else path.parent / "market.h5"
     write_text(path, _config(path, where, found))

@@ -200,7 +200,7 @@ class DateEvidence:
             raise BadDate(
                 self.scientific,
                 "a time with all of its digits: a spreadsheet has cut them off; import the file as it was downloaded, "
-                "or name another column by --date-column",
+                "or name another column with --date-column",
             )
         if self.fractions and not (self.lengths or self.other or self.first_ordered):
             return self._months_as_fractions()

@@ -308,7 +308,9 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
     if wrong.any():
         expected = UNKNOWN if form.order is None else form.label
         if re.match(r"\s*1[34]\d\d[-/]", texts[int(np.argmax(wrong))].as_py()):
-            expected = "a year of the Gregorian calendar; name another column by --date-column, if one has it"
+            expected = (
+                "a year of the Gregorian calendar; name another column with --date-column, if one has it"
+            )
         raise BadDate(texts[int(np.argmax(wrong))].as_py(), expected)
     seconds = ((days * 24 + hour) * 60 + minute) * 60 + second
     wall = seconds * 1_000_000_000 + _integers(fields, "fraction", 9)

@@ -120,11 +120,11 @@ def _advice(file: PriceFile, found: list[Found]) -> str:
             names.append(f'"{name}"')
     if not names and (bars := bars_of_ticks(file)):
         return (
-            "give the column of the symbol by --symbol-column; if the rows are trades or quotes make bars of them, "
+            "give the column of the symbol with --symbol-column; if the rows are trades or quotes make bars of them, "
             f"as by {bars}; {keep}"
         )
     if not names:
-        return f"give the column of the symbol by --symbol-column, {keep}"
+        return f"give the column of the symbol with --symbol-column, {keep}"
     taken = [file.head.names[number] for number in file.layout.symbol]
     joined = ",".join([*taken, names[0].strip('"')])
     return (

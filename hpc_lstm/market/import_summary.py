@@ -94,7 +94,7 @@ class ImportSummary:
             ("rows of other series than shares", self.other_series, "left out"),
             ("symbols without a row left", self.without_rows, "left out"),
             ("steps in price that look like splits", self.split_jumps, "kept"),
-            ("symbols with dates of their own", self.other_calendar, "kept as they are"),
+            ("symbols with different dates", self.other_calendar, "kept as they are"),
         ]
         found = [(name, f"{count:,}", done) for name, count, done in rules if count]
         lines = [self.output, *(f"  {name:<{LABEL}}  {value}" for name, value in facts), ""]

@@ -53,7 +53,7 @@ def _require_replaceable(output: Path) -> None:
     """Refuse to write a store over what is none, such as one of the files of prices."""
     if output.is_file() and output.stat().st_size and not h5py.is_hdf5(output):
         raise PriceFileError(
-            f"{output}: is no market store, and would be replaced by one; give another name after -o"
+            f"{output}: is not a market store, and would be replaced by one; give another name after -o"
         )
 
 
@@ -102,7 +102,7 @@ def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:
     """A table of pandas without a name, which must say its symbols itself."""
     file = FrameFile("table", frame, options)
     if isinstance(file.layout, SingleLayout):
-        raise PriceFileError('the table says no symbol; name it: import_prices({"AAPL": table}, ...)')
+        raise PriceFileError('the table names no symbol; name it: import_prices({"AAPL": table}, ...)')
     return file
 
 
@@ -284,7 +284,7 @@ def _require_zones(file: PriceFile, found: _FileCounts) -> None:
         )
     if file.zone_to_be_told and found.first_naive >= 0:
         raise PriceFileError(
-            f"{file.path}: {file.place(found.first_naive)}: the name of the column of times tells their zone, but not "
+            f"{file.path}: {file.place(found.first_naive)}: the name of the column of times gives their zone, but not "
             f"its summer time; give --timezone {file.zone_to_be_told} if clocks are put forward, else one of a fixed "
             "offset, such as Etc/GMT+5 for 5 hours behind UTC"
         )
@@ -354,7 +354,7 @@ def _why_none(summary: ImportSummary) -> str:
     if summary.counts.bad_price:
         return "; --allow-negative keeps prices that are zero or negative"
     if summary.counts.without_close == summary.rows_read:
-        return "; the column of the close is empty, so name another one, with all others in their order, by --columns"
+        return "; the column of the close is empty, so name another one, with all others in order, with --columns"
     return ""
 
 

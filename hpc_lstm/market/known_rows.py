@@ -171,8 +171,8 @@ class KnownRows:
         except UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{path}: cannot be read ({reason}); put back a whole copy, or remove it: the run then no longer tells "
-                "new rows from old ones"
+                f"{path}: cannot be read ({reason}); restore an intact copy, or remove it: the run then no longer "
+                "tells new rows from old ones"
             ) from None
         return known
 

@@ -34,7 +34,7 @@ class ImportOptions:
             an offset take their date there.
         allow_negative: keep prices that are zero or negative.
         keep_last: of rows of one symbol and time that differ, keep the last one instead of refusing the file.
-        symbol_case: of symbols that differ in case alone, "upper": they are one; "keep": they are several.
+        symbol_case: of symbols that differ only in case, "upper": they are one; "keep": they are several.
 
     Raises:
         InputError: a value that is not among these.

@@ -170,7 +170,8 @@ class MarketStore:
             wrong = any(words in str(error) for words in WRONG_CHECKSUM)
             reason = "their checksum is wrong" if wrong else short(error)
             raise StoreError(
-                f"{self.path}: rows {start} to {stop} cannot be read: {reason}; put back a whole copy, or make it again"
+                f"{self.path}: rows {start} to {stop} cannot be read: {reason}; restore an intact copy, or "
+                "make it again"
             ) from None
 
 

@@ -50,7 +50,7 @@ def name_by_folders(files: Sequence[PriceFile]) -> None:
 
 
 def require_distinct(names: Iterable[str]) -> None:
-    """Refuse symbols that differ in case alone: AAPL.csv and aapl.csv may be one or two.
+    """Refuse symbols that differ only in case: AAPL.csv and aapl.csv may be one or two.
 
     Raises:
         PriceFileError: two names, and the option that settles it.
@@ -59,7 +59,7 @@ def require_distinct(names: Iterable[str]) -> None:
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
             raise PriceFileError(
-                f'the symbols "{other}" and "{name}" differ in case alone; give --symbol-case upper if they are one, '
+                f'the symbols "{other}" and "{name}" differ only in case; give --symbol-case upper if they are one, '
                 "or --symbol-case keep if they are two"
             )
 

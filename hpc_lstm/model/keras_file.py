@@ -123,7 +123,7 @@ def read_keras_file(path: str | PathLike[str]) -> SavedNetwork:
     ) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: not a readable Keras model ({reason}); train again, or put back a whole copy"
+            f"{path}: not a readable Keras model ({reason}); train again, or restore an intact copy"
         ) from None
     return SavedNetwork(config, window, features, outputs, flat)
 
@@ -239,7 +239,7 @@ def _own_dataset(file: h5py.File, place: str) -> h5py.Dataset:
         or node.chunks
         or node.dtype.kind != "f"
     ):
-        raise _OtherNetworkError(f"{place} is no plain array of numbers")
+        raise _OtherNetworkError(f"{place} is not a plain array of numbers")
     return node
 
 

@@ -70,7 +70,7 @@ def environment_section(run: RunDirectory, metrics: dict[str, Any]) -> dict[str,
             "rows": [],
             "notes": ["Not recorded: the run was trained by an older version, or has not begun."],
         }
-    with damage_in(run.record, "put back a whole copy"):
+    with damage_in(run.record, "restore an intact copy"):
         return _environment_of(record, metrics)
 
 

@@ -69,7 +69,7 @@ def _of_csv(run: RunDirectory, part: str) -> dict[str, tuple[int, dict[str, dict
                 found.setdefault(row["symbol"], (int(row["windows"]), {}))[1][row["method"]] = numbers
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(
-            f"{run.path / 'symbols.csv'}: cannot be read ({error}); evaluate the run anew"
+            f"{run.path / 'symbols.csv'}: cannot be read ({error}); evaluate the run again"
         ) from None
     return {symbol: (windows, methods) for symbol, (windows, methods) in found.items() if "model" in methods}
 

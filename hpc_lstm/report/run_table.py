@@ -183,7 +183,7 @@ def _differences(
             for metrics in all_metrics
         ]
         if len(set(measured)) > 1:
-            yield f"The runs were measured on different windows of {part}: compare the ratios to persistence alone."
+            yield f"The runs were measured on different windows of {part}: compare only the ratios to persistence."
     yield from _differing_prices(runs)
 
 
@@ -204,7 +204,7 @@ def _differing_prices(runs: Sequence[RunDirectory]) -> Iterator[str]:
     if len(read) == 1 or distinct("symbols", "rows", "last") > 1:
         yield "The runs were trained on different prices."
     elif distinct("store") > 1:
-        yield "The runs read other columns of other stores: whether the prices are the same cannot be told."
+        yield "The runs read other columns of other stores: whether the prices are the same cannot be determined."
 
 
 def _ratio(table: Mapping[str, Any]) -> float | None:

@@ -139,7 +139,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     try:
         text = read_text(path, errors="replace")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); put back a whole copy") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); restore an intact copy") from None
     entries = []
     for line in text.splitlines():
         try:

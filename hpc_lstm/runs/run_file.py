@@ -68,7 +68,7 @@ def read_run_file(run: RunDirectory) -> RunFile | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{run.record}: cannot be read ({error}); put back a whole copy") from None
+        raise InputError(f"{run.record}: cannot be read ({error}); restore an intact copy") from None
 
 
 def _check(found: RunFile) -> None:
@@ -79,22 +79,22 @@ def _check(found: RunFile) -> None:
     """
     tables = {"data": found.data or {}, "checkpoints": found.checkpoints or {}}
     if not isinstance(found.starts, list):
-        raise ValueError("starts is no list")
+        raise ValueError("starts is not a list")
     for table in (*tables.values(), *found.starts):
         if not isinstance(table, dict):
-            raise ValueError(f"{str(table)[:40]!r} is no table")
+            raise ValueError(f"{str(table)[:40]!r} is not a table")
     texts = {"id": found.id, "scaling": found.scaling, "init_from": found.init_from or ""}
     texts |= {f"started of {number}": start.get("started", "") for number, start in enumerate(found.starts)}
     for name, table in tables.items():
         for key, value in table.items():
             if key in _COUNTS:
                 if type(value) is not int or not 0 <= value < 2**63:
-                    raise ValueError(f"{name}.{key} is no count")
+                    raise ValueError(f"{name}.{key} is not a count")
             else:
                 texts[f"{name}.{key}"] = value
     for name, text in texts.items():
         if not isinstance(text, str):
-            raise ValueError(f"{name} is no text")
+            raise ValueError(f"{name} is not text")
     if found.checkpoints and not {"url", "prefix"} <= found.checkpoints.keys():
         raise ValueError("checkpoints lacks url or prefix")
 

@@ -58,7 +58,7 @@ class FolderStore:
         except OSError as error:
             raise StorageError(
                 f"{self._root}: checkpoints cannot be written there: {error.strerror}; "
-                "choose another folder by storage.url or --run-dir"
+                "choose another folder with storage.url or --run-dir"
             ) from None
         second = probe.with_name(f"{probe.name}-2")
         try:
@@ -67,7 +67,7 @@ class FolderStore:
         except OSError as error:
             raise StorageError(
                 f"{self._root}: checkpoints need hard links, which this file system refuses: {error.strerror}; "
-                "choose another folder by storage.url or --run-dir"
+                "choose another folder with storage.url or --run-dir"
             ) from None
         finally:
             os.unlink(probe)

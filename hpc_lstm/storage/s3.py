@@ -113,7 +113,7 @@ class S3Store:
             raise StorageError(f"{self._url()}: {_unreachable(error)}") from None
         except ValueError:
             raise StorageError(
-                f"{self._url()}: storage.endpoint_url is no address; write it like https://s3.example.org:9000"
+                f"{self._url()}: storage.endpoint_url is not an address; write it like https://s3.example.org:9000"
             ) from None
 
     def check(self) -> None:
@@ -125,7 +125,7 @@ class S3Store:
         if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
             raise StorageError(
                 f"{self._url()}: this server replaces objects where it is asked not to (If-None-Match: *); "
-                "use one that knows conditional writes"
+                "use one that supports conditional writes"
             )
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -295,7 +295,9 @@ class S3Store:
         if status in (301, 307, 400):
             return f"refused ({code or status}); check AWS_DEFAULT_REGION and storage.endpoint_url"
         if status == 501:
-            return f"the server lacks what is asked of it ({code}); use one that knows conditional writes"
+            return (
+                f"the server does not support the request ({code}); use one that supports conditional writes"
+            )
         return f"the server answers {code or status}; try again later"
 
 

@@ -89,9 +89,9 @@ class SlurmSection(Section):
         0, ge=0, lt=configuration.LARGEST, description="Cores of a rank; 0: `sweep.threads`."
     )
     time: str = Field("", description="Time limit of a job, such as `00:20:00`.")
-    account: str = Field("", description="Account that pays.")
+    account: str = Field("", description="Account to charge.")
     partition: str = Field("", description="Partition.")
-    exclusive: bool = Field(False, description="Nodes for the job alone.")
+    exclusive: bool = Field(False, description="Nodes that no other job shares.")
     at_once: Positive = Field(20, description="Jobs of the sweep in the queue at any time.")
 
 
@@ -118,7 +118,7 @@ class SweepConfig(Section):
                 _check_key(name, key)
         for key, values in self.axes.items():
             if key in self.settings:
-                raise ValueError(f"settings.{key}: is an axis, too; remove one of them")
+                raise ValueError(f"settings.{key}: is also an axis; remove one of them")
             if not isinstance(values, list) or not values:
                 raise ValueError(f"axes.{key}: must be a list of values, got {values!r}")
             if any(values.count(value) > 1 for value in values):

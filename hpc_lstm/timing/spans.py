@@ -116,7 +116,7 @@ class Timing:
         except UNREADABLE as error:
             raise InputError(
                 f"{self.path}: damaged ({' '.join(str(error).split())}); remove it, and timing/rank-*.jsonl are "
-                "gathered anew"
+                "gathered again"
             ) from None
 
     def _read_spans(self, part: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

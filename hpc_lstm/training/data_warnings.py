@@ -29,7 +29,7 @@ def data_warnings(store: MarketStore, data: DataConfig, prepared: Prepared, worl
     prices = [target.name for target in prepared.columns.targets if isinstance(target.transform, StoreColumn)]
     for name in dict.fromkeys(prices):
         found.append(
-            f'data.target = "{name}" is a price as it is, which in later years leaves the range that the '
+            f'data.target = "{name}" is a raw price, which in later years leaves the range that the '
             f'scaling was fitted on; take "log-returns({name})", whose forecast becomes a price again.'
         )
     if data.split_by == "symbol":

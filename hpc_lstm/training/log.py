@@ -51,7 +51,7 @@ def log_setup(
         log.info(f"reading the market store from its copy on this node, {store_copy}")
     if world.rank == 0 and (signed or config.storage.url):
         log.info(
-            f"what is put into the store is signed with the key in {VARIABLE}; nothing else is taken"
+            f"what is put into the store is signed with the key in {VARIABLE}; nothing else is accepted"
             if signed
             else f"what is put into the store is not signed: {VARIABLE} is not set"
         )
@@ -110,20 +110,20 @@ def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, rank
     if found.manifest.ranks != ranks:
         log.info(
             "it was written by %s, now there %s: weights and moments are averaged over the old ranks, the data is "
-            "divided anew, and each rank starts a new order of its windows",
+            "divided again, and each rank starts a new order of its windows",
             counted(found.manifest.ranks, "rank"),
             "is 1" if ranks == 1 else f"are {ranks}",
         )
 
 
 def log_adopted_run(log: logging.Logger, prefix: str, written: str) -> None:
-    """Log that a new run directory goes on with the run of its name that it has found in the store.
+    """Log that a new run directory continues the run of its name that it has found in the store.
 
     Args:
         written: when its checkpoint was written.
     """
     log.warning(
-        "this run directory is new: it goes on with the run whose checkpoints lie under %s, the newest written %s; if "
+        "this run directory is new: it continues the run whose checkpoints are under %s, the newest written %s; if "
         "you mean to begin another run, stop this one and choose another --run-dir",
         *(prefix, written),
     )
@@ -145,7 +145,7 @@ def log_changed_rate(log: logging.Logger, old: RunConfig, new: RunConfig, epochs
     before, now = learning_rate(old.train, epochs), learning_rate(new.train, epochs)
     if not math.isclose(before, now, rel_tol=1e-6, abs_tol=1e-12):
         log.info(
-            "the learning rate goes on at %.3g, where it was %.3g: train.epochs = %d instead of %d stretches the "
+            "the learning rate continues at %.3g instead of %.3g: train.epochs = %d instead of %d stretches the "
             "schedule (train.schedule = %s) over the whole run",
             *(now, before, new.train.epochs, old.train.epochs, f'"{new.train.schedule}"'),
         )

@@ -69,7 +69,7 @@ def log_growth(run: Run, found: Growth, train_windows: int, *, complete: bool) -
         run.log.info("%s", there)
         return
     run.log.info(
-        "%s: train windows %s -> %s, validation and test begin later; %s; early stopping begins anew, and each rank "
+        "%s: train windows %s -> %s, validation and test begin later; %s; early stopping starts over, and each rank "
         "starts a new order of its windows",
         *(there, f"{train_windows:,}", f"{run.data.index.total('train'):,}", _scaling(run)),
     )
@@ -85,7 +85,7 @@ def measure_best(run: Run, best: EarlyStopping) -> None:
     best.loss = loss_sum(run) / total
     run.engine.set_parameters(own)
     run.log.info(
-        "validation loss of the best model so far: %.6g on the windows of now, %.6g on those before",
+        "validation loss of the best model so far: %.6g on the current windows, %.6g on the previous ones",
         *(best.loss, before),
     )
 
@@ -117,7 +117,7 @@ def _scaling(run: Run) -> str:
     if run.origin.scaler is not None:
         return "the scaling is kept"
     if not run.directory.scaler.exists():
-        return "the scaling is fitted anew"
+        return "the scaling is fitted again"
     old, new = Scaler.load(run.directory.scaler), run.data.scaler
     known = set(old.symbols)
     both = [name for name in new.symbols if name in known]
@@ -125,5 +125,5 @@ def _scaling(run: Run) -> str:
     moved = (new.scale[here] != old.scale[there]) | (new.shift[here] != old.shift[there])
     count = int(moved.any(axis=1).sum())
     if not count:
-        return "the scaling is fitted anew, and stays the same"
-    return f"the scaling is fitted anew, and moves for {count:,} of {messages.counted(len(both), 'symbol')}"
+        return "the scaling is fitted again, and stays the same"
+    return f"the scaling is fitted again, and moves for {count:,} of {messages.counted(len(both), 'symbol')}"

@@ -136,5 +136,5 @@ def _check_directory(run: Run) -> None:
         run.owner.check()
         if not run.directory.holds_run:
             raise InputError(
-                f"{run.directory.path}: was deleted while the run was at it; put it back, or start another run"
+                f"{run.directory.path}: was deleted while the run was using it; put it back, or start another run"
             )

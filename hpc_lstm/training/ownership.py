@@ -202,7 +202,7 @@ def refuse_lost_checkpoints(run: RunDirectory, config: RunConfig, prefix: str) -
     raise InputError(
         f"{run.path}: holds {'the results' if has_results else 'the history'} of a run, but there is no checkpoint to "
         f"continue from under {config.storage.url or run.path}/{prefix}{moved}; nothing was changed; put the "
-        "checkpoints back, or train on from its model in a new run: --init-from with another --run-dir"
+        "checkpoints back, or continue from its model in a new run, with --init-from and another --run-dir"
     )
 
 

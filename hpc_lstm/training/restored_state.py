@@ -43,7 +43,7 @@ def load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
     )
     if found is None:
         world.raise_on_all(lambda: _refuse_lost_checkpoints(run) if world.rank == 0 else None)
-        log.info("no complete checkpoint: starting anew")
+        log.info("no complete checkpoint: starting from the beginning")
         return False
     state.run_id = found.manifest.run
     if not world.bcast(run.directory.holds_run):

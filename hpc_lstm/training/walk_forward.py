@@ -147,7 +147,7 @@ def _train_fold(
         try:
             train(config, files, world, resume=True, warm_start=start)
         except StopRequested:
-            stop = StopRequested(f"stopped in fold {fold.number}; the same command goes on from here")
+            stop = StopRequested(f"stopped in fold {fold.number}; run the same command again to continue")
             raise world.on_all_ranks(stop) from None
     return _test_table(world.raise_on_all(lambda: read_metrics(files)), fold, world)
 
@@ -158,7 +158,7 @@ def _require_same(config: RunConfig, files: RunDirectory, world: World) -> None:
     Raises:
         InputError: it is one, or damaged.
     """
-    advice = f"remove {files.path.parent} to walk anew"
+    advice = f"remove {files.path.parent} to start over"
 
     def compare_settings() -> None:
         before = files.load_config()

@@ -108,7 +108,7 @@ def read_weights(origin: Origin, schema: Schema, log: logging.Logger, threads: i
     network = load_forecaster(path, threads=threads)
     if network.shapes != schema.shapes:
         raise InputError(
-            f"{path}: is another network than its run's config.toml says: the files belong to different runs"
+            f"{path}: is not the network that its run's config.toml describes: the files belong to different runs"
         )
     scaling = "as that run scaled them" if origin.scaler is not None else "by the train rows of this run"
     log.info(
@@ -143,7 +143,7 @@ def _asked(run: RunDirectory, config: RunConfig, asked: WarmStart, log: logging.
     source = RunDirectory(_absolute(asked.run_dir))
     if source.path.resolve() == run.path.resolve():
         raise InputError(
-            f"--init-from {asked.run_dir}: is the run directory itself; to train on in it: --resume"
+            f"--init-from {asked.run_dir}: is the run directory itself; to continue that run, use --resume"
         )
     theirs = source.load_config()
     require(source, source.model)
@@ -152,7 +152,7 @@ def _asked(run: RunDirectory, config: RunConfig, asked: WarmStart, log: logging.
         if key in SHARED:
             raise ConfigError(
                 f"--init-from {asked.run_dir}: its model was trained with {key} = {was!r}, this run has {now!r}; "
-                "set it alike, or train from the seed"
+                "set the same value, or train from the seed"
             )
     if len(theirs.data.horizons) != len(config.data.horizons):
         raise ConfigError(

@@ -66,5 +66,5 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     file = folder / SUGGESTED
     if not file.exists():
         return []
-    with damage_in(file, "remove the folder to search anew"):
+    with damage_in(file, "remove the folder to start over"):
         return [dict(values) for values in json.loads(read_text(file))]

@@ -44,7 +44,7 @@ class TuneSection(Section):
     config: str = Field(description="Config of a run to start from, relative to the file.")
     search: Literal["random", "grid", "tpe"] = Field(
         "random",
-        description="`random`: `trials` draws from the space; `grid`: every combination, of lists alone; `tpe`: "
+        description="`random`: `trials` draws from the space; `grid`: every combination, only of lists; `tpe`: "
         "`trials` suggestions of Optuna, which learn from the trials before.",
     )
     trials: Positive = Field(20, description="Draws of `random`, suggestions of `tpe`.")
@@ -67,7 +67,7 @@ class TuneConfig(Section):
                 _check_key(table, key)
         for key, values in self.space.items():
             if key in self.settings:
-                raise ValueError(f"settings.{key}: is tried, too; remove one of them")
+                raise ValueError(f"settings.{key}: is also in the space; remove one of them")
             _check_values(key, values, grid=self.tune.search == "grid")
         return self
 

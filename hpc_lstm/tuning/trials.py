@@ -130,7 +130,7 @@ def run_trials(
         log(_line(trial, total or len(candidates)))
     reasons = [reason for reason in world.allgather(stopped) if reason]
     if reasons:
-        raise world.on_all_ranks(StopRequested("stopped; the same command goes on from here"))
+        raise world.on_all_ranks(StopRequested("stopped; run the same command again to continue"))
     return sorted((trial for rank in world.allgather(mine) for trial in rank), key=lambda trial: trial.number)
 
 
@@ -141,7 +141,7 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
         return Trial(number, values, None, failure=_failure(failed))
     if files.metrics.exists():
         # The settings are those of the folder; prices may have been revised since.
-        advice = f"remove {files.path}, and the trial is made anew"
+        advice = f"remove {files.path}, and the trial runs again"
         refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
     try:
         config = with_settings(base, values, f"trial {number}")
@@ -157,7 +157,7 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
             files.path.mkdir(parents=True, exist_ok=True)
             write_text(failed, json.dumps(asdict(trial)) + "\n")
         return trial
-    with damage_in(files.metrics, f"remove the folder {files.path}, and the trial is made anew"):
+    with damage_in(files.metrics, f"remove the folder {files.path}, and the trial runs again"):
         judged = (metrics["validation"] or {}).get("model", {}).get(JUDGED_BY)
         failure = "" if judged is not None else "no price follows from its forecasts, or they are not finite"
         scaled = None if judged is None else float(judged)
@@ -183,7 +183,7 @@ def _failure(path: Path) -> str:
     try:
         return str(json.loads(read_text(path))["failure"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path}: is damaged; remove it, and the trial is made anew") from None
+        raise InputError(f"{path}: is damaged; remove it, and the trial runs again") from None
 
 
 def _alone(world: World) -> World:

@@ -370,7 +370,7 @@ def test_two_clusters_of_which_one_is_preempted_end_with_one_model(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("told", ["a signal tells to stop", "stopped with a checkpoint; queued again"]),
+        ("told", ["received a signal to stop", "stopped with a checkpoint; queued again"]),
         ("killed", ["out of time; queued again"]),
     ],
 )

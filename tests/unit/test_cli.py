@@ -219,7 +219,7 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--walk-forward", "2", "--backtest"], "--backtest are not for --walk-forward"),
+        (["--walk-forward", "2", "--backtest"], "--backtest cannot be used with --walk-forward"),
         (["--walk-forward", "2", "--json"], "walk_forward.json; leave --json out"),
         (["--embargo", "2"], "--embargo needs --walk-forward N"),
     ],

@@ -146,7 +146,7 @@ REFUSED = [
     ("split = [0.7, 0.2, 0.2]", "data.split: must sum to 1, got [0.7, 0.2, 0.2] (sum 1.1)"),
     ("split = [0.5, 0.5]", "data.split: must be 3 shares, of train, validation and test, got [0.5, 0.5]"),
     ('split = ["2010-01-01"]', "data.split: must be 3 shares, or 2 dates"),
-    ('split = ["soon", "later"]', 'data.split: "soon" is no date'),
+    ('split = ["soon", "later"]', 'data.split: "soon" is not a date'),
     ('split = ["2012-01-01", "2010-01-01"]', "data.split: validation must begin before test"),
     (
         'split = ["2010-01-01", "2012-01-01"]\nsplit_by = "symbol"',
@@ -261,7 +261,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
         config.load(tmp_path)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary\.toml: is not text in UTF-8, so it is no config file"):
+    with pytest.raises(ConfigError, match=r"binary\.toml: is not text in UTF-8, so it is not a config file"):
         config.load(binary)
 
 

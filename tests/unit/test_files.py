@@ -82,7 +82,7 @@ def test_a_fifo_in_a_run_directory_keeps_nobody_waiting(tmp_path: Path) -> None:
         "rank-00000.jsonl": lambda: gather_timing(tmp_path),
     }
     for name, read in readers.items():
-        with pytest.raises(InputError, match=rf"{name}: .*no regular file"):
+        with pytest.raises(InputError, match=rf"{name}: .*not a regular file"):
             read()
 
 

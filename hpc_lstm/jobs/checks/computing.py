@@ -90,7 +90,7 @@ def check_c_kernels() -> list[Check]:
         return [kernels, Check("C compiler", "ok", version)]
     if build is not None:
         return [kernels, Check("C compiler", "info", f"{problem.partition(':')[0]}; not needed")]
-    advice = f'for train.engine = "fused", which NumPy computes slowly otherwise: {problem}'
+    advice = f'for train.engine = "fused", which otherwise runs slowly in NumPy: {problem}'
     kernels = Check("C kernels", "missing", "no build for this processor is installed")
     return [kernels, Check("C compiler", "missing", problem.partition(":")[0], advice)]
 

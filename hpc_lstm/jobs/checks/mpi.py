@@ -61,7 +61,7 @@ def check_slurm() -> list[Check]:
         command = find_launcher(verify=False)
     except InputError as error:
         return [Check("Slurm", "info", str(error), "see docs/slurm.md")]
-    return [Check("Slurm", "ok", f"batch scripts start ranks by {' '.join(command)}")]
+    return [Check("Slurm", "ok", f"batch scripts start ranks with {' '.join(command)}")]
 
 
 def check_ranks(ranks: list[tuple[str, int]]) -> Check:

@@ -170,7 +170,7 @@ def quiet_yfinance() -> Iterator[Any]:
         if broken:
             raise InputError(
                 "fetch: TensorFlow is loaded in this process, and its libcurl breaks yfinance's requests; fetch in a "
-                "process of its own, such as `hpc-lstm fetch`"
+                "separate process, such as `hpc-lstm fetch`"
             )
         warnings.simplefilter("ignore")  # above the filters that importing yfinance adds
         # Libraries change the filters for a moment, which all threads see.

@@ -159,7 +159,7 @@ def _checked_json(response: Any) -> dict[str, Any]:
     try:
         body = json.loads(response.text)
     except ValueError:
-        kind = "an HTML page" if "<" in response.text[:200] else "a reply that is no JSON"
+        kind = "an HTML page" if "<" in response.text[:200] else "a non-JSON reply"
         raise NotAnswered(f"{kind} instead of prices (HTTP {status})") from None
     if not isinstance(body, dict) or not isinstance(body.get("chart"), dict):
         raise NotAnswered(f"a reply without prices (HTTP {status})")

@@ -42,7 +42,7 @@ class FetchSummary:
         if self.others:
             lines.append(f"{_count(self.others, 'other symbol')} in the store, not asked for")
         if self.anew:
-            lines.append(f"fetched anew, as history changed: {_count(len(self.anew), 'symbol')}")
+            lines.append(f"fetched again, as history changed: {_count(len(self.anew), 'symbol')}")
             lines += [f"  {name}: {reason}" for name, reason in self.anew.items()]
         for title, names in (("no prices", self.missing), ("to be asked for again", self.failed)):
             if names:

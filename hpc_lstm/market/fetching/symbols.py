@@ -26,7 +26,7 @@ def read_symbols(path: str | Path) -> list[str]:
     """The symbols in a text file; blank lines, and what follows a ``#``, do not count.
 
     Raises:
-        InputError: the file cannot be read, is no text, or has no symbol.
+        InputError: the file cannot be read, is not text, or has no symbol.
     """
     file = expanded(path)
     try:
@@ -35,12 +35,12 @@ def read_symbols(path: str | Path) -> list[str]:
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read: {error.strerror}; give a file with a symbol a line"
+            f"{path}: cannot be read: {error.strerror}; give a file with one symbol per line"
         ) from None
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text or len(data) > _MOST_BYTES:
-        raise InputError(f"{path}: is no list of symbols; give a text in UTF-8 with a symbol a line")
+        raise InputError(f"{path}: is not a list of symbols; give a UTF-8 text file with one symbol per line")
     names = symbols_of(line.partition("#")[0] for line in text.splitlines())
     if not names:
         raise InputError(f"{path}: has no symbol; write one on each line")

@@ -71,8 +71,8 @@ def _row(source: SourceFile, number: int, record: bytes) -> bytes:
         volume = int(record[152:170])  # QUATOT
     except (ValueError, ZeroDivisionError):
         raise PriceFileError(
-            f"{source.path}: line {number}: is no whole record of {LENGTH} characters with numbers at their places; "
-            "the file is damaged or cut short, copy it again"
+            f"{source.path}: line {number}: is not a complete record of {LENGTH} characters with numbers at their "
+            "places; the file is damaged or cut short, copy it again"
         ) from None
     symbol, isin = record[12:24].strip(), record[230:242].strip()
     texts = b",".join(f"{price:.15g}".encode() for price in prices)

@@ -32,7 +32,7 @@ class FrameFile(TableFile):
 
     def __init__(self, name: str, frame: Any, options: ImportOptions) -> None:
         if not hasattr(frame, "columns") or not hasattr(frame, "index"):
-            raise PriceFileError(f"{name}: is no table of pandas but a {type(frame).__name__}")
+            raise PriceFileError(f"{name}: is not a pandas table but a {type(frame).__name__}")
         self._names, self._series = _flat(frame)
         self._length = len(frame)
         super().__init__(SourceFile(name, False, b"", whole=True, options=options, row_word="row"))

@@ -48,7 +48,7 @@ def open_source(path: str, options: ImportOptions | None = None) -> SourceFile:
     """Read the beginning of a file.
 
     Raises:
-        PriceFileError: the file is missing, no regular file, unreadable or not what its name says.
+        PriceFileError: the file is missing, not a regular file, unreadable or not what its name says.
     """
     if not Path(path).exists():
         raise PriceFileError(f"{path}: no such file")

@@ -144,8 +144,8 @@ class Header:
     def _advice_on_dates(self) -> str:
         dated = [name for n, name in enumerate(self.names) if name and mostly_dates(self.cells(n))]
         if not self.rows or dated:
-            return f"name the date column by --date-column {in_shell(dated[0]) if dated else ''}".rstrip()
-        advice = "no column seems to hold dates, so put one before the others, or name it by --date-column"
+            return f"name the date column with --date-column {in_shell(dated[0]) if dated else ''}".rstrip()
+        advice = "no column seems to hold dates, so put one before the others, or name it with --date-column"
         if dates := dates_in_name(self.path):
             return f"{advice}, or give --date-column file-name if all rows are of {dates[0]}, as the file's name says"
         if re.search(r"\d{6}", self.path.rsplit("/", 1)[-1]):

@@ -85,5 +85,5 @@ class BackgroundLogger:
 
     def _warn(self, problem: str) -> None:
         logging.getLogger("hpc_lstm").warning(
-            "%s: %s; the run goes on without it, and history.jsonl has all losses", self._name, problem
+            "%s: %s; the run continues without it, and history.jsonl has all losses", self._name, problem
         )

@@ -117,14 +117,14 @@ def why_no_model(groups: Sequence[Group]) -> str:
     """Why these groups have no model, as a sentence; "" if they have one."""
     if not any(ranks > 1 for group in groups for ranks in group.unshared):
         return (
-            "It takes two ranks with cores (or GPUs) of their own, which this sweep has not; a quiet machine with more "
-            "of them can show it."
+            "It takes two ranks with cores (or GPUs) of their own, which this sweep does not have; a quiet machine "
+            "with more of them can show it."
         )
     records = [r for group in groups for several in group.by_ranks.values() for r in several]
     transports = dict.fromkeys(r["config"]["average"]["transport"] for r in records)
     if len(transports) > 1:
         return (
-            f"The runs average by different transports ({', '.join(transports)}), each with costs of its own; a sweep "
+            f"The runs average by different transports ({', '.join(transports)}), each with its own costs; a sweep "
             "with one average.transport can show it."
         )
     return ""

@@ -159,7 +159,7 @@ def test_a_state_with_which_hdf5_comes_to_no_end_is_refused(monkeypatch: pytest.
     assert data[second : second + 2] == b"\x02\0"
     data[second + 9] = 1  # of its size
     try:
-        with pytest.raises(ValueError, match=r"\Anot the state of a rank: HDF5 comes to no end with it\Z"):
+        with pytest.raises(ValueError, match=r"\Anot the state of a rank: HDF5 does not finish reading it\Z"):
             unpack_state(bytes(data))
     finally:
         inspector.end()

@@ -298,7 +298,7 @@ def test_a_file_that_never_comes_is_waited_for_only_so_long(tmp_path: Path) -> N
     found = outcomes(3, lambda world: save(writer(store, world, timeout_s=0.3), world, 1))
     assert 0.3 <= time.monotonic() - began < 20
     (message,) = agreed_errors(found)
-    assert "the file of rank 2 did not come within 0.3 s (storage.timeout_s)" in message
+    assert "the file of rank 2 did not arrive within 0.3 s (storage.timeout_s)" in message
     assert manifests.complete_steps(store, PREFIX) == []
 
 

@@ -142,7 +142,7 @@ def test_a_newer_gpu_gets_ptx_of_the_newest_known(write: Callable[[str], Path]) 
 
 def test_a_gpu_too_old_for_the_compiler(source: Path) -> None:
     with pytest.raises(
-        CudaError, match=r"sm_20 is no GPU that .* compiles for; it knows sm_\d+ to sm_"
+        CudaError, match=r"sm_20 is not a GPU that .* compiles for; it knows sm_\d+ to sm_"
     ) as error:
         build(source, "sm_20")
     one_line(error)
@@ -415,7 +415,7 @@ def test_a_choice_of_compiler_by_the_environment_is_ignored_in_a_line(
 ) -> None:
     monkeypatch.setenv("HPC_LSTM_COMPILER", choice)
     assert build(source)[:4] == b"\x7fELF"
-    line = f"HPC_LSTM_COMPILER = {choice} is ignored: GPU kernels are compiled by NVRTC alone"
+    line = f"HPC_LSTM_COMPILER = {choice} is ignored: GPU kernels are compiled only by NVRTC"
     assert compiler.ignored_setting() == (line if ignored else "")
 
 

@@ -189,7 +189,7 @@ def test_figures_of_an_older_version_are_shown() -> None:
 def test_few_bets_say_nothing() -> None:
     text = table(traded(panel(4, days=59), BacktestSettings(0.001)))
     assert "rests on 59 independent bets only, fewer than 60: it says nothing." in text
-    assert "No advice to trade." in text
+    assert "Not investment advice." in text
     assert "independent bets only" not in table(traded(panel(4, days=60), BacktestSettings(0.001)))
     assert "rests on 30 independent bets" in table(traded(panel(4), BacktestSettings(0.001), 3))
 

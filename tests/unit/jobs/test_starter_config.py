@@ -56,7 +56,7 @@ def test_without_a_store(tmp_path: Path) -> None:
 
 def test_a_file_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text("mine")
-    with pytest.raises(InputError, match=r"job\.toml: exists already; name another file by -o"):
+    with pytest.raises(InputError, match=r"job\.toml: exists already; name another file with -o"):
         write_starter_config(tmp_path / "job.toml", None)
     assert (tmp_path / "job.toml").read_text() == "mine"
 

@@ -198,5 +198,5 @@ def test_a_symbol_in_another_case_is_asked_about(tmp_path: Path) -> None:
     for name in ("AAPL", "aapl"):
         (tmp_path / f"{name}.csv").write_text("Date,Close\n2024-01-02,10\n")
     import_prices([tmp_path / "AAPL.csv"], tmp_path / "m.h5")
-    with pytest.raises(PriceFileError, match="differ in case alone"):
+    with pytest.raises(PriceFileError, match="differ only in case"):
         append_prices(str(tmp_path / "m.h5"), [tmp_path / "aapl.csv"])

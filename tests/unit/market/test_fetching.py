@@ -57,7 +57,7 @@ def test_symbols_are_read_as_people_write_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"# nothing\n\n", "has no symbol"), (b"PK\x03\x04\x00", "no list of symbols"), (b"\xff\xfeA", "no list of"),
+    [(b"# nothing\n\n", "has no symbol"), (b"PK\x03\x04\x00", "not a list of symbols"), (b"\xff\xfeA", "not a list of"),
      (None, "cannot be read: No such file")],
 )  # fmt: skip
 def test_files_without_symbols_are_refused(tmp_path: Path, content: bytes | None, says: str) -> None:

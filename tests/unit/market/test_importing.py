@@ -121,7 +121,7 @@ def test_each_rule_is_applied_and_counted(tmp_path: Path) -> None:
     assert found["rows with a zero or negative close"] == "1"
     assert found["other prices zero or negative"] == "1"
     assert found["missing values"] == "5"
-    assert found["symbols with dates of their own"] == "1"
+    assert found["symbols with different dates"] == "1"
     assert found["rows read"] == "9"
     assert "times that clocks showed twice" not in found, "what was not found is not listed"
 
@@ -388,7 +388,7 @@ def test_a_file_of_prices_is_not_replaced_by_the_store(tmp_path: Path) -> None:
     prices = tmp_path / "A.csv"
     prices.write_text("Date,Close\n2024-01-02,1\n2024-01-03,2\n")
     before = prices.read_bytes()
-    with pytest.raises(PriceFileError, match="is no market store"):
+    with pytest.raises(PriceFileError, match="is not a market store"):
         import_prices([prices], prices)
     assert prices.read_bytes() == before
 

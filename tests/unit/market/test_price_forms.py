@@ -107,7 +107,7 @@ def test_cotahist_is_read_at_its_places(packed: str, tmp_path: Path) -> None:
 def test_a_cut_record_of_cotahist_is_named(tmp_path: Path) -> None:
     path = tmp_path / "COTAHIST_A2024.TXT"
     path.write_text(cotahist()[: 245 * 2 + 100], encoding="latin-1", newline="")
-    with pytest.raises(PriceFileError, match="line 3: is no whole record of 245 characters"):
+    with pytest.raises(PriceFileError, match="line 3: is not a complete record of 245 characters"):
         import_prices([path], tmp_path / "m.h5")
 
 

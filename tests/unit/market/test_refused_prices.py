@@ -89,7 +89,7 @@ CASES: dict[str, Case] = {
     ),
     "symbols that differ in case": (
         {"AAPL.csv": "Date,Close\n2023-01-03,1\n", "aapl.csv": "Date,Close\n2024-01-03,7\n"},
-        '"AAPL" and "aapl" differ in case alone; give --symbol-case upper',
+        '"AAPL" and "aapl" differ only in case; give --symbol-case upper',
         {"symbol_case": "upper"},
         {"AAPL": closes(("2023-01-03", 1), ("2024-01-03", 7))},
     ),

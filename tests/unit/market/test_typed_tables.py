@@ -156,7 +156,7 @@ def test_a_file_cut_short_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_no_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PriceFileError, match="AAPL: is no table of pandas but a int"):
+    with pytest.raises(PriceFileError, match="AAPL: is not a pandas table but a int"):
         import_prices({"AAPL": 3}, tmp_path / "m.h5")
 
 
@@ -169,7 +169,7 @@ def test_a_bad_cell_of_a_table_is_named(tmp_path: Path) -> None:
 def test_a_table_without_a_name_must_say_its_symbols(tmp_path: Path) -> None:
     import_prices(TWO, tmp_path / "m.h5")
     require(load(tmp_path / "m.h5"), BOTH)
-    with pytest.raises(PriceFileError, match=r"the table says no symbol; name it"):
+    with pytest.raises(PriceFileError, match=r"the table names no symbol; name it"):
         import_prices(ONE, tmp_path / "m.h5")
 
 

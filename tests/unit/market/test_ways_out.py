@@ -255,13 +255,13 @@ CASES: dict[str, Refused] = {
     ),
     "a zone in the header that may have summer time": Refused(
         "Time (EST),Close\n2024-07-02 09:30:00,1\n2024-07-02 09:31:00,2\n",
-        "line 2: the name of the column of times tells their zone, but not its summer time",
+        "line 2: the name of the column of times gives their zone, but not its summer time",
         {"x": closes(("2024-07-02T13:30:00.000000000", 1), ("2024-07-02T13:31:00.000000000", 2))},
         "--timezone America/New_York",
     ),
     "a zone at the end of the header": Refused(
         "datetime_est,close\n2024-07-02 09:30:00,1\n2024-07-02 09:31:00,2\n",
-        "tells their zone, but not its summer time",
+        "gives their zone, but not its summer time",
         {"x": closes(("2024-07-02T13:30:00.000000000", 1), ("2024-07-02T13:31:00.000000000", 2))},
         "--timezone America/New_York",
     ),

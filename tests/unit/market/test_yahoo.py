@@ -343,7 +343,7 @@ def test_nothing_fetched_leaves_nothing(yahoo: YahooServer, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fault", "says"),
     [("429", "too many requests"), ("502", "HTTP 502"), ("500", "HTTP 500"), ("401", "HTTP 401"),
-     ("html", "HTML page"), ("half", "no JSON"), ("hang", "timed out"), ("cut", "no connection")],
+     ("html", "HTML page"), ("half", "non-JSON"), ("hang", "timed out"), ("cut", "no connection")],
 )  # fmt: skip
 def test_what_is_not_answered_is_asked_again(
     yahoo: YahooServer, tmp_path: Path, fault: str, says: str
@@ -695,7 +695,7 @@ def test_ctrl_c_leaves_one_line_and_the_journal(yahoo: YahooServer, tmp_path: Pa
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=10)
     assert (out, process.returncode) == ("", 130)
-    assert error.splitlines() == ["hpc-lstm: interrupted; the same command goes on from here"]
+    assert error.splitlines() == ["hpc-lstm: interrupted; run the same command again to continue"]
     assert [file.name for file in tmp_path.iterdir()] == [".m.h5.journal"]
 
 

@@ -767,7 +767,7 @@ VENDOR_REFUSALS: dict[str, tuple[str, str, tuple[dict[str, Any] | str, dict[str,
     ),
     "Huobi, dates under id": (
         HUOBI,
-        'no date column .* name the date column by --date-column "id"',
+        'no date column .* name the date column with --date-column "id"',
         (
             {"date_column": "id"},
             {"x": bars(("2024-01-01", 97.2, 98.4, 93.9, 95.6, 1), ("2024-01-02", 94.2, 95.9, 93.4, 94.3, 1))},

@@ -219,7 +219,7 @@ def test_weights_are_read_from_the_file_alone(trick: str, entries: dict[str, byt
         "shape": "shape",
         "size": "more than such a network",
     }
-    assert expected.get(trick, "is no plain array") in said
+    assert expected.get(trick, "is not a plain array") in said
 
 
 def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:

@@ -152,6 +152,6 @@ def test_whether_two_runs_had_the_same_prices(folder: Path, tmp_path: Path) -> N
     trained_on(second, store, [0, 1])
     assert said_of_prices() == [], "other columns of the same prices"
     trained_on(second, copy, [0, 1])
-    assert "cannot be told" in said_of_prices()[0]
+    assert "cannot be determined" in said_of_prices()[0]
     write_run_file(directory.at(second), RunFile())
     assert "is not recorded" in said_of_prices()[0]

@@ -50,7 +50,7 @@ def planned(folder: Path, sweep: str = "", axes: str = "", more: str = "") -> Sw
         ("", '"model.units" = 3', "", "axes.model.units: must be a list of values, got 3"),
         ("", '"model.units" = [3, 3]', "", "names a value twice"),
         ("", '"model.units" = [3, 0]', "", "model.units: must be greater than 0, got 0"),
-        ("", "", '[settings]\n"average.every" = 3\n', "settings.average.every: is an axis, too"),
+        ("", "", '[settings]\n"average.every" = 3\n', "settings.average.every: is also an axis"),
         ("", "", "[[skip]]\nrank = [1]\n", 'skip.rank: neither ranks nor an axis; did you mean "ranks"?'),
         ("", "", "[[skip]]\nranks = [3]\n", "skip.ranks: must be a list of values out of [4, 1, 2]"),
         ("", "", "[[skip]]\nranks = [1, 2, 4]\n", "skip: leaves out every combination"),

@@ -46,7 +46,7 @@ def test_returns_split_by_date_need_no_warning(store_path: Path) -> None:
 @pytest.mark.parametrize("scaling", ["minmax", "standard"])
 def test_prices_that_grow_leave_the_fitted_range(store_path: Path, scaling: str) -> None:
     target, *others = warnings(store_path, split_by="date", scaling=scaling)
-    assert target.startswith('data.target = "close" is a price as it is')
+    assert target.startswith('data.target = "close" is a raw price')
     assert 'take "log-returns(close)"' in target
     if scaling == "minmax":
         (inputs,) = others

@@ -180,8 +180,8 @@ def test_newer_rows_are_trained_on(folder: Path) -> None:
     text = said()
     assert (
         "the market store has 74 new rows of 2 symbols after 2011-01-31 to 2011-05-25 and 1 new symbol since the "
-        "checkpoint: train windows 158 -> 269, validation and test begin later; the scaling is fitted anew, and moves "
-        "for 2 of 2 symbols; early stopping begins anew"
+        "checkpoint: train windows 158 -> 269, validation and test begin later; the scaling is fitted again, and moves "
+        "for 2 of 2 symbols; early stopping starts over"
     ) in text
     state = newest_state("run")
     assert int(state["position/epoch"]) == 4
@@ -345,7 +345,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(folder: P
     noted = record("run")
     Path("run/run.json").write_text(json.dumps({**noted, "checkpoints": None}))
     assert resume(2) == 0
-    assert "no complete checkpoint: starting anew" in said()
+    assert "no complete checkpoint: starting from the beginning" in said()
 
 
 def test_a_run_that_patience_ended_is_not_told_to_raise_its_epochs(folder: Path) -> None:
@@ -367,13 +367,13 @@ def test_a_schedule_that_is_stretched_is_said(folder: Path) -> None:
     assert train("cosine", "--resume", "--set", "train.epochs=4", *cosine) == 0
     text = said("cosine")
     assert (
-        "the learning rate goes on at 0.005, where it was 0: train.epochs = 4 instead of 2 stretches" in text
+        "the learning rate continues at 0.005 instead of 0: train.epochs = 4 instead of 2 stretches" in text
     )
     rates = {entry["epoch"]: entry["learning_rate"] for entry in history("cosine", "train")}
     assert rates[2.0] == pytest.approx(0, abs=1e-9), "as it was written at the end of the run"
     assert rates[3.0] == pytest.approx(0.005 * (1 + math.cos(0.75 * math.pi)))
     assert resume(3) == 0
-    assert "the learning rate goes on" not in said("run"), "it is constant"
+    assert "the learning rate continues" not in said("run"), "it is constant"
 
 
 # -- a start from another run's model --------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_a_walk_that_is_asked_to_stop_names_the_command_that_goes_on(
         raise StopRequested("run the same command with --resume to continue")
 
     monkeypatch.setattr(module, "train", stops)
-    with pytest.raises(StopRequested, match=r"^stopped in fold 1; the same command goes on from here$"):
+    with pytest.raises(StopRequested, match=r"^stopped in fold 1; run the same command again to continue$"):
         walk_forward(run_dir, WalkForward(2), World())
 
 
@@ -166,7 +166,9 @@ def test_finished_folds_of_other_days_or_prices_are_not_read(run_dir: Path, tmp_
     store = tmp_path / "market.h5"
     grown = {"AAA": walk(1, ROWS + 20), "BBB": walk(2, ROWS)}
     write_store(store, grown)
-    with pytest.raises(InputError, match=r"fold-1: was trained with other settings: data\.split .*walk anew"):
+    with pytest.raises(
+        InputError, match=r"fold-1: was trained with other settings: data\.split .*start over"
+    ):
         walk_forward(run_dir, WalkForward(2), World())
     revised = prices()
     revised["BBB"][40] *= 2

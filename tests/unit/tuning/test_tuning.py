@@ -316,7 +316,7 @@ def test_trials_on_other_prices_are_not_mixed_in(folder: Path) -> None:
     revised = {"AAA": walk(1, 200).copy(), "BBB": walk(2, 200)}
     revised["AAA"][20] *= 2
     write_store(folder / "market.h5", revised)
-    with pytest.raises(InputError, match=r"trial-001: was trained on other prices: AAA .*made anew"):
+    with pytest.raises(InputError, match=r"trial-001: was trained on other prices: AAA .*runs again"):
         run_command(write_tune(trials=2), "out", World(), lambda line: None)
 
 
