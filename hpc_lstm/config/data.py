@@ -83,7 +83,7 @@ class DataConfig(Section):
         ge=0,
         lt=LARGEST,
         description="Days that have a target and are left out at the end of train and of validation, as a gap before "
-        "what follows. For a split by date.",
+        "what follows; whole days of intraday prices, too. For a split by date.",
     )
     train_from: str = Field(
         "", description="First day of a train target, such as `2005-01-01`; empty: the earliest."

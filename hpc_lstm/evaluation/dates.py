@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Rows whose spacing goes on: so many that weekends and holidays are few among them, whatever a run's window.
+ROWS_OF_SPACING = 30
+
 
 def date_text(date: int, unit: str) -> str:
     """A store's date for people: the day, or for an intraday store the minute."""

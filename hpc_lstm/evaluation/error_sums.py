@@ -51,6 +51,8 @@ class PartErrors:
         dates: int64 [D], all target dates, ascending.
         by_date: float64 [M, D], sums of squared scaled errors on each date.
         date_windows: float64 [D], windows with a scaled error on each date.
+        step: how many of ``dates`` lie from one window of a symbol to its next, on average: 1 where all symbols have
+            the same dates.
         own: this rank's windows.
     """
 
@@ -67,6 +69,7 @@ class PartErrors:
     dates: np.ndarray
     by_date: np.ndarray
     date_windows: np.ndarray
+    step: float
     own: WindowErrors
 
 
@@ -154,6 +157,7 @@ class ErrorSums:
             own = self._window_errors(weight)
             squares = np.where(moved, squares * weight, 0.0)
             dates, by_date, date_windows = _sums_by_date(own, moved, world)
+        step = _mean_step(own, dates, windows, world)
         return PartErrors(
             methods=self._methods,
             windows=windows,
@@ -168,6 +172,7 @@ class ErrorSums:
             dates=dates,
             by_date=by_date,
             date_windows=date_windows,
+            step=step,
             own=own,
         )
 
@@ -193,3 +198,18 @@ def _sums_by_date(
     sums[-1, here] = np.bincount(index, moved[own.symbol], mine.size)
     sums = world.allreduce_sum(sums)
     return dates, sums[:-1], sums[-1]
+
+
+def _mean_step(own: WindowErrors, dates: np.ndarray, windows: np.ndarray, world: World) -> float:
+    """``PartErrors.step``; collective.
+
+    Args:
+        windows: float64 [S], of all ranks.
+    """
+    place = np.searchsorted(dates, own.date)
+    first, last = np.full(len(windows), len(dates)), np.full(len(windows), -1)
+    np.minimum.at(first, own.symbol, place)
+    np.maximum.at(last, own.symbol, place)
+    first, last = world.allreduce_min(first), world.allreduce_max(last)
+    steps = float(np.maximum(windows - 1, 0).sum())
+    return float(np.maximum(last - first, 0).sum()) / steps if steps else 1.0

@@ -195,7 +195,8 @@ def _bets(
             forecast_prices(scaled, prices.symbol, prices.last, scaler, target)
             for scaled in (point, low, high)
         )
-        bets.add(prices.symbol, prices.actual, prices.date, ForecastPrices(prices.last, *found))
+        around = (prices.before, prices.actual)
+        bets.add(prices.symbol, prices.date, around, ForecastPrices(prices.last, *found))
     return bets
 
 

@@ -105,9 +105,11 @@ def _cell(value: float) -> str:
 def _compare(errors: PartErrors, other: str, horizon: int) -> dict[str, Any]:
     """The model's squared scaled errors against another method's, as ``metrics.json`` has it."""
     model, rival = errors.methods.index("model"), errors.methods.index(other)
+    # Targets overlap over so many dates of all symbols, of which each symbol may have but some.
+    overlap = 1 + round((horizon - 1) * errors.step)
     with np.errstate(over="ignore", invalid="ignore"):
         differential = errors.by_date[model] - errors.by_date[rival]
-        found = diebold_mariano(differential, errors.date_windows, horizon)
+        found = diebold_mariano(differential, errors.date_windows, overlap)
     return {
         "squared_error_difference": finite(found.difference),
         "standard_error": found.standard_error,

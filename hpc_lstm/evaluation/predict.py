@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.evaluation.dates import date_text, future_dates
+from hpc_lstm.evaluation.dates import ROWS_OF_SPACING, date_text, future_dates
 from hpc_lstm.evaluation.expected_error import expected_error
 from hpc_lstm.evaluation.forecast import Forecast
 from hpc_lstm.evaluation.metrics_file import read_metrics
@@ -154,6 +154,7 @@ def _forecast_symbol(
         )
     start = max(first, stop - needed - columns.lookback)
     rows, dates = market.rows(start, stop), market.dates(start, stop)
+    recent = market.dates(max(first, min(start, stop - ROWS_OF_SPACING)), stop)
     compared = compare_symbol(recorded.rows, market, World(), symbol)
     price = columns.target.number
     _refuse_gaps(rows, dates, unit, symbol, columns)
@@ -163,9 +164,9 @@ def _forecast_symbol(
     if compared is not None:
         input_notes += _about_rows(compared, unit)
     if not _one_price(columns):
-        return _all_outputs(trained, columns, symbol, now, (rows, dates, unit), unseen_notes + input_notes)
+        return _all_outputs(trained, columns, symbol, now, (rows, recent, unit), unseen_notes + input_notes)
     prices = yield from forecast_recursively(
-        rows, price, recursive_forecaster(trained, columns, scaler_index, about), horizon, steps
+        rows, price, recursive_forecaster(trained, columns, scaler_index, about, recent), horizon, steps
     )
     error, notes, verdicts = expected_error(trained.files, recorded.metrics, symbol, float(rows[-1, price]))
     notes += unseen_notes
@@ -176,7 +177,7 @@ def _forecast_symbol(
         )
     notes += input_notes
     rows_ahead = [horizon * step for step in range(1, steps + 1)]
-    ahead, rule = future_dates(dates, unit, np.array(rows_ahead))
+    ahead, rule = future_dates(recent, unit, np.array(rows_ahead))
     growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
@@ -212,7 +213,7 @@ def _all_outputs(
     """The forecast of a run with several outputs, or with one from which no price follows.
 
     Args:
-        known: the symbol's last known rows, their dates, and the dates' unit.
+        known: the symbol's last known rows, the last known dates, and the dates' unit.
         notes: sentences that come first.
     """
     rows, dates, unit = known

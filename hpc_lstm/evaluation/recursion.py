@@ -61,14 +61,20 @@ def forecast_recursively(
 
 
 def recursive_forecaster(
-    trained: TrainedRun, columns: ModelColumns, scaler_index: int, known: RowDates
+    trained: TrainedRun, columns: ModelColumns, scaler_index: int, known: RowDates, recent: np.ndarray
 ) -> Callable[[np.ndarray, np.ndarray], Asking[np.ndarray]]:
-    """The network as ``forecast_recursively`` calls it; ``scaler_index`` is the symbol's in the scaler."""
+    """The network as ``forecast_recursively`` calls it.
+
+    Args:
+        scaler_index: the symbol's in the scaler.
+        known: whose rows, and of when.
+        recent: int64 [n], the last known dates, whose spacing goes on.
+    """
     scaler, window, features = trained.scaler, trained.config.data.window, len(columns.features)
     scale, shift = scaler.scale[scaler_index, :features], scaler.shift[scaler_index, :features]
 
     def forecast(rows: np.ndarray, ends: np.ndarray) -> Asking[np.ndarray]:
-        ahead, _ = future_dates(known.dates, known.unit, np.arange(1, 1 + len(rows) - len(known.dates)))
+        ahead, _ = future_dates(recent, known.unit, np.arange(1, 1 + len(rows) - len(known.dates)))
         about = replace(known, dates=np.concatenate([known.dates, ahead]))
         values = compute_columns(rows, np.array([0, len(rows)]), columns, [about])[:, :features]
         scaled = (values * scale + shift).astype(np.float32)

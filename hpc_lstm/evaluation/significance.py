@@ -44,7 +44,7 @@ def diebold_mariano(differential: np.ndarray, windows: np.ndarray, horizon: int)
         differential: float64 [D], per date in order, sum over its windows of the first forecast's squared
             error less the second's.
         windows: float64 [D], windows per date.
-        horizon: rows from a window's last row to its target.
+        horizon: dates from a window's last row to its target.
     """
     dates, total = differential.size, float(windows.sum())
     difference = float(differential.sum()) / total if total else math.nan

@@ -128,6 +128,10 @@ def _write(
         if key not in ("format", "version", "source", "created", "date_unit")
     }
     source = str(store.attributes.get("source", ""))
+    if source.startswith(
+        "synthetic"
+    ):  # what is known of generated prices does not hold of those added to them
+        source = f"imported, added to {source}"
     numbers = {name: number for number, name in enumerate(new.symbols)}
     with StoreWriter(
         store.path, store.columns, source, date_unit=store.date_unit, attributes=attributes

@@ -26,6 +26,7 @@ class Prices:
         date: int64 [B], of the target row, in the store's unit.
         first: float64 [B], of the symbol's first row.
         age: int64 [B], rows from the symbol's first row to the window's last.
+        before: float64 [B], of the row before the target row.
     """
 
     symbol: np.ndarray
@@ -34,6 +35,7 @@ class Prices:
     date: np.ndarray
     first: np.ndarray
     age: np.ndarray
+    before: np.ndarray
 
     @property
     def last(self) -> np.ndarray:
@@ -86,6 +88,7 @@ class SlicePrices:
             self._dates[numbers],
             self._first[segment],
             self._age[segment] + within,
+            self._prices[row + self._horizon - 1],
         )
 
     @property

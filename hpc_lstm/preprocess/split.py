@@ -230,8 +230,10 @@ def _cut(days: np.ndarray, data: DataConfig, unit: str) -> SplitDates:
         )
     seen = max(edge, seen)
     return SplitDates(
-        train_end=int(days[_less(edge, data, where) - 1]),
-        validation_end=int(days[_less(seen, data, where) - 1] if seen > edge else days[edge - 1]),
+        train_end=int(days[_without_embargo(edge, days, data, unit, where) - 1]),
+        validation_end=int(
+            days[(_without_embargo(seen, days, data, unit, where) if seen > edge else edge) - 1]
+        ),
         validation_opens=int(days[edge - 1]) if data.embargo else None,
         test_opens=int(days[seen - 1]) if data.embargo else None,
         train_begin=_start(data.train_from, unit) if data.train_from else None,
@@ -239,13 +241,22 @@ def _cut(days: np.ndarray, data: DataConfig, unit: str) -> SplitDates:
     )
 
 
-def _less(edge: int, data: DataConfig, where: str) -> int:
-    """The number of days in a part and before it, without those of the embargo."""
-    if edge <= data.embargo:
+def _without_embargo(edge: int, dates: np.ndarray, data: DataConfig, unit: str, where: str) -> int:
+    """How many of the first ``edge`` target dates are left without the last days of the embargo.
+
+    A day counts once, however many dates an intraday store has on it, and not where the part ends in its midst.
+    """
+    if not data.embargo:
+        return edge
+    day = dates.astype(f"datetime64[{unit}]").astype("datetime64[D]").astype(np.int64)
+    whole = _distinct(day[:edge])
+    if edge < len(day) and day[edge] == whole[-1]:
+        whole = whole[:-1]
+    if len(whole) <= data.embargo:
         raise InputError(
-            f"{where} leaves {edge} days to train on, of which data.embargo = {data.embargo} takes all"
+            f"{where} leaves {len(whole)} days to train on, of which data.embargo = {data.embargo} takes all"
         )
-    return edge - data.embargo
+    return int(np.searchsorted(day, whole[-1 - data.embargo], side="right"))
 
 
 def _rows_before(store: MarketStore, chosen: np.ndarray, rows: np.ndarray, cut: SplitDates) -> np.ndarray:

@@ -28,7 +28,7 @@ from hpc_lstm.training.placement import Placement, resolve_placement
 from hpc_lstm.training.resources import check_resources
 from hpc_lstm.training.schedule import Schedule, make_schedule
 from hpc_lstm.training.stages import Stages
-from hpc_lstm.training.warm_start import Origin, WarmStart, find_origin
+from hpc_lstm.training.warm_start import Origin, WarmStart, days_seen, find_origin
 
 if TYPE_CHECKING:
     from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
@@ -124,7 +124,10 @@ def set_up(
             parts.callback(data.close)
             messages.log_left_out(log, [store.symbols[symbol] for symbol in left_out])
             world.raise_on_all(lambda: prepare.check_windows(data.index.total("train"), world.size))
-            for warning in data_warnings(store, config.data, data, world):
+            seen = world.raise_on_all(
+                lambda: [] if world.rank else days_seen(origin, data.split_dates, store.date_unit)
+            )
+            for warning in (*data_warnings(store, config.data, data, world), *seen):
                 log.warning("warning: %s", warning)
         stages.begin("starting to train")
         averager.warm_up(placement.engine)

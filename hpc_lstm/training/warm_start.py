@@ -13,11 +13,13 @@ from hpc_lstm import config as configuration
 from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.files import expanded
 from hpc_lstm.model.engines.registry import load_forecaster
 from hpc_lstm.model.parameters import Schema
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.scaler import Scaler
+from hpc_lstm.preprocess.split import SplitDates
 from hpc_lstm.runs.directory import RunDirectory, at
 from hpc_lstm.runs.run_file import FITTED, KEPT, RunFile, read_run_file
 
@@ -115,6 +117,30 @@ def read_weights(origin: Origin, schema: Schema, log: logging.Logger, threads: i
         "starting with the model of %s and a fresh optimizer; prices are scaled %s", path.parent, scaling
     )
     return network.parameters()
+
+
+def days_seen(origin: Origin, cut: SplitDates | None, unit: str) -> list[str]:
+    """A sentence if the other run was trained on days that this one is measured on; none where that is not known.
+
+    Args:
+        cut: where this run's parts are cut; None: each symbol is split by itself.
+        unit: of the store's dates.
+    """
+    if origin.source is None or cut is None:
+        return []
+    try:
+        record = read_run_file(origin.source) or RunFile()
+        trained = SplitDates.from_texts(record.data or {}, unit).train_end
+    except (InputError, KeyError, ValueError, TypeError):
+        return []  # it split each symbol by itself, is of an older version, or damaged meanwhile
+    opens = cut.train_end if cut.validation_opens is None else cut.validation_opens
+    if trained <= opens:
+        return []
+    return [
+        f"{origin.source.path} was trained on days up to {date_text(trained, unit)}, and the validation part of this "
+        f"run begins after {date_text(opens, unit)}: its model has seen days that this run is measured on, and the "
+        "metrics flatter it; let data.split begin validation later, or start from a model trained on earlier days"
+    ]
 
 
 def _recorded(run: RunDirectory, record: RunFile, asked: WarmStart | None) -> Origin:

@@ -82,17 +82,21 @@ def without_test(base: RunConfig, world: World) -> RunConfig:
                 'data.split_by = "symbol": tuning needs days that are validation for all symbols; use "date"'
             )
         )
+    # Where shares cut an intraday store in the midst of a day, no trial is judged by that day.
+    following = 0 if unit != "D" and data.split_shares is not None else 1
     opens = cut.train_end if cut.validation_opens is None else cut.validation_opens
-    ends = [
-        np.array(day, f"datetime64[{unit}]").astype("datetime64[D]") for day in (opens, cut.validation_end)
-    ]
-    validation = days[(days > ends[0]) & (days <= ends[1])]
+    tested = cut.validation_end if cut.test_opens is None else cut.test_opens
+    trained, end, border = (
+        np.array(date, f"datetime64[{unit}]").astype("datetime64[D]")
+        for date in (opens, cut.validation_end, tested)
+    )
+    validation = days[(days > trained) & (days < end + following)]
     if not len(validation):
         raise world.on_all_ranks(
             InputError("data.split: has no validation part, on which tuning judges; give it a share")
         )
     first, last = str(validation[0]), str(validation[-1])
-    changes = {"split": [first, str(validation[-1] + 1)], "until": last}
+    changes = {"split": [first, str(border + following)], "until": last}
     return base.model_copy(update={"data": configuration.DataConfig(**{**data.model_dump(), **changes})})
 
 

@@ -32,16 +32,18 @@ def table(found: dict) -> str:
     return BacktestTable.of(found).text()
 
 
-def traded(columns, how: BacktestSettings, horizon: int = 1, world: World | None = None) -> dict:
+def traded(columns, how: BacktestSettings, horizon: int = 1, world: World | None = None, before=None) -> dict:
+    """What a backtest finds; ``before``: prices of the rows before the target rows, where not ``last``."""
     bets = Bets(how)
     world = world or World()
     symbol, last, actual, dates, forecast, *ends = columns
     low, high = ends or (np.full(len(last), np.nan),) * 2
     size = len(symbol)
+    before = last if before is None else before
     mine = np.arange(size * world.rank // world.size, size * (world.rank + 1) // world.size)
     for batch in np.array_split(mine, 3):
         prices = ForecastPrices(last[batch], forecast[batch], low[batch], high[batch])
-        bets.add(symbol[batch], actual[batch], dates[batch], prices)
+        bets.add(symbol[batch], dates[batch], (before[batch], actual[batch]), prices)
     found = backtest(bets, horizon, "D", world)
     assert found is not None
     return found
@@ -51,19 +53,26 @@ def traded(columns, how: BacktestSettings, horizon: int = 1, world: World | None
 @pytest.mark.parametrize("short", [True, False])
 def test_figures_are_those_of_plain_loops(horizon: int, short: bool) -> None:
     symbol, last, actual, dates, forecast = columns = panel(1)
-    found = traded(columns, BacktestSettings(0.001, short), horizon)
-    returns, moves = np.zeros(90), np.zeros(90)
+    before = np.random.default_rng(7).uniform(5, 100, len(last)) if horizon > 1 else last
+    found = traded(columns, BacktestSettings(0.001, short), horizon, before=before)
+    returns, moves, sizes = np.zeros(90), np.zeros(90), np.zeros(90)
+    sides = np.sign(forecast - last)
+    sides = sides if short else np.maximum(sides, 0)
     for day in range(90):
         rows = np.flatnonzero(dates == day)
         for row in rows:
-            positions = []
-            for back in (0, horizon):
-                same = row - back >= 0 and symbol[row - back] == symbol[row]
-                side = np.sign(forecast[row - back] - last[row - back]) if same else 0.0
-                positions.append(side if short else max(side, 0.0))
-            now, before = positions
-            returns[day] += now * (actual[row] / last[row] - 1) / len(rows) / horizon
-            moves[day] += abs(now - before) / len(rows) / horizon
+            # Open over this row: the position of its own window, and those that began since, up to the row before.
+            held = [
+                np.mean(
+                    [sides[r] for r in range(at, at + horizon) if r < len(sides) and symbol[r] == symbol[at]]
+                )
+                for at in (row, row - 1)
+            ]
+            if row == 0 or symbol[row - 1] != symbol[row]:
+                held[1] = 0.0
+            returns[day] += held[0] * (actual[row] / before[row] - 1) / len(rows)
+            moves[day] += abs(held[0] - held[1]) / len(rows)
+            sizes[day] += abs(held[0]) / len(rows)
     net = returns - 0.001 * moves
     year = 365.25
     model = found["model"]
@@ -71,13 +80,10 @@ def test_figures_are_those_of_plain_loops(horizon: int, short: bool) -> None:
     assert model["volatility"] == pytest.approx(net.std(ddof=1) * math.sqrt(year))
     ratio = net.mean() / net.std(ddof=1)
     assert model["sharpe"] == pytest.approx(ratio * math.sqrt(year))
-    bets = 90 // horizon
-    assert found["independent_bets"] == bets
-    assert model["sharpe_standard_error"] == pytest.approx(math.sqrt((1 + ratio**2 / 2) / bets * year))
+    assert found["independent_bets"] == 90 // horizon
+    assert model["sharpe_standard_error"] == pytest.approx(math.sqrt((1 + ratio**2 / 2) / 90 * year))
     assert model["turnover"] == pytest.approx(moves.mean())
-    sides = np.sign(forecast - last)
-    expected = [np.abs(sides if short else np.maximum(sides, 0))[dates == day].mean() for day in range(90)]
-    assert model["invested"] == pytest.approx(np.mean(expected))
+    assert model["invested"] == pytest.approx(sizes.mean())
     wealth, peak, deepest = 1.0, 1.0, 0.0
     for gain in net:
         wealth *= 1 + gain
@@ -105,6 +111,53 @@ def test_always_long_is_buy_and_hold() -> None:
     found = traded(columns, BacktestSettings(0.001))
     for key, value in found["model"].items():
         assert found["buy_and_hold"][key] == pytest.approx(value), key
+
+
+def walk(seed: int, rows: int) -> np.ndarray:
+    return 50 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0004, 0.01, rows)))
+
+
+def windows_of(
+    series: dict[int, tuple[np.ndarray, np.ndarray]], horizon: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """All windows of symbols, each with its dates and prices, and the prices before the targets; all are to rise."""
+    rows = []
+    for symbol, (dates, prices) in series.items():
+        for row in range(horizon, len(prices)):
+            last = prices[row - horizon]
+            rows.append((symbol, last, prices[row], dates[row], last + 1, prices[row - 1]))
+    symbol, last, actual, date, forecast, before = map(np.array, zip(*rows, strict=True))
+    return [symbol, last, actual, date, forecast], before
+
+
+@pytest.mark.parametrize("horizon", [5, 20])
+def test_holding_for_longer_is_neither_calmer_nor_better(horizon: int) -> None:
+    """The same prices, always held: the figures are those of the prices, whatever the horizon."""
+    dates = np.arange(500)
+    prices = [walk(symbol, 500) for symbol in range(3)]
+    found = []
+    for each, begin in ((1, horizon - 1), (horizon, 0)):  # with the same first target
+        columns, before = windows_of({n: (dates[begin:], p[begin:]) for n, p in enumerate(prices)}, each)
+        found.append(traded(columns, BacktestSettings(0.001), each, before=before))
+    for who in ("model", "buy_and_hold"):
+        assert found[1][who] == pytest.approx(found[0][who]), who
+
+
+def test_money_in_a_symbol_is_not_free_while_its_exchange_is_closed() -> None:
+    """One symbol of five trades at weekends: a fifth of the money is in it, then as on other days."""
+    everyday = np.arange(698)  # to a Friday
+    weekdays = everyday[everyday % 7 < 5]
+    series = {symbol: (weekdays, np.full(500, 10.0)) for symbol in range(4)}
+    prices = walk(9, 698)
+    series[4] = (everyday, prices)
+    columns, before = windows_of(series, 1)
+    found = traded(columns, BacktestSettings(0.0), before=before)
+    returns = (prices[1:] / prices[:-1] - 1) / 5
+    for who in ("model", "buy_and_hold"):
+        assert found[who]["volatility"] == pytest.approx(returns.std(ddof=1) * math.sqrt(365.25))
+        assert found[who]["annual_return"] == pytest.approx(returns.mean() * 365.25)
+    for of_ranks in on_ranks(3, lambda world: traded(columns, BacktestSettings(0.0), 1, world)):
+        assert of_ranks["model"] == pytest.approx(found["model"])
 
 
 def test_one_who_knows_earns_and_pays_for_every_change() -> None:

@@ -51,6 +51,7 @@ def around(series: dict[int, np.ndarray], horizon: int, window: int = 5) -> list
                     some + horizon,
                     np.full(len(some), prices[0]),
                     some,
+                    prices[some + horizon - 1],
                 )
             )
     return batches

@@ -15,6 +15,7 @@ from hpc_lstm.evaluation.dates import future_dates
 from hpc_lstm.evaluation.predict import predict_symbol
 from hpc_lstm.evaluation.recursion import forecast_recursively
 from hpc_lstm.evaluation.together import Asking, forecast_together
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.preprocess.scaler import Scaler
 
 
@@ -198,6 +199,22 @@ def test_other_spacings_go_on() -> None:
     assert future_dates(np.arange(100, 170, 7), "D", np.array([2]))[0].tolist() == [163 + 14]  # weekly
     minute = 60 * 10**9
     assert future_dates(np.arange(5) * minute, "ns", np.array([1]))[0].tolist() == [5 * minute]
+
+
+@pytest.mark.parametrize(("window", "steps"), [(1, 1), (2, 1), (3, 4)])
+def test_a_short_window_does_not_hide_the_spacing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int, steps: int
+) -> None:
+    """The last rows are of a Friday and a Monday, and of two Mondays."""
+    for name, days, expected in (
+        ("daily", np.busday_offset("2013-01-01", np.arange(60), roll="forward"), "2013-03-26"),
+        ("weekly", np.datetime64("2013-01-07") + 7 * np.arange(60), "2014-03-03"),
+    ):
+        store = tmp_path / f"{name}.h5"
+        with StoreWriter(store, ["close"], "test") as writer:
+            writer.append("AAA", days.astype("datetime64[D]").astype(np.int64), walk(1, 60)[:, None])
+        run = make_run(tmp_path / name, settings(store, window=window), monkeypatch)
+        assert predict_symbol(run, "AAA", steps).dates[0] == expected
 
 
 def test_unknown_symbol_names_the_nearest(run_dir: Path) -> None:

@@ -14,6 +14,7 @@ from simulated_ranks import on_ranks
 from hpc_lstm.evaluation.error_sums import ErrorSums, PartErrors
 from hpc_lstm.evaluation.metrics import best_baseline, method_metrics
 from hpc_lstm.evaluation.part_metrics import measure_part
+from hpc_lstm.evaluation.significance import diebold_mariano
 from hpc_lstm.evaluation.verdict import verdict
 from hpc_lstm.parallel.world import World
 
@@ -144,6 +145,35 @@ def test_any_number_of_ranks_gives_the_numbers_of_one(seed: int, size: int) -> N
         assert result.table["against_best"]["symbols"] == whole.table["against_best"]["symbols"]
         assert result.tests.p_value == pytest.approx(whole.tests.p_value, rel=1e-9)
         assert result.symbol_table(1)["model"] == pytest.approx(whole.symbol_table(1)["model"], rel=1e-12)
+
+
+def test_targets_overlap_over_the_dates_of_all_symbols() -> None:
+    """Three symbols trade in turn: 20 rows of one span 58 dates, over which its errors are alike."""
+    count, horizon = 150, 20
+    random = np.random.default_rng(2)
+    columns = []
+    for number in range(3):
+        moves = np.convolve(random.normal(0, 1, count + horizon - 1), np.ones(horizon), "valid")
+        last = np.full(count, 100.0)
+        dates = 3 * np.arange(count) + number
+        columns.append((np.full(count, number), last, last + moves, dates, last + random.normal(0, 1)))
+    symbol, last, actual, dates, forecast = map(np.concatenate, zip(*columns, strict=True))
+    forecasts = [forecast, last, last + 0.1]
+    errors = reduced(symbol, last, actual, dates, forecasts)
+    found = measure_part(errors, horizon, "test", World()).table["against_persistence"]
+    direct = diebold_mariano(errors.by_date[0] - errors.by_date[1], errors.date_windows, 58)
+    assert (found["p_value"], found["standard_error"]) == (direct.p_value, direct.standard_error)
+
+    def work(world: World) -> dict:
+        mine = slice(*(len(symbol) * (world.rank + i) // world.size for i in (0, 1)))
+        own = (column[mine] for column in (symbol, last, actual, dates))
+        errors = reduced(*own, [f[mine] for f in forecasts], world, symbols=3)
+        return measure_part(errors, horizon, "test", world).table["against_persistence"]
+
+    for of_ranks in on_ranks(4, work):
+        assert of_ranks == pytest.approx(found)
+    # Where each symbol has all dates, it is the horizon.
+    assert reduced(symbol, last, actual, dates // 3, forecasts).step == 1
 
 
 def test_a_rank_without_windows_takes_part() -> None:

@@ -13,6 +13,7 @@ from small_runs import settings, walk, write_store
 from hpc_lstm.evaluation.evaluate import evaluate
 from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market import synthetic
+from hpc_lstm.market.appending import append_prices
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.universes.registry import names
 from hpc_lstm.parallel.world import World
@@ -46,6 +47,21 @@ def test_it_is_as_good_as_the_store_states_and_the_best_of_all(kind: str, tmp_pa
     ]
     assert table["oracle"]["rmsse"] == min(others)
     assert "The best that anyone could do on these synthetic prices" in table["verdict"]
+
+
+def test_there_is_none_once_other_prices_are_added(tmp_path: Path) -> None:
+    path, more = tmp_path / "market.h5", tmp_path / "more.csv"
+    synthetic.synthesize(path, symbols=3, days=200, seed=5)
+    days = np.datetime64("2000-01-03") + np.arange(200)
+    lines = [
+        f"AAA,{day},{','.join([f'{price:.4f}'] * 4)},5" for day, price in zip(days, walk(1, 200), strict=True)
+    ]
+    more.write_text("\n".join(["symbol,date,open,high,low,close,volume", *lines]) + "\n")
+    append_prices(str(path), [more])
+    table = measure(path, World())["test"]
+    assert table["symbols"] == 4
+    assert "oracle" not in table
+    assert "synthetic" not in table["verdict"]
 
 
 def test_any_number_of_ranks_and_symbols_of_other_lengths(tmp_path: Path) -> None:

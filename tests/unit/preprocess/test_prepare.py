@@ -120,7 +120,7 @@ def expected(store: MemoryStore, data: DataConfig, part: str) -> tuple[np.ndarra
             inputs.append(scaled[0][start : end + 1])
             targets.append(scaled[1][end + data.horizon])
             date = store.offsets[symbol] + end + data.horizon + 10_000
-            prices.append((usable, price[end], price[end + data.horizon], date))
+            prices.append((usable, *price[[end, end + data.horizon - 1, end + data.horizon]], date))
         usable += 1
     return np.array(inputs), np.array(targets), prices
 
@@ -136,7 +136,9 @@ def check_part(store: MemoryStore, data: DataConfig, part: str, windows: list[An
     np.testing.assert_allclose(np.concatenate([f[1] for f in found]), targets, rtol=1e-6, atol=2e-6)
     assert all(f[0].dtype == f[1].dtype == np.float32 for f in found)
     facts = [w.prices(np.arange(len(w))) for w in windows]
-    together = [tuple(row) for p in facts for row in zip(p.symbol, p.last, p.actual, p.date, strict=True)]
+    together = [
+        tuple(row) for p in facts for row in zip(p.symbol, p.last, p.before, p.actual, p.date, strict=True)
+    ]
     assert together == prices
 
 

@@ -272,3 +272,30 @@ def test_target_days_are_those_of_all_symbols() -> None:
     data = DataConfig(store="market.h5", window=2)
     for found in on_ranks(3, lambda world: target_days(store, np.array([0, 1]), data, world)):
         assert (found.astype(int) - FIRST_DAY).tolist() == [2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("split", "trained", "validated"),
+    [
+        (["1970-01-05", "1970-01-09"], "1970-01-02T15:00", "1970-01-06T15:00"),
+        # Of 39 moments with a target, 0.5 end with the 5th day and 0.9 with the 9th.
+        ([0.5, 0.4, 0.1], "1970-01-03T15:00", "1970-01-07T15:00"),
+        # Both borders lie within a day, the 4th and the 9th: what is before them on that day goes with the embargo.
+        ([0.375, 0.5, 0.125], "1970-01-01T15:00", "1970-01-06T15:00"),
+    ],
+)
+def test_an_embargo_is_of_days_where_a_day_has_several_dates(
+    split: Any, trained: str, validated: str
+) -> None:
+    """Four moments a day, from 09:00 to 15:00, on ten days."""
+    store: Any = DatedStore([[0]])
+    moments = np.datetime64("1970-01-01T09", "ns") + np.array(
+        [np.timedelta64(24 * day + 2 * at, "h") for day in range(10) for at in range(4)]
+    )
+    store.date_unit, store.offsets = "ns", np.array([0, 40])
+    store._dates = moments.astype("datetime64[ns]").astype(np.int64)
+    data = DataConfig(store="market.h5", window=1, split=split, embargo=2)
+    _, cut = window_index(store, data, World())
+    assert cut is not None
+    assert cut.train_end == np.datetime64(trained, "ns").astype(np.int64)
+    assert cut.validation_end == np.datetime64(validated, "ns").astype(np.int64)

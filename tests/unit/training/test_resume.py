@@ -403,6 +403,14 @@ def test_a_run_starts_with_the_weights_of_another(folder: Path, engine: str) -> 
     assert np.abs(newest_state("cold")["weights"] - weights).max() > 1e-3
 
 
+def test_a_model_that_has_seen_the_days_that_are_measured_is_told_of(folder: Path) -> None:
+    for name, split in (("same", "[0.7, 0.15, 0.15]"), ("earlier", "[0.5, 0.25, 0.25]")):
+        assert train(name, "--init-from", "run", "--set", f"data.split={split}") == 0
+    assert "days that this run is measured on" not in said("same")
+    until = read_run_file(directory.at("run")).data["train_ends"]
+    assert f"{folder / 'run'} was trained on days up to {until}, and the validation part" in said("earlier")
+
+
 def test_scaling_is_fitted_anew_or_kept(folder: Path) -> None:
     write_store(folder / "market.h5", {"AAA": 160, "BBB": 90})
     old = Scaler.load("run/scaler.h5")

@@ -20,7 +20,10 @@ from small_runs import walk, write_store
 from hpc_lstm import config
 from hpc_lstm.errors import ConfigError, InputError
 from hpc_lstm.files import whole_file
+from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.parallel.world import World
+from hpc_lstm.preprocess.prepare import window_index
 from hpc_lstm.tuning import trials as module
 from hpc_lstm.tuning.command import run_command
 from hpc_lstm.tuning.search import candidates
@@ -271,6 +274,39 @@ def test_trials_do_not_see_the_test_part(folder: Path) -> None:
     write_store(folder / "market.h5", changed)
     (again,) = run_trials(settings, [{"model.units": 2}], folder / "after", World())
     assert again == trial
+
+
+def test_trials_are_judged_on_the_validation_part_of_the_config(folder: Path) -> None:
+    """The embargo before test is left out once."""
+    base = config.load("job.toml", ["data.embargo=4"])
+    settings = without_test(base, World())
+    with MarketStore("market.h5") as store:
+        (whole, cut), (index, trial) = (window_index(store, c.data, World()) for c in (base, settings))
+    assert (trial.train_end, trial.validation_end) == (cut.train_end, cut.validation_end)
+    assert index.total("validation") == whole.total("validation")
+    assert (index.total("train"), index.total("test")) == (whole.total("train"), 0)
+
+
+@pytest.mark.parametrize("embargo", [0, 1])
+def test_no_trial_is_judged_by_a_day_of_which_a_part_is_tested(folder: Path, embargo: int) -> None:
+    """Of intraday prices, shares may cut a day."""
+    hours = np.datetime64("2020-01-01T09", "ns") + np.array(
+        [np.timedelta64(24 * day + hour, "h") for day in range(40) for hour in range(7)]
+    )
+    with StoreWriter(folder / "market.h5", ["open", "close"], "test", date_unit="ns") as writer:
+        prices = walk(1, len(hours))
+        writer.append(
+            "AAA", hours.astype("datetime64[ns]").astype(np.int64), np.column_stack([prices, prices])
+        )
+    base = config.load("job.toml", [f"data.embargo={embargo}", "data.split=[0.6, 0.27, 0.13]"])
+    settings = without_test(base, World())
+    with MarketStore("market.h5") as store:
+        (_, cut), (index, trial) = (window_index(store, c.data, World()) for c in (base, settings))
+    opens = cut.validation_end if cut.test_opens is None else cut.test_opens
+    tested = hours[np.searchsorted(hours.astype("datetime64[ns]").astype(np.int64), opens, side="right")]
+    assert str(tested)[11:13] != "09", "the border lies within a day"
+    assert np.datetime64(trial.validation_end, "ns").astype("datetime64[D]") < tested.astype("datetime64[D]")
+    assert (index.total("test"), index.total("validation") > 0) == (0, True)
 
 
 def test_ranks_share_the_trials_and_find_the_same(folder: Path) -> None:
