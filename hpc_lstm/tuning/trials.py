@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,14 +115,18 @@ def run_trials(
         total: trials of the search; None: as many as candidates.
 
     Raises:
+        InputError: a trial that is done was trained on other prices.
         StopRequested: a signal came on some rank; the same call goes on from there.
     """
     gpu.assign_gpu(world)
+    own = list(enumerate(candidates, first))[world.rank :: world.size]
+    # Before any rank trains: one that ends alone would leave the others waiting for it.
+    world.raise_on_all(lambda: _refuse_other_prices(base, (_folder(folder, n) for n, _ in own), world))
     mine: list[Trial] = []
     stopped = ""
-    for number, values in list(enumerate(candidates, first))[world.rank :: world.size]:
+    for number, values in own:
         try:
-            trial = _run_trial(base, values, folder / f"trial-{number:03d}", number, world)
+            trial = _run_trial(base, values, _folder(folder, number), number, world)
         except StopRequested as stop:
             stopped = str(stop)
             break
@@ -134,15 +138,24 @@ def run_trials(
     return sorted((trial for rank in world.allgather(mine) for trial in rank), key=lambda trial: trial.number)
 
 
+def _folder(folder: Path, number: int) -> Path:
+    return folder / f"trial-{number:03d}"
+
+
+def _refuse_other_prices(base: RunConfig, folders: Iterable[Path], world: World) -> None:
+    """Refuse trials that are done and were trained on other prices: the folder vouches for their settings alone."""
+    for path in folders:
+        files = directory.at(path)
+        if files.metrics.exists() and not (files.path / FAILED).exists():
+            advice = f"remove {files.path}, and the trial is made anew"
+            refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
+
+
 def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int, world: World) -> Trial:
     files = directory.at(path)
     failed = files.path / FAILED
     if failed.exists():
         return Trial(number, values, None, failure=_failure(failed))
-    if files.metrics.exists():
-        # The settings are those of the folder; prices may have been revised since.
-        advice = f"remove {files.path}, and the trial is made anew"
-        refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
     try:
         config = with_settings(base, values, f"trial {number}")
         if not files.metrics.exists():
@@ -187,8 +200,8 @@ def _failure(path: Path) -> str:
 
 
 def _alone(world: World) -> World:
-    """A world of this rank alone: a trial meets no other rank."""
-    return World(node=world.node, threads=world.threads, library=world.library)
+    """A world of this rank alone: a trial meets no other rank, but knows what the rank was asked to stop by."""
+    return World(node=world.node, threads=world.threads, library=world.library, signals=world.signals)
 
 
 @contextlib.contextmanager

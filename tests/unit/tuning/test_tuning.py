@@ -8,18 +8,20 @@ import errno
 import json
 import math
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_ranks import on_ranks
+from simulated_ranks import on_ranks, outcomes
 from small_runs import walk, write_store
 
 from hpc_lstm import config
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.errors import ConfigError, InputError, StopRequested
 from hpc_lstm.files import whole_file
+from hpc_lstm.parallel.stop_signals import FROM_SYSTEM, FROM_USER
 from hpc_lstm.parallel.world import World
 from hpc_lstm.tuning import trials as module
 from hpc_lstm.tuning.command import run_command
@@ -318,6 +320,43 @@ def test_trials_on_other_prices_are_not_mixed_in(folder: Path) -> None:
     write_store(folder / "market.h5", revised)
     with pytest.raises(InputError, match=r"trial-001: was trained on other prices: AAA .*made anew"):
         run_command(write_tune(trials=2), "out", World(), lambda line: None)
+
+
+def test_other_prices_that_one_rank_alone_finds_are_refused_by_all(folder: Path) -> None:
+    tune, base = load_tune(write_tune(trials=2))
+    settings = without_test(base, World())
+    run_trials(settings, candidates(tune)[:1], folder / "out", World())
+    write_store(folder / "market.h5", {"AAA": 2 * walk(1, 200), "BBB": walk(2, 200)})
+
+    def work(world: World) -> list[Trial]:
+        return run_trials(settings, candidates(tune), folder / "out", world)
+
+    for found in outcomes(2, work):
+        assert isinstance(found, InputError), found
+        assert "trial-001: was trained on other prices" in str(found)
+    assert not (folder / "out" / "trial-002").exists()
+
+
+def test_a_signal_at_the_end_of_a_trial_is_heeded_by_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune, base = load_tune(write_tune(trials=2))
+    train = module.train
+
+    def asked_to_stop(*arguments, **more) -> None:
+        train(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(module, "train", asked_to_stop)
+    before = {number: signal.getsignal(number) for number in FROM_SYSTEM + FROM_USER}
+    try:
+        with pytest.raises(StopRequested, match="the same command goes on from here"):
+            run_trials(without_test(base, World()), candidates(tune), folder / "out", World())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (folder / "out/trial-001/metrics.json").exists()
+    assert not (folder / "out/trial-002/metrics.json").exists()
 
 
 def test_a_damaged_note_of_a_failed_trial_is_named(folder: Path) -> None:
