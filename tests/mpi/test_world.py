@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from launcher import ROOT, launch, program
+from launcher import ROOT, launch, outcome, program, start, wait_until
 from small_job import write_config, write_store
 
 HERE = Path(__file__).parent
@@ -54,6 +55,35 @@ def test_an_exception_on_one_rank_ends_all_at_once(phase: str, tmp_path: Path) -
     assert done.stderr.count(f"RuntimeError: broken in {phase}") == 1
     assert done.stderr.count("Traceback") == 1
     assert "rank 1 on" in done.stderr
+
+
+@pytest.mark.parametrize("whom", ["one rank", "the launcher"])
+def test_an_interrupt_ends_ranks_that_wait_inside_of_mpi(whom: str, tmp_path: Path) -> None:
+    # Rank 1 works, rank 0 waits for it in MPI, where Python's handler of the signal cannot run.
+    script = """
+import os, sys, time
+from hpc_lstm.cli.ranks import connected_world
+from hpc_lstm.cli.program import cli, main
+
+@cli.command()
+def meet():
+    with connected_world() as world:
+        world.oversubscribed = False
+        open(os.path.join(sys.argv[1], f"{world.rank}-{os.getpid()}"), "x")
+        if world.rank == 1:
+            time.sleep(100)
+        world.barrier()
+
+main(["meet"])
+"""
+    process = start(2, [sys.executable, "-c", script, str(tmp_path)])
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2, process)
+    (working,) = tmp_path.glob("1-*")
+    os.kill(process.pid if whom == "the launcher" else int(working.name[2:]), signal.SIGINT)
+    done = outcome(process, timeout=30)
+    assert done.returncode == 130, done
+    assert done.stderr.count("hpc-lstm: interrupted") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
