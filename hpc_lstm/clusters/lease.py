@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hpc_lstm.errors import InputError, StopRequested, StorageError
+from hpc_lstm.errors import StopRequested, StorageError, TakenError
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
@@ -49,7 +49,7 @@ class Lease:
         lost: another job has taken the name over.
 
     Raises:
-        InputError: another job that is alive has the name.
+        TakenError: another job that is alive has the name.
         StopRequested: the process was asked to stop first.
     """
 
@@ -82,10 +82,10 @@ class Lease:
         """Raise if another job has taken the name over, because this one did not renew its lease in time.
 
         Raises:
-            InputError: it has.
+            TakenError: it has.
         """
         if self.lost:
-            raise InputError(
+            raise TakenError(
                 f"{self._what}: another job has taken this name over; stop one of the two, and continue the other with "
                 "--resume"
             )
@@ -132,7 +132,7 @@ class Lease:
         """Put the lease after the ``newest`` one.
 
         Raises:
-            InputError: another job has put it.
+            TakenError: another job has put it.
             StorageError: what has its place is no lease.
         """
         key = f"{self._prefix}{newest + 1:06d}.{0:09d}"
@@ -210,9 +210,9 @@ class Lease:
             return False
         return _started(owner.get("pid")) != owner.get("started")
 
-    def _taken(self, number: int) -> InputError:
+    def _taken(self, number: int) -> TakenError:
         host = re.sub(r"[^\w.-]", "", str(self._owner(number).get("host", ""))[:80]) or "another machine"
-        return InputError(f"{self._what}: a job on {host} is training under this name; {self._advice}")
+        return TakenError(f"{self._what}: a job on {host} is training under this name; {self._advice}")
 
     def _renew_until_released(self) -> None:
         while not self._ended.wait(self._timeout_s / 4):

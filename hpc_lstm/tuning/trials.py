@@ -20,10 +20,13 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import (
     CheckpointError,
+    CudaError,
+    GpuMemoryError,
     HpcLstmError,
     InputError,
     StopRequested,
     StorageError,
+    TakenError,
     damage_in,
 )
 from hpc_lstm.evaluation.metrics_file import read_metrics
@@ -42,6 +45,7 @@ from hpc_lstm.tuning.settings import with_settings
 # The metric that trials are judged by: it has no unit, so that targets and windows may differ.
 JUDGED_BY = "rmsse"
 FAILED = "failed.json"
+OF_THE_MACHINE = (OSError, StorageError, CheckpointError, CudaError, TakenError)
 
 
 @dataclass(frozen=True)
@@ -178,10 +182,12 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
 
 
 def _is_of_the_machine(error: BaseException) -> bool:
-    """True if a disk or an object store ended a trial, not its settings: the next call makes it anew."""
+    """True if a disk, an object store, a GPU or another job ended a trial, not its settings: the next call makes it."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, (OSError, StorageError, CheckpointError)):
+        if isinstance(link, GpuMemoryError):  # lower settings would fit
+            return False
+        if isinstance(link, OF_THE_MACHINE):
             return True
         link = link.__cause__ or link.__context__
     return False

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import errno
 import json
+import logging
 import math
 import os
 import signal
@@ -19,10 +20,13 @@ from simulated_ranks import on_ranks, outcomes
 from small_runs import walk, write_store
 
 from hpc_lstm import config
-from hpc_lstm.errors import ConfigError, InputError, StopRequested
+from hpc_lstm.clusters.lease import Lease
+from hpc_lstm.errors import ConfigError, CudaError, GpuMemoryError, InputError, StopRequested
 from hpc_lstm.files import whole_file
 from hpc_lstm.parallel.stop_signals import FROM_SYSTEM, FROM_USER
 from hpc_lstm.parallel.world import World
+from hpc_lstm.storage.folder import FolderStore
+from hpc_lstm.training.ownership import OWNER
 from hpc_lstm.tuning import trials as module
 from hpc_lstm.tuning.command import run_command
 from hpc_lstm.tuning.search import candidates
@@ -396,6 +400,40 @@ def test_a_trial_that_a_full_disk_has_ended_is_made_anew(
     monkeypatch.setattr(module, "train", write)
     run_command(write_tune(trials=2), "out", World(), said.append)
     assert "Best of 2 trials on validation" in said[-1]
+
+
+def test_a_trial_that_another_job_is_at_is_made_anew(folder: Path) -> None:
+    files = folder / "out/trial-001"
+    files.mkdir(parents=True)
+    store = FolderStore(files)
+    other = Lease(store, OWNER, "run", 20.0, logging.getLogger("test"), forget=True)
+    beat = threading.Timer(0.5, lambda: store.put_new(f"{OWNER}leases/run/000001.000000001", b"{}"))
+    beat.start()  # a sign of life, long before the next one is due
+    said: list[str] = []
+    run_command(write_tune(trials=2), "out", World(), said.append)
+    assert "Best of 2 trials (1 failed) on validation" in said[-1]
+    assert any("a job on" in line for line in said)
+    other.release()
+    run_command(write_tune(trials=2), "out", World(), said.append)
+    assert "Best of 2 trials on validation" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"), [(CudaError("the driver is gone"), 0), (GpuMemoryError("too small"), 1)]
+)
+def test_what_a_gpu_lacks_counts_against_the_settings_only_where_they_ask_for_too_much(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, failures: int
+) -> None:
+    train = module.train
+
+    def broken(settings, files, world, **more) -> None:
+        if files.path.name == "trial-001":
+            raise error
+        train(settings, files, world, **more)
+
+    monkeypatch.setattr(module, "train", broken)
+    run_command(write_tune(trials=2), "out", World(), lambda line: None)
+    assert len(list(folder.rglob(module.FAILED))) == failures
 
 
 def test_nothing_to_judge_on_is_refused(folder: Path) -> None:
