@@ -31,7 +31,7 @@ OWNER_TIMEOUT_S = 20.0
 # What says on rank 0 who owns the run directory, below it.
 OWNER = ".owner/"
 # A file system without hard links, on which there can be no lease.
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -99,7 +99,7 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
             forget=True,
         )
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.errno in NO_LINKS:
             return None
         raise InputError(
             f"{run.path}: cannot be written: {error.strerror}; choose another --run-dir"
