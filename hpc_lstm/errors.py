@@ -56,6 +56,10 @@ class CheckpointError(InputError):
     """Checkpoints could not be kept: uploads failed more often than ``storage.max_failures``."""
 
 
+class TakenError(InputError):
+    """Another job that is alive is at the same run directory, or trains under the same cluster's name."""
+
+
 class RoundLostError(HpcLstmError):
     """The weights of a closed round can no longer be read anywhere: this cluster cannot continue with the others."""
 

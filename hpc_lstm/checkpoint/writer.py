@@ -209,14 +209,15 @@ class CheckpointWriter:
             return
         self._error, self._failures = None, 0
         if self._world.rank == 0:
-            try:
-                self._completed(whole.step)
-                self._delete_old(whole.step)
-            except Exception as error:  # harmless: it only takes space
-                self._log.warning(
-                    "after the checkpoint of step %d: old ones could not be deleted: %s",
-                    *(whole.step, _one_line(error)),
-                )
+            # Harmless: the checkpoint is whole. One must not keep the other from being done.
+            self._do_after(whole.step, self._completed, "it could not be noted in the run directory")
+            self._do_after(whole.step, self._delete_old, "old ones could not be deleted")
+
+    def _do_after(self, step: int, work: Callable[[int], None], trouble: str) -> None:
+        try:
+            work(step)
+        except Exception as error:
+            self._log.warning("after the checkpoint of step %d: %s: %s", step, trouble, _one_line(error))
 
     def _put(self, key: str, data: bytes) -> bool:
         return self._try(lambda: self._store.put_new(key, data))

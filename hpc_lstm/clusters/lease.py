@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from hpc_lstm.clusters.lease_files import LeaseFiles, NewestLease, identity
-from hpc_lstm.errors import InputError, StopRequested, StorageError
+from hpc_lstm.errors import StopRequested, StorageError, TakenError
 from hpc_lstm.storage.objects import ObjectStore
 
 POLL_S = 0.5
@@ -38,7 +38,7 @@ class Lease:
         lost: another job has taken the name over.
 
     Raises:
-        InputError: another job that is alive has the name.
+        TakenError: another job that is alive has the name.
         StopRequested: the process was asked to stop first.
     """
 
@@ -72,10 +72,10 @@ class Lease:
         """Raise if another job has taken the name over, because this one did not renew its lease in time.
 
         Raises:
-            InputError: it has.
+            TakenError: it has.
         """
         if self.lost:
-            raise InputError(
+            raise TakenError(
                 f"{self._what}: another job has taken this name over; stop one of the two, and continue the other with "
                 "--resume"
             )
@@ -118,7 +118,7 @@ class Lease:
         """Put the lease after the ``newest`` one.
 
         Raises:
-            InputError: another job has put it.
+            TakenError: another job has put it.
             StorageError: what has its place is no lease.
         """
         key = f"{self._prefix}{newest + 1:06d}.{0:09d}"
@@ -156,8 +156,8 @@ class Lease:
                 raise self._taken(found.number)
         return earlier.number
 
-    def _taken(self, number: int) -> InputError:
-        return InputError(
+    def _taken(self, number: int) -> TakenError:
+        return TakenError(
             f"{self._what}: a job on {self._files.host(number)} is training under this name; {self._advice}"
         )
 

@@ -121,7 +121,9 @@ class ClusterSynchronizer:
         if self._lease is not None:
             options = sync_options(config.sync, self._lease.number, self._place, accept_older=accept_older)
             self._rounds = Rounds(options, self._signer, state)
-        weights = self.engine.parameters()
+        # A checkpoint between two averages: the cluster's weights are the mean of its ranks'.
+        own = self.engine.parameters()
+        weights = (world.allreduce_sum(own.astype(np.float64)) / world.size).astype(np.float32)
         settings = configuration.shared_settings(config)
         if self._scaling:
             settings[KEPT_SCALING] = self._scaling
@@ -132,7 +134,10 @@ class ClusterSynchronizer:
         else:
             self._start(lambda rounds: rounds.join(weights, settings, digest))
         found = self._wait()
-        self._set_weights(found if world.rank == 0 else weights)
+        joined = self._from_first(found if world.rank == 0 else weights)
+        if not np.array_equal(joined, weights):
+            # Each rank keeps what it has trained on since the ranks last averaged.
+            self.engine.set_parameters(RoundUpdate(0, joined, weights, True).apply(own))
         self._end()
         self.already_finished = world.bcast(self._rounds is not None and self._rounds.already_finished)
         self._log_on_first(f"cluster {config.sync.cluster}: joined at round {world.bcast(self.round)}")
@@ -263,8 +268,11 @@ class ClusterSynchronizer:
             )
 
     def _set_weights(self, weights: np.ndarray) -> None:
-        weights = np.ascontiguousarray(weights, np.float32).copy()
-        self.engine.set_parameters(self._world.bcast_array(weights))
+        self.engine.set_parameters(self._from_first(weights))
+
+    def _from_first(self, weights: np.ndarray) -> np.ndarray:
+        """The weights of rank 0, float32 [P]; on other ranks ``weights`` are of that length."""
+        return self._world.bcast_array(np.ascontiguousarray(weights, np.float32).copy())
 
     def _end(self) -> None:
         self._runner, self._saved_state, self._running = None, None, False

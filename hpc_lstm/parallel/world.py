@@ -27,6 +27,8 @@ from hpc_lstm.parallel.streams import tell
 
 T = TypeVar("T")
 E = TypeVar("E", bound=HpcLstmError)
+# Exit code of what an interrupt ends, as shells have it.
+INTERRUPTED = 130
 # How long a failing rank other than 0 delays its message: if all ranks fail alike, rank 0 aborts before they print.
 RANK_0_FIRST_S = 0.5
 # Launchers forward a rank's output with a delay, and drop what is left when it aborts.
@@ -212,7 +214,7 @@ class World:
         """Encloses what a rank does after ``launch.connect``, so that no exception leaves other ranks waiting.
 
         An ``HpcLstmError`` that all ranks raise (``raise_on_all``) passes through. Any other exception is printed by
-        this rank, and ends all ranks.
+        this rank, and ends all ranks; so does an interrupt, which does not reach a rank that waits inside of MPI.
         """
         try:
             yield
@@ -220,8 +222,12 @@ class World:
             if self.size == 1 or error.on_all_ranks:
                 raise
             self._print_and_abort(error, debug)
-        except (SystemExit, KeyboardInterrupt):
+        except SystemExit:
             raise
+        except KeyboardInterrupt:
+            if self.size == 1:
+                raise
+            self._tell_and_abort("hpc-lstm: interrupted", INTERRUPTED)
         except BaseException as error:
             if self.size == 1:
                 raise
@@ -247,15 +253,18 @@ class World:
         return self.signals.first
 
     def _print_and_abort(self, error: BaseException, debug: bool) -> None:
-        if self.rank != 0:
-            time.sleep(RANK_0_FIRST_S)
         location = f"rank {self.rank} on {self.node}"
         if isinstance(error, HpcLstmError) and not debug:
             text = f"hpc-lstm: error: {location}: {' '.join(str(error).split())}"
         else:
             text = f"hpc-lstm: {location} failed, ending all {self.size} ranks\n{traceback.format_exc()}"
+        self._tell_and_abort(text, error.exit_code if isinstance(error, HpcLstmError) else 1)
+
+    def _tell_and_abort(self, text: str, code: int) -> None:
+        if self.rank != 0:
+            time.sleep(RANK_0_FIRST_S)
         tell(text)
-        self.abort(error.exit_code if isinstance(error, HpcLstmError) else 1)
+        self.abort(code)
 
 
 class _DeviceBuffer:

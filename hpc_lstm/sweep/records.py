@@ -3,6 +3,7 @@
 sweep.json           settings that must not change, and their digest
 records/<run>.json   one finished run: its settings, what was measured, and where
 failures/<run>.json  why a run failed when it was last started
+.owner/              the call that measures on this machine, if one does
 jobs.json            Slurm job of each set of processes
 stores/ runs/ logs/  made market stores, runs under way, output of the launchers
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def run_sweep(
 
     Raises:
         ConfigError, InputError: the settings are wrong, or the folder holds another sweep.
+        TakenError: another call is measuring into the folder.
         HpcLstmError: a run failed.
     """
     if launched():
@@ -67,7 +70,8 @@ def run_sweep(
     if missing and sweep.sweep.runner == "slurm":
         _submit_missing(planned, missing, folder, log, wait)
     elif missing:
-        _measure_missing(planned, missing, folder, log, budget_s, after)
+        with _owned(folder):
+            _measure_missing(planned, missing, folder, log, budget_s, after)
     if len(folder.finished(names)) == len(names):
         _clear(folder)
     return planned
@@ -102,6 +106,31 @@ def describe_run(run: PlannedRun) -> str:
     axes = ", ".join(f"{key} {value}" for key, value in run.point.axes.items())
     ranks = f"{run.point.ranks} rank{'s' * (run.point.ranks > 1)}"
     return f"{', '.join(filter(None, [ranks, axes]))}, repeat {run.repeat + 1}"
+
+
+@contextlib.contextmanager
+def _owned(folder: SweepFolder) -> Iterator[None]:
+    """Keep a second call from the runs that this one measures, where the file system has the hard links for that."""
+    from hpc_lstm.clusters.lease import Lease
+    from hpc_lstm.storage.folder import FolderStore
+    from hpc_lstm.training.ownership import NO_LINKS, OWNER, OWNER_TIMEOUT_S
+
+    lease = None
+    try:
+        lease = Lease(
+            *(FolderStore(folder.path), OWNER, "sweep", OWNER_TIMEOUT_S, logging.getLogger("hpc_lstm")),
+            what=str(folder.path),
+            advice="wait until it has ended, or choose another --output",
+            forget=True,
+        )
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    try:
+        yield
+    finally:
+        if lease is not None:
+            lease.release()
 
 
 def _measure_missing(

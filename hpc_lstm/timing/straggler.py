@@ -38,6 +38,8 @@ class Arrivals:
         caused_s: float64 [R], how long the others waited for it then, summed over them.
         lead_s: float64 [R], by how much it was later than the last but one, summed over barriers.
         error_ns: a barrier whose last two arrivals are closer than this is not decided.
+        starts: of each start of the run, how many barriers were decided, and bool [R], which ranks took part: a resumed
+            run may have another number of them.
     """
 
     barriers: int
@@ -47,6 +49,14 @@ class Arrivals:
     caused_s: np.ndarray
     lead_s: np.ndarray
     error_ns: int
+    starts: list[tuple[int, np.ndarray]]
+
+    def by_chance(self, places: np.ndarray) -> tuple[float, float]:
+        """How often one of these ranks would arrive last by chance: mean and standard deviation of that number."""
+        shares = [(decided, taking[places].sum() / taking.sum()) for decided, taking in self.starts]
+        mean = sum(decided * share for decided, share in shares)
+        variance = sum(decided * share * (1 - share) for decided, share in shares)
+        return float(mean), math.sqrt(variance)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ def count_arrivals(timing: Timing, starts: Sequence[Barriers]) -> Arrivals:
         caused_s=caused,
         lead_s=lead,
         error_ns=max((each.error_ns for each in starts), default=0),
+        starts=[(int(each.decided.sum()), np.isin(timing.ranks, timing.rank[each.parts])) for each in starts],
     )
 
 
@@ -95,7 +106,6 @@ def running_seconds(timing: Timing) -> np.ndarray:
 
 def find_straggler(timing: Timing, found: Arrivals) -> Straggler | None:
     """The rank or node that delays the others, if that is more than chance and costs enough to mention."""
-    ranks = len(timing.ranks)
     if not found.decided:
         return None
 
@@ -110,13 +120,13 @@ def find_straggler(timing: Timing, found: Arrivals) -> Straggler | None:
         if len(places) > 1 and found.last[rank] < WITHIN_NODE * found.last[places].sum():
             candidates.insert(0, (f"node {node} (ranks {_listed(timing.ranks[places])})", places))
 
-    # By chance, the count of last arrivals is binomial.
+    # By chance, the count of last arrivals is a sum of binomial ones, one of each start.
     total = running_seconds(timing).sum()
     for name, places in candidates:
-        count, chance = int(found.last[places].sum()), len(places) / ranks
-        deviation = math.sqrt(found.decided * chance * (1 - chance))
-        more = count - chance * found.decided
-        often = more > DEVIATIONS * deviation and more >= (TIMES - 1) * chance * found.decided
+        count = int(found.last[places].sum())
+        chance, deviation = found.by_chance(places)
+        more = count - chance
+        often = more > DEVIATIONS * deviation and more >= (TIMES - 1) * chance
         if often and found.caused_s[places].sum() >= SHARE * total:
             return Straggler(name, places, count)
     return None
@@ -139,10 +149,11 @@ def arrivals_note(timing: Timing, found: Arrivals, straggler: Straggler | None) 
     total = running_seconds(timing).sum()
     if straggler is None:
         most = int(np.argmax(found.last))
+        chance, _ = found.by_chance(np.array([most]))
         return (
             f"No rank stands out as a straggler: rank {timing.ranks[most]} arrived last most often, at "
-            f"{found.last[most]:,} of {barriers} ({1 / len(timing.ranks):.0%} by chance), and the others waited for it "
-            f"{found.caused_s[most] / total:.1%} of all ranks' time after start-up."
+            f"{found.last[most]:,} of {barriers} ({chance / found.decided:.0%} by chance), and the others waited for "
+            f"it {found.caused_s[most] / total:.1%} of all ranks' time after start-up."
         )
     caused = found.caused_s[straggler.places].sum()
     return (

@@ -30,7 +30,7 @@ from hpc_lstm.storage.stores import open_store, store_place
 # Seconds without a sign of life after which the owner of a run directory is considered dead.
 OWNER_TIMEOUT_S = 20.0
 # A file system without hard links, on which there can be no lease.
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
             forget=True,
         )
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.errno in NO_LINKS:
             return None
         raise InputError(
             f"{run.path}: cannot be written: {error.strerror}; choose another --run-dir"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import (
     CheckpointError,
+    CudaError,
+    GpuMemoryError,
     HpcLstmError,
     InputError,
     StopRequested,
     StorageError,
+    TakenError,
     damage_in,
 )
 from hpc_lstm.evaluation.metrics_file import read_metrics
@@ -42,6 +45,7 @@ from hpc_lstm.tuning.settings import with_settings
 # The metric that trials are judged by: it has no unit, so that targets and windows may differ.
 JUDGED_BY = "rmsse"
 FAILED = "failed.json"
+OF_THE_MACHINE = (OSError, StorageError, CheckpointError, CudaError, TakenError)
 
 
 @dataclass(frozen=True)
@@ -119,14 +123,18 @@ def run_trials(
         total: trials of the search; None: as many as candidates.
 
     Raises:
+        InputError: a trial that is done was trained on other prices.
         StopRequested: a signal came on some rank; the same call goes on from there.
     """
     gpu.assign_gpu(world)
+    own = list(enumerate(candidates, first))[world.rank :: world.size]
+    # Before any rank trains: one that ends alone would leave the others waiting for it.
+    world.raise_on_all(lambda: _refuse_other_prices(base, (_folder(folder, n) for n, _ in own), world))
     mine: list[Trial] = []
     stopped = ""
-    for number, values in list(enumerate(candidates, first))[world.rank :: world.size]:
+    for number, values in own:
         try:
-            trial = _run_trial(base, values, folder / f"trial-{number:03d}", number, world)
+            trial = _run_trial(base, values, _folder(folder, number), number, world)
         except StopRequested as stop:
             stopped = str(stop)
             break
@@ -138,15 +146,24 @@ def run_trials(
     return sorted((trial for rank in world.allgather(mine) for trial in rank), key=lambda trial: trial.number)
 
 
+def _folder(folder: Path, number: int) -> Path:
+    return folder / f"trial-{number:03d}"
+
+
+def _refuse_other_prices(base: RunConfig, folders: Iterable[Path], world: World) -> None:
+    """Refuse trials that are done and were trained on other prices: the folder vouches for their settings alone."""
+    for path in folders:
+        files = directory.at(path)
+        if files.metrics.exists() and not (files.path / FAILED).exists():
+            advice = f"remove {files.path}, and the trial runs again"
+            refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
+
+
 def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int, world: World) -> Trial:
     files = directory.at(path)
     failed = files.path / FAILED
     if failed.exists():
         return Trial(number, values, None, failure=_failure(failed))
-    if files.metrics.exists():
-        # The settings are those of the folder; prices may have been revised since.
-        advice = f"remove {files.path}, and the trial runs again"
-        refuse_other_prices(files, Path(base.data.store), _alone(world), advice)
     try:
         config = with_settings(base, values, f"trial {number}")
         if not files.metrics.exists():
@@ -169,10 +186,12 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
 
 
 def _is_of_the_machine(error: BaseException) -> bool:
-    """True if a disk or an object store ended a trial, not its settings: the next call makes it anew."""
+    """True if a disk, an object store, a GPU or another job ended a trial, not its settings: the next call makes it."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, (OSError, StorageError, CheckpointError)):
+        if isinstance(link, GpuMemoryError):  # lower settings would fit
+            return False
+        if isinstance(link, OF_THE_MACHINE):
             return True
         link = link.__cause__ or link.__context__
     return False
@@ -191,8 +210,8 @@ def _failure(path: Path) -> str:
 
 
 def _alone(world: World) -> World:
-    """A world of this rank alone: a trial meets no other rank."""
-    return World(node=world.node, threads=world.threads, library=world.library)
+    """A world of this rank alone: a trial meets no other rank, but knows what the rank was asked to stop by."""
+    return World(node=world.node, threads=world.threads, library=world.library, signals=world.signals)
 
 
 @contextlib.contextmanager

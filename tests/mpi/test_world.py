@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launcher import ROOT, kill, launch, program, start, wait_until
+from launcher import ROOT, kill, launch, outcome, program, start, wait_until
 from small_job import write_config, write_store
 
 HERE = Path(__file__).parent
@@ -70,6 +70,35 @@ def test_ranks_that_wait_for_one_that_never_comes_end_by_a_signal(tmp_path: Path
         process.wait()
     assert (tmp_path / "code").read_text() == "75\n"
     assert err.count("hpc-lstm: stopped by SIGTERM while MPI was starting") == 1
+
+
+@pytest.mark.parametrize("whom", ["one rank", "the launcher"])
+def test_an_interrupt_ends_ranks_that_wait_inside_of_mpi(whom: str, tmp_path: Path) -> None:
+    # Rank 1 works, rank 0 waits for it in MPI, where Python's handler of the signal cannot run.
+    script = """
+import os, sys, time
+from hpc_lstm.cli.ranks import connected_world
+from hpc_lstm.cli.program import cli, main
+
+@cli.command()
+def meet():
+    with connected_world() as world:
+        world.oversubscribed = False
+        open(os.path.join(sys.argv[1], f"{world.rank}-{os.getpid()}"), "x")
+        if world.rank == 1:
+            time.sleep(100)
+        world.barrier()
+
+main(["meet"])
+"""
+    process = start(2, [sys.executable, "-c", script, str(tmp_path)])
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2, process)
+    (working,) = tmp_path.glob("1-*")
+    os.kill(process.pid if whom == "the launcher" else int(working.name[2:]), signal.SIGINT)
+    done = outcome(process, timeout=30)
+    assert done.returncode == 130, done
+    assert done.stderr.count("hpc-lstm: interrupted") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_rank_takes_as_many_cores_as_slurm_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

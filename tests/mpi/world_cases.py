@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hpc_lstm.clusters.state import ClusterState
+from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
 from hpc_lstm.config import DataConfig, parse
 from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
@@ -18,6 +24,7 @@ from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.launch import connect
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import backends, prepare
+from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.timing.clocks import compare_clocks
 from hpc_lstm.timing.timeline import Timeline
 
@@ -27,6 +34,11 @@ class VectorEngine:
 
     def __init__(self, weights: np.ndarray, moments: np.ndarray) -> None:
         self.weights, self.second = weights, moments
+        self.schema = self
+
+    def digest(self) -> str:
+        """Of the schema."""
+        return "0" * 64
 
     def parameters(self) -> np.ndarray:
         return self.weights.copy()
@@ -237,6 +249,62 @@ def case_too_many_ranks_are_refused_by_all(world: World) -> None:
         refused = refusal(lambda: prepare.prepare(store, data, world, backends.create_backend("host")))
         assert f"{windows} train windows" in str(refused)
         assert refused.on_all_ranks
+
+
+def case_ranks_that_rejoin_keep_what_they_trained_on_since_the_last_average(world: World) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = FolderStore(Path(world.bcast(folder)))
+        base, drift = np.array([1.0, -2.0, 3.0], np.float32), np.array([0.25, 0.5, 1.0], np.float32)
+        own = base + drift * world.rank
+        meeting = MeetingRanks(store, world)
+        alpha = meeting.join("alpha", base, None)
+        assert meeting.join("alpha", own, alpha).weights.tobytes() == own.tobytes()
+
+        closed = base + 8
+        meeting.join("beta", base, None, then=closed)  # closes round 1 by itself
+        found = meeting.join("alpha", own, alpha).weights
+        np.testing.assert_allclose(found, closed + drift * world.rank, rtol=1e-6)
+        world.barrier()  # the folder is rank 0's
+
+
+class MeetingRanks:
+    """Ranks that join a run of clusters in a folder, each of which may close a round alone."""
+
+    def __init__(self, store: FolderStore, world: World) -> None:
+        self._store, self._world = store, world
+
+    def join(
+        self, cluster: str, weights: np.ndarray, before: Joined | None, then: np.ndarray | None = None
+    ) -> Joined:
+        """Join, or rejoin with the state of ``before``; contribute the weights ``then``."""
+        settings = {
+            "data": {"store": "market.h5"},
+            "storage": {"url": "file:///shared"},
+            "sync": {"cluster": cluster, "expected": 1},
+        }
+        engine = VectorEngine(weights, np.empty(0, np.float32))
+        one = ClusterSynchronizer(
+            *(self._store, "run/", self._world, parse(settings, "test"), engine),
+            *(logging.getLogger("test"), Timeline()),
+        )
+        one.acquire_lease()
+        state = None if before is None or self._world.rank else ClusterState.from_state_dict(before.state)
+        one.join(8, state, before is not None)
+        if then is not None:
+            engine.set_parameters(then)
+            one.synchronize(16, due=True)
+        found = Joined(engine.parameters(), one.state_dict())
+        one.close()
+        self._world.barrier()  # the name is free again
+        return found
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A rank's weights, and the cluster's state, which rank 0 has."""
+
+    weights: np.ndarray
+    state: dict[str, Any]
 
 
 if __name__ == "__main__":

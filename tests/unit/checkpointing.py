@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def writer(
     timeout_s: float = 20.0,
     max_failures: int = 3,
     present: int | None = None,
+    completed: Callable[[int], None] = lambda step: None,
 ) -> CheckpointWriter:
     storage = StorageConfig(timeout_s=timeout_s, max_failures=max_failures)
     return CheckpointWriter(
@@ -54,6 +56,7 @@ def writer(
         config=CONFIG,
         schema_digest="0" * 64,
         present=present,
+        completed=completed,
     )
 
 

@@ -31,7 +31,7 @@ from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.checkpoint import writer as checkpoint
 from hpc_lstm.checkpoint.state_file import unpack_state
 from hpc_lstm.checkpoint.writer import holds_checkpoints
-from hpc_lstm.errors import CheckpointError, StorageError
+from hpc_lstm.errors import CheckpointError, InputError, StorageError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
@@ -64,6 +64,20 @@ def test_collectives_of_a_rank_are_its_own_threads_alone() -> None:
         assert len(errors) == 1
 
     on_ranks(2, work)
+
+
+def test_old_checkpoints_go_where_the_run_directory_takes_no_note_of_the_new(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(step: int) -> None:
+        raise InputError("run.json: cannot be written: No space left on device")
+
+    target = writer(FolderStore(tmp_path), World(), keep=1, completed=full)
+    for step in (1, 2):
+        save(target, World(), step)
+    assert manifests.complete_steps(FolderStore(tmp_path), PREFIX) == [2]
+    assert "step 2: it could not be noted in the run directory: run.json: cannot be written" in caplog.text
+    assert "deleted" not in caplog.text
 
 
 @pytest.mark.parametrize("size", [1, 3])

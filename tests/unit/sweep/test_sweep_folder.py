@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from sweep_records import ENVIRONMENT, record
 
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.errors import ConfigError, InputError, TakenError
 from hpc_lstm.sweep import command, local, records, runner, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings as sweeps
 from hpc_lstm.sweep.measure import Measurement
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.timing.timeline import PHASES
+from hpc_lstm.training import ownership
 
 
 def begin(folder: Path, **sweep: object) -> None:
@@ -93,6 +94,26 @@ def test_a_launch_that_dies_is_recorded_for_the_run_that_it_was_at(
             runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
         assert folder.load_failures(names) == {"p0000-r01": "ended with code 9: killed"}
     assert seen == [{}, {}]
+
+
+def test_a_second_call_leaves_the_runs_to_the_one_that_measures_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"sweep": {"ranks": [1], "repeats": 1}, "local": {"launcher": ["mpiexec"]}}
+    sweep, base = sweeps.parse_sweep(tables, "s.toml", tmp_path)
+    folder, started = SweepFolder(tmp_path / "out"), []
+
+    def measure(command: list[str], log: Path, timeout_s: float, poll: object) -> None:
+        started.append(command)
+        with pytest.raises(TakenError, match=r"out: a job on .*; wait until it has ended"):
+            runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
+        measured = record(1) | {"format": records.FORMAT, "version": records.VERSION}
+        folder.record_file("p0000-r00").write_text(json.dumps(measured))
+
+    monkeypatch.setattr(local, "run_ranks", measure)
+    monkeypatch.setattr(ownership, "OWNER_TIMEOUT_S", 1.0)
+    runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
+    assert len(started) == 1
 
 
 def test_a_record_does_not_say_where_the_store_lay() -> None:

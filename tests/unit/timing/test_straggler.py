@@ -138,6 +138,17 @@ def test_starts_of_a_resumed_run_are_added_up(tmp_path):
     assert straggler is not None
 
 
+def test_chance_is_that_of_the_ranks_that_a_resumed_run_still_had(tmp_path):
+    rng = np.random.default_rng(3)
+    write_run(tmp_path, steps(rng, 20, [100] * 4))
+    write_run(tmp_path, steps(rng, 400, [100] * 2), started=10**12)
+    found, straggler, note = note_of(tmp_path)
+    assert found.decided == 420
+    assert straggler is None
+    # 20 of 4 ranks and 400 of 2.
+    assert "of 420 barriers (49% by chance)" in note
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_ranks_without_a_barrier_have_nothing_to_tell(tmp_path, size):
     for rank in range(size):

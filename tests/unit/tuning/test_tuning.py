@@ -6,24 +6,30 @@ import contextlib
 import csv
 import errno
 import json
+import logging
 import math
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_ranks import on_ranks
+from simulated_ranks import on_ranks, outcomes
 from small_runs import walk, write_store
 
 from hpc_lstm import config
-from hpc_lstm.errors import ConfigError, InputError
+from hpc_lstm.clusters.lease import Lease
+from hpc_lstm.errors import ConfigError, CudaError, GpuMemoryError, InputError, StopRequested
 from hpc_lstm.files import whole_file
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
+from hpc_lstm.parallel.stop_signals import FROM_SYSTEM, FROM_USER
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.prepare import window_index
+from hpc_lstm.storage.folder import FolderStore
+from hpc_lstm.training.ownership import OWNER
 from hpc_lstm.tuning import trials as module
 from hpc_lstm.tuning.command import run_command
 from hpc_lstm.tuning.search import candidates
@@ -356,6 +362,43 @@ def test_trials_on_other_prices_are_not_mixed_in(folder: Path) -> None:
         run_command(write_tune(trials=2), "out", World(), lambda line: None)
 
 
+def test_other_prices_that_one_rank_alone_finds_are_refused_by_all(folder: Path) -> None:
+    tune, base = load_tune(write_tune(trials=2))
+    settings = without_test(base, World())
+    run_trials(settings, candidates(tune)[:1], folder / "out", World())
+    write_store(folder / "market.h5", {"AAA": 2 * walk(1, 200), "BBB": walk(2, 200)})
+
+    def work(world: World) -> list[Trial]:
+        return run_trials(settings, candidates(tune), folder / "out", world)
+
+    for found in outcomes(2, work):
+        assert isinstance(found, InputError), found
+        assert "trial-001: was trained on other prices" in str(found)
+    assert not (folder / "out" / "trial-002").exists()
+
+
+def test_a_signal_at_the_end_of_a_trial_is_heeded_by_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune, base = load_tune(write_tune(trials=2))
+    train = module.train
+
+    def asked_to_stop(*arguments, **more) -> None:
+        train(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(module, "train", asked_to_stop)
+    before = {number: signal.getsignal(number) for number in FROM_SYSTEM + FROM_USER}
+    try:
+        with pytest.raises(StopRequested, match="run the same command again to continue"):
+            run_trials(without_test(base, World()), candidates(tune), folder / "out", World())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (folder / "out/trial-001/metrics.json").exists()
+    assert not (folder / "out/trial-002/metrics.json").exists()
+
+
 def test_a_damaged_note_of_a_failed_trial_is_named(folder: Path) -> None:
     (folder / "out/trial-001").mkdir(parents=True)
     (folder / "out/trial-001/failed.json").write_text('{"failure"')
@@ -393,6 +436,40 @@ def test_a_trial_that_a_full_disk_has_ended_is_made_anew(
     monkeypatch.setattr(module, "train", write)
     run_command(write_tune(trials=2), "out", World(), said.append)
     assert "Best of 2 trials on validation" in said[-1]
+
+
+def test_a_trial_that_another_job_is_at_is_made_anew(folder: Path) -> None:
+    files = folder / "out/trial-001"
+    files.mkdir(parents=True)
+    store = FolderStore(files)
+    other = Lease(store, OWNER, "run", 20.0, logging.getLogger("test"), forget=True)
+    beat = threading.Timer(0.5, lambda: store.put_new(f"{OWNER}leases/run/000001.000000001", b"{}"))
+    beat.start()  # a sign of life, long before the next one is due
+    said: list[str] = []
+    run_command(write_tune(trials=2), "out", World(), said.append)
+    assert "Best of 2 trials (1 failed) on validation" in said[-1]
+    assert any("a job on" in line for line in said)
+    other.release()
+    run_command(write_tune(trials=2), "out", World(), said.append)
+    assert "Best of 2 trials on validation" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"), [(CudaError("the driver is gone"), 0), (GpuMemoryError("too small"), 1)]
+)
+def test_what_a_gpu_lacks_counts_against_the_settings_only_where_they_ask_for_too_much(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, failures: int
+) -> None:
+    train = module.train
+
+    def broken(settings, files, world, **more) -> None:
+        if files.path.name == "trial-001":
+            raise error
+        train(settings, files, world, **more)
+
+    monkeypatch.setattr(module, "train", broken)
+    run_command(write_tune(trials=2), "out", World(), lambda line: None)
+    assert len(list(folder.rglob(module.FAILED))) == failures
 
 
 def test_nothing_to_judge_on_is_refused(folder: Path) -> None:
