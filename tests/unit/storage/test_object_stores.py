@@ -6,6 +6,8 @@ import contextlib
 import errno
 import functools
 import http.server
+import io
+import itertools
 import json
 import os
 import socket
@@ -506,6 +508,175 @@ def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, monkeypatch: 
     assert store.list("") == [("there", 1)]
 
 
+LOGIN = b"<html><body>log in first</body></html>"  # well-formed: not even a parser of XML finds fault with it
+
+
+def answers(
+    store: S3Store, operation: str, status: int, make: Callable[[], tuple[bytes, dict[str, str]]]
+) -> None:
+    """Let somebody else than the server answer requests of an operation: ``make`` gives body and headers."""
+    from botocore.awsrequest import AWSResponse
+
+    def answer(request: Any, **_: object) -> Any:
+        body, headers = make()
+        return AWSResponse(request.url, status, headers, Raw(body))
+
+    class Raw:
+        def __init__(self, body: bytes) -> None:
+            self.body = io.BytesIO(body)
+
+        def stream(self, **_: object) -> Any:
+            yield self.body.read()
+
+        def read(self, size: int | None = None) -> bytes:
+            return self.body.read(size)
+
+        def close(self) -> None:
+            self.body.close()
+
+    store._client.meta.events.register(f"before-send.s3.{operation}", answer)
+
+
+@pytest.mark.parametrize("body", [LOGIN, b""])
+def test_a_page_with_status_200_is_no_answer(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """An empty list would begin a run anew, an object that was not put would count as a checkpoint."""
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket, timeout_s=0.05)
+    for operation in ("ListObjectsV2", "GetObject", "PutObject", "CreateMultipartUpload"):
+        answers(store, operation, 200, lambda: (body, {"content-type": "text/html"}))
+    for work in (
+        store.check,
+        lambda: store.list(""),
+        lambda: store.get("a"),
+        lambda: store.put_new("a", b"1"),
+        lambda: store.put("a", b"1"),
+        lambda: store.put("a", bytes(17 << 20)),
+    ):
+        assert "does not speak S3; check storage.endpoint_url" in refusal(work)
+
+
+@pytest.mark.parametrize("body", [LOGIN, b"default backend - 404", b""])
+def test_a_gateways_404_says_nothing_of_an_object(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket, timeout_s=0.3)
+    store.put_new("there", b"1")
+    answers(store, "GetObject", 404, lambda: (body, {"content-type": "text/html"}))
+    assert "does not speak S3 (404)" in refusal(lambda: store.get("there"))
+    with pytest.raises(NotFoundError):  # so says the list
+        store.get("gone")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"etag": "x"},
+        {"etag": "x", "content-length": "many"},
+        {"content-length": "10"},
+        {"etag": "x", "content-length": "5"},
+        {"etag": "x", "content-length": "20"},
+    ],
+)
+def test_headers_that_are_wrong_are_told_and_no_more_is_read_than_they_say(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket, timeout_s=0.05)
+    answers(store, "GetObject", 200, lambda: (b"0123456789", headers))
+    assert "check storage.endpoint_url" in refusal(lambda: store.get("a", 1000))
+
+
+def test_a_body_that_does_not_end_is_left(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent in chunks, whatever length its header gave."""
+    from botocore.response import StreamingBody
+
+    store, taken = s3(bucket, timeout_s=0.05), [0]
+
+    class Endless:
+        def read(self, size: int | None = None) -> bytes:
+            assert size is not None
+            taken[0] += min(size, 3)
+            return b"abc"[:size]
+
+        def close(self) -> None:
+            """Nothing."""
+
+    def get(**_: object) -> Any:
+        taken[0] = 0
+        return {"ContentLength": 10, "ETag": "x", "Body": StreamingBody(Endless(), 10)}
+
+    monkeypatch.setattr(store._client, "get_object", get)
+    assert "check storage.endpoint_url" in refusal(lambda: store.get("a", 1000))
+    assert taken == [11]
+
+
+@pytest.mark.parametrize("size", [1, 17 << 20, 60 << 20])
+def test_an_object_that_changes_while_it_is_read_is_not_read_beyond_its_first_size(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store, limit = s3(bucket, timeout_s=0.5), 20 << 20
+    store.put("payloads/x", bytes(limit))
+    left = [size]
+
+    def change(**_: object) -> None:
+        if left:
+            bucket.client.put_object(Bucket=bucket.name, Key="team/runs/payloads/x", Body=b"1" * left.pop())
+
+    store._client.meta.events.register("after-call.s3.GetObject", change)
+    if size < limit:
+        refusal(lambda: store.get("payloads/x", limit))
+    else:
+        assert len(store.get("payloads/x", limit)) == limit
+    assert not left
+
+
+def listing(keys: list[str], token: str) -> bytes:
+    """A page of a list, with the token of the next one."""
+    entries = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+    end = more if token else "<IsTruncated>false</IsTruncated>"
+    return f"<ListBucketResult>{end}{entries}</ListBucketResult>".encode()
+
+
+@pytest.mark.parametrize(
+    ("keys", "tokens"), [(["a"], 1), (["a"], 3), ([], 1_000_000), (["a", "b"], 1_000_000)]
+)
+def test_a_list_without_an_end_is_left(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, keys: list[str], tokens: int
+) -> None:
+    from hpc_lstm.storage import s3 as module
+
+    monkeypatch.setattr(module, "_MOST_KEYS", 10)
+    monkeypatch.setattr(module, "_MOST_EMPTY_PAGES", 10)
+    store, asked = s3(bucket), itertools.count()
+    answers(
+        store,
+        "ListObjectsV2",
+        200,
+        lambda: (listing([f"team/runs/{key}" for key in keys], f"t{next(asked) % tokens}"), {}),
+    )
+    assert "comes to no end" in refusal(lambda: store.list(""))
+    assert next(asked) <= 12
+
+
+def test_what_a_list_says_of_other_places_is_left_out(bucket: Bucket) -> None:
+    store = s3(bucket)
+    answers(store, "ListObjectsV2", 200, lambda: (listing(["elsewhere/a", "team/runs/b", "team/b"], ""), {}))
+    assert store.list("") == [("b", 1)]
+
+
 def test_credentials_of_the_machine_alone_are_enough(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on an instance of EC2 that has a role."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
@@ -698,10 +869,10 @@ def test_a_body_that_breaks_off_is_read_again(bucket: Bucket, monkeypatch: pytes
         def __init__(self, body: Any) -> None:
             self.body = body
 
-        def read(self) -> bytes:
+        def read(self, size: int) -> bytes:
             if errors:
                 raise errors.pop()
-            return self.body.read()
+            return self.body.read(size)
 
     def get(**request: Any) -> Any:
         answer = real(**request)
