@@ -37,7 +37,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.arrays import distinct
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.files import open_text
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
@@ -342,7 +342,7 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
     try:
         lines = open_text(path, errors="replace")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: {why_unreadable(error, f'cannot be read: {error.strerror}')}") from None
     with lines as file:
         for number, line in enumerate(file, 1):
             try:

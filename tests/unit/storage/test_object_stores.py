@@ -24,7 +24,7 @@ import pytest
 from s3_bucket import SECRET_KEY, Bucket
 
 from hpc_lstm.config import StorageConfig
-from hpc_lstm.errors import StorageError
+from hpc_lstm.errors import StorageError, from_os_error
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 from hpc_lstm.storage.s3 import S3Store
@@ -356,6 +356,43 @@ def test_a_file_system_without_hard_links_is_told_before_the_first_checkpoint(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_taken_for_one_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    text = refusal(FolderStore(tmp_path).check)
+    assert "hard links" not in text
+    assert f"{os.strerror(number)}; make room" in text
+
+
+def test_what_cannot_be_made_below_the_root_is_told_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def refuse(path: Any, *mode: int, **folder: int) -> None:
+        if folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        real(path, *mode)
+
+    store = FolderStore(tmp_path)
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        store.put_new("run/5/a", b"1")
+    assert caught.value.filename == f"{tmp_path}/run"
+
+
+def test_a_file_in_the_place_of_the_root_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError) as caught:
+        FolderStore(tmp_path / "file").put_new("a", b"1")
+    assert f"{tmp_path}/file: Not a directory; make room or choose" in str(from_os_error(caught.value))
+
+
 def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -619,27 +656,32 @@ def test_a_body_that_does_not_end_is_left(bucket: Bucket, monkeypatch: pytest.Mo
     assert taken == [11]
 
 
-@pytest.mark.parametrize("size", [1, 17 << 20, 60 << 20])
+@pytest.mark.parametrize("size", [1, 150_000, 900_000])
 def test_an_object_that_changes_while_it_is_read_is_not_read_beyond_its_first_size(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    from hpc_lstm.storage import retry
+    from hpc_lstm.storage import s3 as module
 
-    monkeypatch.setattr(retry, "FIRST_S", 0.001)
-    store, limit = s3(bucket, timeout_s=0.5), 20 << 20
-    store.put("payloads/x", bytes(limit))
+    monkeypatch.setattr(module, "_LARGE", 100_000)
+    monkeypatch.setattr(module, "_PART", 30_000)
+    limit = 200_000
+    store, place = (
+        s3(bucket, timeout_s=20 if size > limit else 3),
+        {"Bucket": bucket.name, "Key": "team/runs/x"},
+    )
+    bucket.client.put_object(**place, Body=bytes(limit))
     left = [size]
 
     def change(**_: object) -> None:
         if left:
-            bucket.client.put_object(Bucket=bucket.name, Key="team/runs/payloads/x", Body=b"1" * left.pop())
+            bucket.client.put_object(**place, Body=b"1" * left.pop())
 
     store._client.meta.events.register("after-call.s3.GetObject", change)
-    if size < limit:
-        refusal(lambda: store.get("payloads/x", limit))
+    if size > limit:
+        assert len(store.get("x", limit)) == limit
+        assert not left
     else:
-        assert len(store.get("payloads/x", limit)) == limit
-    assert not left
+        refusal(lambda: store.get("x", limit))
 
 
 def listing(keys: list[str], token: str) -> bytes:
