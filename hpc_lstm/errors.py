@@ -78,6 +78,8 @@ class StopRequested(HpcLstmError):
     exit_code = 75
 
 
+# What to do where something cannot be written.
+WAY_OUT = "make room or choose a folder that you may write to"
 # Error numbers for which the user's disk, folder or quota is the cause, not this program.
 _DISK_ERRORS = {
     errno.ENOSPC,
@@ -100,9 +102,19 @@ def from_os_error(error: OSError) -> InputError | None:
     if error.errno not in _DISK_ERRORS:
         return None
     place = f"{os.fspath(error.filename)!s}: " if isinstance(error.filename, (str, os.PathLike)) else ""
-    return InputError(
-        f"{place}{os.strerror(error.errno)}; make room or choose a folder that you may write to"
-    )
+    return InputError(f"{place}{os.strerror(error.errno)}; {WAY_OUT}")
+
+
+def why_unreadable(error: BaseException, otherwise: str) -> str:
+    """What is wrong with a file that could not be read, and what to do.
+
+    Args:
+        otherwise: is said unless only the permission is missing: then nothing is wrong with the file itself.
+    """
+    denied = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
+    if denied and "unable to lock" not in str(error):
+        return "no permission to read it; ask its owner for it"
+    return otherwise
 
 
 def is_out_of_memory(error: BaseException) -> bool:

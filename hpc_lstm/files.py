@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import WAY_OUT, InputError
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}; {WAY_OUT}") from None
         raise
 
 
@@ -74,7 +74,7 @@ def append_text(path: Path, within: Path) -> IO[str]:
             raise InputError(
                 f"{path}: nothing is written through a symbolic link, or into anything but a regular file; remove it"
             ) from None
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror}; {WAY_OUT}") from None
     return os.fdopen(handle, "a", encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ import click
 from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
+from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.streams import tell
 
 
@@ -172,8 +173,12 @@ def evaluate(
         boosting_s = boosting_limit if gradient_boosting else None
         evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading, device=device)
         if world.rank == 0:
+            refused: InputError | None = None
             if store is None and "store" not in evaluation.metrics:  # the store is still that of the run
-                write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
+                try:
+                    write_metrics(run_dir, evaluation.metrics, evaluation.symbols_csv())
+                except InputError as error:  # of somebody else's run: what was measured is shown all the same
+                    refused = error
             show_json(evaluation.metrics) if as_json else show(comparison_table(evaluation.metrics))
             if forecasts is not None:
                 from hpc_lstm.evaluation.past_forecasts import past_forecasts, past_forecasts_csv
@@ -182,6 +187,8 @@ def evaluate(
                 text = past_forecasts_csv(past_forecasts(run_dir, store, device=device))
                 write_text(make_parent(forecasts), text)
                 click.echo(f"wrote {forecasts}", err=as_json)
+            if refused is not None:
+                raise refused
 
 
 @click.command(short_help="Forecast the next prices.")

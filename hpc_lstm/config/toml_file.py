@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hpc_lstm.errors import ConfigError
+from hpc_lstm.errors import ConfigError, why_unreadable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +36,7 @@ def read_toml(path: Path, kind: str, example: str) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{path}: its lists are nested deeper than any {kind} has them") from None
     except (OSError, ValueError) as error:  # also a name with a null byte
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+        raise ConfigError(f"{path}: {why_unreadable(error, f'cannot be read: {error}')}") from None
 
 
 def override(tables: dict[str, Any], text: str) -> None:

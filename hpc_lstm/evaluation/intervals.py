@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.config import ForecastConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.features.feature import DIRECTION
 from hpc_lstm.files import read_text, write_text
 from hpc_lstm.model.engines.head import Head
@@ -162,9 +162,8 @@ def read_intervals(files: RunDirectory, head: Head, settings: ForecastConfig) ->
         if len(margins) != head.targets or not 0 < coverage < 1:
             raise ValueError(f"of {len(margins)} targets, not {head.targets}")
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"{path}: cannot be read as intervals ({error}); train again, or restore it"
-        ) from None
+        damaged = f"cannot be read as intervals ({error}); train again, or restore it"
+        raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
     return Intervals(coverage, np.array(margins))
 
 

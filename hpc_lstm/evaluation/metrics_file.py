@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.clusters.run_owner import require
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.files import read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory, at
 
@@ -34,7 +34,8 @@ def read_metrics(files: RunDirectory) -> dict[str, Any]:
     try:
         metrics = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}; {ADVICE}") from None
+        damaged = f"cannot be read as JSON: {error}; {ADVICE}"
+        raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
     if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:
         raise InputError(f'{path}: not a metrics file: it has no "format": "{FORMAT}"')
     try:

@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.market.row_hashes import HASH_BYTES, RowHashes, first_difference, hash_rows
@@ -170,10 +170,11 @@ class KnownRows:
             known.check()
         except UNREADABLE as error:
             reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path}: cannot be read ({reason}); restore an intact copy, or remove it: the run then no longer "
-                "tells new rows from old ones"
-            ) from None
+            damaged = (
+                f"cannot be read ({reason}); restore an intact copy, or remove it: the run then no longer tells new "
+                "rows from old ones"
+            )
+            raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
         return known
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import InputError, StoreError
+from hpc_lstm.errors import WAY_OUT, InputError, StoreError
 from hpc_lstm.files import make_parent
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.market.store_format import (
@@ -120,7 +120,7 @@ class StoreWriter:
         except StoreError:
             raise
         except InputError as error:
-            raise StoreError(f"{error}; free some space or choose another file") from None
+            raise StoreError(str(error)) from None
 
     def _write_into(self, file: h5py.File, offsets: np.ndarray) -> None:
         rows = int(offsets[-1])
@@ -172,9 +172,7 @@ def write_errors(path: Path) -> Iterator[None]:
             raise
         number = int(found[1]) if found else getattr(error, "errno", None)
         reason = os.strerror(number) if number else short(error)
-        raise StoreError(
-            f"{path}: cannot be written: {reason}; free some space or choose another file"
-        ) from None
+        raise StoreError(f"{path}: cannot be written: {reason}; {WAY_OUT}") from None
 
 
 def _copy_scratch(scratch: Any, dataset: h5py.Dataset, bytes_at_once: int = 1 << 26) -> None:

@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.config import ModelConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.files import whole_file
 from hpc_lstm.model.parameters import Schema, network_schema
 
@@ -122,9 +122,8 @@ def read_keras_file(path: str | PathLike[str]) -> SavedNetwork:
         *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     ) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: not a readable Keras model ({reason}); train again, or restore an intact copy"
-        ) from None
+        damaged = f"not a readable Keras model ({reason}); train again, or restore an intact copy"
+        raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
     return SavedNetwork(config, window, features, outputs, flat)
 
 

@@ -7,6 +7,7 @@ same to the bit, whichever rank adds what.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 from hpc_lstm.features.columns import ModelColumns
 from hpc_lstm.features.market_mean import MarketMean
 from hpc_lstm.features.rows import DailyMean
+from hpc_lstm.market.known_rows import KnownRows, know_rows
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess.reading import read_column
 
@@ -32,8 +34,7 @@ def with_market(store: MarketStore, columns: ModelColumns, world: World) -> Mode
     Raises:
         InputError: the store cannot be read, on any rank.
     """
-    features = (column.feature for column in columns.features)
-    wanted = sorted({feature.column for feature in features if isinstance(feature, MarketMean)})
+    wanted = _wanted(columns)
     if not wanted:
         return columns
     symbols = len(store.symbols)
@@ -47,6 +48,32 @@ def with_market(store: MarketStore, columns: ModelColumns, world: World) -> Mode
         total, count = world.allreduce_sum(sums)
         means[name] = DailyMean(dates, total / RESOLUTION / np.maximum(count, 1))
     return replace(columns, market=means)
+
+
+def know_other_rows(
+    store: MarketStore, columns: ModelColumns, own: Sequence[str], world: World
+) -> KnownRows | None:
+    """All rows that the means take from other symbols than a run's own; collective.
+
+    Args:
+        own: the run's symbols, whose rows it knows anyway.
+
+    Returns:
+        None if the features look up no mean, or there are no other symbols.
+
+    Raises:
+        StoreError: the store cannot be read, on some rank.
+    """
+    known = set(own)
+    others = [number for number, name in enumerate(store.symbols) if name not in known]
+    numbers = [list(columns.store_columns).index(name) for name in _wanted(columns)]
+    return know_rows(store, numbers, others, world) if numbers and others else None
+
+
+def _wanted(columns: ModelColumns) -> list[str]:
+    """The store columns whose means the features look up."""
+    features = (column.feature for column in columns.features)
+    return sorted({feature.column for feature in features if isinstance(feature, MarketMean)})
 
 
 def _distinct_dates(store: MarketStore, symbols: range) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
 
@@ -127,9 +127,8 @@ class Scaler:
                 )
         except UNREADABLE as error:
             reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path}: cannot be read as a scaler ({reason}); train again, or restore it"
-            ) from None
+            damaged = f"cannot be read as a scaler ({reason}); train again, or restore it"
+            raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
         shape = (len(scaler.symbols), len(scaler.columns))
         if any(a.shape != shape for a in (scaler.scale, scaler.shift, scaler.first, scaler.second)):
             raise InputError(f"{path}: a damaged scaler: arrays must be {shape[0]} x {shape[1]}; train again")

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import PARTS, methods_of
 from hpc_lstm.files import open_text
@@ -68,9 +68,8 @@ def _of_csv(run: RunDirectory, part: str) -> dict[str, tuple[int, dict[str, dict
                 }
                 found.setdefault(row["symbol"], (int(row["windows"]), {}))[1][row["method"]] = numbers
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(
-            f"{run.path / 'symbols.csv'}: cannot be read ({error}); evaluate the run again"
-        ) from None
+        damaged = f"cannot be read ({error}); evaluate the run again"
+        raise InputError(f"{run.path / 'symbols.csv'}: {why_unreadable(error, damaged)}") from None
     return {symbol: (windows, methods) for symbol, (windows, methods) in found.items() if "model" in methods}
 
 

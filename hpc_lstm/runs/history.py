@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.files import append_text, read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.loggers.registry import open_loggers
@@ -139,7 +139,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     try:
         text = read_text(path, errors="replace")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); restore an intact copy") from None
+        damaged = f"cannot be read ({error.strerror}); restore an intact copy"
+        raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
     entries = []
     for line in text.splitlines():
         try:

@@ -19,7 +19,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.files import read_text, write_text
 from hpc_lstm.runs.directory import RunDirectory
 
@@ -68,7 +68,8 @@ def read_run_file(run: RunDirectory) -> RunFile | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{run.record}: cannot be read ({error}); restore an intact copy") from None
+        damaged = f"cannot be read ({error}); restore an intact copy"
+        raise InputError(f"{run.record}: {why_unreadable(error, damaged)}") from None
 
 
 def _check(found: RunFile) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hpc_lstm.config import StorageConfig
-from hpc_lstm.errors import ConfigError, StorageError
+from hpc_lstm.errors import WAY_OUT, ConfigError, StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError, checked_key, checked_prefix
 
 # Files being written, which are never listed.
 _TEMPORARY = ".writing-"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Missing, or deleted meanwhile: on NFS, a file that another machine deletes leaves a stale handle.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE)
 
@@ -65,6 +66,10 @@ class FolderStore:
             os.link(probe, second)
             os.unlink(second)
         except OSError as error:
+            if error.errno in _FULL:
+                raise StorageError(
+                    f"{self._root}: checkpoints cannot be written there: {error.strerror}; {WAY_OUT}"
+                ) from None
             raise StorageError(
                 f"{self._root}: checkpoints need hard links, which this file system refuses: {error.strerror}; "
                 "choose another folder with storage.url or --run-dir"
@@ -161,7 +166,8 @@ class FolderStore:
             StorageError: a link is in its place.
         """
         if create:
-            self._root.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # not a folder: told below
+                self._root.mkdir(parents=True, exist_ok=True)
         here = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
         try:
             for depth, name in enumerate(folders, 1):
@@ -214,9 +220,14 @@ def _open_folder(above: int, name: str, path: Path, *, create: bool = False) -> 
         StorageError: it is a link.
     """
     if create:
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(name, dir_fd=above)
             _sync(above)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            error.filename = str(path)
+            raise
     try:
         return os.open(name, _READ | os.O_DIRECTORY, dir_fd=above)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from hpc_lstm.config import StorageConfig
@@ -16,14 +17,19 @@ T = TypeVar("T")
 _EXISTS = 412
 # Two conditional writes at the same time; S3 asks to retry.
 _CONFLICT = 409
-_TRANSIENT = (408, _CONFLICT, 425, 429)
+# 416: an object has become smaller while its parts were read.
+_TRANSIENT = (408, _CONFLICT, 416, 425, 429)
 # Sent with status 400, though transient.
 _TRANSIENT_CODES = ("RequestTimeout", "Throttling", "ThrottlingException", "SlowDown")
 _NOT_IMPLEMENTED = 501
+# What boto3 takes for the code of an error whose text is none of S3's: a gateway's, whatever its status.
+_NO_CODE = ("", "404")
 # From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
+# What a listing has at most: keys, and pages in a row without any, as many deleted versions make them.
+_MOST_KEYS, _MOST_EMPTY_PAGES = 10_000_000, 10_000
 # An object that ``check`` leaves below the prefix for later ranks and runs; never listed.
 _PROBE = ".hpc-lstm-create-once"
 
@@ -86,6 +92,7 @@ class S3Store:
         self._client_error = ClientError
         # A gateway answered with something other than XML; or s3transfer gave up on a part of a large object.
         self._unclear_errors = ResponseParserError, RetriesExceededError
+        self._parser_error = ResponseParserError
         self._core_errors = BotoCoreError, *self._unclear_errors
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
@@ -120,7 +127,7 @@ class S3Store:
         """See ``objects.ObjectStore``; lists, creates once, and retries for a few seconds only."""
         seconds = min(self._timeout_s, _CHECK_S)
         first_page = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
-        self._try(lambda: self._client.list_objects_v2(**first_page), seconds)
+        self._try(lambda: self._page(**first_page), seconds)
         # If both succeed, the second has replaced the first.
         if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
             raise StorageError(
@@ -138,7 +145,7 @@ class S3Store:
         def put() -> bool:
             nonlocal in_doubt
             try:
-                self._client.put_object(**request, IfNoneMatch="*")
+                self._expect("ETag", self._client.put_object(**request, IfNoneMatch="*"))
             except self._client_error as error:
                 if _status(error) == _EXISTS:
                     return False
@@ -159,26 +166,23 @@ class S3Store:
             return False
 
     def put(self, key: str, data: bytes) -> None:
+        place = {"Bucket": self._bucket, "Key": self._key(key)}
+
         def put() -> None:
-            self._client.upload_fileobj(
-                io.BytesIO(data),
-                self._bucket,
-                self._key(key),
-                ExtraArgs=self._put_options,
-                Config=self._in_parts(),
-            )
+            if len(data) < _LARGE:
+                self._expect("ETag", self._client.put_object(**place, Body=data, **self._put_options))
+            else:
+                self._client.upload_fileobj(
+                    io.BytesIO(data), **place, ExtraArgs=self._put_options, Config=self._in_parts()
+                )
 
         self._try(put, self._timeout_s, key)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        def read() -> bytes:
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
-            except self._client_error as error:
-                missing = _status(error) == 404 and _code(error) != "NoSuchBucket"
-                if missing or (_code(error) == "AccessDenied" and self._is_missing(key)):
-                    raise NotFoundError(f"{self._url(key)}: no such object") from None
-                raise
+        """See ``objects.ObjectStore``; no more is read than the answer to the first request has announced."""
+
+        def begin() -> tuple[int, bytes | None]:
+            answer = self._get(key)
             size = int(answer["ContentLength"])
             if limit is not None and size > limit:
                 answer["Body"].close()
@@ -186,32 +190,99 @@ class S3Store:
                     f"{self._url(key)}: {size} bytes, more than the {limit} expected: not read"
                 )
             if size < _LARGE:
-                return answer["Body"].read()
+                return size, self._read(answer, size)
             answer["Body"].close()
-            whole = io.BytesIO()
-            self._client.download_fileobj(self._bucket, self._key(key), whole, Config=self._in_parts())
-            return whole.getvalue()
+            return size, None
 
-        return self._try(read, self._timeout_s, key)
+        size, data = self._try(begin, self._timeout_s, key)
+        return self._get_parts(key, size) if data is None else data
+
+    def _get_parts(self, key: str, size: int) -> bytes:
+        """The first ``size`` bytes of a large object, in parallel parts that are tried again one by one."""
+
+        def part(start: int) -> bytes:
+            end = min(start + _PART, size)
+
+            def read() -> bytes:
+                return self._read(self._get(key, Range=f"bytes={start}-{end - 1}"), end - start)
+
+            return self._try(read, self._timeout_s, key)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return b"".join(pool.map(part, range(0, size, _PART)))
+
+    def _get(self, key: str, **options: str) -> Any:
+        """What the server answers, with the body yet to be read.
+
+        Raises:
+            NotFoundError: there is no such object.
+        """
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **options)
+        except self._client_error as error:
+            code, absent = _code(error), _status(error) == 404
+            missing = absent and code not in ("NoSuchBucket", *_NO_CODE)
+            unclear = (absent and code in _NO_CODE) or code == "AccessDenied"
+            if missing or (unclear and self._is_missing(key)):
+                raise NotFoundError(f"{self._url(key)}: no such object") from None
+            raise
+        return self._expect("ETag", answer)
+
+    def _read(self, answer: Any, size: int) -> bytes:
+        """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory."""
+        body, pieces, left = answer["Body"], [], size + 1
+        while left and (piece := body.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        if left != 1:
+            body.close()
+            raise self._parser_error("not of the size that was announced")
+        return b"".join(pieces)
+
+    def _expect(self, name: str, answer: Any) -> Any:
+        """An answer that has what every answer of this kind has: a gateway's page with status 200 is none."""
+        if name not in answer:
+            raise self._parser_error(f"no {name}")
+        return answer
 
     def _is_missing(self, key: str) -> bool:
         """Whether a refused object does not exist: with rights below a prefix only, S3 answers 403 instead of 404."""
         try:
-            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(key), MaxKeys=1)
-        except self._client_error:
+            found = self._page(Bucket=self._bucket, Prefix=self._key(key), MaxKeys=1)
+        except (self._client_error, *self._core_errors):
             return False
         return all(entry["Key"] != self._key(key) for entry in found.get("Contents", ()))
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []
-        request = {"Bucket": self._bucket, "Prefix": self._prefix + checked_prefix(prefix)}
+        begin = self._prefix + checked_prefix(prefix)
+        request = {"Bucket": self._bucket, "Prefix": begin}
+        tokens, empty = set(), 0
+
+        def page() -> tuple[list[tuple[str, int]], str]:
+            answer = self._page(**request)
+            entries = [(entry["Key"], int(entry["Size"])) for entry in answer.get("Contents", ())]
+            return entries, answer["NextContinuationToken"] if answer.get("IsTruncated") else ""
+
         while True:
-            answer = self._try(lambda: self._client.list_objects_v2(**request), self._timeout_s, prefix)
-            for entry in answer.get("Contents", ()):
-                found.append((entry["Key"].removeprefix(self._prefix), int(entry["Size"])))
-            if not answer.get("IsTruncated"):
+            entries, token = self._try(page, self._timeout_s, prefix)
+            found += (
+                (key.removeprefix(self._prefix), size) for key, size in entries if key.startswith(begin)
+            )
+            if not token:
                 return sorted((key, size) for key, size in found if key != _PROBE and is_key(key))
-            request["ContinuationToken"] = answer["NextContinuationToken"]
+            empty = 0 if entries else empty + 1
+            if token in tokens or empty > _MOST_EMPTY_PAGES or len(found) > _MOST_KEYS:
+                raise StorageError(
+                    f"{self._url(prefix)}: the list of objects comes to no end ({len(found):,} so far); delete what "
+                    "does not belong there, and check storage.endpoint_url"
+                )
+            tokens.add(token)
+            request["ContinuationToken"] = token
+
+    def _page(self, **request: Any) -> Any:
+        """A page of a listing; what is none must not be taken for an empty one."""
+        return self._expect("IsTruncated", self._client.list_objects_v2(**request))
 
     def delete(self, key: str) -> None:
         place = {"Bucket": self._bucket, "Key": self._key(key)}
@@ -237,6 +308,9 @@ class S3Store:
                 if _code(error) in _CREDENTIAL_CODES and self._renewed(client):
                     return work()
                 raise
+            except (LookupError, ValueError) as error:
+                # The answer lacks what boto3, s3transfer or this module looks for in it.
+                raise self._parser_error(type(error).__name__) from None
 
         try:
             return retry(attempt, self._is_transient, timeout_s)
@@ -268,6 +342,7 @@ class S3Store:
         if isinstance(error, self._client_error):
             status = _status(error)
             passing = status >= 500 and status != _NOT_IMPLEMENTED
+            passing = passing or (status == 404 and _code(error) in _NO_CODE)
             return passing or status in _TRANSIENT or _code(error) in _TRANSIENT_CODES
         from botocore.exceptions import ConnectionError as Unreachable
         from botocore.exceptions import HTTPClientError, IncompleteReadError
@@ -281,6 +356,8 @@ class S3Store:
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def _refusal(self, code: str, status: int) -> str:
+        if status == 404 and code in _NO_CODE:
+            return "what answers there does not speak S3 (404); check storage.endpoint_url, and proxies on the way"
         if code == "NoSuchBucket" or status == 404:
             return f'there is no bucket "{self._bucket}"; make it, or correct storage.url'
         if code == "RequestTimeTooSkewed":
@@ -313,6 +390,8 @@ def _unreachable(error: Exception) -> str:
         )
     if name in ("ParamValidationError", "InvalidBucketNameError"):
         return "not a valid bucket name; correct storage.url"
+    if name == "ResponseParserError":
+        return "what answers there does not speak S3; check storage.endpoint_url, and proxies on the way"
     return f"cannot be reached ({name}); check storage.endpoint_url and the network"
 
 

@@ -28,6 +28,10 @@ Parts are ordered by rank, then by start. A file of an earlier version lacks ``s
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +41,7 @@ import h5py
 import numpy as np
 
 from hpc_lstm.arrays import distinct
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import WAY_OUT, InputError, why_unreadable
 from hpc_lstm.files import open_text
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
@@ -139,13 +143,16 @@ class Timing:
         return total
 
 
-def gather_timing(run_dir: str | Path) -> Path:
+def gather_timing(run_dir: str | Path, into: Path | None = None) -> Path:
     """Gather a run's ``timing/rank-*.jsonl`` into ``timing.h5``; lines cut off by a crash are skipped.
 
     Memory is bounded, whatever the number of ranks and spans.
 
+    Args:
+        into: the file to write; None: the run's own.
+
     Returns:
-        The path of ``timing.h5``.
+        The path of that file.
 
     Raises:
         InputError: the run has no timing files, one is of another format or version, or the disk is full.
@@ -154,7 +161,8 @@ def gather_timing(run_dir: str | Path) -> Path:
     sources = _rank_files(run)
     if not sources:
         raise InputError(f"{run.path}: has no timing/rank-*.jsonl; give the folder of a run that was started")
-    with whole_hdf5(run.timing) as file:
+    gathered = into or run.timing
+    with whole_hdf5(gathered) as file:
         writer = _SpanWriter(file)
         parts = [part for source in sources for part in _read_rank_file(source, writer)]
         if not parts:
@@ -162,11 +170,14 @@ def gather_timing(run_dir: str | Path) -> Path:
                 f"{run.path / 'timing'}: no rank has written a span yet; wait until the run is under way"
             )
         writer.finish(parts)
-    return run.timing
+    return gathered
 
 
 def load_timing(run_dir: str | Path) -> Timing:
     """The timing of a run, gathered again if ``timing.h5`` is missing, damaged or older than a rank's file.
+
+    In a folder that may only be read, such as somebody else's run, it is gathered into a temporary file, which goes
+    with the result.
 
     Raises:
         InputError: as ``gather_timing``.
@@ -183,7 +194,21 @@ def load_timing(run_dir: str | Path) -> Timing:
                     raise InputError(
                         f"{run.timing}: damaged ({' '.join(str(error).split())}), and timing/rank-*.jsonl are missing"
                     ) from None
-    return _load_timing_file(gather_timing(run_dir))
+    if not run.path.exists() or os.access(run.path, os.W_OK):
+        return _load_timing_file(gather_timing(run_dir))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hpc-lstm-timing-"))
+    except OSError as error:
+        raise InputError(
+            f"{run.timing}: cannot be written, and neither can a temporary file: {error.strerror}; {WAY_OUT}"
+        ) from None
+    try:
+        timing = _load_timing_file(gather_timing(run_dir, folder / run.timing.name))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(timing, shutil.rmtree, folder, ignore_errors=True)
+    return timing
 
 
 def _rank_files(run: directory.RunDirectory) -> list[Path]:
@@ -342,7 +367,7 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
     try:
         lines = open_text(path, errors="replace")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: {why_unreadable(error, f'cannot be read: {error.strerror}')}") from None
     with lines as file:
         for number, line in enumerate(file, 1):
             try:

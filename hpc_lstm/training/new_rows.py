@@ -28,7 +28,9 @@ def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | No
         InputError: the rows themselves have changed.
     """
     world = run.world
-    known = world.bcast(world.raise_on_all(lambda: _known_rows(run, saved) if world.rank == 0 else None))
+    known, others = world.bcast(
+        world.raise_on_all(lambda: _known_rows(run, saved) if world.rank == 0 else (None, None))
+    )
     if known is None:
         if saved["data"] != digest:
             raise world.on_all_ranks(_other_prices(run, "its size or its first or last row differs"))
@@ -41,6 +43,9 @@ def check_prices(run: Run, saved: Mapping[str, Any], digest: str) -> Growth | No
     found = compare_rows(known, run.store, world, chosen=run.known.symbols, detail=detail)
     if found.difference:
         raise world.on_all_ranks(_other_prices(run, found.difference))
+    if others is not None and (changed := compare_rows(others, run.store, world).difference):
+        mean = f"{changed}, of which features take the mean of all symbols"
+        raise world.on_all_ranks(_other_prices(run, mean))
     return found.growth or None
 
 
@@ -90,9 +95,10 @@ def measure_best(run: Run, best: EarlyStopping) -> None:
     )
 
 
-def _known_rows(run: Run, saved: Mapping[str, Any]) -> KnownRows | None:
+def _known_rows(run: Run, saved: Mapping[str, Any]) -> tuple[KnownRows | None, KnownRows | None]:
+    """Of the run's own symbols, and of others."""
     try:
-        return known_rows_of(saved)
+        return known_rows_of(saved), known_rows_of(saved, "others")
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{run.directory.path}: the checkpoint's record of the prices is damaged ({error}); delete this "

@@ -16,7 +16,7 @@ from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.location import run_name
 from hpc_lstm.clusters.run_owner import NAME, OWNER
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import ConfigError, InputError, is_out_of_memory
+from hpc_lstm.errors import ConfigError, InputError, StorageError, is_out_of_memory
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
@@ -59,7 +59,7 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
                 if lease is not None:
                     lease.release()
                 # A directory that another job is at is left to it.
-                if lease is not None or not (run.path / OWNER).exists():
+                if lease is not None or not _has_owner(run):
                     remove_unbegun(run, created, world.size)
         raise
     except OSError as error:
@@ -109,6 +109,14 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
         lease.release()
         raise
     return lease
+
+
+def _has_owner(run: RunDirectory) -> bool:
+    """True unless nobody has put a lease there; a start that could not put its own leaves folders alone."""
+    try:
+        return bool(FolderStore(run.path).list(OWNER))
+    except StorageError:
+        return True
 
 
 def refuse_begun(run: RunDirectory, config: RunConfig, *, resume: bool) -> None:

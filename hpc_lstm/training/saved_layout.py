@@ -14,7 +14,7 @@ from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import TrainState
 
 # Not in the states of version 0.1, or of ranks other than 0, or of runs without clusters.
-_OPTIONAL = ("best/weights", "computed_by", "scaling", "threads", "known/", "sync/")
+_OPTIONAL = ("best/weights", "computed_by", "scaling", "threads", "known/", "others/", "sync/")
 
 
 def saved_layout(run: Run, state: TrainState) -> StateLayout:
@@ -23,8 +23,11 @@ def saved_layout(run: Run, state: TrainState) -> StateLayout:
     required = frozenset(name for name in own if not name.startswith(_OPTIONAL))
     vector = Entry("f", ((0,), (run.engine.schema.length,)))
     rows = Entry("i", ((None,),))
-    known = {name: Entry(TEXT) for name in ("known/columns", "known/date_unit", "known/symbols")}
-    known |= {"known/rows": rows, "known/last": rows, "known/digests": Entry("i", ((None, HASH_BYTES),))}
+    known: dict[str, Entry] = {}
+    for group in ("known", "others"):
+        known |= {f"{group}/{name}": Entry(TEXT) for name in ("columns", "date_unit", "symbols")}
+        known |= {f"{group}/rows": rows, f"{group}/last": rows}
+        known |= {f"{group}/digests": Entry("i", ((None, HASH_BYTES),))}
     return StateLayout({**own, **known, **_of_clusters(vector), "best/weights": vector}, required)
 
 

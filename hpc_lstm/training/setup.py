@@ -16,6 +16,7 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
+from hpc_lstm.preprocess.market_means import know_other_rows
 from hpc_lstm.preprocess.usable import know_usable_rows
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.loggers.registry import check_loggers
@@ -44,6 +45,7 @@ class Run:
         origin: where the run begins: from the seed, or from another run's model.
         data: this rank's windows, and the scaling of all ranks.
         known: the rows of the store that the run is trained on.
+        others: rows of symbols that it is not trained on, from which features take means; None: they take none.
         storage: where checkpoints, and the rounds of clusters, are kept.
         clusters: synchronizes with other clusters; None where this one trains alone.
         owner: the lease by which this job owns the directory, on rank 0.
@@ -59,6 +61,7 @@ class Run:
     store: MarketStore
     data: prepare.Prepared
     known: KnownRows
+    others: KnownRows | None
     schedule: Schedule
     averager: Averager
     storage: RunStorage
@@ -118,6 +121,7 @@ def set_up(
         with timeline.span("load"):
             columns = world.raise_on_all(lambda: prepare.model_columns(store, config.data))
             known, left_out = know_usable_rows(store, config.data, columns, world)
+            others = know_other_rows(store, columns, known.symbols, world)
             data = prepare.prepare(
                 store, config.data, world, placement.backend, origin.scaler, left_out=left_out
             )
@@ -153,6 +157,7 @@ def set_up(
             store=store,
             data=data,
             known=known,
+            others=others,
             schedule=make_schedule(config, data.index.total("train"), world.size),
             averager=averager,
             storage=storage,

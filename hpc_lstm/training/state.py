@@ -11,6 +11,7 @@ computed_by                 what computed: dropout masks and last bits depend on
 sync/...                    this cluster's state among the others, on rank 0 alone
 data                        digest of the market store that older versions compare
 known/...                   the rows that the run is trained on, on rank 0 alone
+others/...                  rows of other symbols that its features take means of, on rank 0 alone
 scaling                     digest of the scaling that the run keeps; "" if it fits its own
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -102,6 +103,8 @@ class TrainState:
         if run.world.rank == 0:
             state["best/weights"] = self.early_stopping.weights
             state |= _named("known", run.known.state_dict())
+            if run.others is not None:
+                state |= _named("others", run.others.state_dict())
         if run.clusters is not None:
             state |= _named("sync", run.clusters.state_dict())
         return state
@@ -150,9 +153,13 @@ def data_digest(store: MarketStore) -> str:
     return digest.hexdigest()
 
 
-def known_rows_of(state: Mapping[str, Any]) -> KnownRows | None:
-    """The rows that a checkpoint was trained on, from rank 0's state; None of an older version's."""
-    known = _below("known", state)
+def known_rows_of(state: Mapping[str, Any], group: Literal["known", "others"] = "known") -> KnownRows | None:
+    """The rows that a checkpoint was trained on, from rank 0's state; None of an older version's.
+
+    Args:
+        group: "others": rows of other symbols that its features take means of, None if they take none.
+    """
+    known = _below(group, state)
     return KnownRows.from_state_dict(known) if known else None
 
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import errno
 import inspect
+import os
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from hpc_lstm import errors
-from hpc_lstm.errors import HpcLstmError, InputError, damage_in, from_os_error, in_shell, printable
+from hpc_lstm.config import DataConfig, ForecastConfig, RunConfig
+from hpc_lstm.errors import (
+    HpcLstmError,
+    InputError,
+    damage_in,
+    from_os_error,
+    in_shell,
+    printable,
+    why_unreadable,
+)
+from hpc_lstm.evaluation.intervals import read_intervals
+from hpc_lstm.evaluation.metrics_file import read_metrics
+from hpc_lstm.model.engines.head import Head
+from hpc_lstm.runs.directory import at
+from hpc_lstm.runs.history import read_history
+from hpc_lstm.runs.run_file import read_run_file
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, HpcLstmError)]
 
@@ -40,6 +58,44 @@ def test_file_that_is_not_known() -> None:
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOENT, None])
 def test_other_errors_are_not_the_users(number: int | None) -> None:
     assert from_os_error(OSError(number, "x") if number else OSError("x")) is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_what_may_not_be_read_is_not_called_damaged(number: int) -> None:
+    """Nobody is to train again, or to remove a file, because somebody else's may not be read."""
+    text = why_unreadable(OSError(number, "Permission denied", "/a/model.keras"), "damaged; train again")
+    assert text == "no permission to read it; ask its owner for it"
+    for other in (
+        OSError(errno.EIO, "I/O"),
+        ValueError("x"),
+        OSError(errno.EACCES, "unable to lock file, errno = 13"),
+    ):
+        assert why_unreadable(other, "damaged; train again") == "damaged; train again"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda folder: read_run_file(at(folder)),
+        lambda folder: read_history(at(folder).history),
+        lambda folder: read_metrics(at(folder)),
+        lambda folder: read_intervals(
+            at(folder), Head.of(RunConfig(data=DataConfig(store="x"))), ForecastConfig()
+        ),
+    ],
+)
+def test_files_of_somebody_elses_run_are_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    for name in ("config.toml", "run.json", "history.jsonl", "metrics.json", "intervals.json"):
+        (tmp_path / name).write_text("{}")
+
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(InputError, match=r"(json|jsonl): no permission to read it; ask its owner for it$"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(

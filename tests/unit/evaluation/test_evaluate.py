@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
 
+from hpc_lstm import cli
 from hpc_lstm.cuda import availability
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.baselines.registry import BASELINES, METHODS
@@ -280,3 +283,27 @@ def test_network_of_another_run_is_refused(run_dir: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(engine, "load_forecaster", lambda path, *, threads=1: other)
     with pytest.raises(InputError, match="windows of 7 rows"):
         evaluate_run(run_dir, None, World())
+
+
+def test_a_run_that_may_only_be_read_is_measured_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else's, or on a disk that is full."""
+    store = write_store(tmp_path / "market.h5", {"A": walk(1), "B": walk(2)})
+    run = make_run(tmp_path / "run", settings(store), monkeypatch)
+    before, real = (run / "metrics.json").read_bytes(), os.open
+
+    def refuse(path: object, flags: int, *more: object, **where: object) -> int:
+        if flags & os.O_CREAT and str(run) in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, flags, *more, **where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", str(run)])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert "persistence" in said.out
+    (line,) = said.err.splitlines()
+    assert f"{run}/symbols.csv: cannot be written: Permission denied; make room or choose a folder" in line
+    assert (run / "metrics.json").read_bytes() == before

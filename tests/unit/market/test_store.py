@@ -198,6 +198,7 @@ def test_a_full_disk_is_one_line(limit: int, tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count("; ") == 1, "one way out"
     assert list(tmp_path.iterdir()) == []
 
 

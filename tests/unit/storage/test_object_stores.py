@@ -6,6 +6,8 @@ import contextlib
 import errno
 import functools
 import http.server
+import io
+import itertools
 import json
 import os
 import socket
@@ -22,7 +24,7 @@ import pytest
 from s3_bucket import SECRET_KEY, Bucket
 
 from hpc_lstm.config import StorageConfig
-from hpc_lstm.errors import StorageError
+from hpc_lstm.errors import StorageError, from_os_error
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 from hpc_lstm.storage.s3 import S3Store
@@ -354,6 +356,43 @@ def test_a_file_system_without_hard_links_is_told_before_the_first_checkpoint(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_taken_for_one_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    text = refusal(FolderStore(tmp_path).check)
+    assert "hard links" not in text
+    assert f"{os.strerror(number)}; make room" in text
+
+
+def test_what_cannot_be_made_below_the_root_is_told_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def refuse(path: Any, *mode: int, **folder: int) -> None:
+        if folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        real(path, *mode)
+
+    store = FolderStore(tmp_path)
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        store.put_new("run/5/a", b"1")
+    assert caught.value.filename == f"{tmp_path}/run"
+
+
+def test_a_file_in_the_place_of_the_root_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError) as caught:
+        FolderStore(tmp_path / "file").put_new("a", b"1")
+    assert f"{tmp_path}/file: Not a directory; make room or choose" in str(from_os_error(caught.value))
+
+
 def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -504,6 +543,180 @@ def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, monkeypatch: 
 
     store._client.meta.events.register("before-send.s3.ListObjectsV2", answer)
     assert store.list("") == [("there", 1)]
+
+
+LOGIN = b"<html><body>log in first</body></html>"  # well-formed: not even a parser of XML finds fault with it
+
+
+def answers(
+    store: S3Store, operation: str, status: int, make: Callable[[], tuple[bytes, dict[str, str]]]
+) -> None:
+    """Let somebody else than the server answer requests of an operation: ``make`` gives body and headers."""
+    from botocore.awsrequest import AWSResponse
+
+    def answer(request: Any, **_: object) -> Any:
+        body, headers = make()
+        return AWSResponse(request.url, status, headers, Raw(body))
+
+    class Raw:
+        def __init__(self, body: bytes) -> None:
+            self.body = io.BytesIO(body)
+
+        def stream(self, **_: object) -> Any:
+            yield self.body.read()
+
+        def read(self, size: int | None = None) -> bytes:
+            return self.body.read(size)
+
+        def close(self) -> None:
+            self.body.close()
+
+    store._client.meta.events.register(f"before-send.s3.{operation}", answer)
+
+
+@pytest.mark.parametrize("body", [LOGIN, b""])
+def test_a_page_with_status_200_is_no_answer(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """An empty list would begin a run anew, an object that was not put would count as a checkpoint."""
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket, timeout_s=0.05)
+    for operation in ("ListObjectsV2", "GetObject", "PutObject", "CreateMultipartUpload"):
+        answers(store, operation, 200, lambda: (body, {"content-type": "text/html"}))
+    for work in (
+        store.check,
+        lambda: store.list(""),
+        lambda: store.get("a"),
+        lambda: store.put_new("a", b"1"),
+        lambda: store.put("a", b"1"),
+        lambda: store.put("a", bytes(17 << 20)),
+    ):
+        assert "does not speak S3; check storage.endpoint_url" in refusal(work)
+
+
+@pytest.mark.parametrize("body", [LOGIN, b"default backend - 404", b""])
+def test_a_gateways_404_says_nothing_of_an_object(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket, timeout_s=0.3)
+    store.put_new("there", b"1")
+    answers(store, "GetObject", 404, lambda: (body, {"content-type": "text/html"}))
+    assert "does not speak S3 (404)" in refusal(lambda: store.get("there"))
+    with pytest.raises(NotFoundError):  # so says the list
+        store.get("gone")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"etag": "x"},
+        {"etag": "x", "content-length": "many"},
+        {"content-length": "10"},
+        {"etag": "x", "content-length": "5"},
+        {"etag": "x", "content-length": "20"},
+    ],
+)
+def test_headers_that_are_wrong_are_told_and_no_more_is_read_than_they_say(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    from hpc_lstm.storage import retry
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.001)
+    store = s3(bucket, timeout_s=0.05)
+    answers(store, "GetObject", 200, lambda: (b"0123456789", headers))
+    assert "check storage.endpoint_url" in refusal(lambda: store.get("a", 1000))
+
+
+def test_a_body_that_does_not_end_is_left(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent in chunks, whatever length its header gave."""
+    from botocore.response import StreamingBody
+
+    store, taken = s3(bucket, timeout_s=0.05), [0]
+
+    class Endless:
+        def read(self, size: int | None = None) -> bytes:
+            assert size is not None
+            taken[0] += min(size, 3)
+            return b"abc"[:size]
+
+        def close(self) -> None:
+            """Nothing."""
+
+    def get(**_: object) -> Any:
+        taken[0] = 0
+        return {"ContentLength": 10, "ETag": "x", "Body": StreamingBody(Endless(), 10)}
+
+    monkeypatch.setattr(store._client, "get_object", get)
+    assert "check storage.endpoint_url" in refusal(lambda: store.get("a", 1000))
+    assert taken == [11]
+
+
+@pytest.mark.parametrize("size", [1, 150_000, 900_000])
+def test_an_object_that_changes_while_it_is_read_is_not_read_beyond_its_first_size(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    from hpc_lstm.storage import s3 as module
+
+    monkeypatch.setattr(module, "_LARGE", 100_000)
+    monkeypatch.setattr(module, "_PART", 30_000)
+    limit = 200_000
+    store, place = (
+        s3(bucket, timeout_s=20 if size > limit else 3),
+        {"Bucket": bucket.name, "Key": "team/runs/x"},
+    )
+    bucket.client.put_object(**place, Body=bytes(limit))
+    left = [size]
+
+    def change(**_: object) -> None:
+        if left:
+            bucket.client.put_object(**place, Body=b"1" * left.pop())
+
+    store._client.meta.events.register("after-call.s3.GetObject", change)
+    if size > limit:
+        assert len(store.get("x", limit)) == limit
+        assert not left
+    else:
+        refusal(lambda: store.get("x", limit))
+
+
+def listing(keys: list[str], token: str) -> bytes:
+    """A page of a list, with the token of the next one."""
+    entries = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+    end = more if token else "<IsTruncated>false</IsTruncated>"
+    return f"<ListBucketResult>{end}{entries}</ListBucketResult>".encode()
+
+
+@pytest.mark.parametrize(
+    ("keys", "tokens"), [(["a"], 1), (["a"], 3), ([], 1_000_000), (["a", "b"], 1_000_000)]
+)
+def test_a_list_without_an_end_is_left(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, keys: list[str], tokens: int
+) -> None:
+    from hpc_lstm.storage import s3 as module
+
+    monkeypatch.setattr(module, "_MOST_KEYS", 10)
+    monkeypatch.setattr(module, "_MOST_EMPTY_PAGES", 10)
+    store, asked = s3(bucket), itertools.count()
+    answers(
+        store,
+        "ListObjectsV2",
+        200,
+        lambda: (listing([f"team/runs/{key}" for key in keys], f"t{next(asked) % tokens}"), {}),
+    )
+    assert "comes to no end" in refusal(lambda: store.list(""))
+    assert next(asked) <= 12
+
+
+def test_what_a_list_says_of_other_places_is_left_out(bucket: Bucket) -> None:
+    store = s3(bucket)
+    answers(store, "ListObjectsV2", 200, lambda: (listing(["elsewhere/a", "team/runs/b", "team/b"], ""), {}))
+    assert store.list("") == [("b", 1)]
 
 
 def test_credentials_of_the_machine_alone_are_enough(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -698,10 +911,10 @@ def test_a_body_that_breaks_off_is_read_again(bucket: Bucket, monkeypatch: pytes
         def __init__(self, body: Any) -> None:
             self.body = body
 
-        def read(self) -> bytes:
+        def read(self, size: int) -> bytes:
             if errors:
                 raise errors.pop()
-            return self.body.read()
+            return self.body.read(size)
 
     def get(**request: Any) -> Any:
         answer = real(**request)

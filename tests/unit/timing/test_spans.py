@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 
 import h5py
 import numpy as np
@@ -92,6 +93,25 @@ def test_it_is_gathered_anew_only_when_a_rank_has_written_since(tmp_path):
     write_part(tmp_path, one_by_one(("compute", 5)))
     os.utime(path, ns=(stamp + 10**9, stamp + 10**9))
     assert load_timing(tmp_path).starts == 2
+
+
+def test_the_timing_of_a_run_that_may_only_be_read_is_shown(tmp_path, monkeypatch):
+    """Somebody else's, while it trains or after it was stopped."""
+    run, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
+    wrote = one_by_one(("compute", 5), ("wait", 7))
+    write_part(run, wrote)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK and path == run))
+    timing = load_timing(run)
+    assert all_spans(timing, 0) == wrote
+    assert not (run / "timing.h5").exists()
+    assert list(scratch.iterdir())
+    del timing
+    assert not list(scratch.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match=r"timing\.h5: cannot be written, and neither can a temporary file"):
+        load_timing(run)
 
 
 def test_a_damaged_timing_h5_is_made_again(tmp_path):

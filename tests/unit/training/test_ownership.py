@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,23 @@ def test_a_failed_start_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
         assert everything(tmp_path) != before
         ownership.remove_unbegun(run, made, 3)
         assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_start_that_cannot_own_its_folder_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    world = World()
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        ownership.owned(directory.at(tmp_path / "run"), settings(), world, resume=False),
+    ):
+        pass
+    assert everything(tmp_path) == []
 
 
 def test_a_folder_that_holds_a_run_is_not_removed(tmp_path: Path) -> None:

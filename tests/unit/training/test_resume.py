@@ -171,6 +171,43 @@ def test_a_run_notes_what_it_was_given(folder: Path) -> None:
     assert re.fullmatch("[0-9a-f]{32}", noted["id"])
 
 
+def write_other(rows: int = 120, *, change: int | None = None, column: int = 0) -> None:
+    """``market.h5`` with a symbol that the run is not trained on; ``change``: a row of it that differs."""
+    with StoreWriter(Path("market.h5"), ["close", "volume"], "test") as store:
+        for name, count in (("AAA", 120), ("BBB", rows)):
+            values = prices(name, count)
+            if name == "BBB" and change is not None:
+                values[change, column] *= 1.01
+            store.append(name, np.arange(15000, 15000 + count, dtype=np.int64), values)
+
+
+def test_other_symbols_of_which_features_take_the_mean_count_as_well(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    only = ("--set", 'data.symbols=["AAA"]', "--set", 'data.features=["close", "market(close)"]')
+    write_other()
+    assert train("mean", *only) == 0
+    state = newest_state("mean")
+    assert (json.loads(state["known/symbols"]), json.loads(state["others/symbols"])) == (["AAA"], ["BBB"])
+    capfd.readouterr()
+    write_other(change=40)
+    again = (*only, "--resume", "--set", "train.epochs=3")
+    assert train("mean", *again) == 2
+    assert "BBB differs somewhere" in (line := one_line(capfd))
+    assert "of which features take the mean of all symbols; put the old store back" in line
+    write_other(130, change=40, column=1)  # newer rows, and a column that no feature is computed from
+    assert train("mean", *again) == 0
+
+
+def test_other_symbols_of_which_features_take_nothing_do_not_count(folder: Path) -> None:
+    only = ("--set", 'data.symbols=["AAA"]')
+    write_other()
+    assert train("alone", *only) == 0
+    assert not any(name.startswith("others/") for name in newest_state("alone"))
+    write_other(change=40)
+    assert train("alone", *only, "--resume", "--set", "train.epochs=3") == 0
+
+
 def test_newer_rows_are_trained_on(folder: Path) -> None:
     before = newest_state("run")
     # 0.7 of the 114 days with a target are 79, for both symbols; of 154 they are 107, which all others end before:
