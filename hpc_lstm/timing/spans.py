@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,8 +50,8 @@ SPAN_FIELDS = ("start_ns", "end_ns", "busy_ns", "count", "meeting")
 CLOCK_FIELDS = ("clock_at_ns", "clock_offset_ns", "clock_error_ns")
 ROUND_FIELDS = ("part", "number", "brought_ns", "seen_ns")
 STAGE_FIELDS = ("part", "start_ns", "end_ns")
-# Stages of one start, and letters of a name: more than there are.
-MOST_STAGES, LONGEST_NAME = 100, 100
+# Stages of one start, and letters of a stage's or a node's name: more than there are.
+MOST_STAGES, LONGEST_NAME = 100, 256
 # Spans held in memory at a time, of all ranks together: 2 MB.
 CHUNK = 1 << 16
 # Nanoseconds since 1970 until 2043; ranks; barriers, which are recorded one by one no longer than other spans.
@@ -196,6 +194,9 @@ def load_timing(run_dir: str | Path) -> Timing:
                     ) from None
     if not run.path.exists() or os.access(run.path, os.W_OK):
         return _load_timing_file(gather_timing(run_dir))
+    import shutil
+    import tempfile
+
     try:
         folder = Path(tempfile.mkdtemp(prefix="hpc-lstm-timing-"))
     except OSError as error:
@@ -382,7 +383,7 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
                         _Part(
                             _integer(record["rank"], _integer(record["size"], MOST_RANKS) - 1),
                             _integer(record["size"], MOST_RANKS),
-                            str(record["node"]),
+                            _name(record["node"]),
                             _integer(record["origin_unix_ns"]),
                         )
                     )
@@ -400,7 +401,7 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
                 elif "stage" in record:
                     start, end = (_integer(record[name], least=-LARGEST) for name in ("start_ns", "end_ns"))
                     if start <= end and len(parts[-1].stages) < MOST_STAGES:
-                        parts[-1].stages.append((str(record["stage"])[:LONGEST_NAME], start, end))
+                        parts[-1].stages.append((_name(record["stage"]), start, end))
                 else:
                     part, phase = parts[-1], _NUMBERS[record["phase"]]
                     start, end, busy, count = (
@@ -417,6 +418,13 @@ def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:
             except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError):
                 continue
     return [part for part in parts if part.spans]
+
+
+def _name(value: Any) -> str:
+    """A name from a file, as HDF5 can hold it: without null bytes and halves of characters."""
+    return (
+        str(value)[:LONGEST_NAME].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    )
 
 
 def _integer(value: Any, most: int = LARGEST, *, least: int = 0) -> int:

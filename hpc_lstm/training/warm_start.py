@@ -13,7 +13,6 @@ from hpc_lstm import config as configuration
 from hpc_lstm.clusters.run_owner import require
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import ConfigError, InputError
-from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.files import expanded
 from hpc_lstm.model.engines.registry import load_forecaster
 from hpc_lstm.model.parameters import Schema
@@ -136,6 +135,8 @@ def days_seen(origin: Origin, cut: SplitDates | None, unit: str) -> list[str]:
     opens = cut.train_end if cut.validation_opens is None else cut.validation_opens
     if trained <= opens:
         return []
+    from hpc_lstm.evaluation.dates import date_text
+
     return [
         f"{origin.source.path} was trained on days up to {date_text(trained, unit)}, and the validation part of this "
         f"run begins after {date_text(opens, unit)}: its model has seen days that this run is measured on, and the "

@@ -74,7 +74,7 @@ def _members(source: SourceFile) -> tuple[list[str], list[str]]:
     """The names of its files that may be tables; and the others, for people."""
     try:
         with source.open() as file, zipfile.ZipFile(file) as archive:
-            files = [info for info in archive.infolist() if not info.is_dir()]
+            files = [info for info in archive.infolist() if not info.filename.endswith("/")]
             if any(info.flag_bits & 1 for info in files):
                 raise PriceFileError(f"{source.path}: is encrypted; unpack it first")
     except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
@@ -83,7 +83,7 @@ def _members(source: SourceFile) -> tuple[list[str], list[str]]:
     others: list[str] = []
     for info in files:
         if _is_no_table(info.filename):
-            others.append(info.filename)
+            others.append(info.filename or "a file without a name")
         elif not info.file_size:
             others.append(f"{info.filename} (empty)")
         else:
@@ -95,7 +95,12 @@ def _is_no_table(name: str) -> bool:
     """Whether a file's name says that it is no table: notes, documents, pictures, and what desktops leave behind."""
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    if path.parts[0] == "__MACOSX" or path.name.startswith(".") or path.name.lower() in _LEFTOVERS:
+    if (
+        not path.name
+        or path.parts[0] == "__MACOSX"
+        or path.name.startswith(".")
+        or path.name.lower() in _LEFTOVERS
+    ):
         return True
     return suffix in _DOCUMENTS or (path.stem.lower() in _NOTES and suffix in ("", ".txt"))
 

@@ -497,3 +497,15 @@ def test_names_of_prices_in_any_spelling_are_no_symbols(spelt: str, tmp_path: Pa
         assert [row["close"] for _, row in found] == [95.6, 94.3]
         loaded += 1
     assert loaded or spelt in ("{}1", "my{}")
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_file_without_a_name_in_a_zip_is_left_out(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "X.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("A.csv", "date,close\n2024-01-02,1\n2024-01-03,2\n")
+        info = zipfile.ZipInfo("x")
+        info.filename = name
+        archive.writestr(info, "date,close\n2024-01-02,3\n")
+    import_prices([path], tmp_path / "m.h5")
+    assert list(load(tmp_path / "m.h5")) == ["A"]

@@ -75,8 +75,7 @@ def test_a_file_cut_off_anywhere_is_read_up_to_there_and_the_resumed_part_whole(
     assert timing.wall_ns[0] == kept[-1][2]
     assert timing.wall_ns[1] == 7
 
-
-def test_merged_spans_count_by_their_busy_time(tmp_path):
+    assert all_spans(timing, 0) == [("compute", 0, 5, 5, 1)]
     write_part(tmp_path, [("compute", 0, 1000, 400, 10), ("wait", 0, 1000, 600, 10)], killed=True)
     seconds = load_timing(tmp_path).rank_seconds()[0]
     assert seconds[PHASES.index("compute")] == pytest.approx(400e-9)
@@ -169,3 +168,15 @@ def test_another_version_is_refused_and_leaves_no_file(tmp_path):
     with pytest.raises(InputError, match="version 9"):
         load_timing(tmp_path)
     assert os.listdir(tmp_path) == ["timing"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_hdf5_cannot_hold_cost_no_span(tmp_path, name):
+    path = write_part(tmp_path, one_by_one(("compute", 5)), node=name)
+    with path.open("a") as file:
+        file.write(json.dumps({"stage": name, "start_ns": 0, "end_ns": 1}) + "\n")
+    timing = load_timing(tmp_path)
+    assert all_spans(timing, 0) == [("compute", 0, 5, 5, 1)]
+    (found,) = timing.node
+    assert found[0] + found[-1] == "ab"
+    assert len(found) == 3
