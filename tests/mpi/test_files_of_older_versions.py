@@ -272,8 +272,8 @@ def test_a_bucket_tells_what_is_in_it(alone: Answers) -> None:
         assert f"{count} rounds closed" in text
         assert f"round {count}: windows of a " in text
     assert "finished: a, b" in rounds["run ended"]
-    assert "b training" in rounds["run left"]
-    assert "a waiting for b" in rounds["run stopped"]
+    assert "finished: a\n  stopped, to be continued with --resume: b" in rounds["run left"]
+    assert "stopped, to be continued with --resume: a, b" in rounds["run stopped"]
     lines = alone.of("checkpoints").splitlines()
     found = sorted(tuple(line.split()[:2]) for line in lines)
     both = [(run, cluster) for run in ("ended", "stopped", "team") for cluster in "ab"]
