@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpc_lstm.native.code_cache import cache_path
 
-# Beyond so many the older half is forgotten.
+# Beyond so many all but the newest half of that are forgotten.
 MOST = 4096
 # One in so many new marks counts them: to list thousands takes longer than to write a small store.
 COUNTED_EVERY = 64
@@ -58,5 +58,5 @@ def _mark(path: Path) -> Path | None:
 def _forget_old(folder: Path) -> None:
     marks = list(os.scandir(folder))
     if len(marks) > MOST:
-        for mark in sorted(marks, key=lambda entry: entry.stat().st_mtime)[: MOST // 2]:
+        for mark in sorted(marks, key=lambda entry: entry.stat().st_mtime)[: -(MOST // 2)]:
             Path(mark.path).unlink(missing_ok=True)

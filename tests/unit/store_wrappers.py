@@ -38,25 +38,38 @@ class Wrapped:
 
 
 class StopsAfter(Wrapped):
-    """Takes so many changes and no more, as if the program were killed there."""
+    """Takes so many changes, and after the attempt at one more nothing, as if the program were killed there."""
 
     def __init__(self, store: ObjectStore, changes: float) -> None:
         super().__init__(store)
         self.left, self.made = changes, 0
+        self._killed = False
         self._lock = threading.Lock()
 
     def put_new(self, key: str, data: bytes) -> bool:
         self._count()
         return super().put_new(key, data)
 
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        self._require_alive()
+        return super().get(key, limit)
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        self._require_alive()
+        return super().list(prefix)
+
     def delete(self, key: str) -> None:
         self._count()
         super().delete(key)
 
+    def _require_alive(self) -> None:
+        if self._killed:
+            raise StorageError("killed")
+
     def _count(self) -> None:
         with self._lock:
-            if self.made >= self.left:
-                raise StorageError("killed")
+            self._killed = self._killed or self.made >= self.left
+            self._require_alive()
             self.made += 1
 
 

@@ -138,7 +138,7 @@ def test_a_kill_at_any_change_of_the_store_leaves_a_whole_checkpoint(tmp_path: P
         store = StopsAfter(FolderStore(root), changes)
 
         def work(world: World) -> None:
-            target = writer(store, world, keep=keep, timeout_s=0.05)
+            target = writer(store, world, keep=keep, timeout_s=30)
             for step, loss in losses.items():
                 save(target, world, step, validation=loss)
 
