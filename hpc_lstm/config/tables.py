@@ -99,7 +99,12 @@ def _integers_as_floats(model: type[Section], tables: dict[str, Any]) -> dict[st
 
 def _first_problem(model: type[Section], error: ValidationError) -> str:
     """The first problem of a pydantic report as one line that begins with its key."""
-    problem = error.errors()[0]
+    first = error.errors()[0]
+    # A key that is required may be there under a misspelt name, of which more can be said.
+    misspelt = [
+        p for p in error.errors() if p["type"] == "extra_forbidden" and p["loc"][:-1] == first["loc"][:-1]
+    ]
+    problem = misspelt[0] if misspelt and first["type"] == "missing" else first
     section, *rest = map(str, problem["loc"] or [""])
     if problem["type"] == "value_error":  # from a validator of ours, and begins with the key
         message = problem["msg"].removeprefix("Value error, ")

@@ -197,6 +197,11 @@ def test_refused_with_the_key_and_what_it_takes(write, text: str, message: str) 
     assert caught.value.exit_code == 2
 
 
+def test_a_required_key_under_a_misspelt_name_is_an_unknown_one(write) -> None:
+    with pytest.raises(ConfigError, match=r'data\.stroe: no such key; did you mean "store"\?$'):
+        config.load(write('[data]\nstroe = "market.h5"\n'))
+
+
 @pytest.mark.parametrize("text", ["", "[model]\nunits = 8\n", "[data]\nwindow = 3\n"])
 def test_the_store_is_required(write, text: str) -> None:
     with pytest.raises(ConfigError, match=r"data\.store: is required but not set$"):
