@@ -2,23 +2,32 @@
 //
 //   collect    adds up the parts of each gradient, in order, into the flat gradient; sums of its squares for clipping
 //   adam, rmsprop, sgd    scale the gradient to the largest norm, take the step, and pack the new weights
-//   adam_at_once ...      both in one, where the norm has no limit and parts are few
+//   adam_at_once ...      both in one, where the norm has no limit
 //   pack       packs weights that came from elsewhere
 //   scale      a vector times a number: a rank's share of an average
 //   mean_loss  the losses of each step's blocks, averaged over the call
 //
 // Flat vectors are in the order of hpc_lstm/model/parameters.py. One launch handles all arrays: a table says for each
-// where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of 32 units
-// of a matrix, 1,024 numbers, which pass through shared memory, so that they are read and written in whole sectors in
-// each of the three orders.
+// where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of TILE_UNITS
+// units of a matrix, NUMBERS numbers, which pass through shared memory, so that they are read and written in whole
+// sectors in each of the three orders.
+//
+// Whoever sums has GROUPS threads for each number of a matrix: each sums every so many parts, in order, and one adds up
+// their sums. What the step needs besides is on its way meanwhile.
+//
+// Floor: 4 bytes a part, 20 for the gradient, the weight and adam's two slots, read and written, and 4 for the packed
+// copies. With 2 x 64 units and 15 parts that is 4.4 MB, which lie in the L2 cache: 1 us at 5 TB/s. Four reads depend
+// on each other (table, parts, through shared memory twice): 2 us.
 
 #include "lstm_common.cuh"
 
 #define THREADS 256
 #define TILE_INPUTS 8
-#define TILE_UNITS 32
 #define TILE_ROWS (4 * TILE_UNITS)
-#define EACH 4  // numbers of a thread
+#define NUMBERS (TILE_INPUTS * TILE_ROWS)
+#define FEW_NUMBERS 64  // of a block of a bias or the dense weights, which have more parts
+#define SUM_THREADS (GROUPS * NUMBERS)
+#define EACH (NUMBERS / THREADS)  // numbers of a thread of those that do not sum
 #define SUMS (OUTPUTS * (UNITS + 1) + 1)  // of a block of lstm_head.cu
 
 // What an array of the network is.
@@ -77,20 +86,24 @@ struct Place {
         unit0 = block % across * TILE_UNITS;
     }
     INLINE int kind() const { return array->kind; }
-    INLINE int input() const { return threadIdx.x % THREADS / TILE_UNITS; }  // in the tile
-    INLINE int unit() const { return threadIdx.x % TILE_UNITS; }
-    // Whether number i of this thread is one, and its place in the flat vectors.
-    INLINE bool inside(int i) const {
-        if (kind() == MATRIX) return input0 + input() < array->inputs && unit0 + unit() < units;
-        return i == 0 && block * THREADS + int(threadIdx.x) < (kind() == BIAS ? 4 * units : (units + 1) * OUTPUTS);
+    // Number `own` of the block: its gate, input and unit in a matrix's tile.
+    INLINE static int gate(int own) { return own / (TILE_INPUTS * TILE_UNITS); }
+    INLINE static int input(int own) { return own / TILE_UNITS % TILE_INPUTS; }
+    INLINE static int unit(int own) { return own % TILE_UNITS; }
+    INLINE static float& at(Tile& tile, int own) { return tile.at[input(own)][4 * unit(own) + gate(own)]; }
+    // Whether it is one, and its place in the flat vectors.
+    INLINE bool inside(int own) const {
+        if (kind() == MATRIX)
+            return own < NUMBERS && input0 + input(own) < array->inputs && unit0 + unit(own) < units;
+        return own < FEW_NUMBERS && block * FEW_NUMBERS + own < (kind() == BIAS ? 4 * units : (units + 1) * OUTPUTS);
     }
-    INLINE int64 flat(int i) const {
-        if (kind() == MATRIX) return array->flat + int64(input0 + input()) * 4 * units + i * units + unit0 + unit();
-        return array->flat + block * THREADS + threadIdx.x;
+    INLINE int64 flat(int own) const {
+        if (kind() != MATRIX) return array->flat + block * FEW_NUMBERS + own;
+        return array->flat + (int64(input0 + input(own)) * 4 + gate(own)) * units + unit0 + unit(own);
     }
     // The number's place in a bias or the dense weights, as kernels order them.
-    INLINE int padded() const {
-        const int own = block * THREADS + threadIdx.x;
+    INLINE int padded(int own) const {
+        own += block * FEW_NUMBERS;
         if (kind() == BIAS) return own % units * 4 + own / units;
         return own < units * OUTPUTS ? own : own + (UNITS - units) * OUTPUTS;
     }
@@ -109,57 +122,70 @@ INLINE double block_sum(double value) {
     return sum;
 }
 
-// The sum of `count` numbers, `pitch` apart, in order.
-INLINE float sum_in_order(const float* from, const int count, const int64 pitch) {
-    float sum = 0.0f;
-#pragma unroll 8
-    for (int part = 0; part < count; ++part) sum += from[part * pitch];
-    return sum;
-}
-// The same of few numbers, as many as possible on their way at a time.
-INLINE float sum_few_in_order(const float* from, const int count, const int64 pitch) {
+// The sum of numbers first, first + step ... below `count`, `pitch` apart, in order, as many as possible on their way at a
+// time.
+INLINE float sum_in_order(const float* from, const int first, const int step, const int count, const int64 pitch) {
     constexpr int AT_ONCE = 16;
     float sum = 0.0f;
-    for (int first = 0; first < count; first += AT_ONCE) {
+    for (int begin = first; begin < count; begin += AT_ONCE * step) {
         float values[AT_ONCE];
-        UNROLL for (int i = 0; i < AT_ONCE; ++i) values[i] = first + i < count ? __ldg(from + (first + i) * pitch) : 0.0f;
+        UNROLL for (int i = 0; i < AT_ONCE; ++i) {
+            const int part = begin + i * step;
+            values[i] = part < count ? __ldg(from + part * pitch) : 0.0f;
+        }
         UNROLL for (int i = 0; i < AT_ONCE; ++i) sum += values[i];
     }
     return sum;
 }
 
-// The sum of the parts of a number of the gradient: a thread for each number, EACH * THREADS, as every one is the sum of
-// many. All threads of the block call it.
-// Returns: number threadIdx.x / THREADS of place; 0 where that is outside.
-template <float (*SUM)(const float*, int, int64)> INLINE float sum_of_parts(const Place& place, Tile& tile) {
+struct Partial { float at[SUM_THREADS]; };  // a group's sums after the other's
+
+// The sums that groups of GROUP_THREADS threads have found, by the first of them.
+template <int GROUP_THREADS> INLINE float sum_of_groups(const float value, Partial& partial) {
+    if (GROUP_THREADS == SUM_THREADS) return value;
+    partial.at[threadIdx.x] = value;
+    __syncthreads();
+    float sum = 0.0f;
+    if (threadIdx.x < GROUP_THREADS)
+        UNROLL for (int group = 0; group < SUM_THREADS / GROUP_THREADS; ++group)
+            sum += partial.at[group * GROUP_THREADS + threadIdx.x];
+    return sum;
+}
+
+// The sum of the parts of a number of the gradient. All SUM_THREADS threads of the block call it.
+// Returns: of number threadIdx.x of place; 0 where that is outside.
+INLINE float sum_of_parts(const Place& place, Tile& tile, Partial& partial) {
     const Array& array = *place.array;
-    const int gate = threadIdx.x / THREADS;
     float value = 0.0f;
     if (array.kind == MATRIX) {
         // Eight neighbouring inputs of a row of the gradient are one sector.
-        const int input = threadIdx.x % TILE_INPUTS, row = threadIdx.x / TILE_INPUTS;
+        const int own = threadIdx.x % NUMBERS, input = own % TILE_INPUTS, row = own / TILE_INPUTS;
         const float* from = array.gradients + int64(4 * place.unit0 + row) * array.width + place.input0 + input;
-        if (place.unit0 + row / 4 < place.units) value = SUM(from, array.parts, array.part_size);
-        tile.at[input][row] = value;
+        if (place.unit0 + row / 4 < place.units)
+            value = sum_in_order(from, threadIdx.x / NUMBERS, GROUPS, array.parts, array.part_size);
+        value = sum_of_groups<NUMBERS>(value, partial);
+        if (threadIdx.x < NUMBERS) tile.at[input][row] = value;
         __syncthreads();
-        return place.inside(gate) ? tile.at[place.input()][4 * place.unit() + gate] : 0.0f;
+        return place.inside(threadIdx.x) ? place.at(tile, threadIdx.x) : 0.0f;
     }
-    if (gate == 0 && place.inside(0)) {
-        value = SUM(array.gradients + place.padded(), array.parts, array.part_size);
+    const int own = threadIdx.x % FEW_NUMBERS;
+    if (place.inside(own)) {
+        const float* from = array.gradients + place.padded(own);
+        value = sum_in_order(from, threadIdx.x / FEW_NUMBERS, SUM_THREADS / FEW_NUMBERS, array.parts, array.part_size);
     }
-    return value;
+    return sum_of_groups<FEW_NUMBERS>(value, partial);
 }
 
 // gradient: [numbers]; squares: [blocks]
-extern "C" __global__ void __launch_bounds__(EACH* THREADS)
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
 collect(const Array* __restrict__ arrays, const int count, const int units, float* __restrict__ gradient,
         double* __restrict__ squares) {
     __shared__ Tile tile;
-    __shared__ double parts[EACH * THREADS / 32];
+    __shared__ Partial partial;
+    __shared__ double parts[SUM_THREADS / 32];
     const Place place(arrays, count, units);
-    const int gate = threadIdx.x / THREADS;
-    const float value = sum_of_parts<sum_in_order>(place, tile);
-    if (place.inside(gate)) gradient[place.flat(gate)] = value;
+    const float value = sum_of_parts(place, tile, partial);
+    if (place.inside(threadIdx.x)) gradient[place.flat(threadIdx.x)] = value;
     double square = double(value) * value;
     UNROLL for (int distance = 16; distance; distance /= 2)
         square += __shfl_xor_sync(0xffffffffu, square, distance);
@@ -167,15 +193,15 @@ collect(const Array* __restrict__ arrays, const int count, const int units, floa
     __syncthreads();
     if (threadIdx.x == 0) {
         double sum = 0.0;
-        UNROLL for (int i = 0; i < EACH * THREADS / 32; ++i) sum += parts[i];
+        UNROLL for (int i = 0; i < SUM_THREADS / 32; ++i) sum += parts[i];
         squares[blockIdx.x] = sum;
     }
 }
 
 // Packs a number of a bias or of the dense weights.
-INLINE void pack_number(const Place& place, const float value) {
-    const bool halved = place.kind() == BIAS && HALVED_GATE(place.padded() % 4);
-    place.array->copy[place.padded()] = halved ? 0.5f * value : value;
+INLINE void pack_number(const Place& place, const int own, const float value) {
+    const bool halved = place.kind() == BIAS && HALVED_GATE(place.padded(own) % 4);
+    place.array->copy[place.padded(own)] = halved ? 0.5f * value : value;
 }
 
 // Packs a tile of a matrix; all threads of the block call it.
@@ -208,11 +234,13 @@ INLINE void pack_tile(const Place& place, const Tile& tile) {
 // Packs this thread's EACH numbers; all threads of the block call it.
 INLINE void pack_numbers(const Place& place, const float (&values)[EACH], Tile& tile) {
     if (place.kind() != MATRIX) {
-        if (place.inside(0)) pack_number(place, values[0]);
+        if (place.inside(threadIdx.x)) pack_number(place, threadIdx.x, values[0]);
         return;
     }
-    UNROLL for (int i = 0; i < EACH; ++i)
-        tile.at[place.input()][4 * place.unit() + i] = place.inside(i) ? values[i] : 0.0f;
+    UNROLL for (int i = 0; i < EACH; ++i) {
+        const int own = i * THREADS + threadIdx.x;
+        place.at(tile, own) = place.inside(own) ? values[i] : 0.0f;
+    }
     __syncthreads();
     pack_tile(place, tile);
 }
@@ -231,18 +259,37 @@ INLINE float clip_factor(const double* squares, int blocks, float largest) {
         const float *__restrict__ gradient, const double *__restrict__ squares, const float largest,                \
         const Call *__restrict__ call, const int step, float *__restrict__ weights, float *__restrict__ moments
 
+// A number's weight and what the optimizer remembers of it, `slots` numbers.
+struct State {
+    float weight, slots[2];
+};
+template <int SLOTS>
+INLINE State read_state(const float* weights, const float* moments, const int64 total, const int64 at) {
+    State state = {weights[at]};
+    UNROLL for (int i = 0; i < SLOTS; ++i) state.slots[i] = moments[i * total + at];
+    return state;
+}
+template <int SLOTS>
+INLINE void write_state(float* weights, float* moments, const int64 total, const int64 at, const State& state) {
+    weights[at] = state.weight;
+    UNROLL for (int i = 0; i < SLOTS; ++i) moments[i * total + at] = state.slots[i];
+}
+
 // The step of an optimizer: a rule for one number. Its constants are those of hpc_lstm/model/optimizers.
-template <class Rule> INLINE void update(UPDATE, Rule rule) {
+template <int SLOTS, class Rule> INLINE void update(UPDATE, Rule rule) {
     __shared__ Tile tile;
     const Place place(arrays, count, units);
     const float factor = clip_factor(squares, gridDim.x, largest);
     float values[EACH];
-    UNROLL for (int i = 0; i < EACH; ++i)
-        if (place.inside(i)) {
-            const int64 at = place.flat(i);
-            values[i] = rule(weights[at], gradient[at] * factor, moments + at, call->step[step].constants);
-            weights[at] = values[i];
-        }
+    UNROLL for (int i = 0; i < EACH; ++i) {
+        const int own = i * THREADS + threadIdx.x;
+        if (!place.inside(own)) continue;
+        const int64 at = place.flat(own);
+        State state = read_state<SLOTS>(weights, moments, total, at);
+        rule(state, gradient[at] * factor, call->step[step].constants);
+        write_state<SLOTS>(weights, moments, total, at, state);
+        values[i] = state.weight;
+    }
     pack_numbers(place, values, tile);
 }
 
@@ -251,25 +298,29 @@ template <class Rule> INLINE void update(UPDATE, Rule rule) {
         float *__restrict__ gradient, const Call *__restrict__ call, const int step, float *__restrict__ weights,   \
         float *__restrict__ moments
 
-// The same from the parts of the gradient, a thread for each number.
-template <class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule rule) {
+// The same from the parts of the gradient.
+template <int SLOTS, class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule rule) {
     __shared__ Tile tile;
+    __shared__ Partial partial;
     const Place place(arrays, count, units);
-    const int i = threadIdx.x / THREADS;
-    const float sum = sum_of_parts<sum_few_in_order>(place, tile);
-    const bool inside = place.inside(i);
-    float value = 0.0f;
+    const int own = threadIdx.x;
+    const bool inside = place.inside(own);
+    const int64 at = inside ? place.flat(own) : 0;
+    State state = {};
+    if (inside) state = read_state<SLOTS>(weights, moments, total, at);
+    const Step constants = call->step[step];
+    const float sum = sum_of_parts(place, tile, partial);
     if (inside) {
-        const int64 at = place.flat(i);
         gradient[at] = sum;
-        value = rule(weights[at], sum, moments + at, call->step[step].constants);
-        weights[at] = value;
+        rule(state, sum, constants.constants);
+        write_state<SLOTS>(weights, moments, total, at, state);
     }
     if (place.kind() != MATRIX) {
-        if (inside) pack_number(place, value);
+        if (inside) pack_number(place, own, state.weight);
         return;
     }
-    tile.at[place.input()][4 * place.unit() + i] = value;  // where this thread alone has read
+    // Where this thread alone has read.
+    if (own < NUMBERS) place.at(tile, own) = state.weight;
     __syncthreads();
     pack_tile(place, tile);
 }
@@ -277,39 +328,39 @@ template <class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule rule) {
 
 #define GIVEN_AT_ONCE arrays, count, total, units, gradient, call, step, weights, moments
 
-// A rule: the new weight; slots: the optimizer's of this number, the second `total` numbers behind the first.
-#define OPTIMIZER(name, ...)                                                                                         \
+// A rule turns a number's state into the next by its gradient g; it remembers `slots` numbers.
+#define OPTIMIZER(name, slots, ...)                                                                                  \
     extern "C" __global__ void __launch_bounds__(THREADS) name(UPDATE) {                                             \
-        update(GIVEN, [=](float w, float g, float* slots, const float* constants) -> float __VA_ARGS__);             \
+        update<slots>(GIVEN, [=](State& state, const float g, const float* constants) -> void __VA_ARGS__);          \
     }                                                                                                                \
-    extern "C" __global__ void __launch_bounds__(EACH* THREADS) name##_at_once(UPDATE_AT_ONCE) {                     \
-        update_at_once(GIVEN_AT_ONCE, [=](float w, float g, float* slots, const float* constants) -> float __VA_ARGS__); \
+    extern "C" __global__ void __launch_bounds__(SUM_THREADS) name##_at_once(UPDATE_AT_ONCE) {                       \
+        update_at_once<slots>(GIVEN_AT_ONCE,                                                                         \
+                              [=](State& state, const float g, const float* constants) -> void __VA_ARGS__);         \
     }
 
-OPTIMIZER(adam, {
-    const float rate = constants[0], decay = constants[4], epsilon = constants[3];
-    const float mean = slots[0] + (g - slots[0]) * constants[1];
-    const float square = slots[total] + (g * g - slots[total]) * constants[2];
-    slots[0] = mean;
-    slots[total] = square;
-    return w - decay * w - rate * mean / (sqrtf(square) + epsilon);
+OPTIMIZER(adam, 2, {
+    const float rate = constants[0], decay = constants[4], epsilon = constants[3], w = state.weight;
+    const float mean = state.slots[0] + (g - state.slots[0]) * constants[1];
+    const float square = state.slots[1] + (g * g - state.slots[1]) * constants[2];
+    state = {w - decay * w - rate * mean / (sqrtf(square) + epsilon), {mean, square}};
 })
 
-OPTIMIZER(rmsprop, {
-    const float square = constants[1] * slots[0] + (1.0f - constants[1]) * g * g;
-    slots[0] = square;
-    return w - constants[0] * g / sqrtf(square + constants[2]);
+OPTIMIZER(rmsprop, 1, {
+    const float square = constants[1] * state.slots[0] + (1.0f - constants[1]) * g * g;
+    state = {state.weight - constants[0] * g / sqrtf(square + constants[2]), {square}};
 })
 
-OPTIMIZER(sgd, { return w - constants[0] * g; })
+OPTIMIZER(sgd, 0, { state.weight -= constants[0] * g; })
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 pack(const Array* __restrict__ arrays, const int count, const int units, const float* __restrict__ weights) {
     __shared__ Tile tile;
     const Place place(arrays, count, units);
     float values[EACH];
-    UNROLL for (int i = 0; i < EACH; ++i)
-        if (place.inside(i)) values[i] = weights[place.flat(i)];
+    UNROLL for (int i = 0; i < EACH; ++i) {
+        const int own = i * THREADS + threadIdx.x;
+        if (place.inside(own)) values[i] = weights[place.flat(own)];
+    }
     pack_numbers(place, values, tile);
 }
 

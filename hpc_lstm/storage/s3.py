@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -26,7 +28,9 @@ _NOT_IMPLEMENTED = 501
 _NO_CODE = ("", "404")
 # From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
-_CONNECT_S, _READ_S, _CHECK_S = 10, 60, 5
+_CONNECT_S, _READ_S = 10, 60
+# How long the first look at a store goes on: while nothing answers, and while what answers is busy or fails.
+_UNANSWERED_S, _CHECK_S = 5, 30
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
 # What a listing has at most: keys, and pages in a row without any, as many deleted versions make them.
 _MOST_KEYS, _MOST_EMPTY_PAGES = 10_000_000, 10_000
@@ -124,10 +128,10 @@ class S3Store:
             ) from None
 
     def check(self) -> None:
-        """See ``objects.ObjectStore``; lists, creates once, and retries for a few seconds only."""
+        """See ``objects.ObjectStore``; lists and creates once, and retries for less long than others do."""
         seconds = min(self._timeout_s, _CHECK_S)
         first_page = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
-        self._try(lambda: self._page(**first_page), seconds)
+        self._try(lambda: self._page(**first_page), seconds, unanswered_s=_UNANSWERED_S)
         # If both succeed, the second has replaced the first.
         if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
             raise StorageError(
@@ -297,8 +301,15 @@ class S3Store:
 
         return TransferConfig(multipart_threshold=_LARGE, multipart_chunksize=_PART, max_concurrency=_AT_ONCE)
 
-    def _try(self, work: Callable[[], T], timeout_s: float, key: str = "") -> T:
-        """Call ``work`` with retries; an error becomes one line, without any text of the server's."""
+    def _try(
+        self, work: Callable[[], T], timeout_s: float, key: str = "", *, unanswered_s: float = math.inf
+    ) -> T:
+        """Call ``work`` with retries; an error becomes one line, without any text of the server's.
+
+        Args:
+            unanswered_s: seconds after which it is not retried while no server has answered.
+        """
+        begin, answered = time.monotonic(), False
 
         def attempt() -> T:
             client = self._client
@@ -312,8 +323,13 @@ class S3Store:
                 # The answer lacks what boto3, s3transfer or this module looks for in it.
                 raise self._parser_error(type(error).__name__) from None
 
+        def is_transient(error: Exception) -> bool:
+            nonlocal answered
+            answered = answered or isinstance(error, self._client_error)
+            return self._is_transient(error) and (answered or time.monotonic() - begin < unanswered_s)
+
         try:
-            return retry(attempt, self._is_transient, timeout_s)
+            return retry(attempt, is_transient, timeout_s)
         except self._client_error as error:
             raise StorageError(f"{self._url(key)}: {self._refusal(_code(error), _status(error))}") from None
         except self._core_errors as error:

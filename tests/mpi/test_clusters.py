@@ -72,7 +72,8 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
         except subprocess.TimeoutExpired:
             for one in processes:
                 kill(one)
-            raise AssertionError(f"hung\n{process.communicate()}") from None
+            told = ended + [(one.returncode, *one.communicate()) for one in processes[len(ended) :]]
+            raise AssertionError(f"hung\n{told}") from None
         ended.append((process.returncode, out, err))
     return ended
 

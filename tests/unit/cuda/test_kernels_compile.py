@@ -83,6 +83,7 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         for parts in (1, 2)
         for columns in (16, 32, 64, 128)
     ],
+    "lstm_products_wgmma": [({"PARTS": parts, "WGMMA": 1}, ["sm_90a"]) for parts in (1, 2)],
     "lstm_head": [
         (
             {"UNITS": units, "PARTS": parts, "TILED": tiled, "OUTPUTS": outputs, "TARGETS": targets}
@@ -152,7 +153,9 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         )
     ],
     "lstm_update": [
-        ({**one, "OUTPUTS": outputs}, of) for one, of in sized((64, 1), (128, 2)) for outputs in (1, 3)
+        ({**one, "OUTPUTS": outputs, "TILE_UNITS": units, "GROUPS": 1}, of)
+        for one, of in sized((64, 1), (128, 2))
+        for outputs, units in ((1, 16), (3, 16), (1, 8))
     ],
     "lstm_masks": [({"UNITS": 64}, ["sm_80", "sm_90"])],
 }

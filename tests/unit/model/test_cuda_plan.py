@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.model.engines.cuda import chain_plan, network, packing, product_plan, tile_plan
+from hpc_lstm.model.engines.cuda import chain_plan, network, packing, product_plan, tile_plan, update_plan
 from hpc_lstm.model.engines.cuda import plan as cuda_plan
 
 KERNELS = Path(__file__).parents[3] / "kernels"
@@ -64,8 +64,11 @@ def test_a_plan_keeps_the_limits(
         return
     assert found.units >= units
     assert found.windows >= batch
+    assert found.wgmma == (capability == H100)
     assert found.windows < batch + max(found.forward.windows, found.backward.windows)
     limit = {A100: 163, H100: 227, (10, 0): 227}.get(capability, 99) * 1024
+    for shared in (product_plan.wgmma_rows_shared(parts), product_plan.wgmma_columns_shared(2)):
+        assert shared <= limit or not found.wgmma
     for width in (16, 64, found.units, 4 * found.units):
         assert product_plan.products_shared(width, parts, found.product_stages) <= limit
     for cut, group in ((found.forward, 8), (found.backward, 16)):
@@ -168,7 +171,7 @@ def test_tiles_are_taken_where_they_are_faster() -> None:
         found = plan(units, batch, large=None, **more)
         return found.tiles if found else -1
 
-    assert [tiles(64, batch) for batch in (1024, 4096, 8192, 16384)] == [0, 1, 1, 2]
+    assert [tiles(64, batch) for batch in (1024, 6144, 8192, 16384)] == [0, 1, 1, 2]
     assert [tiles(128, batch) for batch in (2048, 4096, 8192)] == [0, 1, 2]
     assert [tiles(256, batch) for batch in (256, 512, 1024, 2048)] == [0, 1, 1, 2]
     assert [tiles(512, batch) for batch in (128, 256, 512, 1024)] == [0, 1, 1, 2]
@@ -199,8 +202,25 @@ def test_structures_are_those_of_the_kernels() -> None:
         ("EXTRA", product_plan.EXTRA),
     ):
         assert re.search(rf"#define {name} {value}\b", (KERNELS / "lstm_products.cu").read_text())
-    tiles = (KERNELS / "lstm_tiles.cuh").read_text()
-    assert f"#define TILE {tile_plan.TILE} " in tiles
+    for name, value in (
+        ("EXTRA", product_plan.EXTRA),
+        ("BLOCK_M", product_plan.WGMMA_ROWS_TILE),
+        ("BLOCK_N", product_plan.WGMMA_ROWS_TILE),
+        ("ROW_THREADS", product_plan.WGMMA_ROWS_THREADS),
+        ("ROW_STAGES", product_plan.WGMMA_ROWS_STAGES),
+        ("COLUMN_M", product_plan.WGMMA_COLUMNS_M),
+        ("COLUMN_THREADS", product_plan.WGMMA_COLUMNS_THREADS),
+        ("COLUMN_STAGES", product_plan.WGMMA_COLUMNS_STAGES),
+    ):
+        assert re.search(rf"#define {name} {value}\b", (KERNELS / "lstm_products_wgmma.cu").read_text())
+    for name, value in (
+        ("TILE_INPUTS", update_plan.TILE_INPUTS),
+        ("FEW_NUMBERS", update_plan.FEW_NUMBERS),
+    ):
+        assert re.search(rf"#define {name} {value}\b", update)
+    tiles, products = ((KERNELS / f"{name}.cuh").read_text() for name in ("lstm_tiles", "lstm_wgmma"))
+    assert f"#define TILE {tile_plan.TILE} " in products
+    assert tile_plan.TILE == product_plan.WGMMA_TILE
     assert f"#define GATES {tile_plan.GATE_COLUMNS} " in tiles
     assert f"#define THREADS {network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
     assert f"#define STAGES {chain_plan.STAGES} " in (KERNELS / "lstm_forward.cu").read_text()

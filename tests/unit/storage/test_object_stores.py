@@ -989,6 +989,30 @@ def test_access_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, method:
     assert "access refused (AccessDenied)" in refusal(store.check)
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_first_look_waits_for_a_server_that_is_busy_but_not_for_one_that_is_not_there(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    from hpc_lstm.storage import retry
+    from hpc_lstm.storage import s3 as module
+
+    monkeypatch.setattr(retry, "FIRST_S", 0.02)
+    monkeypatch.setattr(module, "_UNANSWERED_S", 0.01)
+    nobody = EndpointConnectionError(endpoint_url=bucket.endpoint)
+    errors = [nobody, error_of(503, "SlowDown") if answered else nobody, *[nobody] * 6]
+    store = s3(bucket, timeout_s=20)
+    calls = failing_client(store, monkeypatch, "list_objects_v2", errors)
+    monkeypatch.setattr(retry.random.SystemRandom, "uniform", lambda self, low, high: high)
+    if answered:
+        store.check()
+        assert len(calls) == 9
+    else:
+        assert "cannot be reached" in refusal(store.check)
+        assert len(calls) == 2
+
+
 def test_no_server_there(s3_credentials: None) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

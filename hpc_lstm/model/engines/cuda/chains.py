@@ -17,32 +17,18 @@ Where there is room for the blocks of all layers, they run in one launch, and mu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda.chain_plan import PORTABLE_CLUSTER
 from hpc_lstm.model.engines.cuda.passes import ForwardPass, masks_of, pointer_table, row_of
 from hpc_lstm.model.engines.cuda.plan import Plan
-from hpc_lstm.model.engines.cuda.product_plan import (
-    BLOCK_M,
-    EXTRA,
-    INNER,
-    columns_shared,
-    product_block,
-    rows_shared,
-)
+from hpc_lstm.model.engines.cuda.products import Matrix, products
 from hpc_lstm.model.engines.cuda.weights import Shape, Weights
-
-# Parts that the inner dimension of a weight gradient is cut into: blocks for every multiprocessor twice, and enough
-# work in each.
-PRODUCT_WAVES, LEAST_INNER = 2, 256
-# ``struct Operand`` of kernels/lstm_products.cu.
-OPERAND = np.dtype([("values", "u8"), ("out", "u8"), ("plane", "i8"), ("n", "i4"), ("unused", "i4")])
 
 
 @dataclass(frozen=True)
@@ -67,12 +53,12 @@ class ChainForward(ForwardPass):
 
     Attributes:
         traces: what the layers compute, from the lowest one up.
-        products: kernels/lstm_products.cu, by the columns of a tile.
+        products: over all rows at once.
     """
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
         super().__init__(device, plan, shape, weights, training=training)
-        self.products = {block: device.load(*source) for block, source in self.sources.products.items()}
+        self.products = products(device, plan, self.sources, plan.backward.layers)
         self._chains = [
             device.load(*self.sources.forward(layer, training=training)).get_function(
                 "lstm_forward", plan.forward.shared, plan.forward.cluster > PORTABLE_CLUSTER
@@ -108,8 +94,9 @@ class ChainForward(ForwardPass):
             layer = number * plan.forward.layers
             if layer > 0 or not plan.folded:
                 own = self.weights.layers[layer]
-                self.multiply_rows(
-                    *self.input_of(layer), own.w, self.traces[layer].gates, 4 * plan.units, own.bias
+                gates = self.traces[layer].gates
+                self.products.multiply_rows(
+                    self.input_of(layer), self.length, own.w, gates, 4 * plan.units, own.bias
                 )
             self.device.launch_grid(
                 chain,
@@ -124,38 +111,15 @@ class ChainForward(ForwardPass):
     def outputs(self) -> DeviceArray:
         return self.traces[-1].h
 
-    def input_of(self, layer: int) -> tuple[DeviceArray, int, int, int]:
-        """A layer's input: the array, where in it the input begins, numbers of a plane, and width."""
+    def input_of(self, layer: int) -> Matrix:
+        """A layer's input."""
         plan, length = self.plan, self.shape.rows * self.plan.windows
         if layer == 0:
-            return self.x, 0, length * plan.width, plan.width
+            return Matrix(self.x, 0, length * plan.width, plan.width)
         below = self.traces[layer - 1]
         if below.dropped is not None:
-            return below.dropped, 0, length * plan.units, plan.units
-        return below.h, plan.windows * plan.units, (length + plan.windows) * plan.units, plan.units
-
-    def multiply_rows(
-        self,
-        a: DeviceArray,
-        begin: int,
-        plane: int,
-        inner: int,
-        b: DeviceArray,
-        out: DeviceArray,
-        n: int,
-        bias: DeviceArray | None = None,
-    ) -> None:
-        """out [m, n] = a [m, inner] b [n, inner]^T + bias for all rows of all windows."""
-        m, block = self.shape.rows * self.plan.windows, product_block(n)
-        shared = rows_shared(block, self.plan.parts, self.plan.product_stages)
-        self.device.launch_grid(
-            self.products[block].get_function("multiply_rows", shared),
-            (-(-n // block) * -(-m // BLOCK_M),),
-            THREADS,
-            shared,
-            *(np.uint64(a.pointer + 2 * begin), np.int64(plane), b, bias, out),
-            *(np.int64(m), np.int32(n), np.int32(inner)),
-        )
+            return Matrix(below.dropped, 0, length * plan.units, plan.units)
+        return Matrix(below.h, plan.windows * plan.units, (length + plan.windows) * plan.units, plan.units)
 
 
 class ChainBackward:
@@ -194,7 +158,6 @@ class ChainBackward:
 
     def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         plan, shape, forward = self._plan, self._shape, self._forward
-        beside(0, 1)
         for layer in reversed(range(0, shape.layers, plan.backward.layers)):
             own, top = forward.weights.layers[layer], layer + plan.backward.layers == shape.layers
             self._device.launch_grid(
@@ -205,43 +168,38 @@ class ChainBackward:
                 *(row_of(self._table, layer), None if top else self._above, last),
                 *(*masks_of(masks, layer), forward.keep, np.int32(shape.rows), np.int32(plan.windows)),
             )
+            if top:
+                # Not before: what is drawn would keep the chain's blocks waiting for the whole GPU.
+                beside(0, 1)
             with self._branch:
                 self._multiply_columns(layer)
             for other in range(layer + 1, layer + plan.backward.layers):
                 self._multiply_columns(other)
             if own.w_back is not None:
-                plane = forward.length * 4 * plan.units
-                gates = forward.traces[layer].gates
-                forward.multiply_rows(gates, 0, plane, 4 * plan.units, own.w_back, self._above, plan.units)
+                forward.products.multiply_rows(
+                    self._gates(layer), forward.length, own.w_back, self._above, plan.units
+                )
         self._branch.join()
 
     def _splits(self, layer: int) -> int:
-        """Parts that the inner dimension of a layer's weight gradients is cut into."""
-        tiles = -(-4 * self._plan.units // BLOCK_M) * self._column_blocks(layer)
-        most = max(1, self._shape.rows * self._plan.windows // LEAST_INNER)
-        return max(1, min(PRODUCT_WAVES * self._device.multiprocessors // tiles, most))
+        """Parts that a layer's weight gradients are summed in."""
+        units = self._plan.units
+        return self._forward.products.splits(
+            4 * units, units, self._plan.input_width(layer), self._forward.length
+        )
 
-    def _column_blocks(self, layer: int) -> int:
-        """Blocks over the columns of h before and, unless it is narrow, of x."""
-        units, width = self._plan.units, self._plan.input_width(layer)
-        block = product_block(units)
-        return -(-units // block) + (-(-width // block) if width > EXTRA else 0)
+    def _gates(self, layer: int) -> Matrix:
+        """The gradients of a layer's gates."""
+        width = 4 * self._plan.units
+        return Matrix(self._forward.traces[layer].gates, 0, self._forward.length * width, width)
 
     def _multiply_columns(self, layer: int) -> None:
         """The parts of a layer's weight gradients: dz [length, 4 units]^T [h before, x]."""
-        units, windows, rows = self._plan.units, self._plan.windows, self._shape.rows
-        m, length, block = 4 * units, rows * windows, product_block(units)
-        trace, (x, begin, plane, width) = self._forward.traces[layer], self._forward.input_of(layer)
-        u, w = self.matrix_parts[layer, "u"], self.matrix_parts[layer, "w"]
-        each = math.ceil(length / len(u) / INNER) * INNER
-        shared = columns_shared(block, self._plan.parts, self._plan.product_stages)
-        self._device.launch_grid(
-            self._forward.products[block].get_function("multiply_columns", shared),
-            (-(-m // BLOCK_M), self._column_blocks(layer), len(u)),
-            THREADS,
-            shared,
-            *(trace.gates, np.int64(length * m)),
-            np.array((trace.h.pointer, u.pointer, (rows + 1) * windows * units, units, 0), OPERAND)[()],
-            np.array((x.pointer + 2 * begin, w.pointer, plane, width, 0), OPERAND)[()],
-            *(np.int32(m), np.int64(length), np.int32(each)),
+        units, windows, forward = self._plan.units, self._plan.windows, self._forward
+        h = Matrix(forward.traces[layer].h, 0, (forward.length + windows) * units, units)
+        forward.products.multiply_columns(
+            self._gates(layer),
+            forward.length,
+            (h, self.matrix_parts[layer, "u"]),
+            (forward.input_of(layer), self.matrix_parts[layer, "w"]),
         )

@@ -7,7 +7,7 @@ The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does
     dh, loss                 = head(h of the last row, targets)
     parts of the gradients   = the backward pass
     gradient                 = collect(parts of the gradients)
-    weights                  = adam(weights, gradient), packed for the next step; both in one kernel where parts are few
+    weights                  = adam(weights, gradient), packed for the next step; at once without clipping
 
 Beside it, on a second stream, the dropout masks of the step after.
 """
@@ -26,15 +26,12 @@ from hpc_lstm.model.engines.cuda.packing import Packing
 from hpc_lstm.model.engines.cuda.passes import HEAD_WARPS, BackwardPass, ForwardPass
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.tiles import TileBackward, TileForward
+from hpc_lstm.model.engines.cuda.update_plan import update_cut
 from hpc_lstm.model.engines.cuda.weights import Shape, Weights, forward_drops
 from hpc_lstm.model.engines.cuda.wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
 
-# Of a block of ``collect`` in kernels/lstm_update.cu.
-COLLECT_THREADS = 1024
-# Parts of a gradient up to which they are summed by the kernel that takes the step (measured on an H100).
-FEW_PARTS = 32
-# Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside lstm_tile_gradients.cu.
+# Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside the sums of the weights' gradients.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
 # ``struct Call`` of kernels/lstm_common.cuh.
 CONSTANTS = 8
@@ -80,6 +77,7 @@ class TrainingStep:
         sources = self.forward.sources
         updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
+        self._sum_threads = update_cut(plan, shape.layers).sum_threads
         self._update_at_once = updates.get_function(f"{kernel}_at_once")
         self._scale = updates.get_function("scale")
         self._mean_loss = updates.get_function("mean_loss")
@@ -92,8 +90,6 @@ class TrainingStep:
         self._scaled: DeviceArray | None = None
         self._packing = Packing(device, plan, shape, schema, weights)
         self._arrays = [self._array_table(step) for step in range(steps)]
-        parts = [*self._backward.matrix_parts.values(), *self._backward.bias_parts]
-        self._few_parts = max(self._head_blocks, *(len(one) for one in parts)) <= FEW_PARTS
         self._squares = device.empty((self._packing.blocks,), np.float64)
         # Of this step and the next.
         words = plan.windows * units // 32 * shape.rows
@@ -149,14 +145,14 @@ class TrainingStep:
         length, units = np.int64(self._schema.length), np.int32(self._shape.units)
         ends = (self._call, np.int32(step), self._weights.flat, self._weights.moments)
         blocks = (self._packing.blocks,)
-        if self._few_parts and not self._clip_norm:
+        if not self._clip_norm:
             gradient = self._gradient
             self._device.launch_grid(
-                self._update_at_once, blocks, COLLECT_THREADS, 0, *arrays, length, units, gradient, *ends
+                self._update_at_once, blocks, self._sum_threads, 0, *arrays, length, units, gradient, *ends
             )
             return
         found = (self._gradient, self._squares)
-        self._device.launch_grid(self._collect, blocks, COLLECT_THREADS, 0, *arrays, units, *found)
+        self._device.launch_grid(self._collect, blocks, self._sum_threads, 0, *arrays, units, *found)
         self._device.launch_grid(
             self._update, blocks, THREADS, 0, *arrays, length, units, *found, self._clip_norm, *ends
         )
@@ -196,11 +192,11 @@ class TrainingStep:
         return self._gradient.numpy()
 
     def _draw_masks(self, step: int, part: int, parts: int) -> None:
-        """Draw one of several parts of a step's masks."""
+        """Draw one of several parts of a step's masks; the first of a call's alone, the others beside other kernels."""
         plan, shape, device = self._plan, self._shape, self._device
         warps = plan.windows // 8 * (plan.units // 8) * -(-shape.rows // 2) * (shape.layers - 1)
         # Beside other kernels, as many blocks as there is room for: more would keep those that follow waiting.
-        blocks = device.multiprocessors * (MASK_BLOCKS if parts == 1 else MASK_BLOCKS_BESIDE)
+        blocks = device.multiprocessors * (MASK_BLOCKS if step == 0 else MASK_BLOCKS_BESIDE)
         device.launch_grid(
             self._draw,
             (min(-(-warps // (MASK_THREADS // 32) // parts), blocks),),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device import Device
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.sources import Sources
+from hpc_lstm.model.engines.cuda.update_plan import FEW_NUMBERS, TILE_INPUTS, update_cut
 from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 from hpc_lstm.model.parameters import Schema
 
-# Of a block of kernels/lstm_update.cu.
-TILE_INPUTS, TILE_UNITS = 8, 32
-# ``struct Array`` there, and its kinds and orders.
+# ``struct Array`` of kernels/lstm_update.cu, and its kinds and orders.
 ARRAY = np.dtype(
     [
         ("begin", "i8"),
@@ -61,18 +60,19 @@ class Packing:
 
     def _array_table(self, schema: Schema) -> np.ndarray:
         units, plan = self._shape.units, self._plan
+        tile_units = update_cut(plan, self._shape.layers).units
         table = np.zeros(len(schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
         for number, one in enumerate(table):
             layer, which = divmod(number, 3)
             one["begin"], one["flat"] = self.blocks, schema.offsets[number]
             if layer == self._shape.layers:
                 one["kind"], one["copy"] = DENSE, self._weights.dense.pointer
-                self.blocks += -(-(units + 1) * self._shape.head.outputs // THREADS)
+                self.blocks += -(-(units + 1) * self._shape.head.outputs // FEW_NUMBERS)
                 continue
             own = self._weights.layers[layer]
             if which == 2:
                 one["kind"], one["copy"] = BIAS, own.bias.pointer
-                self.blocks += -(-4 * units // THREADS)
+                self.blocks += -(-4 * units // FEW_NUMBERS)
                 continue
             by_gate, by_input = ((own.w, own.w_back), (own.u, own.u_back))[which]
             one["kind"], one["inputs"] = MATRIX, units if which or layer else self._shape.features
@@ -81,5 +81,5 @@ class Packing:
             multiplied_in_chain = (layer == 0 and plan.folded) or plan.forward.layers > 1
             grouped = which == 1 or multiplied_in_chain or plan.tiles > 0
             one["order"] = IN_TILES if plan.wide else BY_GATE if grouped else BY_UNIT
-            self.blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // TILE_UNITS)
+            self.blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // tile_units)
         return table

@@ -27,7 +27,8 @@ class Plan:
         width: features, padded.
         folded: the first layer's input is multiplied inside its kernel.
         windows: the batch, padded to whole blocks.
-        product_stages: tiles of a product's operands on their way or in use.
+        product_stages: tiles of a product's operands on their way or in use, of kernels/lstm_products.cu.
+        wgmma: products are those of kernels/lstm_products_wgmma.cu.
         tiles: of 64 windows in a block of kernels/lstm_tile_*.cu or lstm_wide_*.cu; 0: the kernels for small batches.
         backward_tiles: the same of the backward pass.
     """
@@ -40,6 +41,7 @@ class Plan:
     folded: bool
     windows: int
     product_stages: int
+    wgmma: bool = False
     tiles: int = 0
     backward_tiles: int = 0
 
@@ -125,6 +127,7 @@ def plan(
         folded=folded,
         windows=_up(batch, max(found.forward.windows, found.backward.windows)),
         product_stages=3 if products_shared(4 * found.units, parts, 3) <= limit else 2,
+        wgmma=capability == (9, 0),
     )
 
 

@@ -1,9 +1,13 @@
-"""Tiles and shared memory of the products over all rows, kernels/lstm_products.cu."""
+"""Tiles and shared memory of the products over all rows, kernels/lstm_products.cu and lstm_products_wgmma.cu."""
 
 from __future__ import annotations
 
 # Rows of a tile, inner numbers of a stage, padding of rows, columns of a narrow operand.
 BLOCK_M, INNER, PAD, EXTRA = 128, 32, 8, 16
+# Of lstm_products_wgmma.cu: tiles, and blocks of multiply_rows, whose tiles are square, and of multiply_columns.
+WGMMA_TILE = 64
+WGMMA_ROWS_TILE, WGMMA_ROWS_THREADS, WGMMA_ROWS_STAGES = 128, 256, 3
+WGMMA_COLUMNS_M, WGMMA_COLUMNS_THREADS, WGMMA_COLUMNS_STAGES = 256, 512, 4
 
 
 def product_block(width: int) -> int:
@@ -25,3 +29,13 @@ def products_shared(width: int, parts: int, stages: int) -> int:
     """The most that a product with up to ``width`` columns takes."""
     block = product_block(width)
     return max(rows_shared(block, parts, stages), columns_shared(block, parts, stages))
+
+
+def wgmma_rows_shared(parts: int) -> int:
+    """Bytes of shared memory of multiply_rows in kernels/lstm_products_wgmma.cu."""
+    return WGMMA_ROWS_STAGES * parts * 2 * WGMMA_ROWS_TILE * WGMMA_TILE * 2
+
+
+def wgmma_columns_shared(tiles: int) -> int:
+    """The same of multiply_columns with so many tiles of columns, in one part or two."""
+    return WGMMA_COLUMNS_STAGES * WGMMA_TILE * (WGMMA_COLUMNS_M + tiles * WGMMA_TILE + EXTRA) * 2

@@ -8,6 +8,7 @@ from hpc_lstm.cuda.modules import Source
 from hpc_lstm.model.engines.cuda.chain_plan import ChainShape
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.product_plan import product_block
+from hpc_lstm.model.engines.cuda.update_plan import update_cut
 from hpc_lstm.model.engines.head import Head
 
 
@@ -45,8 +46,15 @@ class Sources:
         return {block: ("lstm_products", {**sizes, "COLUMNS": block}) for block in blocks}
 
     @property
+    def wgmma_products(self) -> Source:
+        """The same for compute capability 9.0, tiles of one size."""
+        return "lstm_products_wgmma", {"PARTS": self.plan.parts, "WGMMA": 1}
+
+    @property
     def update(self) -> Source:
-        return "lstm_update", {**self._sizes(), "OUTPUTS": self.head_of_network.outputs}
+        cut = update_cut(self.plan, self.layers)
+        sizes = {"OUTPUTS": self.head_of_network.outputs, "TILE_UNITS": cut.units, "GROUPS": cut.groups}
+        return "lstm_update", {**self._sizes(), **sizes}
 
     @property
     def masks(self) -> Source:
@@ -84,13 +92,16 @@ class Sources:
         layers = range(self.layers)
         chains = [self.forward(layer, training=training) for layer in layers for training in (True, False)]
         chains += [self.backward(layer) for layer in layers]
-        others = [self.gradients(layer) for layer in layers] if self.plan.tiles else self.products.values()
+        others = [self.gradients(layer) for layer in layers] if self.plan.tiles else self._products()
         return [*chains, *others, self.update, self.head, self.gather, self.masks]
 
     def to_forecast(self) -> list[Source]:
         """All that forecasts alone need; some may be the same."""
         layers = [self.forward(layer, training=False) for layer in range(self.layers)]
-        return [*layers, *([] if self.plan.tiles else self.products.values()), self.update, self.head]
+        return [*layers, *([] if self.plan.tiles else self._products()), self.update, self.head]
+
+    def _products(self) -> list[Source]:
+        return [self.wgmma_products] if self.plan.wgmma else list(self.products.values())
 
     def _drops(self, layer: int) -> int:
         # The head drops the last layer's outputs.

@@ -13,11 +13,11 @@ TILE, TILE_THREADS = 64, 512
 TILE_BYTES = 2 * TILE * TILE
 GATE_COLUMNS = 4 * TILE  # of a block
 # Windows from which on they are faster, by units (docs/fused-engine.md).
-TILE_BATCHES = {64: 4096, 128: 2560}
+TILE_BATCHES = {64: 6144, 128: 3072}
 # The same of kernels/lstm_wide_*.cu, by parts, and threads of a block. They take more units; in float32 fewer, too.
 WIDE_BATCHES = {
-    1: {192: 1024, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256},
-    2: {64: 2048, 128: 1024, 192: 512, 256: 256, 320: 1, 384: 1, 448: 1, 512: 1},
+    1: {192: 1536, 256: 512, 320: 256, 384: 256, 448: 256, 512: 256},
+    2: {64: 3072, 128: 1536, 192: 512, 256: 256, 320: 1, 384: 1, 448: 1, 512: 1},
 }
 WIDE_FORWARD_THREADS, WIDE_BACKWARD_THREADS = 384, 512
 WIDE_PAIR = 2  # blocks of a cluster, with other windows each

@@ -1,0 +1,197 @@
+"""Products over all rows of all windows at once, by the kernels that suit the GPU: kernels/lstm_products*.cu.
+
+multiply_rows       out = a b^T + bias                   x W of a layer, and dx = dz W^T
+multiply_columns    out = a^T b, for two operands b      the gradients of U and W, in parts
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpc_lstm.cuda.device import THREADS, Device
+from hpc_lstm.cuda.device_array import DeviceArray
+from hpc_lstm.model.engines.cuda import product_plan
+from hpc_lstm.model.engines.cuda.plan import Plan
+from hpc_lstm.model.engines.cuda.sources import Sources
+
+# ``struct Operand`` of both files.
+OPERAND = np.dtype([("values", "u8"), ("out", "u8"), ("plane", "i8"), ("n", "i4"), ("unused", "i4")])
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of an array in GPU memory, [parts][rows][width] of bfloat16.
+
+    Attributes:
+        begin: where in the array the first row begins, in numbers.
+        plane: numbers from one part to the next.
+        width: numbers of a row.
+    """
+
+    values: DeviceArray
+    begin: int
+    plane: int
+    width: int
+
+    @property
+    def pointer(self) -> int:
+        """The address of the first row."""
+        return self.values.pointer + 2 * self.begin
+
+
+class Products(ABC):
+    """The two products of one plan; see the module.
+
+    Args:
+        at_once: layers whose ``multiply_columns`` run at the same time.
+    """
+
+    def __init__(self, device: Device, plan: Plan, at_once: int = 1) -> None:
+        self._device, self._plan, self._at_once = device, plan, at_once
+
+    @abstractmethod
+    def multiply_rows(
+        self, a: Matrix, rows: int, b: DeviceArray, out: DeviceArray, n: int, bias: DeviceArray | None = None
+    ) -> None:
+        """out [rows, n] = a [rows, k] b [n, k]^T + bias."""
+
+    @abstractmethod
+    def multiply_columns(
+        self, a: Matrix, rows: int, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]
+    ) -> None:
+        """out [parts, m, n] = a [rows, m]^T b [rows, n] for two operands b, each with its ``out``."""
+
+    def splits(self, m: int, first: int, second: int, rows: int) -> int:
+        """Parts that the rows of ``multiply_columns`` are cut into.
+
+        Args:
+            m, first, second: columns of its operands.
+        """
+        blocks, waves, least = self._cut(m, first, second)
+        most = max(1, rows // least)
+        return max(1, min(waves * self._device.multiprocessors // blocks, most))
+
+    @abstractmethod
+    def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
+        """Blocks of a part, how often they fill the GPU, and the fewest rows of a part."""
+
+    def _operands(self, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]) -> list[Any]:
+        return [
+            np.array((one.pointer, out.pointer, one.plane, one.width, 0), OPERAND)[()]
+            for one, out in (first, second)
+        ]
+
+
+class MmaProducts(Products):
+    """By kernels/lstm_products.cu, for every GPU."""
+
+    # Blocks for every multiprocessor twice, and enough work in each.
+    WAVES, LEAST_ROWS = 2, 256
+
+    def __init__(self, device: Device, plan: Plan, sources: Sources, at_once: int = 1) -> None:
+        super().__init__(device, plan, at_once)
+        self._kernels = {block: device.load(*source) for block, source in sources.products.items()}
+
+    def multiply_rows(
+        self, a: Matrix, rows: int, b: DeviceArray, out: DeviceArray, n: int, bias: DeviceArray | None = None
+    ) -> None:
+        block = product_plan.product_block(n)
+        shared = product_plan.rows_shared(block, self._plan.parts, self._plan.product_stages)
+        self._device.launch_grid(
+            self._kernels[block].get_function("multiply_rows", shared),
+            (-(-n // block) * -(-rows // product_plan.BLOCK_M),),
+            THREADS,
+            shared,
+            *(np.uint64(a.pointer), np.int64(a.plane), b, bias, out),
+            *(np.int64(rows), np.int32(n), np.int32(a.width)),
+        )
+
+    def multiply_columns(
+        self, a: Matrix, rows: int, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]
+    ) -> None:
+        block, parts = product_plan.product_block(first[0].width), len(first[1])
+        shared = product_plan.columns_shared(block, self._plan.parts, self._plan.product_stages)
+        each = math.ceil(rows / parts / product_plan.INNER) * product_plan.INNER
+        across = self._across(first[0].width, second[0].width)
+        self._device.launch_grid(
+            self._kernels[block].get_function("multiply_columns", shared),
+            (-(-a.width // product_plan.BLOCK_M), across, parts),
+            THREADS,
+            shared,
+            *(np.uint64(a.pointer), np.int64(a.plane), *self._operands(first, second)),
+            *(np.int32(a.width), np.int64(rows), np.int32(each)),
+        )
+
+    def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
+        return (
+            -(-m // product_plan.BLOCK_M) * self._across(first, second),
+            self.WAVES,
+            self.LEAST_ROWS,
+        )
+
+    def _across(self, first: int, second: int) -> int:
+        """Blocks over the columns of the first operand and, unless it is narrow, of the second."""
+        block = product_plan.product_block(first)
+        return -(-first // block) + (-(-second // block) if second > product_plan.EXTRA else 0)
+
+
+class WgmmaProducts(Products):
+    """By kernels/lstm_products_wgmma.cu, for compute capability 9.0."""
+
+    LEAST_ROWS = 128
+
+    def __init__(self, device: Device, plan: Plan, sources: Sources, at_once: int = 1) -> None:
+        super().__init__(device, plan, at_once)
+        self._kernels = device.load(*sources.wgmma_products)
+
+    def multiply_rows(
+        self, a: Matrix, rows: int, b: DeviceArray, out: DeviceArray, n: int, bias: DeviceArray | None = None
+    ) -> None:
+        tile = product_plan.WGMMA_ROWS_TILE
+        shared = product_plan.wgmma_rows_shared(self._plan.parts)
+        self._device.launch_grid(
+            self._kernels.get_function("multiply_rows", shared),
+            (-(-n // tile) * -(-rows // tile),),
+            product_plan.WGMMA_ROWS_THREADS,
+            shared,
+            *(np.uint64(a.pointer), np.int64(a.plane), b, bias, out),
+            *(np.int64(rows), np.int32(n), np.int32(a.width)),
+        )
+
+    def multiply_columns(
+        self, a: Matrix, rows: int, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]
+    ) -> None:
+        tiles, parts = self._tiles(first[0].width, second[0].width), len(first[1])
+        shared = product_plan.wgmma_columns_shared(min(tiles, 2))
+        name = "multiply_column" if tiles == 1 else "multiply_columns"
+        if second[0].width <= product_plan.EXTRA:
+            name += "_and_narrow"
+        each = math.ceil(rows / parts / product_plan.WGMMA_TILE) * product_plan.WGMMA_TILE
+        self._device.launch_grid(
+            self._kernels.get_function(name, shared),
+            (-(-a.width // product_plan.WGMMA_COLUMNS_M), -(-tiles // 2), parts),
+            product_plan.WGMMA_COLUMNS_THREADS,
+            shared,
+            *(np.uint64(a.pointer), np.int64(a.plane), *self._operands(first, second)),
+            *(np.int32(a.width), np.int64(rows), np.int32(each)),
+        )
+
+    def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
+        pairs = -(-self._tiles(first, second) // 2)
+        # A block has a multiprocessor for itself, and those of all layers that run at the same time share the GPU.
+        return -(-m // product_plan.WGMMA_COLUMNS_M) * pairs * self._at_once, 1, self.LEAST_ROWS
+
+    def _tiles(self, first: int, second: int) -> int:
+        """Tiles of columns of the first operand and, unless it is narrow, of the second."""
+        tile = product_plan.WGMMA_TILE
+        return -(-first // tile) + (-(-second // tile) if second > product_plan.EXTRA else 0)
+
+
+def products(device: Device, plan: Plan, sources: Sources, at_once: int = 1) -> Products:
+    """The products of a plan; see ``Products``."""
+    return (WgmmaProducts if plan.wgmma else MmaProducts)(device, plan, sources, at_once)

@@ -1,0 +1,257 @@
+// The products of lstm_products.cu, of the same arrays, by wgmma, for compute capability 9.0.
+//
+//   multiply_rows                  out [m, n] = a [m, k] b [n, k]^T
+//   multiply_columns               out [m, n] = a [k, m]^T b [k, n] for two operands b, the sums of `splits` parts of k
+//                                  side by side
+//   multiply_columns_and_narrow    the same where the second operand is narrow
+//   multiply_column_and_narrow     and the first has at most 64 columns
+//
+// Threads bring 16-byte pieces of whole rows by cp.async and place them as the tiles of lstm_wgmma.cuh, STAGES of them,
+// each 64 numbers of k (of multiply_columns in two parts 32). The products of one stage run while the next are on their
+// way.
+//
+//   multiply_rows: 2 warpgroups         multiply_columns: 4 warpgroups, 256 rows of the result by two
+//                                       tiles of columns, of either operand
+//     a [128][k]   b [128][k]             a [k][256]         h [k][64]  h or x [k][64]  (x [k][16])
+//        128 x 128 of the result             256 x 128 of the result      (and 256 x 16)
+//
+// Floor: at 1,024 windows of 60 rows and 128 units, multiply_rows reads and writes 79 MB, 26 us at 3 TB/s,
+// multiply_columns reads 95 MB, 32 us; their 8 and 16 GMAC take 20 and 40 us.
+//
+// Sizes: as in lstm_products.cu.
+
+#include "lstm_wgmma.cuh"
+
+#define EXTRA 16         // columns of a narrow second operand
+#define BLOCK_M 128      // of multiply_rows: rows, columns, threads
+#define BLOCK_N 128
+#define ROW_THREADS 256
+#define ROW_STAGES 3
+#define COLUMN_M 256     // of multiply_columns
+#define COLUMN_THREADS 512
+#define COLUMN_BOUND 576  // so that registers are left for blocks of lstm_masks.cu
+#define COLUMN_STAGES 4
+#define DEPTH (TILE / PARTS)  // rows of a stage of multiply_columns
+#define PIECE (DEPTH * TILE)  // numbers of a tile of so many rows
+#define PIECES (TILE / 8)     // of 16 bytes in a row of a tile
+
+struct Operand {
+    const bf16* values;  // [PARTS][k][n]
+    float* out;          // [splits][m][n]
+    int64 plane;         // numbers from one plane to the next
+    int n, unused;
+};
+
+#if defined(__CUDA_ARCH__)
+// Where piece `piece` of row `row` of a tile lies, in bytes; that of row + 8 is 8 rows, 8 * ROW_BYTES, on.
+#define ROW_BYTES (2 * TILE)
+INLINE uint32 in_tile(uint32 row, uint32 piece) { return row * ROW_BYTES + (piece ^ row % 8) * 16; }
+
+struct RowStage {
+    struct Part { bf16 a[BLOCK_M * TILE], b[BLOCK_N * TILE]; } parts[PARTS];
+};
+
+// a: [PARTS][m][k]; b: [PARTS][n][k]; bias: [n], or null; out: [PARTS][m][n]; a_plane: numbers from one plane to the next
+INLINE void rows(unsigned char* memory, const bf16* __restrict__ a, const int64 a_plane, const bf16* __restrict__ b,
+                 const float* __restrict__ bias, bf16* __restrict__ out, const int64 m, const int n, const int k) {
+    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
+    // Blocks that share rows of a run at the same time.
+    const int across = (n + BLOCK_N - 1) / BLOCK_N, n0 = blockIdx.x % across * BLOCK_N, count = (k + TILE - 1) / TILE;
+    const int64 m0 = int64(blockIdx.x / across) * BLOCK_M;
+    constexpr int STRIDE = ROW_THREADS / PIECES;  // rows that all threads bring at a time
+    const int row = threadIdx.x / PIECES, piece = threadIdx.x % PIECES;
+    const int rows_of_a = int(min(m - m0, int64(BLOCK_M))), rows_of_b = min(n - n0, BLOCK_N);
+    const uint32 to = shared_address(memory) + in_tile(row, piece);
+    const bf16* from_a = a + (m0 + row) * k + piece * 8;
+    const bf16* from_b = b + int64(n0 + row) * k + piece * 8;
+    const auto load = [&](int i) {
+        if (i < count) {
+            const bool along = i * TILE + piece * 8 < k;
+            UNROLL for (int part = 0; part < PARTS; ++part) {
+                const uint32 stage = to + i % ROW_STAGES * sizeof(RowStage) + part * sizeof(RowStage::Part);
+                const bf16* from = from_a + part * a_plane;
+                UNROLL for (int j = 0; j < BLOCK_M; j += STRIDE, from += STRIDE * k)
+                    copy_async(stage + j * ROW_BYTES, from, along && row + j < rows_of_a);
+                from = from_b + part * int64(n) * k;
+                UNROLL for (int j = 0; j < BLOCK_N; j += STRIDE, from += STRIDE * k)
+                    copy_async(stage + sizeof(RowStage::Part::a) + j * ROW_BYTES, from, along && row + j < rows_of_b);
+            }
+            from_a += TILE;
+            from_b += TILE;
+        }
+        commit_copies();
+    };
+    float sums[BLOCK_N / 2] = {};
+    UNROLL for (int i = 0; i < ROW_STAGES - 1; ++i) load(i);
+    for (int i = 0; i < count; ++i) {
+        wait_copies<ROW_STAGES - 2>();
+        publish_writes();
+        wait_products<0>();
+        __syncthreads();  // stage i is there, and all have done with stage i - 1, which is loaded anew
+        begin_products();
+        const RowStage& stage = reinterpret_cast<const RowStage*>(memory)[i % ROW_STAGES];
+        UNROLL for (int step = 0; step < TILE / 16; ++step)
+            UNROLL for (int one = 0; one < PARTS; ++one)
+                UNROLL for (int other = 0; one + other < PARTS; ++other)
+                    multiply_tiles<false, false>(
+                        sums, along_rows(shared_address(stage.parts[one].a + group * TILE_SIZE) + step * 32),
+                        along_rows(shared_address(stage.parts[other].b) + step * 32), true);
+        commit_products();
+        load(i + ROW_STAGES - 1);
+    }
+    wait_products<0>();
+    wait_copies<0>();
+    // Through shared memory, so that whole rows of the tile are written.
+    constexpr int PITCH = BLOCK_N + 8;
+    bf16* const tile = reinterpret_cast<bf16*>(memory);
+    UNROLL for (int part = 0; part < PARTS; ++part) {
+        __syncthreads();
+        UNROLL for (int j = 0; j < BLOCK_N / 8; ++j) {
+            const int column = 8 * j + lane % 4 * 2;
+            const float2 add = bias && n0 + column < n ? *reinterpret_cast<const float2*>(bias + n0 + column) : make_float2(0.0f, 0.0f);
+            UNROLL for (int half = 0; half < 2; ++half) {
+                uint32 parts[PARTS];
+                split(sums[4 * j + 2 * half] + add.x, sums[4 * j + 2 * half + 1] + add.y, parts);
+                *reinterpret_cast<uint32*>(tile + (16 * warp + 8 * half + lane / 4) * PITCH + column) = parts[part];
+            }
+        }
+        __syncthreads();
+        for (int v = threadIdx.x; v < BLOCK_M * BLOCK_N / 8; v += ROW_THREADS) {
+            const int row = v / (BLOCK_N / 8), column = v % (BLOCK_N / 8) * 8;
+            if (row < rows_of_a && n0 + column < n)
+                *reinterpret_cast<uint4*>(out + part * m * n + (m0 + row) * n + n0 + column) =
+                    *reinterpret_cast<const uint4*>(tile + row * PITCH + column);
+        }
+    }
+}
+
+template <int TILES> struct ColumnStage {
+    struct Part { bf16 a[COLUMN_M / TILE][PIECE], b[TILES][PIECE], narrow[DEPTH * EXTRA]; } parts[PARTS];
+};
+
+// TILES: of columns, 1 or 2; NARROW: whether the second operand is narrow; the first blocks of columns have it.
+template <int TILES, bool NARROW>
+INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int64 a_plane, const Operand& first,
+                    const Operand& second, const int m, const int64 k, const int length) {
+    const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4, m0 = blockIdx.x * COLUMN_M;
+    const int64 k0 = int64(blockIdx.z) * length;
+    const int all = int(min(k - k0, int64(length))), count = (all + DEPTH - 1) / DEPTH;
+    // Of a, this thread brings a piece of every A_STRIDE-th row; of the columns, of every B_STRIDE-th.
+    constexpr int A_STRIDE = COLUMN_THREADS / (COLUMN_M / 8), B_STRIDE = COLUMN_THREADS / (TILES * PIECES);
+    using Stage = ColumnStage<TILES>;
+    const uint32 begin = shared_address(memory);
+    const int a_row = threadIdx.x / (COLUMN_M / 8), a_piece = threadIdx.x % (COLUMN_M / 8);
+    const int a_rows = m0 + a_piece * 8 < m ? all - a_row : 0;  // those below this one that there are
+    const uint32 a_to = begin + a_piece / PIECES * (2 * PIECE) + in_tile(a_row, a_piece % PIECES);
+    const bf16* from_a = a + (k0 + a_row) * m + m0 + a_piece * 8;
+    const int b_row = threadIdx.x / (TILES * PIECES), b_tile = threadIdx.x / PIECES % TILES, b_piece = threadIdx.x % PIECES;
+    // The tiles of the first operand, then those of the second.
+    const int of_first = (first.n + TILE - 1) / TILE, tile = TILES * blockIdx.y + b_tile;
+    const bool is_first = tile < of_first;
+    const int column = (is_first ? tile : tile - of_first) * TILE + b_piece * 8, b_n = is_first ? first.n : second.n;
+    const int64 b_plane = is_first ? first.plane : second.plane;
+    const int b_rows = column < b_n && (is_first || second.n > EXTRA) ? all - b_row : 0;
+    const uint32 b_to = begin + sizeof(Stage::Part::a) + b_tile * (2 * PIECE) + in_tile(b_row, b_piece);
+    const bf16* from_b = (is_first ? first.values : second.values) + (k0 + b_row) * b_n + column;
+    const int narrow_row = threadIdx.x / (EXTRA / 8), narrow_piece = threadIdx.x % (EXTRA / 8);
+    const int narrow_rows = blockIdx.y == 0 && narrow_piece * 8 < second.n ? all - narrow_row : 0;
+    const uint32 narrow_to = begin + sizeof(Stage::Part::a) + sizeof(Stage::Part::b) + narrow_row * (2 * EXTRA) +
+                             (narrow_piece ^ narrow_row / 4 % 2) * 16;
+    const bf16* from_narrow = second.values + (k0 + narrow_row) * second.n + narrow_piece * 8;
+    const auto load = [&](int i) {
+        if (i < count) {
+            UNROLL for (int part = 0; part < PARTS; ++part) {
+                const uint32 to = i % COLUMN_STAGES * sizeof(Stage) + part * sizeof(Stage::Part);
+                const bf16* from = from_a + part * a_plane;
+                UNROLL for (int j = 0; j < DEPTH; j += A_STRIDE, from += A_STRIDE * m)
+                    copy_async(a_to + to + j * ROW_BYTES, from, i * DEPTH + j < a_rows);
+                from = from_b + part * b_plane;
+                UNROLL for (int j = 0; j < DEPTH; j += B_STRIDE, from += B_STRIDE * b_n)
+                    if (B_STRIDE <= DEPTH || b_row < DEPTH)
+                        copy_async(b_to + to + j * ROW_BYTES, from, i * DEPTH + j < b_rows);
+                if (NARROW && narrow_row < DEPTH)
+                    copy_async(narrow_to + to, from_narrow + part * second.plane, i * DEPTH < narrow_rows);
+            }
+            from_a += DEPTH * m;
+            from_b += DEPTH * b_n;
+            from_narrow += DEPTH * second.n;
+        }
+        commit_copies();
+    };
+    float sums[32 * TILES] = {}, narrow[NARROW ? EXTRA / 2 : 1] = {};
+    UNROLL for (int i = 0; i < COLUMN_STAGES - 1; ++i) load(i);
+    for (int i = 0; i < count; ++i) {
+        wait_copies<COLUMN_STAGES - 2>();
+        publish_writes();
+        wait_products<0>();
+        __syncthreads();  // as above
+        begin_products();
+        const Stage& stage = reinterpret_cast<const Stage*>(memory)[i % COLUMN_STAGES];
+        UNROLL for (int step = 0; step < DEPTH / 16; ++step)
+            UNROLL for (int one = 0; one < PARTS; ++one) {
+                const uint64 left = down_rows(shared_address(stage.parts[one].a[group]) + step * 2048, PIECE * 2);
+                UNROLL for (int other = 0; one + other < PARTS; ++other) {
+                    const auto& right = stage.parts[other];
+                    multiply_tiles<true, true>(sums, left, down_rows(shared_address(right.b) + step * 2048, PIECE * 2), true);
+                    if constexpr (NARROW)
+                        multiply_tiles<true, true>(narrow, left, down_narrow_rows(shared_address(right.narrow) + step * 512), true);
+                }
+            }
+        commit_products();
+        load(i + COLUMN_STAGES - 1);
+    }
+    wait_products<0>();
+    UNROLL for (int half = 0; half < 2; ++half) {
+        const int own = m0 + 16 * warp + 8 * half + lane / 4;
+        if (own >= m) continue;
+        const int64 at = int64(blockIdx.z) * m + own;
+        UNROLL for (int j = 0; j < TILES; ++j) {
+            const int number = TILES * blockIdx.y + j;
+            const bool one = number < of_first;
+            if (!one && second.n <= EXTRA) continue;
+            const int n = one ? first.n : second.n;
+            float* const out = (one ? first.out : second.out) + at * n;
+            UNROLL for (int eighth = 0; eighth < 8; ++eighth) {
+                const int to = (one ? number : number - of_first) * TILE + 8 * eighth + lane % 4 * 2;
+                if (to < n)
+                    *reinterpret_cast<float2*>(out + to) =
+                        make_float2(sums[32 * j + 4 * eighth + 2 * half], sums[32 * j + 4 * eighth + 2 * half + 1]);
+            }
+        }
+        if (NARROW && blockIdx.y == 0)
+            UNROLL for (int eighth = 0; eighth < EXTRA / 8; ++eighth) {
+                const int to = 8 * eighth + lane % 4 * 2;
+                if (to < second.n)
+                    *reinterpret_cast<float2*>(second.out + at * second.n + to) =
+                        make_float2(narrow[4 * eighth + 2 * half], narrow[4 * eighth + 2 * half + 1]);
+            }
+    }
+}
+#endif
+
+extern "C" __global__ void __launch_bounds__(ROW_THREADS, PARTS == 1 ? 2 : 1)
+multiply_rows(const bf16* a, const int64 a_plane, const bf16* b, const float* bias, bf16* out, const int64 m,
+              const int n, const int k) {
+#if defined(__CUDA_ARCH__)
+    extern __shared__ __align__(1024) unsigned char memory[];
+    rows(memory, a, a_plane, b, bias, out, m, n, k);
+#endif
+}
+
+// a: [PARTS][k][m]. Blocks: x over m; y over pairs of tiles of columns; z over the splits, parts of `length` numbers of k
+// each.
+#define COLUMNS_KERNEL(name, bound, TILES, NARROW)                                                                      \
+    extern "C" __global__ void __launch_bounds__(bound, 1)                                                             \
+    name(const bf16* a, const int64 a_plane, const Operand first, const Operand second, const int m, const int64 k,     \
+         const int length) {                                                                                           \
+        extern __shared__ __align__(1024) unsigned char memory[];                                                      \
+        COLUMNS_BODY(TILES, NARROW)                                                                                    \
+    }
+#if defined(__CUDA_ARCH__)
+#define COLUMNS_BODY(TILES, NARROW) columns<TILES, NARROW>(memory, a, a_plane, first, second, m, k, length);
+#else
+#define COLUMNS_BODY(TILES, NARROW)
+#endif
+COLUMNS_KERNEL(multiply_columns, COLUMN_BOUND, 2, false)
+COLUMNS_KERNEL(multiply_columns_and_narrow, COLUMN_THREADS, 2, true)
+COLUMNS_KERNEL(multiply_column_and_narrow, COLUMN_BOUND, 1, true)
