@@ -177,7 +177,7 @@ def test_tiles_are_taken_where_they_are_faster() -> None:
     assert [tiles(512, batch) for batch in (128, 256, 512, 1024)] == [0, 1, 1, 2]
     assert tiles(32, 8192) == tiles(200, 8192) - 2 == tiles(130, 8192) == 0
     assert tiles(64, 8192, capability=(10, 0)) == 0
-    assert [tiles(64, batch, parts=2) for batch in (1024, 2048, 8192)] == [0, 1, 2]
+    assert [tiles(64, batch, parts=2) for batch in (1024, 3072, 8192)] == [0, 1, 2]
     assert [tiles(256, batch, parts=2) for batch in (128, 256, 2048)] == [0, 1, 2]
     assert [tiles(512, batch, parts=2) for batch in (1, 1024)] == [1, 2]
 
