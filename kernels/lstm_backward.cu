@@ -8,7 +8,7 @@
 //     dc_after = dc f                       dh_after = dz U^T, for the row before
 //
 // dz replaces the gates in memory. What the weights' gradients need of it are products over all rows at once
-// (lstm_products.cu). So is what the layer below needs, dz W^T, unless it runs in the same launch.
+// (lstm_products*.cu). So is what the layer below needs, dz W^T, unless it runs in the same launch.
 //
 // As in lstm_forward.cu the whole chain is one launch, a block keeps its windows, SPLIT blocks share the units, and
 // LAYERS layers run behind each other, here the highest one first: each sends dz W^T of a row to the one below. A row

@@ -26,7 +26,7 @@
 //   the registers do not hold U, K_SPLIT warps share a group of units, each with a part of the inner dimension.
 // - h goes through shared memory, twice buffered, so one barrier a row suffices; it is written to global memory from
 //   there in 16-byte pieces while the next row is computed.
-// - x W of the lowest layer comes from a product over all rows at once (lstm_products.cu) and is overwritten in place
+// - x W of the lowest layer comes from a product over all rows at once (lstm_products*.cu) and is overwritten in place
 //   by the activated gates, which the backward pass overwrites by their gradients. With INPUT_TILES = 1, up to 16
 //   features, it is computed here. So is that of the layers above it. Their W is in registers as U is; or where both
 //   do not fit, in those of a block between the two layers, with PROJECTED = 1, which sends x W + b; or with

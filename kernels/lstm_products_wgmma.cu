@@ -7,7 +7,7 @@
 //   multiply_column_and_narrow     and the first has at most 64 columns
 //
 // Threads bring 16-byte pieces of whole rows by cp.async and place them as the tiles of lstm_wgmma.cuh, STAGES of them,
-// each 64 numbers of k (of multiply_columns in two parts 32). The products of one stage run while the next are on their
+// each 64 numbers of k (32 in multiply_columns with two parts). The products of one stage run while the next are on their
 // way.
 //
 //   multiply_rows: 2 warpgroups         multiply_columns: 4 warpgroups, 256 rows of the result by two
@@ -16,7 +16,7 @@
 //        128 x 128 of the result             256 x 128 of the result      (and 256 x 16)
 //
 // Floor: at 1,024 windows of 60 rows and 128 units, multiply_rows reads and writes 79 MB, 26 us at 3 TB/s,
-// multiply_columns reads 95 MB, 32 us; their 8 and 16 GMAC take 20 and 40 us.
+// multiply_columns reads 95 MB, 32 us; their 4 and 8 GMAC take 10 and 20 us at 800 TFLOP/s.
 //
 // Sizes: as in lstm_products.cu.
 
@@ -29,7 +29,7 @@
 #define ROW_STAGES 3
 #define COLUMN_M 256     // of multiply_columns
 #define COLUMN_THREADS 512
-#define COLUMN_BOUND 576  // so that registers are left for blocks of lstm_masks.cu
+#define COLUMN_BOUND 576  // a limit of 96 registers a thread, which leaves room for blocks of lstm_masks.cu
 #define COLUMN_STAGES 4
 #define DEPTH (TILE / PARTS)  // rows of a stage of multiply_columns
 #define PIECE (DEPTH * TILE)  // numbers of a tile of so many rows
@@ -55,7 +55,7 @@ struct RowStage {
 INLINE void rows(unsigned char* memory, const bf16* __restrict__ a, const int64 a_plane, const bf16* __restrict__ b,
                  const float* __restrict__ bias, bf16* __restrict__ out, const int64 m, const int n, const int k) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
-    // Blocks that share rows of a run at the same time.
+    // Neighbouring blocks read the same rows of a, and run at the same time.
     const int across = (n + BLOCK_N - 1) / BLOCK_N, n0 = blockIdx.x % across * BLOCK_N, count = (k + TILE - 1) / TILE;
     const int64 m0 = int64(blockIdx.x / across) * BLOCK_M;
     constexpr int STRIDE = ROW_THREADS / PIECES;  // rows that all threads bring at a time
@@ -108,7 +108,8 @@ INLINE void rows(unsigned char* memory, const bf16* __restrict__ a, const int64 
         __syncthreads();
         UNROLL for (int j = 0; j < BLOCK_N / 8; ++j) {
             const int column = 8 * j + lane % 4 * 2;
-            const float2 add = bias && n0 + column < n ? *reinterpret_cast<const float2*>(bias + n0 + column) : make_float2(0.0f, 0.0f);
+            float2 add = make_float2(0.0f, 0.0f);
+            if (bias && n0 + column < n) add = *reinterpret_cast<const float2*>(bias + n0 + column);
             UNROLL for (int half = 0; half < 2; ++half) {
                 uint32 parts[PARTS];
                 split(sums[4 * j + 2 * half] + add.x, sums[4 * j + 2 * half + 1] + add.y, parts);
@@ -144,7 +145,8 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
     const int a_rows = m0 + a_piece * 8 < m ? all - a_row : 0;  // those below this one that there are
     const uint32 a_to = begin + a_piece / PIECES * (2 * PIECE) + in_tile(a_row, a_piece % PIECES);
     const bf16* from_a = a + (k0 + a_row) * m + m0 + a_piece * 8;
-    const int b_row = threadIdx.x / (TILES * PIECES), b_tile = threadIdx.x / PIECES % TILES, b_piece = threadIdx.x % PIECES;
+    const int b_row = threadIdx.x / (TILES * PIECES);
+    const int b_tile = threadIdx.x / PIECES % TILES, b_piece = threadIdx.x % PIECES;
     // The tiles of the first operand, then those of the second.
     const int of_first = (first.n + TILE - 1) / TILE, tile = TILES * blockIdx.y + b_tile;
     const bool is_first = tile < of_first;
@@ -192,9 +194,10 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
                 const uint64 left = down_rows(shared_address(stage.parts[one].a[group]) + step * 2048, PIECE * 2);
                 UNROLL for (int other = 0; one + other < PARTS; ++other) {
                     const auto& right = stage.parts[other];
-                    multiply_tiles<true, true>(sums, left, down_rows(shared_address(right.b) + step * 2048, PIECE * 2), true);
-                    if constexpr (NARROW)
-                        multiply_tiles<true, true>(narrow, left, down_narrow_rows(shared_address(right.narrow) + step * 512), true);
+                    const uint32 b = shared_address(right.b) + step * 2048;
+                    multiply_tiles<true, true>(sums, left, down_rows(b, PIECE * 2), true);
+                    const uint32 x = shared_address(right.narrow) + step * 512;
+                    if constexpr (NARROW) multiply_tiles<true, true>(narrow, left, down_narrow_rows(x), true);
                 }
             }
         commit_products();

@@ -1,9 +1,7 @@
 // What the kernels for large batches share: products of whole tiles by wgmma, and how tiles lie in memory.
 //
-// A tile is 64 windows by 64 columns of bfloat16, 8 KiB. It lies in global memory as it does in shared memory, so that
-// one bulk copy moves it: a window's 64 numbers are 128 bytes in 8 pieces of 16, and piece p of window w is stored as
-// piece p ^ (w % 8). That is the 128-byte swizzle of wgmma, which reads a tile by windows (as A[windows, columns]) and by
-// columns (as A[columns, windows]) without conflicts. A tile of 16 columns has the 32-byte swizzle: piece p ^ (w / 4 % 2).
+// A tile (lstm_wgmma.cuh) is 64 windows by 64 columns. It lies in global memory as it does in shared memory, so that one
+// bulk copy moves it.
 //
 // Arrays of rows, windows and units are [rows][windows / 64][units / 64] tiles.
 //

@@ -1,6 +1,7 @@
 // From the parts of the gradients to new weights, and the weights into the order in which the products read them.
 //
-//   collect    adds up the parts of each gradient, in order, into the flat gradient; sums of its squares for clipping
+//   collect, sum_squares    add up the parts of each gradient, in order, into the flat gradient, and the squares of its
+//              numbers for clipping
 //   adam, rmsprop, sgd    scale the gradient to the largest norm, take the step, and pack the new weights
 //   adam_at_once ...      both in one, where the norm has no limit
 //   pack       packs weights that came from elsewhere
@@ -12,12 +13,13 @@
 // units of a matrix, NUMBERS numbers, which pass through shared memory, so that they are read and written in whole
 // sectors in each of the three orders.
 //
-// Whoever sums has GROUPS threads for each number of a matrix: each sums every so many parts, in order, and one adds up
-// their sums. What the step needs besides is on its way meanwhile.
+// A thread sums the parts of one number of a matrix, in order, with AT_ONCE reads in flight. Biases and dense weights
+// are few, and their parts can be many: several threads share the parts of one number. The weight and what the optimizer
+// remembers are read before, so that these reads are in flight, too.
 //
-// Floor: 4 bytes a part, 20 for the gradient, the weight and adam's two slots, read and written, and 4 for the packed
-// copies. With 2 x 64 units and 15 parts that is 4.4 MB, which lie in the L2 cache: 1 us at 5 TB/s. Four reads depend
-// on each other (table, parts, through shared memory twice): 2 us.
+// Floor: 4 bytes a part, 28 for the gradient (written), the weight and adam's two slots (read and written), and 4 for
+// the packed copies. With 2 x 64 units and 30 parts that is 8 MB, which lie in the L2 cache: 1.6 us at 5 TB/s. Four
+// reads depend on each other (table, parts, shared memory twice): 2 us.
 
 #include "lstm_common.cuh"
 
@@ -25,9 +27,9 @@
 #define TILE_INPUTS 8
 #define TILE_ROWS (4 * TILE_UNITS)
 #define NUMBERS (TILE_INPUTS * TILE_ROWS)
-#define FEW_NUMBERS 64  // of a block of a bias or the dense weights, which have more parts
-#define SUM_THREADS (GROUPS * NUMBERS)
-#define EACH (NUMBERS / THREADS)  // numbers of a thread of those that do not sum
+#define FEW_NUMBERS 64  // of a block of a bias or the dense weights
+#define SUM_THREADS NUMBERS  // of kernels that sum parts
+#define EACH (NUMBERS / THREADS)  // numbers per thread in kernels that do not sum parts
 #define SUMS (OUTPUTS * (UNITS + 1) + 1)  // of a block of lstm_head.cu
 
 // What an array of the network is.
@@ -94,7 +96,7 @@ struct Place {
     // Whether it is one, and its place in the flat vectors.
     INLINE bool inside(int own) const {
         if (kind() == MATRIX)
-            return own < NUMBERS && input0 + input(own) < array->inputs && unit0 + unit(own) < units;
+            return input0 + input(own) < array->inputs && unit0 + unit(own) < units;
         return own < FEW_NUMBERS && block * FEW_NUMBERS + own < (kind() == BIAS ? 4 * units : (units + 1) * OUTPUTS);
     }
     INLINE int64 flat(int own) const {
@@ -122,10 +124,9 @@ INLINE double block_sum(double value) {
     return sum;
 }
 
-// The sum of numbers first, first + step ... below `count`, `pitch` apart, in order, as many as possible on their way at a
-// time.
+// The sum of numbers first, first + step ... below `count`, `pitch` apart, in order.
 INLINE float sum_in_order(const float* from, const int first, const int step, const int count, const int64 pitch) {
-    constexpr int AT_ONCE = 16;
+    constexpr int AT_ONCE = 16;  // reads in flight
     float sum = 0.0f;
     for (int begin = first; begin < count; begin += AT_ONCE * step) {
         float values[AT_ONCE];
@@ -138,11 +139,10 @@ INLINE float sum_in_order(const float* from, const int first, const int step, co
     return sum;
 }
 
-struct Partial { float at[SUM_THREADS]; };  // a group's sums after the other's
+struct Partial { float at[SUM_THREADS]; };  // the sums of one group after those of another
 
 // The sums that groups of GROUP_THREADS threads have found, by the first of them.
 template <int GROUP_THREADS> INLINE float sum_of_groups(const float value, Partial& partial) {
-    if (GROUP_THREADS == SUM_THREADS) return value;
     partial.at[threadIdx.x] = value;
     __syncthreads();
     float sum = 0.0f;
@@ -159,12 +159,11 @@ INLINE float sum_of_parts(const Place& place, Tile& tile, Partial& partial) {
     float value = 0.0f;
     if (array.kind == MATRIX) {
         // Eight neighbouring inputs of a row of the gradient are one sector.
-        const int own = threadIdx.x % NUMBERS, input = own % TILE_INPUTS, row = own / TILE_INPUTS;
+        const int input = threadIdx.x % TILE_INPUTS, row = threadIdx.x / TILE_INPUTS;
         const float* from = array.gradients + int64(4 * place.unit0 + row) * array.width + place.input0 + input;
         if (place.unit0 + row / 4 < place.units)
-            value = sum_in_order(from, threadIdx.x / NUMBERS, GROUPS, array.parts, array.part_size);
-        value = sum_of_groups<NUMBERS>(value, partial);
-        if (threadIdx.x < NUMBERS) tile.at[input][row] = value;
+            value = sum_in_order(from, 0, 1, array.parts, array.part_size);
+        tile.at[input][row] = value;
         __syncthreads();
         return place.inside(threadIdx.x) ? place.at(tile, threadIdx.x) : 0.0f;
     }
@@ -245,18 +244,22 @@ INLINE void pack_numbers(const Place& place, const float (&values)[EACH], Tile& 
     pack_tile(place, tile);
 }
 
-// What the gradient is multiplied by, so that its norm is at most `largest`; 0: no limit.
-INLINE float clip_factor(const double* squares, int blocks, float largest) {
-    if (!(largest > 0.0f)) return 1.0f;
+// squares: [blocks] of ``collect``, then the sum of all, which this adds
+extern "C" __global__ void __launch_bounds__(THREADS) sum_squares(double* __restrict__ squares, const int blocks) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < blocks; i += THREADS) sum += squares[i];
-    const float norm = float(sqrt(block_sum(sum)));
-    return largest / fmaxf(norm, largest);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) squares[blocks] = sum;
+}
+
+// What a gradient with this sum of squares is multiplied by, so that its norm is at most `largest`.
+INLINE float clip_factor(const double square, const float largest) {
+    return largest / fmaxf(float(sqrt(square)), largest);
 }
 
 #define UPDATE                                                                                                      \
     const Array *__restrict__ arrays, const int count, const int64 total, const int units,                          \
-        const float *__restrict__ gradient, const double *__restrict__ squares, const float largest,                \
+        const float *__restrict__ gradient, const double *__restrict__ square, const float largest,                 \
         const Call *__restrict__ call, const int step, float *__restrict__ weights, float *__restrict__ moments
 
 // A number's weight and what the optimizer remembers of it, `slots` numbers.
@@ -279,7 +282,7 @@ INLINE void write_state(float* weights, float* moments, const int64 total, const
 template <int SLOTS, class Rule> INLINE void update(UPDATE, Rule rule) {
     __shared__ Tile tile;
     const Place place(arrays, count, units);
-    const float factor = clip_factor(squares, gridDim.x, largest);
+    const float factor = clip_factor(*square, largest);
     float values[EACH];
     UNROLL for (int i = 0; i < EACH; ++i) {
         const int own = i * THREADS + threadIdx.x;
@@ -302,17 +305,18 @@ template <int SLOTS, class Rule> INLINE void update(UPDATE, Rule rule) {
 template <int SLOTS, class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule rule) {
     __shared__ Tile tile;
     __shared__ Partial partial;
+    __shared__ float constants[MAX_CONSTANTS];
     const Place place(arrays, count, units);
     const int own = threadIdx.x;
     const bool inside = place.inside(own);
     const int64 at = inside ? place.flat(own) : 0;
     State state = {};
     if (inside) state = read_state<SLOTS>(weights, moments, total, at);
-    const Step constants = call->step[step];
-    const float sum = sum_of_parts(place, tile, partial);
+    if (threadIdx.x < MAX_CONSTANTS) constants[threadIdx.x] = call->step[step].constants[threadIdx.x];
+    const float sum = sum_of_parts(place, tile, partial);  // behind a barrier of the block
     if (inside) {
         gradient[at] = sum;
-        rule(state, sum, constants.constants);
+        rule(state, sum, constants);
         write_state<SLOTS>(weights, moments, total, at, state);
     }
     if (place.kind() != MATRIX) {
@@ -320,11 +324,11 @@ template <int SLOTS, class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule
         return;
     }
     // Where this thread alone has read.
-    if (own < NUMBERS) place.at(tile, own) = state.weight;
+    place.at(tile, own) = state.weight;
     __syncthreads();
     pack_tile(place, tile);
 }
-#define GIVEN arrays, count, total, units, gradient, squares, largest, call, step, weights, moments
+#define GIVEN arrays, count, total, units, gradient, square, largest, call, step, weights, moments
 
 #define GIVEN_AT_ONCE arrays, count, total, units, gradient, call, step, weights, moments
 

@@ -6,7 +6,7 @@
 
 #include "lstm_common.cuh"
 
-#define TILE 64                 // windows, and columns
+#define TILE 64  // rows, and columns
 #define TILE_SIZE (TILE * TILE)
 #define TILE_BYTES (2 * TILE_SIZE)
 

@@ -29,7 +29,7 @@ _NO_CODE = ("", "404")
 # From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S = 10, 60
-# How long the first look at a store goes on: while nothing answers, and while what answers is busy or fails.
+# How long the first look at a store goes on: while nothing seems to speak S3, and once something does that is busy.
 _UNANSWERED_S, _CHECK_S = 5, 30
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
 # What a listing has at most: keys, and pages in a row without any, as many deleted versions make them.
@@ -128,12 +128,18 @@ class S3Store:
             ) from None
 
     def check(self) -> None:
-        """See ``objects.ObjectStore``; lists and creates once, and retries for less long than others do."""
-        seconds = min(self._timeout_s, _CHECK_S)
+        """See ``objects.ObjectStore``; lists and creates once, and retries for a shorter time than other calls."""
+        begin = time.monotonic()
         first_page = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
-        self._try(lambda: self._page(**first_page), seconds, unanswered_s=_UNANSWERED_S)
+        self._try(
+            lambda: self._page(**first_page), min(self._timeout_s, _CHECK_S), unanswered_s=_UNANSWERED_S
+        )
+
+        def left() -> float:
+            return min(self._timeout_s, max(_UNANSWERED_S, _CHECK_S - (time.monotonic() - begin)))
+
         # If both succeed, the second has replaced the first.
-        if self._put_new(_PROBE, b"1", seconds) and self._put_new(_PROBE, b"2", seconds):
+        if self._put_new(_PROBE, b"1", left()) and self._put_new(_PROBE, b"2", left()):
             raise StorageError(
                 f"{self._url()}: this server replaces objects where it is asked not to (If-None-Match: *); "
                 "use one that supports conditional writes"
@@ -307,7 +313,7 @@ class S3Store:
         """Call ``work`` with retries; an error becomes one line, without any text of the server's.
 
         Args:
-            unanswered_s: seconds after which it is not retried while no server has answered.
+            unanswered_s: seconds after which it gives up if nothing that speaks S3 seems to be there.
         """
         begin, answered = time.monotonic(), False
 
@@ -325,7 +331,7 @@ class S3Store:
 
         def is_transient(error: Exception) -> bool:
             nonlocal answered
-            answered = answered or isinstance(error, self._client_error)
+            answered = answered or self._is_there(error)
             return self._is_transient(error) and (answered or time.monotonic() - begin < unanswered_s)
 
         try:
@@ -353,6 +359,15 @@ class S3Store:
             self._client = session.client("s3", endpoint_url=self._endpoint_url, config=self._options)
             self._access = access
             return True
+
+    def _is_there(self, error: Exception) -> bool:
+        """Whether an error is that of an S3 server, be it of one that is too busy to answer."""
+        from botocore.exceptions import ConnectionError as Unreachable
+        from botocore.exceptions import HTTPClientError
+
+        if isinstance(error, self._client_error):
+            return _status(error) != 404 or _code(error) not in _NO_CODE
+        return isinstance(error, HTTPClientError) and not isinstance(error, Unreachable)
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, self._client_error):

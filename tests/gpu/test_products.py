@@ -14,7 +14,8 @@ from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda.products import Matrix, MmaProducts, Products, WgmmaProducts
 from hpc_lstm.model.engines.cuda.sources import Sources
 
-# Rows, columns of a, of the first and of the second operand: whole tiles, tails of each, narrow operands, one part.
+# Rows, columns of a, of the first and of the second operand: whole tiles, tails of each, narrow operands, one part, an
+# odd number of tiles.
 SHAPES = [
     (3840, 256, 64, 64),
     (3840, 256, 64, 16),
@@ -26,6 +27,7 @@ SHAPES = [
     (30720, 512, 128, 128),
     (72, 2048, 512, 512),
     (8, 256, 64, 64),
+    (1000, 256, 64, 112),
 ]
 # Relative to the root of the number of summands, which are of order 1: sums of exact products, and of those of numbers
 # that two bfloat16 hold to 16 bits.

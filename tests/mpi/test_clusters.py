@@ -72,8 +72,8 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
         except subprocess.TimeoutExpired:
             for one in processes:
                 kill(one)
-            told = ended + [(one.returncode, *one.communicate()) for one in processes[len(ended) :]]
-            raise AssertionError(f"hung\n{told}") from None
+            told = [(*one.communicate(), one.returncode) for one in processes[len(ended) :]]
+            raise AssertionError(f"hung\n{ended}\n{told}") from None
         ended.append((process.returncode, out, err))
     return ended
 

@@ -153,7 +153,7 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         )
     ],
     "lstm_update": [
-        ({**one, "OUTPUTS": outputs, "TILE_UNITS": units, "GROUPS": 1}, of)
+        ({**one, "OUTPUTS": outputs, "TILE_UNITS": units}, of)
         for one, of in sized((64, 1), (128, 2))
         for outputs, units in ((1, 16), (3, 16), (1, 8))
     ],

@@ -989,28 +989,59 @@ def test_access_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, method:
     assert "access refused (AccessDenied)" in refusal(store.check)
 
 
-@pytest.mark.parametrize("answered", [True, False])
-def test_the_first_look_waits_for_a_server_that_is_busy_but_not_for_one_that_is_not_there(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, answered: bool
-) -> None:
+class Clock:
+    """Time that passes while somebody sleeps, and a hundredth of a second at every look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 0.01
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def nobody() -> Exception:
     from botocore.exceptions import EndpointConnectionError
 
+    return EndpointConnectionError(endpoint_url="http://nobody")
+
+
+def closed() -> Exception:
+    from botocore.exceptions import ConnectionClosedError
+
+    return ConnectionClosedError(endpoint_url="http://busy")
+
+
+@pytest.mark.parametrize(
+    ("first", "least_s", "most_s"),
+    [
+        pytest.param(nobody, 4, 12, id="nobody is there"),
+        pytest.param(lambda: error_of(404, ""), 4, 12, id="something that does not speak S3"),
+        pytest.param(lambda: error_of(503, "SlowDown"), 20, 60, id="a busy server"),
+        pytest.param(closed, 20, 60, id="a server that breaks off"),
+    ],
+)
+def test_the_first_look_waits_longer_for_a_busy_server_than_for_nobody(
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    first: Callable[[], Exception],
+    least_s: float,
+    most_s: float,
+) -> None:
     from hpc_lstm.storage import retry
     from hpc_lstm.storage import s3 as module
 
-    monkeypatch.setattr(retry, "FIRST_S", 0.02)
-    monkeypatch.setattr(module, "_UNANSWERED_S", 0.01)
-    nobody = EndpointConnectionError(endpoint_url=bucket.endpoint)
-    errors = [nobody, error_of(503, "SlowDown") if answered else nobody, *[nobody] * 6]
-    store = s3(bucket, timeout_s=20)
-    calls = failing_client(store, monkeypatch, "list_objects_v2", errors)
-    monkeypatch.setattr(retry.random.SystemRandom, "uniform", lambda self, low, high: high)
-    if answered:
-        store.check()
-        assert len(calls) == 9
-    else:
-        assert "cannot be reached" in refusal(store.check)
-        assert len(calls) == 2
+    clock, store = Clock(), s3(bucket, timeout_s=300)
+    monkeypatch.setattr(module, "time", clock)
+    again = functools.partial(retry.retry, sleep=clock.sleep, clock=clock.monotonic)
+    monkeypatch.setattr(module, "retry", again)
+    monkeypatch.setattr(retry.random.SystemRandom, "uniform", lambda self, low, high: high / 2)
+    failing_client(store, monkeypatch, "list_objects_v2", [first(), *(nobody() for _ in range(99))])
+    assert refusal(store.check)
+    assert least_s < clock.now < most_s
 
 
 def test_no_server_there(s3_credentials: None) -> None:

@@ -58,7 +58,8 @@ class ChainForward(ForwardPass):
 
     def __init__(self, device: Device, plan: Plan, shape: Shape, weights: Weights, *, training: bool) -> None:
         super().__init__(device, plan, shape, weights, training=training)
-        self.products = products(device, plan, self.sources, plan.backward.layers)
+        # The gradients of two layers at a time, on two streams: ``ChainBackward.run``.
+        self.products = products(device, plan, self.sources, min(2, plan.backward.layers))
         self._chains = [
             device.load(*self.sources.forward(layer, training=training)).get_function(
                 "lstm_forward", plan.forward.shared, plan.forward.cluster > PORTABLE_CLUSTER

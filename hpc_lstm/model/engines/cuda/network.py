@@ -77,6 +77,7 @@ class TrainingStep:
         sources = self.forward.sources
         updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
+        self._sum_squares = updates.get_function("sum_squares")
         self._sum_threads = update_cut(plan, shape.layers).sum_threads
         self._update_at_once = updates.get_function(f"{kernel}_at_once")
         self._scale = updates.get_function("scale")
@@ -90,7 +91,8 @@ class TrainingStep:
         self._scaled: DeviceArray | None = None
         self._packing = Packing(device, plan, shape, schema, weights)
         self._arrays = [self._array_table(step) for step in range(steps)]
-        self._squares = device.empty((self._packing.blocks,), np.float64)
+        # Of each block, and the sum of all.
+        self._squares = device.empty((self._packing.blocks + 1,), np.float64)
         # Of this step and the next.
         words = plan.windows * units // 32 * shape.rows
         masked = shape.layers - 1 if forward_drops(shape) else 0
@@ -151,11 +153,14 @@ class TrainingStep:
                 self._update_at_once, blocks, self._sum_threads, 0, *arrays, length, units, gradient, *ends
             )
             return
-        found = (self._gradient, self._squares)
-        self._device.launch_grid(self._collect, blocks, self._sum_threads, 0, *arrays, units, *found)
+        gradient, squares, count = self._gradient, self._squares, self._packing.blocks
         self._device.launch_grid(
-            self._update, blocks, THREADS, 0, *arrays, length, units, *found, self._clip_norm, *ends
+            self._collect, blocks, self._sum_threads, 0, *arrays, units, gradient, squares
         )
+        self._device.launch(self._sum_squares, 1, squares, np.int32(count))
+        square = np.uint64(squares.pointer + 8 * count)
+        given = (*arrays, length, units, gradient, square, self._clip_norm)
+        self._device.launch_grid(self._update, blocks, THREADS, 0, *given, *ends)
 
     def launch_mean_loss(self, steps: int, out: DeviceArray) -> None:
         """The mean loss of a call's steps, into float32 [1]."""
@@ -192,10 +197,11 @@ class TrainingStep:
         return self._gradient.numpy()
 
     def _draw_masks(self, step: int, part: int, parts: int) -> None:
-        """Draw one of several parts of a step's masks; the first of a call's alone, the others beside other kernels."""
+        """Draw one of several parts of a step's masks: of a call's first step alone, of others beside other kernels."""
         plan, shape, device = self._plan, self._shape, self._device
         warps = plan.windows // 8 * (plan.units // 8) * -(-shape.rows // 2) * (shape.layers - 1)
-        # Beside other kernels, as many blocks as there is room for: more would keep those that follow waiting.
+        # Beside other kernels, about as many blocks as there is room for on an H100: more would keep those that follow
+        # waiting.
         blocks = device.multiprocessors * (MASK_BLOCKS if step == 0 else MASK_BLOCKS_BESIDE)
         device.launch_grid(
             self._draw,

@@ -48,7 +48,7 @@ class Products(ABC):
     """The two products of one plan; see the module.
 
     Args:
-        at_once: layers whose ``multiply_columns`` run at the same time.
+        at_once: launches of ``multiply_columns`` that run at the same time.
     """
 
     def __init__(self, device: Device, plan: Plan, at_once: int = 1) -> None:
@@ -183,7 +183,7 @@ class WgmmaProducts(Products):
 
     def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
         pairs = -(-self._tiles(first, second) // 2)
-        # A block has a multiprocessor for itself, and those of all layers that run at the same time share the GPU.
+        # A block has a multiprocessor for itself, and launches that run at the same time share the GPU.
         return -(-m // product_plan.WGMMA_COLUMNS_M) * pairs * self._at_once, 1, self.LEAST_ROWS
 
     def _tiles(self, first: int, second: int) -> int:

@@ -53,7 +53,7 @@ class Sources:
     @property
     def update(self) -> Source:
         cut = update_cut(self.plan, self.layers)
-        sizes = {"OUTPUTS": self.head_of_network.outputs, "TILE_UNITS": cut.units, "GROUPS": cut.groups}
+        sizes = {"OUTPUTS": self.head_of_network.outputs, "TILE_UNITS": cut.units}
         return "lstm_update", {**self._sizes(), **sizes}
 
     @property

@@ -18,19 +18,17 @@ class UpdateCut:
 
     Attributes:
         units: of a matrix's tile, which is one block's.
-        groups: threads that share the parts of a number of the gradient.
     """
 
     units: int
-    groups: int
 
     @property
     def sum_threads(self) -> int:
-        """Threads of a block that adds up parts."""
-        return TILE_INPUTS * GATES * self.units * self.groups
+        """Threads of a block that adds up parts: one for each number of a tile."""
+        return TILE_INPUTS * GATES * self.units
 
 
 def update_cut(plan: Plan, layers: int) -> UpdateCut:
     """The cut for a network."""
     numbers = sum(4 * plan.units * (plan.units + plan.input_width(layer)) for layer in range(layers))
-    return UpdateCut(units=8 if numbers > MANY else 16, groups=1)
+    return UpdateCut(8 if numbers > MANY else 16)
