@@ -151,3 +151,31 @@ def test_peers_are_compared_in_the_same_precision(monkeypatch: pytest.MonkeyPatc
     on_cpus = {"hpc_lstm": row(1.0), "hpc_lstm, average.every = 1": row(2.0), "Horovod, gloo": row(5.0)}
     peers.compare(on_cpus)
     assert on_cpus["Horovod, gloo"]["hpc_lstm_is_times_as_fast"]["median"] == 5.0
+
+
+def test_steps_of_a_gpu_are_cut_at_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = benchmark("gpu_steps", monkeypatch)
+    trace, now = [], 0.0
+    for step in range(6):
+        for name, took in (
+            ("head", 2.0),
+            ("multiply_columns", 6.0),
+            ("multiply_columns", 7.0),
+            ("adam_at_once", 5.0),
+        ):
+            trace.append({"cat": "kernel", "name": name, "ts": now, "dur": took})
+            now += took + 0.5
+        if step == 2:  # the end of a call
+            trace.append({"cat": "kernel", "name": "mean_loss", "ts": now, "dur": 1.0})
+            now += 100.0
+    trace.append({"cat": "cpu_op", "name": "launch", "ts": 0.0, "dur": 1.0})
+    kernels = steps.kernels_of({"traceEvents": trace[::-1]})
+    assert len(kernels) == 25
+    assert len(steps.steps_of(kernels)) == 4
+    assert steps.medians(kernels) == {
+        "head": 2.0,
+        "multiply_columns": 6.0,
+        "multiply_columns 2": 7.0,
+        "adam_at_once": 5.0,
+        "step": 22.0,
+    }

@@ -80,6 +80,14 @@ def test_old_checkpoints_go_where_the_run_directory_takes_no_note_of_the_new(
     assert "deleted" not in caplog.text
 
 
+def test_the_log_says_so_in_words_that_scripts_wait_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    save(writer(FolderStore(tmp_path), World()), World(), 5)
+    assert "checkpoint of step 5 is whole" in caplog.text
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_states_come_back_to_the_bit(tmp_path: Path, size: int) -> None:
     store = FolderStore(tmp_path)

@@ -1,0 +1,105 @@
+"""Where does a training step on a GPU spend its time? The median of each kernel, from a trace of whole calls.
+
+    python benchmarks/gpu_steps.py [--units 64,128] [--batches 64,1024] [--precisions bfloat16,float32] [--steps 160]
+
+2 x LSTM, 60 rows of 5 features, dropout 0.1, Adam, on batches that lie ready on the GPU, as in ``engines.py --gpu``.
+CUPTI records the kernels while the CUDA graph runs, with the clocks and caches of training, where a profiler that
+repeats single kernels has neither. It needs torch, whose profiler reads CUPTI. Kernels may run beside each other, so
+their times can add up to more than the step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from gpu_engines import ours
+from machine import describe, write_results
+
+# The kernel that ends a step.
+LAST = "adam"
+WARM_UP = 64
+
+
+def kernels_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
+    """The kernels of a trace in the order in which they began."""
+    return sorted((e for e in trace["traceEvents"] if e.get("cat") == "kernel"), key=lambda e: float(e["ts"]))
+
+
+def steps_of(kernels: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The kernels of each step that follows another within a call, with the last one of the step before."""
+    ends = [number for number, one in enumerate(kernels) if one["name"].startswith(LAST)]
+    steps = [kernels[begin : end + 1] for begin, end in itertools.pairwise(ends)]
+    return [step for step in steps if not any(one["name"].startswith("mean_loss") for one in step)]
+
+
+def medians(kernels: list[dict[str, Any]]) -> dict[str, float]:
+    """Microseconds of each kernel of a step, and of the step; a kernel that runs again is counted on."""
+    found: dict[str, list[float]] = collections.defaultdict(list)
+    for before, *step in steps_of(kernels):
+        seen: collections.Counter[str] = collections.Counter()
+        for one in step:
+            name = one["name"].split("(")[0]
+            seen[name] += 1
+            found[name if seen[name] == 1 else f"{name} {seen[name]}"].append(one["dur"])
+        found["step"].append(step[-1]["ts"] + step[-1]["dur"] - before["ts"] - before["dur"])
+    return {name: round(statistics.median(durations), 2) for name, durations in found.items()}
+
+
+def traced(run: Any, steps: int) -> list[dict[str, Any]]:
+    """The kernels of so many steps."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    run(WARM_UP)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        run(steps)
+        torch.cuda.synchronize()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        return kernels_of(json.loads(path.read_text()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--units", default="64,128")
+    parser.add_argument("--batches", default="64,1024")
+    parser.add_argument("--precisions", default="bfloat16,float32")
+    parser.add_argument("--steps", type=int, default=160)
+    options = parser.parse_args()
+    import torch
+
+    torch.zeros(1, device="cuda")
+    results: dict[str, Any] = {
+        "machine": {**describe(), "gpu": torch.cuda.get_device_name()},
+        "steps": options.steps,
+        "cases": [],
+    }
+    for precision in options.precisions.split(","):
+        for units in map(int, options.units.split(",")):
+            for batch in map(int, options.batches.split(",")):
+                microseconds = medians(traced(ours("fused", units, batch, precision), options.steps))
+                results["cases"].append(
+                    {
+                        "precision": precision,
+                        "units": units,
+                        "batch": batch,
+                        "microseconds": microseconds,
+                    }
+                )
+                print(f"{precision} {units} units, batch {batch:,}: " + json.dumps(microseconds), flush=True)
+    write_results("gpu_steps", results)
+
+
+if __name__ == "__main__":
+    main()
