@@ -76,10 +76,9 @@ class _Inspection:
         if depth > LARGEST_DEPTH:
             raise _RefusedError(f"its groups are nested more than {LARGEST_DEPTH} deep")
         self._attributes(group)
-        with self._errors_passed_over():
-            for name in group:
-                with self._errors_passed_over():
-                    self._member(group, name, depth)
+        for name in self._names(group, "objects"):
+            with self._errors_passed_over():
+                self._member(group, name, depth)
 
     def _member(self, group: h5py.Group, name: str, depth: int) -> None:
         # Links to other files are not followed, and refused by who reads them.
@@ -113,13 +112,26 @@ class _Inspection:
         return len(self._seen) > known
 
     def _attributes(self, item: Any) -> None:
-        with self._errors_passed_over():
-            if len(item.attrs) > LARGEST_OBJECTS:
-                raise _RefusedError(f"it has more than {LARGEST_OBJECTS:,} attributes")
-            for name in item.attrs:
-                with self._errors_passed_over():
-                    self._check_size(item.attrs.get_id(name).get_storage_size())
-                    item.attrs[name]
+        for name in self._names(item.attrs, "attributes"):
+            with self._errors_passed_over():
+                self._check_size(item.attrs.get_id(name).get_storage_size())
+                item.attrs[name]
+
+    def _names(self, group: Any, what: str) -> list[str]:
+        """All names in a group or of attributes.
+
+        Where they cannot be listed, a reader who asks for one by its name may never come back.
+        """
+        try:
+            count = len(group)
+            names = list(group) if count <= LARGEST_OBJECTS else []
+        except MemoryError:
+            raise _RefusedError("it asks for more memory than such a file takes") from None
+        except Exception:  # of any kind, as above
+            raise _RefusedError(f"its {what} cannot be listed") from None
+        if count > LARGEST_OBJECTS:
+            raise _RefusedError(f"it has more than {LARGEST_OBJECTS:,} {what}")
+        return names
 
     def _dataset(self, dataset: h5py.Dataset) -> None:
         if dataset.external or dataset.is_virtual:

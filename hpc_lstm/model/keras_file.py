@@ -25,6 +25,7 @@ import numpy as np
 from hpc_lstm.config import ModelConfig
 from hpc_lstm.errors import InputError, why_unreadable
 from hpc_lstm.files import whole_file
+from hpc_lstm.hdf5.reading import UNREADABLE
 from hpc_lstm.model.parameters import Schema, network_schema
 
 # Settings of a layer that change what it computes, as Keras assumes them where a description is silent.
@@ -117,10 +118,7 @@ def read_keras_file(path: str | PathLike[str]) -> SavedNetwork:
         flat = _read_weights(content, config.layers, schema)
     except _OtherNetworkError as error:
         raise InputError(f"{path}: {error}; only what `hpc-lstm train` writes is read") from None
-    except (
-        *(OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError),
-        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    ) as error:
+    except (*UNREADABLE, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
         reason = " ".join(str(error).split())[:200]
         damaged = f"not a readable Keras model ({reason}); train again, or restore an intact copy"
         raise InputError(f"{path}: {why_unreadable(error, damaged)}") from None
@@ -170,7 +168,7 @@ def _network_of(described: Any) -> tuple[ModelConfig, int, int, int]:
 
     Raises:
         _OtherNetworkError: it differs from what ``network_description`` gives.
-        KeyError, TypeError, ValueError: it is in no such notation.
+        LookupError, TypeError, ValueError: it is in no such notation.
     """
     if not _is_of_keras(described, "Sequential"):
         raise _OtherNetworkError("holds no keras.Sequential")

@@ -14,12 +14,13 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_lstm.errors import StoreError
+from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.hdf5 import known_files, reading
 from hpc_lstm.hdf5.known_files import is_known, remember
 from hpc_lstm.hdf5.reading import own_dataset, require_sound, sound_hdf5
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.market.store import MarketStore
+from hpc_lstm.preprocess.scaler import Scaler
 
 # Two of its bytes send libhdf5 1.14 into an endless loop when its attributes are read.
 ENDLESS = Path(__file__).parents[2] / "data/hdf5/endless.h5"
@@ -170,6 +171,14 @@ sys.exit(4)
     with pytest.raises(ValueError, match="has come to its end"):
         require_sound(path)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []).isdisjoint(told), "this process hears them again"
+
+
+@pytest.mark.timeout(60)
+def test_attributes_that_cannot_be_listed_are_not_asked_for_by_name(tmp_path: Path) -> None:
+    """libhdf5 looks for one in this file for ever, though it refuses to list them."""
+    shutil.copy(ENDLESS.with_name("endless_attribute.h5"), tmp_path / "scaler.h5")
+    with pytest.raises(InputError, match="its attributes cannot be listed"):
+        Scaler.load(tmp_path / "scaler.h5")
 
 
 def test_what_h5py_refuses_is_left_to_the_reader(tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def read_crafted(folder: Path, entries: dict[str, bytes]) -> str:
         ("[null, 4, 1]", "[null, 4, -1]", "of -1 features"),
         ("[null, 4, 1]", "[null, true, 1]", "windows of True rows"),
         ("[null, 4, 1]", "7", "not a readable"),
+        ('"layers": [', '"layers": "", "were": [', "not a readable"),
     ],
 )
 def test_a_crafted_description_is_refused(
