@@ -24,6 +24,7 @@ LARGEST_OBJECTS = 10_000
 LARGEST_DEPTH = 16
 # zlib makes at most 1,032 bytes of one.
 LARGEST_RATIO = 1100
+TOO_MUCH = "it asks for more memory than such a file takes"
 
 
 class _RefusedError(Exception):
@@ -99,7 +100,7 @@ class _Inspection:
         except _RefusedError:
             raise
         except MemoryError:
-            raise _RefusedError("it asks for more memory than such a file takes") from None
+            raise _RefusedError(TOO_MUCH) from None
         except Exception:  # of any kind, as above: the rest of the file is looked at all the same
             self.found_errors = True
 
@@ -126,7 +127,7 @@ class _Inspection:
             count = len(group)
             names = list(group) if count <= LARGEST_OBJECTS else []
         except MemoryError:
-            raise _RefusedError("it asks for more memory than such a file takes") from None
+            raise _RefusedError(TOO_MUCH) from None
         except Exception:  # of any kind, as above
             raise _RefusedError(f"its {what} cannot be listed") from None
         if count > LARGEST_OBJECTS:

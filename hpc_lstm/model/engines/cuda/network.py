@@ -26,7 +26,7 @@ from hpc_lstm.model.engines.cuda.packing import Packing
 from hpc_lstm.model.engines.cuda.passes import HEAD_WARPS, BackwardPass, ForwardPass
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.tiles import TileBackward, TileForward
-from hpc_lstm.model.engines.cuda.update_plan import update_cut
+from hpc_lstm.model.engines.cuda.update_plan import sum_threads
 from hpc_lstm.model.engines.cuda.weights import Shape, Weights, forward_drops
 from hpc_lstm.model.engines.cuda.wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
@@ -78,7 +78,7 @@ class TrainingStep:
         updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
         self._sum_squares = updates.get_function("sum_squares")
-        self._sum_threads = update_cut(plan, shape.layers).sum_threads
+        self._sum_threads = sum_threads(plan, shape.layers)
         self._update_at_once = updates.get_function(f"{kernel}_at_once")
         self._scale = updates.get_function("scale")
         self._mean_loss = updates.get_function("mean_loss")

@@ -7,7 +7,7 @@ import numpy as np
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.sources import Sources
-from hpc_lstm.model.engines.cuda.update_plan import FEW_NUMBERS, TILE_INPUTS, update_cut
+from hpc_lstm.model.engines.cuda.update_plan import FEW_NUMBERS, TILE_INPUTS, tile_units
 from hpc_lstm.model.engines.cuda.weights import Shape, Weights
 from hpc_lstm.model.parameters import Schema
 
@@ -60,7 +60,7 @@ class Packing:
 
     def _array_table(self, schema: Schema) -> np.ndarray:
         units, plan = self._shape.units, self._plan
-        tile_units = update_cut(plan, self._shape.layers).units
+        across = -(-units // tile_units(plan, self._shape.layers))
         table = np.zeros(len(schema.names) - 1, ARRAY)  # the dense layer's two arrays are one
         for number, one in enumerate(table):
             layer, which = divmod(number, 3)
@@ -81,5 +81,5 @@ class Packing:
             multiplied_in_chain = (layer == 0 and plan.folded) or plan.forward.layers > 1
             grouped = which == 1 or multiplied_in_chain or plan.tiles > 0
             one["order"] = IN_TILES if plan.wide else BY_GATE if grouped else BY_UNIT
-            self.blocks += -(-int(one["inputs"]) // TILE_INPUTS) * -(-units // tile_units)
+            self.blocks += -(-int(one["inputs"]) // TILE_INPUTS) * across
         return table

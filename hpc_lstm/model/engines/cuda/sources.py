@@ -8,7 +8,7 @@ from hpc_lstm.cuda.modules import Source
 from hpc_lstm.model.engines.cuda.chain_plan import ChainShape
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.product_plan import product_block
-from hpc_lstm.model.engines.cuda.update_plan import update_cut
+from hpc_lstm.model.engines.cuda.update_plan import tile_units
 from hpc_lstm.model.engines.head import Head
 
 
@@ -52,8 +52,7 @@ class Sources:
 
     @property
     def update(self) -> Source:
-        cut = update_cut(self.plan, self.layers)
-        sizes = {"OUTPUTS": self.head_of_network.outputs, "TILE_UNITS": cut.units}
+        sizes = {"OUTPUTS": self.head_of_network.outputs, "TILE_UNITS": tile_units(self.plan, self.layers)}
         return "lstm_update", {**self._sizes(), **sizes}
 
     @property
