@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from machine import describe, write_results
-from startup import LAUNCHED, REPORTS, spread, timed, turns_of
+from startup import FIRST_STEP, LAUNCHED, REPORTS, spread, timed, turns_of
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.timing.spans import load_timing
@@ -49,8 +49,7 @@ DEVICES = ("gpu", "cpu", "auto")
 def launch(folder: Path, config: Path) -> dict[str, float]:
     """Seconds from the launch of a run to the end of its first step, and of the stages before it."""
     reports = Path(tempfile.mkdtemp(dir=folder))
-    script = Path(__file__).with_name("startup.py")
-    command = [sys.executable, str(script), "--rank", "train", str(config), "--run-dir", str(reports / "run")]
+    command = [sys.executable, str(FIRST_STEP), "train", str(config), "--run-dir", str(reports / "run")]
     timed(command, **{LAUNCHED: str(time.time()), REPORTS: str(reports)})
     seconds = json.loads((reports / "0.json").read_text())["seconds"]
     stages = {one.name: (one.end_ns - one.start_ns) / 1e9 for one in load_timing(reports / "run").stages}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -203,7 +204,7 @@ def test_errors_of_infinities_are_infinite_or_no_number(cuda: CudaBackend) -> No
     assert counts.tolist() == [2, 1, 0]
 
 
-# The order that gather computes on the way, alone: a kernel around a device function of kernels/windows.cu.
+# The order that gather computes on the way, alone: a kernel around a device function of kernels/windows.cuh.
 ORDER_KERNEL = """
 extern "C" __global__ void order(const int64 first, const int64 count, const int64 length, const uint32* keys,
                                  int64* numbers) {
@@ -220,7 +221,10 @@ def device_order(cuda: CudaBackend, tmp_path_factory: pytest.TempPathFactory) ->
     import pycuda.driver
 
     path = tmp_path_factory.mktemp("order") / "order.cu"
-    path.write_text(compiler.kernel_source("windows").read_text() + ORDER_KERNEL)
+    source = compiler.kernel_source("windows")
+    path.write_text(source.read_text() + ORDER_KERNEL)
+    for name, text in compiler.included_headers(source).items():
+        path.with_name(name).write_bytes(text)
     code = compiler.compile_kernels(path, {"VALUE": "double"}, cuda.device.architecture)
     with cuda.device.current():
         kernel = pycuda.driver.module_from_buffer(code).get_function("order")
@@ -325,7 +329,8 @@ def test_gather_takes_every_target_at_its_horizon(cuda: CudaBackend, rng: np.ran
     counts, window, horizons, features = [37, 1, 80], 12, [1, 5, 20, 5], 3
     tail = window + max(horizons) - 1
     made, rows, scale, shift = resident(cuda, rng, counts, features + len(horizons), window, tail, np.float64)
-    made.places = cuda.device.to_device(target_places(window, features + len(horizons), horizons))
+    places = cuda.device.to_device(target_places(window, features + len(horizons), horizons))
+    made = dataclasses.replace(made, places=places)
     which = rng.permutation(sum(counts))
     inputs = Guarded(cuda, (len(which), window, features))
     targets = Guarded(cuda, (len(which), len(horizons)))
