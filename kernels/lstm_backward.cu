@@ -239,6 +239,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
         commit_copies();
 #endif
     };
+    if (SOURCE == FROM_PRODUCT) wait_for_kernel_before();
     UNROLL for (int s = 0; s < STAGES - 1; ++s) load_row();
 
     float dc[ITEMS], bias[HALVES][4] = {};
@@ -254,6 +255,10 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
                          ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
+    // Only `last` is of the kernel before, or else the product that rows are loaded of.
+    if (SOURCE != FROM_PRODUCT) wait_for_kernel_before();
+    begin_next_kernel();
+    const float* const gradient = after_wait(last);
 
     for (int s = 0; s < rows; ++s) {
         const int t = rows - 1 - s, now = s % 2;
@@ -267,7 +272,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
             const int group = 2 * matrix + half0 + half_of(j);
             const float tanh_c = tangent(widen_cell(cell[j]));
             cell[j] = row.cells[tile0 + tile_of(j)][group][2 * lane + e0 + e_of(j)];
-            float dh = SOURCE == FROM_LAST && s == 0 ? last[at0 + item_at(j)] : 0.0f;
+            float dh = SOURCE == FROM_LAST && s == 0 ? gradient[at0 + item_at(j)] : 0.0f;
 #if !TOP
             if (SOURCE == FROM_PRODUCT) {
                 dh = widen(row.above[0][window][unit]);
@@ -416,6 +421,8 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
                         PARTS * WINDOWS * 4 * UNITS * 2, (place + 1) * SPLIT, SPLIT);
     };
     for (int s = 0; s < STAGES - 1; ++s) load_row(s);
+    wait_for_kernel_before();
+    begin_next_kernel();
     for (int s = 0; s < rows; ++s) {
         const int stage = s % STAGES, turn = s / STAGES % 2;
         load_row(s + STAGES - 1);

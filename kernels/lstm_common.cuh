@@ -98,6 +98,34 @@ INLINE void load_matrices_transposed(uint32 address, uint32& a, uint32& b, uint3
                  : "=r"(a), "=r"(b), "=r"(c), "=r"(d) : "r"(address) : "memory");
 }
 
+// -- kernels one after another ----------------------------------------------------------------------------------------
+//
+// A kernel may begin before the one in front of it has ended, where an edge of the graph says so
+// (hpc_lstm/cuda/overlap.py); its launch and what it prepares then cost no time. It touches nothing that the one in front
+// reads or writes until wait_for_kernel_before() returns, which is when that has ended. begin_next_kernel() lets the next
+// one begin as soon as all blocks have called it. It comes after the wait: what a kernel finds complete at its beginning
+// is then all but the one in front. Without such an edge both do nothing.
+INLINE void wait_for_kernel_before() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+INLINE void begin_next_kernel() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// The same value, which the compiler knows only from here on: it may move reads of what is const and __restrict__ before
+// the wait, unless where or whether they read depends on such a value.
+template <class T> INLINE const T* after_wait(const T* address) {
+    asm volatile("" : "+l"(address) :: "memory");
+    return address;
+}
+INLINE int after_wait(int value) {
+    asm volatile("" : "+r"(value) :: "memory");
+    return value;
+}
+
 // -- memory -----------------------------------------------------------------------------------------------------------
 
 INLINE uint32 shared_address(const void* at) { return uint32(__cvta_generic_to_shared(at)); }
@@ -135,7 +163,11 @@ INLINE uint32 peer_address(uint32 address, uint32 rank) {
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(address), "r"(rank));
     return peer;
 }
-// 16 bytes into another block's shared memory, counted by a barrier there.
+// 16 bytes into another block's shared memory, there after the next cluster_barrier().
+INLINE void store_to_peer(uint32 peer, float a, float b, float c, float d) {
+    asm volatile("st.shared::cluster.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(peer), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+// The same, counted by a barrier there.
 INLINE void send(uint32 peer, uint4 v, uint32 peer_arrived) {
     asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(peer),
                  "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(peer_arrived) : "memory");

@@ -546,6 +546,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     cluster_barrier();
 #endif
     __syncthreads();
+    wait_for_kernel_before();
+    begin_next_kernel();
     constexpr Source source = INPUT_TILES ? FROM_X : FROM_PRODUCT;
 #if LAYERS == 1
     run_layer<source, DROPS, false>(layers[0], shared, kept, keep, rows, windows, place, rank);

@@ -57,9 +57,11 @@ gather_inputs(const double* __restrict__ rows, const int columns, const double* 
               const double* __restrict__ shift, const int64* __restrict__ starts, const int* __restrict__ segment,
               bf16* __restrict__ x, const int batch, const int windows, const int window_rows, const int features,
               const int width, const int share) {
+    begin_next_kernel();
     const int64 own = int64(blockIdx.x) * THREADS + threadIdx.x;
     const int window = own / (width / 2), f = own % (width / 2) * 2;
-    if (window >= windows) return;
+    // The kernel before is the update of the weights, which has nothing to do with x. The next one reads both.
+    if (window >= windows) return wait_for_kernel_before();
     const bool first = window < batch && f < features, second = window < batch && f + 1 < features;
     const int64 plane = int64(window_rows) * windows * width;
     const int begin = blockIdx.y * share, end = min(begin + share, window_rows);
@@ -86,4 +88,5 @@ gather_inputs(const double* __restrict__ rows, const int columns, const double* 
         }
         from += AHEAD * columns;
     }
+    wait_for_kernel_before();
 }

@@ -34,6 +34,7 @@ stage_inputs(const float* __restrict__ given, const Call* __restrict__ call, con
              const int batch, const int windows, const int rows, const int features, const int width) {
     const float* const from = given ? given : call->inputs + int64(step) * batch * rows * features;
     const int64 pairs = int64(rows) * windows * (width / 2), plane = 2 * pairs;
+    begin_next_kernel();
     for (int64 v = int64(blockIdx.x) * THREADS + threadIdx.x; v < pairs; v += int64(gridDim.x) * THREADS) {
         const int f = v % (width / 2) * 2;
         const int window = v / (width / 2) % windows;
@@ -43,6 +44,7 @@ stage_inputs(const float* __restrict__ given, const Call* __restrict__ call, con
         store_inputs(x + row + input_place(window, f, width), plane, inside && f < features ? from[at] : 0.0f,
                      inside && f + 1 < features ? from[at + 1] : 0.0f);
     }
+    wait_for_kernel_before();  // as gather_inputs does
 }
 
 INLINE float warp_sum(float value) {
@@ -77,11 +79,14 @@ head(const bf16* __restrict__ h, const int64 plane, const float* __restrict__ de
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float gradient[OUTPUTS][OWN] = {}, bias_gradient[OUTPUTS] = {}, losses = 0.0f;
     const float* const targets = call->targets + int64(step) * batch * TARGETS;
+    wait_for_kernel_before();
+    begin_next_kernel();
+    const bf16* const outputs_of_rows = after_wait(h);
     for (int window = blockIdx.x * WARPS + warp; window < windows; window += gridDim.x * WARPS) {
         float value[OWN], mask[OWN], back[OWN], outputs[OUTPUTS], change[OUTPUTS];
         UNROLL for (int i = 0; i < OWN; ++i) {
             const int unit = lane + 32 * i;
-            value[i] = unit < UNITS ? last_h(h, plane, unit_place(window, unit)) : 0.0f;
+            value[i] = unit < UNITS ? last_h(outputs_of_rows, plane, unit_place(window, unit)) : 0.0f;
             mask[i] = 1.0f;
             if (threshold) {
                 const uint2 drawn = draw(call, step, layer, window, (rows - 1) / 2, units, unit);

@@ -109,7 +109,7 @@ template <int N> INLINE void columns_stage(Sums<N>& sums, float (&narrow)[Shape<
 // a: [PARTS][m][k]; b: [PARTS][n][k]; bias: [n], or null; out: [PARTS][m][n]; `..._plane`: numbers from one plane to the next
 template <int N>
 INLINE void multiply_rows(const bf16* __restrict__ a, const int64 a_plane, const bf16* __restrict__ b,
-                          const float* __restrict__ bias, bf16* __restrict__ out, const int64 m, const int n,
+                          const float* bias, bf16* __restrict__ out, const int64 m, const int n,
                           const int k) {
     extern __shared__ __align__(16) unsigned char memory[];
     RowStage<N>* const stages = reinterpret_cast<RowStage<N>*>(memory);
@@ -140,6 +140,8 @@ INLINE void multiply_rows(const bf16* __restrict__ a, const int64 a_plane, const
     };
     Sums<N> sums;
     clear<N>(sums);
+    wait_for_kernel_before();
+    begin_next_kernel();
     UNROLL for (int i = 0; i < STAGES - 1; ++i) load(i);
     for (int i = 0; i < count; ++i) {
         wait_copies<STAGES - 2>();
@@ -237,6 +239,8 @@ INLINE void multiply_columns(const bf16* __restrict__ a, const int64 a_plane, co
     Sums<N> sums;
     clear<N>(sums);
     float narrow[S::m][S::extra][4] = {};
+    wait_for_kernel_before();
+    begin_next_kernel();
     UNROLL for (int i = 0; i < STAGES - 1; ++i) load(i);
     for (int i = 0; i < count; ++i) {
         wait_copies<STAGES - 2>();

@@ -1,8 +1,8 @@
 // The products of lstm_products.cu, of the same arrays, by wgmma, for compute capability 9.0.
 //
 //   multiply_rows                  out [m, n] = a [m, k] b [n, k]^T
-//   multiply_columns               out [m, n] = a [k, m]^T b [k, n] for two operands b, the sums of `splits` parts of k
-//                                  side by side
+//   multiply_columns               out [m, n] = a [k, m]^T b [k, n] for two operands b, the sums of parts of k side by
+//                                  side
 //   multiply_columns_and_narrow    the same where the second operand is narrow
 //   multiply_column_and_narrow     and the first has at most 64 columns
 //
@@ -14,6 +14,9 @@
 //                                       tiles of columns, of either operand
 //     a [128][k]   b [128][k]             a [k][256]         h [k][64]  h or x [k][64]  (x [k][16])
 //        128 x 128 of the result             256 x 128 of the result      (and 256 x 16)
+//
+// In multiply_columns two blocks are a cluster: each sends half of its sums into the other's shared memory, so that half as
+// many are written, and read by lstm_update.cu.
 //
 // Floor: at 1,024 windows of 60 rows and 128 units, multiply_rows reads and writes 79 MB, 26 us at 3 TB/s,
 // multiply_columns reads 95 MB, 32 us; their 4 and 8 GMAC take 10 and 20 us at 800 TFLOP/s.
@@ -37,7 +40,7 @@
 
 struct Operand {
     const bf16* values;  // [PARTS][k][n]
-    float* out;          // [splits][m][n]
+    float* out;          // [parts][m][n]
     int64 plane;         // numbers from one plane to the next
     int n, unused;
 };
@@ -53,7 +56,7 @@ struct RowStage {
 
 // a: [PARTS][m][k]; b: [PARTS][n][k]; bias: [n], or null; out: [PARTS][m][n]; a_plane: numbers from one plane to the next
 INLINE void rows(unsigned char* memory, const bf16* __restrict__ a, const int64 a_plane, const bf16* __restrict__ b,
-                 const float* __restrict__ bias, bf16* __restrict__ out, const int64 m, const int n, const int k) {
+                 const float* bias, bf16* __restrict__ out, const int64 m, const int n, const int k) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
     // Neighbouring blocks read the same rows of a, and run at the same time.
     const int across = (n + BLOCK_N - 1) / BLOCK_N, n0 = blockIdx.x % across * BLOCK_N, count = (k + TILE - 1) / TILE;
@@ -82,6 +85,8 @@ INLINE void rows(unsigned char* memory, const bf16* __restrict__ a, const int64 
         commit_copies();
     };
     float sums[BLOCK_N / 2] = {};
+    wait_for_kernel_before();
+    begin_next_kernel();
     UNROLL for (int i = 0; i < ROW_STAGES - 1; ++i) load(i);
     for (int i = 0; i < count; ++i) {
         wait_copies<ROW_STAGES - 2>();
@@ -181,6 +186,8 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
         commit_copies();
     };
     float sums[32 * TILES] = {}, narrow[NARROW ? EXTRA / 2 : 1] = {};
+    wait_for_kernel_before();
+    begin_next_kernel();
     UNROLL for (int i = 0; i < COLUMN_STAGES - 1; ++i) load(i);
     for (int i = 0; i < count; ++i) {
         wait_copies<COLUMN_STAGES - 2>();
@@ -204,30 +211,45 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
         load(i + COLUMN_STAGES - 1);
     }
     wait_products<0>();
-    UNROLL for (int half = 0; half < 2; ++half) {
-        const int own = m0 + 16 * warp + 8 * half + lane / 4;
-        if (own >= m) continue;
-        const int64 at = int64(blockIdx.z) * m + own;
-        UNROLL for (int j = 0; j < TILES; ++j) {
-            const int number = TILES * blockIdx.y + j;
-            const bool one = number < of_first;
-            if (!one && second.n <= EXTRA) continue;
-            const int n = one ? first.n : second.n;
-            float* const out = (one ? first.out : second.out) + at * n;
-            UNROLL for (int eighth = 0; eighth < 8; ++eighth) {
-                const int to = (one ? number : number - of_first) * TILE + 8 * eighth + lane % 4 * 2;
-                if (to < n)
-                    *reinterpret_cast<float2*>(out + to) =
-                        make_float2(sums[32 * j + 4 * eighth + 2 * half], sums[32 * j + 4 * eighth + 2 * half + 1]);
-            }
-        }
-        if (NARROW && blockIdx.y == 0)
-            UNROLL for (int eighth = 0; eighth < EXTRA / 8; ++eighth) {
-                const int to = 8 * eighth + lane % 4 * 2;
-                if (to < second.n)
-                    *reinterpret_cast<float2*>(second.out + at * second.n + to) =
-                        make_float2(narrow[4 * eighth + 2 * half], narrow[4 * eighth + 2 * half + 1]);
-            }
+    wait_copies<0>();
+    // A cluster is two blocks, whose parts of k are neighbours: each adds up half of the columns of both.
+    constexpr int EIGHTHS = 4 * TILES;  // groups of 8 columns of a half
+    const bool upper = cluster_rank() != 0, has_narrow = NARROW && blockIdx.y == 0;
+    const uint32 place = begin + threadIdx.x * 16, step = COLUMN_THREADS * 16, peer = peer_address(place, !upper);
+    const auto send_half = [&](uint32 to, const float* lower_half, const float* upper_half) {
+        float sent[4];
+        UNROLL for (int i = 0; i < 4; ++i) sent[i] = upper ? lower_half[i] : upper_half[i];
+        store_to_peer(to, sent[0], sent[1], sent[2], sent[3]);
+    };
+    const auto add_half = [&](float (&own)[4], int number, const float* lower_half, const float* upper_half) {
+        const float4 other = *reinterpret_cast<const float4*>(memory + (number * COLUMN_THREADS + threadIdx.x) * 16);
+        const float others[4] = {other.x, other.y, other.z, other.w};
+        UNROLL for (int i = 0; i < 4; ++i) own[i] = (upper ? upper_half[i] : lower_half[i]) + others[i];
+    };
+    cluster_barrier();  // both have done with their stages
+    UNROLL for (int i = 0; i < EIGHTHS; ++i) send_half(peer + i * step, sums + 4 * i, sums + 4 * (EIGHTHS + i));
+    if (has_narrow) send_half(peer + EIGHTHS * step, narrow, narrow + 4 * NARROW);
+    cluster_barrier();
+    const int own_row = m0 + 16 * warp + lane / 4;
+    const auto store = [&](float* out, int n, int column, const float (&values)[4]) {
+        UNROLL for (int half = 0; half < 2; ++half)
+            if (own_row + 8 * half < m && column < n)
+                *reinterpret_cast<float2*>(out + (int64(blockIdx.z / 2) * m + own_row + 8 * half) * n + column) =
+                    make_float2(values[2 * half], values[2 * half + 1]);
+    };
+    UNROLL for (int i = 0; i < EIGHTHS; ++i) {
+        float values[4];
+        add_half(values, i, sums + 4 * i, sums + 4 * (EIGHTHS + i));
+        const int eighth = upper * EIGHTHS + i, number = TILES * blockIdx.y + eighth / 8;
+        const bool one = number < of_first;
+        if (one || second.n > EXTRA)
+            store(one ? first.out : second.out, one ? first.n : second.n,
+                  (one ? number : number - of_first) * TILE + eighth % 8 * 8 + lane % 4 * 2, values);
+    }
+    if (has_narrow) {
+        float values[4];
+        add_half(values, EIGHTHS, narrow, narrow + 4 * NARROW);
+        store(second.out, second.n, upper * 8 + lane % 4 * 2, values);
     }
 }
 #endif
@@ -241,10 +263,10 @@ multiply_rows(const bf16* a, const int64 a_plane, const bf16* b, const float* bi
 #endif
 }
 
-// a: [PARTS][k][m]. Blocks: x over m; y over pairs of tiles of columns; z over the splits, parts of `length` numbers of k
-// each.
+// a: [PARTS][k][m]. Blocks: x over m; y over pairs of tiles of columns; z over parts of `length` numbers of k, twice as
+// many as there are sums.
 #define COLUMNS_KERNEL(name, bound, TILES, NARROW)                                                                      \
-    extern "C" __global__ void __launch_bounds__(bound, 1)                                                             \
+    extern "C" __global__ void __cluster_dims__(1, 1, 2) __launch_bounds__(bound, 1)                                   \
     name(const bf16* a, const int64 a_plane, const Operand first, const Operand second, const int m, const int64 k,     \
          const int length) {                                                                                           \
         extern __shared__ __align__(1024) unsigned char memory[];                                                      \

@@ -128,11 +128,12 @@ INLINE double block_sum(double value) {
 INLINE float sum_in_order(const float* from, const int first, const int step, const int count, const int64 pitch) {
     constexpr int AT_ONCE = 16;  // reads in flight
     float sum = 0.0f;
-    for (int begin = first; begin < count; begin += AT_ONCE * step) {
+    const int end = after_wait(count);
+    for (int begin = first; begin < end; begin += AT_ONCE * step) {
         float values[AT_ONCE];
         UNROLL for (int i = 0; i < AT_ONCE; ++i) {
             const int part = begin + i * step;
-            values[i] = part < count ? __ldg(from + part * pitch) : 0.0f;
+            values[i] = part < end ? __ldg(from + part * pitch) : 0.0f;
         }
         UNROLL for (int i = 0; i < AT_ONCE; ++i) sum += values[i];
     }
@@ -281,6 +282,8 @@ INLINE void write_state(float* weights, float* moments, const int64 total, const
 // The step of an optimizer: a rule for one number. Its constants are those of hpc_lstm/model/optimizers.
 template <int SLOTS, class Rule> INLINE void update(UPDATE, Rule rule) {
     __shared__ Tile tile;
+    wait_for_kernel_before();
+    begin_next_kernel();
     const Place place(arrays, count, units);
     const float factor = clip_factor(*square, largest);
     float values[EACH];
@@ -313,6 +316,8 @@ template <int SLOTS, class Rule> INLINE void update_at_once(UPDATE_AT_ONCE, Rule
     State state = {};
     if (inside) state = read_state<SLOTS>(weights, moments, total, at);
     if (threadIdx.x < MAX_CONSTANTS) constants[threadIdx.x] = call->step[step].constants[threadIdx.x];
+    wait_for_kernel_before();
+    begin_next_kernel();
     const float sum = sum_of_parts(place, tile, partial);  // behind a barrier of the block
     if (inside) {
         gradient[at] = sum;

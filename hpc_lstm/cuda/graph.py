@@ -6,13 +6,14 @@ PyCUDA has no interface to graphs; its launches can be recorded all the same, si
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from ctypes import POINTER, byref, c_int, c_uint, c_void_p
 from typing import ClassVar
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.driver import CudaDriver
+from hpc_lstm.cuda.overlap import overlap
 from hpc_lstm.errors import CudaError
 from hpc_lstm.native.shared_library import LibraryError
 
@@ -40,16 +41,19 @@ class Graph:
 
     Args:
         record: launches kernels and copies on ``device.stream``; it must not wait for them.
+        early: kernels that may begin before the one in front has ended; see ``overlap``.
 
     Raises:
         CudaError: the driver refuses.
     """
 
-    def __init__(self, device: Device, record: Callable[[], None]) -> None:
+    def __init__(self, device: Device, record: Callable[[], None], early: Collection[str] = ()) -> None:
         self._device, self._driver, self._ready = device, GraphDriver(), c_void_p()
         recorded = self._record(record)
         with device.current():
             try:
+                if early and device.capability >= (9, 0):
+                    overlap(recorded, early)
                 self._driver.call("cuGraphInstantiateWithFlags", byref(self._ready), recorded, 0)
             except LibraryError as error:
                 raise _refused(error) from None

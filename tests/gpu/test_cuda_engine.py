@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hpc_lstm import config as configuration
+from hpc_lstm.cuda import graph
+from hpc_lstm.cuda.overlap import overlap as overlap_edges
 from hpc_lstm.model.engines.cuda.engine import CudaEngine
 from hpc_lstm.model.engines.speed_table import CHAINS, TILES
 from hpc_lstm.model.losses import registry as losses
@@ -210,6 +212,25 @@ def test_every_optimizer_takes_its_own_step(name: str, clip: float) -> None:
         np.testing.assert_allclose(found, slot, rtol=2e-2, atol=1e-3 * np.abs(slot).max())
 
 
+@pytest.mark.parametrize(("layers", "units"), [(1, 400), (3, 160)])
+def test_the_norm_that_is_clipped_is_that_of_all_weights(layers: int, units: int) -> None:
+    limit = 1e-3
+    found = {}
+    for clip in (0.0, limit):
+        one = engine(layers, units, 5, 4, 40, precision="bfloat16", optimizer="sgd", clip_norm=clip)
+        flat = weights(one, units)
+        one.set_parameters(flat)
+        inputs, targets = batches(one, 1, 40, 4, 5)
+        one.step(inputs, targets, 1.0)
+        found[clip] = one.parameters() - flat, one.gradient()
+    (whole, gradient), (clipped, same) = found[0.0], found[limit]
+    np.testing.assert_array_equal(same, gradient)
+    norm = np.linalg.norm(gradient.astype(np.float64))
+    assert norm > 10 * limit
+    np.testing.assert_allclose(whole, -gradient, atol=2e-7 * np.abs(flat).max())
+    np.testing.assert_allclose(clipped, -gradient * (limit / norm), atol=2e-7 * np.abs(flat).max())
+
+
 @pytest.mark.parametrize(
     ("precision", "units", "batch", "kernels"),
     [
@@ -236,6 +257,27 @@ def test_results_are_the_same_to_the_bit_and_however_steps_are_called(
         found.append((one.parameters().tobytes(), one.moments().tobytes()))
         assert np.isfinite(float(loss))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(("units", "batch"), [(64, 64), (128, 1024), (64, 9000)])
+def test_kernels_begin_early_and_compute_the_same(
+    units: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, counts = [], []
+    for early in (True, False):
+
+        def overlap(recorded: Any, kernels: Any, early: bool = early) -> int:
+            counts.append(overlap_edges(recorded, kernels) if early else 0)
+            return counts[-1]
+
+        monkeypatch.setattr(graph, "overlap", overlap)
+        one = engine(2, units, 3, 9, batch, dropout=0.3, precision="bfloat16")
+        inputs, targets = batches(one, 4, batch, 9, 3)
+        for _ in range(8):
+            one.step(inputs, targets, 1e-3)
+        found.append((one.parameters().tobytes(), one.moments().tobytes()))
+    assert counts[0] > 0
+    assert found[0] == found[1]
 
 
 def test_a_run_continues_from_weights_moments_and_state() -> None:

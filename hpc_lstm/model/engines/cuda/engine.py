@@ -234,7 +234,9 @@ class CudaEngine:
         self._device.upload_async(self._call.pointer, call)
         graphs = self._graphs if gather is None else gather.graphs
         if count not in graphs:
-            graphs[count] = Graph(self._device, lambda: self._step.launch_all(count, gather))
+            graphs[count] = Graph(
+                self._device, lambda: self._step.launch_all(count, gather), self._step.early
+            )
         graphs[count].launch()
         self._step_count += count
         return self._losses.of(self._step, count, kept)

@@ -33,6 +33,14 @@ from hpc_lstm.model.parameters import Schema
 
 # Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside the sums of the weights' gradients.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
+# Kernels that wait themselves for the one in front of them; see ``cuda.overlap``.
+EARLY = ("gather_inputs", "stage_inputs", "head", "lstm_forward")
+# Those of which that is so where all layers run together. Otherwise other kernels run beside them, whose room they would
+# take while they wait.
+EARLY_TOGETHER = (
+    *("lstm_backward", "multiply_rows", "multiply_columns"),
+    *("multiply_columns_and_narrow", "multiply_column_and_narrow"),
+)
 # ``struct Call`` of kernels/lstm_common.cuh.
 CONSTANTS = 8
 HEADER = np.dtype(
@@ -56,6 +64,10 @@ class TrainingStep:
         steps: the most steps of a call.
         kernel: of the optimizer in kernels/lstm_update.cu.
         clip_norm: largest norm of the gradient; 0: no limit.
+
+    Attributes:
+        forward: the way from windows to outputs.
+        early: kernels that may begin before the one in front of them has ended.
     """
 
     def __init__(
@@ -74,6 +86,7 @@ class TrainingStep:
         self._device, self._plan, self._shape, self._schema = device, plan, shape, schema
         self._weights, self._call, self._clip_norm = weights, call, np.float32(clip_norm)
         self.forward, self._backward = _passes(device, plan, shape, weights)
+        self.early = early_kernels(plan, shape.layers, kernel)
         sources = self.forward.sources
         updates = device.load(*sources.update)
         self._collect, self._update = updates.get_function("collect"), updates.get_function(kernel)
@@ -237,6 +250,16 @@ class TrainingStep:
 def head_sums(units: int, shape: Shape) -> int:
     """Numbers of a block's part of the dense gradient and the loss; SUMS of kernels/lstm_head.cu."""
     return shape.head.outputs * (units + 1) + 1
+
+
+def early_kernels(plan: Plan, layers: int, optimizer: str) -> tuple[str, ...]:
+    """Kernels of a step that may begin before the one in front of them has ended.
+
+    Args:
+        optimizer: its kernel.
+    """
+    together = EARLY_TOGETHER if plan.tiles or plan.backward.layers == layers else ()
+    return (*EARLY, *together, optimizer, f"{optimizer}_at_once")
 
 
 def forward_pass(

@@ -143,7 +143,8 @@ class MmaProducts(Products):
 class WgmmaProducts(Products):
     """By kernels/lstm_products_wgmma.cu, for compute capability 9.0."""
 
-    LEAST_ROWS = 128
+    # Blocks that add up their parts before these are written, and the fewest rows of a block.
+    PAIR, LEAST_ROWS = 2, 128
 
     def __init__(self, device: Device, plan: Plan, sources: Sources, at_once: int = 1) -> None:
         super().__init__(device, plan, at_once)
@@ -171,10 +172,11 @@ class WgmmaProducts(Products):
         name = "multiply_column" if tiles == 1 else "multiply_columns"
         if second[0].width <= product_plan.EXTRA:
             name += "_and_narrow"
-        each = math.ceil(rows / parts / product_plan.WGMMA_TILE) * product_plan.WGMMA_TILE
+        blocks = self.PAIR * parts
+        each = math.ceil(rows / blocks / product_plan.WGMMA_TILE) * product_plan.WGMMA_TILE
         self._device.launch_grid(
             self._kernels.get_function(name, shared),
-            (-(-a.width // product_plan.WGMMA_COLUMNS_M), -(-tiles // 2), parts),
+            (-(-a.width // product_plan.WGMMA_COLUMNS_M), -(-tiles // 2), blocks),
             product_plan.WGMMA_COLUMNS_THREADS,
             shared,
             *(np.uint64(a.pointer), np.int64(a.plane), *self._operands(first, second)),
@@ -184,7 +186,8 @@ class WgmmaProducts(Products):
     def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
         pairs = -(-self._tiles(first, second) // 2)
         # A block has a multiprocessor for itself, and launches that run at the same time share the GPU.
-        return -(-m // product_plan.WGMMA_COLUMNS_M) * pairs * self._at_once, 1, self.LEAST_ROWS
+        blocks = self.PAIR * -(-m // product_plan.WGMMA_COLUMNS_M) * pairs * self._at_once
+        return blocks, 1, self.PAIR * self.LEAST_ROWS
 
     def _tiles(self, first: int, second: int) -> int:
         """Tiles of columns of the first operand and, unless it is narrow, of the second."""
