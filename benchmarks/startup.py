@@ -101,9 +101,13 @@ def imports(modules: list[str], turns: int) -> dict[str, Any]:
     """Seconds for these modules in a process of their own."""
     code = (
         "import contextlib, importlib, sys, mpi4py; mpi4py.rc.initialize = False\n"
-        "from hpc_lstm.cli.startup import prepare_imports; prepare_imports()\n"  # as the program does
-        "for name in sys.argv[1:]:\n"
-        "    with contextlib.suppress(ImportError): importlib.import_module(name)"  # some make modules of their own
+        # As the program does, on a rank that is alone.
+        "from hpc_lstm.cli.startup import end_without_collection, prepare_imports\n"
+        "from hpc_lstm.parallel.mpi_start import without_memory_events\n"
+        "prepare_imports(); end_without_collection()\n"
+        "with without_memory_events():\n"
+        "    for name in sys.argv[1:]:\n"
+        "        with contextlib.suppress(ImportError): importlib.import_module(name)"  # some make modules of their own
     )
     return turns_of([sys.executable, "-c", code, *modules], turns, less=[sys.executable, "-c", ""])
 

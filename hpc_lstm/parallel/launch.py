@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import nullcontext
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import OF_LAUNCHERS
-from hpc_lstm.parallel.mpi_start import ended_by_signals, start_mpi_unlocked
+from hpc_lstm.parallel.mpi_start import ended_by_signals, start_mpi_unlocked, without_memory_events
 from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
@@ -34,7 +35,7 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
         import mpi4py
 
         mpi4py.rc.thread_level = "funneled"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), nullcontext() if _under_launcher() else without_memory_events():
             warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
             if expected > 1 and signals.listening:
                 with ended_by_signals():
@@ -80,7 +81,7 @@ def connect_if_launched(threads: int = 0) -> World:
     For commands that end with the same whatever the number of ranks: under a launcher that is not known here, each rank
     does all of it.
     """
-    if any(name.startswith(OF_LAUNCHERS) for name in os.environ):
+    if _under_launcher():
         return connect(threads)
     return _alone(threads, StopSignals())
 
@@ -98,6 +99,11 @@ def library_text() -> str:
 def launched() -> bool:
     """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
     return _launched_size() > 1
+
+
+def _under_launcher() -> bool:
+    """Whether a launcher, or a batch job around it, has left its variables."""
+    return any(name.startswith(OF_LAUNCHERS) for name in os.environ)
 
 
 def _alone(threads: int, signals: StopSignals) -> World:

@@ -19,6 +19,8 @@ from hpc_lstm.parallel.streams import tell
 STUCK_S = 10.0
 # The exit code of what was stopped on request.
 STOPPED = 75
+# Whether UCX, by which MPI may reach other nodes, follows the process's calls that map memory.
+MEMORY_EVENTS = "UCX_MEM_EVENTS"
 
 
 def is_first_rank() -> bool:
@@ -53,6 +55,23 @@ def start_mpi_unlocked() -> None:
     # As mpi4py does where it starts MPI: errors become exceptions.
     for comm in (MPI.COMM_WORLD, MPI.COMM_SELF):
         comm.Set_errhandler(MPI.ERRORS_RETURN)
+
+
+@contextmanager
+def without_memory_events() -> Iterator[None]:
+    """During the block, MPI is loaded for a rank that is alone: UCX patches none of the process's calls.
+
+    To patch them takes 40 ms, and is of use where memory is registered with a network card. What the environment says
+    about it counts. Processes that are started later, which may be ranks of a cluster, are not told.
+    """
+    if MEMORY_EVENTS in os.environ:
+        yield
+        return
+    os.environ[MEMORY_EVENTS] = "no"
+    try:
+        yield
+    finally:
+        del os.environ[MEMORY_EVENTS]
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.timing.clocks import compare_clocks
-from hpc_lstm.timing.spans import gather_timing
 from hpc_lstm.training import cluster_sync
 from hpc_lstm.training import log as messages
 from hpc_lstm.training.garbage import kept_objects
@@ -77,6 +76,8 @@ def train(
                         finish(run, state, outputs)
         world.barrier()
         if world.rank == 0:
+            from hpc_lstm.timing.spans import gather_timing  # not needed before the first step
+
             gather_timing(directory.path)
 
 

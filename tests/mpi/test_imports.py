@@ -28,7 +28,7 @@ LATER = {
         "hpc_lstm.evaluation",
         "hpc_lstm.market.formats",
     ),
-    *("hpc_lstm.model.keras_file", "hpc_lstm.report"),
+    *("hpc_lstm.model.keras_file", "hpc_lstm.report", "hpc_lstm.timing.spans"),
 }
 
 

@@ -119,6 +119,22 @@ def test_mpi_is_left_alone_where_nothing_was_launched() -> None:
     assert sorted(launch(2, [sys.executable, "-c", script]).stdout.splitlines()) == ["2 True"] * 2
 
 
+def test_memory_events_are_left_to_mpi_where_there_are_other_ranks() -> None:
+    script = """
+import os, sys
+seen = []
+def note(event, about):
+    if event == "import" and about[0] == "mpi4py.MPI":
+        seen.append(os.environ.get("UCX_MEM_EVENTS"))
+sys.addaudithook(note)
+from hpc_lstm.parallel.launch import connect
+connect()
+sys.stdout.write(f"{seen[0]} {os.environ.get('UCX_MEM_EVENTS')}\\n")
+"""
+    assert launch(0, [sys.executable, "-c", script]).stdout == "no None\n"
+    assert launch(2, [sys.executable, "-c", script]).stdout.splitlines() == ["None None"] * 2
+
+
 def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:
     """Batch scripts repeat it until the ranks are gone; Python lets go of its handlers before its last objects."""
     script = """

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpc_lstm.cli.startup import BLAS_WAIT
+
 ROOT = Path(__file__).parents[2]
 PREPARED = """
 import sys
@@ -31,6 +33,27 @@ def test_settings_are_checked_without_package_metadata(tmp_path: Path) -> None:
     config.write_text('[data]\nstore = "market.h5"\n')
     code = f"print(hpc_lstm.config.load({str(config)!r}).train.epochs > 0, 'email' in sys.modules)"
     assert after_preparation(code) == "True False\n"
+
+
+def test_nothing_is_collected_while_a_command_is_imported() -> None:
+    code = """
+import gc
+before = gc.get_stats()
+import hpc_lstm.cli.training, hpc_lstm.report.html, hpc_lstm.training.loop
+print(gc.get_stats() == before)
+"""
+    assert after_preparation(code) == "True\n"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, BLAS_WAIT), ("28", "28")])
+def test_threads_of_blas_wait_briefly_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, found: str
+) -> None:
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", given)
+    code = "import os\nprint(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    assert after_preparation(code) == f"{found}\n"
 
 
 @pytest.mark.parametrize(
