@@ -42,6 +42,7 @@ class CsvFile(TableFile, OneTableFormat):
         found, self._dialect = self._dialect, replace(self._dialect, rows=[])
         self.source = replace(self.source, head=b"")
         self._strays: Counter[str] = Counter()
+        self._refused: PriceFileError | None = None
         return TableHead(found.names, found.rows, self.source.whole, found.line, found.delimiter == ",")
 
     @property
@@ -118,7 +119,7 @@ class CsvFile(TableFile, OneTableFormat):
             self._find_end()
             raise self._first_bad_row(done, fallback=str(error)) from None
         except (OSError, EOFError, zlib.error) as error:
-            raise unreadable(self.path, error) from None
+            raise (self._refused or unreadable(self.path, error)) from None
 
     def _types(self, texts: bool) -> tuple[set[int], set[int], str]:
         """Columns that are read as distinct texts, those that Arrow reads as numbers, and their decimal mark."""
@@ -154,7 +155,15 @@ class CsvFile(TableFile, OneTableFormat):
 
         if self._is_direct:
             return pa.input_stream(self.path, compression="gzip" if self.source.gzipped else None)
-        return pa.PythonFile(io.BufferedReader(LineStream(self._lines()), BLOCK), mode="r")
+        return pa.PythonFile(io.BufferedReader(LineStream(self._lines_for_arrow()), BLOCK), mode="r")
+
+    def _lines_for_arrow(self) -> Iterator[bytes]:
+        """The lines; what they are refused for is kept: Arrow cannot pass on a text that quotes what is not UTF-8."""
+        try:
+            yield from self._lines()
+        except PriceFileError as error:
+            self._refused = error
+            raise OSError("refused") from None
 
     def _lines(self) -> Iterator[bytes]:
         """The lines of the rows, in UTF-8."""

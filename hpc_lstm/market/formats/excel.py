@@ -13,6 +13,7 @@ from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.side_by_side import SideBySideFormat
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
 from hpc_lstm.market.formats.spooled_csv import SpooledCsv
+from hpc_lstm.market.formats.zip import ZIP_ERRORS
 
 
 class ExcelFile(CsvFile):
@@ -29,7 +30,7 @@ class ExcelFile(CsvFile):
         try:
             with source.open() as file, zipfile.ZipFile(file) as parts:
                 return "xl/workbook.xml" in parts.namelist()
-        except (zipfile.BadZipFile, NotImplementedError, OSError):
+        except ZIP_ERRORS:
             return False
 
     @classmethod

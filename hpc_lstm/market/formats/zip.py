@@ -18,6 +18,8 @@ from hpc_lstm.market.formats.price_file import PriceFile
 from hpc_lstm.market.formats.source import SourceFile, unreadable, with_head
 from hpc_lstm.market.import_summary import shortened_list
 
+# Of a damaged ZIP, as zipfile raises them; ValueError: names that are not in the encoding that they say.
+ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, ValueError, OSError)
 _LEFTOVERS = ("thumbs.db", "desktop.ini")
 _DOCUMENTS = (
     ".md",
@@ -77,7 +79,7 @@ def _members(source: SourceFile) -> tuple[list[str], list[str]]:
             files = [info for info in archive.infolist() if not info.filename.endswith("/")]
             if any(info.flag_bits & 1 for info in files):
                 raise PriceFileError(f"{source.path}: is encrypted; unpack it first")
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+    except ZIP_ERRORS as error:
         raise unreadable(source.path, error) from None
     tables: list[str] = []
     others: list[str] = []
@@ -147,5 +149,5 @@ class _Opener:
             archive = zipfile.ZipFile(self._source.open())
             part = io.BufferedReader(_Part(archive.open(self._name)))
             return gzip.open(part, "rb") if self._name.lower().endswith(".gz") else part
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        except (*ZIP_ERRORS, RuntimeError) as error:
             raise unreadable(f"{self._source.path}/{self._name}", error) from None

@@ -509,3 +509,25 @@ def test_a_file_without_a_name_in_a_zip_is_left_out(name: str, tmp_path: Path) -
         archive.writestr(info, "date,close\n2024-01-02,3\n")
     import_prices([path], tmp_path / "m.h5")
     assert list(load(tmp_path / "m.h5")) == ["A"]
+
+
+def test_names_in_a_zip_that_are_not_in_the_encoding_that_they_say_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "X.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\xe9.csv", "date,close\n2024-01-02,1\n2024-01-03,2\n")
+    # A flag says that names are UTF-8.
+    path.write_bytes(path.read_bytes().replace("\xe9".encode(), b"\xff\xfe"))
+    with pytest.raises(PriceFileError, match=r"X\.zip"):
+        import_prices([path], tmp_path / "m.h5")
+
+
+def test_a_refusal_may_quote_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "X.csv"
+    path.write_bytes(
+        b"Price,Close,Close,High,High,Low,Low,Open,Open,Volume,Volume\nTicker,AAPL,MSFT,AAPL,MSFT,AAPL,MSFT,AAPL,MSFT,"
+        b"AAPL,MSFT\n2024-01-eY\xb9\xbe\xd1y\\qbq\xcb\xe3$\xdbOV\xf7J\xf3\x05\xa5n\ns\xb6\x8b\x14\x06\xd3\xf9\xda\x8f"
+        b"\xffA\x0f\xa4\x18(\xde\xfaf\xeb\x82{Aw\xb4;\t\xec\xac\x1d\xe2\xba\x08<1\x10\x91\x1d\x9d\n\xef\x83024-01,03,"
+        b"94.3,270.3,95.9,273.0,93.4,268.2,94.2,268.7,5241450,2308350"
+    )
+    with pytest.raises(PriceFileError, match=r"X\.csv: line .* stands alone"):
+        import_prices([path], tmp_path / "m.h5")

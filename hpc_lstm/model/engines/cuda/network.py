@@ -35,7 +35,7 @@ from hpc_lstm.model.parameters import Schema
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
 # Kernels that wait themselves for the one in front of them; see ``cuda.overlap``.
 EARLY = ("gather_inputs", "stage_inputs", "head", "lstm_forward")
-# Those of which that is so where all layers run together. Otherwise other kernels run beside them, whose room they would
+# Those that do so where all layers run together. Otherwise other kernels run beside them, whose room they would
 # take while they wait.
 EARLY_TOGETHER = (
     *("lstm_backward", "multiply_rows", "multiply_columns"),
