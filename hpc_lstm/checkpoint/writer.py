@@ -2,7 +2,8 @@
 
 Each rank serializes its state on the training thread, where all ranks also exchange the hashes. A background thread
 then uploads the bytes to the object store. On rank 0 it waits until the files of all ranks are there, puts the manifest
-that makes them a checkpoint, and deletes checkpoints beyond ``checkpoint.keep``. Only the training thread uses MPI.
+that makes them a checkpoint, and deletes checkpoints beyond ``checkpoint.keep``. Only the training thread uses MPI;
+where it learns there that a rank's upload has failed, that file is no longer waited for.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _TRANSIENT_ERRNOS = {
 }
 # Rank 0 polls for the other ranks' files: often at first, then less.
 FIRST_POLL_S, MAX_POLL_S = 0.02, 2.0
+# How often ranks that have nothing else to do ask each other whether all are done.
+FIRST_JOIN_S, MAX_JOIN_S = 0.002, 0.1
 # How long a run that ends early waits for an upload: other ranks are waiting for the end.
 CLOSE_S = 3.0
 
@@ -53,10 +56,11 @@ def holds_checkpoints(store: ObjectStore, prefix: str) -> bool:
 
 
 class _Report(NamedTuple):
-    """What the ranks exchange before a checkpoint; ``failures``, ``complete`` and ``upload`` count of rank 0 alone."""
+    """What the ranks exchange about checkpoints; ``failures``, ``complete`` and ``upload`` count of rank 0 alone."""
 
     busy: bool
     error: str | None
+    failed_step: int | None
     failures: int
     complete: int
     upload: str
@@ -95,6 +99,9 @@ class CheckpointWriter:
         self._attempt = world.bcast(secrets.token_hex(4))
         self._thread: threading.Thread | None = None
         self._error: str | None = None  # of the last upload, None after a success
+        self._step = -1  # of the last upload
+        self._failed_step: int | None = None  # of the last upload, if it has failed
+        self._failed_ranks: dict[int, str] = {}  # those of the upload in progress, as rank 0 has been told
         self._failures = 0  # consecutive failed uploads, on rank 0
         self._complete = -1 if present is None else present  # newest complete step, on rank 0
 
@@ -124,9 +131,7 @@ class CheckpointWriter:
         Raises:
             CheckpointError: on all ranks: too many uploads have failed in a row, or with ``wait`` this one.
         """
-        if wait:
-            self._join()
-        reports = self._reports()
+        reports = self._join_all() if wait else self._reports()
         if reports[0].complete == step:
             return True
         # With ``wait`` it is the last chance to save the run: try, whatever happened before.
@@ -156,14 +161,14 @@ class CheckpointWriter:
             run=self._provenance.run,
             place=self._provenance.place,
         )
+        self._step, self._failed_step, self._failed_ranks = step, None, {}
         # A daemon: after a crash nothing must keep the process alive.
         self._thread = threading.Thread(
             target=self._upload, args=(data, whole), daemon=True, name="checkpoint"
         )
         self._thread.start()
         if wait:
-            self._join()
-            reports = self._reports()
+            reports = self._join_all()
             if reports[0].complete != step:
                 raise self._failed(reports)
         return True
@@ -173,16 +178,29 @@ class CheckpointWriter:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 
-    def _join(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+    def _join_all(self) -> list[_Report]:
+        """Wait until no rank is uploading; collective. Returns what all say then."""
+        pause = FIRST_JOIN_S
+        while True:
+            reports = self._reports()
+            if not any(report.busy for report in reports):
+                return reports
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_JOIN_S)
 
     def _reports(self) -> list[_Report]:
         busy = self._thread is not None and self._thread.is_alive()
-        return self._world.allgather(
-            _Report(busy, self._error, self._failures, self._complete, secrets.token_hex(4))
+        reports = self._world.allgather(
+            _Report(
+                busy, self._error, self._failed_step, self._failures, self._complete, secrets.token_hex(4)
+            )
         )
+        self._failed_ranks = {
+            rank: report.error or ""
+            for rank, report in enumerate(reports)
+            if report.failed_step == self._step
+        }
+        return reports
 
     def _failed(self, reports: list[_Report]) -> CheckpointError:
         known = [(rank, report.error) for rank, report in enumerate(reports) if report.error]
@@ -203,11 +221,12 @@ class CheckpointWriter:
                 self._log.info("checkpoint of step %d is whole", whole.step)
         except Exception as error:  # reported, counted and raised on the training thread
             self._error = f"step {whole.step}: {_one_line(error)}"
+            self._failed_step = whole.step
             self._failures += 1
             known = isinstance(error, (HpcLstmError, OSError))
             self._log.error("checkpoint not written: %s", self._error, exc_info=not known)
             return
-        self._error, self._failures = None, 0
+        self._error, self._failed_step, self._failures = None, None, 0
         if self._world.rank == 0:
             # Harmless: the checkpoint is whole. One must not keep the other from being done.
             self._do_after(whole.step, self._completed, "it could not be noted in the run directory")
@@ -243,6 +262,9 @@ class CheckpointWriter:
             missing = [rank for rank, (key, size) in enumerate(expected.items()) if there.get(key) != size]
             if not missing:
                 return
+            failed = self._failed_ranks
+            for rank in failed.keys() & missing:
+                raise CheckpointError(f"the file of rank {rank} will not come: {failed[rank]}")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(

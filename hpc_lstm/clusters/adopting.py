@@ -57,7 +57,7 @@ def catch_up(session: Session, number: int, weights: np.ndarray, samples: int) -
     first = counted.get(before + 1)
     pending_counted = pending is not None and first is not None and pending.payload in ("", first.payload)
     contributed = pending_counted and session.upload is not None
-    state.pending = session.upload = None
+    state.pending = session.upload = session.contribution = None
 
     if len(counted) > (1 if pending_counted else 0):
         # An earlier start of this cluster got further than the checkpoint: at least this change is in there.

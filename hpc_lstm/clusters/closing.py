@@ -41,6 +41,7 @@ def close_round(
         if documents.result_key(number) in keys:
             return (yield from catch_up(session, number, weights, samples))
         if attempt and attempt % recovery.CHECK_EVERY == 0:
+            yield from recovery.restore_documents(session)
             yield from recovery.restore_payloads(session)
             if not following and (yield from recovery.withdraw_contribution(session, contributions)):
                 return None

@@ -43,6 +43,7 @@ def contribute(session: Session, weights: np.ndarray, samples: int, final: bool)
         if stored is not None and stored.model_copy(update={"lease": options.lease}) != contribution:
             return
     session.upload = (documents.payload_key(number, payload.sha256), data)
+    session.contribution = contribution
     state.pending = PendingContribution(weights.copy(), samples, payload.sha256)
 
 

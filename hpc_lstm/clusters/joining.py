@@ -29,6 +29,10 @@ def agree_on_manifest(
     """
     key = documents.manifest_key()
     manifest = yield from session.repository.require_valid(RunManifest, key)
+    if manifest is None and session.state.run:
+        raise StorageError(
+            f"{key}: is gone, though this cluster has joined its run; restore the store, or start another sync.run"
+        )
     if manifest is None:
         payload, _ = yield from session.repository.put_vector(0, initial, "float32", "weights")
         manifest = RunManifest(

@@ -8,18 +8,30 @@ helps, the clusters end, after a while, with their state in a checkpoint.
 from __future__ import annotations
 
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.documents import Contribution, RoundResult
+from hpc_lstm.clusters.documents import Contribution, Document, RoundResult
 from hpc_lstm.clusters.encoding import encode_vector
 from hpc_lstm.clusters.merging import contributed_change, outer_update
 from hpc_lstm.clusters.outer_step import WeightedMean
 from hpc_lstm.clusters.session import Session
-from hpc_lstm.clusters.steps import Delete, Log, Put, Steps, Wait
+from hpc_lstm.clusters.steps import Delete, Get, Log, Put, Steps, Wait
 from hpc_lstm.errors import RoundLostError
 
 # Polls between two checks that what this cluster has put is still there.
 CHECK_EVERY = 4
 # A missing vector is waited for as long as other clusters are, but not less than this.
 MIN_RECOVERY_S = 60.0
+
+
+def restore_documents(session: Session) -> Steps[None]:
+    """Put the newest result and this start's contribution again where somebody has deleted them.
+
+    Clusters that have not seen them would wait for ever.
+    """
+    if session.newest is not None:
+        yield from _restore(session, documents.result_key(session.newest.round), session.newest)
+    if session.contribution is not None:
+        one = session.contribution
+        yield from _restore(session, documents.contribution_key(one.round, one.cluster), one)
 
 
 def restore_payloads(session: Session) -> Steps[None]:
@@ -69,29 +81,36 @@ def recompute_result(session: Session, result: RoundResult) -> Steps[None]:
 
 
 def withdraw_contribution(session: Session, known: dict[str, Contribution]) -> Steps[bool]:
-    """Delete this cluster's contribution if an earlier start made it and its vector is gone: nobody can put it again.
+    """Give up a contribution that an earlier start made, if it or its vector is gone: nobody can put that again.
 
     Args:
         known: the round's contributions by key, from which it is removed.
 
     Returns:
-        Whether it was deleted, so that the cluster can contribute anew.
+        Whether it is no longer there, so that the cluster can contribute anew.
     """
     state, number = session.state, session.state.round + 1
     key = documents.contribution_key(number, session.options.cluster)
     if session.upload is not None:
         return False
     one = yield from session.repository.find_document(Contribution, key)
-    if one is None:
-        return False
-    payload_key = documents.payload_key(number, one.payload.sha256)
-    if payload_key in (yield from session.repository.payload_keys(number)):
-        return False
-    yield from Log(f"{payload_key}: is gone; this cluster's contribution is withdrawn, to contribute again")
-    yield from Delete(key)
+    gone = key
+    if one is not None:
+        gone = documents.payload_key(number, one.payload.sha256)
+        if gone in (yield from session.repository.payload_keys(number)):
+            return False
+    yield from Log(f"{gone}: is gone; this cluster's contribution is withdrawn, to contribute again")
+    if one is not None:
+        yield from Delete(key)
     known.pop(key, None)
     state.pending = None
     return True
+
+
+def _restore(session: Session, key: str, document: Document) -> Steps[None]:
+    if (yield from Get(key, document.max_bytes)) is None:
+        yield from Log(f"{key}: is gone, and is put again")
+        yield from session.repository.put_document(key, document)
 
 
 def wait_for_payload(session: Session, attempt: int, since: float, key: str, what: str) -> Steps[None]:

@@ -109,7 +109,8 @@ class Rounds:
             self._session.newest = yield from self._repository.require_valid(RoundResult, key)
             if self._session.newest is None:
                 raise StorageError(
-                    f"{key}: is gone, though this cluster has adopted it; was the run deleted from the store?"
+                    f"{key}: is gone, though this cluster has adopted it: objects of this run were deleted, or put "
+                    "back to an earlier state; restore the store, or start another sync.run"
                 )
             if state.result not in ("", self._session.newest.digest()):
                 raise StorageError(documents.other_history(key, state.round + 1))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpc_lstm.clusters.documents import RoundResult
+from hpc_lstm.clusters.documents import Contribution, RoundResult
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.repository import Repository
 from hpc_lstm.clusters.state import ClusterState
@@ -23,6 +23,7 @@ class Session:
         newest: result of round ``state.round``; None in round 0, and until it has been read.
         momentum: float32 [P], the outer optimizer's after that round; None until it has been read.
         upload: key and bytes of the vector of the pending contribution, if this start has put it.
+        contribution: that contribution.
         initial_key: key of the initial weights.
         expired_round: newest round whose vectors this cluster is to delete; 0: none.
         logged_runs: the log has said what else lies in the store.
@@ -34,6 +35,7 @@ class Session:
     newest: RoundResult | None = None
     momentum: np.ndarray | None = None
     upload: tuple[str, bytes] | None = None
+    contribution: Contribution | None = None
     initial_key: str = ""
     expired_round: int = 0
     logged_runs: bool = False

@@ -16,7 +16,7 @@ from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.clusters.location import run_name
 from hpc_lstm.clusters.run_owner import NAME, OWNER
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import ConfigError, InputError, StorageError, is_out_of_memory
+from hpc_lstm.errors import ConfigError, InputError, StorageError, from_os_error, is_out_of_memory
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
@@ -54,20 +54,18 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
         yield lease
     except InputError as error:
         if error.on_all_ranks or world.size == 1:
-            world.barrier()  # every rank has closed its files
-            if world.rank == 0:
-                if lease is not None:
-                    lease.release()
-                # A directory that another job is at is left to it.
-                if lease is not None or not _has_owner(run):
-                    remove_unbegun(run, created, world.size)
+            _give_back(run, created, world, lease)
         raise
     except OSError as error:
         if (
             error.filename is None
         ):  # the error came from an open file, and all of them are in the run directory
             error.filename = str(run.path)
-        raise
+        known = from_os_error(error)
+        if known is None or world.size > 1:  # of this rank alone, which ends all
+            raise
+        _give_back(run, created, world, lease)
+        raise known from error
     except Exception as error:
         if is_out_of_memory(error):
             raise InputError(
@@ -78,6 +76,17 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
     finally:
         if lease is not None:
             lease.release()
+
+
+def _give_back(run: RunDirectory, created: list[Path], world: World, lease: Lease | None) -> None:
+    """Remove what a start that came to nothing has created; collective."""
+    world.barrier()  # every rank has closed its files
+    if world.rank == 0:
+        if lease is not None:
+            lease.release()
+        # A directory that another job is at is left to it.
+        if lease is not None or not _has_owner(run):
+            remove_unbegun(run, created, world.size)
 
 
 def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -> Lease | None:
@@ -100,9 +109,7 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
     except OSError as error:
         if error.errno in NO_LINKS:
             return None
-        raise InputError(
-            f"{run.path}: cannot be written: {error.strerror}; choose another --run-dir"
-        ) from None
+        raise InputError(f"{run.path}: cannot be written: {error.strerror}; {_way_out(error)}") from None
     try:
         refuse_begun(run, config, resume=resume)
     except InputError:
@@ -175,10 +182,13 @@ def create_folders(run: RunDirectory, config: RunConfig, *, resume: bool) -> lis
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         remove_unbegun(run, created, 0)
-        raise InputError(
-            f"{run.path}: cannot be created: {error.strerror}; choose another --run-dir"
-        ) from None
+        raise InputError(f"{run.path}: cannot be created: {error.strerror}; {_way_out(error)}") from None
     return created
+
+
+def _way_out(error: OSError) -> str:
+    room = "make room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{room}choose another --run-dir"
 
 
 def write_settings(run: RunDirectory, config: RunConfig) -> None:

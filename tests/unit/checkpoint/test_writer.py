@@ -314,6 +314,33 @@ def test_a_failure_that_is_waited_for_is_told_at_once(tmp_path: Path) -> None:
     }
 
 
+def test_the_file_of_a_rank_that_has_failed_is_not_waited_for(tmp_path: Path) -> None:
+    """As where one node's disk is full: the others must not wait for ``storage.timeout_s``."""
+    store = Unreliable(FolderStore(tmp_path))
+    store.broken = True
+
+    def work(world: World) -> None:
+        target = writer(store, world, timeout_s=600)
+        with pytest.raises(
+            CheckpointError, match=r"^checkpoints cannot be written: rank 1, step 1: the disk is"
+        ):
+            save(target, world, 1)
+        # The next meeting is where rank 0 learns of it.
+        assert save(target, world, 2, wait=False)
+        time.sleep(0.1)
+        assert not save(target, world, 3, wait=False)
+        target.close()
+        world.barrier()
+        store.broken = False
+        world.barrier()
+        assert save(target, world, 2), "what has failed before does not count against the same step"
+
+    began = time.monotonic()
+    on_ranks(2, work)
+    assert time.monotonic() - began < 20
+    assert manifests.complete_steps(store, PREFIX) == [2]
+
+
 def test_a_file_that_never_comes_is_waited_for_only_so_long(tmp_path: Path) -> None:
     store = Intercepted(FolderStore(tmp_path), lambda what, key: "rank-00002" not in key)
     began = time.monotonic()

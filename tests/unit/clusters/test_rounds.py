@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -340,6 +341,50 @@ def test_a_contribution_whose_vector_died_with_its_sender_is_withdrawn() -> None
     assert len(world.store.counted) == world.next_window
 
 
+def test_a_result_that_only_one_cluster_has_seen_is_put_again() -> None:
+    """As where the bucket is put back just after a round has closed."""
+    world = World([options(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+        run_until(cluster, lambda: any("contributions" in key for key in listed(world, 1).split()))
+    while "contributions/beta" not in listed(world, 1):
+        beta.step()
+    run_until(alpha, lambda: alpha.state.round == 1)
+    assert beta.state.round == 0
+    for key in [key for key in world.store.objects if "/000001/" in key]:
+        world.store.delete(key)
+    run_all(world, [alpha, beta])
+    assert any("rounds/000001/merged.json: is gone, and is put again" in text for text in alpha.logged)
+
+
+def test_contributions_that_are_deleted_are_made_again() -> None:
+    """As where the bucket is put back while clusters wait for each other."""
+    world = World([options(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    alpha.start()
+    run_until(alpha, lambda: "contributions/alpha" in listed(world, 1))
+    run_for(alpha, 20)
+    world.store.delete(documents.contribution_key(1, "alpha"))
+    beta.start()
+    run_all(world, [alpha, beta])
+    assert any("contributions/alpha.json: is gone, and is put again" in text for text in alpha.logged)
+
+    world = World([options(name, 2, quorum=2) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    alpha.start()
+    run_until(alpha, lambda: "contributions/alpha" in listed(world, 1))
+    alpha.crash()
+    alpha.start()
+    run_until(alpha, lambda: any("has already contributed" in text for text in alpha.logged))
+    world.store.delete(documents.contribution_key(1, "alpha"))
+    beta.start()
+    run_all(world, [alpha, beta])
+    assert any(
+        "alpha.json: is gone; this cluster's contribution is withdrawn" in text for text in alpha.logged
+    )
+
+
 def test_what_rounding_left_over_survives_a_kill_while_a_round_closes() -> None:
     base = np.zeros(LENGTH, np.float32)
     weights, residual = base.copy(), base.copy()
@@ -522,6 +567,36 @@ def test_a_store_that_was_put_back_is_noticed() -> None:
         store.delete(key)
     with pytest.raises(StorageError, match=r"rounds/000003/merged\.json: is gone"):
         rejoin(alpha, store)
+
+
+def test_a_store_that_was_put_back_under_a_running_cluster_takes_nothing_from_it() -> None:
+    world = World([options("alpha", 1)], 4, overlap=False)
+    (alpha,), store = world.clusters, world.store
+    alpha.start()
+    run_until(alpha, lambda: alpha.state.round == 1)
+    saved = copy.deepcopy(alpha.saved)
+    run_until(alpha, lambda: alpha.state.round == 3)
+    for key in [key for key in store.objects if "/000002" in key or "/000003" in key]:
+        store.delete(key)
+    run_all(world, [alpha])
+    assert alpha.result is not None
+    assert alpha.result.sum() == 4, "the windows of all periods"
+    alpha.saved = saved
+    with pytest.raises(
+        StorageError, match=r"rounds/000002/merged\.json: is gone, though later rounds are there"
+    ):
+        rejoin(alpha, store)
+
+
+def test_a_run_json_that_is_gone_is_not_put_anew_by_a_cluster_that_has_joined() -> None:
+    world = closed_alone("alpha")
+    store = world.store
+    store.delete(documents.manifest_key())
+    with pytest.raises(
+        StorageError, match=r"run\.json: is gone, though this cluster has joined its run; restore"
+    ):
+        rejoin(world.clusters[0], store)
+    assert documents.manifest_key() not in store.objects, "the run's own may be put back there"
 
 
 def test_a_result_that_was_replaced_while_its_cluster_was_away_is_noticed() -> None:

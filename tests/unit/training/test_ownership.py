@@ -65,10 +65,24 @@ def test_a_start_that_cannot_own_its_folder_leaves_nothing(
     monkeypatch.setattr(os, "link", refuse)
     world = World()
     with (
-        pytest.raises(InputError, match="cannot be written"),
+        pytest.raises(InputError, match=r"cannot be written: .*; make room, or choose another --run-dir"),
         ownership.owned(directory.at(tmp_path / "run"), settings(), world, resume=False),
     ):
         pass
+    assert everything(tmp_path) == []
+
+
+def test_a_start_that_a_full_disk_ends_at_an_open_file_leaves_nothing(tmp_path: Path) -> None:
+    run = directory.at(tmp_path / "run")
+
+    def fail() -> None:
+        with ownership.owned(run, settings(), World(), resume=False):
+            run.rank_timing(0).touch()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InputError, match=r"run: No space left on device; make room") as ended:
+        fail()
+    assert isinstance(ended.value.__cause__, OSError), "a search repeats such a trial"
     assert everything(tmp_path) == []
 
 
