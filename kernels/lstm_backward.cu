@@ -255,7 +255,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
                          ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
-    // Only `last` is of the kernel before, or else the product that rows are loaded of.
+    // All that the kernel before has written of what is read here is `last`, or else the product that rows are loaded from.
     if (SOURCE != FROM_PRODUCT) wait_for_kernel_before();
     begin_next_kernel();
     const float* const gradient = after_wait(last);

@@ -103,8 +103,9 @@ INLINE void load_matrices_transposed(uint32 address, uint32& a, uint32& b, uint3
 // A kernel may begin before the one in front of it has ended, where an edge of the graph says so
 // (hpc_lstm/cuda/overlap.py); its launch and what it prepares then cost no time. It touches nothing that the one in front
 // reads or writes until wait_for_kernel_before() returns, which is when that has ended. begin_next_kernel() lets the next
-// one begin as soon as all blocks have called it. It comes after the wait: what a kernel finds complete at its beginning
-// is then all but the one in front. Without such an edge both do nothing.
+// one begin as soon as all blocks have called it. It comes after the wait, so that a kernel finds all complete at its
+// beginning but the one in front; the kernels that bring the inputs call it first, and the one behind them, lstm_forward,
+// prepares nothing. Without such an edge both do nothing.
 INLINE void wait_for_kernel_before() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -115,8 +116,8 @@ INLINE void begin_next_kernel() {
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-// The same value, which the compiler knows only from here on: it may move reads of what is const and __restrict__ before
-// the wait, unless where or whether they read depends on such a value.
+// The same value, of which the compiler knows only from here on. It may move reads of what is const and __restrict__ in
+// front of the wait, unless their address or condition depends on such a value.
 template <class T> INLINE const T* after_wait(const T* address) {
     asm volatile("" : "+l"(address) :: "memory");
     return address;

@@ -60,7 +60,7 @@ gather_inputs(const double* __restrict__ rows, const int columns, const double* 
     begin_next_kernel();
     const int64 own = int64(blockIdx.x) * THREADS + threadIdx.x;
     const int window = own / (width / 2), f = own % (width / 2) * 2;
-    // The kernel before is the update of the weights, which has nothing to do with x. The next one reads both.
+    // The kernel before, the update of the weights, neither reads nor writes x. The next one reads both.
     if (window >= windows) return wait_for_kernel_before();
     const bool first = window < batch && f < features, second = window < batch && f + 1 < features;
     const int64 plane = int64(window_rows) * windows * width;

@@ -1,8 +1,7 @@
 // The products of lstm_products.cu, of the same arrays, by wgmma, for compute capability 9.0.
 //
 //   multiply_rows                  out [m, n] = a [m, k] b [n, k]^T
-//   multiply_columns               out [m, n] = a [k, m]^T b [k, n] for two operands b, the sums of parts of k side by
-//                                  side
+//   multiply_columns               out [m, n] = a [k, m]^T b [k, n] for two operands b, in several sums over parts of k
 //   multiply_columns_and_narrow    the same where the second operand is narrow
 //   multiply_column_and_narrow     and the first has at most 64 columns
 //

@@ -39,14 +39,6 @@ NETWORKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def nvrtc() -> Nvrtc:
-    broken: list[str] = []
-    found = next(compiler._compilers(broken), None)
-    assert found is not None, broken
-    return found
-
-
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_chains_have_room(nvrtc: Nvrtc, network: tuple[int, int, int, int, bool, int]) -> None:
     units, batch, layers, parts, dropout, features = network

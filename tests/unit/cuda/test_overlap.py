@@ -27,14 +27,6 @@ NETWORKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def nvrtc() -> Nvrtc:
-    broken: list[str] = []
-    found = next(compiler._compilers(broken), None)
-    assert found is not None, broken
-    return found
-
-
 def entries(nvrtc: Nvrtc, file: str, defines: compiler.Defines) -> dict[str, str]:
     """The PTX of each kernel of a file."""
     path = compiler.kernel_source(file)

@@ -35,8 +35,8 @@ from hpc_lstm.model.parameters import Schema
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
 # Kernels that wait themselves for the one in front of them; see ``cuda.overlap``.
 EARLY = ("gather_inputs", "stage_inputs", "head", "lstm_forward")
-# Those that do so where all layers run together. Otherwise other kernels run beside them, whose room they would
-# take while they wait.
+# And these, where all layers run together. Otherwise other kernels run beside them, whose room they would take while
+# they wait.
 EARLY_TOGETHER = (
     *("lstm_backward", "multiply_rows", "multiply_columns"),
     *("multiply_columns_and_narrow", "multiply_column_and_narrow"),
@@ -258,7 +258,7 @@ def early_kernels(plan: Plan, layers: int, optimizer: str) -> tuple[str, ...]:
     Args:
         optimizer: its kernel.
     """
-    together = EARLY_TOGETHER if plan.tiles or plan.backward.layers == layers else ()
+    together = EARLY_TOGETHER if plan.backward.layers == layers else ()
     return (*EARLY, *together, optimizer, f"{optimizer}_at_once")
 
 
