@@ -104,8 +104,9 @@ INLINE void load_matrices_transposed(uint32 address, uint32& a, uint32& b, uint3
 // (hpc_lstm/cuda/overlap.py); its launch and what it prepares then cost no time. It touches nothing that the one in front
 // reads or writes until wait_for_kernel_before() returns, which is when that has ended. begin_next_kernel() lets the next
 // one begin as soon as all blocks have called it. It comes after the wait, so that a kernel finds all complete at its
-// beginning but the one in front; the kernels that bring the inputs call it first, and the one behind them, lstm_forward,
-// prepares nothing. Without such an edge both do nothing.
+// beginning but the one in front. The kernels that bring the inputs call it first: those that may be behind them,
+// lstm_forward and multiply_rows, must read nothing before they wait, not even weights, since the update may still run.
+// Without such an edge both do nothing.
 INLINE void wait_for_kernel_before() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");

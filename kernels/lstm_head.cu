@@ -72,8 +72,9 @@ INLINE float weight(const float* dense, int output, int unit) {
 // sums: [blocks][SUMS]: each block's part of the gradient of the weights and of the biases, and of the losses
 extern "C" __global__ void __launch_bounds__(THREADS)
 head(const bf16* __restrict__ h, const int64 plane, const float* __restrict__ dense,
-     const float* __restrict__ constants, const Call* __restrict__ call, const int step, float* __restrict__ dh, float* __restrict__ sums, const int batch, const int windows,
-     const int rows, const int layer, const int units, const uint32 threshold, const float keep) {
+     const float* __restrict__ constants, const Call* __restrict__ call, const int step, float* __restrict__ dh,
+     float* __restrict__ sums, const int batch, const int windows, const int rows, const int layer, const int units,
+     const uint32 threshold, const float keep) {
     constexpr int OWN = (UNITS + 31) / 32;  // units of a lane
     __shared__ float parts[WARPS][UNITS + 2];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -54,12 +54,14 @@ struct RowStage {
 };
 
 // a: [PARTS][m][k]; b: [PARTS][n][k]; bias: [n], or null; out: [PARTS][m][n]; a_plane: numbers from one plane to the next
+// last_first: begin with the last rows
 INLINE void rows(unsigned char* memory, const bf16* __restrict__ a, const int64 a_plane, const bf16* __restrict__ b,
-                 const float* bias, bf16* __restrict__ out, const int64 m, const int n, const int k) {
+                 const float* bias, bf16* __restrict__ out, const int64 m, const int n, const int k, const int last_first) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4;
     // Neighbouring blocks read the same rows of a, and run at the same time.
     const int across = (n + BLOCK_N - 1) / BLOCK_N, n0 = blockIdx.x % across * BLOCK_N, count = (k + TILE - 1) / TILE;
-    const int64 m0 = int64(blockIdx.x / across) * BLOCK_M;
+    const int number = blockIdx.x / across;
+    const int64 m0 = int64(last_first ? gridDim.x / across - 1 - number : number) * BLOCK_M;
     constexpr int STRIDE = ROW_THREADS / PIECES;  // rows that all threads bring at a time
     const int row = threadIdx.x / PIECES, piece = threadIdx.x % PIECES;
     const int rows_of_a = int(min(m - m0, int64(BLOCK_M))), rows_of_b = min(n - n0, BLOCK_N);
@@ -137,18 +139,18 @@ template <int TILES> struct ColumnStage {
 // TILES: of columns, 1 or 2; NARROW: whether the second operand is narrow; the first blocks of columns have it.
 template <int TILES, bool NARROW>
 INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int64 a_plane, const Operand& first,
-                    const Operand& second, const int m, const int64 k, const int length) {
+                    const Operand& second, const int m, const int k) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, group = warp / 4, m0 = blockIdx.x * COLUMN_M;
-    const int64 k0 = int64(blockIdx.z) * length;
-    const int all = int(min(k - k0, int64(length))), count = (all + DEPTH - 1) / DEPTH;
+    // Blocks take the stages in turn, so that together they read k from its begin to its end.
+    const int k0 = blockIdx.z * DEPTH, each = gridDim.z * DEPTH, count = (k - k0 + each - 1) / each;
     // Of a, this thread brings a piece of every A_STRIDE-th row; of the columns, of every B_STRIDE-th.
     constexpr int A_STRIDE = COLUMN_THREADS / (COLUMN_M / 8), B_STRIDE = COLUMN_THREADS / (TILES * PIECES);
     using Stage = ColumnStage<TILES>;
     const uint32 begin = shared_address(memory);
     const int a_row = threadIdx.x / (COLUMN_M / 8), a_piece = threadIdx.x % (COLUMN_M / 8);
-    const int a_rows = m0 + a_piece * 8 < m ? all - a_row : 0;  // those below this one that there are
+    const int a_rows = m0 + a_piece * 8 < m ? k - k0 - a_row : 0;  // those below this one that there are
     const uint32 a_to = begin + a_piece / PIECES * (2 * PIECE) + in_tile(a_row, a_piece % PIECES);
-    const bf16* from_a = a + (k0 + a_row) * m + m0 + a_piece * 8;
+    const bf16* from_a = a + int64(k0 + a_row) * m + m0 + a_piece * 8;
     const int b_row = threadIdx.x / (TILES * PIECES);
     const int b_tile = threadIdx.x / PIECES % TILES, b_piece = threadIdx.x % PIECES;
     // The tiles of the first operand, then those of the second.
@@ -156,31 +158,31 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
     const bool is_first = tile < of_first;
     const int column = (is_first ? tile : tile - of_first) * TILE + b_piece * 8, b_n = is_first ? first.n : second.n;
     const int64 b_plane = is_first ? first.plane : second.plane;
-    const int b_rows = column < b_n && (is_first || second.n > EXTRA) ? all - b_row : 0;
+    const int b_rows = column < b_n && (is_first || second.n > EXTRA) ? k - k0 - b_row : 0;
     const uint32 b_to = begin + sizeof(Stage::Part::a) + b_tile * (2 * PIECE) + in_tile(b_row, b_piece);
-    const bf16* from_b = (is_first ? first.values : second.values) + (k0 + b_row) * b_n + column;
+    const bf16* from_b = (is_first ? first.values : second.values) + int64(k0 + b_row) * b_n + column;
     const int narrow_row = threadIdx.x / (EXTRA / 8), narrow_piece = threadIdx.x % (EXTRA / 8);
-    const int narrow_rows = blockIdx.y == 0 && narrow_piece * 8 < second.n ? all - narrow_row : 0;
+    const int narrow_rows = blockIdx.y == 0 && narrow_piece * 8 < second.n ? k - k0 - narrow_row : 0;
     const uint32 narrow_to = begin + sizeof(Stage::Part::a) + sizeof(Stage::Part::b) + narrow_row * (2 * EXTRA) +
                              (narrow_piece ^ narrow_row / 4 % 2) * 16;
-    const bf16* from_narrow = second.values + (k0 + narrow_row) * second.n + narrow_piece * 8;
+    const bf16* from_narrow = second.values + int64(k0 + narrow_row) * second.n + narrow_piece * 8;
     const auto load = [&](int i) {
         if (i < count) {
             UNROLL for (int part = 0; part < PARTS; ++part) {
                 const uint32 to = i % COLUMN_STAGES * sizeof(Stage) + part * sizeof(Stage::Part);
                 const bf16* from = from_a + part * a_plane;
                 UNROLL for (int j = 0; j < DEPTH; j += A_STRIDE, from += A_STRIDE * m)
-                    copy_async(a_to + to + j * ROW_BYTES, from, i * DEPTH + j < a_rows);
+                    copy_async(a_to + to + j * ROW_BYTES, from, i * each + j < a_rows);
                 from = from_b + part * b_plane;
                 UNROLL for (int j = 0; j < DEPTH; j += B_STRIDE, from += B_STRIDE * b_n)
                     if (B_STRIDE <= DEPTH || b_row < DEPTH)
-                        copy_async(b_to + to + j * ROW_BYTES, from, i * DEPTH + j < b_rows);
+                        copy_async(b_to + to + j * ROW_BYTES, from, i * each + j < b_rows);
                 if (NARROW && narrow_row < DEPTH)
-                    copy_async(narrow_to + to, from_narrow + part * second.plane, i * DEPTH < narrow_rows);
+                    copy_async(narrow_to + to, from_narrow + part * second.plane, i * each < narrow_rows);
             }
-            from_a += DEPTH * m;
-            from_b += DEPTH * b_n;
-            from_narrow += DEPTH * second.n;
+            from_a += int64(each) * m;
+            from_b += int64(each) * b_n;
+            from_narrow += int64(each) * second.n;
         }
         commit_copies();
     };
@@ -211,7 +213,7 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
     }
     wait_products<0>();
     wait_copies<0>();
-    // A cluster is two blocks, whose parts of k are neighbours: each adds up half of the columns of both.
+    // A cluster is two blocks, whose stages are neighbours: each adds up half of the columns of both.
     constexpr int EIGHTHS = 4 * TILES;  // groups of 8 columns of a half
     const bool upper = cluster_rank() != 0, has_narrow = NARROW && blockIdx.y == 0;
     const uint32 place = begin + threadIdx.x * 16, step = COLUMN_THREADS * 16, peer = peer_address(place, !upper);
@@ -255,24 +257,23 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS, PARTS == 1 ? 2 : 1)
 multiply_rows(const bf16* a, const int64 a_plane, const bf16* b, const float* bias, bf16* out, const int64 m,
-              const int n, const int k) {
+              const int n, const int k, const int last_first) {
 #if defined(__CUDA_ARCH__)
     extern __shared__ __align__(1024) unsigned char memory[];
-    rows(memory, a, a_plane, b, bias, out, m, n, k);
+    rows(memory, a, a_plane, b, bias, out, m, n, k, last_first);
 #endif
 }
 
-// a: [PARTS][k][m]. Blocks: x over m; y over pairs of tiles of columns; z over parts of `length` numbers of k, twice as
-// many as there are sums.
+// a: [PARTS][k][m]. Blocks: x over m; y over pairs of tiles of columns; z over the stages of k, which they take in turn,
+// twice as many as there are sums.
 #define COLUMNS_KERNEL(name, bound, TILES, NARROW)                                                                      \
     extern "C" __global__ void __cluster_dims__(1, 1, 2) __launch_bounds__(bound, 1)                                   \
-    name(const bf16* a, const int64 a_plane, const Operand first, const Operand second, const int m, const int64 k,     \
-         const int length) {                                                                                           \
+    name(const bf16* a, const int64 a_plane, const Operand first, const Operand second, const int m, const int k) {     \
         extern __shared__ __align__(1024) unsigned char memory[];                                                      \
         COLUMNS_BODY(TILES, NARROW)                                                                                    \
     }
 #if defined(__CUDA_ARCH__)
-#define COLUMNS_BODY(TILES, NARROW) columns<TILES, NARROW>(memory, a, a_plane, first, second, m, k, length);
+#define COLUMNS_BODY(TILES, NARROW) columns<TILES, NARROW>(memory, a, a_plane, first, second, m, k);
 #else
 #define COLUMNS_BODY(TILES, NARROW)
 #endif

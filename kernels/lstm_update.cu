@@ -18,8 +18,8 @@
 // remembers are read before, so that these reads are in flight, too.
 //
 // Floor: 4 bytes a part, 28 for the gradient (written), the weight and adam's two slots (read and written), and 4 for
-// the packed copies. With 2 x 64 units and 30 parts that is 8 MB, which lie in the L2 cache: 1.6 us at 5 TB/s. Four
-// reads depend on each other (table, parts, shared memory twice): 2 us.
+// the packed copies. With 2 x 64 units and 15 parts that is 5 MB, which lie in the L2 cache: 1 us at 5 TB/s. Four reads
+// depend on each other (table, parts, shared memory twice): 2 us.
 
 #include "lstm_common.cuh"
 
@@ -128,12 +128,12 @@ INLINE double block_sum(double value) {
 INLINE float sum_in_order(const float* from, const int first, const int step, const int count, const int64 pitch) {
     constexpr int AT_ONCE = 16;  // reads in flight
     float sum = 0.0f;
-    const int end = after_wait(count);
+    const int end = after_wait(count);  // and no __ldg, which is for what nobody writes while the kernel runs
     for (int begin = first; begin < end; begin += AT_ONCE * step) {
         float values[AT_ONCE];
         UNROLL for (int i = 0; i < AT_ONCE; ++i) {
             const int part = begin + i * step;
-            values[i] = part < end ? __ldg(from + part * pitch) : 0.0f;
+            values[i] = part < end ? from[part * pitch] : 0.0f;
         }
         UNROLL for (int i = 0; i < AT_ONCE; ++i) sum += values[i];
     }
@@ -260,7 +260,7 @@ INLINE float clip_factor(const double square, const float largest) {
 
 #define UPDATE                                                                                                      \
     const Array *__restrict__ arrays, const int count, const int64 total, const int units,                          \
-        const float *__restrict__ gradient, const double *__restrict__ square, const float largest,                 \
+        const float *gradient, const double *square, const float largest,                                           \
         const Call *__restrict__ call, const int step, float *__restrict__ weights, float *__restrict__ moments
 
 // A number's weight and what the optimizer remembers of it, `slots` numbers.

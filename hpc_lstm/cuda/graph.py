@@ -6,6 +6,8 @@ PyCUDA has no interface to graphs; its launches can be recorded all the same, si
 from __future__ import annotations
 
 import gc
+import logging
+import weakref
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from ctypes import POINTER, byref, c_int, c_uint, c_void_p
@@ -16,6 +18,8 @@ from hpc_lstm.cuda.driver import CudaDriver
 from hpc_lstm.cuda.overlap import overlap
 from hpc_lstm.errors import CudaError
 from hpc_lstm.native.shared_library import LibraryError
+
+log = logging.getLogger(__name__)
 
 # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on calling the driver.
 _THREAD_LOCAL = 1
@@ -28,8 +32,10 @@ class GraphDriver(CudaDriver):
         **CudaDriver.functions,
         "cuStreamBeginCapture_v2": (c_void_p, c_int),
         "cuStreamEndCapture": (c_void_p, POINTER(c_void_p)),
+        "cuGraphClone": (POINTER(c_void_p), c_void_p),
         "cuGraphInstantiateWithFlags": (POINTER(c_void_p), c_void_p, c_uint),
         "cuGraphLaunch": (c_void_p, c_void_p),
+        "cuGraphExecDestroy": (c_void_p,),
         "cuGraphDestroy": (c_void_p,),
     }
 
@@ -48,17 +54,35 @@ class Graph:
     """
 
     def __init__(self, device: Device, record: Callable[[], None], early: Collection[str] = ()) -> None:
-        self._device, self._driver, self._ready = device, GraphDriver(), c_void_p()
+        self._device, self._driver = device, GraphDriver()
         recorded = self._record(record)
         with device.current():
             try:
-                if early and device.capability >= (9, 0):
-                    overlap(recorded, early)
-                self._driver.call("cuGraphInstantiateWithFlags", byref(self._ready), recorded, 0)
+                ready = self._overlapping(recorded, early) if early and device.capability >= (9, 0) else None
+                self._ready = self._instantiate(recorded) if ready is None else ready
             except LibraryError as error:
                 raise _refused(error) from None
             finally:
                 self._driver.call("cuGraphDestroy", recorded)
+        # At exit the driver frees it.
+        weakref.finalize(self, _destroy, device, self._driver, self._ready).atexit = False
+
+    def _instantiate(self, graph: c_void_p) -> c_void_p:
+        ready = c_void_p()
+        self._driver.call("cuGraphInstantiateWithFlags", byref(ready), graph, 0)
+        return ready
+
+    def _overlapping(self, recorded: c_void_p, early: Collection[str]) -> c_void_p | None:
+        """A copy of the graph in which kernels begin early; None: none would, or the driver refuses."""
+        copy = c_void_p()
+        self._driver.call("cuGraphClone", byref(copy), recorded)
+        try:
+            return self._instantiate(copy) if overlap(copy, early) else None
+        except LibraryError as error:
+            log.info("kernels begin one after the other: the driver refuses that they overlap, by %s", error)
+            return None
+        finally:
+            self._driver.call("cuGraphDestroy", copy)
 
     def _record(self, record: Callable[[], None]) -> c_void_p:
         stream, recorded = c_void_p(self._device.stream.handle), c_void_p()
@@ -101,3 +125,9 @@ class Graph:
 
 def _refused(error: LibraryError) -> CudaError:
     return CudaError(f"the GPU cannot record a graph of kernels: {error}")
+
+
+def _destroy(device: Device, driver: GraphDriver, ready: c_void_p) -> None:
+    """Free a graph; if it still runs, the driver does so afterwards."""
+    with suppress(LibraryError, CudaError), device.current():
+        driver.call("cuGraphExecDestroy", ready)

@@ -66,7 +66,7 @@ def overlap(graph: c_void_p, kernels: Collection[str]) -> int:
         The number of such edges; 0 where the driver does not know them.
 
     Raises:
-        LibraryError: the driver refuses.
+        LibraryError: the driver refuses; the graph is not to be used then.
     """
     try:
         driver = _OverlapDriver()
@@ -98,11 +98,13 @@ def _edges(driver: CudaDriver, graph: c_void_p) -> list[tuple[int, int]]:
 
 
 def _kernel_name(driver: CudaDriver, node: int) -> str:
-    """The name of a node's kernel; "" of other nodes."""
+    """The name of a node's kernel; "" of other nodes, which then do not begin early."""
     kind, parameters, name = c_int(), _KernelNode(), c_char_p()
     driver.call("cuGraphNodeGetType", node, byref(kind))
     if kind.value != _KERNEL:
         return ""
     driver.call("cuGraphKernelNodeGetParams_v2", node, byref(parameters))
+    if not parameters.function:  # a kernel of a library, which was not loaded by PyCUDA
+        return ""
     driver.call("cuFuncGetName", pointer(name), parameters.function)
     return (name.value or b"").decode()

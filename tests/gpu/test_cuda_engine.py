@@ -259,9 +259,22 @@ def test_results_are_the_same_to_the_bit_and_however_steps_are_called(
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize(("units", "batch"), [(64, 64), (128, 1024), (64, 9000)])
+@pytest.mark.parametrize(
+    ("layers", "units", "features", "batch", "more"),
+    [
+        (2, 64, 3, 64, {}),
+        (2, 128, 3, 64, {}),  # W in blocks of its own
+        (2, 256, 3, 64, {}),  # W in shared memory
+        (2, 128, 3, 1024, {}),  # layers apart
+        (1, 64, 17, 64, {}),  # a product between the inputs and the layer
+        (3, 64, 3, 64, {"precision": "float32"}),
+        (3, 128, 3, 1024, {"clip_norm": 0.1}),
+        (2, 64, 3, 64, {"clip_norm": 0.1}),
+        (2, 64, 3, 9000, {}),
+    ],
+)
 def test_kernels_begin_early_and_compute_the_same(
-    units: int, batch: int, monkeypatch: pytest.MonkeyPatch
+    layers: int, units: int, features: int, batch: int, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, counts = [], []
     for early in (True, False):
@@ -271,8 +284,8 @@ def test_kernels_begin_early_and_compute_the_same(
             return counts[-1]
 
         monkeypatch.setattr(graph, "overlap", overlap)
-        one = engine(2, units, 3, 9, batch, dropout=0.3, precision="bfloat16")
-        inputs, targets = batches(one, 4, batch, 9, 3)
+        one = engine(layers, units, features, 9, batch, dropout=0.3, **{"precision": "bfloat16", **more})
+        inputs, targets = batches(one, 4, batch, 9, features)
         for _ in range(8):
             one.step(inputs, targets, 1e-3)
         found.append((one.parameters().tobytes(), one.moments().tobytes()))

@@ -43,7 +43,7 @@ def settings(path: Path, case: dict[str, Any]) -> configuration.RunConfig:
             "features": case.get("features", COLUMNS),
         }
         | {"horizon": case.get("horizon", 1), "scaling": "standard"},
-        "model": {"layers": 2, "units": case.get("units", 64), "dropout": 0.1},
+        "model": {"layers": case.get("layers", 2), "units": case.get("units", 64), "dropout": 0.1},
         "train": {"engine": "fused", "batch_size": case.get("batch", 100), "seed": 3}
         | {"precision": case.get("precision", "bfloat16")},
     }
@@ -59,6 +59,8 @@ CASES: list[dict[str, Any]] = [
     {"kernels": TILES, "units": 256, "batch": 130, "window": 9},
     {"precision": "float32", "kernels": TILES, "units": 128, "batch": 300},
     {"batch": 5000, "window": 61},
+    {"layers": 1, "features": SEVENTEEN},
+    {"layers": 3, "units": 128, "batch": 1024},
 ]
 
 

@@ -97,7 +97,13 @@ class ChainForward(ForwardPass):
                 own = self.weights.layers[layer]
                 gates = self.traces[layer].gates
                 self.products.multiply_rows(
-                    self.input_of(layer), self.length, own.w, gates, 4 * plan.units, own.bias
+                    self.input_of(layer),
+                    self.length,
+                    own.w,
+                    gates,
+                    4 * plan.units,
+                    own.bias,
+                    last_first=True,
                 )
             self.device.launch_grid(
                 chain,
@@ -184,9 +190,10 @@ class ChainBackward:
 
     def _splits(self, layer: int) -> int:
         """Parts that a layer's weight gradients are summed in."""
-        units = self._plan.units
+        units, apart = self._plan.units, self._plan.backward.layers == 1
         return self._forward.products.splits(
-            4 * units, units, self._plan.input_width(layer), self._forward.length
+            *(4 * units, units, self._plan.input_width(layer), self._forward.length),
+            beside_rows=apart and layer > 0,
         )
 
     def _gates(self, layer: int) -> Matrix:

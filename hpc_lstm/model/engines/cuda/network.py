@@ -34,11 +34,11 @@ from hpc_lstm.model.parameters import Schema
 # Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside the sums of the weights' gradients.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
 # Kernels that wait themselves for the one in front of them; see ``cuda.overlap``.
-EARLY = ("gather_inputs", "stage_inputs", "head", "lstm_forward")
+EARLY = ("gather_inputs", "stage_inputs", "head", "lstm_forward", "multiply_rows")
 # And these, where all layers run together. Otherwise other kernels run beside them, whose room they would take while
 # they wait.
 EARLY_TOGETHER = (
-    *("lstm_backward", "multiply_rows", "multiply_columns"),
+    *("lstm_backward", "multiply_columns"),
     *("multiply_columns_and_narrow", "multiply_column_and_narrow"),
 )
 # ``struct Call`` of kernels/lstm_common.cuh.
