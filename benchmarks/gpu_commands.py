@@ -5,7 +5,8 @@
 ``train`` from its launch to its first step, with kernels that are compiled ("cold") or come from the cache ("warm"),
 and where that time goes by the stages that every run records. Then ``evaluate`` and ``predict --all`` as whole
 processes, forecasting on CPUs, on the GPU, and where ``auto`` says. Runs are 2 x LSTM in bfloat16 with 60 rows of 5
-features, of 50 symbols x 2,600 days.
+features, of 50 symbols x 2,600 days. And a run of three epochs on 116,000 windows (50 symbols x 3,390 days) as a whole
+process, from its launch to its end.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from startup import FIRST_STEP, LAUNCHED, REPORTS, spread, timed, turns_of
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.timing.spans import load_timing
 
-SYMBOLS, DAYS = 50, 2600
+SYMBOLS, DAYS, DAYS_OF_WHOLE = 50, 2600, 3390
+EPOCHS_OF_WHOLE = 3
 CONFIG = """
 [data]
 store = "{store}"
@@ -39,7 +41,7 @@ scaling = "standard"
 units = {units}
 [train]
 batch_size = 1024
-epochs = 1
+epochs = {epochs}
 precision = "bfloat16"
 """
 PROGRAM = [sys.executable, "-m", "hpc_lstm"]
@@ -72,6 +74,22 @@ def measure_launch(folder: Path, config: Path, turns: int) -> dict[str, Any]:
     return found
 
 
+def write_store(path: Path, days: int) -> None:
+    timed([*PROGRAM, "synth", "--symbols", str(SYMBOLS), "--days", str(days), "-o", str(path)])
+
+
+def measure_whole(folder: Path, units: int, turns: int) -> dict[str, Any]:
+    """Seconds of a run of a few epochs, with kernels from the cache, and its steps."""
+    store, config = folder / "whole.h5", folder / f"whole{units}.toml"
+    if not store.exists():
+        write_store(store, DAYS_OF_WHOLE)
+    config.write_text(CONFIG.format(store=store, units=units, epochs=EPOCHS_OF_WHOLE))
+    runs = [Path(tempfile.mkdtemp(dir=folder)) / "run" for _ in range(turns)]
+    seconds = [timed([*PROGRAM, "train", str(config), "--run-dir", str(run)])[0] for run in runs]
+    steps = json.loads((runs[0] / "metrics.json").read_text())["steps"]
+    return {"epochs": EPOCHS_OF_WHOLE, "steps": steps, "seconds": spread(seconds)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=3)
@@ -81,11 +99,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = folder / "market.h5"
-        timed([*PROGRAM, "synth", "--symbols", str(SYMBOLS), "--days", str(DAYS), "-o", str(store)])
+        write_store(store, DAYS)
         for units in options.units:
             config, run = folder / f"{units}.toml", folder / f"run{units}"
-            config.write_text(CONFIG.format(store=store, units=units))
+            config.write_text(CONFIG.format(store=store, units=units, epochs=1))
             own: dict[str, Any] = {"train": measure_launch(folder, config, options.turns)}
+            own["whole run"] = measure_whole(folder, units, options.turns)
+            print(f"{units} units, whole run: {own['whole run']}", flush=True)
             timed([*PROGRAM, "train", str(config), "--run-dir", str(run)])
             for command, words in (("evaluate", []), ("predict --all", ["--all"])):
                 for device in DEVICES:
