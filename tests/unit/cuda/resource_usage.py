@@ -52,7 +52,13 @@ def first_compiler() -> Nvrtc:
 
 
 def parse_ptxas(log: str) -> dict[str, Resources]:
-    """Resources by kernel from the lines of ``ptxas -v``; functions that are not inlined count with their kernel."""
+    """Resources by kernel from the lines of ``ptxas -v``; functions that are not inlined count with their kernel.
+
+    Raises:
+        AssertionError: it says that a kernel is slower than it looks, such as by products that wait for each other.
+    """
+    slower = [line for line in log.splitlines() if re.search(r"\(C75\d\d\)", line)]
+    assert not slower, slower
     found: dict[str, Resources] = {}
     kernel = ""
     for line in log.splitlines():

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from resource_usage import resource_usage
+from resource_usage import parse_ptxas, resource_usage
 from usage_record import Usage, digest, recorded, usage, write_record
 
 from hpc_lstm.cuda import compiler
@@ -210,6 +210,12 @@ def test_kernels_spill_nothing_and_keep_to_their_registers(
     limits = json.loads(LIMITS.read_text())[name][spelled(defines)][architecture]
     assert set(found) == set(limits)
     assert {k: r.registers for k, r in found.items() if r.registers > limits[k]} == {}
+
+
+def test_a_kernel_whose_products_wait_for_each_other_is_refused() -> None:
+    said = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized"
+    with pytest.raises(AssertionError, match="C7510"):
+        parse_ptxas(said)
 
 
 def test_the_record_holds_what_the_compiler_says() -> None:
