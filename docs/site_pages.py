@@ -1,7 +1,8 @@
 """A hook of mkdocs: pages and pictures that lie outside of docs/, and links to files that are neither.
 
-README.md becomes the front page, and what benchmarks have drawn lies where it does in the checkout. A link to a file of the checkout that the site does not have becomes its path in plain
-text: the site is read beside a checkout, wherever that is.
+README.md becomes the front page, and what benchmarks have drawn lies where it does in the checkout. A link to a file of
+the checkout that the site does not have becomes its path in plain text: the site is read beside a checkout, wherever
+that is.
 """
 
 from __future__ import annotations
