@@ -46,6 +46,17 @@ def test_known_numbers_are_found() -> None:
     assert max(abs(error) for _, _, error in residuals(fitted)) < 0.02
 
 
+def test_a_rank_that_was_held_up_in_a_few_runs_says_nothing_of_the_others() -> None:
+    groups = sweep(0, repeats=6)
+    expected = fit_model(groups)
+    for record in next(iter(groups)).by_ranks[2][:2]:
+        record["busy"]["means_s"][0] *= 1.5
+    fitted = fit_model(groups)
+    assert expected is not None
+    assert fitted is not None
+    assert fitted.imbalance == pytest.approx(expected.imbalance, rel=0.3)
+
+
 def test_noisy_averages_are_fitted_at_their_mean() -> None:
     generator, records = np.random.default_rng(5), []
     for number, size in enumerate((40_000, 400_000)):
