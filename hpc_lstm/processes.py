@@ -1,4 +1,4 @@
-"""Processes that a command starts to help it, and waits for."""
+"""Processes that a command starts to help it, and waits for; and what it does not wait for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+# Name of threads that a command does not wait for, which may be in the code of a library when it ends.
+LEFT_BEHIND = "hpc_lstm left behind"
 # Schedulers and terminals send these to all processes of a job.
 _TO_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 

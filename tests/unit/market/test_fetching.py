@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time as time_module
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
@@ -168,6 +169,24 @@ def test_a_bug_is_not_taken_for_a_symbol_that_is_not_answered() -> None:
         raise ZeroDivisionError
 
     assert isinstance(run(work, [1], Clock())[1].error, ZeroDivisionError)
+
+
+def test_an_error_leaves_no_request_under_way() -> None:
+    """A thread that is in libcurl while Python ends would crash the process."""
+    at_work = [0]
+
+    def work(item: int) -> int:
+        at_work[0] += 1
+        time_module.sleep(0.01 if item == 0 else 0.3)
+        at_work[0] -= 1
+        return item
+
+    def full(outcome: Outcome[int, int]) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fetch_all(work, list(range(4)), Pace(threads=4), full)
+    assert at_work == [0]
 
 
 # The journal.
