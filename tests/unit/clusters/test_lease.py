@@ -251,6 +251,21 @@ def test_no_error_of_the_store_ends_the_beats(tmp_path: Path) -> None:
     lease.release()
 
 
+def test_a_store_that_stays_full_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Dead(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        lease = Lease(store, "run/", "alpha", 0.2, LOG)
+        for _ in range(2):
+            store.errors = [OSError(28, "No space left on device", "/full")] * 3
+            wait_until(lambda: not store.errors)
+            beats = lease._beat
+            wait_until(lambda: lease._beat > beats + 1)  # it is renewed again
+    lease.release()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the lease of sync.cluster = \"alpha\" could not be renewed: [Errno 28] No space left on device: '/full'"
+    ] * 2
+
+
 def test_beats_do_not_pile_up(tmp_path: Path) -> None:
     lease = take(tmp_path, timeout_s=0.04)
     wait_until(lambda: lease._beat >= 20)

@@ -190,8 +190,9 @@ def test_a_put_that_fails_leaves_nothing(
     store = FolderStore(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, function, fail)
-        with pytest.raises(OSError, match=os.strerror(number)):
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
             store.put_new("a", b"1")
+    assert str(caught.value) == f"[Errno {number}] {os.strerror(number)}: '{tmp_path}/a'"
     assert list(tmp_path.iterdir()) == []
     assert store.put_new("a", b"1")
 
