@@ -251,6 +251,10 @@ def test_no_error_of_the_store_ends_the_beats(tmp_path: Path) -> None:
     lease.release()
 
 
+def renewed_after(lease: Lease, beat: int) -> Callable[[], bool]:
+    return lambda: lease._beat > beat
+
+
 def test_a_store_that_stays_full_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = Dead(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -258,8 +262,7 @@ def test_a_store_that_stays_full_is_told_of_once(tmp_path: Path, caplog: pytest.
         for _ in range(2):
             store.errors = [OSError(28, "No space left on device", "/full")] * 3
             wait_until(lambda: not store.errors)
-            beats = lease._beat
-            wait_until(lambda: lease._beat > beats + 1)  # it is renewed again
+            wait_until(renewed_after(lease, lease._beat + 1))
     lease.release()
     assert [record.getMessage() for record in caplog.records] == [
         "the lease of sync.cluster = \"alpha\" could not be renewed: [Errno 28] No space left on device: '/full'"
