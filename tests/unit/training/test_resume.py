@@ -144,6 +144,10 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+def told(capfd: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capfd.readouterr().out.split())
+
+
 def results(run: str) -> dict[str, bytes]:
     files = (
         Path(run, name)
@@ -195,7 +199,16 @@ def test_other_symbols_of_which_features_take_the_mean_count_as_well(
     assert train("mean", *again) == 2
     assert "BBB differs somewhere" in (line := one_line(capfd))
     assert "of which features take the mean of all symbols; put the old store back" in line
+    changed = "BBB differs somewhere up to 2011-05-25, of which features take the mean of all symbols."
+    before = results("mean")
+    for command in (["evaluate", "mean"], ["predict", "mean", "--symbol", "AAA"]):
+        assert hpc_lstm(*command) == 0
+        assert f"other prices than the run was trained on: {changed}" in told(capfd)
+    assert results("mean") == before, "as it is where prices of the run's own symbols have changed"
     write_other(130, change=40, column=1)  # newer rows, and a column that no feature is computed from
+    for command in (["evaluate", "mean"], ["predict", "mean", "--symbol", "AAA"]):
+        assert hpc_lstm(*command) == 0
+        assert "other prices" not in told(capfd)
     assert train("mean", *again) == 0
 
 
