@@ -1,7 +1,8 @@
-"""Processes that a command starts to help it, and waits for; and what it does not wait for."""
+"""Processes: helpers that a command starts and waits for, what it does not wait for, and whether others live."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,3 +51,22 @@ def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def machine() -> str:
+    """This boot of this machine and its PID namespace, in which process numbers are unique; "" if unknown."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def started(pid: Any) -> str:
+    """When a process of this machine was started, in ticks since boot; "" if there is none."""
+    try:
+        with open(f"/proc/{int(pid)}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (OSError, TypeError, ValueError, OverflowError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

@@ -4,8 +4,8 @@ A store that only has more than a run knows (newer rows at the ends of its symbo
 other difference makes it another store.
 
 ``rows.h5`` of a run directory holds it: attributes ``format``, ``version``, ``date_unit``; data sets ``columns`` and
-``symbols`` as text, ``rows`` and ``last`` int64 [S], ``digests`` uint8 [S, 32], ``checks`` uint16 [R]. A group ``others``
-holds the same, without checks, of symbols that a run is not trained on and of which its features take means.
+``symbols`` as text, ``rows`` and ``last`` int64 [S], ``digests`` uint8 [S, 32], ``checks`` uint16 [R]. A group
+``others`` holds the same, without checks, of symbols that a run is not trained on and of which its features take means.
 """
 
 from __future__ import annotations

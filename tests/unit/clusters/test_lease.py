@@ -124,7 +124,7 @@ def test_an_owner_of_this_machine_that_has_died_is_not_waited_for(tmp_path: Path
 
 
 def test_a_requeued_job_takes_its_name_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_files, "_machine", lambda: "")
+    monkeypatch.setattr(lease_files, "machine", lambda: "")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     first = take(tmp_path, timeout_s=300)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -170,7 +170,7 @@ def test_of_several_that_want_a_free_name_one_gets_it(
 def test_whatever_a_lease_says_its_reader_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
 ) -> None:
-    monkeypatch.setattr(lease_files, "_machine", lambda: "this")
+    monkeypatch.setattr(lease_files, "machine", lambda: "this")
     monkeypatch.setattr(lease_files, "MAX_TIMEOUT_S", 0.2)
     store = FolderStore(tmp_path)
     store.put_new("run/leases/alpha/000001.000000000", owner.encode())
@@ -188,7 +188,7 @@ def test_a_step_of_the_same_batch_job_that_has_died_is_not_waited_for(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     first = take(tmp_path, timeout_s=300)
     first._ended.set()  # it is killed
-    monkeypatch.setattr(lease_files, "_started", lambda pid: "later")
+    monkeypatch.setattr(lease_files, "started", lambda pid: "later")
     begun = time.monotonic()
     second = take(tmp_path, timeout_s=300)
     assert time.monotonic() - begun < 30
