@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,10 @@ _NO_CODE = ("", "404")
 # From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S = 10, 60
+# So many bytes must come within the time that a read may take: half a KiB a second.
+_PIECE = 32 << 10
+# As much is read at once where pieces come faster than this, in seconds.
+_LARGEST_PIECE, _FAST_S = 1 << 20, 0.1
 # How long the first look at a store goes on: while nothing seems to speak S3, and once something does that is busy.
 _UNANSWERED_S, _CHECK_S = 5, 30
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
@@ -239,9 +244,25 @@ class S3Store:
         return self._expect("ETag", answer)
 
     def _read(self, answer: Any, size: int) -> bytes:
-        """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory."""
+        """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory.
+
+        Another thread reads it, which is left to itself where a server sends a byte from time to time, so that no time
+        between two bytes is ever too long: each piece must come within the time that a silent server has.
+        """
+        from botocore.exceptions import ReadTimeoutError
+
         body, pieces, left = answer["Body"], [], size + 1
-        while left and (piece := body.read(left)):
+        arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        threading.Thread(target=_read_pieces, args=(body, left, arrived), daemon=True, name="s3 body").start()
+        while True:
+            try:
+                piece = arrived.get(timeout=self._options.read_timeout)
+            except queue.Empty:
+                raise ReadTimeoutError(endpoint_url=self._url()) from None
+            if isinstance(piece, Exception):
+                raise piece
+            if not piece:
+                break
             pieces.append(piece)
             left -= len(piece)
         if left != 1:
@@ -407,6 +428,21 @@ class S3Store:
                 f"the server does not support the request ({code}); use one that supports conditional writes"
             )
         return f"the server answers {code or status}; try again later"
+
+
+def _read_pieces(body: Any, most: int, arrived: queue.SimpleQueue[bytes | Exception]) -> None:
+    """Read at most so many bytes of a body, piece by piece; no bytes or an error stand at their end."""
+    size, begun = _PIECE, time.monotonic()
+    try:
+        while most and (piece := body.read(min(most, size))):
+            arrived.put(piece)
+            most -= len(piece)
+            before, begun = begun, time.monotonic()
+            # Larger pieces take less work; each still has the whole time, which is long for a fast connection.
+            size = min(2 * size, _LARGEST_PIECE) if begun - before < _FAST_S else _PIECE
+        arrived.put(b"")
+    except Exception as error:  # raised by whoever waits for the pieces
+        arrived.put(error)
 
 
 def _unreachable(error: Exception) -> str:

@@ -343,7 +343,8 @@ def test_nothing_fetched_leaves_nothing(yahoo: YahooServer, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fault", "says"),
     [("429", "too many requests"), ("502", "HTTP 502"), ("500", "HTTP 500"), ("401", "HTTP 401"),
-     ("html", "HTML page"), ("half", "non-JSON"), ("hang", "timed out"), ("cut", "no connection")],
+     ("html", "HTML page"), ("half", "non-JSON"), ("hang", "timed out"), ("drip", "timed out"),
+     ("cut", "no connection")],
 )  # fmt: skip
 def test_what_is_not_answered_is_asked_again(
     yahoo: YahooServer, tmp_path: Path, fault: str, says: str

@@ -693,6 +693,40 @@ def listing(keys: list[str], token: str) -> bytes:
     return f"<ListBucketResult>{end}{entries}</ListBucketResult>".encode()
 
 
+DRIP_S = 0.05
+
+
+class Dripping(http.server.BaseHTTPRequestHandler):
+    """Sends a byte now and then, and so is never silent for long."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("ETag", '"x"')
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(DRIP_S)
+
+
+def test_a_body_that_drips_is_given_up(s3_credentials: None) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        store = S3Store("bucket", "team", address, "", 20 * DRIP_S)
+        begun = time.monotonic()
+        assert "cannot be reached (ReadTimeoutError)" in refusal(lambda: store.get("a"))
+        assert time.monotonic() - begun < 30
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("keys", "tokens"), [(["a"], 1), (["a"], 3), ([], 1_000_000), (["a", "b"], 1_000_000)]
 )
