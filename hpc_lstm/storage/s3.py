@@ -7,7 +7,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -233,7 +233,7 @@ class S3Store:
             NotFoundError: there is no such object.
         """
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **options)
+            answer = self._answer(self._client.get_object, Bucket=self._bucket, Key=self._key(key), **options)
         except self._client_error as error:
             code, absent = _code(error), _status(error) == 404
             missing = absent and code not in ("NoSuchBucket", *_NO_CODE)
@@ -246,29 +246,47 @@ class S3Store:
     def _read(self, answer: Any, size: int) -> bytes:
         """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory.
 
-        Another thread reads it, which is left to itself where a server sends a byte from time to time, so that no time
-        between two bytes is ever too long: each piece must come within the time that a silent server has.
+        Each piece must come within the time that a silent server has: see ``_handed_over``.
         """
-        from botocore.exceptions import ReadTimeoutError
-
         body, pieces, left = answer["Body"], [], size + 1
-        arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-        threading.Thread(target=_read_pieces, args=(body, left, arrived), daemon=True, name="s3 body").start()
-        while True:
-            try:
-                piece = arrived.get(timeout=self._options.read_timeout)
-            except queue.Empty:
-                raise ReadTimeoutError(endpoint_url=self._url()) from None
-            if isinstance(piece, Exception):
-                raise piece
-            if not piece:
-                break
+        for piece in self._handed_over(_pieces(body, left), self._options.read_timeout):
             pieces.append(piece)
             left -= len(piece)
         if left != 1:
             body.close()
             raise self._parser_error("not of the size that was announced")
         return b"".join(pieces)
+
+    def _answer(self, request: Callable[..., Any], **parameters: Any) -> Any:
+        """What the server answers to a request that sends and gets little; not awaited for longer than one object."""
+        (answer,) = self._handed_over(
+            (request(**parameters) for _ in range(1)), max(_READ_S, self._timeout_s)
+        )
+        return answer
+
+    def _handed_over(self, results: Iterator[T], within_s: float) -> Iterator[T]:
+        """The results, made by another thread, each of which may take so many seconds.
+
+        A server that sends a byte from time to time is never silent for too long, and would be listened to for ever.
+        Nothing but another thread can turn away from it; that one is left to itself.
+
+        Raises:
+            Exception: what making one has raised; ``ReadTimeoutError`` of botocore if one does not come.
+        """
+        from botocore.exceptions import ReadTimeoutError
+
+        made: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+        threading.Thread(target=_make, args=(results, made), daemon=True, name="s3 answer").start()
+        while True:
+            try:
+                more, result = made.get(timeout=within_s)
+            except queue.Empty:
+                raise ReadTimeoutError(endpoint_url=self._url()) from None
+            if isinstance(result, Exception):
+                raise result
+            if not more:
+                return
+            yield result
 
     def _expect(self, name: str, answer: Any) -> Any:
         """An answer that has what every answer of this kind has: a gateway's page with status 200 is none."""
@@ -313,11 +331,11 @@ class S3Store:
 
     def _page(self, **request: Any) -> Any:
         """A page of a listing; what is none must not be taken for an empty one."""
-        return self._expect("IsTruncated", self._client.list_objects_v2(**request))
+        return self._expect("IsTruncated", self._answer(self._client.list_objects_v2, **request))
 
     def delete(self, key: str) -> None:
         place = {"Bucket": self._bucket, "Key": self._key(key)}
-        self._try(lambda: self._client.delete_object(**place), self._timeout_s, key)
+        self._try(lambda: self._answer(self._client.delete_object, **place), self._timeout_s, key)
 
     def discard_unfinished(self, prefix: str) -> None:
         """Nothing: unfinished multipart uploads are left to the bucket's lifecycle rules."""
@@ -430,19 +448,25 @@ class S3Store:
         return f"the server answers {code or status}; try again later"
 
 
-def _read_pieces(body: Any, most: int, arrived: queue.SimpleQueue[bytes | Exception]) -> None:
-    """Read at most so many bytes of a body, piece by piece; no bytes or an error stand at their end."""
-    size, begun = _PIECE, time.monotonic()
+def _make(results: Iterator[Any], made: queue.SimpleQueue[tuple[bool, Any]]) -> None:
+    """Put results, each with whether it is one; at their end stands none, or the error that has ended them."""
     try:
-        while most and (piece := body.read(min(most, size))):
-            arrived.put(piece)
-            most -= len(piece)
-            before, begun = begun, time.monotonic()
-            # Larger pieces take less work; each still has the whole time, which is long for a fast connection.
-            size = min(2 * size, _LARGEST_PIECE) if begun - before < _FAST_S else _PIECE
-        arrived.put(b"")
-    except Exception as error:  # raised by whoever waits for the pieces
-        arrived.put(error)
+        for result in results:
+            made.put((True, result))
+        made.put((False, None))
+    except Exception as error:  # raised by whoever waits for them
+        made.put((False, error))
+
+
+def _pieces(body: Any, most: int) -> Iterator[bytes]:
+    """At most so many bytes of a body."""
+    size, begun = _PIECE, time.monotonic()
+    while most and (piece := body.read(min(most, size))):
+        yield piece
+        most -= len(piece)
+        before, begun = begun, time.monotonic()
+        # Larger pieces take less work; each still has the whole time, which is long for a fast connection.
+        size = min(2 * size, _LARGEST_PIECE) if begun - before < _FAST_S else _PIECE
 
 
 def _unreachable(error: Exception) -> str:

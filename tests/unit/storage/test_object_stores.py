@@ -704,25 +704,39 @@ class Dripping(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
 
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("ETag", '"x"')
-        self.send_header("Content-Length", "1000000")
-        self.end_headers()
+        if "late" in self.path:
+            self.wfile.write(b"".join(self._headers_buffer))
+        else:
+            self.send_header("ETag", '"x"')
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
         with contextlib.suppress(OSError):
             while True:
                 self.wfile.write(b"x")
                 time.sleep(DRIP_S)
 
 
-def test_a_body_that_drips_is_given_up(s3_credentials: None) -> None:
+@pytest.mark.parametrize(
+    "call", [lambda s: s.get("a"), lambda s: s.get("late"), lambda s: s.list("a"), lambda s: s.delete("a")]
+)
+def test_an_answer_that_drips_is_given_up(
+    s3_credentials: None, monkeypatch: pytest.MonkeyPatch, call: Callable[[ObjectStore], Any]
+) -> None:
+    from hpc_lstm.storage import s3 as module
+
+    monkeypatch.setattr(module, "_READ_S", 20 * DRIP_S)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         store = S3Store("bucket", "team", address, "", 20 * DRIP_S)
         begun = time.monotonic()
-        assert "cannot be reached (ReadTimeoutError)" in refusal(lambda: store.get("a"))
+        assert "cannot be reached (ReadTimeoutError)" in refusal(lambda: call(store))
         assert time.monotonic() - begun < 30
         server.shutdown()
 
