@@ -42,7 +42,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _run(arguments)
     except SystemExit as end:
-        release_stdout()
         end_despite_threads(end.code if isinstance(end.code, int) else 1)
         raise
     finally:
