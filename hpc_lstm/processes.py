@@ -1,13 +1,20 @@
-"""Processes that a command starts to help it, and waits for."""
+"""Processes: helpers that a command starts and waits for, what it does not wait for, and whether others live."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+# Name of threads that a command does not wait for, which may be in the code of a library when it ends.
+LEFT_BEHIND = "hpc_lstm left behind"
+# A Python that reads nothing of the user's, and writes no bytecode: on a full disk it would be cut off, unnoticed by
+# Python before 3.12.8, and no later process could import the module.
+ISOLATED = (sys.executable, "-I", "-S", "-B")
 # Schedulers and terminals send these to all processes of a job.
 _TO_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
@@ -44,3 +51,22 @@ def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def machine() -> str:
+    """This boot of this machine and its PID namespace, in which process numbers are unique; "" if unknown."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def started(pid: Any) -> str:
+    """When a process of this machine was started, in ticks since boot; "" if there is none."""
+    try:
+        with open(f"/proc/{int(pid)}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (OSError, TypeError, ValueError, OverflowError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

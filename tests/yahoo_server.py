@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -234,6 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, '{"chart": {"result": [{"meta"')
         elif kind == "hang":
             self.server.yahoo.go_on.wait(5)
+            self.close_connection = True
+        elif kind == "drip":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            with suppress(OSError):
+                while not self.server.yahoo.go_on.wait(0.05):
+                    self.wfile.write(b" ")
             self.close_connection = True
         elif kind == "cut":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")

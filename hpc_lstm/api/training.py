@@ -21,6 +21,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
 from hpc_lstm.files import checked_path, expanded, make_parent, whole_file
 from hpc_lstm.parallel.launch import launched
+from hpc_lstm.parallel.starter import named_starter
 from hpc_lstm.runs import directory
 
 # What a rank's message to the user begins with on stderr.
@@ -41,7 +42,8 @@ def train(
     """Train a model, as ``hpc-lstm train`` does, and open the run.
 
     The ranks are processes of their own: whatever becomes of them, this one goes on. An interrupt (Ctrl-C, or the
-    notebook's button) asks them to stop with a checkpoint, from which ``resume=True`` continues.
+    notebook's button) asks them to stop with a checkpoint, from which ``resume=True`` continues. If this
+    process is killed, they stop likewise.
 
     Args:
         config: settings (docs/configuration.md) as a dictionary of sections, in which ``data.store`` may be a
@@ -163,7 +165,7 @@ def _run_ranks(command: list[str], progress: bool) -> None:
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **named_starter()},
     )
     listener = threading.Thread(target=_collect, args=(process.stderr, messages), daemon=True)
     listener.start()

@@ -9,7 +9,7 @@ import click
 
 from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
-from hpc_lstm.cli.startup import end_without_collection, prepare_imports
+from hpc_lstm.cli.startup import end_despite_threads, end_without_collection, prepare_imports
 from hpc_lstm.errors import HpcLstmError, from_os_error
 from hpc_lstm.parallel.streams import prepare_streams, release_stdout, tell
 
@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
     end_without_collection()
     try:
         _run(arguments)
+    except SystemExit as end:
+        end_despite_threads(end.code if isinstance(end.code, int) else 1)
+        raise
     finally:
         release_stdout()
 

@@ -7,9 +7,13 @@ import gc
 import importlib
 import os
 import sys
+import threading
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
+
+from hpc_lstm.processes import LEFT_BEHIND
 
 METADATA = "importlib.metadata"
 # New containers between two collections. By default the garbage collector looks at all classes and functions dozens of
@@ -42,6 +46,19 @@ def end_without_collection() -> None:
     """
     atexit.unregister(gc.freeze)  # once, however often commands are run
     atexit.register(gc.freeze)
+
+
+def end_despite_threads(code: int) -> None:
+    """End the process here if threads are in the code of a library: Python's own end would crash in them.
+
+    Returns where there are none.
+    """
+    if any(thread.name == LEFT_BEHIND for thread in threading.enumerate()):
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # full, or read by nobody
+                stream.flush()
+        os._exit(code)
 
 
 class _LateMetadata(ModuleType):

@@ -53,9 +53,11 @@ def train(
     """
     check_warm_start(init_from, keep_scaling)
     from hpc_lstm.parallel.mpi_start import is_first_rank
+    from hpc_lstm.parallel.starter import follow_starter
     from hpc_lstm.parallel.stop_signals import remembered_signals
     from hpc_lstm.training.stages import telling_stages
 
+    follow_starter()
     with (
         remembered_signals() as signals,
         telling_stages(is_first_rank(), "starting MPI") as stages,

@@ -4,6 +4,7 @@
     payloads/<round>/<sha256>                    vectors, named by their round and the hash of their bytes
     rounds/<round>/contributions/<cluster>.json  Contribution: what a cluster adds to a round
     rounds/<round>/merged.json                   RoundResult: who took part, and the new weights
+    rounds/<round>/ends/<cluster>.json           RunEnd: the result that a cluster ended with
 
 Each is put once and never changed. No vector is used that none of them names, or whose bytes have another hash. Keys
 here are below the run's own prefix.
@@ -37,6 +38,7 @@ PAYLOADS = "payloads/"
 ROUNDS = "rounds/"
 RESULT_KEY = re.compile(r"rounds/([0-9]{6,})/merged\.json")
 CONTRIBUTION_KEY = re.compile(r"rounds/([0-9]{6,})/contributions/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
+END_KEY = re.compile(r"rounds/([0-9]{6,})/ends/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.json")
 _PAYLOAD_KEY = re.compile(r"payloads/([0-9]{6,})/[0-9a-f]{64}")
 
 
@@ -159,6 +161,15 @@ class RoundResult(Document):
         return next((member for member in self.members if member.cluster == cluster), None)
 
 
+class RunEnd(Document):
+    """That a cluster has ended, with the weights of a round; ``result`` is the digest of the round's result."""
+
+    max_bytes = 1 << 14
+    round: int = Field(gt=0, le=_MAX_COUNT)
+    cluster: str = Field(pattern=NAME)
+    result: str = Field(pattern=_HASH)
+
+
 def manifest_key() -> str:
     """Key of the run's manifest."""
     return "run.json"
@@ -192,6 +203,21 @@ def contribution_key(number: int, cluster: str) -> str:
 def result_key(number: int) -> str:
     """Key of a round's result."""
     return f"{round_prefix(number)}merged.json"
+
+
+def ends_prefix(number: int) -> str:
+    """What the keys begin with of the clusters that have ended with a round."""
+    return f"{round_prefix(number)}ends/"
+
+
+def end_key(number: int, cluster: str) -> str:
+    """Key of a cluster that has ended with a round."""
+    return f"{ends_prefix(number)}{cluster}.json"
+
+
+def other_end(cluster: str, number: int) -> str:
+    """What is wrong if a cluster's end names another result of a round than somebody knows, who is to be named next."""
+    return f"cluster {cluster} has ended with another result of round {number}"
 
 
 def round_of_result(key: str) -> int:

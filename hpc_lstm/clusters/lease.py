@@ -162,6 +162,7 @@ class Lease:
         )
 
     def _renew_until_released(self) -> None:
+        failing = False  # said once, not with every beat: a full disk may stay full for long
         while not self._ended.wait(self._timeout_s / 4):
             try:
                 if self._files.newest().number > self.number:
@@ -171,5 +172,8 @@ class Lease:
                 self._store.put_new(f"{self._prefix}{self.number:06d}.{self._beat:09d}", b"{}")
                 if self._beat > 1:
                     self._store.delete(f"{self._prefix}{self.number:06d}.{self._beat - 1:09d}")
+                failing = False
             except Exception as error:  # whatever it is, keep renewing
-                self._log.warning("the lease of %s could not be renewed: %s", self._what, error)
+                if not failing:
+                    self._log.warning("the lease of %s could not be renewed: %s", self._what, error)
+                failing = True

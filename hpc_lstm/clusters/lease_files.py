@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from hpc_lstm.errors import StorageError
+from hpc_lstm.processes import machine, started
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 
 _KEY = re.compile(r"([0-9]{6,})\.([0-9]{9}|released)")
@@ -91,12 +92,12 @@ class LeaseFiles:
         owner, own = self._owner(number), identity()
         if own["job"] and owner.get("job") == own["job"] and owner.get("start") != own["start"]:
             return True
-        return self.is_of_this_machine(number) and _started(owner.get("pid")) != owner.get("started")
+        return self.is_of_this_machine(number) and started(owner.get("pid")) != owner.get("started")
 
     def is_of_this_machine(self, number: int) -> bool:
         """True if the owner is, or was, a process of this machine: whether it lives is then known."""
-        machine = identity()["machine"]
-        return bool(machine) and self._owner(number).get("machine") == machine
+        here = identity()["machine"]
+        return bool(here) and self._owner(number).get("machine") == here
 
     def host(self, number: int) -> str:
         """The name of the owner's machine, as far as it is one."""
@@ -121,28 +122,9 @@ def identity() -> dict[str, Any]:
     cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
     return {
         "host": os.uname().nodename,
-        "machine": _machine(),
+        "machine": machine(),
         "pid": os.getpid(),
-        "started": _started(os.getpid()),
+        "started": started(os.getpid()),
         "job": f"{cluster}/{job}" if job else "",
         "start": os.environ.get("SLURM_RESTART_COUNT", "0"),
     }
-
-
-def _machine() -> str:
-    """This boot of this machine and its PID namespace, in which process numbers are unique; "" if unknown."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _started(pid: Any) -> str:
-    """When a process of this machine was started, in ticks since boot; "" if there is none."""
-    try:
-        with open(f"/proc/{int(pid)}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except (OSError, TypeError, ValueError, OverflowError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]

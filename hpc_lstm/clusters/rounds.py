@@ -17,6 +17,7 @@ from hpc_lstm.clusters.adopting import RoundUpdate, catch_up, load_round
 from hpc_lstm.clusters.closing import close_round
 from hpc_lstm.clusters.contributing import contribute
 from hpc_lstm.clusters.documents import Contribution, RoundResult
+from hpc_lstm.clusters.ending import end_alike
 from hpc_lstm.clusters.joining import agree_on_manifest, initial_weights
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.repository import Repository
@@ -161,7 +162,15 @@ class Rounds:
 
         Returns:
             The last update; its ``missing`` clusters did not come within the deadline.
+
+        Raises:
+            StorageError: another cluster has ended with another result of the same round.
         """
+        update = yield from self._follow()
+        yield from end_alike(self._session)
+        return update
+
+    def _follow(self) -> Steps[RoundUpdate]:
         while True:
             state = self.state
             missing = self._options.expected - len(self._session.finished_clusters)

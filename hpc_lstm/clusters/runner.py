@@ -136,8 +136,7 @@ class Runner(Generic[T]):
                 return True
             return self._store.put_new(key, step.data)
         except OSError as error:
-            known = from_os_error(error)
-            raise StorageError(f"{key}: {known or error}") from None
+            raise StorageError(str(from_os_error(error) or f"{key}: {error}")) from None
 
     def _get(self, step: Get) -> bytes | None:
         try:

@@ -68,11 +68,12 @@ def measure_run(
             symbol that the run's settings name, or has no symbol that the run has scaled.
     """
     from hpc_lstm.evaluation.overlap import first_train_day
-    from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run, recorded_split
+    from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run
     from hpc_lstm.market.staging import stage_store
     from hpc_lstm.market.store import MarketStore
     from hpc_lstm.preprocess import prepare
     from hpc_lstm.preprocess.host_backend import HostBackend
+    from hpc_lstm.preprocess.recorded_split import recorded_split
 
     trained = world.raise_on_all(lambda: open_run(run_dir, world.threads))
     before = world.raise_on_all(lambda: read_metrics(trained.files) if trained.files.metrics.exists() else {})
@@ -87,7 +88,7 @@ def measure_run(
         found = compare_with_run(trained.files, store, world)
         growth = found.growth if found is not None else None
         known = growth.known if growth is not None else None
-        cut = world.raise_on_all(lambda: recorded_split(trained, store.date_unit))
+        cut = world.raise_on_all(lambda: recorded_split(trained.files, trained.config, store.date_unit))
         prepared = prepare.prepare(
             *(store, data, world, HostBackend(), trained.scaler),
             known=known,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def compare_with_run(
     """Compare a store with the rows that the run's model knows; None where they are not known. Collective.
 
     Args:
-        symbol: compare this one alone; None: all that the run knows.
+        symbol: compare this one alone; None: all that the run knows, and others of which its features take means.
 
     Raises:
         InputError: the store or the run's file is damaged.
@@ -44,7 +45,22 @@ def compare_with_run(
     known = known_rows(files, world)
     if symbol is not None:
         return compare_symbol(known, store, world, symbol)
-    return None if known is None else compare_rows(known, store, world)
+    if known is None:
+        return None
+    found = compare_rows(known, store, world)
+    others = None if found.difference else _other_rows(files, world)
+    if others is not None and (changed := compare_rows(others, store, world).difference):
+        return replace(found, difference=f"{changed}, of which features take the mean of all symbols")
+    return found
+
+
+def _other_rows(files: RunDirectory, world: World) -> KnownRows | None:
+    """The rows of symbols that the run was not trained on, which its features take means of; collective."""
+    from hpc_lstm.market.known_rows import KnownRows
+
+    return world.bcast(
+        world.raise_on_all(lambda: KnownRows.load_others(files.rows) if world.rank == 0 else None)
+    )
 
 
 def compare_symbol(

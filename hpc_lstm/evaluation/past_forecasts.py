@@ -146,9 +146,9 @@ def known_symbols(trained: TrainedRun, store: MarketStore, symbols: Sequence[str
 def prepared_as_trained(trained: TrainedRun, store: MarketStore, symbols: Sequence[str]) -> Prepared:
     """Some symbols' windows on this process, split and scaled as the run did."""
     from hpc_lstm.evaluation.new_rows import compare_with_run
-    from hpc_lstm.evaluation.trained_run import recorded_split
     from hpc_lstm.preprocess import prepare
     from hpc_lstm.preprocess.host_backend import HostBackend
+    from hpc_lstm.preprocess.recorded_split import recorded_split
 
     data = trained.config.data.model_copy(update={"symbols": list(symbols), "shard": ""})
     found = compare_with_run(trained.files, store, World(), symbols[0] if len(symbols) == 1 else None)
@@ -159,7 +159,7 @@ def prepared_as_trained(trained: TrainedRun, store: MarketStore, symbols: Sequen
         HostBackend(),
         scaler=trained.scaler,
         known=found.growth.known if found is not None and found.growth is not None else None,
-        split_dates=recorded_split(trained, store.date_unit),
+        split_dates=recorded_split(trained.files, trained.config, store.date_unit),
         to_train=False,
     )
 

@@ -14,7 +14,7 @@ from hpc_lstm.evaluation.dates import ROWS_OF_SPACING, date_text, future_dates
 from hpc_lstm.evaluation.expected_error import expected_error
 from hpc_lstm.evaluation.forecast import Forecast
 from hpc_lstm.evaluation.metrics_file import read_metrics
-from hpc_lstm.evaluation.new_rows import compare_symbol, known_rows
+from hpc_lstm.evaluation.new_rows import compare_symbol, compare_with_run, known_rows
 from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
 from hpc_lstm.evaluation.recursion import forecast_recursively, recursive_forecaster
 from hpc_lstm.evaluation.together import TOGETHER, Asking, forecast_together
@@ -39,10 +39,13 @@ class _Recorded:
     Attributes:
         metrics: None before there are any, and where the forecast does not need them.
         rows: those that the model knows; None of a run that has not recorded them.
+        means: how the run's store differs from what it was trained on, where features take means of all symbols; "":
+            it does not.
     """
 
     metrics: dict[str, Any] | None
     rows: KnownRows | None
+    means: str
 
 
 def predict_symbol(
@@ -100,6 +103,7 @@ def predict_symbols(
         recorded = _Recorded(
             metrics=read_metrics(trained.files) if has_metrics else None,
             rows=known_rows(trained.files, World()),
+            means=_changed_means(trained, market) if columns.market and store is None else "",
         )
 
         def forecast(symbol: str) -> Asking[Forecast | str]:
@@ -162,7 +166,7 @@ def _forecast_symbol(
     now = yield from forecast_outputs(trained, columns, rows, scaler_index, about)
     input_notes = about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
     if compared is not None:
-        input_notes += _about_rows(compared, unit)
+        input_notes += _about_rows(compared, recorded.means, unit)
     if not _one_price(columns):
         return _all_outputs(trained, columns, symbol, now, (rows, recent, unit), unseen_notes + input_notes)
     prices = yield from forecast_recursively(
@@ -253,11 +257,20 @@ def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> li
     ]
 
 
-def _about_rows(compared: RowComparison, unit: str) -> list[str]:
-    """Which of a symbol's rows are new to the run, and whether the others are what it was trained on."""
+def _changed_means(trained: TrainedRun, market: MarketStore) -> str:
+    found = compare_with_run(trained.files, market, World())
+    return "" if found is None else found.difference
+
+
+def _about_rows(compared: RowComparison, means: str, unit: str) -> list[str]:
+    """Which of a symbol's rows are new to the run, and whether the others are what it was trained on.
+
+    Args:
+        means: how other symbols differ, of which features take means; "": they do not.
+    """
     notes = []
-    if compared.difference:
-        notes.append(f"The store holds other prices than the run was trained on: {compared.difference}.")
+    if difference := compared.difference or means:
+        notes.append(f"The store holds other prices than the run was trained on: {difference}.")
     if compared.growth is not None and compared.growth.rows:
         count = compared.growth.rows
         notes.append(

@@ -15,13 +15,11 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload, choose_gpu, load_gpu_forecaster
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory, at
-from hpc_lstm.runs.run_file import read_run_file
 
 if TYPE_CHECKING:
     from hpc_lstm.evaluation.intervals import Intervals
     from hpc_lstm.model.engines.head import Head
     from hpc_lstm.preprocess.scaler import Scaler
-    from hpc_lstm.preprocess.split import SplitDates
 
 
 @dataclass(frozen=True)
@@ -64,28 +62,6 @@ def on_fastest_device(trained: TrainedRun, work: Workload, world: World, device:
     network = world.raise_on_all(lambda: read_keras_file(trained.files.model))
     forecaster = load_gpu_forecaster(network, device, world)
     return trained if forecaster is None else replace(trained, predict=forecaster.predict)
-
-
-def recorded_split(trained: TrainedRun, unit: str) -> SplitDates | None:
-    """Where the run cut train, validation and test; None where it split each symbol by itself, or is not recorded.
-
-    Args:
-        unit: of the store's dates that are to be split there.
-
-    Raises:
-        InputError: ``run.json`` is damaged.
-    """
-    from hpc_lstm.preprocess.split import SplitDates
-
-    record = read_run_file(trained.files)
-    if trained.config.data.split_by != "date" or record is None or "train_ends" not in (record.data or {}):
-        return None
-    try:
-        return SplitDates.from_texts(record.data or {}, unit)
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{trained.files.record}: cannot be read ({error}); restore an intact copy"
-        ) from None
 
 
 def open_run(run_dir: str | Path, threads: int = 1) -> TrainedRun:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.hdf5.known_files import is_known, remember
-from hpc_lstm.processes import run_helper
+from hpc_lstm.processes import ISOLATED, run_helper
 
 # What h5py raises on a damaged file, and what ``sound_hdf5`` and ``own_dataset`` raise.
 UNREADABLE = (
@@ -131,7 +131,7 @@ def _inspect(path: Path) -> tuple[int, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_LAUNCHERS)}
     try:
         done = run_helper(
-            [sys.executable, "-I", "-S", "-c", _START, os.fspath(path.absolute()), str(CPU_S), *folders],
+            [*ISOLATED, "-c", _START, os.fspath(path.absolute()), str(CPU_S), *folders],
             WALL_S,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -4,7 +4,8 @@ A store that only has more than a run knows (newer rows at the ends of its symbo
 other difference makes it another store.
 
 ``rows.h5`` of a run directory holds it: attributes ``format``, ``version``, ``date_unit``; data sets ``columns`` and
-``symbols`` as text, ``rows`` and ``last`` int64 [S], ``digests`` uint8 [S, 32], ``checks`` uint16 [R].
+``symbols`` as text, ``rows`` and ``last`` int64 [S], ``digests`` uint8 [S, 32], ``checks`` uint16 [R]. A group
+``others`` holds the same, without checks, of symbols that a run is not trained on and of which its features take means.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from hpc_lstm.parallel.world import World
 
 FORMAT = "hpc_lstm known rows"
 VERSION = 1
+# The group of other symbols' rows.
+OTHERS = "others"
 _KINDS = {"rows": np.int64, "last": np.int64, "digests": np.uint8, "checks": np.uint16}
 
 
@@ -135,20 +138,29 @@ class KnownRows:
         if not sound:
             raise ValueError("its parts do not match")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, others: KnownRows | None = None) -> None:
         """Write the file whole or not at all.
+
+        Args:
+            others: rows of other symbols of the same store, of which features take means; without their checks.
 
         Raises:
             InputError: disk full or no permission.
         """
-        text = h5py.string_dtype()
         with whole_hdf5(path) as file:
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
             file.attrs["date_unit"] = self.date_unit
-            for name in ("columns", "symbols"):
-                file.create_dataset(name, data=list(getattr(self, name)), dtype=text)
-            for name in ("rows", "last", "digests", "checks"):
-                file.create_dataset(name, data=getattr(self, name))
+            self._write_into(file, self.checks)
+            if others is not None:
+                others._write_into(file.create_group(OTHERS), others.checks[:0])
+
+    def _write_into(self, group: h5py.Group, checks: np.ndarray) -> None:
+        text = h5py.string_dtype()
+        for name in ("columns", "symbols"):
+            group.create_dataset(name, data=list(getattr(self, name)), dtype=text)
+        for name in ("rows", "last", "digests"):
+            group.create_dataset(name, data=getattr(self, name))
+        group.create_dataset("checks", data=checks)
 
     @classmethod
     def load(cls, path: str | Path) -> KnownRows:
@@ -157,15 +169,33 @@ class KnownRows:
         Raises:
             InputError: it is missing, of a newer version, or damaged.
         """
+        return cls._load(path, "")
+
+    @classmethod
+    def load_others(cls, path: str | Path) -> KnownRows | None:
+        """Read what ``save`` wrote of other symbols; None if it wrote nothing of them.
+
+        Raises:
+            InputError: as ``load``.
+        """
+        return cls._load(path, f"{OTHERS}/")
+
+    @classmethod
+    def _load(cls, path: str | Path, place: str) -> Any:
         try:
             with sound_hdf5(path) as file:
                 if str(file.attrs["format"]) != FORMAT or int(file.attrs["version"]) > VERSION:
                     raise ValueError("not of a version that this program knows")
+                if place and OTHERS not in file:
+                    return None
                 known = cls(
-                    columns=tuple(own_dataset(file, "columns").asstr()[:].tolist()),
+                    columns=tuple(own_dataset(file, f"{place}columns").asstr()[:].tolist()),
                     date_unit=str(file.attrs["date_unit"]),
-                    symbols=tuple(own_dataset(file, "symbols").asstr()[:].tolist()),
-                    **{name: own_dataset(file, name)[:].astype(kind) for name, kind in _KINDS.items()},
+                    symbols=tuple(own_dataset(file, f"{place}symbols").asstr()[:].tolist()),
+                    **{
+                        name: own_dataset(file, f"{place}{name}")[:].astype(kind)
+                        for name, kind in _KINDS.items()
+                    },
                 )
             known.check()
         except UNREADABLE as error:

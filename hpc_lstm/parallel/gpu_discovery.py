@@ -9,13 +9,12 @@ import ctypes
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hpc_lstm.cuda import driver, enumerate_devices
-from hpc_lstm.processes import run_helper
+from hpc_lstm.processes import ISOLATED, run_helper
 
 NVML_LIBRARY = "libnvidia-ml.so.1"
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
@@ -130,7 +129,7 @@ def _gpus_by_cuda(order: str) -> list[Gpu]:
     environment = {name: value for name, value in os.environ.items() if name != VISIBLE} | {ORDER: order}
     try:
         done = run_helper(
-            [sys.executable, "-I", "-S", enumerate_devices.__file__],
+            [*ISOLATED, enumerate_devices.__file__],
             DRIVER_TIMEOUT_S,
             env=environment,
             stdout=subprocess.PIPE,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import warnings
 from contextlib import nullcontext
 
@@ -12,6 +14,8 @@ from hpc_lstm.parallel.mpi_start import ended_by_signals, start_mpi_unlocked, wi
 from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
+# Bytes of the largest file that MPICH 5 with UCX makes in shared memory as it starts, on up to four ranks of a node.
+SHARED_MEMORY = 4_292_720
 # Environment variables in which launchers pass the number of ranks.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -26,8 +30,9 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
 
     Raises:
         InputError: the launcher started several ranks but MPI sees one (two different MPI installations),
-            or MPI cannot be loaded.
+            or MPI cannot be loaded; or the limit on the size of files leaves MPI no shared memory.
     """
+    _require_file_size()
     expected = _launched_size()
     signals = signals or StopSignals()
     node = os.uname().nodename
@@ -99,6 +104,20 @@ def library_text() -> str:
 def launched() -> bool:
     """True in a process that ``mpiexec``, ``mpirun`` or ``srun`` started as one of several ranks."""
     return _launched_size() > 1
+
+
+def _require_file_size() -> None:
+    """Refuse a limit on the size of files by which MPI, as it starts, would end the process with an error of its own.
+
+    Raises:
+        InputError: the limit.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if "mpi4py.MPI" not in sys.modules and limit != resource.RLIM_INFINITY and limit < SHARED_MEMORY:
+        raise InputError(
+            f"files of this process may have {limit:,} bytes (ulimit -f), and MPI's shared memory needs "
+            f"{SHARED_MEMORY:,}; raise the limit"
+        )
 
 
 def _under_launcher() -> bool:

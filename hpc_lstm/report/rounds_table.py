@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hpc_lstm.checkpoint import manifest as manifests
 from hpc_lstm.clusters import documents
-from hpc_lstm.clusters.documents import Contribution, Document, RoundResult, RunManifest
+from hpc_lstm.clusters.documents import Contribution, Document, RoundResult, RunEnd, RunManifest
 from hpc_lstm.clusters.inventory import StoredRun, stored_runs
 from hpc_lstm.clusters.presence import presence
 from hpc_lstm.config import StorageConfig
@@ -35,6 +35,7 @@ class RunRounds:
         problems: what is wrong with other objects of the run.
         open: number of the round that is open, who has contributed to it, and who still trains for it.
         finished: clusters that have left.
+        ended: the round whose weights a cluster has ended with, by its name.
         stopped: clusters whose job has ended before they had finished; a later job may continue.
         without_part: clusters whose job has ended before they took part: refused, or stopped at once.
         deleted: what was deleted, or why nothing was; "" if that was not asked for.
@@ -46,6 +47,7 @@ class RunRounds:
     problems: list[str] = field(default_factory=list)
     open: dict[str, Any] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
+    ended: dict[str, int] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
     without_part: list[str] = field(default_factory=list)
     deleted: str = ""
@@ -164,6 +166,7 @@ def _rounds_of(store: ObjectStore, found: StoredRun, gc: bool) -> RunRounds:
         ]
         told.rounds.append({"round": number, "members": members, "samples": newest.samples, "bytes": size})
     _add_progress(told, store, found, newest, signer)
+    _add_ends(told, store, found, signer)
     if gc:
         told.deleted = _collect_garbage(store, found, manifest, signer)
     return told
@@ -195,6 +198,9 @@ def _text(told: RunRounds) -> str:
         lines.append(f"  round {number}: {', '.join(missing)} training")
     if told.finished:
         lines.append(f"  finished: {', '.join(told.finished)}")
+    if told.ended:
+        ends = ", ".join(f"{name} with round {number}" for name, number in sorted(told.ended.items()))
+        lines.append(f"  ended: {ends}")
     if told.stopped:
         lines.append(f"  stopped, to be continued with --resume: {', '.join(told.stopped)}")
     if told.without_part:
@@ -239,6 +245,27 @@ def _add_progress(
     }
     told.finished, told.stopped, told.without_part = sorted(departed), there.stopped, there.without_part
     told.problems += there.problems
+
+
+def _add_ends(told: RunRounds, store: ObjectStore, found: StoredRun, signer: Signer) -> None:
+    """Add which clusters have ended, and whether with the results that the store has."""
+    for key in sorted(found.sizes):
+        if not documents.END_KEY.fullmatch(key):
+            continue
+        try:
+            end = _read(store, found, RunEnd, key, signer)
+            if documents.end_key(end.round, end.cluster) != key:
+                raise ValueError("is another cluster's")
+            told.ended[end.cluster] = max(end.round, told.ended.get(end.cluster, 0))
+            result = _read(store, found, RoundResult, documents.result_key(end.round), signer)
+        except manifests.DAMAGED as error:
+            told.problems.append(f"{key}: {error}")
+            continue
+        if result.digest() != end.result:
+            told.problems.append(
+                f"{key}: {documents.other_end(end.cluster, end.round)} than the store has: its model is not that of "
+                "the others"
+            )
 
 
 def _collect_garbage(

@@ -94,9 +94,8 @@ class FolderStore:
                 finally:
                     with contextlib.suppress(OSError):  # it is never listed
                         os.unlink(temporary, dir_fd=folder)
-            except OSError as error:
-                error.filename, error.filename2 = str(self._root / key), None
-                raise
+            except OSError as error:  # its names are of a folder that only this process has open
+                raise OSError(error.errno, error.strerror, str(self._root / key)) from None
             _sync(folder)
         return True
 

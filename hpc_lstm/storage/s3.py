@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -29,6 +30,10 @@ _NO_CODE = ("", "404")
 # From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S = 10, 60
+# So many bytes must come within the time that a read may take: half a KiB a second.
+_PIECE = 32 << 10
+# As much is read at once where pieces come faster than this, in seconds.
+_LARGEST_PIECE, _FAST_S = 1 << 20, 0.1
 # How long the first look at a store goes on: while nothing seems to speak S3, and once something does that is busy.
 _UNANSWERED_S, _CHECK_S = 5, 30
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
@@ -228,7 +233,7 @@ class S3Store:
             NotFoundError: there is no such object.
         """
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **options)
+            answer = self._answer(self._client.get_object, Bucket=self._bucket, Key=self._key(key), **options)
         except self._client_error as error:
             code, absent = _code(error), _status(error) == 404
             missing = absent and code not in ("NoSuchBucket", *_NO_CODE)
@@ -239,15 +244,49 @@ class S3Store:
         return self._expect("ETag", answer)
 
     def _read(self, answer: Any, size: int) -> bytes:
-        """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory."""
+        """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory.
+
+        Each piece must come within the time that a silent server has: see ``_handed_over``.
+        """
         body, pieces, left = answer["Body"], [], size + 1
-        while left and (piece := body.read(left)):
+        for piece in self._handed_over(_pieces(body, left), self._options.read_timeout):
             pieces.append(piece)
             left -= len(piece)
         if left != 1:
             body.close()
             raise self._parser_error("not of the size that was announced")
         return b"".join(pieces)
+
+    def _answer(self, request: Callable[..., Any], **parameters: Any) -> Any:
+        """What the server answers to a request that sends and gets little; not awaited for longer than one object."""
+        (answer,) = self._handed_over(
+            (request(**parameters) for _ in range(1)), max(_READ_S, self._timeout_s)
+        )
+        return answer
+
+    def _handed_over(self, results: Iterator[T], within_s: float) -> Iterator[T]:
+        """The results, made by another thread, each of which may take so many seconds.
+
+        A server that sends a byte from time to time is never silent for too long, and would be listened to for ever.
+        Nothing but another thread can turn away from it; that one is left to itself.
+
+        Raises:
+            Exception: what making one has raised; ``ReadTimeoutError`` of botocore if one does not come.
+        """
+        from botocore.exceptions import ReadTimeoutError
+
+        made: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+        threading.Thread(target=_make, args=(results, made), daemon=True, name="s3 answer").start()
+        while True:
+            try:
+                more, result = made.get(timeout=within_s)
+            except queue.Empty:
+                raise ReadTimeoutError(endpoint_url=self._url()) from None
+            if isinstance(result, Exception):
+                raise result
+            if not more:
+                return
+            yield result
 
     def _expect(self, name: str, answer: Any) -> Any:
         """An answer that has what every answer of this kind has: a gateway's page with status 200 is none."""
@@ -292,11 +331,11 @@ class S3Store:
 
     def _page(self, **request: Any) -> Any:
         """A page of a listing; what is none must not be taken for an empty one."""
-        return self._expect("IsTruncated", self._client.list_objects_v2(**request))
+        return self._expect("IsTruncated", self._answer(self._client.list_objects_v2, **request))
 
     def delete(self, key: str) -> None:
         place = {"Bucket": self._bucket, "Key": self._key(key)}
-        self._try(lambda: self._client.delete_object(**place), self._timeout_s, key)
+        self._try(lambda: self._answer(self._client.delete_object, **place), self._timeout_s, key)
 
     def discard_unfinished(self, prefix: str) -> None:
         """Nothing: unfinished multipart uploads are left to the bucket's lifecycle rules."""
@@ -407,6 +446,27 @@ class S3Store:
                 f"the server does not support the request ({code}); use one that supports conditional writes"
             )
         return f"the server answers {code or status}; try again later"
+
+
+def _make(results: Iterator[Any], made: queue.SimpleQueue[tuple[bool, Any]]) -> None:
+    """Put results, each with whether it is one; at their end stands none, or the error that has ended them."""
+    try:
+        for result in results:
+            made.put((True, result))
+        made.put((False, None))
+    except Exception as error:  # raised by whoever waits for them
+        made.put((False, error))
+
+
+def _pieces(body: Any, most: int) -> Iterator[bytes]:
+    """At most so many bytes of a body."""
+    size, begun = _PIECE, time.monotonic()
+    while most and (piece := body.read(min(most, size))):
+        yield piece
+        most -= len(piece)
+        before, begun = begun, time.monotonic()
+        # Larger pieces take less work; each still has the whole time, which is long for a fast connection.
+        size = min(2 * size, _LARGEST_PIECE) if begun - before < _FAST_S else _PIECE
 
 
 def _unreachable(error: Exception) -> str:

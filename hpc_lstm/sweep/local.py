@@ -14,6 +14,7 @@ from types import FrameType
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.jobs.mpiexec import mpiexec_command
+from hpc_lstm.parallel.starter import named_starter
 
 # Lines of a failed launch's log that the error quotes, where its ranks printed no error of their own.
 QUOTED_LINES = 3
@@ -59,7 +60,12 @@ def run_ranks(
     deadline = time.monotonic() + timeout_s
     with log_file.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **named_starter()},
         )
         try:
             while process.poll() is None and time.monotonic() < deadline:

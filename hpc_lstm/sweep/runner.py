@@ -47,7 +47,7 @@ def run_sweep(
 
     Raises:
         ConfigError, InputError: the settings are wrong, or the folder holds another sweep.
-        TakenError: another call is measuring into the folder.
+        TakenError: another call is measuring into the folder, or submitting its jobs.
         HpcLstmError: a run failed.
     """
     if launched():
@@ -67,11 +67,12 @@ def run_sweep(
         for launch in planned.launches
         if (left := [run for run in launch if run.name not in finished])
     }
-    if missing and sweep.sweep.runner == "slurm":
-        _submit_missing(planned, missing, folder, log, wait)
-    elif missing:
+    if missing:
         with _owned(folder):
-            _measure_missing(planned, missing, folder, log, budget_s, after)
+            if sweep.sweep.runner == "slurm":
+                _submit_missing(planned, missing, folder, log, wait)
+            else:
+                _measure_missing(planned, missing, folder, log, budget_s, after)
     if len(folder.finished(names)) == len(names):
         _clear(folder)
     return planned
@@ -110,7 +111,7 @@ def describe_run(run: PlannedRun) -> str:
 
 @contextlib.contextmanager
 def _owned(folder: SweepFolder) -> Iterator[None]:
-    """Keep a second call from the runs that this one measures, where the file system has the hard links for that."""
+    """Keep a second call from the runs that this one measures or submits, where the file system has hard links."""
     from hpc_lstm.clusters.lease import Lease
     from hpc_lstm.storage.folder import FolderStore
     from hpc_lstm.training.ownership import NO_LINKS, OWNER, OWNER_TIMEOUT_S

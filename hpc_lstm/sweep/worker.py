@@ -21,6 +21,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.starter import follow_starter
 from hpc_lstm.parallel.streams import prepare_streams, tell
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
@@ -112,6 +113,7 @@ def _parameter_count(config: configuration.RunConfig) -> int:
 def main() -> None:
     """The work of one rank; ends like ``hpc-lstm``: one line on stderr and an exit code."""
     prepare_streams()
+    follow_starter()
     world = connect()
     try:
         with world.abort_on_error():

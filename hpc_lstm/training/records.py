@@ -23,6 +23,7 @@ def write_records(
     origin: Origin,
     known: KnownRows,
     split_dates: SplitDates | None,
+    others: KnownRows | None,
     *,
     first: bool,
     environment: dict[str, Any] | None,
@@ -32,6 +33,7 @@ def write_records(
 
     Args:
         split_dates: where train, validation and test are cut.
+        others: rows of other symbols that its features take means of; None if they take none.
         first: it has no checkpoint yet, so that no model of it knows other rows than ``known``.
         environment: what this start computes with; None: it has nothing left to compute, and is not recorded.
         run_id: by which its checkpoints are signed; "": the directory's, or a new one.
@@ -46,21 +48,28 @@ def write_records(
     starts = [*record.starts, *([] if environment is None else [environment])][-STARTS:]
     write_run_file(run, replace(record, starts=starts, id=record.id or run_id or secrets.token_hex(16)))
     if first:
-        known.save(run.rows)
+        known.save(run.rows, others)
         if origin.scaler is not None:
             origin.scaler.save(run.scaler)
     ownership.write_settings(run, config)
 
 
 def record_known_rows(
-    run: RunDirectory, config: RunConfig, known: KnownRows, split_dates: SplitDates | None
+    run: RunDirectory,
+    config: RunConfig,
+    known: KnownRows,
+    split_dates: SplitDates | None,
+    others: KnownRows | None,
 ) -> None:
     """Write which rows the model knows that has just been trained, and how they were split; on rank 0.
+
+    Args:
+        others: as for ``write_records``.
 
     Raises:
         InputError: it cannot be written.
     """
-    known.save(run.rows)
+    known.save(run.rows, others)
     write_run_file(run, replace(read_run_file(run) or RunFile(), data=_in_sum(known, config, split_dates)))
 
 

@@ -54,7 +54,14 @@ def load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
     digest = world.raise_on_all(lambda: data_digest(run.store))
     state.growth = check_prices(run, found.state, digest)
     same_ranks = found.manifest.ranks == world.size
-    state.load_state_dict(run, found.state, same_slices=same_ranks and state.growth is None)
+    same_slices = same_ranks and state.growth is None
+    if same_slices and not all(world.allgather(_fits(run, state, found))):
+        same_slices = False
+        log.warning(
+            "the checkpoint's train windows were others than this version takes from the same prices: each rank starts "
+            "a new order of its windows"
+        )
+    state.load_state_dict(run, found.state, same_slices=same_slices)
     if state.growth is not None:
         state.early_stopping.stale = (
             0  # losses of other windows do not tell that the loss has stopped falling
@@ -64,6 +71,14 @@ def load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
     messages.log_changed_rate(log, saved, run.config, run.schedule.epochs_done(state.progress))
     messages.log_changed_arithmetic(log, saved, run.config, found.state, run.placement, same_ranks=same_ranks)
     return True
+
+
+def _fits(run: Run, state: TrainState, found: Restored) -> bool:
+    """Whether this rank's place in the order of its windows can be one in as many windows as it has."""
+    return (
+        int(found.state["steps_per_epoch"]) == run.schedule.steps_per_epoch
+        and int(found.state["order/position"]) < state.sampler.length
+    )
 
 
 def _refuse_lost_checkpoints(run: Run) -> None:

@@ -86,7 +86,7 @@ def _write_model(run: Run) -> None:
     """Write model, scaling and which rows they know; on rank 0."""
     run.engine.save(run.directory.model)
     run.data.scaler.save(run.directory.scaler)
-    record_known_rows(run.directory, run.config, run.known, run.data.split_dates)
+    record_known_rows(run.directory, run.config, run.known, run.data.split_dates, run.others)
 
 
 def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) -> None:

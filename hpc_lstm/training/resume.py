@@ -80,7 +80,7 @@ def _begin(run: Run) -> None:
 def _write_records(run: Run, state: TrainState, environment: dict[str, Any] | None) -> None:
     """Write what makes the directory that of this run; on rank 0."""
     records.write_records(
-        *(run.directory, run.config, run.origin, run.known, run.data.split_dates),
+        *(run.directory, run.config, run.origin, run.known, run.data.split_dates, run.others),
         first=not state.resumed,
         environment=environment,
         run_id=state.run_id,

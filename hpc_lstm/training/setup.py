@@ -17,6 +17,7 @@ from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.market_means import know_other_rows
+from hpc_lstm.preprocess.recorded_split import split_to_resume
 from hpc_lstm.preprocess.usable import know_usable_rows
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.loggers.registry import check_loggers
@@ -122,8 +123,13 @@ def set_up(
             columns = world.raise_on_all(lambda: prepare.model_columns(store, config.data))
             known, left_out = know_usable_rows(store, config.data, columns, world)
             others = know_other_rows(store, columns, known.symbols, world)
+            cut = world.bcast(
+                world.raise_on_all(lambda: None if world.rank else split_to_resume(directory, config, known))
+            )
             data = prepare.prepare(
-                store, config.data, world, placement.backend, origin.scaler, left_out=left_out
+                *(store, config.data, world, placement.backend, origin.scaler),
+                split_dates=cut,
+                left_out=left_out,
             )
             parts.callback(data.close)
             messages.log_left_out(log, [store.symbols[symbol] for symbol in left_out])

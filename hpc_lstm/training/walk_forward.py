@@ -18,7 +18,7 @@ from hpc_lstm.errors import InputError, StopRequested
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs, evaluation_work
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import refuse_other_prices
-from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run, recorded_split
+from hpc_lstm.evaluation.trained_run import on_fastest_device, open_run
 from hpc_lstm.evaluation.walk_forward_table import FoldResult, write_walk_forward
 from hpc_lstm.files import expanded
 from hpc_lstm.market.staging import stage_store
@@ -27,6 +27,7 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
 from hpc_lstm.preprocess.folds import Fold, make_folds
 from hpc_lstm.preprocess.host_backend import HostBackend
+from hpc_lstm.preprocess.recorded_split import recorded_split
 from hpc_lstm.preprocess.split import target_days
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
@@ -181,7 +182,7 @@ def _test_fold(files: RunDirectory, fold: Fold, world: World) -> dict[str, Any]:
     data = trained.config.data
     path = stage_store(data.store, world)
     with world.raise_on_all(lambda: MarketStore(path)) as store:
-        before = world.raise_on_all(lambda: recorded_split(trained, store.date_unit))
+        before = world.raise_on_all(lambda: recorded_split(trained.files, trained.config, store.date_unit))
         _, own = prepare.window_index(store, fold.applied_to(data, embargo=0), world)
         assert before is not None
         assert own is not None

@@ -7,6 +7,7 @@ test part can tell which settings are good, and none of its errors can be looked
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +47,9 @@ from hpc_lstm.tuning.settings import with_settings
 JUDGED_BY = "rmsse"
 FAILED = "failed.json"
 OF_THE_MACHINE = (OSError, StorageError, CheckpointError, CudaError, TakenError)
+
+# Error numbers of a disk or a quota that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def run_trials(
         total: trials of the search; None: as many as candidates.
 
     Raises:
-        InputError: a trial that is done was trained on other prices.
+        InputError: a trial that is done was trained on other prices; or a disk is full, which no other trial would
+            find otherwise.
         StopRequested: a signal came on some rank; the same call goes on from there.
     """
     gpu.assign_gpu(world)
@@ -131,18 +136,23 @@ def run_trials(
     # Before any rank trains: one that ends alone would leave the others waiting for it.
     world.raise_on_all(lambda: _refuse_other_prices(base, (_folder(folder, n) for n, _ in own), world))
     mine: list[Trial] = []
-    stopped = ""
+    ended: HpcLstmError | None = None
     for number, values in own:
         try:
             trial = _run_trial(base, values, _folder(folder, number), number, world)
-        except StopRequested as stop:
-            stopped = str(stop)
+        except StopRequested:
+            ended = StopRequested("stopped; run the same command again to continue")
+            break
+        except HpcLstmError as error:
+            if not _concerns_all_trials(error):
+                raise
+            ended = InputError(f"trial {number}: {error}; then run the same command again to continue")
             break
         mine.append(trial)
         log(_line(trial, total or len(candidates)))
-    reasons = [reason for reason in world.allgather(stopped) if reason]
+    reasons = [reason for reason in world.allgather(ended) if reason is not None]
     if reasons:
-        raise world.on_all_ranks(StopRequested("stopped; run the same command again to continue"))
+        raise world.on_all_ranks(next((one for one in reasons if isinstance(one, StopRequested)), reasons[0]))
     return sorted((trial for rank in world.allgather(mine) for trial in rank), key=lambda trial: trial.number)
 
 
@@ -173,6 +183,8 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
     except StopRequested:
         raise
     except HpcLstmError as error:
+        if _concerns_all_trials(error):
+            raise
         trial = Trial(number, values, None, failure=" ".join(str(error).split()))
         if not _is_of_the_machine(error):
             files.path.mkdir(parents=True, exist_ok=True)
@@ -187,14 +199,27 @@ def _run_trial(base: RunConfig, values: dict[str, Any], path: Path, number: int,
 
 def _is_of_the_machine(error: BaseException) -> bool:
     """True if a disk, an object store, a GPU or another job ended a trial, not its settings: the next call makes it."""
-    link: BaseException | None = error
-    while link is not None:
+    for link in _causes(error):
         if isinstance(link, GpuMemoryError):  # lower settings would fit
             return False
         if isinstance(link, OF_THE_MACHINE):
             return True
-        link = link.__cause__ or link.__context__
     return False
+
+
+def _concerns_all_trials(error: BaseException) -> bool:
+    """True if nothing can be written any more: another trial would only find the same, after training for nothing."""
+    return any(
+        isinstance(link, CheckpointError) or (isinstance(link, OSError) and link.errno in FULL)
+        for link in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def _failure(path: Path) -> str:

@@ -411,7 +411,8 @@ def run_files(folder: Path) -> dict[str, bytes]:
 
 def read_run_json(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.errors import InputError
-    from hpc_lstm.evaluation.trained_run import TrainedRun, recorded_split
+    from hpc_lstm.evaluation.trained_run import TrainedRun
+    from hpc_lstm.preprocess.recorded_split import recorded_split
     from hpc_lstm.report.page_run import environment_section
     from hpc_lstm.report.run_table import runs_table, summarize
     from hpc_lstm.runs.directory import RunDirectory
@@ -422,7 +423,7 @@ def read_run_json(name: str, data: bytes, work: Path) -> None:
     shutil.copyfile(OLD_RUNS / "finished/config.toml", run.config)
     runs_table([summarize(run)], work)
     trained = TrainedRun(run, run.load_config(), None, None, None)
-    recorded_split(trained, "D")
+    recorded_split(trained.files, trained.config, "D")
     environment_section(run, {})
     with contextlib.suppress(InputError):  # there is none: whole or not, it is refused
         refuse_lost_checkpoints(run, trained.config, "checkpoints/main")

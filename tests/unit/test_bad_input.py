@@ -6,6 +6,7 @@ import http.server
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -812,6 +813,21 @@ def test_full_disk_at_a_checkpoint(place: Place) -> None:
     assert not list(place.path("new/checkpoints").rglob("*.json")), "no checkpoint may count as whole"
     assert not list(place.path("new").rglob("*.writing-*"))
     assert not place.path("new/metrics.json").exists()
+
+
+def test_a_limit_on_files_by_which_mpi_cannot_start_is_named(place: Place) -> None:
+    limited = f"ulimit -f 1024; exec {shlex.join([sys.executable, '-m', 'hpc_lstm', *TRAIN])}"
+    done = subprocess.run(
+        ["bash", "-c", limited],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("hpc-lstm: error: files of this process may have 1,048,576 bytes (ulimit -f)")
+    assert not place.path("new").exists()
 
 
 @pytest.mark.parametrize("name", ["timing/rank-00000.jsonl", "log/rank-00000.log"])

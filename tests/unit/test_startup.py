@@ -106,3 +106,24 @@ from hpc_lstm.cli import main
 main(["--version"])
 """
     assert after_preparation(code).splitlines()[1:] == ["True"]
+
+
+def test_threads_that_are_left_behind_do_not_meet_the_end_of_python() -> None:
+    code = """
+import atexit, threading, time
+from hpc_lstm.processes import LEFT_BEHIND
+
+class Ends:
+    def __del__(self):
+        print("Python has ended")
+
+sys.ends = Ends()
+atexit.register(print, "cleaned up")
+threading.Thread(target=time.sleep, args=(60,), daemon=True, name=LEFT_BEHIND).start()
+from hpc_lstm.cli import main
+main(["train", "no such file"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (2, "cleaned up")

@@ -221,7 +221,7 @@ def open_journal(output: Path, interval: str) -> Iterator[Journal]:
     path = output.with_name(f".{output.name}.journal")
     with write_errors(path):
         file = _open_regular(path)
-    with file:
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -239,3 +239,6 @@ def open_journal(output: Path, interval: str) -> Iterator[Journal]:
                     path.unlink(missing_ok=True)
             raise
         path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # what a full disk did not take of a record, which has been told of
+            file.close()

@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hpc_lstm.market.fetching.replies import NotAnswered
+from hpc_lstm.processes import LEFT_BEHIND
+
+# Seconds that requests under way are waited for where a fetch ends by an error.
+LAST_REPLIES_S = 1.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -133,24 +137,34 @@ def _one_pass(
 
 
 class _Threads(Generic[Item, Result]):
-    """Threads that do the work; daemons, so that Ctrl-C does not wait for a request to time out."""
+    """Threads that do the work; daemons, so that Ctrl-C does not wait for a request to time out.
+
+    One that is in libcurl while Python ends would crash the process. Most end within a second; what ends despite the
+    others must not let Python end: ``cli.startup.end_despite_threads``.
+    """
 
     def __init__(self, work: Callable[[Item], Result], number: int) -> None:
-        self._work, self._number = work, number
+        self._work = work
+        self._threads = [
+            threading.Thread(target=self._run, daemon=True, name=LEFT_BEHIND) for _ in range(number)
+        ]
         self._todo: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Outcome[Item, Result]] = queue.SimpleQueue()
 
     def __enter__(self) -> _Threads[Item, Result]:
-        for _ in range(self._number):
-            threading.Thread(target=self._run, daemon=True).start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         with suppress(queue.Empty):
             while True:
                 self._todo.get_nowait()
-        for _ in range(self._number):
+        for _ in self._threads:
             self._todo.put(None)
+        deadline = time.monotonic() + LAST_REPLIES_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def map(self, items: list[Item]) -> Iterator[Outcome[Item, Result]]:
         """Outcomes in the order in which they come."""

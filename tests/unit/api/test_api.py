@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -225,6 +226,29 @@ def test_progress_is_shown(
     said = capsys.readouterr().out
     assert "epoch 2" in said
     assert "results in" in said
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_ranks_end_where_the_python_that_trains_is_killed(
+    store: hl.Store, tmp_path: Path, ranks: int
+) -> None:
+    """In the midst of an epoch without end, in which they print nothing by which a launcher would notice."""
+    code = f"""
+import hpc_lstm as hl
+data = {{"store": {str(store.path)!r}, "window": 10}}
+train = {{"epochs": 1_000_000, "batch_size": 1, "threads": 1}}
+loops = {{"data": data, "model": {{"units": 8, "layers": 1}}, "train": train, "checkpoint": {{"every": 100}}}}
+hl.train(loops, ranks={ranks}, run_dir={str(tmp_path / "run")!r})
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as python:
+        assert python.stdout is not None
+        while "steps per epoch" not in (line := python.stdout.readline()):
+            assert line, "it has ended"
+        started = psutil.Process(python.pid).children(recursive=True)
+        assert len(started) >= ranks
+        python.kill()
+        python.wait()
+        assert not psutil.wait_procs(started, timeout=60)[1]
 
 
 def test_settings_from_a_file_are_overridden(store: hl.Store, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_an_owner_of_this_machine_that_has_died_is_not_waited_for(tmp_path: Path
 
 
 def test_a_requeued_job_takes_its_name_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_files, "_machine", lambda: "")
+    monkeypatch.setattr(lease_files, "machine", lambda: "")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     first = take(tmp_path, timeout_s=300)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -170,7 +170,7 @@ def test_of_several_that_want_a_free_name_one_gets_it(
 def test_whatever_a_lease_says_its_reader_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str
 ) -> None:
-    monkeypatch.setattr(lease_files, "_machine", lambda: "this")
+    monkeypatch.setattr(lease_files, "machine", lambda: "this")
     monkeypatch.setattr(lease_files, "MAX_TIMEOUT_S", 0.2)
     store = FolderStore(tmp_path)
     store.put_new("run/leases/alpha/000001.000000000", owner.encode())
@@ -188,7 +188,7 @@ def test_a_step_of_the_same_batch_job_that_has_died_is_not_waited_for(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     first = take(tmp_path, timeout_s=300)
     first._ended.set()  # it is killed
-    monkeypatch.setattr(lease_files, "_started", lambda pid: "later")
+    monkeypatch.setattr(lease_files, "started", lambda pid: "later")
     begun = time.monotonic()
     second = take(tmp_path, timeout_s=300)
     assert time.monotonic() - begun < 30
@@ -249,6 +249,24 @@ def test_no_error_of_the_store_ends_the_beats(tmp_path: Path) -> None:
     wait_until(lambda: lease._beat > beats)
     assert lease._thread.is_alive()
     lease.release()
+
+
+def renewed_after(lease: Lease, beat: int) -> Callable[[], bool]:
+    return lambda: lease._beat > beat
+
+
+def test_a_store_that_stays_full_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Dead(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        lease = Lease(store, "run/", "alpha", 0.2, LOG)
+        for _ in range(2):
+            store.errors = [OSError(28, "No space left on device", "/full")] * 3
+            wait_until(lambda: not store.errors)
+            wait_until(renewed_after(lease, lease._beat + 1))
+    lease.release()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the lease of sync.cluster = \"alpha\" could not be renewed: [Errno 28] No space left on device: '/full'"
+    ] * 2
 
 
 def test_beats_do_not_pile_up(tmp_path: Path) -> None:

@@ -559,6 +559,46 @@ def test_two_results_of_one_round_are_noticed() -> None:
         run_all(world, [alpha])
 
 
+def test_two_results_of_the_last_round_are_noticed_by_who_ends_later() -> None:
+    """It has no next round, which would name one of them."""
+    world = closed_alone("alpha")
+    store = world.store
+    ends = [key for key in store.objects if "/ends/" in key]
+    assert ends == [documents.end_key(2, "alpha")]
+    for key in [key for key in store.objects if key.startswith("rounds/") and key not in ends]:
+        store.delete(key)
+    with pytest.raises(
+        StorageError, match=r"ends/alpha\.json: cluster alpha has ended with another result of round 2"
+    ):
+        closed_alone("beta", store)
+
+
+def test_ends_that_are_none_are_passed_over() -> None:
+    world = World([options("alpha", 1)], 1, overlap=False)
+    (alpha,), store = world.clusters, world.store
+    forged = documents.RunEnd(round=2, cluster="beta", result="0" * 64)
+    for name in ("beta", "gamma"):
+        key = documents.end_key(2, name)
+        signer = Signer(b"not the key of the others") if name == "beta" else KEY
+        store.objects[key] = documents.encode_document(forged, key, signer)
+    store.objects[f"{documents.ends_prefix(2)}../x"] = b""
+    store.listings.append(sorted(store.objects))
+    alpha.start()
+    run_all(world, [alpha])
+    assert alpha.result is not None
+    assert alpha.state.round == 2
+    assert any("ends/beta.json: refused: is not signed" in text for text in alpha.logged)
+
+
+def test_a_cluster_that_ends_again_ends_alike() -> None:
+    world = closed_alone("alpha")
+    (alpha,) = world.clusters
+    alpha.result = None
+    alpha.start()
+    run_all(world, [alpha])
+    assert alpha.result is not None
+
+
 def test_a_store_that_was_put_back_is_noticed() -> None:
     world = closed_alone("alpha", periods=2)
     (alpha,), store = world.clusters, world.store

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ from hpc_lstm.preprocess.scaler import Scaler
 
 # Two of its bytes send libhdf5 1.14 into an endless loop when its attributes are read.
 ENDLESS = Path(__file__).parents[2] / "data/hdf5/endless.h5"
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +52,20 @@ def inspected(a_process_for_each: None, monkeypatch: pytest.MonkeyPatch) -> list
 
     monkeypatch.setattr(reading, "_inspect", note)
     return seen
+
+
+def test_an_inspection_leaves_no_bytecode_which_a_full_disk_would_cut_off(tmp_path: Path) -> None:
+    package = tmp_path / "site/hpc_lstm"
+    shutil.copytree(ROOT / "hpc_lstm", package, ignore=shutil.ignore_patterns("__pycache__"))
+    write(tmp_path / "market.h5")
+    code = """
+import sys
+from hpc_lstm.hdf5.reading import require_sound
+require_sound(sys.argv[1])
+"""
+    site = {**os.environ, "PYTHONPATH": str(package.parent)}
+    subprocess.run([sys.executable, "-B", "-c", code, tmp_path / "market.h5"], env=site, check=True)
+    assert not list(package.rglob("*.pyc"))
 
 
 def write(path: Path) -> None:

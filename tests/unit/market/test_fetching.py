@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time as time_module
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limited_files import files_limited
 from yahoo_server import Listing
 
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, StoreError
 from hpc_lstm.market.events import Events, no_events
 from hpc_lstm.market.fetching import journal as journal_module
 from hpc_lstm.market.fetching.journal import open_journal
@@ -170,6 +172,24 @@ def test_a_bug_is_not_taken_for_a_symbol_that_is_not_answered() -> None:
     assert isinstance(run(work, [1], Clock())[1].error, ZeroDivisionError)
 
 
+def test_an_error_leaves_no_request_under_way() -> None:
+    """A thread that is in libcurl while Python ends would crash the process."""
+    at_work = [0]
+
+    def work(item: int) -> int:
+        at_work[0] += 1
+        time_module.sleep(0.01 if item == 0 else 0.3)
+        at_work[0] -= 1
+        return item
+
+    def full(outcome: Outcome[int, int]) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fetch_all(work, list(range(4)), Pace(threads=4), full)
+    assert at_work == [0]
+
+
 # The journal.
 
 
@@ -213,6 +233,21 @@ def test_a_journal_survives_a_kill_at_any_byte(tmp_path: Path) -> None:
     assert list(read(output)) == ["A", "B"]
     file.write_bytes(data.replace(b'"symbol": "A"', b'"symbol": "B"'))
     assert read(output) == {}, "what a record says is covered by its checksum, too"
+
+
+@pytest.mark.parametrize("rows", [50, 1000])  # less and more than a file's buffer
+def test_a_full_disk_names_the_journal(tmp_path: Path, rows: int) -> None:
+    output = tmp_path / "m.h5"
+
+    def fetch() -> None:
+        with open_journal(output, "1d") as journal:
+            journal.append("A", Update(series(100, 3), True, date(2020, 1, 1)))
+            journal.append("B", Update(series(100, rows), True, date(2020, 1, 1)))
+
+    told = r"\.m\.h5\.journal: cannot be written: File too large"
+    with files_limited(3000), pytest.raises(StoreError, match=told):
+        fetch()
+    assert read(output) == {"A": [100, 101, 102]}
 
 
 def test_a_journal_of_an_older_version_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

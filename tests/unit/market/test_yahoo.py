@@ -343,7 +343,8 @@ def test_nothing_fetched_leaves_nothing(yahoo: YahooServer, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fault", "says"),
     [("429", "too many requests"), ("502", "HTTP 502"), ("500", "HTTP 500"), ("401", "HTTP 401"),
-     ("html", "HTML page"), ("half", "non-JSON"), ("hang", "timed out"), ("cut", "no connection")],
+     ("html", "HTML page"), ("half", "non-JSON"), ("hang", "timed out"), ("drip", "timed out"),
+     ("cut", "no connection")],
 )  # fmt: skip
 def test_what_is_not_answered_is_asked_again(
     yahoo: YahooServer, tmp_path: Path, fault: str, says: str
@@ -697,6 +698,33 @@ def test_ctrl_c_leaves_one_line_and_the_journal(yahoo: YahooServer, tmp_path: Pa
     assert (out, process.returncode) == ("", 130)
     assert error.splitlines() == ["hpc-lstm: interrupted; run the same command again to continue"]
     assert [file.name for file in tmp_path.iterdir()] == [".m.h5.journal"]
+
+
+@pytest.mark.parametrize("limit", [4096, 250_000])
+def test_a_full_disk_leaves_one_line_and_what_came(yahoo: YahooServer, tmp_path: Path, limit: int) -> None:
+    """Also where other requests are under way."""
+    yahoo.listings = {f"S{number}": Listing(first=date(2020, 1, 1)) for number in range(6)}
+    words = ["fetch", *yahoo.listings, "--start", "2020-01-01", "--end", "2024-02-25", "--rate", "1000"]
+    command = [sys.executable, "-m", "hpc_lstm", *words, "-o", str(tmp_path / "m.h5")]
+    program = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+sys.dont_write_bytecode = True
+from hpc_lstm.cli import main
+main(sys.argv[1:])
+"""
+    done = subprocess.run([sys.executable, "-c", program, *command[3:]], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"hpc-lstm: error: {tmp_path}/.m.h5.journal: cannot be written: File too large; make room or choose a folder "
+        "that you may write to"
+    ]
+    kept = [".m.h5.journal"] if limit > 100_000 else []
+    assert [file.name for file in tmp_path.iterdir()] == kept
+    yahoo.asked.clear()
+    subprocess.run(command, check=True, capture_output=True)
+    assert len({symbol for symbol, *_ in yahoo.asked}) == (2 if kept else 6)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.h5"]
 
 
 def test_two_fetches_into_one_store_are_refused(yahoo: YahooServer, tmp_path: Path) -> None:

@@ -112,6 +112,27 @@ def test_a_round_that_was_tampered_with_is_told(tmp_path: Path) -> None:
     assert "round 1: is damaged" in rounds_table(storage_at(f"file://{tmp_path}", ""))
 
 
+def test_a_cluster_that_ended_with_another_result_is_told(tmp_path: Path) -> None:
+    alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
+    for runner in (alpha.synchronize(final=True), beta.synchronize(final=True)):
+        runner.result()
+    alpha.start(alpha.rounds.finish()).result()
+    storage = storage_at(f"file://{tmp_path}", "")
+    assert "  ended: alpha with round 1" in rounds_table(storage).splitlines()
+    beta.start(beta.rounds.finish()).result()
+    told = rounds_table(storage)
+    assert "  ended: alpha with round 1, beta with round 1" in told.splitlines()
+    assert "another result" not in told
+    other = documents.RunEnd(round=1, cluster="beta", result="0" * 64)
+    key = documents.end_key(1, "beta")
+    (tmp_path / "prices" / key).write_bytes(documents.encode_document(other, key, Signer()))
+    told = rounds_table(storage)
+    assert f"{key}: cluster beta has ended with another result of round 1 than the store has" in told
+    (found,) = stored_rounds(storage)
+    assert found.ended == {"alpha": 1, "beta": 1}
+    assert len(found.problems) == 1
+
+
 def test_whatever_lies_there_is_told_as_plain_text(tmp_path: Path) -> None:
     alpha, beta = Member(tmp_path, "alpha"), Member(tmp_path, "beta")
     for runner in (alpha.synchronize(), beta.synchronize()):

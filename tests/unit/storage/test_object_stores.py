@@ -190,8 +190,9 @@ def test_a_put_that_fails_leaves_nothing(
     store = FolderStore(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, function, fail)
-        with pytest.raises(OSError, match=os.strerror(number)):
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
             store.put_new("a", b"1")
+    assert str(caught.value) == f"[Errno {number}] {os.strerror(number)}: '{tmp_path}/a'"
     assert list(tmp_path.iterdir()) == []
     assert store.put_new("a", b"1")
 
@@ -690,6 +691,54 @@ def listing(keys: list[str], token: str) -> bytes:
     more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
     end = more if token else "<IsTruncated>false</IsTruncated>"
     return f"<ListBucketResult>{end}{entries}</ListBucketResult>".encode()
+
+
+DRIP_S = 0.05
+
+
+class Dripping(http.server.BaseHTTPRequestHandler):
+    """Sends a byte now and then, and so is never silent for long."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if "late" in self.path:
+            self.wfile.write(b"".join(self._headers_buffer))
+        else:
+            self.send_header("ETag", '"x"')
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(DRIP_S)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda s: s.get("a"), lambda s: s.get("late"), lambda s: s.list("a"), lambda s: s.delete("a")]
+)
+def test_an_answer_that_drips_is_given_up(
+    s3_credentials: None, monkeypatch: pytest.MonkeyPatch, call: Callable[[ObjectStore], Any]
+) -> None:
+    from hpc_lstm.storage import s3 as module
+
+    monkeypatch.setattr(module, "_READ_S", 20 * DRIP_S)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        store = S3Store("bucket", "team", address, "", 20 * DRIP_S)
+        begun = time.monotonic()
+        assert "cannot be reached (ReadTimeoutError)" in refusal(lambda: call(store))
+        assert time.monotonic() - begun < 30
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from sweep_records import ENVIRONMENT, record
 
 from hpc_lstm.errors import ConfigError, InputError, TakenError
+from hpc_lstm.jobs import slurm
 from hpc_lstm.sweep import command, local, records, runner, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import settings as sweeps
@@ -114,6 +115,27 @@ def test_a_second_call_leaves_the_runs_to_the_one_that_measures_them(
     monkeypatch.setattr(ownership, "OWNER_TIMEOUT_S", 1.0)
     runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
     assert len(started) == 1
+
+
+def test_a_second_call_submits_no_job_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {"sweep": {"ranks": [1], "repeats": 2, "runner": "slurm", "launch": "run"}}
+    sweep, base = sweeps.parse_sweep(tables, "s.toml", tmp_path)
+    folder, submitted = SweepFolder(tmp_path / "out"), []
+
+    def submit(script: str) -> str:
+        submitted.append(script)
+        if len(submitted) == 1:
+            with pytest.raises(TakenError, match=r"out: a job on .*; wait until it has ended"):
+                runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
+        return str(len(submitted))
+
+    monkeypatch.setattr(slurm, "submit_job", submit)
+    monkeypatch.setattr(slurm, "job_state", lambda job: "PENDING")
+    monkeypatch.setattr(ownership, "OWNER_TIMEOUT_S", 1.0)
+    for _ in range(2):
+        runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
+    assert len(submitted) == 2
+    assert not [path for path in (folder.path / ".owner").rglob("*") if path.is_file()]
 
 
 def test_a_record_does_not_say_where_the_store_lay() -> None:

@@ -23,6 +23,7 @@ from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.store_writer import StoreWriter
+from hpc_lstm.preprocess import split as splitting
 from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.run_file import read_run_file
@@ -144,6 +145,10 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+def told(capfd: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capfd.readouterr().out.split())
+
+
 def results(run: str) -> dict[str, bytes]:
     files = (
         Path(run, name)
@@ -195,7 +200,16 @@ def test_other_symbols_of_which_features_take_the_mean_count_as_well(
     assert train("mean", *again) == 2
     assert "BBB differs somewhere" in (line := one_line(capfd))
     assert "of which features take the mean of all symbols; put the old store back" in line
+    changed = "BBB differs somewhere up to 2011-05-25, of which features take the mean of all symbols."
+    before = results("mean")
+    for command in (["evaluate", "mean"], ["predict", "mean", "--symbol", "AAA"]):
+        assert hpc_lstm(*command) == 0
+        assert f"other prices than the run was trained on: {changed}" in told(capfd)
+    assert results("mean") == before, "as it is where prices of the run's own symbols have changed"
     write_other(130, change=40, column=1)  # newer rows, and a column that no feature is computed from
+    for command in (["evaluate", "mean"], ["predict", "mean", "--symbol", "AAA"]):
+        assert hpc_lstm(*command) == 0
+        assert "other prices" not in told(capfd)
     assert train("mean", *again) == 0
 
 
@@ -329,6 +343,42 @@ def test_a_run_of_an_older_version_goes_on_and_says_what_is_not_known(folder: Pa
     write_store(folder / "market.h5", {"AAA": 130, "BBB": 90, "CCC": 6})
     assert resume(4) == 0
     assert "the market store has 10 new rows of 1 symbol" in said()
+
+
+@pytest.fixture
+def begun_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Settings of ``intraday``, a run of three moments a day by a version whose embargo was of moments, not of days."""
+    hours = np.datetime64("2024-01-01T09", "ns") + np.arange(40)[:, None] * np.timedelta64(24, "h")
+    dates = (hours + np.arange(3) * np.timedelta64(1, "h")).ravel().astype("datetime64[ns]").astype(np.int64)
+    with StoreWriter(folder / "hours.h5", ["close", "volume"], "test", date_unit="ns") as store:
+        store.append("AAA", dates, prices("AAA", 120))
+    settings = ("--set", "data.store=hours.h5", "--set", "data.embargo=2", "--set", "train.batch_size=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            splitting, "_without_embargo", lambda edge, dates, data, unit, where: edge - data.embargo
+        )
+        assert train("intraday", *settings) == 0
+    return settings
+
+
+def test_a_run_goes_on_as_it_was_cut_though_a_later_version_cuts_otherwise(
+    begun_before: tuple[str, ...],
+) -> None:
+    before = record("intraday")["data"]
+    assert train("intraday", *begun_before, "--resume", "--set", "train.epochs=4") == 0
+    assert record("intraday")["data"] == before
+    windows = re.findall(r"(\d+) train windows", said("intraday"))
+    assert windows == [windows[0]] * 2
+    assert "train windows were others" not in said("intraday")
+    assert train("new", *begun_before) == 0
+    assert record("new")["data"]["train_ends"] < before["train_ends"]
+
+
+def test_a_run_whose_cut_is_not_known_goes_on_in_a_new_order(begun_before: tuple[str, ...]) -> None:
+    Path("intraday/run.json").unlink()
+    assert train("intraday", *begun_before, "--resume", "--set", "train.epochs=4") == 0
+    assert "the checkpoint's train windows were others than this version takes" in said("intraday")
+    assert len(history("intraday", "validation")) == 4
 
 
 def test_a_run_of_an_older_version_cannot_tell_new_rows_from_others(

@@ -417,7 +417,7 @@ def test_a_trial_that_fails_does_not_stop_the_others(folder: Path) -> None:
     assert "Best of 2 trials (1 failed) on validation" in said[-1]
 
 
-def test_a_trial_that_a_full_disk_has_ended_is_made_anew(
+def test_a_full_disk_ends_a_search_at_once_and_the_trial_is_made_anew(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = module.train
@@ -431,8 +431,10 @@ def test_a_trial_that_a_full_disk_has_ended_is_made_anew(
     monkeypatch.setattr(module, "train", full)
     (folder / "out/trial-001").mkdir(parents=True)
     said: list[str] = []
-    run_command(write_tune(trials=2), "out", World(), said.append)
-    assert "Best of 2 trials (1 failed) on validation" in said[-1]
+    with pytest.raises(InputError, match=r"trial 1: .*model\.keras: .*; then run the same command again"):
+        run_command(write_tune(trials=2), "out", World(), said.append)
+    # The other one would have met the same disk.
+    assert (said, [path.name for path in sorted(Path("out").glob("*"))]) == ([], ["trial-001", "tune.toml"])
     monkeypatch.setattr(module, "train", write)
     run_command(write_tune(trials=2), "out", World(), said.append)
     assert "Best of 2 trials on validation" in said[-1]
