@@ -555,12 +555,30 @@ def read_state(name: str, data: bytes, work: Path) -> None:
         raise CheckpointError(str(error)) from None
 
 
-def round_documents(_: Path) -> dict[str, bytes]:
-    team = OLD_RUNS / "bucket/team"
+def old_run_that_has_ended(bucket: Path) -> Path:
+    """A run of clusters in a bucket beside the one of an example; clusters of its version did not write their ends."""
+    from hpc_lstm.clusters.documents import RoundResult, RunEnd, end_key, round_of_result
+
+    team = copied_once(OLD_RUNS / "bucket/team", bucket / "team")
+    newest = sorted(team.glob("rounds/*/merged.json"))[-1]
+    number = round_of_result(str(newest.relative_to(team)))
+    path = team / end_key(number, "alpha")
+    if not path.exists():
+        content = json.loads(newest.read_bytes())
+        content.pop("signature")
+        result = RoundResult.model_validate_json(json.dumps(content)).digest()
+        path.parent.mkdir()
+        path.write_text(json.dumps(RunEnd(round=number, cluster="alpha", result=result).content()))
+    return team
+
+
+def round_documents(work: Path) -> dict[str, bytes]:
+    team = old_run_that_has_ended(work.with_name("bucket"))
     found = [
         team / "run.json",
         *sorted(team.glob("rounds/*/merged.json")),
         *sorted(team.glob("rounds/*/contributions/*")),
+        *sorted(team.glob("rounds/*/ends/*")),
     ]
     return {str(path.relative_to(team)): path.read_bytes() for path in found}
 
@@ -570,9 +588,8 @@ def read_document(name: str, data: bytes, work: Path) -> None:
     from hpc_lstm.report.rounds_table import checkpoints_table, rounds_table
 
     bucket = work.with_name("bucket")
-    team = copied_once(OLD_RUNS / "bucket/team", bucket / "team")
     storage = StorageConfig(url=f"file://{bucket}")
-    with changed_file(team / name, data):
+    with changed_file(old_run_that_has_ended(bucket) / name, data):
         rounds_table(storage)
         checkpoints_table(storage)
 
