@@ -34,7 +34,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Where it is set, each of the hundreds of processes that the tests start would compile the package's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo test test-unit test-fuzz test-mpi test-timed fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
+.PHONY: help venv demo test test-unit test-programs test-fuzz test-mpi test-timed fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -57,13 +57,14 @@ test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(MAKE) test-unit test-fuzz test-mpi test-timed
+	@$(MAKE) test-unit test-programs test-fuzz test-mpi test-timed
 endif
 
-# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
-test-unit: venv  ## run the tests of single modules, which start no ranks
-	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
-	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
+test-unit: venv  ## run the tests of single modules, the first to run after a change
+	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+
+test-programs: venv  ## run the tests that start programs or servers, compile kernels or load TensorFlow
+	@$(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile
 
 test-fuzz: venv  ## run the tests that change files and options
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS) --dist worksteal

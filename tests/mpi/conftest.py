@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scheduling
 
-# What takes longest begins first, lest one process waits for it at the end.
 LONGEST = (
     "test_clusters.py",
     "test_training.py",
@@ -25,8 +25,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    scheduling.longest_first(items, Path(__file__).parent, LONGEST)
 
 
 @pytest.hookimpl(optionalhook=True)
