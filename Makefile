@@ -75,7 +75,7 @@ test-mpi: venv  ## run the tests that start ranks
 test-timed: venv  ## run the tests that compare times; nothing else may run beside them
 	@$(BIN)/python -m pytest $(TIMED)
 
-soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
+soak: venv  ## run 100,000 schedules of the clusters' protocol that are drawn, and as many by Hypothesis
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
