@@ -45,6 +45,8 @@ LONGEST = (
     "test_object_stores.py",
     "test_api.py",
     "test_packaging.py",
+    "test_ways_out.py",
+    "test_reading_hdf5.py",
     "test_known_optimum.py",
 )
 

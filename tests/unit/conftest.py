@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,9 @@ LONGEST = (
     "clusters/test_rounds.py",
     "training/test_walk_forward.py",
     "tuning/test_tuning.py",
-    "market/test_ways_out.py",
     "market/test_importing.py",
     "market/test_mutated_prices.py",
     "cuda/test_compiler.py",
-    "hdf5/test_reading.py",
     "checkpoint/test_provenance.py",
     "checkpoint/test_writer.py",
 )
@@ -55,3 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduling.files_together(config, log, "tests/unit", TOGETHER)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_is_lost() -> Iterator[None]:
+    """Files need not reach the disk: to wait for it takes longer than most tests, of which thousands write files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield

@@ -23,7 +23,7 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.scaler import Scaler
 
 # Two of its bytes send libhdf5 1.14 into an endless loop when its attributes are read.
-ENDLESS = Path(__file__).parents[2] / "data/hdf5/endless.h5"
+ENDLESS = Path(__file__).parents[1] / "data/hdf5/endless.h5"
 
 
 @pytest.fixture(autouse=True)
