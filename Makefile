@@ -69,8 +69,9 @@ test-programs: venv  ## run the tests that start programs or servers, compile ke
 test-fuzz: venv  ## run the tests that change files and options
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS) --dist worksteal
 
+# Ranks often wait, for each other or for a server: there is work for more of them than cores.
 test-mpi: venv  ## run the tests that start ranks
-	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $$(($(JOBS) * 3 / 2)) --dist loadfile
 
 test-timed: venv  ## run the tests that compare times; nothing else may run beside them
 	@$(BIN)/python -m pytest $(TIMED)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import scheduling
 
+# Where next to nothing is shared by the tests.
+APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
 LONGEST = (
     "test_clusters.py",
     "test_training.py",
@@ -29,9 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> None:
-    """The scheduler that was asked for, in the order of the tests."""
-    config.option.loadscopereorder = False
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduling.files_together(config, log, "tests/mpi", apart=APART)
 
 
 @pytest.fixture(scope="session", autouse=True)
