@@ -1,4 +1,4 @@
-"""What the tests share that start programs or servers, compile, or load TensorFlow."""
+"""What the tests share that start programs or servers, train whole runs, compile, or load TensorFlow."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ LONGEST = (
     "test_object_stores.py",
     "test_api.py",
     "test_packaging.py",
+    "test_walk_forward.py",
+    "test_tuning.py",
     "test_ways_out.py",
     "test_reading_hdf5.py",
     "test_known_optimum.py",

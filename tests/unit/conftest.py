@@ -38,8 +38,6 @@ LONGEST = (
     *TOGETHER["scikit-learn"],
     "market/test_price_forms.py",
     "clusters/test_rounds.py",
-    "training/test_walk_forward.py",
-    "tuning/test_tuning.py",
     "market/test_importing.py",
     "market/test_mutated_prices.py",
     "cuda/test_compiler.py",

@@ -34,7 +34,7 @@ from hpc_lstm.storage.signing import Signer
 # `make fuzz` and `make soak` look for new schedules; `make soak` says how many of each kind.
 EXPLORES = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 SCHEDULES = int(os.environ.get("HPC_LSTM_SCHEDULES", "1000" if EXPLORES else "0"))
-DRAWN, THOUGHT_OF = SCHEDULES or 600, SCHEDULES or 100
+DRAWN, THOUGHT_OF = SCHEDULES or 400, SCHEDULES or 60
 STEPS = 30
 NAMES = ["alpha", "beta", "gamma", "delta"]
 
