@@ -10,12 +10,13 @@ import hypothesis_profiles
 import pytest
 import scheduling
 from plain_keras import PlainKeras
+from power import no_power_is_lost
 from signal_handlers import first_handlers, signals_are_put_back
 
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.nvrtc import Nvrtc
 
-__all__ = ["first_handlers", "signals_are_put_back"]
+__all__ = ["first_handlers", "no_power_is_lost", "signals_are_put_back"]
 
 hypothesis_profiles.load_profile()
 

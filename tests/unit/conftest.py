@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis_profiles
 import pytest
 import scheduling
+from power import no_power_is_lost
 from signal_handlers import first_handlers, signals_are_put_back
 
-__all__ = ["first_handlers", "signals_are_put_back"]
+__all__ = ["first_handlers", "no_power_is_lost", "signals_are_put_back"]
 
 hypothesis_profiles.load_profile()
 
@@ -53,11 +52,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduling.files_together(config, log, "tests/unit", TOGETHER)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_power_is_lost() -> Iterator[None]:
-    """Files need not reach the disk: to wait for it takes longer than most tests, of which thousands write files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
