@@ -98,6 +98,7 @@ fuzz: venv  ## look for inputs that break the program: new examples for all prop
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
 	@$(BIN)/python tests/fuzz/campaign.py --examples $(or $(EXAMPLES),100000) --jobs $(JOBS)
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
+	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
 	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_%.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
