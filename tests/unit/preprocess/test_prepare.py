@@ -247,7 +247,7 @@ def test_a_rank_reads_its_rows_alone(features: list[str]) -> None:
     assert max(read) < 0.6 * 2 * sum(lengths)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(20, 40), min_size=1, max_size=4),
     ranks=st.integers(2, 5),
