@@ -34,7 +34,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Where it is set, each of the hundreds of processes that the tests start would compile the package's sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo test test-unit test-fuzz test-mpi test-timed fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
+.PHONY: help venv demo test test-unit test-programs test-fuzz test-mpi test-timed fuzz soak test-browser test-services lint bench gpu-test gpu-bench docs docs-site screenshots audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -57,24 +57,26 @@ test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(MAKE) test-unit test-fuzz test-mpi test-timed
+	@$(MAKE) test-unit test-programs test-fuzz test-mpi test-timed
 endif
 
-# Prices come first, in processes of their own: TensorFlow, once loaded, breaks yfinance's requests.
-test-unit: venv  ## run the tests of single modules, which start no ranks
-	@$(BIN)/python -m pytest tests/unit/market -n $(JOBS) --dist loadfile
-	@$(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --dist loadfile
+test-unit: venv  ## run the tests of single modules, the first to run after a change
+	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+
+test-programs: venv  ## run the tests that start programs or servers, compile kernels or load TensorFlow
+	@$(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile
 
 test-fuzz: venv  ## run the tests that change files and options
 	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS) --dist worksteal
 
+# Ranks often wait, for each other or for a server: there is work for more of them than cores.
 test-mpi: venv  ## run the tests that start ranks
-	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $$(($(JOBS) * 3 / 2)) --dist loadfile
 
 test-timed: venv  ## run the tests that compare times; nothing else may run beside them
 	@$(BIN)/python -m pytest $(TIMED)
 
-soak: venv  ## run 100,000 random schedules of the clusters' protocol; about half an hour
+soak: venv  ## run 100,000 schedules of the clusters' protocol that are drawn, and as many by Hypothesis
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
@@ -96,6 +98,7 @@ fuzz: venv  ## look for inputs that break the program: new examples for all prop
 	@HYPOTHESIS_PROFILE=explore HPC_LSTM_MUTATIONS=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/unit/market --timeout 86400
 	@$(BIN)/python tests/fuzz/campaign.py --examples $(or $(EXAMPLES),100000) --jobs $(JOBS)
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
+	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile --timeout 86400
 
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
 	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_%.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done

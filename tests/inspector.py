@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 from hpc_lstm.hdf5 import inspection
+from hpc_lstm.hdf5.reading import OF_LAUNCHERS
 
 
 class Inspector:
@@ -87,7 +88,9 @@ def _start(cpu_s: int) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
+        # It is no rank, even where a rank starts it.
+        env={name: value for name, value in os.environ.items() if not name.startswith(OF_LAUNCHERS)}
+        | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
     )
 
 

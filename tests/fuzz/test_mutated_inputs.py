@@ -5,6 +5,7 @@ The seeds are the same at every start; ``campaign.py`` runs more of them.
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +17,30 @@ from worker import INSPECTION_S, REFUSED, RIGHT, outcomes
 from hpc_lstm.hdf5 import reading
 
 EXAMPLES = 500
+NEEDED = (
+    "h5py",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "hpc_lstm.checkpoint.restore",
+    "hpc_lstm.config",
+    "hpc_lstm.evaluation.trained_run",
+    "hpc_lstm.market.importing",
+    "hpc_lstm.model.engines.registry",
+    "hpc_lstm.report.page_run",
+    "hpc_lstm.report.plots",
+    "hpc_lstm.sweep.summary",
+    "hpc_lstm.timing.trace",
+    "hpc_lstm.tuning.command",
+)
 # What a campaign found, beyond those, and is mended.
 FOUND = {"model": (34055, 40782), "scaler": (40297,)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_once() -> None:
+    """Examples run in children of this process, each of which would import what most kinds need."""
+    for name in NEEDED:
+        importlib.import_module(name)
 
 
 @pytest.mark.timeout(900)  # each example has its own limit

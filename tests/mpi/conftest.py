@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scheduling
 
-# What takes longest begins first, lest one process waits for it at the end.
+# Where next to nothing is shared by the tests.
+APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
 LONGEST = (
     "test_clusters.py",
     "test_training.py",
@@ -25,14 +27,12 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    scheduling.longest_first(items, Path(__file__).parent, LONGEST)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> None:
-    """The scheduler that was asked for, in the order of the tests."""
-    config.option.loadscopereorder = False
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduling.files_together(config, log, "tests/mpi", apart=APART)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,7 @@
 """Several commands of hpc-lstm one after the other in one process a rank: ``in_turn.py FOLDER COMMANDS``.
 
 COMMANDS is a JSON list of lists of words, as ``launcher.InTurn`` takes them. What a rank says, and its exit code, go to
-files in FOLDER.
+files in FOLDER. HDF5 files are inspected by one process for all commands of a rank.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hpc_lstm.cli import main
+from hpc_lstm.hdf5 import reading
 from hpc_lstm.parallel.launch import connect
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from inspector import Inspector
 
 
 @contextmanager
@@ -62,9 +66,12 @@ def exit_code(words: list[str]) -> int:
 if __name__ == "__main__":
     folder, commands = Path(sys.argv[1]), json.loads(sys.argv[2])
     world = connect()
+    # To start a process for each HDF5 file takes longer than most commands.
+    reading._inspect = inspector = Inspector(reading.CPU_S)
     for number, words in enumerate(commands):
         path = folder / f"{number}-{world.rank}"
         with said_into(path):
             code = exit_code(words)
         path.with_suffix(".code").write_text(str(code))
         world.barrier()  # what the next command finds, all ranks have left
+    inspector.end()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_job import train_briefly
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,6 +66,7 @@ def test_the_commands_end_in_what_is_shown(said: str, checkout: Path) -> None:
 
 
 def test_the_lines_of_python_do_it_too(said: str, checkout: Path) -> None:
+    train_briefly(checkout / "examples" / "quickstart.toml")  # the commands have trained with it as it stands
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert "persistence" in run([sys.executable, "-c", code], checkout)
     assert (checkout / "runs" / "AAPL.png").exists()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from small_job import train_briefly
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 FOLDERS = ("hpc_lstm", "kernels", "slurm")
@@ -36,6 +38,7 @@ def test_the_demo_runs_from_the_wheel(tmp_path: Path) -> None:
 
     work.mkdir()
     shutil.copytree(ROOT / "examples", work / "examples")
+    train_briefly(work / "examples" / "quickstart.toml")
     shutil.copy(ROOT / "tools" / "demo.sh", work)
     places = {
         "PATH": os.pathsep.join(

@@ -297,7 +297,8 @@ TROUBLES: dict[str, tuple[str, str | bytes, str]] = {
         r'line 4: found the date "12/31/2020", expected day/month/year as in "31/12/2020"',
     ),
     "far date": ("a.csv", LONG + "9999-12-31,A,1\n", "line 3: found the date"),
-    "late row": ("a.csv.gz", LONG * 1 + "2020-01-03,A,1\n" * 400_000 + "x,A,1\n", 'line 400003: .*"x"'),
+    # Beyond the first block that is parsed; few rows, for each takes its time.
+    "late row": ("a.csv.gz", LONG + f"2020-01-03,A,1.{'0' * 90}\n" * 60_000 + "x,A,1\n", 'line 60003: .*"x"'),
     "not utf-8": ("a.csv", LONG.encode() + b"2020-01-03,\xff,1\n", "line 3: .*not UTF-8"),
     "no close": ("a.csv", "date,symbol,open\n", r"no close column \(accepted names: close, .*price\)"),
     "no date column": ("a.csv", "when,symbol,close\n", r"no date column \(accepted names: date, datetime"),

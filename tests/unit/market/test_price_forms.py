@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from country_forms import COUNTRY_FORMS
 from price_forms import FORMS, Rows, bars, closes
 from vendor_forms import VENDOR_FORMS, VENDOR_REFUSALS, cotahist
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market import importing
 from hpc_lstm.market.importing import import_prices
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.store import MarketStore
@@ -34,6 +37,24 @@ def load(path: Path) -> Table:
     return table
 
 
+class KeptRows:
+    """Stands for the writer of a store: adds rows to a table as ``load`` gives them."""
+
+    def __init__(self, table: Table, path: Path, columns: list[str], source: str, *, date_unit: str) -> None:
+        self._table, self._columns, self._unit = table, columns, date_unit
+
+    def __enter__(self) -> KeptRows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def append(self, symbol: str, dates: np.ndarray, values: np.ndarray) -> None:
+        days = dates.astype(f"datetime64[{self._unit}]").astype(str).tolist()
+        rows = [dict(zip(self._columns, row, strict=True)) for row in values.tolist()]
+        self._table[symbol] = list(zip(days, rows, strict=True))
+
+
 def require(found: Table, wanted: Table) -> None:
     """The same symbols, dates, and the values that are told."""
     assert list(found) == list(wanted)
@@ -48,17 +69,24 @@ ALL_FORMS = {**FORMS, **VENDOR_FORMS, **COUNTRY_FORMS}
 
 
 @pytest.mark.parametrize("case", ALL_FORMS)
-@pytest.mark.parametrize("packed", ["plain", "utf-16", "zip"])
-def test_form(case: str, packed: str, tmp_path: Path) -> None:
+def test_form(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name, text, wanted = ALL_FORMS[case]
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-16" if packed == "utf-16" else "utf-8", newline="")
-    if packed == "zip":
-        path = tmp_path / "all.zip"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.write(tmp_path / name, name)
-    import_prices([path], tmp_path / "m.h5", ImportOptions())
+    plain, encoded, packed = (tmp_path / folder / name for folder in ("plain", "utf-16", "zip"))
+    for path in (plain, encoded, packed):
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-16" if path is encoded else "utf-8", newline="")
+    with zipfile.ZipFile(packed.with_name("all.zip"), "w") as archive:
+        archive.write(packed, name)
+    import_prices([plain], tmp_path / "m.h5", ImportOptions())
     require(load(tmp_path / "m.h5"), wanted)
+    # However the text lies in the file, what is read is written alike: no need to wait for the store again.
+    found: Table = {}
+    monkeypatch.setattr(importing, "StoreWriter", functools.partial(KeptRows, found))
+    for path in (encoded, packed.with_name("all.zip")):
+        found.clear()
+        import_prices([path], tmp_path / "none.h5", ImportOptions())
+        require(found, wanted)
+    assert not (tmp_path / "none.h5").exists()
 
 
 @pytest.mark.parametrize("case", VENDOR_REFUSALS)

@@ -11,7 +11,8 @@ from hpc_lstm.text.table import aligned, narrowed
 from hpc_lstm.text.terminal import fitted
 
 WIDTHS = st.integers(40, 90)
-CELLS = st.from_regex(r"[0-9]{1,4}\.[0-9]{1,4}|-|[1-9][0-9]{0,8}", fullmatch=True)
+DIGITS = st.integers(0, 9999)
+CELLS = st.builds("{}.{}".format, DIGITS, DIGITS) | st.just("-") | st.integers(1, 999_999_999).map(str)
 NAMES = st.from_regex(r"[a-z]{1,9}( [a-z]{1,8})?", fullmatch=True)
 
 

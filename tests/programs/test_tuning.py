@@ -83,7 +83,7 @@ def drawn(**more) -> list[dict]:
 
 
 def test_the_example_is_a_search() -> None:
-    tune, base = load_tune(Path(__file__).parents[3] / "examples" / "tune.toml")
+    tune, base = load_tune(Path(__file__).parents[2] / "examples" / "tune.toml")
     assert len(candidates(tune)) == tune.tune.trials == 12
     assert base.train.schedule == "cosine"
 

@@ -15,7 +15,7 @@ import pytest
 from hpc_lstm.parallel import starter
 from hpc_lstm.parallel.starter import VARIABLE, follow_starter, named_starter
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 # A process that starts another as ``hl.train`` does the ranks, through one that knows nothing of it, as mpiexec.
 STARTER = """
 import os, subprocess, sys

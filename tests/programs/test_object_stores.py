@@ -667,7 +667,7 @@ def test_an_object_that_changes_while_it_is_read_is_not_read_beyond_its_first_si
     monkeypatch.setattr(module, "_PART", 30_000)
     limit = 200_000
     store, place = (
-        s3(bucket, timeout_s=20 if size > limit else 3),
+        s3(bucket, timeout_s=20 if size > limit else 1),
         {"Bucket": bucket.name, "Key": "team/runs/x"},
     )
     bucket.client.put_object(**place, Body=bytes(limit))

@@ -25,8 +25,8 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.scaler import Scaler
 
 # Two of its bytes send libhdf5 1.14 into an endless loop when its attributes are read.
-ENDLESS = Path(__file__).parents[2] / "data/hdf5/endless.h5"
-ROOT = Path(__file__).parents[3]
+ENDLESS = Path(__file__).parents[1] / "data/hdf5/endless.h5"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

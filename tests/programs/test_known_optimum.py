@@ -11,7 +11,7 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs import directory
 from hpc_lstm.training.loop import train
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "known_optimum.toml"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "known_optimum.toml"
 
 
 def test_the_example_comes_within_one_percent_of_the_optimum(tmp_path: Path) -> None:
