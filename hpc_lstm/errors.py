@@ -56,6 +56,10 @@ class CheckpointError(InputError):
     """Checkpoints could not be kept: uploads failed more often than ``storage.max_failures``."""
 
 
+class CheckpointWriteError(CheckpointError):
+    """A checkpoint cannot be written."""
+
+
 class TakenError(InputError):
     """Another job that is alive is at the same run directory, or trains under the same cluster's name."""
 

@@ -25,7 +25,7 @@ from hpc_lstm.checkpoint.manifest import Manifest, RankFile
 from hpc_lstm.checkpoint.provenance import Provenance
 from hpc_lstm.checkpoint.state_file import pack_state
 from hpc_lstm.config import CheckpointConfig, RunConfig, StorageConfig
-from hpc_lstm.errors import CheckpointError, HpcLstmError, StorageError, from_os_error
+from hpc_lstm.errors import CheckpointWriteError, HpcLstmError, StorageError, from_os_error
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.objects import ObjectStore
 from hpc_lstm.storage.retry import retry
@@ -129,7 +129,7 @@ class CheckpointWriter:
             False if it was skipped.
 
         Raises:
-            CheckpointError: on all ranks: too many uploads have failed in a row, or with ``wait`` this one.
+            CheckpointWriteError: on all ranks: too many uploads have failed in a row, or with ``wait`` this one.
         """
         reports = self._join_all() if wait else self._reports()
         if reports[0].complete == step:
@@ -202,12 +202,12 @@ class CheckpointWriter:
         }
         return reports
 
-    def _failed(self, reports: list[_Report]) -> CheckpointError:
+    def _failed(self, reports: list[_Report]) -> CheckpointWriteError:
         known = [(rank, report.error) for rank, report in enumerate(reports) if report.error]
         # Another rank knows why its upload failed; rank 0 only knows that the file did not come.
         rank, text = (known[1:] or known)[0]
         return self._world.on_all_ranks(
-            CheckpointError(f"checkpoints cannot be written: rank {rank}, {text}")
+            CheckpointWriteError(f"checkpoints cannot be written: rank {rank}, {text}")
         )
 
     def _upload(self, data: bytes, whole: Manifest) -> None:
@@ -264,7 +264,7 @@ class CheckpointWriter:
                 return
             failed = self._failed_ranks
             for rank in failed.keys() & missing:
-                raise CheckpointError(f"the file of rank {rank} will not come: {failed[rank]}")
+                raise CheckpointWriteError(f"the file of rank {rank} will not come: {failed[rank]}")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 
 import click
@@ -43,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
         _run(arguments)
     except SystemExit as end:
         end_despite_threads(end.code if isinstance(end.code, int) else 1)
+        raise
+    except Exception:  # with --debug, or an error of the program itself
+        end_despite_threads(1, traceback.format_exc())
         raise
     finally:
         release_stdout()

@@ -48,12 +48,17 @@ def end_without_collection() -> None:
     atexit.register(gc.freeze)
 
 
-def end_despite_threads(code: int) -> None:
+def end_despite_threads(code: int, last_words: str = "") -> None:
     """End the process here if threads are in the code of a library: Python's own end would crash in them.
 
     Returns where there are none.
+
+    Args:
+        last_words: for stderr, if the process ends here.
     """
     if any(thread.name == LEFT_BEHIND for thread in threading.enumerate()):
+        with suppress(OSError):
+            sys.stderr.write(last_words)
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):  # full, or read by nobody

@@ -16,6 +16,8 @@ from hpc_lstm.parallel.world import World
 
 # Bytes of the largest file that MPICH 5 with UCX makes in shared memory as it starts, on up to four ranks of a node.
 SHARED_MEMORY = 4_292_720
+# What the environment variables begin with by which a user chooses how MPI sends.
+TRANSPORTS = ("UCX_TLS", "MPIR_CVAR_", "FI_", "OMPI_MCA_")
 # Environment variables in which launchers pass the number of ranks.
 LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -113,6 +115,8 @@ def _require_file_size() -> None:
         InputError: the limit.
     """
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if any(name.startswith(TRANSPORTS) for name in os.environ):  # by which it may need less
+        return
     if "mpi4py.MPI" not in sys.modules and limit != resource.RLIM_INFINITY and limit < SHARED_MEMORY:
         raise InputError(
             f"files of this process may have {limit:,} bytes (ulimit -f), and MPI's shared memory needs "

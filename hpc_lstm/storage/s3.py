@@ -30,10 +30,11 @@ _NO_CODE = ("", "404")
 # From which size on objects are transferred in parts, the size of a part, and how many are in flight.
 _LARGE, _PART, _AT_ONCE = 16 << 20, 8 << 20, 8
 _CONNECT_S, _READ_S = 10, 60
-# So many bytes must come within the time that a read may take: half a KiB a second.
-_PIECE = 32 << 10
-# As much is read at once where pieces come faster than this, in seconds.
-_LARGEST_PIECE, _FAST_S = 1 << 20, 0.1
+# So many bytes must come within the time that a read may take: half a KiB a second. They are handed over in batches.
+_PIECE, _BATCH = 32 << 10, 1 << 20
+# Seconds between two looks at what has come. They are counted, rather than read from a clock, which goes on while a
+# process is stopped, and its data wait.
+_LOOK_S = 1.0
 # How long the first look at a store goes on: while nothing seems to speak S3, and once something does that is busy.
 _UNANSWERED_S, _CHECK_S = 5, 30
 _CREDENTIAL_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId")
@@ -246,10 +247,10 @@ class S3Store:
     def _read(self, answer: Any, size: int) -> bytes:
         """The body of an answer, of ``size`` bytes: whatever its headers say, hardly more is held in memory.
 
-        Each piece must come within the time that a silent server has: see ``_handed_over``.
+        Each ``_PIECE`` must come within the time that a silent server has: see ``_handed_over``.
         """
-        body, pieces, left = answer["Body"], [], size + 1
-        for piece in self._handed_over(_pieces(body, left), self._options.read_timeout):
+        body, pieces, left, come = answer["Body"], [], size + 1, _Come()
+        for piece in self._handed_over(_batches(body, left, come), self._options.read_timeout, come):
             pieces.append(piece)
             left -= len(piece)
         if left != 1:
@@ -259,13 +260,12 @@ class S3Store:
 
     def _answer(self, request: Callable[..., Any], **parameters: Any) -> Any:
         """What the server answers to a request that sends and gets little; not awaited for longer than one object."""
-        (answer,) = self._handed_over(
-            (request(**parameters) for _ in range(1)), max(_READ_S, self._timeout_s)
-        )
+        within_s = max(_READ_S, self._timeout_s)
+        (answer,) = self._handed_over((request(**parameters) for _ in range(1)), within_s, _Come())
         return answer
 
-    def _handed_over(self, results: Iterator[T], within_s: float) -> Iterator[T]:
-        """The results, made by another thread, each of which may take so many seconds.
+    def _handed_over(self, results: Iterator[T], within_s: float, come: _Come) -> Iterator[T]:
+        """The results, made by another thread, each piece of which may take so many seconds.
 
         A server that sends a byte from time to time is never silent for too long, and would be listened to for ever.
         Nothing but another thread can turn away from it; that one is left to itself.
@@ -277,11 +277,17 @@ class S3Store:
 
         made: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
         threading.Thread(target=_make, args=(results, made), daemon=True, name="s3 answer").start()
+        look_s = min(_LOOK_S, within_s / 4)
+        silent_s, seen = 0.0, come.pieces
         while True:
             try:
-                more, result = made.get(timeout=within_s)
+                more, result = made.get(timeout=look_s)
             except queue.Empty:
-                raise ReadTimeoutError(endpoint_url=self._url()) from None
+                silent_s, seen = silent_s + look_s if come.pieces == seen else 0.0, come.pieces
+                if silent_s >= within_s:
+                    raise ReadTimeoutError(endpoint_url=self._url()) from None
+                continue
+            silent_s = 0.0
             if isinstance(result, Exception):
                 raise result
             if not more:
@@ -458,15 +464,24 @@ def _make(results: Iterator[Any], made: queue.SimpleQueue[tuple[bool, Any]]) -> 
         made.put((False, error))
 
 
-def _pieces(body: Any, most: int) -> Iterator[bytes]:
+class _Come:
+    """How many pieces of a body have come."""
+
+    pieces = 0
+
+
+def _batches(body: Any, most: int, come: _Come) -> Iterator[bytes]:
     """At most so many bytes of a body."""
-    size, begun = _PIECE, time.monotonic()
-    while most and (piece := body.read(min(most, size))):
-        yield piece
+    batch = bytearray()
+    while most and (piece := body.read(min(most, _PIECE))):
+        come.pieces += 1
         most -= len(piece)
-        before, begun = begun, time.monotonic()
-        # Larger pieces take less work; each still has the whole time, which is long for a fast connection.
-        size = min(2 * size, _LARGEST_PIECE) if begun - before < _FAST_S else _PIECE
+        batch += piece
+        if len(batch) >= _BATCH:
+            yield bytes(batch)
+            batch.clear()
+    if batch:
+        yield bytes(batch)
 
 
 def _unreachable(error: Exception) -> str:

@@ -68,9 +68,9 @@ def run_sweep(
         if (left := [run for run in launch if run.name not in finished])
     }
     if missing:
-        with _owned(folder):
+        with _owned(folder) as check_owner:
             if sweep.sweep.runner == "slurm":
-                _submit_missing(planned, missing, folder, log, wait)
+                _submit_missing(planned, missing, folder, log, wait, check_owner)
             else:
                 _measure_missing(planned, missing, folder, log, budget_s, after)
     if len(folder.finished(names)) == len(names):
@@ -110,8 +110,12 @@ def describe_run(run: PlannedRun) -> str:
 
 
 @contextlib.contextmanager
-def _owned(folder: SweepFolder) -> Iterator[None]:
-    """Keep a second call from the runs that this one measures or submits, where the file system has hard links."""
+def _owned(folder: SweepFolder) -> Iterator[Callable[[], None]]:
+    """Keep a second call from the runs that this one measures or submits, where the file system has hard links.
+
+    Gives what raises ``TakenError`` if another call has taken the folder over all the same, since this one was
+    stopped for long.
+    """
     from hpc_lstm.clusters.lease import Lease
     from hpc_lstm.storage.folder import FolderStore
     from hpc_lstm.training.ownership import NO_LINKS, OWNER, OWNER_TIMEOUT_S
@@ -128,7 +132,7 @@ def _owned(folder: SweepFolder) -> Iterator[None]:
         if error.errno not in NO_LINKS:
             raise
     try:
-        yield
+        yield lease.check if lease is not None else lambda: None
     finally:
         if lease is not None:
             lease.release()
@@ -191,12 +195,21 @@ def _measure_missing(
 
 
 def _submit_missing(
-    planned: SweepPlan, missing: dict[str, list[PlannedRun]], folder: SweepFolder, log: Log, wait: bool
+    planned: SweepPlan,
+    missing: dict[str, list[PlannedRun]],
+    folder: SweepFolder,
+    log: Log,
+    wait: bool,
+    check_owner: Callable[[], None],
 ) -> None:
     """Submit a Slurm job for each set of processes, and collect those that have ended."""
     from hpc_lstm.jobs import slurm
 
-    queue = slurm_jobs.Queue(folder.path / "jobs.json", slurm.submit_job, slurm.job_state)
+    def submit(script: str) -> str:
+        check_owner()
+        return slurm.submit_job(script)
+
+    queue = slurm_jobs.Queue(folder.path / "jobs.json", submit, slurm.job_state)
 
     def script(name: str) -> str:
         for run, reason in folder.load_failures(run.name for run in missing[name]).items():

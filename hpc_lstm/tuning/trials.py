@@ -21,6 +21,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import (
     CheckpointError,
+    CheckpointWriteError,
     CudaError,
     GpuMemoryError,
     HpcLstmError,
@@ -210,7 +211,7 @@ def _is_of_the_machine(error: BaseException) -> bool:
 def _concerns_all_trials(error: BaseException) -> bool:
     """True if nothing can be written any more: another trial would only find the same, after training for nothing."""
     return any(
-        isinstance(link, CheckpointError) or (isinstance(link, OSError) and link.errno in FULL)
+        isinstance(link, CheckpointWriteError) or (isinstance(link, OSError) and link.errno in FULL)
         for link in _causes(error)
     )
 

@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 
 from hpc_lstm import cli
+from hpc_lstm.errors import InputError
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
+from hpc_lstm.parallel import launch
 from hpc_lstm.training import loop, setup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -828,6 +830,17 @@ def test_a_limit_on_files_by_which_mpi_cannot_start_is_named(place: Place) -> No
     (line,) = done.stderr.splitlines()
     assert line.startswith("hpc-lstm: error: files of this process may have 1,048,576 bytes (ulimit -f)")
     assert not place.path("new").exists()
+
+
+def test_a_limit_on_files_is_no_matter_where_the_user_has_chosen_how_mpi_sends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch.resource, "getrlimit", lambda which: (1 << 20, 1 << 20))
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+    with pytest.raises(InputError, match="ulimit -f"):
+        launch._require_file_size()
+    monkeypatch.setenv("UCX_TLS", "tcp,self")
+    launch._require_file_size()
 
 
 @pytest.mark.parametrize("name", ["timing/rank-00000.jsonl", "log/rank-00000.log"])

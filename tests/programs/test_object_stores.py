@@ -741,6 +741,24 @@ def test_an_answer_that_drips_is_given_up(
         server.shutdown()
 
 
+def test_a_body_that_comes_slowly_after_a_fast_start_is_read(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Body:
+        """Sends 2 MiB at once, and then what is as slow as it may be."""
+
+        pieces = 0
+
+        def read(self, size: int) -> bytes:
+            self.pieces += 1
+            time.sleep(0.2 * (64 < self.pieces <= 72))
+            return b"x" * size if self.pieces <= 72 else b""
+
+    store = s3(bucket)
+    monkeypatch.setattr(store._options, "read_timeout", 0.6)
+    assert len(store._read({"Body": Body()}, 72 << 15)) == 72 << 15
+
+
 @pytest.mark.parametrize(
     ("keys", "tokens"), [(["a"], 1), (["a"], 3), ([], 1_000_000), (["a", "b"], 1_000_000)]
 )

@@ -46,9 +46,13 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_ranks_are_asked_to_stop_when_their_starter_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel_tells", [True, False])
+def test_ranks_are_asked_to_stop_when_their_starter_is_killed(kernel_tells: bool, tmp_path: Path) -> None:
+    follower = (
+        FOLLOWER if kernel_tells else FOLLOWER.replace("LOOK_S", "_opened = lambda pid: None\nstarter.LOOK_S")
+    )
     first = subprocess.Popen(
-        [sys.executable, "-c", STARTER, FOLLOWER],
+        [sys.executable, "-c", STARTER, follower],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -62,13 +66,22 @@ def test_ranks_are_asked_to_stop_when_their_starter_is_killed(tmp_path: Path) ->
     assert not psutil.wait_procs(started, timeout=30)[1]
 
 
-@pytest.mark.parametrize("what", ["nobody", "another machine", "an earlier process", "nonsense"])
+def test_a_starter_that_has_died_before_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, pid, since = named_starter()[VARIABLE].split()
+    monkeypatch.setenv(VARIABLE, f"{here} {pid} 1{since}")  # another process has its number now
+    stopped: list[int] = []
+    monkeypatch.setattr(starter, "_stop", stopped.append)
+    follow_starter()
+    assert len(stopped) == 1
+    os.close(stopped[0])
+
+
+@pytest.mark.parametrize("what", ["nobody", "another machine", "nonsense"])
 def test_a_starter_that_cannot_be_seen_is_not_missed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here, pid, since = named_starter()[VARIABLE].split()
     told = {
         "nobody": "",
         "another machine": f"elsewhere {pid} {since}",
-        "an earlier process": f"{here} {pid} 1{since}",
         "nonsense": f"{here} x",
     }
     monkeypatch.setenv(VARIABLE, told[what])

@@ -108,8 +108,17 @@ main(["--version"])
     assert after_preparation(code).splitlines()[1:] == ["True"]
 
 
-def test_threads_that_are_left_behind_do_not_meet_the_end_of_python() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["train", "no such file"], 2, "hpc-lstm: error: no such file"),
+        (["--debug", "train", "no such file"], 1, "ConfigError: no such file"),
+    ],
+)
+def test_threads_that_are_left_behind_do_not_meet_the_end_of_python(
+    words: list[str], code: int, said: str
+) -> None:
+    program = f"""
 import atexit, threading, time
 from hpc_lstm.processes import LEFT_BEHIND
 
@@ -121,9 +130,10 @@ sys.ends = Ends()
 atexit.register(print, "cleaned up")
 threading.Thread(target=time.sleep, args=(60,), daemon=True, name=LEFT_BEHIND).start()
 from hpc_lstm.cli import main
-main(["train", "no such file"])
+main({words})
 """
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", f"import sys\n{program}"], capture_output=True, text=True, cwd=ROOT
     )
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (2, "cleaned up")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "cleaned up")
+    assert said in done.stderr.splitlines()[-1]

@@ -21,7 +21,15 @@ from small_runs import walk, write_store
 
 from hpc_lstm import config
 from hpc_lstm.clusters.lease import Lease
-from hpc_lstm.errors import ConfigError, CudaError, GpuMemoryError, InputError, StopRequested
+from hpc_lstm.errors import (
+    CheckpointError,
+    CheckpointWriteError,
+    ConfigError,
+    CudaError,
+    GpuMemoryError,
+    InputError,
+    StopRequested,
+)
 from hpc_lstm.files import whole_file
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
@@ -438,6 +446,11 @@ def test_a_full_disk_ends_a_search_at_once_and_the_trial_is_made_anew(
     monkeypatch.setattr(module, "train", write)
     run_command(write_tune(trials=2), "out", World(), said.append)
     assert "Best of 2 trials on validation" in said[-1]
+
+
+def test_a_damaged_trial_does_not_end_a_search() -> None:
+    assert not module._concerns_all_trials(CheckpointError("none of the 2 checkpoints is complete"))
+    assert module._concerns_all_trials(CheckpointWriteError("checkpoints cannot be written: rank 0, full"))
 
 
 def test_a_trial_that_another_job_is_at_is_made_anew(folder: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +26,12 @@ from round_simulation import KEY, LENGTH, SCHEMA, SETTINGS, Broken, Cluster, Sto
 
 from hpc_lstm.clusters import documents
 from hpc_lstm.clusters.closing import ALONE_S
+from hpc_lstm.clusters.ending import end_alike
 from hpc_lstm.clusters.joining import agree_on_manifest
 from hpc_lstm.clusters.options import SyncOptions
 from hpc_lstm.clusters.rounds import Rounds
 from hpc_lstm.clusters.state import ClusterState
+from hpc_lstm.clusters.steps import Log, Steps
 from hpc_lstm.errors import ConfigError, RoundLostError, StorageError
 from hpc_lstm.storage.signing import Signer
 
@@ -641,6 +645,21 @@ def test_two_results_of_the_last_round_are_noticed_by_who_ends_later() -> None:
         StorageError, match=r"ends/alpha\.json: cluster alpha has ended with another result of round 2"
     ):
         closed_alone("beta", store)
+
+
+def test_a_store_that_takes_no_end_costs_no_model() -> None:
+    def refused(key: str, document: documents.Document) -> Steps[None]:
+        raise StorageError(f"{key}: a file is in the way")
+        yield
+
+    session: Any = SimpleNamespace(
+        state=SimpleNamespace(round=2, result="0" * 64),
+        options=SimpleNamespace(cluster="alpha"),
+        repository=SimpleNamespace(put_document=refused),
+    )
+    (said,) = list(end_alike(session))
+    assert isinstance(said, Log)
+    assert "could not be compared: rounds/000002/ends/alpha.json: a file is in the way" in said.text
 
 
 def test_ends_that_are_none_are_passed_over() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sweep_records import ENVIRONMENT, record
 
+from hpc_lstm.clusters.lease import Lease
 from hpc_lstm.errors import ConfigError, InputError, TakenError
 from hpc_lstm.jobs import slurm
 from hpc_lstm.sweep import command, local, records, runner, slurm_jobs
@@ -136,6 +137,30 @@ def test_a_second_call_submits_no_job_twice(tmp_path: Path, monkeypatch: pytest.
         runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
     assert len(submitted) == 2
     assert not [path for path in (folder.path / ".owner").rglob("*") if path.is_file()]
+
+
+def test_a_call_that_has_lost_the_folder_submits_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"sweep": {"ranks": [1], "repeats": 2, "runner": "slurm", "launch": "run"}}
+    sweep, base = sweeps.parse_sweep(tables, "s.toml", tmp_path)
+    submitted: list[str] = []
+
+    def submit(script: str) -> str:
+        submitted.append(script)
+        return "1"
+
+    def check(lease: Lease) -> None:
+        lease.lost = bool(submitted)  # as after a long stop, in which another call has taken the folder
+        if lease.lost:
+            raise TakenError("another job has taken this name over")
+
+    monkeypatch.setattr(slurm, "submit_job", submit)
+    monkeypatch.setattr(slurm, "job_state", lambda job: "PENDING")
+    monkeypatch.setattr(Lease, "check", check)
+    with pytest.raises(TakenError, match="another job has taken this name over"):
+        runner.run_sweep(sweep, base, "s.toml", SweepFolder(tmp_path / "out"), lambda line: None)
+    assert len(submitted) == 1
 
 
 def test_a_record_does_not_say_where_the_store_lay() -> None:
