@@ -43,7 +43,7 @@ def train(
 
     The ranks are processes of their own: whatever becomes of them, this one goes on. An interrupt (Ctrl-C, or the
     notebook's button) asks them to stop with a checkpoint, from which ``resume=True`` continues. If this
-    process is killed, they stop likewise.
+    process is killed, they are asked as well; a launcher that finds out first may kill them before they have it.
 
     Args:
         config: settings (docs/configuration.md) as a dictionary of sections, in which ``data.store`` may be a
