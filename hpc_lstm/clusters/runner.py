@@ -37,7 +37,7 @@ class Cancelled(Exception):
 
 
 class Runner(Generic[T]):
-    """Executes the steps of a generator, from its construction on.
+    """Executes a generator's steps, from its construction on; what the store refuses is raised where its step stands.
 
     Args:
         steps: the generator; see ``steps``.
@@ -80,8 +80,14 @@ class Runner(Generic[T]):
     def _run(self, steps: Steps[T]) -> None:
         answer: Any = None
         try:
+            step = next(steps)
             while True:
-                answer = self._execute_with_retries(steps.send(answer))
+                try:
+                    answer = self._execute_with_retries(step)
+                except StorageError as error:  # which the steps may do without
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
         except StopIteration as end:
             self._result = end.value
         except BaseException as error:  # raised on the thread that asks for the result
