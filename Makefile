@@ -63,7 +63,7 @@ endif
 test-unit: venv  ## run the tests of single modules, the first to run after a change
 	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
 
-test-programs: venv  ## run the tests that start programs or servers, compile kernels or load TensorFlow
+test-programs: venv  ## run the tests that start programs, compile, load TensorFlow or try hundreds of cases
 	@$(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile
 
 test-fuzz: venv  ## run the tests that change files and options
@@ -77,7 +77,7 @@ test-timed: venv  ## run the tests that compare times; nothing else may run besi
 	@$(BIN)/python -m pytest $(TIMED)
 
 soak: venv  ## run 100,000 schedules of the clusters' protocol that are drawn, and as many by Hypothesis
-	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/unit/clusters/test_rounds.py -k schedules --timeout 14400
+	@HYPOTHESIS_PROFILE=explore HPC_LSTM_SCHEDULES=$(or $(SCHEDULES),100000) $(BIN)/python -m pytest tests/programs/test_rounds.py -k schedules --timeout 14400
 
 test-services: venv  ## run the tests that need real services; root on Debian, which installs them
 	@[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \

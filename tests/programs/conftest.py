@@ -1,4 +1,7 @@
-"""What the tests share that start programs or servers, train whole runs, compile, or load TensorFlow."""
+"""What the tests share that take long.
+
+They start programs or servers, train whole runs, compile, load TensorFlow, or try hundreds of cases.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,11 @@ LONGEST = (
     "test_yahoo.py",
     *TOGETHER["tensorflow"],
     "test_notebook.py",
+    "test_fit.py",
+    "test_writer.py",
     "test_early_kernels.py",
+    "test_provenance.py",
+    "test_rounds.py",
     "test_object_stores.py",
     "test_api.py",
     "test_packaging.py",

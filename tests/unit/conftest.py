@@ -30,18 +30,14 @@ TOGETHER = {
         "preprocess/test_folds.py",
         "preprocess/test_prepare.py",
         "preprocess/test_scaler.py",
-        "sweep/test_fit.py",
     ),
 }
 LONGEST = (
     *TOGETHER["scikit-learn"],
     "market/test_price_forms.py",
-    "clusters/test_rounds.py",
     "market/test_importing.py",
     "market/test_mutated_prices.py",
     "cuda/test_compiler.py",
-    "checkpoint/test_provenance.py",
-    "checkpoint/test_writer.py",
 )
 
 
