@@ -66,11 +66,11 @@ struct Dropped {
 // bias: of its gates, in shared memory (load_bias)
 // h_at: its row of a tile for store_matrices, the second part TILES tiles on
 // cells: from its place on
-// words(half, m): the masks of 8 x 8
+// own_masks(half, m): of the masks of 8 x 8, own_mask
 // keep_gates(m, half, tangents): is told the gates, as for sigmoid_of
-template <bool DROP, class Words, class KeepGates>
+template <bool DROP, class OwnMasks, class KeepGates>
 INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], const uint32 bias, const uint32 h_at,
-                     const uint32 row, const int eighth, Cell* cells, const Dropped dropped_at, const Words words,
+                     const uint32 row, const int eighth, Cell* cells, const Dropped dropped_at, const OwnMasks own_masks,
                      const float keep, const int lane, const KeepGates keep_gates) {
     const int matrix = lane / 8;
     uint32 h[2][2][PARTS], packed[2][2];  // [units' group][row]
@@ -95,7 +95,7 @@ INLINE void activate(const float (&gates)[16 * EIGHTS], float (&c)[4 * EIGHTS], 
             split(out[0], out[1], h[m % 2][half]);
             if (PARTS == 1) packed[m % 2][half] = pack(c[4 * m + 2 * half], c[4 * m + 2 * half + 1]);
             if (DROP) {
-                const uint32 bits = own_mask(words(half, m), lane);
+                const uint32 bits = own_masks(half, m);
                 split(bits & 1 ? out[0] * keep : 0.0f, bits & 16 ? out[1] * keep : 0.0f, dropped[m % 2][half]);
 #if PARTS == 2
                 UNROLL for (int part = 0; part < PARTS; ++part)

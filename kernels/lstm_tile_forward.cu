@@ -158,13 +158,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #if DROPS
         const uint32 dropped_at = shared_address(shared.dropped[now][tile]) + row * 128;
         const uint2* const own_kept = &shared.kept[t % (STAGES + 1)][tile][2 * (warp % 4)][8 * rank + share * EIGHTS];
-        const auto words = [&](int half, int m) { return own_kept[half * (UNITS / 8) + m]; };
+        const auto own_masks = [&](int half, int m) { return own_mask(own_kept[half * (UNITS / 8) + m], lane); };
 #else
         const uint32 dropped_at = 0;
-        const auto words = [](int, int) { return make_uint2(0, 0); };
+        const auto own_masks = [](int, int) { return 0u; };
 #endif
-        activate<DROPS>(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells, dropped_at, words,
-                 keep, lane, [](int, int, const float (&)[4][2]) {});
+        activate<DROPS>(gates, c, own_bias, h_next + rank * TILE_BYTES + row * 128, row, share * EIGHTS, own_cells, dropped_at,
+                 own_masks, keep, lane, [](int, int, const float (&)[4][2]) {});
         own_cells += int64(tiles) * SPLIT * TILE_SIZE;
 #if TILES == 2
         if (!(tile == 1 && t + 1 == rows)) arrive(TURN + 1 - tile, THREADS);

@@ -29,6 +29,7 @@
 #define OWN_UNITS (64 / SHARE)  // units of a warpgroup
 #define AHEAD (PARTS == 1 ? 4 : 2)  // groups of 8 units that registers hold the gates of while products run
 #define BATCH 4                 // of which what the activations add is read at once
+#define ASKED_AHEAD (SHARE == 2 && PARTS == 1)  // before the products, where registers hold it while they run
 
 // One layer's arrays.
 struct Layer {
@@ -125,15 +126,10 @@ INLINE uint4 load_once(const void* from) {
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
     return v;
 }
-// The same of what another block may have written during this launch, and of a word of a mask.
+// The same of what another block may have written during this launch.
 INLINE uint4 load_written(const Cell* from) {
     uint4 v;
     asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from) : "memory");
-    return v;
-}
-INLINE uint32 load_mask(const uint32* from) {
-    uint32 v;
-    asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(from));
     return v;
 }
 
@@ -233,8 +229,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
         for (int s = 0; s < products; ++s)
             for (int k = 0; k < 4; ++k) {
                 if (elected()) {
-                    wait_progress(own_progress->dz + quarter_of(k), SPLIT * (s + 1));
-                    order_copies();
+                    wait_progress_to_copy(own_progress->dz + quarter_of(k), SPLIT * (s + 1));
                     arrive_here(ready + 8 * quarter_of(k));
                 }
                 __syncwarp();
@@ -312,17 +307,41 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                 }
             }
         }
+        // What the activations of `BATCH` groups of 8 units add, of the layer above, and its masks.
+        struct Asked {
+            uint4 above[BATCH / TOGETHER];
+            uint32 masks[BATCH][2];  // of the two words of 8 units and 8 windows, the one that this thread's window is in
+        };
+        const auto load_asked = [&](int t, int first, Asked& to) {
+            const Cell* const of_above = layer.above + block_of(t) * TILE_SIZE;
+            const uint32* const own_kept =
+                kept + 2 * (((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block + share * EIGHTS) +
+                lane / 4 % 2;
+            UNROLL for (int m = 0; m < BATCH; ++m) {
+                if (!TOP && m % TOGETHER == 0) to.above[m / TOGETHER] = load_written(of_above + place(first + m));
+                if (DROP)
+                    UNROLL for (int half = 0; half < 2; ++half)
+                        to.masks[m][half] = load_mask(own_kept + 2 * (half * (UNITS / 8) + first + m));
+            }
+        };
         Position<STAGES> at;
         for (int s = 0; s <= products; ++s) {
             const int t = rows - 1 - s;
             // What the activations need is on its way while the products run.
             uint4 z[AHEAD][2], c0[EIGHTS / TOGETHER];
+#if ASKED_AHEAD
+            Asked of_asked;
+#endif
             if (s < rows) {
                 const uint4* const from = gates_of(block_of(t));
                 UNROLL for (int m = 0; m < AHEAD; ++m)
                     UNROLL for (int half = 0; half < 2; ++half) z[m][half] = load_once(from + (2 * m + half) * 128);
                 UNROLL for (int m = 0; m < EIGHTS; m += TOGETHER)
                     c0[m / TOGETHER] = load_once(layer.cells + block_of(t) * TILE_SIZE + place(m));
+#if ASKED_AHEAD
+                if (!TOP && above) wait_copy(asked, s & 1);
+                load_asked(t, 0, of_asked);
+#endif
             }
             if (s > 0) {
                 int before[PARTS] = {};  // stages of the step before
@@ -364,26 +383,17 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
             }
             if (s < rows) {
                 if (s > 0) wait_copy(stored, s - 1 & 1);  // what is written now was read
-                if (!TOP && above) wait_copy(asked, s & 1);
+                if (!ASKED_AHEAD && !TOP && above) wait_copy(asked, s & 1);
                 const int64 now = block_of(t);
                 const uint4* const from = gates_of(now);
                 uint4 late[EIGHTS][2];
                 UNROLL for (int m = AHEAD; m < EIGHTS; ++m)
                     UNROLL for (int half = 0; half < 2; ++half) late[m][half] = load_once(from + (2 * m + half) * 128);
-                // Of the two words of 8 units and 8 windows, the one that this thread's window is in.
-                const uint32* const own_kept =
-                    kept + 2 * (((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
-                                share * EIGHTS) + lane / 4 % 2;
                 UNROLL for (int first = 0; first < EIGHTS; first += BATCH) {
-                    uint4 of_above[BATCH / TOGETHER];
-                    uint32 words[BATCH][2];
-                    UNROLL for (int m = first; m < first + BATCH; ++m) {
-                        if (!TOP && m % TOGETHER == 0)
-                            of_above[(m - first) / TOGETHER] = load_written(layer.above + now * TILE_SIZE + place(m));
-                        if (DROP)
-                            UNROLL for (int half = 0; half < 2; ++half)
-                                words[m - first][half] = load_mask(own_kept + 2 * (half * (UNITS / 8) + m));
-                    }
+#if !ASKED_AHEAD
+                    Asked of_asked;
+                    load_asked(t, first, of_asked);
+#endif
                     UNROLL for (int m = first; m < first + BATCH; ++m) {
                         float before[2][2], dh[2][2];  // [row][unit]
                         units_of(c0[m / TOGETHER], m, before);
@@ -391,9 +401,9 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                             UNROLL for (int e = 0; e < 2; ++e) dh[half][e] = out[4 * m + 2 * half + e];
                         if (!TOP) {
                             float added[2][2];
-                            units_of(of_above[(m - first) / TOGETHER], m, added);
+                            units_of(of_asked.above[(m - first) / TOGETHER], m, added);
                             UNROLL for (int half = 0; half < 2; ++half) {
-                                const uint32 bits = DROP ? words[m - first][half] >> (8 * (lane % 4) + lane / 8) : 0;
+                                const uint32 bits = DROP ? of_asked.masks[m - first][half] >> (8 * (lane % 4) + lane / 8) : 0;
                                 UNROLL for (int e = 0; e < 2; ++e)
                                     dh[half][e] += !DROP ? added[half][e] : bits & (e ? 16 : 1) ? added[half][e] * keep : 0.0f;
                             }

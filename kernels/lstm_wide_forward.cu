@@ -163,14 +163,12 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
         for (int t = 0; t < rows; ++t) {
             if (elected()) {
                 if (!FIRST && below) {
-                    wait_progress(below, SPLIT * (t + 1));
-                    order_copies();
+                    wait_progress_to_copy(below, SPLIT * (t + 1));
                     if (t > 0) wait_copy(seen, t - 1 & 1);
                     arrive_here(given);
                 }
                 if (t > 0) {
-                    wait_progress(&own_progress->h, SPLIT * t);
-                    order_copies();
+                    wait_progress_to_copy(&own_progress->h, SPLIT * t);
                     arrive_here(ready);
                 }
             }
@@ -227,6 +225,21 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
         Position<STAGES> at;
         for (int t = 0; t < rows; ++t) {
             if (TURNS && tile == 1) barrier(TURN, 128 * GROUPS);
+            const uint2* const own_kept = reinterpret_cast<const uint2*>(kept) +
+                                          ((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
+                                          share * EIGHTS;
+#if TILES == 1
+            // Masks are on their way while the products run: of the two words of 8 units and 8 windows, the one that this
+            // thread's window is in.
+            uint32 words[2][EIGHTS];
+            if (DROP)
+                UNROLL for (int half = 0; half < 2; ++half)
+                    UNROLL for (int m = 0; m < EIGHTS; ++m)
+                        words[half][m] = load_mask(&own_kept[half * (UNITS / 8) + m].x + lane / 4 % 2);
+            const auto own_masks = [&](int half, int m) { return words[half][m] >> (8 * (lane % 4) + lane / 8); };
+#else
+            const auto own_masks = [&](int half, int m) { return own_mask(own_kept[half * (UNITS / 8) + m], lane); };
+#endif
             int before[PARTS] = {};  // stages of the step before
             const auto add_step = [&](int step) {
                 int slots[PARTS];
@@ -275,17 +288,13 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
 #else
             const Dropped dropped_at = 0;
 #endif
-            const uint2* const own_kept = reinterpret_cast<const uint2*>(kept) +
-                                          ((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
-                                          share * EIGHTS;
-            const auto words = [&](int half, int m) { return own_kept[half * (UNITS / 8) + m]; };
             const int thread = opaque(threadIdx.x) % 128;
             Cell* const own_cells =
                 layer.cells + (own + tiles * SPLIT) * TILE_SIZE + (share * EIGHTS / TOGETHER * 128 + thread) * CELLS_OF_THREAD;
 #if KEEPS
             uint4* const own_gates = reinterpret_cast<uint4*>(layer.gates) + (own * 8 + share * EIGHTS) * 2 * 128 + thread;
 #endif
-            activate<DROP>(gates, c, own_bias, h_at, row, share * EIGHTS, own_cells, dropped_at, words, keep, lane,
+            activate<DROP>(gates, c, own_bias, h_at, row, share * EIGHTS, own_cells, dropped_at, own_masks, keep, lane,
                            [&](int m, int half, const float (&t)[4][2]) {
 #if KEEPS
                                own_gates[(2 * m + half) * 128] =

@@ -317,14 +317,19 @@ def test_many_windows_are_forecast_as_few() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("units", "batch"), [(256, 2000), (512, 1100)])
-def test_wide_layers_give_the_same_bits_again(units: int, batch: int, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("units", "batch", "window", "calls"), [(256, 2000, 12, 4), (512, 1100, 12, 4), (256, 1024, 60, 80)]
+)
+def test_wide_layers_give_the_same_bits_again(
+    units: int, batch: int, window: int, calls: int, precision: str
+) -> None:
+    # Were a block to read what another has not yet written, the last case would show it: millions of times it waits.
     found = []
     for _ in range(3):
-        one = engine(2, units, 3, 12, batch, dropout=0.1, precision=precision, kernels=TILES)
+        one = engine(2, units, 3, window, batch, dropout=0.1, precision=precision, kernels=TILES)
         assert one._plan.wide
-        inputs, targets = batches(one, 2, batch, 12, 3)
-        for _ in range(4):
+        inputs, targets = batches(one, 2, batch, window, 3)
+        for _ in range(calls):
             loss = one.step(inputs, targets, 1e-2)
         found.append((float(loss), one.parameters().tobytes()))
     assert found[0] == found[1] == found[2]

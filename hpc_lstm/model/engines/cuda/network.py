@@ -132,6 +132,8 @@ class TrainingStep:
         masks = self._masks[step % 2]
         if masks and step == 0:
             self._draw_masks(step, 0, 1)
+        elif masks and plan.tiles:
+            self._branch.join()
         forward.run_layers(masks)
         device.launch(
             forward.head_kernels.get_function("head"),
@@ -150,7 +152,8 @@ class TrainingStep:
                     self._draw_masks(step + 1, part, parts)
 
         self._backward.run(self._last, masks, beside)
-        if draws:
+        # With large batches, drawing may go on beside the update.
+        if draws and not plan.tiles:
             self._branch.join()
         self._launch_update(step)
 
