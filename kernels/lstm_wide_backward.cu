@@ -312,17 +312,17 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
             uint4 above[BATCH / TOGETHER];
             uint32 masks[BATCH][2];  // of the two words of 8 units and 8 windows, the one that this thread's window is in
         };
-        const auto load_asked = [&](int t, int first, Asked& to) {
-            const Cell* const of_above = layer.above + block_of(t) * TILE_SIZE;
-            const uint32* const own_kept =
-                kept + 2 * (((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block + share * EIGHTS) +
-                lane / 4 % 2;
+        const auto load_asked = [&](int64 of_row, const uint32* own_kept, int first, Asked& to) {
             UNROLL for (int m = 0; m < BATCH; ++m) {
-                if (!TOP && m % TOGETHER == 0) to.above[m / TOGETHER] = load_written(of_above + place(first + m));
+                if (!TOP && m % TOGETHER == 0) to.above[m / TOGETHER] = load_written(layer.above + of_row * TILE_SIZE + place(first + m));
                 if (DROP)
                     UNROLL for (int half = 0; half < 2; ++half)
                         to.masks[m][half] = load_mask(own_kept + 2 * (half * (UNITS / 8) + first + m));
             }
+        };
+        const auto kept_of = [&](int t) {
+            return kept + 2 * (((int64(t) * tiles + first_tile + tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block + share * EIGHTS) +
+                   lane / 4 % 2;
         };
         Position<STAGES> at;
         for (int s = 0; s <= products; ++s) {
@@ -340,7 +340,7 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                     c0[m / TOGETHER] = load_once(layer.cells + block_of(t) * TILE_SIZE + place(m));
 #if ASKED_AHEAD
                 if (!TOP && above) wait_copy(asked, s & 1);
-                load_asked(t, 0, of_asked);
+                load_asked(block_of(t), kept_of(t), 0, of_asked);
 #endif
             }
             if (s > 0) {
@@ -389,10 +389,13 @@ INLINE void run_layer(const Layer& layer, const float* last, const uint32* above
                 uint4 late[EIGHTS][2];
                 UNROLL for (int m = AHEAD; m < EIGHTS; ++m)
                     UNROLL for (int half = 0; half < 2; ++half) late[m][half] = load_once(from + (2 * m + half) * 128);
+#if !ASKED_AHEAD
+                const uint32* const own_kept = kept_of(t);
+#endif
                 UNROLL for (int first = 0; first < EIGHTS; first += BATCH) {
 #if !ASKED_AHEAD
                     Asked of_asked;
-                    load_asked(t, first, of_asked);
+                    load_asked(now, own_kept, first, of_asked);
 #endif
                     UNROLL for (int m = first; m < first + BATCH; ++m) {
                         float before[2][2], dh[2][2];  // [row][unit]

@@ -225,20 +225,17 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
         Position<STAGES> at;
         for (int t = 0; t < rows; ++t) {
             if (TURNS && tile == 1) barrier(TURN, 128 * GROUPS);
-            const uint2* const own_kept = reinterpret_cast<const uint2*>(kept) +
-                                          ((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
-                                          share * EIGHTS;
 #if TILES == 1
             // Masks are on their way while the products run: of the two words of 8 units and 8 windows, the one that this
             // thread's window is in.
             uint32 words[2][EIGHTS];
-            if (DROP)
+            if (DROP) {
+                const uint32* const own_kept =
+                    kept + 2 * (((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block + share * EIGHTS) +
+                    lane / 4 % 2;
                 UNROLL for (int half = 0; half < 2; ++half)
-                    UNROLL for (int m = 0; m < EIGHTS; ++m)
-                        words[half][m] = load_mask(&own_kept[half * (UNITS / 8) + m].x + lane / 4 % 2);
-            const auto own_masks = [&](int half, int m) { return words[half][m] >> (8 * (lane % 4) + lane / 8); };
-#else
-            const auto own_masks = [&](int half, int m) { return own_mask(own_kept[half * (UNITS / 8) + m], lane); };
+                    UNROLL for (int m = 0; m < EIGHTS; ++m) words[half][m] = load_mask(own_kept + 2 * (half * (UNITS / 8) + m));
+            }
 #endif
             int before[PARTS] = {};  // stages of the step before
             const auto add_step = [&](int step) {
@@ -287,6 +284,14 @@ INLINE void run_layer(const Layer& layer, const uint32* below, Progress* own_pro
             const Dropped dropped_at = DROP ? shared_address(shared.dropped[tile]) + row * 128 : 0;
 #else
             const Dropped dropped_at = 0;
+#endif
+#if TILES == 1
+            const auto own_masks = [&](int half, int m) { return words[half][m] >> (8 * (lane % 4) + lane / 8); };
+#else
+            const uint2* const own_kept = reinterpret_cast<const uint2*>(kept) +
+                                          ((int64(t) * tiles + own_tile) * 8 + 2 * (warp % 4)) * (UNITS / 8) + 8 * block +
+                                          share * EIGHTS;
+            const auto own_masks = [&](int half, int m) { return own_mask(own_kept[half * (UNITS / 8) + m], lane); };
 #endif
             const int thread = opaque(threadIdx.x) % 128;
             Cell* const own_cells =
