@@ -5,7 +5,7 @@
 2 x LSTM, 60 rows of 5 features, dropout 0.1, Adam, on batches that lie ready on the GPU, as in ``engines.py --gpu``.
 CUPTI records the kernels while the CUDA graph runs, with the clocks and caches of training, where a profiler that
 repeats single kernels has neither. It needs torch, whose profiler reads CUPTI. Kernels may run beside each other, so
-their times can add up to more than the step.
+their times can add up to more than the step; the results also say when each begins.
 
 Kernels that begin before the one in front has ended wait for it, and their time would be that of both. So there are two
 traces of each case: one of kernels that do not begin early, for their times and "step", and one of steps as they are
@@ -22,6 +22,7 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,28 @@ def medians(kernels: list[dict[str, Any]]) -> dict[str, float]:
     """Microseconds of each kernel of a step, and of the step; a kernel that runs again is counted on."""
     found: dict[str, list[float]] = collections.defaultdict(list)
     for before, *step in steps_of(kernels):
-        seen: collections.Counter[str] = collections.Counter()
-        for one in step:
-            name = one["name"].split("(")[0]
-            seen[name] += 1
-            found[name if seen[name] == 1 else f"{name} {seen[name]}"].append(one["dur"])
+        for name, one in numbered(step):
+            found[name].append(one["dur"])
         found["step"].append(step[-1]["ts"] + step[-1]["dur"] - before["ts"] - before["dur"])
     return {name: round(statistics.median(durations), 2) for name, durations in found.items()}
+
+
+def beginnings(kernels: list[dict[str, Any]]) -> dict[str, float]:
+    """When each kernel of a step begins, in microseconds from the end of the step before; names as of ``medians``."""
+    found: dict[str, list[float]] = collections.defaultdict(list)
+    for before, *step in steps_of(kernels):
+        for name, one in numbered(step):
+            found[name].append(one["ts"] - before["ts"] - before["dur"])
+    return {name: round(statistics.median(begins), 2) for name, begins in found.items()}
+
+
+def numbered(step: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A step's kernels with their names, from the second launch on with a number."""
+    seen: collections.Counter[str] = collections.Counter()
+    for one in step:
+        name = one["name"].split("(")[0]
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} {seen[name]}", one
 
 
 def traced(run: Any, steps: int) -> list[dict[str, Any]]:
@@ -75,13 +91,14 @@ def traced(run: Any, steps: int) -> list[dict[str, Any]]:
         return kernels_of(json.loads(path.read_text()))
 
 
-def measured(precision: str, units: int, batch: int, steps: int, early: bool) -> dict[str, float]:
-    """``medians`` of a case."""
+def measured(precision: str, units: int, batch: int, steps: int, early: bool) -> dict[str, dict[str, float]]:
+    """``medians`` and ``beginnings`` of a case."""
     from hpc_lstm.cuda import graph
 
     if not early:
         graph.overlap = lambda recorded, kernels: 0
-    return medians(traced(ours("fused", units, batch, precision), steps))
+    kernels = traced(ours("fused", units, batch, precision), steps)
+    return {"microseconds": medians(kernels), "begin": beginnings(kernels)}
 
 
 def main() -> None:
@@ -106,9 +123,14 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for precision, units, batch in cases:
             case = (precision, units, batch, options.steps)
-            microseconds = pool.apply(measured, (*case, False))
-            microseconds["step, overlapped"] = pool.apply(measured, (*case, True))["step"]
-            found = {"precision": precision, "units": units, "batch": batch, "microseconds": microseconds}
+            times = pool.apply(measured, (*case, False))
+            overlapped = pool.apply(measured, (*case, True))["microseconds"]
+            microseconds = times["microseconds"] | {"step, overlapped": overlapped["step"]}
+            found = (
+                {"precision": precision, "units": units, "batch": batch}
+                | times
+                | {"microseconds": microseconds}
+            )
             results["cases"].append(found)
             print(f"{precision} {units} units, batch {batch:,}: " + json.dumps(microseconds), flush=True)
     write_results("gpu_steps", results)

@@ -179,3 +179,9 @@ def test_steps_of_a_gpu_are_cut_at_the_optimizer(monkeypatch: pytest.MonkeyPatch
         "adam_at_once": 5.0,
         "step": 22.0,
     }
+    assert steps.beginnings(kernels) == {
+        "head": 0.5,
+        "multiply_columns": 3.0,
+        "multiply_columns 2": 9.5,
+        "adam_at_once": 17.0,
+    }
