@@ -1,7 +1,8 @@
 """Where tables of measured speeds lie: those that the package brings along, and what this user measured.
 
 What ``hpc-lstm doctor --tune`` measured is kept in the cache of compiled code, under the card's name, its capability,
-the driver and the version of the package: with another of these, kernels may be faster or slower, and it is not read.
+the driver, the version of the package and its kernels: with another of these, kernels may be faster or slower, or take
+what they did not take before, and it is not read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import hpc_lstm
 from hpc_lstm.errors import InputError
+from hpc_lstm.files import data_folder
 from hpc_lstm.model.engines.speed_table import SpeedTable
 from hpc_lstm.native import code_cache
 
@@ -89,5 +91,9 @@ def write_own_table(card: Card, table: SpeedTable) -> Path:
 
 def own_path(card: Card) -> Path | None:
     """The file of what was measured on such a card; None: there is no folder for it."""
-    key = json.dumps([card.name, card.capability, card.driver, hpc_lstm.__version__])
+    kernels = hashlib.sha256()
+    for path in sorted(data_folder("kernels").glob("lstm_*.cu*")):
+        kernels.update(path.read_bytes())
+    versions = [card.driver, hpc_lstm.__version__, kernels.hexdigest()]
+    key = json.dumps([card.name, card.capability, *versions])
     return code_cache.cache_path(f"gpu-speeds-{hashlib.sha256(key.encode()).hexdigest()}")

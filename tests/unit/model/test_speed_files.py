@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hpc_lstm.model.engines import speed_files
 from hpc_lstm.model.engines.speed_files import Card, own_path, own_table, tables_for, write_own_table
 from hpc_lstm.model.engines.speed_table import CHAINS, TILES, Measurement, Network, SpeedTable
 
+ROOT = Path(__file__).parents[3]
 CARD = Card("NVIDIA Test", (9, 9), 132, 12080)
 NETWORK = Network("bfloat16", layers=2, window=60, features=5, dropout=True, units=64, batch=1024)
 TABLE = SpeedTable(CARD.name, CARD.capability, 132, (Measurement(NETWORK, {CHAINS: 2.0, TILES: 1.0}),))
@@ -24,8 +26,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_what_was_measured_is_read_for_the_same_card_driver_and_version(
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_was_measured_is_read_for_the_same_card_driver_version_and_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert own_table(CARD) is None
     path = write_own_table(CARD, TABLE)
@@ -38,7 +40,14 @@ def test_what_was_measured_is_read_for_the_same_card_driver_and_version(
         replace(CARD, driver=13000),
     )
     assert [own_table(other) for other in others] == [None] * 3
-    monkeypatch.setattr("hpc_lstm.__version__", "0.0.0")
+    with monkeypatch.context() as patch:
+        patch.setattr("hpc_lstm.__version__", "0.0.0")
+        assert own_table(CARD) is None
+    kernels = tmp_path / "kernels"
+    shutil.copytree(ROOT / "kernels", kernels, ignore=shutil.ignore_patterns("builds"))
+    monkeypatch.setattr(speed_files, "data_folder", lambda name: tmp_path / name)
+    assert own_table(CARD) == TABLE
+    (kernels / "lstm_common.cuh").write_text("// changed")
     assert own_table(CARD) is None
 
 
