@@ -13,16 +13,17 @@ import scheduling
 # Where next to nothing is shared by the tests.
 APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
 LONGEST = (
-    "test_clusters.py",
     "test_training.py",
-    "test_keras_engine.py",
-    "test_readme.py",
+    "test_clusters.py",
     "test_files_of_older_versions.py",
-    "test_scaling_gpus.py",
     "test_world.py",
-    "test_sweep.py",
-    "test_wheel.py",
     "test_faulty_store.py",
+    "test_wheel.py",
+    "test_readme.py",
+    "test_scaling_gpus.py",
+    "test_changed_stores.py",
+    "test_keras_engine.py",
+    "test_sweep.py",
 )
 
 
