@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import launcher
 import pytest
 import scheduling
 
@@ -37,6 +38,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_ranks_are_left(share_of_the_cores: None) -> Iterator[None]:
+    """Ranks that wait for commands end with the tests."""
+    yield
+    launcher.end_waiting()
+
+
+@pytest.fixture(scope="session")
 def share_of_the_cores() -> Iterator[None]:
     """Bind a worker of pytest-xdist, and so the ranks that it starts, to its share of this machine's cores.
 

@@ -52,7 +52,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, (settings, _) in WAYS.items():
         configs[name] = write_config(folder, name, checkpoint_every='"epoch"', **settings)
     commands = [["train", str(config), "--run-dir", str(folder / name)] for name, config in configs.items()]
-    done = InTurn(2, folder / "said", commands).finish()
+    # Where the time goes begins with the start of a process.
+    done = InTurn(2, folder / "said", commands, fresh=True).finish()
     assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * len(commands), done
     return configs["run"], folder / "run"
 
