@@ -188,6 +188,17 @@ def end_waiting() -> None:
         _waiting.pop().end()
 
 
+def launch_waiting(
+    ranks: int, command: Sequence[str], timeout: float = LIMIT_S
+) -> subprocess.CompletedProcess[str]:
+    """As ``launch`` of a command of ``program``, where ranks may be taken that wait for it: see ``InTurn``."""
+    words = command[len(program()) :]
+    assert list(command[: -len(words)]) == program()
+    with tempfile.TemporaryDirectory(prefix="hpc_lstm-said-") as folder:
+        (done,) = InTurn(ranks, Path(folder, "said"), [words]).finish(timeout)
+    return done
+
+
 def finish_all(
     launches: Sequence[InTurn], timeout: float = LIMIT_S
 ) -> list[list[subprocess.CompletedProcess[str]]]:

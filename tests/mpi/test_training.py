@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import InTurn, kill, launch, outcome, program, ranks_of, start, wait_until
+from launcher import InTurn, kill, launch_waiting, outcome, program, ranks_of, start, wait_until
 from small_job import checkpoints, final_states, write_config, write_store
 
 
 def train(ranks: int, config: Path, run: Path, *more: str) -> str:
     """Train to the end and return the output; stderr stays empty."""
-    done = launch(ranks, program("train", str(config), "--run-dir", str(run), *more))
+    done = launch_waiting(ranks, program("train", str(config), "--run-dir", str(run), *more))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 
