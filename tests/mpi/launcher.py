@@ -179,7 +179,7 @@ class _Launch:
 
 # Ranks that wait for commands, and how many launches of them: each rank holds a hundred megabytes.
 _waiting: list[_Launch] = []
-MOST_WAITING = 2
+MOST_WAITING = 3
 
 
 def end_waiting() -> None:
