@@ -63,15 +63,16 @@ endif
 test-unit: venv  ## run the tests of single modules, the first to run after a change
 	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
 
+# Tests often wait, for a program or for a server: there is work for more of them than cores.
 test-programs: venv  ## run the tests that start programs, compile, load TensorFlow or try hundreds of cases
-	@$(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/programs -n $$(($(JOBS) * 3 / 2)) --dist loadfile
 
 test-fuzz: venv  ## run the tests that change files and options
-	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS) --dist worksteal
+	@$(BIN)/python -m pytest tests/fuzz -n $(JOBS) --dist load --maxschedchunk 1
 
-# Ranks often wait, for each other or for a server: there is work for more of them than cores.
+# Ranks wait for each other, for a server, for the disk: two such tests keep a core busy.
 test-mpi: venv  ## run the tests that start ranks
-	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $$(($(JOBS) * 3 / 2)) --dist loadfile
+	@$(BIN)/python -m pytest tests/mpi $(TIMED:%=--ignore %) -n $$(($(JOBS) * 2)) --dist loadfile
 
 test-timed: venv  ## run the tests that compare times; nothing else may run beside them
 	@$(BIN)/python -m pytest $(TIMED)

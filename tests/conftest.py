@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import blas_threads  # before all that imports NumPy
 import pytest
 from inspector import Inspector
 from s3_bucket import SECRET_KEY, Bucket
 
 from hpc_lstm.hdf5 import reading
+
+__all__ = ["blas_threads"]
 
 
 @pytest.fixture(scope="session", autouse=True)

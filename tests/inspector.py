@@ -1,6 +1,9 @@
 """The inspection of HDF5 files without the start of a Python for each: one process inspects many files.
 
 python tests/inspector.py SECONDS    answers each path on stdin by a line of JSON: exit code and reason
+
+A child of it inspects one file after the other. A file that ends the child is answered for by the parent, and a fresh
+child inspects the next one, so that no file is blamed for those before it.
 """
 
 from __future__ import annotations
@@ -8,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,13 +26,11 @@ from hpc_lstm.hdf5.reading import OF_LAUNCHERS
 class Inspector:
     """Takes the place of ``hdf5.reading._inspect``, for any thread; a process that is forked starts one of its own.
 
-    A file that ends the process is inspected by a fresh one, so that no file is blamed for those before it.
-
     Args:
         cpu_s: seconds of a processor after which an inspection is taken for endless.
     """
 
-    def __init__(self, cpu_s: int) -> None:
+    def __init__(self, cpu_s: float) -> None:
         self._cpu_s = cpu_s
         self._process: subprocess.Popen[str] | None = None
         self._owner = os.getpid()
@@ -42,46 +45,23 @@ class Inspector:
 
     def end(self) -> None:
         """End the process, if there is one."""
-        if self._process is not None and self._owner == os.getpid():
-            self._end()
+        process, self._process = self._process, None
+        if process is not None and self._owner == os.getpid():
+            process.communicate()
 
     def _inspect(self, path: Path) -> tuple[int, str]:
-        if self._process is not None:
-            found = self._ask(self._process, path)
-            if found is not None:
-                return found
-            self._end()
-        self._process = _start(self._cpu_s)
-        found = self._ask(self._process, path)
-        return (self._end(), "") if found is None else found
-
-    def _ask(self, process: subprocess.Popen[str], path: Path) -> tuple[int, str] | None:
-        """None if the process ended."""
+        if self._process is None:
+            self._process = _start(self._cpu_s)
+        process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(os.fspath(path)) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        answer = process.stdout.readline()
-        if not answer.endswith("\n"):
-            return None
-        code, reason = json.loads(answer)
+        process.stdin.write(json.dumps(os.fspath(path)) + "\n")
+        process.stdin.flush()
+        code, reason = json.loads(process.stdout.readline())
         return code, reason
 
-    def _end(self) -> int:
-        """How the process ended."""
-        process, self._process = self._process, None
-        assert process is not None
-        assert process.stdout is not None
-        process.stdout.close()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()  # type: ignore[union-attr]
-        return process.wait()
 
-
-def _start(cpu_s: int) -> subprocess.Popen[str]:
+def _start(cpu_s: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, __file__, str(cpu_s)],
         stdin=subprocess.PIPE,
@@ -94,13 +74,28 @@ def _start(cpu_s: int) -> subprocess.Popen[str]:
     )
 
 
-def main(cpu_s: int) -> None:
+def main(cpu_s: float) -> None:
     """Answer each line of stdin, a path, by the exit code and the reason of its inspection."""
+    while True:
+        child = os.fork()
+        if child == 0:
+            _answer(cpu_s)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 0:
+            break
+        # A timer of fractions of a second stands for the system's limit, which has whole ones.
+        print(json.dumps([-signal.SIGXCPU if code == -signal.SIGPROF else code, ""]), flush=True)
+
+
+def _answer(cpu_s: float) -> None:
     for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            code = inspection.main(json.loads(line), cpu_s)
+            code = inspection.main(json.loads(line), math.ceil(cpu_s))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps([code, printed.getvalue().strip()]), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(float(sys.argv[1]))

@@ -41,10 +41,13 @@ for line in sys.stdin:
     assert type(model).__module__.startswith("keras."), type(model)
     with contextlib.redirect_stdout(sys.stderr):
         model.summary()
+    if fit != "compiled":
+        model.compile("adam", "mse", run_eagerly=True)
     np.save(forecasts, model.predict(windows, verbose=0))
     np.save(weights, np.concatenate([np.asarray(v).ravel() for v in model.trainable_variables]))
+    if fit == "compiled":
+        model.compile("adam", "mse")
     if fit:
-        model.compile("adam", "mse", run_eagerly=fit == "eagerly")
         model.fit(windows, np.zeros((len(windows), model.output_shape[1])), verbose=0)
     rates = [layer.rate for layer in model.layers if hasattr(layer, "rate")]
     print(json.dumps([keras.__version__, [layer.name for layer in model.layers], rates]), flush=True)
@@ -96,7 +99,7 @@ class PlainKeras:
     def open(
         self, file: Path, windows: np.ndarray, *, fit: Literal["compiled", "eagerly"] | None = None
     ) -> Opened:
-        """Load ``file`` and forecast ``windows``; with ``fit``, also train on."""
+        """Load ``file`` and forecast ``windows``; with ``fit``, also train on. Only what is "compiled" is so."""
         given, forecasts, weights = (
             Path(self._folder.name, name) for name in ("windows.npy", "forecasts.npy", "weights.npy")
         )
@@ -117,7 +120,7 @@ def check_model_opens(
     """Write a network and compare what Keras makes of it: layers, weights to the bit, forecasts; it trains on, too.
 
     Args:
-        eagerly: let Keras train on without compiling, which takes seconds where there are many layers.
+        eagerly: let Keras forecast and train on without compiling, which takes seconds.
 
     Returns:
         The version of Keras.

@@ -67,13 +67,15 @@ def train(
         from hpc_lstm import config as configuration
         from hpc_lstm.runs import directory
         from hpc_lstm.storage.stores import check_storage_config
-        from hpc_lstm.training.loop import train as train_model
-        from hpc_lstm.training.warm_start import WarmStart
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
         world.raise_on_all(lambda: check_storage_config(settings.storage, config))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
+        # Only now, so that a config that is wrong is told at once: they bring most of the package along.
+        from hpc_lstm.training.loop import train as train_model
+        from hpc_lstm.training.warm_start import WarmStart
+
         warm_start = WarmStart(init_from, keep_scaling) if init_from is not None else None
         train_model(
             settings,

@@ -308,16 +308,7 @@ class _SpanWriter:
     def __init__(self, file: h5py.File) -> None:
         self._file = file
         self._spans: list[tuple[int, ...]] = []
-        for name, kind in (("phase", "u1"), *((name, "i8") for name in SPAN_FIELDS)):
-            file.create_dataset(
-                f"spans/{name}",
-                (0,),
-                kind,
-                maxshape=(None,),
-                chunks=(CHUNK // 8,),
-                compression="gzip",
-                shuffle=True,
-            )
+        self._written = 0
 
     def add(self, span: tuple[int, ...]) -> None:
         self._spans.append(span)
@@ -349,13 +340,28 @@ class _SpanWriter:
             file[f"stages/{name}"] = np.array([s[place] for s in stages], np.int64)
 
     def _flush(self) -> None:
-        if self._spans:
-            columns = np.array(self._spans, np.int64).T
-            for name, column in zip(("phase", *SPAN_FIELDS), columns, strict=True):
-                dataset = self._file[f"spans/{name}"]
-                dataset.resize((len(dataset) + len(column),))
-                dataset[-len(column) :] = column
-            self._spans.clear()
+        columns = np.array(self._spans, np.int64).reshape(-1, 1 + len(SPAN_FIELDS)).T
+        stop = self._written + columns.shape[1]
+        for name, column in zip(("phase", *SPAN_FIELDS), columns, strict=True):
+            if not self._written:
+                self._create(name, len(column))
+            dataset = self._file[f"spans/{name}"]
+            dataset.resize((stop,))
+            dataset[self._written :] = column
+        self._written = stop
+        self._spans.clear()
+
+    def _create(self, name: str, first: int) -> None:
+        """A dataset whose chunks are no larger than its ``first`` spans: an empty one takes as long as a full one."""
+        self._file.create_dataset(
+            f"spans/{name}",
+            (0,),
+            "u1" if name == "phase" else "i8",
+            maxshape=(None,),
+            chunks=(min(max(first, 1), CHUNK // 8),),
+            compression="gzip",
+            shuffle=True,
+        )
 
 
 def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:

@@ -19,7 +19,7 @@ from hpc_lstm.errors import InputError
 # Seconds of a processor, or of waiting without one, after which an example hangs: a machine may be busy with others.
 HANG_S, IDLE_S = 30, 240
 # Seconds of a processor after which an inspection of a small HDF5 file is taken for endless.
-INSPECTION_S = 1
+INSPECTION_S = 0.25
 # Bytes beyond those of the process that it may take.
 MEMORY = 1 << 30
 

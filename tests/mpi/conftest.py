@@ -7,22 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import launcher
 import pytest
 import scheduling
 
 # Where next to nothing is shared by the tests.
 APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
 LONGEST = (
-    "test_clusters.py",
     "test_training.py",
-    "test_keras_engine.py",
-    "test_readme.py",
+    "test_clusters.py",
     "test_files_of_older_versions.py",
-    "test_scaling_gpus.py",
     "test_world.py",
-    "test_sweep.py",
-    "test_wheel.py",
     "test_faulty_store.py",
+    "test_wheel.py",
+    "test_readme.py",
+    "test_scaling_gpus.py",
+    "test_changed_stores.py",
+    "test_keras_engine.py",
+    "test_sweep.py",
 )
 
 
@@ -36,6 +38,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_ranks_are_left(share_of_the_cores: None) -> Iterator[None]:
+    """Ranks that wait for commands end with the tests."""
+    yield
+    launcher.end_waiting()
+
+
+@pytest.fixture(scope="session")
 def share_of_the_cores() -> Iterator[None]:
     """Bind a worker of pytest-xdist, and so the ranks that it starts, to its share of this machine's cores.
 

@@ -1,7 +1,9 @@
-"""Several commands of hpc-lstm one after the other in one process a rank: ``in_turn.py FOLDER COMMANDS``.
+"""Several commands of hpc-lstm one after the other in one process a rank: ``in_turn.py FOLDER``.
 
-COMMANDS is a JSON list of lists of words, as ``launcher.InTurn`` takes them. What a rank says, and its exit code, go to
-files in FOLDER. HDF5 files are inspected by one process for all commands of a rank.
+Each rank reads tasks from a pipe in FOLDER until that ends: a line of JSON with "commands", a list of lists of words as
+``launcher.InTurn`` takes them, and with the "environment" and the current folder, "cwd", that they have. What a rank
+says, and its exit code, go to files in the task's "folder"; that it has ended a task, into another pipe. HDF5 files are
+inspected by one process for all commands of a rank.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hpc_lstm.cli import main
 from hpc_lstm.hdf5 import reading
+from hpc_lstm.hdf5.reading import OF_LAUNCHERS
 from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.world import World
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from inspector import Inspector
@@ -63,15 +68,30 @@ def exit_code(words: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    folder, commands = Path(sys.argv[1]), json.loads(sys.argv[2])
-    world = connect()
-    # To start a process for each HDF5 file takes longer than most commands.
-    reading._inspect = inspector = Inspector(reading.CPU_S)
-    for number, words in enumerate(commands):
-        path = folder / f"{number}-{world.rank}"
+def perform(task: dict[str, Any], world: World) -> None:
+    """Run the commands of a task."""
+    # What the launcher has told this rank is its own.
+    own = {name: value for name, value in os.environ.items() if name.startswith(OF_LAUNCHERS)}
+    os.environ.clear()
+    os.environ.update(task["environment"] | own)
+    os.chdir(task["cwd"])
+    for number, words in enumerate(task["commands"]):
+        path = Path(task["folder"]) / f"{number}-{world.rank}"
         with said_into(path):
             code = exit_code(words)
         path.with_suffix(".code").write_text(str(code))
         world.barrier()  # what the next command finds, all ranks have left
+
+
+if __name__ == "__main__":
+    folder, world = Path(sys.argv[1]), connect()
+    # To start a process for each HDF5 file takes longer than most commands.
+    reading._inspect = inspector = Inspector(reading.CPU_S)
+    with (
+        open(folder / f"tasks-{world.rank}") as tasks,
+        open(folder / "answers", "wb", buffering=0) as answers,
+    ):
+        for line in tasks:
+            perform(json.loads(line), world)
+            answers.write(b".")
     inspector.end()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 
@@ -40,50 +43,65 @@ def outcome(process: subprocess.Popen[str], timeout: float = LIMIT_S) -> subproc
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def start(ranks: int, command: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a command in a process group of its own."""
+def start(ranks: int, command: Sequence[str], output: IO[str] | None = None) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own; what it says goes to pipes, or all of it to ``output``."""
     started = [*mpiexec_command(), "-n", str(ranks), *command] if ranks else list(command)
     return subprocess.Popen(
         started,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output or subprocess.PIPE,
+        stderr=output or subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=_environment(),
         start_new_session=True,
     )
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
 class InTurn:
-    """Commands of hpc-lstm that one launch runs one after the other, for where starting takes longest.
+    """Commands of hpc-lstm that ranks run one after the other, for where starting takes longest.
 
     Each must leave its ranks alive, with one exit code on all of them: what ends by a signal or an abort needs a launch
-    of its own.
+    of its own. Ranks that have ended what they were given wait for more.
     """
 
-    def __init__(self, ranks: int, folder: Path, commands: Sequence[Sequence[str]]) -> None:
-        """Start them.
+    def __init__(
+        self, ranks: int, folder: Path, commands: Sequence[Sequence[str]], *, fresh: bool = False
+    ) -> None:
+        """Let them begin.
 
         Args:
             folder: is made, and holds what they say.
             commands: words as after ``hpc-lstm``; NAME=VALUE before them is a variable of that command alone. Or a
                 script, whose name ends in ".py", and its words; what it changes in modules stays so for commands
-                after it.
+                after it, and ends with them.
+            fresh: start ranks, although others wait.
         """
         folder.mkdir()
         self._folder, self._ranks, self._commands = folder, max(ranks, 1), commands
-        self._process = start(ranks, [sys.executable, str(SCRIPT), str(folder), json.dumps(commands)])
+        self._again = not any(word.endswith(".py") for words in commands for word in words[:1])
+        waiting = [] if fresh or not self._again else [one for one in _waiting if one.ranks == ranks]
+        self._launch = waiting[0] if waiting else _Launch(ranks)
+        if waiting:
+            _waiting.remove(self._launch)
+        self._launch.give(folder, commands)
 
     def finish(self, timeout: float = LIMIT_S) -> list[subprocess.CompletedProcess[str]]:
         """What each came to; its output is that of all ranks, one after the other."""
-        done = outcome(self._process, timeout)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stdout + done.stderr
+        self._launch.wait(timeout)
+        if self._again and len(_waiting) < MOST_WAITING:
+            _waiting.append(self._launch)
+        else:
+            self._launch.end()
         return [self._result(number) for number in range(len(self._commands))]
 
     def kill(self) -> None:
         """End what still runs."""
-        if self._process.poll() is None:
-            kill(self._process)
+        if self._launch not in _waiting:
+            self._launch.kill()
 
     def _result(self, number: int) -> subprocess.CompletedProcess[str]:
         paths = [self._folder / f"{number}-{rank}" for rank in range(self._ranks)]
@@ -92,6 +110,93 @@ class InTurn:
         )
         assert len(set(codes)) == 1, codes
         return subprocess.CompletedProcess(self._commands[number], int(codes[0]), "".join(out), "".join(err))
+
+
+class _Launch:
+    """Ranks that run commands whenever they are given some: each reads a pipe with a name, and answers in another."""
+
+    def __init__(self, ranks: int) -> None:
+        self.ranks = ranks
+        self._folder = tempfile.TemporaryDirectory(prefix="hpc_lstm-ranks-")
+        folder = Path(self._folder.name)
+        names = ["answers", *(f"tasks-{rank}" for rank in range(max(ranks, 1)))]
+        for name in names:
+            os.mkfifo(folder / name)
+        # To read and to write: neither waits for the other side, and what is read has no end before ``end``.
+        self._answers, *self._tasks = (os.open(folder / name, os.O_RDWR) for name in names)
+        self._said = (folder / "said").open("w+")
+        self._process = start(ranks, [sys.executable, str(SCRIPT), str(folder)], output=self._said)
+
+    def give(self, folder: Path, commands: Sequence[Sequence[str]]) -> None:
+        """Let all ranks run commands, with this process's environment and in its folder."""
+        task = {
+            "folder": str(folder),
+            "commands": commands,
+            "environment": _environment(),
+            "cwd": os.getcwd(),
+        }
+        for descriptor in self._tasks:
+            with open(descriptor, "w", closefd=False) as pipe:
+                pipe.write(json.dumps(task) + "\n")
+
+    def wait(self, timeout: float) -> None:
+        """Return when all ranks have ended what they were given; kill them if that does not come."""
+        deadline, missing = time.monotonic() + timeout, len(self._tasks)
+        while missing:
+            if select.select([self._answers], [], [], 0.2)[0]:
+                missing -= len(os.read(self._answers, missing))
+            elif self._process.poll() is not None or time.monotonic() > deadline:
+                code = self._process.poll()
+                self.kill()
+                said = Path(self._said.name).read_text()
+                raise AssertionError(
+                    f"hung for {timeout} s" if code is None else f"ended with {code}\n{said}"
+                )
+        said = Path(self._said.name).read_text()
+        assert said == "", said
+
+    def end(self) -> None:
+        """Let the ranks end."""
+        for descriptor in self._tasks:
+            os.close(descriptor)
+        try:
+            code = self._process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            kill(self._process)
+            raise
+        said = Path(self._said.name).read_text()
+        os.close(self._answers)
+        self._said.close()
+        self._folder.cleanup()
+        assert (code, said) == (0, ""), said
+
+    def kill(self) -> None:
+        """End them at once."""
+        if self._process.poll() is None:
+            kill(self._process)
+            self._process.wait()
+
+
+# Ranks that wait for commands, and how many launches of them: each rank holds a hundred megabytes.
+_waiting: list[_Launch] = []
+MOST_WAITING = 3
+
+
+def end_waiting() -> None:
+    """Let all ranks end that wait for commands."""
+    while _waiting:
+        _waiting.pop().end()
+
+
+def launch_waiting(
+    ranks: int, command: Sequence[str], timeout: float = LIMIT_S
+) -> subprocess.CompletedProcess[str]:
+    """As ``launch`` of a command of ``program``, where ranks may be taken that wait for it: see ``InTurn``."""
+    words = command[len(program()) :]
+    assert list(command[: -len(words)]) == program()
+    with tempfile.TemporaryDirectory(prefix="hpc_lstm-said-") as folder:
+        (done,) = InTurn(ranks, Path(folder, "said"), [words]).finish(timeout)
+    return done
 
 
 def finish_all(

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import h5py
 import numpy as np
 import pytest
-from launcher import InTurn, finish_all, launch, program
+from launcher import InTurn, finish_all, launch_waiting, program
 from small_job import write_config
 
 from hpc_lstm.market.store_writer import StoreWriter
@@ -49,7 +49,7 @@ def resumed(
     """What resuming a run of 2 ranks came to, by the ranks and the change; their run directories are in the folder."""
     folder = tmp_path_factory.mktemp("changed")
     config = write_config(folder, store=write_prices(folder / "first.h5", ROWS), epochs=1)
-    done = launch(2, program("train", str(config), "--run-dir", str(folder / "run")))
+    done = launch_waiting(2, program("train", str(config), "--run-dir", str(folder / "run")))
     assert done.returncode == 0, done.stderr
     launches = []
     for ranks in RANKS:

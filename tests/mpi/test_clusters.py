@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launcher import InTurn, finish_all, kill, launch, program, ranks_of, start, wait_until
+from launcher import InTurn, finish_all, kill, launch, launch_waiting, program, ranks_of, start, wait_until
 from s3_bucket import SECRET_KEY, Bucket
 from small_job import write_config, write_store
 
@@ -228,7 +228,7 @@ def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path,
 def test_a_cluster_that_never_comes_holds_nobody_up_beyond_the_deadline(tmp_path: Path) -> None:
     storage = f'url = "file://{tmp_path}/shared"'
     command = cluster(tmp_path, "alpha", storage, sync="deadline_s = 0.2\nquorum = 1", epochs=1)
-    done = launch(2, command)
+    done = launch_waiting(2, command)
     assert done.returncode == 0, done.stderr
     assert metrics(tmp_path, "alpha")["sync"]["clusters_missing"] == 1
     assert "1 of 2 clusters had not finished" in done.stdout
@@ -270,9 +270,9 @@ def test_a_name_that_is_taken_is_refused_while_its_owner_lives(tmp_path: Path) -
 def test_another_network_is_refused_by_the_key_that_differs(tmp_path: Path) -> None:
     storage = f'url = "file://{tmp_path}/shared"'
     sync = "deadline_s = 0.1\nquorum = 1"
-    first = launch(1, cluster(tmp_path, "alpha", storage, sync=sync, epochs=1))
+    first = launch_waiting(1, cluster(tmp_path, "alpha", storage, sync=sync, epochs=1))
     assert first.returncode == 0, first.stderr
-    second = launch(2, [*cluster(tmp_path, "beta", storage, sync=sync), "--set", "model.units=6"])
+    second = launch_waiting(2, [*cluster(tmp_path, "beta", storage, sync=sync), "--set", "model.units=6"])
     assert second.returncode == 2
     assert second.stderr.strip() == (
         "hpc-lstm: error: model.units: is 6 here and 5 in the run that the clusters share; use the same value, or "
@@ -288,12 +288,12 @@ def test_no_secret_is_in_any_artefact(
     monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY)
     storage = f'url = "s3://{bucket.name}/team"\nendpoint_url = "{bucket.endpoint}"'
     command = cluster(tmp_path, "alpha", storage, sync="deadline_s = 0.1\nquorum = 1", epochs=1)
-    done = launch(2, command)
+    done = launch_waiting(2, command)
     assert done.returncode == 0, done.stderr
     said = [done.stdout.encode(), done.stderr.encode()]
     monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY[::-1])
     command[-1] += "-other"
-    other = launch(1, [*command, "--set", "sync.cluster=beta"])
+    other = launch_waiting(1, [*command, "--set", "sync.cluster=beta"])
     assert other.returncode == 2
     assert "run.json: is not signed with the key in HPC_LSTM_SYNC_KEY" in other.stderr
     said += [other.stdout.encode(), other.stderr.encode()]
@@ -321,14 +321,14 @@ def attack_by_checkpoint(tmp_path: Path, storage: str, monkeypatch: pytest.Monke
     store = open_store(StorageConfig(**tomllib.loads(storage)), Path())
     monkeypatch.setenv("HPC_LSTM_SYNC_KEY", SIGNING_KEY)
     command = cluster(tmp_path, "alpha", storage, sync="deadline_s = 0.1\nquorum = 1", epochs=1)
-    first = launch(1, command)
+    first = launch_waiting(1, command)
     assert first.returncode == 0, first.stderr
     assert "signed with the key in HPC_LSTM_SYNC_KEY" in first.stdout
     forge_checkpoint(store, "prices/checkpoints/alpha", 900_000_000)
     before, objects = weights(tmp_path, "alpha"), store.list("")
 
     more = [*command, "--set", "train.epochs=2", "--resume"]
-    second = launch(1, more)
+    second = launch_waiting(1, more)
     assert second.returncode == 2, second.stdout
     assert len(second.stderr.strip().splitlines()) == 1
     assert "/900000000/checkpoint.json: is not signed with the key" in second.stderr

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from launcher import InTurn, finish_all, launch, program
+from launcher import InTurn, finish_all, launch_waiting, program
 from small_job import model_weights
 
 FILES = Path(__file__).resolve().parents[1] / "data" / "written_by_0_1_0"
@@ -217,14 +217,14 @@ def test_timing_of_two_clusters_lies_on_one_axis(alone: Answers) -> None:
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(old: Path) -> None:
     run, reference = old / "stopped", FILES / "uninterrupted"
-    done = launch(2, program(*resumption(run)))
+    done = launch_waiting(2, program(*resumption(run)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert_went_on(run, FILES / "stopped")
     assert_same_results(run, reference)
     now, then = history(run), history(reference)
     assert [(e["kind"], e["step"]) for e in now] == [(e["kind"], e["step"]) for e in then]
     assert [e["loss"] for e in now] == pytest.approx([e["loss"] for e in then], rel=CLOSE)
-    timing = launch(0, program("timing", str(run)))
+    timing = launch_waiting(0, program("timing", str(run)))
     assert "2 ranks on 1 node" in timing.stdout, timing.stderr
 
 

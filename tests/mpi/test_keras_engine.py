@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from launcher import LIMIT_S, InTurn, launch, program
+from launcher import LIMIT_S, InTurn, launch, launch_waiting, program
 from small_job import write_config
 from test_warm_start import STILL, assert_started_with, longer_prices
 
@@ -15,7 +15,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``run``, of the fused engine, and ``warm``, which two ranks begin with its model in Keras."""
     folder = tmp_path_factory.mktemp("trained")
     config = write_config(folder, dropout=0.0, epochs=2)
-    first = launch(0, program("train", str(config), "--run-dir", str(folder / "run")))
+    first = launch_waiting(0, program("train", str(config), "--run-dir", str(folder / "run")))
     assert first.returncode == 0, first.stderr
     kept = ("--init-from", str(folder / "run"), "--keep-scaling", "--set", "train.engine=keras")
     command = program("train", str(longer_prices(folder)), "--run-dir", str(folder / "warm"), *kept, *STILL)

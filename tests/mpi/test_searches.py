@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from launcher import InTurn, launch, program
+from launcher import InTurn, launch_waiting, program
 from small_job import write_config, write_store
 
 
 def run(ranks: int, *arguments: object) -> str:
     """A command's output; stderr stays empty."""
-    done = launch(ranks, program(*map(str, arguments)))
+    done = launch_waiting(ranks, program(*map(str, arguments)))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 

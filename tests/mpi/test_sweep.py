@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from launcher import InTurn, kill, launch, program, start, wait_until
+from launcher import InTurn, kill, launch, launch_waiting, program, start, wait_until
 
 SWEEP = """
 [sweep]
@@ -82,7 +82,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_sweep_starts_its_own_ranks(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
     file.write_text(SWEEP)
-    done = launch(2, program("sweep", str(file), "-o", str(tmp_path / "out")))
+    done = launch_waiting(2, program("sweep", str(file), "-o", str(tmp_path / "out")))
     assert done.returncode == 2
     assert "call it without mpiexec or srun" in done.stderr
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import InTurn, kill, launch, outcome, program, ranks_of, start, wait_until
+from launcher import InTurn, kill, launch_waiting, outcome, program, ranks_of, start, wait_until
 from small_job import checkpoints, final_states, write_config, write_store
 
 
 def train(ranks: int, config: Path, run: Path, *more: str) -> str:
     """Train to the end and return the output; stderr stays empty."""
-    done = launch(ranks, program("train", str(config), "--run-dir", str(run), *more))
+    done = launch_waiting(ranks, program("train", str(config), "--run-dir", str(run), *more))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 
@@ -52,7 +52,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, (settings, _) in WAYS.items():
         configs[name] = write_config(folder, name, checkpoint_every='"epoch"', **settings)
     commands = [["train", str(config), "--run-dir", str(folder / name)] for name, config in configs.items()]
-    done = InTurn(2, folder / "said", commands).finish()
+    # Where the time goes begins with the start of a process.
+    done = InTurn(2, folder / "said", commands, fresh=True).finish()
     assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * len(commands), done
     return configs["run"], folder / "run"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import InTurn, launch, program, start
+from launcher import InTurn, launch_waiting, program, start
 from small_job import final_states, model_weights, write_config
 
 from hpc_lstm.market.known_rows import KnownRows, know_rows
@@ -33,7 +33,7 @@ def write_store(path: Path, rows: list[int], change: int | None = None) -> Path:
 
 def train(ranks: int, config: Path, run: Path, *more: str) -> str:
     """Train to the end and return the output; stderr stays empty."""
-    done = launch(ranks, program("train", str(config), "--run-dir", str(run), *more))
+    done = launch_waiting(ranks, program("train", str(config), "--run-dir", str(run), *more))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout
 
@@ -133,6 +133,6 @@ def test_clusters_start_with_one_model_and_one_scaling(trained: Path, tmp_path: 
     weights = [model_weights(folder) for folder in (tmp_path / "alpha", tmp_path / "beta", trained / "run")]
     np.testing.assert_array_equal(weights[0], weights[1])
     np.testing.assert_allclose(weights[0], weights[2], rtol=0, atol=1e-6)
-    stranger = launch(1, cluster("gamma", *kept[:2]))
+    stranger = launch_waiting(1, cluster("gamma", *kept[:2]))
     assert stranger.returncode == 2
     assert "'--keep-scaling': is None here" in stranger.stderr

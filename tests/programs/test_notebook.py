@@ -14,7 +14,7 @@ import pytest
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "stock_prediction.ipynb"
 PICTURES = 4
 # Where the notebook says how long it trains. What is checked of it does not depend on that.
-TRAININGS, EPOCHS = 3, 2
+TRAININGS, EPOCHS = 3, 1
 LONGEST_S = 180
 
 

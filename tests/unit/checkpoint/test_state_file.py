@@ -152,7 +152,7 @@ def test_what_would_fill_memory_or_time_is_refused_at_once(make: Any) -> None:
 
 def test_a_state_with_which_hdf5_comes_to_no_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that says it is longer than it is leads libhdf5 to an empty place, from which it never goes on."""
-    inspector = Inspector(1)
+    inspector = Inspector(0.25)
     monkeypatch.setattr(reading, "_inspect", inspector)
     data = bytearray(pack_state({"a": "fused", "b": "x" * 64}))
     second = data.index(b"GCOL") + 16 + 24
