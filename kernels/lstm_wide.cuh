@@ -23,10 +23,9 @@
 // where clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
 //
 // A launch has one layer or several. A layer that follows another one in it works at the same time, some rows behind.
-// Clusters take their work in the order in which they begin. So a block waits for none that began later, except those
-// of its own windows, which are next to begin. Each launch has at most one group of windows whose blocks have not all
-// begun; so no block waits for ever as long as launches at the same time, times the blocks of a group, find room
-// (tile_plan.py).
+// Clusters take their work in the order in which they begin (lstm_progress.cuh; how many find room: tile_plan.py).
+
+#include "lstm_progress.cuh"
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + HELPERS))
@@ -48,15 +47,6 @@ template <int COUNT> INLINE void take_registers() { asm volatile("setmaxnreg.inc
 template <int PENDING> INLINE void wait_all_stores_but() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(PENDING) : "memory"); }
 // Orders what this thread knows to be written before bulk copies.
 INLINE void order_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
-// A counter in global memory: adds to it what this thread knows to be written; waits until it has reached a number.
-INLINE void add_progress(uint32* counter, uint32 count) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(counter), "r"(count) : "memory");
-}
-INLINE void wait_progress(const uint32* counter, uint32 least) {
-    uint32 found;
-    do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(counter) : "memory");
-    while (found < least);
-}
 
 // The number of this cluster among those of a launch, in the order in which they begin; by all threads. A cluster
 // barrier has to follow before `place` is used otherwise. place: in shared memory.
