@@ -21,13 +21,14 @@ INPUTS = {"gather_inputs", "stage_inputs"}
 # What may be behind those, and so begin while the update still runs: it touches no memory before it waits.
 BEHIND_INPUTS = {"lstm_forward", "multiply_rows"}
 GLOBAL = re.compile(r"\b(?:ld|st|red|atom|cp|prefetch)\.[\w.:]*global")
-# units, batch, parts, capability: layers together, apart, in tiles; products by wgmma and by mma.
+# units, batch, parts, capability: layers together, apart, in tiles; products by wgmma and by mma; without clusters.
 NETWORKS = [
     (64, 64, 1, (9, 0)),
     (128, 1024, 1, (9, 0)),
     (128, 64, 2, (9, 0)),
     (64, 9000, 1, (9, 0)),
     (64, 64, 1, (10, 0)),
+    (512, 64, 2, (10, 0)),
 ]
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda.chain_plan import PORTABLE_CLUSTER
+from hpc_lstm.model.engines.cuda.counters import Counters
 from hpc_lstm.model.engines.cuda.passes import ForwardPass, masks_of, pointer_table, row_of
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.products import Matrix, products
@@ -66,6 +67,8 @@ class ChainForward(ForwardPass):
             )
             for layer in range(0, shape.layers, plan.forward.layers)
         ]
+        groups = plan.windows // plan.forward.windows
+        self._counters = Counters(device, [groups] * shape.layers if plan.forward.through_memory else [])
         length, units = shape.rows * plan.windows, plan.units
         cell_type = np.uint16 if plan.parts == 1 else np.float32
         self.traces = []
@@ -91,6 +94,7 @@ class ChainForward(ForwardPass):
 
     def run_layers(self, masks: list[DeviceArray] | None) -> None:
         plan = self.plan
+        self._counters.clear()
         for number, chain in enumerate(self._chains):
             layer = number * plan.forward.layers
             if layer > 0 or not plan.folded:
@@ -107,11 +111,11 @@ class ChainForward(ForwardPass):
                 )
             self.device.launch_grid(
                 chain,
-                (plan.windows // plan.forward.windows * plan.forward.cluster,),
+                (plan.windows // plan.forward.windows * plan.forward.group,),
                 plan.forward.warps * 32,
                 plan.forward.shared,
                 *(row_of(self._table, layer), *masks_of(masks, layer), self.keep),
-                *(np.int32(self.shape.rows), np.int32(plan.windows)),
+                *(np.int32(self.shape.rows), np.int32(plan.windows), self._counters.of(number)),
             )
 
     @property
@@ -146,6 +150,9 @@ class ChainBackward:
         above = plan.parts * forward.length * units if plan.backward.layers < shape.layers else 0
         self._above = device.empty((above,), np.uint16, "gradients of a layer's outputs")
         self._blocks = plan.windows // plan.backward.windows
+        self._counters = Counters(
+            device, [self._blocks] * shape.layers if plan.backward.through_memory else []
+        )
         self.bias_parts = [device.empty((self._blocks, 4 * units), np.float32) for _ in range(shape.layers)]
         self.matrix_parts = {
             (layer, name): device.empty((self._splits(layer), 4 * units, width), np.float32, "gradients")
@@ -165,15 +172,17 @@ class ChainBackward:
 
     def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         plan, shape, forward = self._plan, self._shape, self._forward
+        self._counters.clear()
         for layer in reversed(range(0, shape.layers, plan.backward.layers)):
             own, top = forward.weights.layers[layer], layer + plan.backward.layers == shape.layers
             self._device.launch_grid(
                 self._chains[layer // plan.backward.layers],
-                (self._blocks * plan.backward.cluster,),
+                (self._blocks * plan.backward.group,),
                 plan.backward.warps * 32,
                 plan.backward.shared,
                 *(row_of(self._table, layer), None if top else self._above, last),
                 *(*masks_of(masks, layer), forward.keep, np.int32(shape.rows), np.int32(plan.windows)),
+                self._counters.of(layer),
             )
             if top:
                 # Not before: what is drawn would keep the chain's blocks waiting for the whole GPU.

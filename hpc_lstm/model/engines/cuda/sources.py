@@ -125,4 +125,6 @@ class Sources:
         cell = "bf16" if self.plan.parts == 1 else "float"
         sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": cut.blocks}
         w = {"W_SHARED": int(cut.w == "shared"), "PROJECTED": int(cut.w == "block")}
-        return {**self._sizes(), **sizes, "LAYERS": cut.layers, **w, "STAGES": cut.stages, "CELL": cell}
+        exchange = {"THROUGH_MEMORY": int(cut.through_memory), "U_STREAMED": int(cut.streamed)}
+        rows = {"BUFFERS": cut.buffers, "STAGES": cut.stages}
+        return {**self._sizes(), **sizes, "LAYERS": cut.layers, **w, **exchange, **rows, "CELL": cell}
