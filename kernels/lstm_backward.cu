@@ -31,8 +31,7 @@
 #define WARPS (MATRICES * K_SPLIT)
 #define THREADS (32 * WARPS)
 #define INNER (4 * UNITS / 16 / K_SPLIT)      // steps of 16 of a warp's inner dimension
-#define CHUNK (U_STREAMED ? 64 / PARTS : 4 * UNITS)  // of the inner dimension, in a buffer
-#define PITCH (CHUNK + 8)
+#define PITCH (4 * UNITS + 8)
 #define ITEMS (TILES * 4 / K_SPLIT)           // (unit, window) pairs of a thread
 #define HALVES (ITEMS % 4 == 0 ? 2 : 1)       // units of a thread
 
@@ -67,10 +66,7 @@ union Stage {
 };
 
 struct Shared {
-    bf16 dz[THROUGH_MEMORY ? BUFFERS : 2][PARTS][HELD][PITCH];
-#if U_STREAMED
-    bf16 u[BUFFERS][PARTS][OWN][CHUNK];
-#endif
+    bf16 dz[2][PARTS][WINDOWS][PITCH];
     float dh[WARPS][TILES * 4][32];
     Stage stages[STAGES];
 #if W_SHARED
@@ -78,9 +74,6 @@ struct Shared {
 #endif
     // Barriers: dz of the cluster's other blocks, twice buffered; a row's values; room for a row in the layer below.
     uint64 arrived[2], loaded[STAGES], room[STAGES];
-#if THROUGH_MEMORY
-    uint32 ticket;
-#endif
 };
 
 INLINE float widen_cell(bf16 c) { return widen(c); }
@@ -123,11 +116,10 @@ enum Source { FROM_LAST, FROM_PRODUCT, FROM_ABOVE };
 template <Source SOURCE, bool DROP, bool SENDS>
 INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict__ above,
                       const float* __restrict__ last, const uint32* __restrict__ kept, const float keep, const int rows,
-                      const int windows, const Share& share) {
-    const int rank = share.rank;
+                      const int windows, const int place, const int rank) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int matrix = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
-    const int first = share.number * WINDOWS;
+    const int first = blockIdx.x / CLUSTER * WINDOWS;
     const int all_matrix = rank * MATRICES + matrix;
     const int64 gate_plane = int64(rows) * windows * 4 * UNITS;
     const uint32 arrived = shared_address(shared.arrived), loaded = shared_address(shared.loaded),
@@ -144,15 +136,10 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
 #else
     constexpr int W_STEPS = SENDS && !PROJECTED ? INNER : 1;
 #endif
-    Tile w[W_STEPS];
-#if !U_STREAMED
-    Tile u[INNER];
-#endif
+    Tile u[INNER], w[W_STEPS];
     UNROLL for (int k = 0; k < INNER; ++k) {
         const int column = (part_of_k * INNER + k) * 16;
-#if !U_STREAMED
         u[k] = load_tile(layer.u, all_matrix, column);
-#endif
         if (SENDS && !W_SHARED && !PROJECTED) w[k % W_STEPS] = load_tile(layer.w, all_matrix, column);
     }
 
@@ -186,7 +173,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
             if (warp == 0 && elected()) {
 #if LAYERS > 1
                 if (SOURCE == FROM_ABOVE)
-                    receive_row(shared.loaded[stage], shared.room[stage], bytes, (share.in_cluster + 1) * SPLIT + rank, 1);
+                    receive_row(shared.loaded[stage], shared.room[stage], bytes, (place + 1) * SPLIT + rank, 1);
                 else
 #endif
                     expect_arrivals(own, bytes);
@@ -252,9 +239,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
         commit_copies();
 #endif
     };
-#if !THROUGH_MEMORY
     if (SOURCE == FROM_PRODUCT) wait_for_kernel_before();
-#endif
     UNROLL for (int s = 0; s < STAGES - 1; ++s) load_row();
 
     float dc[ITEMS], bias[HALVES][4] = {};
@@ -269,19 +254,14 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
     __syncthreads();
 #endif
     const uint32 dz_at = shared_address(shared.dz) +
-                         ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * (CHUNK / K_SPLIT)) * 2;
+                         ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * INNER * 16) * 2;
     // All that the kernel before has written of what is read here is `last`, or else the product that rows are loaded from.
-#if !THROUGH_MEMORY
     if (SOURCE != FROM_PRODUCT) wait_for_kernel_before();
     begin_next_kernel();
-#endif
     const float* const gradient = after_wait(last);
 
     for (int s = 0; s < rows; ++s) {
-        const int t = rows - 1 - s;
-#if !THROUGH_MEMORY
-        const int now = s % 2;
-#endif
+        const int t = rows - 1 - s, now = s % 2;
         const Row& row = shared.stages[s % STAGES].row;
         load_row();
 #if BULK
@@ -333,9 +313,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
             split(dz[2], dz[3], last_two);
             UNROLL for (int part = 0; part < PARTS; ++part) {
                 const uint2 value = make_uint2(first_two[part], last_two[part]);
-#if !THROUGH_MEMORY
                 *reinterpret_cast<uint2*>(&shared.dz[now][part][window][4 * (unit0 + 8 * half_of(j))]) = value;
-#endif
                 *reinterpret_cast<uint2*>(own_gates + part * gate_plane + 4 * item_at(j)) = value;
             }
         }
@@ -352,7 +330,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
                 const int other = v / (PARTS * WINDOWS * (OWN / 2)), rest = v % (PARTS * WINDOWS * (OWN / 2));
                 const int part = rest / (WINDOWS * (OWN / 2)), window = rest / (OWN / 2) % WINDOWS;
                 const int column = 4 * rank * OWN + rest % (OWN / 2) * 8;
-                const uint32 peer = (share.in_cluster - 1) * SPLIT + other;
+                const uint32 peer = (place - 1) * SPLIT + other;
                 send(peer_address(shared_address(&shared.stages[s % STAGES].dz[part][window][column]), peer),
                      *reinterpret_cast<const uint4*>(&shared.dz[now][part][window][column]),
                      peer_address(loaded + 8 * (s % STAGES), peer));
@@ -360,94 +338,26 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
         }
 #endif
         if (t == 0 && (PROJECTED || !SENDS)) break;
-#if CLUSTER > 1 && SPLIT > 1
+#if SPLIT > 1
         // dz of own units to the layer's other blocks, and theirs.
         if (threadIdx.x == 0) expect_arrivals(arrived + 8 * now, (SPLIT - 1) * PARTS * WINDOWS * 4 * OWN * 2);
         for (int v = threadIdx.x; v < (SPLIT - 1) * PARTS * WINDOWS * (OWN / 2); v += THREADS) {
             const int other = v / (PARTS * WINDOWS * (OWN / 2)), rest = v % (PARTS * WINDOWS * (OWN / 2));
             const bf16* from = &shared.dz[now][rest / (WINDOWS * (OWN / 2))][rest / (OWN / 2) % WINDOWS]
                                          [4 * rank * OWN + rest % (OWN / 2) * 8];
-            const uint32 peer = share.in_cluster * SPLIT + other + (other >= rank);
+            const uint32 peer = place * SPLIT + other + (other >= rank);
             send(peer_address(shared_address(from), peer), *reinterpret_cast<const uint4*>(from),
                  peer_address(arrived + 8 * now, peer));
         }
         wait_arrivals(arrived + 8 * now, s / 2 % 2);
 #endif
-#if U_STREAMED
-        constexpr int CHUNKS = 4 * UNITS / CHUNK, STEPS = CHUNK / 16 / K_SPLIT;
-        const auto bring_u = [&](int chunk) {
-            if (chunk < CHUNKS)
-                bring_weights<OWN, CHUNK>(&shared.u[chunk % BUFFERS][0][0][0],
-                                          layer.u + int64(OWN * rank) * 4 * UNITS + chunk * CHUNK, 4 * UNITS,
-                                          int64(4) * UNITS * UNITS, THREADS);
-        };
-        UNROLL for (int chunk = 0; chunk < BUFFERS - 1; ++chunk) bring_u(chunk);
-#endif
-#if THROUGH_MEMORY
-        // dz of all units.
-        say_written(share.counter);
-        wait_written(share.counter, s + 1);
-        const bf16* const dz_from = layer.gates + 4 * (t * unit_row + int64(first) * UNITS);
-#endif
-#if U_STREAMED
-        const auto bring_dz = [&](int chunk) {
-            if (chunk < CHUNKS)
-                bring_windows<CHUNK, 4 * UNITS, PITCH>(&shared.dz[chunk % BUFFERS][0][0][0], dz_from + chunk * CHUNK,
-                                                       gate_plane, THREADS);
-            commit_copies();
-        };
-        UNROLL for (int chunk = 0; chunk < BUFFERS - 1; ++chunk) bring_dz(chunk);
-        float all_sums[TILES][4] = {};
-        const int chunks = turns(CHUNKS);
-        for (int chunk = 0; chunk < chunks; ++chunk) {
-            wait_copies<BUFFERS - 2>();
-            __syncthreads();  // also, the chunk before was read by all
-            bring_u(chunk + BUFFERS - 1);
-            bring_dz(chunk + BUFFERS - 1);
-            const bf16* const from = &shared.u[chunk % BUFFERS][0][0][0];
-            UNROLL for (int k = 0; k < STEPS; k += 2) {
-                Tile u[2];
-                UNROLL for (int odd = 0; odd < STEPS - k && odd < 2; ++odd)
-                    u[odd] = brought_tile<OWN, CHUNK>(from, 16 * matrix, part_of_k * STEPS + k + odd);
-                UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                    uint32 values[2][PARTS][2];
-                    load_two_steps<STEPS, PITCH>(values, dz_at + (chunk % BUFFERS * PARTS * HELD + 8 * tile) * PITCH * 2, k);
-                    UNROLL for (int odd = 0; odd < STEPS - k && odd < 2; ++odd)
-                        multiply_parts(all_sums[tile], u[odd].at, values[odd]);
-                }
-            }
-        }
-        UNROLL for (int tile = 0; tile < TILES; ++tile)
-            UNROLL for (int r = 0; r < 4; ++r) shared.dh[warp][tile * 4 + r][lane] = all_sums[tile][r];
-#else
-#if THROUGH_MEMORY
-        const auto bring_dz = [&](int tile) {
-            if (tile < TILES)
-                bring_windows<4 * UNITS, 4 * UNITS, PITCH>(&shared.dz[tile % BUFFERS][0][0][0],
-                                                           dz_from + 32 * tile * UNITS, gate_plane, THREADS);
-            commit_copies();
-        };
-        UNROLL for (int tile = 0; tile < BUFFERS; ++tile) bring_dz(tile);
-#endif
-#pragma unroll(THROUGH_MEMORY ? 1 : TILES)
-        for (int tile = 0; tile < TILES; ++tile) {
+        UNROLL for (int tile = 0; tile < TILES; ++tile) {
             float sums[4][4] = {};  // chains of products
-#if THROUGH_MEMORY
-            wait_copies<BUFFERS - 1>();
-            __syncthreads();
-            const int in_buffers = tile % BUFFERS * PARTS * HELD;
-#else
-            const int in_buffers = now * PARTS * WINDOWS + 8 * tile;
-#endif
             UNROLL for (int k = 0; k < INNER; k += 2)
-                add_two_steps(sums, dz_at + in_buffers * PITCH * 2, k, u[k], u[k + 1 < INNER ? k + 1 : k]);
-#if THROUGH_MEMORY
-            if (BUFFERS < TILES) __syncthreads();
-            bring_dz(tile + BUFFERS);
-#endif
+                add_two_steps(sums, dz_at + (now * PARTS * WINDOWS + 8 * tile) * PITCH * 2, k, u[k],
+                              u[k + 1 < INNER ? k + 1 : k]);
             UNROLL for (int r = 0; r < 4; ++r) shared.dh[warp][tile * 4 + r][lane] = sum_of(sums, r);
         }
-#endif
 #if HAS_BELOW && !PROJECTED
         if (SENDS) {
             wait_copy(room + 8 * (s % STAGES), s / STAGES % 2);
@@ -463,7 +373,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
                     add_two_steps(sums, at, k, w[k % W_STEPS], w[next_k % W_STEPS]);
 #endif
                 }
-                send_sums(shared, sums, s % STAGES, warp, tile, (share.in_cluster - 1) * SPLIT + rank);
+                send_sums(shared, sums, s % STAGES, warp, tile, (place - 1) * SPLIT + rank);
             }
         }
         if (t == 0) break;
@@ -492,7 +402,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
     for (int v = threadIdx.x; v < OWN * 4; v += THREADS) {
         float sum = 0.0f;
         UNROLL for (int part = 0; part < K_SPLIT; ++part) sum += sums[part * OWN * 4 + v];
-        layer.bias_gradients[int64(share.number) * 4 * UNITS + 4 * rank * OWN + v] = sum;
+        layer.bias_gradients[int64(blockIdx.x / CLUSTER) * 4 * UNITS + 4 * rank * OWN + v] = sum;
     }
 }
 
@@ -535,53 +445,47 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
 // last: [windows][UNITS], gradient of its h at the last row, if TOP
 // kept: dropout masks (lstm_masks.cu) of the lowest layer, `kept_layer` words before those of the next
 // DROPS: all of them drop outputs, but for the network's highest one
-// counters: zeros; with THROUGH_MEMORY = 1
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if CLUSTER > 1
     __cluster_dims__(CLUSTER, 1, 1)
 #endif
         lstm_backward(const Layer* __restrict__ layers, const bf16* __restrict__ above, const float* __restrict__ last,
                       const uint32* __restrict__ kept, const int64 kept_layer, const float keep, const int rows,
-                      const int windows, uint32* counters) {
+                      const int windows) {
     extern __shared__ __align__(16) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
-#if THROUGH_MEMORY
-    Share own = {};
+#if CLUSTER > 1
+    const int place = cluster_rank() / SPLIT, rank = cluster_rank() % SPLIT;
 #else
-    const Share own = own_share();
+    const int place = 0, rank = 0;
 #endif
     for (int v = threadIdx.x; v < WARPS * TILES * 4 * 32; v += THREADS) (&shared.dh[0][0][0])[v] = 0.0f;
 #if BULK
     if (threadIdx.x < 2 + STAGES) init_arrivals(shared_address(&shared.arrived[threadIdx.x]));
     else if (threadIdx.x < 2 + 2 * STAGES)  // dz goes to all blocks that multiply W, sums to one block
-        init_arrivals_of(shared_address(&shared.arrived[threadIdx.x]), PROJECTED && own.in_cluster % STEP == 0 ? SPLIT : 1);
+        init_arrivals_of(shared_address(&shared.arrived[threadIdx.x]), PROJECTED && place % STEP == 0 ? SPLIT : 1);
     publish_arrivals();
 #endif
 #if CLUSTER > 1
     cluster_barrier();
 #endif
     __syncthreads();
-#if THROUGH_MEMORY
-    wait_for_kernel_before();
-    begin_next_kernel();
-    own = take_share(counters, shared.ticket);
-#endif
     constexpr Source source = TOP ? FROM_LAST : FROM_PRODUCT;
     constexpr bool drop = DROPS && !TOP;  // of the highest one
 #if LAYERS == 1
-    run_layer<source, drop, false>(layers[0], shared, above, last, kept, keep, rows, windows, own);
+    run_layer<source, drop, false>(layers[0], shared, above, last, kept, keep, rows, windows, place, rank);
 #else
-    const int level = (own.in_cluster + STEP - 1) / STEP;
+    const int level = (place + STEP - 1) / STEP;
     kept += level * kept_layer;
 #if PROJECTED
-    if (own.in_cluster % STEP) project(layers[level], shared, rows, own.in_cluster, own.rank);
+    if (place % STEP) project(layers[level], shared, rows, place, rank);
     else
 #endif
     if (level + 1 == LAYERS)
-        run_layer<source, drop, true>(layers[level], shared, above, last, kept, keep, rows, windows, own);
+        run_layer<source, drop, true>(layers[level], shared, above, last, kept, keep, rows, windows, place, rank);
     else if (level == 0)
-        run_layer<FROM_ABOVE, DROPS, false>(layers[0], shared, above, last, kept, keep, rows, windows, own);
-    else run_layer<FROM_ABOVE, DROPS, true>(layers[level], shared, above, last, kept, keep, rows, windows, own);
+        run_layer<FROM_ABOVE, DROPS, false>(layers[0], shared, above, last, kept, keep, rows, windows, place, rank);
+    else run_layer<FROM_ABOVE, DROPS, true>(layers[level], shared, above, last, kept, keep, rows, windows, place, rank);
 #endif
 #if CLUSTER > 1
     cluster_barrier();  // no block ends while another may still write to it

@@ -42,16 +42,15 @@
 #define WARPS (GROUPS * K_SPLIT)
 #define THREADS (32 * WARPS)
 #define INNER (UNITS / 16 / K_SPLIT)    // steps of 16 of a warp's inner dimension
-#define CHUNK (U_STREAMED ? 32 / PARTS : UNITS)  // of the inner dimension, in a buffer
-#define PITCH (CHUNK + 8)               // numbers from one window's h to the next: no bank conflicts in ldmatrix
+#define PITCH (UNITS + 8)               // numbers from one window's h to the next: no bank conflicts in ldmatrix
 #define ITEMS (TILES * 2 / K_SPLIT)     // (unit, window) pairs whose cells a thread computes
 #define PAIR (ITEMS < 2 ? 1 : 2)        // of them, neighbouring windows of one unit
 #define PAIRS (ITEMS / PAIR)
+#define STAGES 4                        // rows whose input is on its way or in use
 #define NARROW 16                       // columns of x
 #define NARROW_PITCH (NARROW + 8)
 #define GATE_PITCH (4 * OWN + 16)
 #define OWN_PITCH (OWN + 8)
-#define TURNS (THROUGH_MEMORY ? 1 : 2)  // rows of which a block keeps its own outputs
 #define HAS_NARROW (INPUT_TILES)        // which inputs there are in the launch
 #define HAS_GATES (!INPUT_TILES)
 
@@ -88,17 +87,9 @@ union Input {
 };
 
 struct Shared {
-#if THROUGH_MEMORY
-    bf16 h[BUFFERS][PARTS][HELD][PITCH];     // of the row before
-    bf16 own[PARTS][WINDOWS][OWN_PITCH];     // of this block, on its way
-#if U_STREAMED
-    bf16 u[BUFFERS][PARTS][4 * OWN][CHUNK];
-#endif
-#else
     bf16 h[2][PARTS][WINDOWS][PITCH];
-#endif
 #if DROPS
-    bf16 dropped[TURNS][PARTS][WINDOWS][OWN_PITCH];
+    bf16 dropped[2][PARTS][WINDOWS][OWN_PITCH];
 #endif
     Input input[STAGES];
 #if DROPS
@@ -110,9 +101,6 @@ struct Shared {
 #endif
     // Barriers: h of the cluster's other blocks, twice buffered; a row's input; room for a row in the layer above.
     uint64 arrived[2], loaded[STAGES], room[STAGES];
-#if THROUGH_MEMORY
-    uint32 ticket;
-#endif
 };
 
 // Copies this thread's part of a block's h, or of h after dropout, of one row to global memory.
@@ -176,11 +164,10 @@ enum Source { FROM_X, FROM_PRODUCT, FROM_BELOW, FROM_SUMS };
 // DROP: the layer drops outputs. SENDS: there is a layer above it in the launch.
 template <Source SOURCE, bool DROP, bool SENDS>
 INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restrict__ kept, const float keep,
-                      const int rows, const int windows, const Share& share) {
-    const int rank = share.rank;
+                      const int rows, const int windows, const int place_in_cluster, const int rank) {
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int group = warp / K_SPLIT, part_of_k = warp % K_SPLIT;
-    const int first = share.number * WINDOWS;   // window
+    const int first = blockIdx.x / CLUSTER * WINDOWS;    // window
     const int all_group = rank * GROUPS + group;         // of 8 units, among all
     const int unit = 8 * all_group + g;
     const int64 gate_plane = int64(rows) * windows * 4 * UNITS, h_plane = int64(rows + 1) * windows * UNITS;
@@ -199,11 +186,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #else
     constexpr int W_STEPS = SOURCE == FROM_BELOW ? INNER : 1;
 #endif
-    Tile w[W_STEPS][2];
-#if !U_STREAMED
-    Tile u[INNER][2];
+    Tile u[INNER][2], w[W_STEPS][2];
     load_tiles(u, layer.u, all_group, UNITS, part_of_k * INNER * 16);
-#endif
     if (SOURCE == FROM_X) load_tiles(w, layer.w, all_group, NARROW, 0);
     else if (!W_SHARED && SOURCE == FROM_BELOW) load_tiles(w, layer.w, all_group, UNITS, part_of_k * INNER * 16);
     float4 b;  // of i, f, g, o
@@ -260,7 +244,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
             constexpr int all_bytes = bytes + (DROP ? TILES * GROUPS * 8 : 0);
             if (warp == 0 && elected()) {
 #if LAYERS > 1
-                const int below = (share.in_cluster - 1) * SPLIT;
+                const int below = (place_in_cluster - 1) * SPLIT;
                 uint64 &row_loaded = shared.loaded[stage], &row_room = shared.room[stage];
                 if (SOURCE == FROM_BELOW) receive_row(row_loaded, row_room, all_bytes, below, SPLIT);
                 if (SOURCE == FROM_SUMS) receive_row(row_loaded, row_room, all_bytes, below + rank, 1);
@@ -312,49 +296,14 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #endif
 
     for (int t = 0; t < rows; ++t) {
-#if THROUGH_MEMORY
-        [[maybe_unused]] constexpr int next = 0;
-#else
         const int now = t % 2, next = 1 - now;
-#endif
         load_row();
 #if BULK
         wait_copy(loaded + 8 * (t % STAGES), t / STAGES % 2);
 #endif
         const bf16* const own_input =
             SOURCE == FROM_X ? place(t % STAGES, 0, g) + 2 * q : place(t % STAGES, 0, window0) + 4 * (8 * group + g);
-#if U_STREAMED
-        constexpr int CHUNKS = UNITS / CHUNK, STEPS = CHUNK / 16;
-        const auto bring_u = [&](int chunk) {
-            if (chunk < CHUNKS)
-                bring_weights<4 * OWN, CHUNK>(&shared.u[chunk % BUFFERS][0][0][0],
-                                              layer.u + int64(4 * OWN * rank) * UNITS + chunk * CHUNK, UNITS,
-                                              int64(4) * UNITS * UNITS, THREADS);
-        };
-        if (t > 0)
-            UNROLL for (int chunk = 0; chunk < BUFFERS - 1; ++chunk) bring_u(chunk);
-#endif
-#if THROUGH_MEMORY
-        // h of the row before, of all blocks.
-        if (t > 0) wait_written(share.counter, t);
-        const bf16* const h_from = layer.h + t * unit_row + int64(first) * UNITS;
-#if U_STREAMED
-        const auto bring_h = [&](int chunk) {
-            if (t > 0 && chunk < CHUNKS)
-                bring_windows<CHUNK, UNITS, PITCH>(&shared.h[chunk % BUFFERS][0][0][0], h_from + chunk * CHUNK, h_plane, THREADS);
-            commit_copies();
-        };
-        UNROLL for (int chunk = 0; chunk < BUFFERS - 1; ++chunk) bring_h(chunk);
-#else
-        const auto bring_h = [&](int tile) {
-            if (t > 0 && tile < TILES)
-                bring_windows<UNITS, UNITS, PITCH>(&shared.h[tile % BUFFERS][0][0][0], h_from + 8 * tile * UNITS, h_plane, THREADS);
-            commit_copies();
-        };
-        UNROLL for (int tile = 0; tile < BUFFERS; ++tile) bring_h(tile);
-#endif
-#endif
-#if CLUSTER > 1 && SPLIT > 1
+#if SPLIT > 1
         // The other blocks' h of the row before.
         if (t > 0) wait_arrivals(arrived + 8 * now, (t - 1) / 2 % 2);
         if (threadIdx.x == 0 && t + 1 < rows)
@@ -382,8 +331,9 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #endif
         };
 
-        // gates^T of 8 windows: a tile of the product, first without h U.
-        const auto multiply_input = [&](int tile, float (&sums)[2][4], float (&other)[2][4]) {
+        // gates^T of 8 windows: a tile of the product.
+        const auto multiply_tile = [&](int tile, float (&sums)[2][4]) {
+            float other[2][4] = {};
             begin_sums(tile, sums);
             if (SOURCE == FROM_X && part_of_k == 0) {
                 uint32 values[PARTS][2];
@@ -406,28 +356,12 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #endif
                 }
             }
-        };
-#if !U_STREAMED
-        const auto multiply_tile = [&](int tile, float (&sums)[2][4]) {
-            float other[2][4] = {};
-            multiply_input(tile, sums, other);
-#if THROUGH_MEMORY
-            wait_copies<BUFFERS - 1>();
-            __syncthreads();
-            const int in_buffers = tile % BUFFERS * PARTS * HELD;
-#else
-            const int in_buffers = now * PARTS * WINDOWS + 8 * tile;
-#endif
             UNROLL for (int k = 0; k < INNER; k += 2)
-                add_two_steps(sums, other, h_at + in_buffers * PITCH * 2, k, u[k], u[k + 1 < INNER ? k + 1 : k]);
-#if THROUGH_MEMORY
-            if (BUFFERS < TILES) __syncthreads();
-            bring_h(tile + BUFFERS);
-#endif
+                add_two_steps(sums, other, h_at + (now * PARTS * WINDOWS + 8 * tile) * PITCH * 2, k, u[k],
+                              u[k + 1 < INNER ? k + 1 : k]);
             UNROLL for (int half = 0; half < 2; ++half)
                 UNROLL for (int r = 0; r < 4; ++r) sums[half][r] += other[half][r];
         };
-#endif
 
         // Gates, cells and outputs of this thread's pair j, from the sums z of i, f, g, o.
         const auto compute_cells = [&](int j, const float4 (&sums)[PAIR]) {
@@ -440,13 +374,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
                 const float value = output * tangent(c[j][e]);
                 uint32 first_two[PARTS], last_two[PARTS], one[PARTS];
                 split(value, 0.0f, one);
-                UNROLL for (int part = 0; part < PARTS; ++part) {
-#if THROUGH_MEMORY
-                    shared.own[part][window][8 * group + g] = bf16(one[part]);
-#else
+                UNROLL for (int part = 0; part < PARTS; ++part)
                     shared.h[next][part][window][unit] = bf16(one[part]);
-#endif
-                }
                 split(input, forget, first_two);
                 split(candidate, output, last_two);
                 UNROLL for (int part = 0; part < PARTS; ++part)
@@ -465,45 +394,15 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         };
 
 #if K_SPLIT == 1
-#if U_STREAMED
-        float all_sums[TILES][2][4];
-        UNROLL for (int tile = 0; tile < TILES; ++tile) multiply_input(tile, all_sums[tile], all_sums[tile]);
-        const int chunks = turns(t > 0 ? CHUNKS : 0);
-        for (int chunk = 0; chunk < chunks; ++chunk) {
-            wait_copies<BUFFERS - 2>();
-            __syncthreads();  // also, the chunk before was read by all
-            bring_u(chunk + BUFFERS - 1);
-            bring_h(chunk + BUFFERS - 1);
-            const bf16* const from = &shared.u[chunk % BUFFERS][0][0][0];
-            UNROLL for (int k = 0; k < STEPS; k += 2) {
-                Tile u[2][2];
-                UNROLL for (int odd = 0; odd < STEPS - k && odd < 2; ++odd)
-                    UNROLL for (int half = 0; half < 2; ++half)
-                        u[odd][half] = brought_tile<4 * OWN, CHUNK>(from, 32 * group + 16 * half, k + odd);
-                UNROLL for (int tile = 0; tile < TILES; ++tile) {
-                    uint32 values[2][PARTS][2];
-                    load_two_steps<STEPS, PITCH>(values, h_at + (chunk % BUFFERS * PARTS * HELD + 8 * tile) * PITCH * 2, k);
-                    UNROLL for (int odd = 0; odd < STEPS - k && odd < 2; ++odd)
-                        UNROLL for (int half = 0; half < 2; ++half)
-                            multiply_parts(all_sums[tile][half], u[odd][half].at, values[odd]);
-                }
-            }
-        }
-#endif
         UNROLL for (int tile = 0; tile < TILES; ++tile) {
-#if U_STREAMED
-            const float(&sums)[2][4] = all_sums[tile];
-#else
             float sums[2][4];
             multiply_tile(tile, sums);
-#endif
             const float4 z[2] = {make_float4(sums[0][0], sums[0][2], sums[1][0], sums[1][2]),
                                  make_float4(sums[0][1], sums[0][3], sums[1][1], sums[1][3])};
             compute_cells(tile, z);
         }
 #else
-#pragma unroll(THROUGH_MEMORY ? 1 : TILES)
-        for (int tile = 0; tile < TILES; ++tile) {
+        UNROLL for (int tile = 0; tile < TILES; ++tile) {
             float sums[2][4];
             multiply_tile(tile, sums);
             UNROLL for (int half = 0; half < 2; ++half)
@@ -532,14 +431,14 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         wait_copies<STAGES - 2>();  // the next row's input is there
 #endif
         __syncthreads();
-#if CLUSTER > 1 && SPLIT > 1
+#if SPLIT > 1
         // Own h to the other blocks of the layer.
         if (t + 1 < rows)
             for (int v = threadIdx.x; v < (SPLIT - 1) * PARTS * WINDOWS * GROUPS; v += THREADS) {
                 const int other = v / (PARTS * WINDOWS * GROUPS), rest = v % (PARTS * WINDOWS * GROUPS);
                 const bf16* from = &shared.h[next][rest / (WINDOWS * GROUPS)][rest / GROUPS % WINDOWS]
                                           [rank * OWN + rest % GROUPS * 8];
-                send_to(share.in_cluster * SPLIT + other + (other >= rank), *reinterpret_cast<const uint4*>(from), from,
+                send_to(place_in_cluster * SPLIT + other + (other >= rank), *reinterpret_cast<const uint4*>(from), from,
                         arrived + 8 * next);
             }
 #endif
@@ -555,17 +454,12 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
                 if (DROP) from = &shared.dropped[next][part][window][column];
 #endif
                 wait_copy(room + 8 * (t % STAGES), t / STAGES % 2);
-                send_to((share.in_cluster + 1) * SPLIT + other, *reinterpret_cast<const uint4*>(from),
+                send_to((place_in_cluster + 1) * SPLIT + other, *reinterpret_cast<const uint4*>(from),
                         &shared.input[t % STAGES].below[part][window][rank * OWN + column], loaded + 8 * (t % STAGES));
             }
 #endif
         // While others compute the next row.
-#if THROUGH_MEMORY
-        store_rows(&shared.own[0][own_window][own_units], OWN_PITCH, h_out, h_plane, own_window);
-        if (t + 1 < rows) say_written(share.counter);
-#else
         store_rows(&shared.h[next][0][own_window][rank * OWN + own_units], PITCH, h_out, h_plane, own_window);
-#endif
         h_out += unit_row;
 #if DROPS
         if (DROP) {
@@ -627,26 +521,25 @@ INLINE void project(const Layer& layer, Shared& shared, const int rows, const in
 // layers: those of the launch, from the lowest one up
 // kept: dropout masks (lstm_masks.cu) of the lowest layer, `kept_layer` words before those of the next
 // DROPS: all of them drop outputs; of several layers, all but the last one
-// counters: zeros; with THROUGH_MEMORY = 1
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #if CLUSTER > 1
     __cluster_dims__(CLUSTER, 1, 1)
 #endif
         lstm_forward(const Layer* __restrict__ layers, const uint32* __restrict__ kept, const int64 kept_layer,
-                     const float keep, const int rows, const int windows, uint32* counters) {
+                     const float keep, const int rows, const int windows) {
     extern __shared__ __align__(16) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
-    for (int v = threadIdx.x; v < (THROUGH_MEMORY ? BUFFERS : 1) * PARTS * HELD * PITCH / 8; v += THREADS)
-        reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
-#if THROUGH_MEMORY
-    Share own = {};
+#if CLUSTER > 1
+    const int place = cluster_rank() / SPLIT, rank = cluster_rank() % SPLIT;
 #else
-    const Share own = own_share();
+    const int place = 0, rank = 0;
 #endif
+    for (int v = threadIdx.x; v < PARTS * WINDOWS * PITCH / 8; v += THREADS)
+        reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
 #if BULK
     if (threadIdx.x < 2 + STAGES) init_arrivals(shared_address(&shared.arrived[threadIdx.x]));
     else if (threadIdx.x < 2 + 2 * STAGES)  // a block that projects sends to one block, others to all above them
-        init_arrivals_of(shared_address(&shared.arrived[threadIdx.x]), own.in_cluster % STEP ? 1 : SPLIT);
+        init_arrivals_of(shared_address(&shared.arrived[threadIdx.x]), place % STEP ? 1 : SPLIT);
     publish_arrivals();
 #endif
 #if CLUSTER > 1
@@ -655,23 +548,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     __syncthreads();
     wait_for_kernel_before();
     begin_next_kernel();
-#if THROUGH_MEMORY
-    own = take_share(counters, shared.ticket);
-#endif
     constexpr Source source = INPUT_TILES ? FROM_X : FROM_PRODUCT;
 #if LAYERS == 1
-    run_layer<source, DROPS, false>(layers[0], shared, kept, keep, rows, windows, own);
+    run_layer<source, DROPS, false>(layers[0], shared, kept, keep, rows, windows, place, rank);
 #else
     constexpr Source source_above = PROJECTED ? FROM_SUMS : FROM_BELOW;
-    const int level = (own.in_cluster + STEP - 1) / STEP;
+    const int level = (place + STEP - 1) / STEP;
     kept += level * kept_layer;
 #if PROJECTED
-    if (own.in_cluster % STEP) project(layers[level], shared, rows, own.in_cluster, own.rank);
+    if (place % STEP) project(layers[level], shared, rows, place, rank);
     else
 #endif
-    if (level == 0) run_layer<source, DROPS, true>(layers[0], shared, kept, keep, rows, windows, own);
-    else if (level + 1 == LAYERS) run_layer<source_above, false, false>(layers[level], shared, kept, keep, rows, windows, own);
-    else run_layer<source_above, DROPS, true>(layers[level], shared, kept, keep, rows, windows, own);
+    if (level == 0) run_layer<source, DROPS, true>(layers[0], shared, kept, keep, rows, windows, place, rank);
+    else if (level + 1 == LAYERS)
+        run_layer<source_above, false, false>(layers[level], shared, kept, keep, rows, windows, place, rank);
+    else run_layer<source_above, DROPS, true>(layers[level], shared, kept, keep, rows, windows, place, rank);
 #endif
 #if CLUSTER > 1
     cluster_barrier();  // no block ends while another may still write to it

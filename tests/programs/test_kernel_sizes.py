@@ -91,10 +91,10 @@ def has_room(
     assert plan is not None
     sources = Sources(plan, layers, dropout, Head.to_forecast(1))
     for name, defines in {str(one): one for one in sources.all()}.values():
-        if name in ("lstm_forward", "lstm_backward"):
-            shared = (plan.forward if name == "lstm_forward" else plan.backward).shared
+        ways = {"forward": plan.forward, "backward": plan.backward}
+        if cut := ways.get(name.removeprefix("lstm_").removeprefix("exchange_")):
             path = compiler.kernel_source(name)
-            check = f'\nstatic_assert(sizeof(Shared) <= {shared}, "struct Shared");\n'.encode()
+            check = f'\nstatic_assert(sizeof(Shared) <= {cut.shared}, "struct Shared");\n'.encode()
             options = [*(f"-D{key}={value}" for key, value in defines.items()), "-fdevice-syntax-only"]
             architecture = "sm_{}{}".format(*capability)
             nvrtc.compile(

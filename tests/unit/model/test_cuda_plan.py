@@ -308,8 +308,10 @@ def test_structures_are_those_of_the_kernels() -> None:
     assert tile_plan.TILE == product_plan.WGMMA_TILE
     assert f"#define GATES {tile_plan.GATE_COLUMNS} " in tiles
     assert f"#define THREADS {network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
-    chains = (KERNELS / "lstm_chains.cuh").read_text()
-    assert f"#define COUNTERS_APART {counters.APART}\n" in chains
-    forward, backward = ((KERNELS / f"lstm_{name}.cu").read_text() for name in ("forward", "backward"))
-    assert f"#define CHUNK (U_STREAMED ? {memory_plan.FORWARD_CHUNK} / PARTS :" in forward
-    assert f"#define CHUNK (U_STREAMED ? {memory_plan.BACKWARD_CHUNK} / PARTS :" in backward
+    exchange = (KERNELS / "lstm_exchange.cuh").read_text()
+    assert f"#define COUNTERS_APART {counters.APART}\n" in exchange
+    forward, backward = (
+        (KERNELS / f"lstm_exchange_{name}.cu").read_text() for name in ("forward", "backward")
+    )
+    assert f"#define CHUNK (STREAMED ? {memory_plan.FORWARD_CHUNK} / PARTS :" in forward
+    assert f"#define CHUNK (STREAMED ? {memory_plan.BACKWARD_CHUNK} / PARTS :" in backward

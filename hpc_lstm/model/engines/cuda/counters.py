@@ -1,4 +1,4 @@
-"""Counters in GPU memory by which the blocks of a launch tell each other how far they are: kernels/lstm_chains.cuh."""
+"""Counters in GPU memory by which the blocks of a launch say how far they are: kernels/lstm_exchange.cuh."""
 
 from __future__ import annotations
 

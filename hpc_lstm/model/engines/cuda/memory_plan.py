@@ -1,6 +1,6 @@
 """How the kernels over a chain of rows are cut where the blocks that share a layer's units are no cluster.
 
-Such blocks exchange every row through global memory (kernels/lstm_chains.cuh, THROUGH_MEMORY). Before compute
+Such blocks exchange every row through global memory (kernels/lstm_exchange.cuh). Before compute
 capability 9.0 there are no clusters, and later cards may place none that is large enough.
 """
 
@@ -116,7 +116,7 @@ def _shapes(
 
 
 def _forward(share: _Share, tiles: int, parts: int, dropout: bool, limit: int) -> ChainShape | None:
-    # As ``struct Shared`` of kernels/lstm_forward.cu, without and with its input folded; the larger one.
+    # As ``struct Shared`` of kernels/lstm_exchange_forward.cu, without and with its input folded; the larger one.
     own, windows = share.own, 8 * tiles
     warps = own // 8 * share.forward_k
     row = parts * windows * max(24, 4 * own + 16) * 2 + (windows * own // 8 if dropout else 0)
@@ -128,7 +128,7 @@ def _forward(share: _Share, tiles: int, parts: int, dropout: bool, limit: int) -
 
 
 def _backward(share: _Share, tiles: int, parts: int, dropout: bool, limit: int) -> ChainShape | None:
-    # As ``struct Shared`` of kernels/lstm_backward.cu.
+    # As ``struct Shared`` of kernels/lstm_exchange_backward.cu.
     own, windows = share.own, 8 * tiles
     warps = own // 16 * share.backward_k
     row = parts * windows * (4 * own + 16) * 2 + windows * own * (2 if parts == 1 else 4)
@@ -155,7 +155,7 @@ def _finish(
     # More buffers overlap what is brought with what is multiplied; that counts more than rows far ahead.
     for buffers in (3, 2) if weights else (min(2, shape.tiles), 1):
         for stages in (4, 3, 2):
-            shared = shape.shared + buffers * buffer + stages * row + 8 * (2 + 2 * stages) + 16
+            shared = shape.shared + buffers * buffer + stages * row + 8 * stages + 8
             if shared <= limit:
                 return replace(
                     shape,
