@@ -92,6 +92,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
     const int first = share.number * WINDOWS;
     const int all_matrix = rank * MATRICES + matrix;
     const int64 gate_plane = int64(rows) * windows * 4 * UNITS;
+    [[maybe_unused]] const uint32 loaded = shared_address(shared.loaded);
 
 #if !STREAMED
     Tile u[INNER];
@@ -128,25 +129,25 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
             // Every warp copies some windows.
             constexpr int bytes = PARTS * WINDOWS * OWN * (TOP ? 8 : 10) + WINDOWS * OWN * sizeof(CELL) +
                                   (DROPS ? TILES * GROUPS * 8 : 0);
-            const uint32 loaded = shared_address(&shared.loaded[stage]);
-            if (warp == 0 && elected()) expect_arrivals(loaded, bytes);
+            const uint32 own = loaded + 8 * stage;
+            if (warp == 0 && elected()) expect_arrivals(own, bytes);
             UNROLL for (int part = 0; part < PARTS; ++part)
 #pragma unroll 1
                 for (int v = warp; v < WINDOWS; v += WARPS)
                     if (elected()) {
                         copy_bulk(shared_address(row.gates[part][v]), gates_from + part * gate_plane + v * 4 * UNITS,
-                                  8 * OWN, loaded);
+                                  8 * OWN, own);
 #if !TOP
                         copy_bulk(shared_address(row.above[part][v]), above_from + part * (gate_plane / 4) + v * UNITS,
-                                  2 * OWN, loaded);
+                                  2 * OWN, own);
 #endif
                     }
 #pragma unroll 1
             for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
                 if (elected()) {
-                    copy_bulk(shared_address(row.cells[v]), cells_from + v * 8 * UNITS, 8 * OWN * sizeof(CELL), loaded);
+                    copy_bulk(shared_address(row.cells[v]), cells_from + v * 8 * UNITS, 8 * OWN * sizeof(CELL), own);
 #if DROPS
-                    copy_bulk(shared_address(row.kept[v]), kept_from + v * (UNITS / 4), GROUPS * 8, loaded);
+                    copy_bulk(shared_address(row.kept[v]), kept_from + v * (UNITS / 4), GROUPS * 8, own);
 #endif
                 }
 #else
@@ -209,28 +210,24 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
     // Of a lane's row for load_matrices, in the first buffer.
     const uint32 dz_at = shared_address(shared.dz) +
                          ((lane % 8) * PITCH + lane / 8 * 8 + part_of_k * (CHUNK / K_SPLIT)) * 2;
-
-#if TOP
-    // The compiler does not read it before the rows' values are on their way.
+    // The compiler reads none of it before: the values of the first rows are on their way now.
     const float* const gradient = after_wait(last);
-#endif
 
     for (int s = 0; s < rows; ++s) {
         const int t = rows - 1 - s;
         const Row& row = shared.stages[s % STAGES].row;
         load_row();
 #if BULK
-        wait_copy(shared_address(&shared.loaded[s % STAGES]), s / STAGES % 2);
+        wait_copy(loaded + 8 * (s % STAGES), s / STAGES % 2);
 #endif
         UNROLL for (int j = 0; j < ITEMS; ++j) {
             const int window = window0 + 8 * tile_of(j) + e_of(j), unit = unit0 + 8 * half_of(j) - rank * OWN;
             const int group = 2 * matrix + half0 + half_of(j);
             const float tanh_c = tangent(widen_cell(cell[j]));
             cell[j] = row.cells[tile0 + tile_of(j)][group][2 * lane + e0 + e_of(j)];
-#if TOP
-            float dh = s == 0 ? gradient[at0 + item_at(j)] : 0.0f;
-#else
-            float dh = widen(row.above[0][window][unit]);
+            float dh = TOP && s == 0 ? gradient[at0 + item_at(j)] : 0.0f;
+#if !TOP
+            dh = widen(row.above[0][window][unit]);
             if (PARTS == 2) dh += widen(row.above[PARTS - 1][window][unit]);
 #endif
 #if DROPS

@@ -12,8 +12,8 @@
 // so that a thread ends up with all four gates of one unit and two windows, and computes c and h in registers.
 //
 // With STREAMED = 0 the tiles stay in registers. K_SPLIT warps share a group of units, each with a part of the inner
-// dimension, and add up their sums in shared memory. The products of 8 windows after the other begin as soon as their h
-// is there. With STREAMED = 1 K_SPLIT is 1: the sums of all windows stay in registers, and U and h come in chunks of the
+// dimension, and add up their sums in shared memory. The products of 8 windows begin as soon as their h is there, while
+// that of the next 8 comes. With STREAMED = 1 K_SPLIT is 1: the sums of all windows stay in registers, and U and h come in chunks of the
 // inner dimension, which are multiplied one after the other.
 //
 // h goes through shared memory and from there to global memory in 16-byte pieces; h after dropout likewise, while the
@@ -136,6 +136,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
     const int all_group = rank * GROUPS + group;  // of 8 units, among all
     const int unit = 8 * all_group + g;
     const int64 gate_plane = int64(rows) * windows * 4 * UNITS, h_plane = int64(rows + 1) * windows * UNITS;
+    [[maybe_unused]] const uint32 loaded = shared_address(shared.loaded);
 
 #if !STREAMED
     Tile u[INNER][2];
@@ -180,20 +181,20 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
         if (to_load > 0) {
 #if BULK
             // Every warp copies some windows.
-            const uint32 loaded = shared_address(&shared.loaded[stage]);
+            const uint32 own = loaded + 8 * stage;
             constexpr int bytes = PARTS * WINDOWS * INPUT * 2 + (DROPS ? TILES * GROUPS * 8 : 0);
-            if (warp == 0 && elected()) expect_arrivals(loaded, bytes);
+            if (warp == 0 && elected()) expect_arrivals(own, bytes);
             UNROLL for (int part = 0; part < PARTS; ++part)
 #pragma unroll 1
                 for (int v = warp; v < WINDOWS; v += WARPS)
                     if (elected())
                         copy_bulk(shared_address(shared.input[stage].numbers[part][v]), from + part * from_plane + v * ALL_INPUT,
-                                  INPUT * 2, loaded);
+                                  INPUT * 2, own);
 #if DROPS
 #pragma unroll 1
             for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
                 if (elected())
-                    copy_bulk(shared_address(shared.kept[stage][v]), kept_from + v * (UNITS / 4), GROUPS * 8, loaded);
+                    copy_bulk(shared_address(shared.kept[stage][v]), kept_from + v * (UNITS / 4), GROUPS * 8, own);
 #endif
 #else
             UNROLL for (int part = 0; part < PARTS; ++part)
@@ -229,7 +230,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
     for (int t = 0; t < rows; ++t) {
         load_row();
 #if BULK
-        wait_copy(shared_address(&shared.loaded[t % STAGES]), t / STAGES % 2);
+        wait_copy(loaded + 8 * (t % STAGES), t / STAGES % 2);
 #endif
         // Of this thread: of x the numbers for the product with W, of 8 windows after the other; or x W + b of its unit.
 #if INPUT_TILES
@@ -437,6 +438,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                           const float keep, const int rows, const int windows) {
     extern __shared__ __align__(16) unsigned char memory[];
     Shared& shared = *reinterpret_cast<Shared*>(memory);
+    // The h before the first row.
     for (int v = threadIdx.x; v < BUFFERS * PARTS * HELD * PITCH / 8; v += THREADS)
         reinterpret_cast<uint4*>(shared.h[0])[v] = make_uint4(0, 0, 0, 0);
 #if BULK

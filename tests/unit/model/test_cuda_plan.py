@@ -22,6 +22,8 @@ from hpc_lstm.model.engines.cuda import (
     update_plan,
 )
 from hpc_lstm.model.engines.cuda import plan as cuda_plan
+from hpc_lstm.model.engines.cuda.sources import Sources
+from hpc_lstm.model.engines.head import Head
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
@@ -174,6 +176,21 @@ def test_without_clusters_blocks_exchange_through_memory() -> None:
     assert through_memory(512, capability=(10, 0), largest=8) == (512, 16, False)
     assert through_memory(512, parts=2, features=20) == (512, 32, False)
     assert through_memory(512) is None
+
+
+def test_blocks_that_exchange_through_memory_have_kernels_of_their_own() -> None:
+    exchanged, cluster = plan(512, 64, capability=A100), plan(512, 64)
+    assert exchanged is not None
+    assert cluster is not None
+    ways: Any = {}
+    for found, kind in ((exchanged, "lstm_exchange"), (cluster, "lstm")):
+        sources = Sources(found, 2, True, Head.to_forecast(1))
+        ways[kind] = [sources.forward(0, training=True), sources.backward(1)]
+        assert [file for file, _ in ways[kind]] == [f"{kind}_forward", f"{kind}_backward"]
+    for _, defines in ways["lstm"]:
+        assert not {"BUFFERS", "STREAMED"} & set(defines)
+    for _, defines in ways["lstm_exchange"]:
+        assert not {"LAYERS", "PROJECTED", "W_SHARED", "BLOCKS"} & set(defines)
 
 
 def test_few_multiprocessors_take_weights_that_pass_through_shared_memory() -> None:
