@@ -1,10 +1,10 @@
 // What lstm_exchange_forward.cu and lstm_exchange_backward.cu share: how the blocks of a layer exchange rows.
 //
 // They are for GPUs that have no clusters of blocks, those before compute capability 9.0, or place no cluster that is
-// large enough. A launch is one layer. SPLIT blocks have the same windows, each with OWN of the layer's units, and every
-// row needs the values of all units in the row before. A block writes its part of a row to global memory, where it has
-// to go anyway, and says so in a counter. Then it waits until all blocks of its windows have said so, and brings the
-// whole row from the second-level cache.
+// large enough. A launch is one layer. SPLIT blocks have the same windows, each with OWN of the layer's units, and
+// every row needs the values of all units in the row before. A block writes its part of a row to global memory, where
+// it has to go anyway, and says so in a counter. Then it waits until all blocks of its windows have said so, and brings
+// the whole row from the second-level cache.
 //
 // A row is brought into buffers of shared memory, of which there are BUFFERS, while what came before is multiplied.
 // There are two ways:
@@ -15,8 +15,8 @@
 //
 // The second one is slower, but needs few blocks for many units.
 //
-// Blocks take their work by a ticket, in the order in which they begin (lstm_progress.cuh); the plan sees to it that the
-// blocks of the same windows find room (hpc_lstm/model/engines/cuda/memory_plan.py).
+// Blocks take their work by a ticket, in the order in which they begin (lstm_progress.cuh); the plan sees to it that
+// the blocks of the same windows find room (hpc_lstm/model/engines/cuda/memory_plan.py).
 
 #define CLUSTER 1
 #define HELD (STREAMED ? WINDOWS : 8)  // windows of a buffer

@@ -1,15 +1,15 @@
-// One LSTM layer backwards over all rows, as in lstm_backward.cu, which has the equations, by blocks that are no cluster:
-// they exchange dz, the gradients of the gates, through global memory, as lstm_exchange.cuh says.
+// One LSTM layer backwards over all rows, as in lstm_backward.cu, which has the equations, by blocks that are no
+// cluster: they exchange dz, the gradients of the gates, through global memory, as lstm_exchange.cuh says.
 //
 // The whole chain of rows is one launch, the last row first. A block has WINDOWS windows and keeps them for all rows;
 // SPLIT blocks share the layer's units. A row has two phases:
 //
 // - cells: each thread computes dz of its (unit, window) pairs, and writes it to global memory in place of the gates.
 //   What it needs of the row comes in the background, some rows ahead.
-// - product: dh^T [units, windows] = U dz^T, with dz of all blocks, by mma.m16n8k16 with U as the A operand. An A tile is
-//   16 units; K_SPLIT warps share it, each with a part of the 4 UNITS inner numbers, and add up their sums in shared
-//   memory. With STREAMED = 0 the tiles stay in registers, and dz comes 8 windows after the other. With STREAMED = 1 the
-//   sums of all windows stay in registers, and U and dz come in chunks of the inner dimension.
+// - product: dh^T [units, windows] = U dz^T, with dz of all blocks, by mma.m16n8k16 with U as the A operand. An A tile
+//   is 16 units; K_SPLIT warps share it, each with a part of the 4 UNITS inner numbers, and add up their sums in shared
+//   memory. With STREAMED = 0 the tiles stay in registers, and dz comes 8 windows after 8. With STREAMED = 1 the sums
+//   of all windows stay in registers, and U and dz come in chunks of the inner dimension.
 //
 // The sums of dz over the windows and rows are the gradient of the bias: kept in registers, written once per block.
 
@@ -44,7 +44,7 @@ struct Row {
 #endif
 };
 
-// A union for the sake of the compiler alone: without it, reads and writes are ordered otherwise, which was not measured.
+// A union for the sake of the compiler alone: without it, it orders reads and writes otherwise, which was not measured.
 union Stage {
     Row row;
 };
@@ -73,8 +73,8 @@ INLINE Tile load_tile(const bf16* from, const int all_matrix, const int column) 
     return tile;
 }
 
-// Steps k and k + 1 of the product of tiles of 16 units and dz^T of 8 windows, whose values are at `at` of this lane; the
-// last step alone, if their number is odd. Four chains of products.
+// Steps k and k + 1 of the product of tiles of 16 units and dz^T of 8 windows, whose values are at `at` of this lane;
+// the last step alone, if their number is odd. Four chains of products.
 INLINE void add_two_steps(float (&sums)[4][4], const uint32 at, const int k, const Tile& even, const Tile& odd) {
     uint32 values[2][PARTS][2];
     load_two_steps<INNER, PITCH>(values, at, k);
@@ -299,7 +299,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const bf16* __restrict
                     u[odd] = brought_tile<OWN, CHUNK>(weights, 16 * matrix, part_of_k * STEPS + k + odd);
                 UNROLL for (int tile = 0; tile < TILES; ++tile) {
                     uint32 values[2][PARTS][2];
-                    load_two_steps<STEPS, PITCH>(values, dz_at + (chunk % BUFFERS * PARTS * HELD + 8 * tile) * PITCH * 2, k);
+                    load_two_steps<STEPS, PITCH>(values,
+                                                 dz_at + (chunk % BUFFERS * PARTS * HELD + 8 * tile) * PITCH * 2, k);
                     UNROLL for (int odd = 0; odd < STEPS - k && odd < 2; ++odd)
                         multiply_parts(all_sums[tile], u[odd].at, values[odd]);
                 }

@@ -1,9 +1,9 @@
 // One LSTM layer over all rows, as in lstm_forward.cu, which has the equations, by blocks that are no cluster: they
 // exchange h through global memory, as lstm_exchange.cuh says.
 //
-// The whole chain of rows is one launch. A block has WINDOWS windows and keeps them for all rows; SPLIT blocks share the
-// layer's units. At each row, gates^T [4 units, windows] = U^T h_before^T, by mma.m16n8k16 with U as the A operand. A warp
-// owns 8 units, that is two A tiles whose rows are
+// The whole chain of rows is one launch. A block has WINDOWS windows and keeps them for all rows; SPLIT blocks share
+// the layer's units. At each row, gates^T [4 units, windows] = U^T h_before^T, by mma.m16n8k16 with U as the A operand.
+// A warp owns 8 units, that is two A tiles whose rows are
 //
 //           rows 0-7   rows 8-15
 //   tile 0  i          f            of its 8 units
@@ -13,8 +13,8 @@
 //
 // With STREAMED = 0 the tiles stay in registers. K_SPLIT warps share a group of units, each with a part of the inner
 // dimension, and add up their sums in shared memory. The products of 8 windows begin as soon as their h is there, while
-// that of the next 8 comes. With STREAMED = 1 K_SPLIT is 1: the sums of all windows stay in registers, and U and h come in chunks of the
-// inner dimension, which are multiplied one after the other.
+// that of the next 8 comes. With STREAMED = 1 K_SPLIT is 1: the sums of all windows stay in registers, and U and h come
+// in chunks of the inner dimension, which are multiplied one after the other.
 //
 // h goes through shared memory and from there to global memory in 16-byte pieces; h after dropout likewise, while the
 // other blocks are waited for.
@@ -58,8 +58,8 @@ struct Layer {
     bf16* dropped;      // [PARTS][rows][windows][UNITS], h after dropout; where the layer drops outputs
 };
 
-// What a row needs from memory, x or x W + b. It is a union for the sake of the compiler alone: with an array in its place
-// it orders reads and writes otherwise, which was not measured.
+// What a row needs from memory, x or x W + b. It is a union for the sake of the compiler alone: with an array in its
+// place it orders reads and writes otherwise, which was not measured.
 union Input {
     bf16 numbers[PARTS][WINDOWS][INPUT_PITCH];
 };
@@ -112,7 +112,8 @@ INLINE float4 x_w(const bf16* at) {
     return make_float4(join_lower(first_two), join_upper(first_two), join_lower(last_two), join_upper(last_two));
 }
 
-// A tiles of a group's gates, from a matrix [PARTS][4 UNITS][columns] of weights, for steps of 16 columns from `column` on.
+// A tiles of a group's gates, from a matrix [PARTS][4 UNITS][columns] of weights, for steps of 16 columns from
+// `column` on.
 template <int STEPS>
 INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_group, const int columns,
                        const int column) {
@@ -188,8 +189,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #pragma unroll 1
                 for (int v = warp; v < WINDOWS; v += WARPS)
                     if (elected())
-                        copy_bulk(shared_address(shared.input[stage].numbers[part][v]), from + part * from_plane + v * ALL_INPUT,
-                                  INPUT * 2, own);
+                        copy_bulk(shared_address(shared.input[stage].numbers[part][v]),
+                                  from + part * from_plane + v * ALL_INPUT, INPUT * 2, own);
 #if DROPS
 #pragma unroll 1
             for (int v = WARPS - 1 - warp; v < TILES; v += WARPS)
@@ -232,7 +233,7 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #if BULK
         wait_copy(loaded + 8 * (t % STAGES), t / STAGES % 2);
 #endif
-        // Of this thread: of x the numbers for the product with W, of 8 windows after the other; or x W + b of its unit.
+        // Of this thread: numbers of x for the product with W, in the first 8 windows; or x W + b of its unit.
 #if INPUT_TILES
         const bf16* const own_input = shared.input[t % STAGES].numbers[0][g] + 2 * q;
 #else
@@ -264,8 +265,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
 #else
         const auto bring_h = [&](int tile) {
             if (t > 0 && tile < TILES)
-                bring_windows<UNITS, UNITS, PITCH>(&shared.h[tile % BUFFERS][0][0][0], h_from + 8 * tile * UNITS, h_plane,
-                                                   THREADS);
+                bring_windows<UNITS, UNITS, PITCH>(&shared.h[tile % BUFFERS][0][0][0], h_from + 8 * tile * UNITS,
+                                                   h_plane, THREADS);
             commit_copies();
         };
         UNROLL for (int tile = 0; tile < BUFFERS; ++tile) bring_h(tile);
@@ -343,7 +344,8 @@ INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restri
                         u[odd][half] = brought_tile<4 * OWN, CHUNK>(weights, 32 * group + 16 * half, k + odd);
                 UNROLL for (int tile = 0; tile < TILES; ++tile) {
                     uint32 values[2][PARTS][2];
-                    load_two_steps<STEPS, PITCH>(values, h_at + (chunk % BUFFERS * PARTS * HELD + 8 * tile) * PITCH * 2, k);
+                    load_two_steps<STEPS, PITCH>(values,
+                                                 h_at + (chunk % BUFFERS * PARTS * HELD + 8 * tile) * PITCH * 2, k);
                     UNROLL for (int odd = 0; odd < STEPS - k && odd < 2; ++odd)
                         UNROLL for (int half = 0; half < 2; ++half)
                             multiply_parts(all_sums[tile][half], u[odd][half].at, values[odd]);
