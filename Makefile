@@ -112,7 +112,7 @@ gpu-test: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: check kernels, backend
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_PYTHON) -m pytest tests/gpu/test_kernels.py; done)
 
 gpu-bench: $(GPU_ENVIRONMENT)  ## on a machine with a GPU: measure kernels and training
-	@for script in kernels gpu_training gpu_engines gpu_batches gpu_speeds gpu_steps; do \
+	@for script in kernels gpu_training gpu_engines gpu_older_cards gpu_batches gpu_speeds gpu_steps; do \
 	    echo "== $$script"; PYTHONPATH=.$${PYTHONPATH:+:$$PYTHONPATH} $(GPU_PYTHON) benchmarks/$$script.py; done
 
 docs: venv  ## write docs/configuration.md anew from hpc_lstm/config/

@@ -169,11 +169,11 @@ def work(peer: str) -> None:
 
 
 class Peer:
-    """A peer's process."""
+    """A peer's process, of this program or another one that calls ``main``."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, program: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", name],
+            [sys.executable, program, "--work", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -225,7 +225,13 @@ def cell(rates: dict[str, list[float]], peers: list[str]) -> str:
     return text
 
 
-def main() -> None:
+def main(program: str = __file__, **defaults: Any) -> None:
+    """Measure, as the command line says.
+
+    Args:
+        program: of the peers' processes.
+        defaults: other ones than this program's.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--gpu", action="store_true", help="as engines.py passes it")
     parser.add_argument("--units", default="64,128,256,512")
@@ -235,13 +241,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--results", default="gpu_engines", help="name of the file in benchmarks/results")
     parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.set_defaults(**defaults)
     options = parser.parse_args()
     if options.work:
         work(options.work)
         return
     sys.path.insert(0, str(Path(__file__).parents[1]))
     os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], os.environ.get("PYTHONPATH", "")])
-    peers = {name: Peer(name) for name in options.only.split(",")}
+    peers = {name: Peer(name, program) for name in options.only.split(",")}
     found: dict[str, Any] = {"machine": {**describe(), "gpu": card()}, "turns": options.turns, "cases": []}
     for precision in options.precisions.split(","):
         print(f"\n{precision}: samples/s, median of {options.turns} turns (spread)")

@@ -14,10 +14,15 @@
 #include "lstm_common.cuh"
 
 #define STEP (1 + PROJECTED)            // from the place of a layer to that of the next
+#ifndef CLUSTER                         // 1 in kernels whose blocks are no cluster, lstm_exchange_*.cu
 #define CLUSTER ((STEP * (LAYERS - 1) + 1) * SPLIT)  // blocks
+#endif
 #define OWN (UNITS / SPLIT)             // units of this block
 #define GROUPS (OWN / 8)
 #define WINDOWS (8 * TILES)             // of this block
+#ifndef HELD
+#define HELD WINDOWS                    // windows of an array in shared memory that is multiplied
+#endif
 #define HAS_BELOW (LAYERS > 1)          // some layer has one below it in the launch
 
 // An A tile of weights: 16 rows, 16 columns, in a thread's registers.
@@ -48,11 +53,11 @@ INLINE Tile stored_tile(const StoredTile& from, const int lane) {
 }
 
 // Values of 8 windows for steps k and k + 1 of a product, 16 of the inner dimension each, from an array
-// [PARTS][WINDOWS][PITCH] of which `at` is this lane's place. Of the last step alone, if their number is odd.
+// [PARTS][HELD][PITCH] of which `at` is this lane's place. Of the last step alone, if their number is odd.
 template <int STEPS, int PITCH>
 INLINE void load_two_steps(uint32 (&values)[2][PARTS][2], const uint32 at, const int k) {
     UNROLL for (int part = 0; part < PARTS; ++part)
-        load_matrices(at + part * WINDOWS * PITCH * 2 + k * 32 - (k + 1 < STEPS ? 0 : threadIdx.x % 32 / 16 * 32),
+        load_matrices(at + part * HELD * PITCH * 2 + k * 32 - (k + 1 < STEPS ? 0 : threadIdx.x % 32 / 16 * 32),
                       values[0][part][0], values[0][part][1], values[1][part][0], values[1][part][1]);
 }
 

@@ -23,10 +23,9 @@
 // where clusters of 4 or 8 leave multiprocessors unused, and there would be fewer to spread evenly.
 //
 // A launch has one layer or several. A layer that follows another one in it works at the same time, some rows behind.
-// Clusters take their work in the order in which they begin. So a block waits for none that began later, except those
-// of its own windows, which are next to begin. Each launch has at most one group of windows whose blocks have not all
-// begun; so no block waits for ever as long as launches at the same time, times the blocks of a group, find room
-// (tile_plan.py).
+// Clusters take their work in the order in which they begin (lstm_progress.cuh; how many find room: tile_plan.py).
+
+#include "lstm_progress.cuh"
 
 #define GROUPS 2                 // warpgroups that compute
 #define THREADS (128 * (GROUPS + HELPERS))
@@ -46,23 +45,9 @@ template <int COUNT> INLINE void take_registers() { asm volatile("setmaxnreg.inc
 
 // Until all but the last PENDING bulk stores of this thread have ended.
 template <int PENDING> INLINE void wait_all_stores_but() { asm volatile("cp.async.bulk.wait_group %0;" ::"n"(PENDING) : "memory"); }
-// A counter in global memory: adds to it what this thread knows to be written. The release is needed for bulk stores,
-// too, although they have ended: without it, blocks were seen to read what was there before.
-INLINE void add_progress(uint32* counter, uint32 count) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(counter), "r"(count) : "memory");
-}
-INLINE void wait_count(const uint32* counter, uint32 least) {
-    uint32 found;
-    do asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(counter) : "memory");
-    while (found < least);
-}
-// Waits until a counter has reached a number, before reads of what was written; before bulk copies of it. The latter
-// read the second-level cache, which the release has brought it to, so what an acquire adds, to empty the first-level
-// cache, would only make the other warps wait: on an H100 it costs 5 % of a step.
-INLINE void wait_progress(const uint32* counter, uint32 least) {
-    wait_count(counter, least);
-    asm volatile("fence.acq_rel.gpu;" ::: "memory");
-}
+// Waits for a counter before bulk copies of what was written. They read the second-level cache, to which the release has
+// brought it; so what an acquire adds, to empty the first-level cache, would only make the other warps wait: on an H100
+// it costs 5 % of a step.
 INLINE void wait_progress_to_copy(const uint32* counter, uint32 least) {
     wait_count(counter, least);
     asm volatile("fence.proxy.async.global;" ::: "memory");

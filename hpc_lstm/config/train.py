@@ -36,7 +36,8 @@ class TrainConfig(Section):
         "8.0 or newer, PyCUDA and NVRTC; see [the fused engine](fused-engine.md)); on CPUs C, in float32, built with "
         "the package or by this machine's compiler (`$CC`, `cc`, `gcc` or `clang`), or slow NumPy where there is "
         "neither. `keras` is TensorFlow on CPUs or a GPU, and needs the extra `[keras]`. `auto` takes `fused` where it "
-        "can, except where the Keras engine was measured to train faster on a GPU (`hpc-lstm doctor --tune`).",
+        "can, except where the Keras engine trains faster on a GPU, as measured (`hpc-lstm doctor --tune`) or by "
+        "a rule.",
         json_schema_extra=FREE_ON_RESUME,
     )
     backend: Literal["auto", "host", "cuda"] = Field(

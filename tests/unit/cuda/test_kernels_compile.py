@@ -37,6 +37,19 @@ def chain(units: int, parts: int, split: int, k_split: int, tiles: int, **more: 
     return {**sizes, **launch, "CELL": cell, "DROPS": 1, **more}
 
 
+def exchange(units: int, parts: int, split: int, k_split: int, tiles: int, **more: int) -> Defines:
+    """A cut of lstm_exchange_forward or lstm_exchange_backward."""
+    cell = "bf16" if parts == 1 else "float"
+    sizes = {"UNITS": units, "PARTS": parts, "SPLIT": split, "K_SPLIT": k_split, "TILES": tiles}
+    rows = {"STREAMED": 0, "BUFFERS": 1, "STAGES": 4}
+    return {**sizes, **rows, "CELL": cell, "DROPS": 1, **more}
+
+
+def streamed(units: int, parts: int, split: int, k_split: int, tiles: int, **more: int) -> Defines:
+    """The same with weights that are not kept in registers."""
+    return exchange(units, parts, split, k_split, tiles, STREAMED=1, **more)
+
+
 def tile(units: int, width: int, tiles: int, **more: int) -> tuple[Defines, list[str]]:
     """A layer of lstm_tile_*, which compute capability 9.0 alone has the instructions for."""
     sizes = {"UNITS": units, "PARTS": more.pop("PARTS", 1), "INPUT": width, "TILES": tiles}
@@ -64,6 +77,18 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(128, 2, 2, 1, 1, INPUT_TILES=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
         (chain(256, 1, 4, 1, 1, INPUT_TILES=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
     ],
+    "lstm_exchange_forward": [
+        (exchange(256, 1, 4, 1, 1, INPUT_TILES=1), WITH_BFLOAT16),
+        (exchange(256, 1, 4, 1, 4, INPUT_TILES=0, BUFFERS=2), WITH_BFLOAT16),
+        (exchange(384, 1, 8, 2, 4, INPUT_TILES=0, BUFFERS=2), ["sm_80"]),
+        (exchange(512, 1, 16, 2, 8, INPUT_TILES=1, BUFFERS=2, STAGES=3), WITH_BFLOAT16),
+        (exchange(256, 2, 8, 2, 2, INPUT_TILES=0, BUFFERS=2), WITH_BFLOAT16),
+        (exchange(320, 2, 10, 2, 4, INPUT_TILES=0, BUFFERS=2), ["sm_80", "sm_90"]),
+        (exchange(512, 2, 32, 4, 2, INPUT_TILES=0, BUFFERS=2), WITH_BFLOAT16),
+        (streamed(512, 1, 4, 1, 2, INPUT_TILES=1, BUFFERS=3, STAGES=3), WITH_BFLOAT16),
+        (streamed(512, 2, 8, 1, 4, INPUT_TILES=0, BUFFERS=3, STAGES=2), WITH_BFLOAT16),
+        (streamed(512, 2, 4, 1, 2, INPUT_TILES=1, BUFFERS=2, STAGES=2), ["sm_80"]),
+    ],
     "lstm_backward": [
         (chain(64, 1, 1, 4, 4, TOP=0), WITH_BFLOAT16),
         (chain(128, 1, 1, 2, 1, TOP=1), ["sm_80", "sm_90"]),
@@ -77,6 +102,18 @@ DEFINES: dict[str, list[tuple[Defines, list[str]]]] = {
         (chain(128, 1, 1, 2, 1, TOP=1, LAYERS=3, PROJECTED=1), WITH_CLUSTERS),
         (chain(128, 2, 2, 2, 1, TOP=1, LAYERS=2, PROJECTED=1, DROPS=0), WITH_CLUSTERS),
         (chain(256, 1, 4, 4, 1, TOP=1, LAYERS=2, W_SHARED=1), WITH_CLUSTERS),
+    ],
+    "lstm_exchange_backward": [
+        (exchange(256, 1, 4, 4, 1, TOP=1, DROPS=0), WITH_BFLOAT16),
+        (exchange(256, 1, 4, 4, 4, TOP=0, BUFFERS=2, STAGES=3), WITH_BFLOAT16),
+        (exchange(384, 1, 8, 4, 4, TOP=0, BUFFERS=2), ["sm_80"]),
+        (exchange(512, 1, 16, 4, 8, TOP=0, BUFFERS=1, STAGES=2), WITH_BFLOAT16),
+        (exchange(256, 2, 8, 4, 2, TOP=0, BUFFERS=1), WITH_BFLOAT16),
+        (exchange(320, 2, 10, 4, 4, TOP=0, BUFFERS=2, STAGES=2), ["sm_80", "sm_90"]),
+        (exchange(512, 2, 32, 8, 2, TOP=0, BUFFERS=1, STAGES=3), WITH_BFLOAT16),
+        (streamed(512, 1, 4, 1, 2, TOP=1, DROPS=0, BUFFERS=3), WITH_BFLOAT16),
+        (streamed(512, 2, 8, 2, 4, TOP=0, BUFFERS=3, STAGES=2), WITH_BFLOAT16),
+        (streamed(512, 2, 4, 1, 2, TOP=0, BUFFERS=2, STAGES=2), ["sm_80"]),
     ],
     "lstm_products": [
         ({"PARTS": parts, "STAGES": 3, "COLUMNS": columns}, ["sm_80", "sm_90"])
@@ -176,7 +213,14 @@ SAMPLED = 3
 # Bytes of local memory that are accepted: the return address around a division in double, in a kernel that
 # runs once a run; two numbers of adam with several outputs; a few of the chains, which give all
 # registers to the weights.
-ACCEPTED = {"parts": 8, "adam": 8, "lstm_forward": 96, "lstm_backward": 80, "multiply_rows": 32}
+ACCEPTED = {
+    "parts": 8,
+    "adam": 8,
+    "lstm_forward": 96,
+    "lstm_backward": 80,
+    "lstm_exchange_backward": 32,
+    "multiply_rows": 32,
+}
 
 
 def spelled(defines: Defines) -> str:

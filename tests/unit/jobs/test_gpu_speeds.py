@@ -64,24 +64,41 @@ def tune(config: RunConfig | None, units: list[int], show: Callable[[str], None]
 def test_a_standard_network_is_measured_where_there_is_a_choice(measured: list[RunConfig]) -> None:
     lines: list[str] = []
     tune(None, [], lines.append)
-    # In float32 there is one set of kernels alone for 512 units.
     assert sizes(measured) == [
         (precision, units, batch)
         for precision in ("bfloat16", "float32")
         for units in gpu_speeds.UNITS
         for batch in gpu_speeds.BATCHES
-        if precision == "bfloat16" or units < 512
     ]
     assert {(one.model.layers, one.data.window, len(one.data.features)) for one in measured} == {(2, 60, 5)}
     assert lines[0] == "NVIDIA Test, 132 multiprocessors; thousand samples/s"
     assert "without the Keras engine" in lines[1]
     assert lines[2] == "bfloat16   64 units  batch     64  chains 1.0 *  tiles -"
-    assert sum("nothing to choose" in line for line in lines) == len(gpu_speeds.BATCHES)
     assert lines[-1].startswith("kept in ")
     table = own_table(card_of(Gpu()))  # type: ignore[arg-type]
     assert table is not None
     assert [one.network for one in table.measurements] == [network_of(one) for one in measured]
-    assert gpu_speeds.known_speeds() == "49 sizes measured here"
+    assert gpu_speeds.known_speeds() == "56 sizes measured here"
+
+
+@dataclass
+class Older(Gpu):
+    """An A100."""
+
+    capability: tuple[int, int] = (8, 0)
+
+    def resident_clusters(self, size: int) -> int:
+        return 108 if size == 1 else 0
+
+
+def test_a_network_with_one_set_of_kernels_alone_is_not_measured(
+    measured: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_speeds, "Device", Older)
+    lines: list[str] = []
+    tune(None, [512], lines.append)
+    assert measured == []
+    assert sum("nothing to choose" in line for line in lines) == 2 * len(gpu_speeds.BATCHES)
 
 
 def test_the_network_of_a_configuration_is_measured_at_its_own_batch_too(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Gpu:
     largest: int = 16
 
     def resident_clusters(self, size: int) -> int:
-        return 120 // size if size <= self.largest else 0
+        return min(120, self.multiprocessors) // size if size <= self.largest else 0
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,8 @@ def test_what_is_asked_for_is_taken_where_it_is_possible() -> None:
     older = Gpu(capability=(8, 0), largest=1)
     assert "no kernels for tiles" in refused(config(128, 64), older, kernels=TILES)
     assert chosen(config(512, 64, precision="float32")).tiles > 0
-    assert "no kernels for chains" in refused(config(512, 64, precision="float32"), kernels=CHAINS)
+    found = chosen(config(512, 64, precision="float32"), kernels=CHAINS)
+    assert found.forward.through_memory
 
 
 def test_only_what_the_gpu_can_run_is_taken() -> None:
@@ -113,13 +114,16 @@ def test_only_what_the_gpu_can_run_is_taken() -> None:
     settings = config(512, 64)
     assert chosen(settings).forward.split == 16
     found = chosen(settings, Gpu(largest=8))
-    assert found.tiles > 0
-    assert found.wide
-    keep(table(settings, chains=2.0, tiles=1.0))
-    assert chosen(settings, Gpu(largest=8)).tiles > 0
-    assert "has no room for 512 units in bfloat16" in refused(settings, Gpu(largest=1))
-    assert "of compute capability 8.0" in refused(settings, Gpu(capability=(8, 0), largest=1))
-    assert chosen(config(128, 8192), Gpu(capability=(8, 0), largest=1)).forward.split == 1
+    assert found.tiles == 0
+    assert found.forward.through_memory
+    assert chosen(config(512, 256), Gpu(largest=8)).wide
+    keep(table(settings, chains=1.0, tiles=2.0))
+    assert chosen(settings, Gpu(largest=8)).wide
+    older = Gpu(capability=(8, 0), largest=1)
+    assert chosen(settings, older).forward.through_memory
+    assert chosen(config(128, 8192), older).forward.split == 1
+    few = Gpu(capability=(8, 0), multiprocessors=3, largest=1)
+    assert "512 units among more multiprocessors than this process has: 3" in refused(settings, few)
     assert "8.0 or newer" in refused(settings, Gpu(capability=(7, 5)))
     assert "up to 512 units" in refused(config(513))
 
@@ -137,6 +141,21 @@ def test_the_keras_engine_is_taken_where_it_was_measured_to_be_faster() -> None:
     alone, without_clusters = config(64, 1024, precision="float32"), Gpu(largest=1)
     keep(table(alone, chains=1.0, keras=2.0))
     assert keras_is_faster(alone, without_clusters)  # type: ignore[arg-type]
+
+
+def test_where_nothing_was_measured_a_rule_says_whether_the_keras_engine_is_faster() -> None:
+    older: Any = Gpu(capability=(8, 0), largest=1)
+    wide, narrow = config(512, 1024, precision="float32"), config(256, 1024, precision="float32")
+    assert keras_is_faster(wide, older)
+    assert not keras_is_faster(narrow, older)
+    assert not keras_is_faster(config(512, 128, precision="float32"), older)
+    assert not keras_is_faster(config(512, 1024), older)
+    newer: Any = Gpu()
+    assert not keras_is_faster(wide, newer)
+    ship(replace(table(wide, chains=2.0, keras=1.0), capability=(8, 0)))
+    assert not keras_is_faster(wide, older)
+    ship(replace(table(narrow, chains=1.0, keras=2.0), capability=(8, 0)))
+    assert keras_is_faster(narrow, older)
 
 
 def test_names_of_ways_are_those_of_the_table() -> None:

@@ -11,11 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_lstm.model.engines.cuda import chain_plan, network, packing, product_plan, tile_plan, update_plan
+from hpc_lstm.model.engines.cuda import (
+    chain_plan,
+    counters,
+    memory_plan,
+    network,
+    packing,
+    product_plan,
+    tile_plan,
+    update_plan,
+)
 from hpc_lstm.model.engines.cuda import plan as cuda_plan
+from hpc_lstm.model.engines.cuda.sources import Sources
+from hpc_lstm.model.engines.head import Head
 
 KERNELS = Path(__file__).parents[3] / "kernels"
 H100, A100 = (9, 0), (8, 0)
+CARDS = [A100, (8, 6), (8, 9), H100, (10, 0), (12, 0)]
 # Clusters that an H100 with 132 multiprocessors runs at the same time, by blocks of a cluster: from
 # cuOccupancyMaxActiveClusters, but for 16.
 CLUSTERS = {1: 132, 2: 66, 3: 39, 4: 30, 5: 22, 6: 17, 7: 15, 8: 15, 16: 7}
@@ -34,16 +46,20 @@ def plan(
     capability: tuple[int, int] = H100,
     large: bool | None = False,
     layers: int = 2,
+    multiprocessors: int = 132,
+    largest: int = 16,
+    features: int = 5,
 ) -> cuda_plan.Plan | None:
+    clusters = clusters_of(capability, largest)
     return cuda_plan.plan(
         units,
-        5,
+        features,
         batch,
         layers=layers,
         parts=parts,
         dropout=True,
         capability=capability,
-        clusters=clusters_of(capability),
+        clusters=lambda size: clusters(size) * multiprocessors // 132,
         large=large,
     )
 
@@ -52,17 +68,50 @@ def plan(
     units=st.integers(1, 512),
     batch=st.integers(1, 20_000),
     parts=st.sampled_from([1, 2]),
-    capability=st.sampled_from([A100, (8, 6), (8, 9), H100, (10, 0), (12, 0)]),
+    capability=st.sampled_from(CARDS),
     layers=st.integers(1, 8),
+    multiprocessors=st.integers(16, 160),
+    largest=st.sampled_from([1, 2, 8, 16]),
 )
 def test_a_plan_keeps_the_limits(
-    units: int, batch: int, parts: int, capability: tuple[int, int], layers: int
+    units: int,
+    batch: int,
+    parts: int,
+    capability: tuple[int, int],
+    layers: int,
+    multiprocessors: int,
+    largest: int,
 ) -> None:
-    found = plan(units, batch, parts, capability, layers=layers)
-    if found is None:
-        assert units > (64 if parts == 2 else 128) or capability not in (A100, H100)
-        return
-    assert found.units >= units
+    found = plan(
+        *(units, batch, parts, capability),
+        layers=layers,
+        multiprocessors=multiprocessors,
+        largest=largest,
+    )
+    assert found is not None
+    keeps_limits(found, units, batch, parts, capability, layers, multiprocessors)
+
+
+@pytest.mark.parametrize("capability", CARDS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_every_number_of_units_has_a_plan(capability: tuple[int, int], parts: int) -> None:
+    for units in range(1, 513):
+        for multiprocessors, batch in ((14, 64), (84, 1), (132, 1024)):
+            found = plan(units, batch, parts, capability, multiprocessors=multiprocessors, largest=8)
+            assert found is not None
+            keeps_limits(found, units, batch, parts, capability, 2, multiprocessors)
+
+
+def keeps_limits(
+    found: cuda_plan.Plan,
+    units: int,
+    batch: int,
+    parts: int,
+    capability: tuple[int, int],
+    layers: int,
+    multiprocessors: int,
+) -> None:
+    assert units <= found.units <= 512
     assert found.windows >= batch
     assert found.wgmma == (capability == H100)
     assert found.windows < batch + max(found.forward.windows, found.backward.windows)
@@ -75,13 +124,25 @@ def test_a_plan_keeps_the_limits(
         assert found.units % (group * cut.split) == 0
         assert cut.warps == found.units // cut.split // group * cut.k_split <= 16
         assert found.windows % cut.windows == 0
-        assert capability >= H100 or cut.split == 1
+        assert capability >= H100 or cut.cluster == 1
         assert (cut.shared + 1024) * cut.blocks <= limit + 1024
         assert cut.layers in (1, layers)
         if cut.layers > 1:
             assert capability >= H100
             assert cut.cluster <= chain_plan.PORTABLE_CLUSTER
-            assert found.windows // cut.windows <= clusters_of(capability)(cut.cluster) * cut.blocks + 8
+        # 8 windows of all inner numbers of a warp's weights; those that pass take few registers.
+        inner = found.units * (1 if group == 8 else 4) // 16 // cut.k_split
+        tiles = (2 if group == 8 else 1) * (2 if cut.w == "registers" and cut.layers > 1 else 1)
+        kept = 0 if cut.streamed else inner * tiles * 4 * parts
+        assert kept <= chain_plan.WEIGHT_REGISTERS
+        assert cut.warps * 32 * (kept + chain_plan.OTHER_REGISTERS[parts]) * cut.blocks <= 65536
+        if cut.through_memory:
+            # Blocks wait for each other: those of the same windows find room beside launches that have begun some.
+            launches = memory_plan.LAUNCHES if multiprocessors > 28 else 1
+            assert (cut.split - 1) * launches < multiprocessors
+            assert cut.layers == cut.blocks == 1
+            assert cut.buffers in (2, 3) if cut.streamed else cut.buffers <= min(2, cut.tiles)
+    assert found.forward.through_memory == found.backward.through_memory
     # Each thread has a whole number of units and windows.
     assert found.forward.tiles * 2 % found.forward.k_split == 0
     assert found.backward.tiles * 4 % found.backward.k_split == 0
@@ -94,10 +155,51 @@ def test_what_does_not_fit_one_block_is_shared_by_a_cluster(units: int, split: i
     assert found.forward.split == found.backward.split == split
 
 
-def test_without_clusters_large_layers_do_not_fit() -> None:
-    assert plan(128, 64, capability=A100) is not None
-    assert plan(129, 64, capability=A100) is None
-    assert plan(512, 64, parts=2) is None
+def through_memory(units: int, **more: Any) -> tuple[int, int, bool] | None:
+    """Units, padded, the blocks that share them and whether weights pass; None: there is no need for that."""
+    found = plan(units, 64, **more)
+    assert found is not None
+    return (
+        (found.units, found.forward.split, found.forward.streamed) if found.forward.through_memory else None
+    )
+
+
+def test_without_clusters_blocks_exchange_through_memory() -> None:
+    a100: Any = {"capability": A100, "multiprocessors": 108}
+    assert through_memory(128, **a100) is None
+    assert through_memory(129, **a100) == (160, 2, False)
+    assert through_memory(320, **a100) == (320, 5, False)
+    assert through_memory(512, **a100) == (512, 16, False)
+    assert through_memory(80, parts=2, **a100) is None
+    assert through_memory(81, parts=2, **a100) == (96, 2, False)
+    assert through_memory(320, parts=2, **a100) == (320, 10, False)
+    assert through_memory(512, capability=(10, 0), largest=8) == (512, 16, False)
+    assert through_memory(512, parts=2, features=20) == (512, 32, False)
+    assert through_memory(512) is None
+
+
+def test_blocks_that_exchange_through_memory_have_kernels_of_their_own() -> None:
+    exchanged, cluster = plan(512, 64, capability=A100), plan(512, 64)
+    assert exchanged is not None
+    assert cluster is not None
+    ways: Any = {}
+    for found, kind in ((exchanged, "lstm_exchange"), (cluster, "lstm")):
+        sources = Sources(found, 2, True, Head.to_forecast(1))
+        ways[kind] = [sources.forward(0, training=True), sources.backward(1)]
+        assert [file for file, _ in ways[kind]] == [f"{kind}_forward", f"{kind}_backward"]
+    for _, defines in ways["lstm"]:
+        assert not {"BUFFERS", "STREAMED"} & set(defines)
+    for _, defines in ways["lstm_exchange"]:
+        assert not {"LAYERS", "PROJECTED", "W_SHARED", "BLOCKS"} & set(defines)
+
+
+def test_few_multiprocessors_take_weights_that_pass_through_shared_memory() -> None:
+    """Else the blocks of the same windows would find no room beside those of other processes."""
+    assert through_memory(512, parts=2, capability=A100, multiprocessors=108) == (512, 8, True)
+    assert through_memory(512, parts=2, capability=(8, 9), multiprocessors=128) == (512, 32, False)
+    assert through_memory(512, capability=(8, 6), multiprocessors=28) == (512, 4, True)
+    assert through_memory(512, parts=2, capability=A100, multiprocessors=5) == (512, 4, True)
+    assert plan(512, 64, capability=A100, multiprocessors=3) is None
 
 
 def test_small_batches_are_spread_over_the_whole_gpu() -> None:
@@ -223,4 +325,10 @@ def test_structures_are_those_of_the_kernels() -> None:
     assert tile_plan.TILE == product_plan.WGMMA_TILE
     assert f"#define GATES {tile_plan.GATE_COLUMNS} " in tiles
     assert f"#define THREADS {network.MASK_THREADS}\n" in (KERNELS / "lstm_masks.cu").read_text()
-    assert f"#define STAGES {chain_plan.STAGES} " in (KERNELS / "lstm_forward.cu").read_text()
+    exchange = (KERNELS / "lstm_exchange.cuh").read_text()
+    assert f"#define COUNTERS_APART {counters.APART}\n" in exchange
+    forward, backward = (
+        (KERNELS / f"lstm_exchange_{name}.cu").read_text() for name in ("forward", "backward")
+    )
+    assert f"#define CHUNK (STREAMED ? {memory_plan.FORWARD_CHUNK} / PARTS :" in forward
+    assert f"#define CHUNK (STREAMED ? {memory_plan.BACKWARD_CHUNK} / PARTS :" in backward

@@ -30,7 +30,7 @@ class ChainShape:
     """How one of the two kernels over a chain of rows is cut.
 
     Attributes:
-        split: blocks that share the units of these windows: of a cluster, or of wide layers.
+        split: blocks that share the units of these windows: of a cluster, of wide layers, or through memory.
         k_split: warps that share a group of units, each with a part of the inner dimension.
         tiles: of 8 windows each, in a block.
         warps: of a block.
@@ -40,6 +40,9 @@ class ChainShape:
         w: where W of layers that run together is: in registers, in those of a block between two layers, or in shared
             memory.
         stages: rows whose values are on their way or in use.
+        through_memory: blocks that share units are no cluster, but exchange through global memory (``memory_plan``).
+        buffers: then, tiles of windows whose values of all units have room in shared memory; of ``streamed``, chunks.
+        streamed: the recurrent weights pass through shared memory at every row.
     """
 
     split: int
@@ -51,11 +54,29 @@ class ChainShape:
     blocks: int = 1
     w: Literal["registers", "block", "shared"] = "registers"
     stages: int = 4
+    through_memory: bool = False
+    buffers: int = 1
+    streamed: bool = False
+
+    @property
+    def group(self) -> int:
+        """Blocks of all layers of a launch for the same windows: a cluster, unless they exchange through memory."""
+        return ((2 if self.w == "block" else 1) * (self.layers - 1) + 1) * self.split
 
     @property
     def cluster(self) -> int:
-        """Blocks of a cluster: of all layers of a launch for the same windows."""
-        return ((2 if self.w == "block" else 1) * (self.layers - 1) + 1) * self.split
+        """Blocks of a cluster."""
+        return 1 if self.through_memory else self.group
+
+    def at_once(self, clusters: Callable[[int], int]) -> int:
+        """Groups of blocks for the same windows that run at the same time, at least 1.
+
+        Args:
+            clusters: as of ``plan.plan``.
+        """
+        if self.through_memory:
+            return max(1, clusters(1) // self.split)
+        return max(1, clusters(self.cluster) * self.blocks)
 
     @property
     def windows(self) -> int:
@@ -83,7 +104,7 @@ def chain_cut(
     clusters: Callable[[int], int],
     tiles: int = 0,
 ) -> ChainCut | None:
-    """How the kernels over a chain of rows are cut; None: no cut of the recurrent weights fits this GPU.
+    """How the kernels over a chain of rows are cut into clusters; None: no cut of the recurrent weights fits this GPU.
 
     Args:
         units, batch, layers, parts, dropout, clusters, tiles: as of ``plan.plan``.
@@ -131,17 +152,17 @@ def _cuts(units: int, parts: int, clusters: Callable[[int], int]) -> Iterator[tu
         padded = -(-units // (16 * split)) * 16 * split
         own = padded // split
         forward = next(
-            (k for k in (1, 2, 4) if _fits(own // 8 * k, padded / 2 / k * parts, padded / 16 / k, parts)), 0
+            (k for k in (1, 2, 4) if fits(own // 8 * k, padded / 2 / k * parts, padded / 16 / k, parts)), 0
         )
         # More warps for the same work shorten the chain.
         backward = next(
-            (k for k in (4, 2, 1) if _fits(own // 16 * k, padded / k * parts, padded / 4 / k, parts)), 0
+            (k for k in (4, 2, 1) if fits(own // 16 * k, padded / k * parts, padded / 4 / k, parts)), 0
         )
         if forward and backward:
             yield padded, split, forward, backward
 
 
-def _fits(warps: float, weight_registers: float, inner_steps: float, parts: int, blocks: int = 1) -> bool:
+def fits(warps: float, weight_registers: float, inner_steps: float, parts: int, blocks: int = 1) -> bool:
     """Whether a block of so many warps holds its weights in registers.
 
     Args:
@@ -205,7 +226,7 @@ class _Together:
             warps = own // 8 * k
             if (shape.w == "block" and k > 1) or 2 * tiles < k:
                 continue
-            if not _fits(warps, weights, self.units / 16 / k, self.parts, shape.blocks):
+            if not fits(warps, weights, self.units / 16 / k, self.parts, shape.blocks):
                 continue
             row = self.parts * windows * (self.units + 8) * 2
             if shape.w == "block":
@@ -225,7 +246,7 @@ class _Together:
             k, tiles, windows = shape.k_split, shape.tiles, shape.windows
             weights = self.units / k * self.parts * (2 if shape.w == "registers" else 1)
             warps = own // 16 * k
-            if 4 * tiles < k or not _fits(warps, weights, self.units / 4 / k, self.parts, shape.blocks):
+            if 4 * tiles < k or not fits(warps, weights, self.units / 4 / k, self.parts, shape.blocks):
                 continue
             row = self.parts * windows * (4 * own + 16) * 2 + windows * own * (2 if self.parts == 1 else 4)
             row += warps * tiles * 32 * 16 + (windows * own // 8 if self.dropout else 0)

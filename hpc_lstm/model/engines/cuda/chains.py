@@ -13,18 +13,24 @@ Where there is room for the blocks of all layers, they run in one launch, and mu
     gates, h, cells of all layers = lstm_forward(x, W, U, b)
     dz, db of all layers          = lstm_backward(gates, cells, dh, U, W)
     dU, dW of each layer          = multiply_columns(dz, [h before, x])
+
+Where the blocks that share a layer's units are no cluster, lstm_exchange_forward and lstm_exchange_backward take the
+place of lstm_forward and lstm_backward of one layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.model.engines.cuda.chain_plan import PORTABLE_CLUSTER
+from hpc_lstm.cuda.modules import Source
+from hpc_lstm.model.engines.cuda.chain_plan import PORTABLE_CLUSTER, ChainShape
+from hpc_lstm.model.engines.cuda.counters import Counters
 from hpc_lstm.model.engines.cuda.passes import ForwardPass, masks_of, pointer_table, row_of
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.products import Matrix, products
@@ -49,7 +55,7 @@ class LayerTrace:
 
 
 class ChainForward(ForwardPass):
-    """The forward pass by kernels/lstm_forward.cu.
+    """The forward pass by kernels/lstm_forward.cu, or lstm_exchange_forward.cu where blocks are no cluster.
 
     Attributes:
         traces: what the layers compute, from the lowest one up.
@@ -61,11 +67,11 @@ class ChainForward(ForwardPass):
         # The gradients of two layers at a time, on two streams: ``ChainBackward.run``.
         self.products = products(device, plan, self.sources, min(2, plan.backward.layers))
         self._chains = [
-            device.load(*self.sources.forward(layer, training=training)).get_function(
-                "lstm_forward", plan.forward.shared, plan.forward.cluster > PORTABLE_CLUSTER
-            )
+            _chain(device, self.sources.forward(layer, training=training), plan.forward)
             for layer in range(0, shape.layers, plan.forward.layers)
         ]
+        groups = plan.windows // plan.forward.windows
+        self._counters = Counters(device, [groups] * shape.layers if plan.forward.through_memory else [])
         length, units = shape.rows * plan.windows, plan.units
         cell_type = np.uint16 if plan.parts == 1 else np.float32
         self.traces = []
@@ -91,6 +97,7 @@ class ChainForward(ForwardPass):
 
     def run_layers(self, masks: list[DeviceArray] | None) -> None:
         plan = self.plan
+        self._counters.clear()
         for number, chain in enumerate(self._chains):
             layer = number * plan.forward.layers
             if layer > 0 or not plan.folded:
@@ -107,11 +114,11 @@ class ChainForward(ForwardPass):
                 )
             self.device.launch_grid(
                 chain,
-                (plan.windows // plan.forward.windows * plan.forward.cluster,),
+                (plan.windows // plan.forward.windows * plan.forward.group,),
                 plan.forward.warps * 32,
                 plan.forward.shared,
-                *(row_of(self._table, layer), *masks_of(masks, layer), self.keep),
-                *(np.int32(self.shape.rows), np.int32(plan.windows)),
+                *(row_of(self._table, layer), *_masks_and_counters(masks, layer, self._counters.of(number))),
+                *(self.keep, np.int32(self.shape.rows), np.int32(plan.windows)),
             )
 
     @property
@@ -130,22 +137,23 @@ class ChainForward(ForwardPass):
 
 
 class ChainBackward:
-    """The backward pass by kernels/lstm_backward.cu; see ``BackwardPass``."""
+    """The backward pass by kernels/lstm_backward.cu or lstm_exchange_backward.cu; see ``BackwardPass``."""
 
     def __init__(self, forward: ChainForward) -> None:
         self._forward = forward
         device, plan, shape = forward.device, forward.plan, forward.shape
         self._device, self._plan, self._shape = device, plan, shape
         self._chains = [
-            device.load(*forward.sources.backward(layer)).get_function(
-                "lstm_backward", plan.backward.shared, plan.backward.cluster > PORTABLE_CLUSTER
-            )
+            _chain(device, forward.sources.backward(layer), plan.backward)
             for layer in range(0, shape.layers, plan.backward.layers)
         ]
         units = plan.units
         above = plan.parts * forward.length * units if plan.backward.layers < shape.layers else 0
         self._above = device.empty((above,), np.uint16, "gradients of a layer's outputs")
         self._blocks = plan.windows // plan.backward.windows
+        self._counters = Counters(
+            device, [self._blocks] * shape.layers if plan.backward.through_memory else []
+        )
         self.bias_parts = [device.empty((self._blocks, 4 * units), np.float32) for _ in range(shape.layers)]
         self.matrix_parts = {
             (layer, name): device.empty((self._splits(layer), 4 * units, width), np.float32, "gradients")
@@ -165,15 +173,17 @@ class ChainBackward:
 
     def run(self, last: DeviceArray, masks: list[DeviceArray], beside: Callable[[int, int], None]) -> None:
         plan, shape, forward = self._plan, self._shape, self._forward
+        self._counters.clear()
         for layer in reversed(range(0, shape.layers, plan.backward.layers)):
             own, top = forward.weights.layers[layer], layer + plan.backward.layers == shape.layers
             self._device.launch_grid(
                 self._chains[layer // plan.backward.layers],
-                (self._blocks * plan.backward.cluster,),
+                (self._blocks * plan.backward.group,),
                 plan.backward.warps * 32,
                 plan.backward.shared,
                 *(row_of(self._table, layer), None if top else self._above, last),
-                *(*masks_of(masks, layer), forward.keep, np.int32(shape.rows), np.int32(plan.windows)),
+                *_masks_and_counters(masks, layer, self._counters.of(layer)),
+                *(forward.keep, np.int32(shape.rows), np.int32(plan.windows)),
             )
             if top:
                 # Not before: what is drawn would keep the chain's blocks waiting for the whole GPU.
@@ -211,3 +221,19 @@ class ChainBackward:
             (h, self.matrix_parts[layer, "u"]),
             (forward.input_of(layer), self.matrix_parts[layer, "w"]),
         )
+
+
+def _chain(device: Device, source: Source, cut: ChainShape) -> Any:
+    """A kernel over a chain of rows, which has the name of its file."""
+    return device.load(*source).get_function(source[0], cut.shared, cut.cluster > PORTABLE_CLUSTER)
+
+
+def _masks_and_counters(
+    masks: list[DeviceArray] | None, layer: int, counters: DeviceArray | None
+) -> tuple[DeviceArray | None, DeviceArray | np.int64]:
+    """Arguments of a kernel over a chain of rows: its masks, and the counters of blocks that exchange through memory.
+
+    In place of these clusters get the words from one layer's masks to the next one's: they may have several layers.
+    """
+    kept, apart = masks_of(masks, layer)
+    return kept, apart if counters is None else counters

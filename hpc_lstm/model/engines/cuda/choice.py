@@ -1,6 +1,6 @@
 """Which kernels of the CUDA engine train a network on this GPU, and whether the Keras engine is faster.
 
-What was measured on such a card decides; where nothing was, the rules of ``plan``.
+What was measured on such a card decides; where nothing was, the rules of ``plan``, and of ``keras_is_faster``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from hpc_lstm.model.engines.speed_table import CHAINS, KERAS, TILES, Network
 
 MAX_LAYERS, MAX_UNITS = 8, 512
 PARTS = {"bfloat16": 1, "float32": 2}
+# Where blocks exchange through memory and nothing was measured: units and windows in float32 above which the Keras
+# engine is taken (docs/fused-engine.md).
+MOST_UNITS_BEFORE_KERAS, MOST_WINDOWS_BEFORE_KERAS = 256, 128
 # Of a trained network, so that its forecasts are those of the CPU.
 FORECAST_PRECISION = "float32"
 
@@ -30,7 +33,7 @@ def choose_plan(config: RunConfig, device: Device, kernels: str = "") -> Plan | 
     if kernels:
         return possible.get(kernels) or f"has no kernels for {kernels} of this network on this GPU"
     if not possible:
-        return _no_room(config.model, config.train.precision, device)
+        return _no_room(config.model, device)
     if len(possible) == 1:
         return next(iter(possible.values()))
     measured = fastest(config, device, tuple(possible))
@@ -53,12 +56,23 @@ def plan_to_forecast(model: ModelConfig, features: int, windows: int, device: De
         capability=device.capability,
         clusters=device.resident_clusters,
     )
-    return found or _no_room(model, FORECAST_PRECISION, device)
+    return found or _no_room(model, device)
 
 
 def keras_is_faster(config: RunConfig, device: Device) -> bool:
-    """Whether the Keras engine, if it has the GPU, was measured to train this network faster than these kernels."""
-    return fastest(config, device, (*possible_plans(config, device), KERAS)) == KERAS
+    """Whether the Keras engine, if it has the GPU, trains this network faster than these kernels.
+
+    As measured; where that was not, by a rule for kernels whose blocks exchange through memory.
+    """
+    possible = possible_plans(config, device)
+    if measured := fastest(config, device, (*possible, KERAS)):
+        return measured == KERAS
+    return (
+        all(plan.forward.through_memory for plan in possible.values())
+        and config.train.precision == "float32"
+        and config.model.units > MOST_UNITS_BEFORE_KERAS
+        and config.train.batch_size > MOST_WINDOWS_BEFORE_KERAS
+    )
 
 
 def possible_plans(config: RunConfig, device: Device) -> dict[str, Plan]:
@@ -106,11 +120,8 @@ def _limit(model: ModelConfig, device: Device) -> str:
     return ""
 
 
-def _no_room(model: ModelConfig, precision: str, device: Device) -> str:
-    major, minor = device.capability
-    return (
-        f"has no room for {model.units} units in {precision} on a GPU of compute capability {major}.{minor}"
-    )
+def _no_room(model: ModelConfig, device: Device) -> str:
+    return f"shares {model.units} units among more multiprocessors than this process has: {device.multiprocessors}"
 
 
 def _cut(config: RunConfig, device: Device, *, large: bool | None) -> Plan | None:

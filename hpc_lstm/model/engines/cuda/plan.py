@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from hpc_lstm.model.engines.cuda import tile_plan
 from hpc_lstm.model.engines.cuda.chain_plan import ChainShape, chain_cut, shared_limit
+from hpc_lstm.model.engines.cuda.memory_plan import memory_cut
 from hpc_lstm.model.engines.cuda.product_plan import products_shared
 
 # Features up to which the first layer's input is multiplied inside its own kernel.
@@ -58,7 +59,7 @@ class Plan:
         """
         if self.wide:
             return max(1, clusters(tile_plan.WIDE_PAIR) * tile_plan.WIDE_PAIR // self.forward.split)
-        return max(1, clusters(self.forward.cluster) * self.forward.blocks)
+        return self.forward.at_once(clusters)
 
     def input_width(self, layer: int) -> int:
         """Columns of a layer's input, padded."""
@@ -78,7 +79,7 @@ def plan(
     large: bool | None = None,
     tiles: int = 0,
 ) -> Plan | None:
-    """The plan for a network; None: no cut of its recurrent weights fits this GPU.
+    """The plan for a network; None: the GPU has too few multiprocessors for the blocks that share its units.
 
     Args:
         units, features, batch, layers: of the network and the batch, not padded.
@@ -114,6 +115,14 @@ def plan(
         together=layers > 1 and folded,
         limit=limit,
         clusters=clusters,
+        tiles=tiles,
+    ) or memory_cut(
+        units,
+        batch,
+        parts=parts,
+        dropout=dropout,
+        limit=limit,
+        multiprocessors=clusters(1),
         tiles=tiles,
     )
     if found is None:

@@ -68,7 +68,10 @@ class Sources:
         layer = 0 if self.plan.forward.layers > 1 else layer
         folded = int(layer == 0 and self.plan.folded)
         drops = self._drops(layer) if training else 0
-        return "lstm_forward", {**self._chain(self.plan.forward), "DROPS": drops, "INPUT_TILES": folded}
+        more = {"DROPS": drops, "INPUT_TILES": folded}
+        if self.plan.forward.through_memory:
+            return "lstm_exchange_forward", {**self._exchange(self.plan.forward), **more}
+        return "lstm_forward", {**self._chain(self.plan.forward), **more}
 
     def backward(self, layer: int) -> Source:
         """Of one layer, from 0; of layers that run in one launch, the same for all."""
@@ -77,6 +80,9 @@ class Sources:
         top = int(layer + 1 == self.layers)
         if self.plan.tiles:
             return "lstm_tile_backward", {**self._tile(layer), "DROPS": self._drops(layer), "TOP": top}
+        if self.plan.backward.through_memory:
+            exchange = self._exchange(self.plan.backward)
+            return "lstm_exchange_backward", {**exchange, "DROPS": self._drops(layer), "TOP": top}
         chain = self._chain(self.plan.backward)
         if self.plan.backward.layers > 1:
             return "lstm_backward", {**chain, "DROPS": self._drops(0), "TOP": 1}
@@ -126,3 +132,9 @@ class Sources:
         sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles, "BLOCKS": cut.blocks}
         w = {"W_SHARED": int(cut.w == "shared"), "PROJECTED": int(cut.w == "block")}
         return {**self._sizes(), **sizes, "LAYERS": cut.layers, **w, "STAGES": cut.stages, "CELL": cell}
+
+    def _exchange(self, cut: ChainShape) -> dict[str, str | int]:
+        cell = "bf16" if self.plan.parts == 1 else "float"
+        sizes = {"SPLIT": cut.split, "K_SPLIT": cut.k_split, "TILES": cut.tiles}
+        rows = {"STREAMED": int(cut.streamed), "BUFFERS": cut.buffers, "STAGES": cut.stages}
+        return {**self._sizes(), **sizes, **rows, "CELL": cell}
