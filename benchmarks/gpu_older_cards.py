@@ -21,8 +21,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hpc_lstm.cuda import compiler
 from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.modules import Modules, Source
+from hpc_lstm.model.engines.cuda.chain_plan import shared_limit
 
 A100 = ((8, 0), 108)
+
+
+def can_be_taken_for(device: Device, capability: tuple[int, int], multiprocessors: int) -> bool:
+    """Whether a GPU has all that one of this compute capability with so many multiprocessors has."""
+    return (
+        device.capability >= capability
+        and device.multiprocessors >= multiprocessors
+        and shared_limit(device.capability) >= shared_limit(capability)
+    )
 
 
 @contextmanager
@@ -33,8 +43,8 @@ def older_card(capability: tuple[int, int], multiprocessors: int) -> Iterator[No
 
     def made(device: Device) -> None:
         start(device)
-        assert device.capability >= capability
-        assert device.multiprocessors >= multiprocessors
+        if not can_be_taken_for(device, capability, multiprocessors):
+            raise ValueError(f"{device.name} has less than the card it would be taken for")
         device.capability, device.multiprocessors = capability, multiprocessors
 
     def to_ptx(modules: Modules, source: Source) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from test_cuda_engine import batches, compare_with_mathematics, engine
 
 from hpc_lstm.config import ModelConfig
+from hpc_lstm.cuda.device import Device
 from hpc_lstm.model.engines.cuda.forecasts import CudaForecaster
 from hpc_lstm.model.keras_file import SavedNetwork
 from hpc_lstm.model.parameters import network_schema
@@ -24,10 +27,22 @@ from hpc_lstm.model.reference import forecasts
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
-from gpu_older_cards import older_card  # noqa: E402
+import gpu_older_cards  # noqa: E402
 
 # Compute capability and multiprocessors: an A100, a seventh of it, an RTX A6000 and an RTX 3060.
 A100, SLICE, A6000, SMALL = [((8, 0), 108), ((8, 0), 14), ((8, 6), 84), ((8, 6), 28)]
+
+
+@contextmanager
+def older_card(capability: tuple[int, int], multiprocessors: int) -> Iterator[None]:
+    """This GPU, taken for another one; skips the test where it is smaller than that."""
+    own = Device()
+    if not gpu_older_cards.can_be_taken_for(own, capability, multiprocessors):
+        pytest.skip(f"{own.name} has less than the card it would be taken for")
+    with gpu_older_cards.older_card(capability, multiprocessors):
+        yield
+
+
 SHAPES = [
     # layers, units, features, window, batch, dropout
     (1, 129, 3, 1, 1, 0.0),
@@ -100,13 +115,22 @@ with older_card(*A100):
 """
 
 
-def test_processes_that_share_a_gpu_do_not_wait_for_each_other_for_ever() -> None:
+def test_processes_that_share_a_gpu_by_time_slices_compute_the_same() -> None:
+    with older_card(*A100):
+        pass
     words = [sys.executable, "-c", PROGRAM, str(ROOT), str(ROOT / "tests/gpu")]
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     found = [one.communicate(timeout=300)[0].split() for one in running]
     assert [one.returncode for one in running] == [0] * 3
     assert [len(digests) for digests in found] == [4] * 3
     assert len({digest for digests in found for digest in digests}) == 1
+
+
+def test_the_log_says_where_one_process_alone_finds_room(caplog: pytest.LogCaptureFixture) -> None:
+    for card, said in ((A100, 0), (SMALL, 1)):
+        with older_card(*card):
+            engine(1, 512, 3, 2, 4, precision="float32")
+        assert caplog.text.count("let no other use it at the same time through MPS") == said
 
 
 @pytest.mark.parametrize("shape", [(2, 256, 5, 30, 1, 1025), (2, 512, 20, 9, 3, 300), (1, 384, 1, 1, 1, 1)])

@@ -138,7 +138,8 @@ def keeps_limits(
         assert cut.warps * 32 * (kept + chain_plan.OTHER_REGISTERS[parts]) * cut.blocks <= 65536
         if cut.through_memory:
             # Blocks wait for each other: those of the same windows find room beside launches that have begun some.
-            launches = memory_plan.LAUNCHES if multiprocessors > 28 else 1
+            launches = 1 if cut.alone else memory_plan.LAUNCHES
+            assert not cut.alone or multiprocessors <= 28
             assert (cut.split - 1) * launches < multiprocessors
             assert cut.layers == cut.blocks == 1
             assert cut.buffers in (2, 3) if cut.streamed else cut.buffers <= min(2, cut.tiles)

@@ -43,6 +43,7 @@ class ChainShape:
         through_memory: blocks that share units are no cluster, but exchange through global memory (``memory_plan``).
         buffers: then, tiles of windows whose values of all units have room in shared memory; of ``streamed``, chunks.
         streamed: the recurrent weights pass through shared memory at every row.
+        alone: the blocks of one process alone find room on this GPU for sure; those of two might wait for each other.
     """
 
     split: int
@@ -57,6 +58,7 @@ class ChainShape:
     through_memory: bool = False
     buffers: int = 1
     streamed: bool = False
+    alone: bool = False
 
     @property
     def group(self) -> int:

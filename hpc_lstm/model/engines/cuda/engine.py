@@ -5,6 +5,7 @@ Network, order of the parameters, dropout masks and mathematics are those of the
 
 from __future__ import annotations
 
+import logging
 import weakref
 from os import PathLike
 from typing import Any, ClassVar
@@ -35,6 +36,8 @@ from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
 from hpc_lstm.preprocess.cuda_kernels import Resident, UncutWindows
+
+log = logging.getLogger(__name__)
 
 # Losses that may be on their way at the same time; older ones are waited for.
 LOSSES = 64
@@ -67,6 +70,12 @@ class CudaEngine:
         if isinstance(found, str):
             raise InputError(f'train.engine: "fused" {found}; use "auto"')
         self._plan, train, self._model = found, config.train, config.model
+        if found.forward.alone and rank == 0:
+            log.warning(
+                "%d units in %s take %d multiprocessors at the same time, and this GPU has %d: enough for one process; "
+                "let no other use it at the same time through MPS, or both may wait for ever",
+                *(config.model.units, train.precision, found.forward.split, self._device.multiprocessors),
+            )
         self._shape = _shape(config)
         self.schema = network_schema(config.model, self._shape.features, self._shape.head.outputs)
         self.steps_per_call = steps_per_call(train.batch_size, self._shape.rows, self._shape.features)

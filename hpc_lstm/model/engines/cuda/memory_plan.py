@@ -63,7 +63,8 @@ def memory_cut(
             if (share.split - 1) * launches < multiprocessors:
                 pairs = [_shapes(share, count, parts, dropout, limit) for count in (1, 2, 4, 8)]
                 if fitting := [pair for pair in pairs if pair]:
-                    forward, backward = _few_windows(fitting, batch, multiprocessors // share.split, tiles)
+                    pair = _few_windows(fitting, batch, multiprocessors // share.split, tiles)
+                    forward, backward = (replace(shape, alone=launches < LAUNCHES) for shape in pair)
                     return ChainCut(share.units, forward, backward)
     return None
 
