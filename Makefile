@@ -61,7 +61,7 @@ else
 endif
 
 test-unit: venv  ## run the tests of single modules, the first to run after a change
-	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest tests/unit -n $$(($(JOBS) * 3 / 2)) --dist loadfile
 
 # Tests often wait, for a program or for a server: there is work for more of them than cores.
 test-programs: venv  ## run the tests that start programs, compile, load TensorFlow or try hundreds of cases
