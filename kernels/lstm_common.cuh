@@ -165,11 +165,13 @@ INLINE uint32 peer_address(uint32 address, uint32 rank) {
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(address), "r"(rank));
     return peer;
 }
-// 16 bytes into another block's shared memory, there after the next cluster_barrier().
-INLINE void store_to_peer(uint32 peer, float a, float b, float c, float d) {
-    asm volatile("st.shared::cluster.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(peer), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+// 16 bytes of another block's shared memory, as they were at the last cluster_barrier().
+INLINE float4 load_from_peer(uint32 peer) {
+    float4 v;
+    asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(peer));
+    return v;
 }
-// The same, counted by a barrier there.
+// 16 bytes into another block's shared memory, counted by a barrier there.
 INLINE void send(uint32 peer, uint4 v, uint32 peer_arrived) {
     asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(peer),
                  "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(peer_arrived) : "memory");

@@ -129,7 +129,6 @@ INLINE void load_tiles(Tile (&tiles)[STEPS][2], const bf16* from, const int all_
 // All rows of this block's share of the layer.
 INLINE void run_layer(const Layer& layer, Shared& shared, const uint32* __restrict__ kept, const float keep,
                       const int rows, const int windows, const Share& share) {
-
     const int rank = share.rank;
     const int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
     const int group = warp / K_SPLIT, part_of_k = warp % K_SPLIT;

@@ -14,8 +14,8 @@
 //     a [128][k]   b [128][k]             a [k][256]         h [k][64]  h or x [k][64]  (x [k][16])
 //        128 x 128 of the result             256 x 128 of the result      (and 256 x 16)
 //
-// In multiply_columns two blocks are a cluster: each sends half of its sums into the other's shared memory, so that half as
-// many are written, and read by lstm_update.cu.
+// In multiply_columns two blocks are a cluster: each adds to half of its sums those that the other left in its shared
+// memory, so that half as many are written, and read by lstm_update.cu.
 //
 // Floor: at 1,024 windows of 60 rows and 128 units, multiply_rows reads and writes 79 MB, 26 us at 3 TB/s,
 // multiply_columns reads 95 MB, 32 us; their 4 and 8 GMAC take 10 and 20 us at 800 TFLOP/s.
@@ -216,21 +216,20 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
     // A cluster is two blocks, whose stages are neighbours: each adds up half of the columns of both.
     constexpr int EIGHTHS = 4 * TILES;  // groups of 8 columns of a half
     const bool upper = cluster_rank() != 0, has_narrow = NARROW && blockIdx.y == 0;
-    const uint32 place = begin + threadIdx.x * 16, step = COLUMN_THREADS * 16, peer = peer_address(place, !upper);
-    const auto send_half = [&](uint32 to, const float* lower_half, const float* upper_half) {
-        float sent[4];
-        UNROLL for (int i = 0; i < 4; ++i) sent[i] = upper ? lower_half[i] : upper_half[i];
-        store_to_peer(to, sent[0], sent[1], sent[2], sent[3]);
+    const uint32 place = threadIdx.x * 16, step = COLUMN_THREADS * 16, peer = peer_address(begin + place, !upper);
+    const auto leave = [&](int number, const float* lower, const float* higher) {
+        float left[4];
+        UNROLL for (int i = 0; i < 4; ++i) left[i] = upper ? lower[i] : higher[i];
+        *reinterpret_cast<float4*>(memory + place + number * step) = make_float4(left[0], left[1], left[2], left[3]);
     };
-    const auto add_half = [&](float (&own)[4], int number, const float* lower_half, const float* upper_half) {
-        const float4 other = *reinterpret_cast<const float4*>(memory + (number * COLUMN_THREADS + threadIdx.x) * 16);
-        const float others[4] = {other.x, other.y, other.z, other.w};
-        UNROLL for (int i = 0; i < 4; ++i) own[i] = (upper ? upper_half[i] : lower_half[i]) + others[i];
-    };
-    cluster_barrier();  // both have done with their stages
-    UNROLL for (int i = 0; i < EIGHTHS; ++i) send_half(peer + i * step, sums + 4 * i, sums + 4 * (EIGHTHS + i));
-    if (has_narrow) send_half(peer + EIGHTHS * step, narrow, narrow + 4 * NARROW);
+    __syncthreads();  // all have done with the stages
+    UNROLL for (int i = 0; i < EIGHTHS; ++i) leave(i, sums + 4 * i, sums + 4 * (EIGHTHS + i));
+    if (has_narrow) leave(EIGHTHS, narrow, narrow + 4 * NARROW);
     cluster_barrier();
+    const auto add = [&](float (&own)[4], const float4& other, const float* lower, const float* higher) {
+        const float values[4] = {other.x, other.y, other.z, other.w};
+        UNROLL for (int i = 0; i < 4; ++i) own[i] = (upper ? higher[i] : lower[i]) + values[i];
+    };
     const int own_row = m0 + 16 * warp + lane / 4;
     const auto store = [&](float* out, int n, int column, const float (&values)[4]) {
         UNROLL for (int half = 0; half < 2; ++half)
@@ -238,9 +237,13 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
                 *reinterpret_cast<float2*>(out + (int64(blockIdx.z / 2) * m + own_row + 8 * half) * n + column) =
                     make_float2(values[2 * half], values[2 * half + 1]);
     };
+    constexpr int AT_ONCE = 4;  // reads on their way
+    float4 others[AT_ONCE];
     UNROLL for (int i = 0; i < EIGHTHS; ++i) {
+        if (i % AT_ONCE == 0)
+            UNROLL for (int ahead = 0; ahead < AT_ONCE; ++ahead) others[ahead] = load_from_peer(peer + (i + ahead) * step);
         float values[4];
-        add_half(values, i, sums + 4 * i, sums + 4 * (EIGHTHS + i));
+        add(values, others[i % AT_ONCE], sums + 4 * i, sums + 4 * (EIGHTHS + i));
         const int eighth = upper * EIGHTHS + i, number = TILES * blockIdx.y + eighth / 8;
         const bool one = number < of_first;
         if (one || second.n > EXTRA)
@@ -249,9 +252,10 @@ INLINE void columns(unsigned char* memory, const bf16* __restrict__ a, const int
     }
     if (has_narrow) {
         float values[4];
-        add_half(values, EIGHTHS, narrow, narrow + 4 * NARROW);
+        add(values, load_from_peer(peer + EIGHTHS * step), narrow, narrow + 4 * NARROW);
         store(second.out, second.n, upper * 8 + lane % 4 * 2, values);
     }
+    cluster_barrier();  // no block ends while the other still reads from it
 }
 #endif
 

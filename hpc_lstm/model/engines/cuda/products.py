@@ -44,6 +44,16 @@ class Matrix:
         return self.values.pointer + 2 * self.begin
 
 
+@dataclass(frozen=True)
+class Launch:
+    """A kernel, its blocks, their threads, and the bytes of their shared memory."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    threads: int
+    shared: int
+
+
 class Products(ABC):
     """The two products of one plan; see the module.
 
@@ -53,11 +63,12 @@ class Products(ABC):
 
     # Of the GPU, that multiply_columns takes beside multiply_rows.
     SHARE_BESIDE_ROWS: ClassVar[float] = 1.0
+    # Whether multiply_rows can begin with the last rows.
+    CHOOSES_ORDER: ClassVar[bool] = False
 
     def __init__(self, device: Device, plan: Plan, at_once: int = 1) -> None:
         self._device, self._plan, self._at_once = device, plan, at_once
 
-    @abstractmethod
     def multiply_rows(
         self,
         a: Matrix,
@@ -75,12 +86,23 @@ class Products(ABC):
             last_first: begin with the last rows where it can be chosen: what reads ``out`` from its first row on then
                 finds these in the L2 cache.
         """
+        self._launch(
+            self._rows_launch(rows, n),
+            *(np.uint64(a.pointer), np.int64(a.plane), b, bias, out),
+            *(np.int64(rows), np.int32(n), np.int32(a.width)),
+            *([np.int32(last_first)] if self.CHOOSES_ORDER else []),
+        )
 
-    @abstractmethod
     def multiply_columns(
         self, a: Matrix, rows: int, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]
     ) -> None:
         """out [parts, m, n] = a [rows, m]^T b [rows, n] for two operands b, each with its ``out``."""
+        launch, cut = self._columns_launch(a.width, rows, first[0].width, second[0].width, len(first[1]))
+        operands = [
+            np.array((one.pointer, out.pointer, one.plane, one.width, 0), OPERAND)[()]
+            for one, out in (first, second)
+        ]
+        self._launch(launch, np.uint64(a.pointer), np.int64(a.plane), *operands, np.int32(a.width), *cut)
 
     def splits(self, m: int, first: int, second: int, rows: int, *, beside_rows: bool = False) -> int:
         """Parts that the rows of ``multiply_columns`` are cut into.
@@ -99,11 +121,22 @@ class Products(ABC):
     def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
         """Blocks of a part, how often they fill the GPU, and the fewest rows of a part."""
 
-    def _operands(self, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]) -> list[Any]:
-        return [
-            np.array((one.pointer, out.pointer, one.plane, one.width, 0), OPERAND)[()]
-            for one, out in (first, second)
-        ]
+    @abstractmethod
+    def _rows_launch(self, rows: int, n: int) -> Launch:
+        """How ``multiply_rows`` is launched for a result of so many rows and columns."""
+
+    @abstractmethod
+    def _columns_launch(
+        self, m: int, rows: int, first: int, second: int, parts: int
+    ) -> tuple[Launch, list[Any]]:
+        """How ``multiply_columns`` is launched, and the last arguments, which say how the rows are cut.
+
+        Args:
+            m, first, second: columns of its operands.
+        """
+
+    def _launch(self, launch: Launch, *arguments: Any) -> None:
+        self._device.launch_grid(launch.kernel, launch.grid, launch.threads, launch.shared, *arguments)
 
 
 class MmaProducts(Products):
@@ -116,43 +149,21 @@ class MmaProducts(Products):
         super().__init__(device, plan, at_once)
         self._kernels = {block: device.load(*source) for block, source in sources.products.items()}
 
-    def multiply_rows(
-        self,
-        a: Matrix,
-        rows: int,
-        b: DeviceArray,
-        out: DeviceArray,
-        n: int,
-        bias: DeviceArray | None = None,
-        *,
-        last_first: bool = False,
-    ) -> None:
+    def _rows_launch(self, rows: int, n: int) -> Launch:
         block = product_plan.product_block(n)
         shared = product_plan.rows_shared(block, self._plan.parts, self._plan.product_stages)
-        self._device.launch_grid(
-            self._kernels[block].get_function("multiply_rows", shared),
-            (-(-n // block) * -(-rows // product_plan.BLOCK_M),),
-            THREADS,
-            shared,
-            *(np.uint64(a.pointer), np.int64(a.plane), b, bias, out),
-            *(np.int64(rows), np.int32(n), np.int32(a.width)),
-        )
+        kernel = self._kernels[block].get_function("multiply_rows", shared)
+        return Launch(kernel, (-(-n // block) * -(-rows // product_plan.BLOCK_M),), THREADS, shared)
 
-    def multiply_columns(
-        self, a: Matrix, rows: int, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]
-    ) -> None:
-        block, parts = product_plan.product_block(first[0].width), len(first[1])
+    def _columns_launch(
+        self, m: int, rows: int, first: int, second: int, parts: int
+    ) -> tuple[Launch, list[Any]]:
+        block = product_plan.product_block(first)
         shared = product_plan.columns_shared(block, self._plan.parts, self._plan.product_stages)
+        kernel = self._kernels[block].get_function("multiply_columns", shared)
+        grid = (-(-m // product_plan.BLOCK_M), self._across(first, second), parts)
         each = math.ceil(rows / parts / product_plan.INNER) * product_plan.INNER
-        across = self._across(first[0].width, second[0].width)
-        self._device.launch_grid(
-            self._kernels[block].get_function("multiply_columns", shared),
-            (-(-a.width // product_plan.BLOCK_M), across, parts),
-            THREADS,
-            shared,
-            *(np.uint64(a.pointer), np.int64(a.plane), *self._operands(first, second)),
-            *(np.int32(a.width), np.int64(rows), np.int32(each)),
-        )
+        return Launch(kernel, grid, THREADS, shared), [np.int64(rows), np.int32(each)]
 
     def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
         return (
@@ -175,49 +186,28 @@ class WgmmaProducts(Products):
     # Then both go through the rows side by side, and what one has read the other finds in the L2 cache. Measured on an
     # H100 with 128 units and 1,024 windows: 7, 9, 11, 13 and 16 parts, which are 0.42 to 0.97 of it.
     SHARE_BESIDE_ROWS = 0.55
+    CHOOSES_ORDER = True
 
     def __init__(self, device: Device, plan: Plan, sources: Sources, at_once: int = 1) -> None:
         super().__init__(device, plan, at_once)
         self._kernels = device.load(*sources.wgmma_products)
 
-    def multiply_rows(
-        self,
-        a: Matrix,
-        rows: int,
-        b: DeviceArray,
-        out: DeviceArray,
-        n: int,
-        bias: DeviceArray | None = None,
-        *,
-        last_first: bool = False,
-    ) -> None:
-        tile = product_plan.WGMMA_ROWS_TILE
-        shared = product_plan.wgmma_rows_shared(self._plan.parts)
-        self._device.launch_grid(
-            self._kernels.get_function("multiply_rows", shared),
-            (-(-n // tile) * -(-rows // tile),),
-            product_plan.WGMMA_ROWS_THREADS,
-            shared,
-            *(np.uint64(a.pointer), np.int64(a.plane), b, bias, out),
-            *(np.int64(rows), np.int32(n), np.int32(a.width), np.int32(last_first)),
-        )
+    def _rows_launch(self, rows: int, n: int) -> Launch:
+        tile, shared = product_plan.WGMMA_ROWS_TILE, product_plan.wgmma_rows_shared(self._plan.parts)
+        kernel = self._kernels.get_function("multiply_rows", shared)
+        return Launch(kernel, (-(-n // tile) * -(-rows // tile),), product_plan.WGMMA_ROWS_THREADS, shared)
 
-    def multiply_columns(
-        self, a: Matrix, rows: int, first: tuple[Matrix, DeviceArray], second: tuple[Matrix, DeviceArray]
-    ) -> None:
-        tiles, parts = self._tiles(first[0].width, second[0].width), len(first[1])
+    def _columns_launch(
+        self, m: int, rows: int, first: int, second: int, parts: int
+    ) -> tuple[Launch, list[Any]]:
+        tiles = self._tiles(first, second)
         shared = product_plan.wgmma_columns_shared(min(tiles, 2))
         name = "multiply_column" if tiles == 1 else "multiply_columns"
-        if second[0].width <= product_plan.EXTRA:
+        if second <= product_plan.EXTRA:
             name += "_and_narrow"
-        self._device.launch_grid(
-            self._kernels.get_function(name, shared),
-            (-(-a.width // product_plan.WGMMA_COLUMNS_M), -(-tiles // 2), self.PAIR * parts),
-            product_plan.WGMMA_COLUMNS_THREADS,
-            shared,
-            *(np.uint64(a.pointer), np.int64(a.plane), *self._operands(first, second)),
-            *(np.int32(a.width), np.int32(rows)),
-        )
+        grid = (-(-m // product_plan.WGMMA_COLUMNS_M), -(-tiles // 2), self.PAIR * parts)
+        kernel = self._kernels.get_function(name, shared)
+        return Launch(kernel, grid, product_plan.WGMMA_COLUMNS_THREADS, shared), [np.int32(rows)]
 
     def _cut(self, m: int, first: int, second: int) -> tuple[int, int, int]:
         pairs = -(-self._tiles(first, second) // 2)
