@@ -21,6 +21,8 @@ GPU_PYTHON ?= $(BIN)/python
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 # Tests that compare times.
 TIMED = tests/mpi/test_overlap.py tests/mpi/test_slow_rank.py
+# What runs side by side is not mixed, if this make can.
+SHOW_APART = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 TOOLS = memcheck racecheck initcheck
 comma := ,
 
@@ -57,7 +59,9 @@ test: venv  ## run the tests
 ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(MAKE) test-unit test-programs test-fuzz test-mpi test-timed
+	@echo "two kinds of tests run at a time, and each says what it found when it has ended"
+	@$(MAKE) -j 2 $(SHOW_APART) test-mpi test-programs test-fuzz test-unit
+	@$(MAKE) test-timed
 endif
 
 test-unit: venv  ## run the tests of single modules, the first to run after a change
