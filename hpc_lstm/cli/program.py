@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hpc_lstm import __version__
 from hpc_lstm.cli.commands import COMMANDS, LazyCommands
 from hpc_lstm.cli.startup import end_despite_threads, end_without_collection, prepare_imports
 from hpc_lstm.errors import HpcLstmError, from_os_error
-from hpc_lstm.parallel.streams import prepare_streams, release_stdout, tell
+from hpc_lstm.parallel.streams import prepare_streams, release_streams, tell
 
 
 @click.group(
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_streams()
     prepare_imports()
     end_without_collection()
+    atexit.unregister(release_streams)  # once, however often commands are run
+    atexit.register(release_streams)  # after Python has shown the traceback of an error
     try:
         _run(arguments)
     except SystemExit as end:
@@ -48,8 +51,6 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception:  # with --debug, or an error of the program itself
         end_despite_threads(1, traceback.format_exc())
         raise
-    finally:
-        release_stdout()
 
 
 def _run(arguments: list[str] | None) -> None:

@@ -29,12 +29,16 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def release_stdout() -> None:
-    """Flush stdout, or discard what is left: otherwise Python reports a closed pipe or a full disk at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def release_streams() -> None:
+    """Flush stdout and stderr, or discard what is left: otherwise Python reports a closed pipe or a full disk at exit.
+
+    Its exit code would then be 120, whatever the command's was.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def tell(text: str) -> None:

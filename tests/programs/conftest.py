@@ -16,9 +16,6 @@ from plain_keras import PlainKeras
 from power import no_power_is_lost
 from signal_handlers import first_handlers, signals_are_put_back
 
-from hpc_lstm.cuda import compiler
-from hpc_lstm.cuda.nvrtc import Nvrtc
-
 __all__ = ["first_handlers", "no_power_is_lost", "signals_are_put_back"]
 
 hypothesis_profiles.load_profile()
@@ -47,7 +44,6 @@ LONGEST = (
     "test_notebook.py",
     "test_fit.py",
     "test_writer.py",
-    "test_early_kernels.py",
     "test_provenance.py",
     "test_rounds.py",
     "test_object_stores.py",
@@ -75,12 +71,3 @@ def plain_keras() -> Iterator[PlainKeras]:
     """Keras in a process of its own, without this package."""
     with PlainKeras() as keras:
         yield keras
-
-
-@pytest.fixture(scope="session")
-def nvrtc() -> Nvrtc:
-    """The compiler of kernels, without its cache."""
-    broken: list[str] = []
-    found = next(compiler._compilers(broken), None)
-    assert found is not None, broken
-    return found

@@ -219,15 +219,6 @@ def test_failures_of_the_ranks_are_errors_here(run: hl.Run, store: hl.Store, tmp
     assert hl.train(run.path / "config.toml", run_dir=run.path, resume=True, progress=False).complete
 
 
-def test_progress_is_shown(
-    run: hl.Run, store: hl.Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hl.train(settings(store), run_dir=tmp_path / "b", init_from=run)
-    said = capsys.readouterr().out
-    assert "epoch 2" in said
-    assert "results in" in said
-
-
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_ranks_end_where_the_python_that_trains_is_killed(
     store: hl.Store, tmp_path: Path, ranks: int
@@ -251,14 +242,22 @@ hl.train(loops, ranks={ranks}, run_dir={str(tmp_path / "run")!r})
         assert not psutil.wait_procs(started, timeout=60)[1]
 
 
-def test_settings_from_a_file_are_overridden(store: hl.Store, tmp_path: Path) -> None:
+def test_settings_from_a_file_are_overridden_and_progress_is_shown(
+    run: hl.Run, store: hl.Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "night.toml"
-    file.write_text('[data]\nstore = "missing.h5"\nwindow = 10\n[train]\nepochs = 50\n')
-    overrides = {"data.store": store, "train.epochs": 1, "model.units": 8}
-    run = hl.train(file, run_dir=tmp_path / "night", overrides=overrides, progress=False)
-    assert run.config.train.epochs == 1
-    assert run.config.data.window == 10
-    assert run.config.data.store == str(tmp_path / "night" / "prices.h5")
+    file.write_text(
+        '[data]\nstore = "missing.h5"\nwindow = 10\n[model]\nlayers = 1\ndropout = 0.0\n[train]\nepochs = 50\n'
+    )
+    overrides = {"data.store": store, "train.epochs": 2, "model.units": 8}
+    again = hl.train(file, run_dir=tmp_path / "night", overrides=overrides, init_from=run)
+    said = capsys.readouterr().out
+    assert "epoch 2 of 2" in said
+    assert "starting with the model of" in said
+    assert "results in" in said
+    assert again.config.train.epochs == 2
+    assert again.config.data.window == 10
+    assert again.config.data.store == str(tmp_path / "night" / "prices.h5")
     with pytest.raises(hl.InputError, match=r"missing\.h5: no such market store"):
         hl.train(file, run_dir=tmp_path / "other", progress=False)
     with pytest.raises(hl.InputError, match=r'must be "section\.key"'):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from code_facts import Case, CodeFacts, first_compiler
 
 from hpc_lstm.cuda import compiler
-from hpc_lstm.cuda.nvrtc import Nvrtc
+from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.model.engines.cuda import plan as cuda_plan
 from hpc_lstm.model.engines.cuda.sources import Sources
 from hpc_lstm.model.engines.head import Head
@@ -55,27 +58,29 @@ OLDER_CARDS = [
 ]
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_chains_have_room(nvrtc: Nvrtc, network: tuple[int, int, int, int, bool, int]) -> None:
-    has_room(nvrtc, network, (9, 0), CLUSTERS.__getitem__)
+Network = tuple[int, int, int, int, bool, int]
+# The compiler tells the size as it refuses a type that it does not know.
+TELL_SIZE = b"\ntemplate <unsigned long> struct SizeOf;\n__device__ SizeOf<sizeof(Shared)> size_of_shared;\n"
 
 
-@pytest.mark.parametrize(("capability", "multiprocessors", "network"), OLDER_CARDS, ids=str)
-def test_chains_without_clusters_have_room(
-    nvrtc: Nvrtc,
-    capability: tuple[int, int],
-    multiprocessors: int,
-    network: tuple[int, int, int, int, bool, int],
-) -> None:
-    has_room(nvrtc, network, capability, lambda size: multiprocessors if size == 1 else 0)
+def shared_size(path: Path, defines: compiler.Defines, architecture: str) -> int:
+    """Bytes of ``struct Shared`` of a source file."""
+    options = [*(f"-D{key}={value}" for key, value in defines.items()), "-fdevice-syntax-only"]
+    source, headers = path.read_bytes() + TELL_SIZE, compiler.included_headers(path)
+    with pytest.raises(HpcLstmError) as refused:
+        first_compiler().compile(source, path.name, architecture, options, headers)
+    told = re.search(r"error: incomplete type \"SizeOf<(\d+)", str(refused.value))
+    assert told, refused.value
+    return int(told[1])
 
 
-def has_room(
-    nvrtc: Nvrtc,
-    network: tuple[int, int, int, int, bool, int],
-    capability: tuple[int, int],
-    clusters: Callable[[int], int],
-) -> None:
+SIZES = CodeFacts(Path(__file__).with_name("shared_sizes.json"), shared_size)
+
+
+def planned(
+    network: Network, capability: tuple[int, int], clusters: Callable[[int], int]
+) -> list[tuple[Case, int]]:
+    """The sources of a network's chains, and the bytes of shared memory that its plan gives each."""
     units, batch, layers, parts, dropout, features = network
     plan = cuda_plan.plan(
         units,
@@ -89,14 +94,46 @@ def has_room(
         large=False,
     )
     assert plan is not None
-    sources = Sources(plan, layers, dropout, Head.to_forecast(1))
-    for name, defines in {str(one): one for one in sources.all()}.values():
-        ways = {"forward": plan.forward, "backward": plan.backward}
+    ways = {"forward": plan.forward, "backward": plan.backward}
+    found = []
+    for name, defines in {
+        str(one): one for one in Sources(plan, layers, dropout, Head.to_forecast(1)).all()
+    }.values():
         if cut := ways.get(name.removeprefix("lstm_").removeprefix("exchange_")):
-            path = compiler.kernel_source(name)
-            check = f'\nstatic_assert(sizeof(Shared) <= {cut.shared}, "struct Shared");\n'.encode()
-            options = [*(f"-D{key}={value}" for key, value in defines.items()), "-fdevice-syntax-only"]
-            architecture = "sm_{}{}".format(*capability)
-            nvrtc.compile(
-                path.read_bytes() + check, path.name, architecture, options, compiler.included_headers(path)
-            )
+            case = (compiler.kernel_source(name), defines, "sm_{}{}".format(*capability))
+            found.append((case, cut.shared))
+    return found
+
+
+def with_clusters(network: Network) -> list[tuple[Case, int]]:
+    return planned(network, (9, 0), CLUSTERS.__getitem__)
+
+
+def without_clusters(
+    capability: tuple[int, int], multiprocessors: int, network: Network
+) -> list[tuple[Case, int]]:
+    return planned(network, capability, lambda size: multiprocessors if size == 1 else 0)
+
+
+def all_cases() -> list[Case]:
+    found = [with_clusters(network) for network in NETWORKS] + [
+        without_clusters(*card) for card in OLDER_CARDS
+    ]
+    return [case for chains in found for case, _ in chains]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_chains_have_room(network: Network) -> None:
+    have_room(with_clusters(network))
+
+
+@pytest.mark.parametrize(("capability", "multiprocessors", "network"), OLDER_CARDS, ids=str)
+def test_chains_without_clusters_have_room(
+    capability: tuple[int, int], multiprocessors: int, network: Network
+) -> None:
+    have_room(without_clusters(capability, multiprocessors, network))
+
+
+def have_room(chains: list[tuple[Case, int]]) -> None:
+    for case, shared in chains:
+        assert SIZES.of(*case) <= shared, case

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "known_optimum.toml"
 
 def test_the_example_comes_within_one_percent_of_the_optimum(tmp_path: Path) -> None:
     store = tmp_path / "market.h5"
-    synthesize(store, symbols=30, days=1000, seed=11)
+    synthesize(store, symbols=12, days=1000, seed=11)
     settings = config.load(EXAMPLE, [f'data.store="{store}"'])
     train(settings, directory.at(tmp_path / "run"), World())
     test = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]

@@ -63,10 +63,10 @@ def torch_runs() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def measured(tmp_path: Path) -> Path:
-    """A file as the benchmark writes it."""
-    path, records = tmp_path / "measured.json", runs()
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as the benchmark writes it; it is only read."""
+    path, records = tmp_path_factory.mktemp("runs") / "measured.json", runs()
     environments = [one["environment"] for one in records]
     tables = {
         "format": "hpc_lstm scaling on GPUs",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +23,67 @@ assert "email" not in sys.modules
 """
 
 
-def after_preparation(code: str) -> str:
-    """What code prints in a process whose imports are prepared."""
+# Each request is run as the rest of the program by a fork of the process, which ends as any other does.
+FORKED = """
+import json, os
+for line in sys.stdin:
+    code, *files = json.loads(line)
+    child = os.fork()
+    if not child:
+        for number, file in enumerate(files, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+exec(code)
+"""
+AfterPreparation = Callable[[str], str]
+
+
+def alone_after_preparation(code: str) -> str:
+    """What code prints in a process whose imports are prepared in this environment."""
     done = subprocess.run([sys.executable, "-c", PREPARED + code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_settings_are_checked_without_package_metadata(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[subprocess.Popen[str]]:
+    """A process whose imports are prepared."""
+    command = [sys.executable, "-c", PREPARED + FORKED]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        yield process
+        process.communicate()
+
+
+@pytest.fixture
+def after_preparation(prepared: subprocess.Popen[str], tmp_path: Path) -> AfterPreparation:
+    """What code prints in such a process, in a copy of its own."""
+
+    def run(code: str) -> str:
+        assert prepared.stdin is not None
+        assert prepared.stdout is not None
+        out, errors = tmp_path / "stdout", tmp_path / "stderr"
+        print(json.dumps([code, str(out), str(errors)]), file=prepared.stdin, flush=True)
+        assert prepared.stdout.readline() == "0\n", errors.read_text() if errors.exists() else "it has ended"
+        return out.read_text()
+
+    return run
+
+
+def test_settings_are_checked_without_package_metadata(
+    after_preparation: AfterPreparation, tmp_path: Path
+) -> None:
     config = tmp_path / "job.toml"
     config.write_text('[data]\nstore = "market.h5"\n')
     code = f"print(hpc_lstm.config.load({str(config)!r}).train.epochs > 0, 'email' in sys.modules)"
     assert after_preparation(code) == "True False\n"
 
 
-def test_nothing_is_collected_while_a_command_is_imported() -> None:
+def test_nothing_is_collected_while_a_command_is_imported(after_preparation: AfterPreparation) -> None:
     code = """
 import gc
 before = gc.get_stats()
@@ -53,7 +101,7 @@ def test_threads_of_blas_wait_briefly_unless_told_otherwise(
     if given is not None:
         monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", given)
     code = "import os\nprint(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
-    assert after_preparation(code) == f"{found}\n"
+    assert alone_after_preparation(code) == f"{found}\n"
 
 
 @pytest.mark.parametrize(
@@ -66,11 +114,11 @@ def test_threads_of_blas_wait_briefly_unless_told_otherwise(
         "import importlib.metadata._meta, importlib.metadata\nprint(importlib.metadata.version('numpy'))",
     ],
 )
-def test_package_metadata_is_there_for_whoever_asks(code: str) -> None:
+def test_package_metadata_is_there_for_whoever_asks(after_preparation: AfterPreparation, code: str) -> None:
     assert after_preparation(code) == f"{np.__version__}\n"
 
 
-def test_what_was_imported_before_stays_right() -> None:
+def test_what_was_imported_before_stays_right(after_preparation: AfterPreparation) -> None:
     code = """
 from importlib.metadata import entry_points
 import importlib.metadata as first
@@ -86,7 +134,7 @@ assert not hasattr(first, "no_such_name")
     assert after_preparation(code) == "True\n"
 
 
-def test_package_metadata_is_found() -> None:
+def test_package_metadata_is_found(after_preparation: AfterPreparation) -> None:
     code = """
 import importlib.util
 print(importlib.util.find_spec("importlib.metadata").origin)
@@ -98,7 +146,7 @@ print(importlib.metadata.__file__)
     assert found == imported
 
 
-def test_the_program_ends_without_a_search_for_garbage() -> None:
+def test_the_program_ends_without_a_search_for_garbage(after_preparation: AfterPreparation) -> None:
     code = """
 import atexit, gc
 atexit.register(lambda: print(gc.get_freeze_count() > 10_000))  # runs last: what is registered later runs before

@@ -24,10 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def hpc_lstm(arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the program by a shell."""
+    """Run the program by a shell; what it cannot write stays in its buffers."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["bash", "-c", f"{sys.executable} -m hpc_lstm {arguments}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=100,
@@ -43,6 +44,7 @@ def hpc_lstm(arguments: str, **environment: str) -> subprocess.CompletedProcess[
         ("train missing.toml >&- 2>&-", 2),
         ("train missing.toml > /dev/full 2> /dev/full", 2),
         ("compare one 2> >(exit)", 2),
+        ("--debug train missing.toml 2> /dev/full", 1),
     ],
 )
 def test_a_stream_that_is_closed_or_full_changes_no_exit_code(arguments: str, code: int) -> None:

@@ -1,0 +1,63 @@
+"""What tests ask of the code of kernels: recorded, or else asked of the compiler.
+
+A case is found by a digest of everything that its code depends on (``usage_record.digest``), so a record cannot be out
+of date: what has changed since is not in it, and is compiled. After a change of a kernel:
+
+    python tests/programs/test_kernel_record.py --record
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hpc_lstm.cuda import compiler
+from hpc_lstm.files import write_text
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "cuda"))
+from resource_usage import first_compiler
+from usage_record import digest
+
+__all__ = ["Case", "CodeFacts", "digest", "first_compiler"]
+
+Fact = TypeVar("Fact")
+# Source, defines, architecture.
+Case = tuple[Path, compiler.Defines, str]
+
+
+class CodeFacts(Generic[Fact]):
+    """One kind of fact, with its record.
+
+    Args:
+        ask: asks the compiler; the answer is what JSON can hold.
+    """
+
+    def __init__(self, record: Path, ask: Callable[[Path, compiler.Defines, str], Fact]) -> None:
+        self._record = record
+        self.ask = ask
+        self._asked: dict[str, Fact] = {}
+
+    @functools.cached_property
+    def recorded(self) -> dict[str, Fact]:
+        """The record, by digest."""
+        found: dict[str, Fact] = json.loads(self._record.read_text())
+        return found
+
+    def of(self, path: Path, defines: compiler.Defines, architecture: str) -> Fact:
+        """The fact of a source file: recorded, or else asked for, once."""
+        key = digest(path, defines, architecture)
+        if key in self.recorded:
+            return self.recorded[key]
+        if key not in self._asked:
+            self._asked[key] = self.ask(path, defines, architecture)
+        return self._asked[key]
+
+    def write(self, cases: Iterable[Case]) -> None:
+        """Replace the record by one of these cases, a line each, so that two changes can be merged."""
+        found = {digest(*case): self.of(*case) for case in cases}
+        lines = (f'"{key}": {json.dumps(fact)}' for key, fact in sorted(found.items()))
+        write_text(self._record, "{\n" + ",\n".join(lines) + "\n}\n")
