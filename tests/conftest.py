@@ -30,21 +30,41 @@ def inspect_alone() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="session")
 def service_models() -> Iterator[None]:
-    """Read boto3's descriptions of services once: every session would list hundreds of folders and parse megabytes."""
-    from botocore import loaders, session
+    """What every session of boto3 would find out anew is found out once.
 
-    loader = loaders.create_loader()
+    These are its descriptions of services, of which each session lists hundreds of folders and parses megabytes, and
+    the names of its events.
+    """
+    from botocore import hooks, loaders, session
+
+    loader, names = loaders.create_loader(), {}
+    begin = hooks.EventAliaser.__init__
+
+    def begin_with_names(self: Any, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        self._alias_name_cache = names
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "create_loader", lambda _: loader)
+        patch.setattr(hooks.EventAliaser, "__init__", begin_with_names)
         yield
 
 
 @pytest.fixture(scope="session")
 def s3_server(service_models: None) -> Iterator[str]:
     """The address of a moto server on this machine."""
+    from moto import backends
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    services = list(backends.list_of_moto_modules())
+    with pytest.MonkeyPatch.context() as patch:
+        # It would look for folders at every request.
+        patch.setattr(backends, "list_of_moto_modules", lambda: services)
+        yield from serve_s3(ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False))
+
+
+def serve_s3(server: Any) -> Iterator[str]:
+    """Start a moto server, and stop it at the end."""
     server.start()
     # S3 decides conditional writes in one step; moto looks first and then writes.
     server._server.app = one_at_a_time(server._server.app)

@@ -53,12 +53,12 @@ class Listing:
 
     def days(self, now: datetime) -> list[date]:
         """Trading days whose session has begun."""
-        found, day = [], self.first
-        while self.opening(day) <= now and (self.last is None or day <= self.last):
-            if day.weekday() < 5:
-                found.append(day)
-            day += timedelta(days=1)
-        return found
+        last = now.astimezone(ZoneInfo(self.zone)).date()
+        if self.opening(last) > now:
+            last -= timedelta(days=1)
+        last = min(last, self.last or last)
+        days = (self.first + timedelta(days=number) for number in range((last - self.first).days + 1))
+        return [day for day in days if day.weekday() < 5]
 
     def closes(self, now: datetime) -> dict[date, tuple[float, float]]:
         """Split-adjusted and fully adjusted closes, as they look at a time."""
@@ -267,7 +267,7 @@ def _chart(
     if interval in ("1wk", "1mo"):
         return _periods(symbol, listing, now, first, stop, interval)
     bars: list[tuple[int, date, float, float]] = []  # second, day, close, adjusted close
-    for day in days:
+    for day in _asked_for(days, first):
         opening = listing.opening(day)
         if interval == "1d":
             live = now < opening + session
@@ -284,6 +284,12 @@ def _chart(
     # The session in progress is added wherever the request ends.
     bars = [bar for bar in bars if first <= bar[0] < stop or (interval == "1d" and bar[0] == now.timestamp())]
     return _reply(symbol, listing, now, first, stop, interval, bars)
+
+
+def _asked_for(days: list[date], first: int) -> list[date]:
+    """Days from the second ``first`` on, wherever the exchange is, and a few before."""
+    begin = datetime.fromtimestamp(first, timezone.utc).date() - timedelta(days=3)
+    return [day for day in days if day >= begin]
 
 
 def _periods(
@@ -342,7 +348,7 @@ def _reply(
         if day in shown and first <= at < stop:
             events["dividends"][str(at)] = {"date": at, "amount": amount}
     return {
-        "meta": _meta(symbol, listing, now, days, interval),
+        "meta": _meta(symbol, listing, now, days, first, interval),
         "timestamp": [bar[0] for bar in bars],
         "events": {name: found for name, found in events.items() if found},
         "indicators": {
@@ -352,7 +358,9 @@ def _reply(
     }
 
 
-def _meta(symbol: str, listing: Listing, now: datetime, days: list[date], interval: str) -> dict[str, Any]:
+def _meta(
+    symbol: str, listing: Listing, now: datetime, days: list[date], first: int, interval: str
+) -> dict[str, Any]:
     offset = int(now.astimezone(ZoneInfo(listing.zone)).utcoffset().total_seconds())  # type: ignore[union-attr]
 
     def period(day: date) -> dict[str, Any]:
@@ -378,7 +386,7 @@ def _meta(symbol: str, listing: Listing, now: datetime, days: list[date], interv
         "validRanges": ["1d", "5d", "max"],
     }
     if interval in _MINUTES:
-        meta["tradingPeriods"] = [[period(day)] for day in days]
+        meta["tradingPeriods"] = [[period(day)] for day in _asked_for(days, first)]
     return {name: value for name, value in meta.items() if name not in listing.leave_out}
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from forked_programs import ForkedPrograms
 
 from hpc_lstm import cli
 from hpc_lstm.errors import InputError
@@ -773,8 +774,8 @@ def test_refused_resumption_leaves_the_settings_of_the_run(place: Place) -> None
     assert "epochs = 2" in place.path("run/config.toml").read_text()
 
 
-def test_debug_shows_the_traceback(place: Place) -> None:
-    done = program("--debug", *TRAIN, "--set", "data.store=no.h5")
+def test_debug_shows_the_traceback(place: Place, programs: ForkedPrograms) -> None:
+    done = programs.run("--debug", *TRAIN, "--set", "data.store=no.h5")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "no such market store" in done.stderr
@@ -803,10 +804,12 @@ def test_program_of_its_own(place: Place, arguments: Sequence[str], says: str) -
     assert tree(place.folder) == before
 
 
-def test_full_disk_at_a_checkpoint(place: Place) -> None:
+def test_full_disk_at_a_checkpoint(place: Place, programs: ForkedPrograms) -> None:
     # The files that a process may write are limited to less than a checkpoint has.
     settings = ("model.units=64", "train.epochs=20", "checkpoint.every=1", "storage.max_failures=1")
-    done = program(*TRAIN, *(word for setting in settings for word in ("--set", setting)), limit=60_000)
+    done = programs.run(
+        *TRAIN, *(word for setting in settings for word in ("--set", setting)), limit=60_000, mpi=True
+    )
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "cannot be written" in line
@@ -844,13 +847,13 @@ def test_a_limit_on_files_is_no_matter_where_the_user_has_chosen_how_mpi_sends(
 
 
 @pytest.mark.parametrize("name", ["timing/rank-00000.jsonl", "log/rank-00000.log"])
-def test_full_disk_at_a_log(place: Place, name: str) -> None:
+def test_full_disk_at_a_log(place: Place, programs: ForkedPrograms, name: str) -> None:
     path = place.path("new") / name
     path.parent.mkdir(parents=True)
     limit = 1 << 24  # more than any other file of the run has
     path.touch()
     os.truncate(path, limit)
-    done = program(*TRAIN, limit=limit)
+    done = programs.run(*TRAIN, limit=limit, mpi=True)
     if name.startswith("log"):
         assert (done.returncode, done.stderr) == (0, ""), "a log that cannot be written stops nothing"
         return
@@ -868,9 +871,9 @@ def test_full_disk_at_a_log(place: Place, name: str) -> None:
         ("synth", "--symbols", "20", "--days", "500", "-o", "x.h5"),
     ],
 )
-def test_full_disk_at_an_output(place: Place, command: Sequence[str]) -> None:
+def test_full_disk_at_an_output(place: Place, programs: ForkedPrograms, command: Sequence[str]) -> None:
     before = tree(place.folder)
-    done = program(*command, limit=4_000)
+    done = programs.run(*command, limit=4_000, mpi=True)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert "cannot be written" in line
@@ -906,17 +909,11 @@ def run(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
-def program(*arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own.
-
-    Args:
-        limit: bytes a file that it writes may have; 0: any number.
-    """
-
-    start = ["-c", LIMITED, str(limit)] if limit else ["-m", "hpc_lstm"]
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program in a Python of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
-        [sys.executable, *start, *arguments],
+        [sys.executable, "-m", "hpc_lstm", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -925,22 +922,16 @@ def program(*arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]
     )
 
 
-# MPI makes large files of its own in shared memory when it starts, and kernels are loaded from files in memory, so the
-# limit is set after that. Bytecode that is cut off at the limit would stay behind.
-LIMITED = """
-import resource, sys
-try:
-    from mpi4py import MPI
-except ImportError:
-    pass
-from hpc_lstm.model.engines.native_kernels import load_kernels
-load_kernels()
-limit = int(sys.argv.pop(1))
-sys.dont_write_bytecode = True
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-from hpc_lstm.cli import main
-main()
-"""
+@pytest.fixture(scope="module")
+def programs() -> Iterator[ForkedPrograms]:
+    """Processes of the program that need not import what it uses anew."""
+    with ForkedPrograms(
+        "hpc_lstm.training.loop",
+        "hpc_lstm.market.synthetic",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_svg",
+    ) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,17 @@ def s3(bucket: Bucket, prefix: str = "team/runs", sse: str = "", timeout_s: floa
     return S3Store(bucket.name, prefix, bucket.endpoint, sse, timeout_s)
 
 
+@pytest.fixture
+def smaller_parts(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Transfer objects of this size in parts, of half of it, as those of 16 MiB are by themselves."""
+    from hpc_lstm.storage import s3 as module
+
+    assert module._LARGE == 2 * module._PART
+    monkeypatch.setattr(module, "_LARGE", 1 << 20)
+    monkeypatch.setattr(module, "_PART", 1 << 19)
+    return 1 << 20
+
+
 def refusal(work: Callable[[], object]) -> str:
     """The one line of a StorageError, which gives nothing away."""
     with pytest.raises(StorageError) as caught:
@@ -437,10 +448,18 @@ def test_more_keys_than_one_page_holds(bucket: Bucket) -> None:
     from moto.s3.models import s3_backends
 
     backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-    keys = [f"page/{number:05d}" for number in range(2101)]
+    keys = [f"page/{number:05d}" for number in range(21)]
     for key in keys:
         backend.put_object(bucket.name, f"team/runs/{key}", b"1")
-    assert s3(bucket).list("page/") == [(key, 1) for key in keys]
+    store, pages = s3(bucket), itertools.count()
+
+    def shorten(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        next(pages)
+        return {"MaxKeys": 10, **params}
+
+    store._client.meta.events.register("provide-client-params.s3.ListObjectsV2", shorten)
+    assert store.list("page/") == [(key, 1) for key in keys]
+    assert next(pages) == 3
 
 
 def test_stores_of_other_prefixes_are_apart(bucket: Bucket) -> None:
@@ -455,7 +474,9 @@ def test_stores_of_other_prefixes_are_apart(bucket: Bucket) -> None:
 @pytest.mark.parametrize(
     ("sse", "key"), [("AES256", ""), ("aws:kms", ""), ("aws:kms", "alias/prices"), ("", "")]
 )
-def test_encryption_is_asked_for_wherever_an_object_begins(bucket: Bucket, sse: str, key: str) -> None:
+def test_encryption_is_asked_for_wherever_an_object_begins(
+    bucket: Bucket, smaller_parts: int, sse: str, key: str
+) -> None:
     """Documents and checkpoints go by ``put_new``, vectors by ``put``, large ones in parts."""
     config = StorageConfig(
         url=f"s3://{bucket.name}/team", endpoint_url=bucket.endpoint, sse=sse, sse_kms_key=key
@@ -478,7 +499,7 @@ def test_encryption_is_asked_for_wherever_an_object_begins(bucket: Bucket, sse: 
     store.check()
     store.put_new("a", b"1")
     store.put("payloads/small", b"1")
-    store.put("payloads/large", bytes(17 << 20))
+    store.put("payloads/large", bytes(smaller_parts))
     begun = ["PutObject"] * 4 + ["CreateMultipartUpload"]  # ``check`` puts twice
     assert asked == [(name, sse or None, key or None) for name in begun]
     for name in ("a", "payloads/small", "payloads/large"):
@@ -786,7 +807,9 @@ def test_what_a_list_says_of_other_places_is_left_out(bucket: Bucket) -> None:
     assert store.list("") == [("b", 1)]
 
 
-def test_credentials_of_the_machine_alone_are_enough(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_the_machine_alone_are_enough(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, smaller_parts: int
+) -> None:
     """As on an instance of EC2 that has a role."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.delenv(name)
@@ -800,8 +823,8 @@ def test_credentials_of_the_machine_alone_are_enough(bucket: Bucket, monkeypatch
 
         store._client.meta.events.register("before-send.s3", see)
         store.check()
-        store.put("payloads/x", bytes(17 << 20))
-        assert store.list("") == [("payloads/x", 17 << 20)]
+        store.put("payloads/x", bytes(smaller_parts))
+        assert store.list("") == [("payloads/x", smaller_parts)]
     assert asked[0] == ("PUT", "/latest/api/token")
     assert all("Credential=ASIAROLE/" in str(key) and "of-the-role" in str(token) for key, token in signed)
 
@@ -844,10 +867,12 @@ def metadata_service() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         server.shutdown()
 
 
-def test_large_objects_whose_parts_break_off_again_and_again_are_told_in_one_line(bucket: Bucket) -> None:
+def test_large_objects_whose_parts_break_off_again_and_again_are_told_in_one_line(
+    bucket: Bucket, smaller_parts: int
+) -> None:
     from botocore.exceptions import ReadTimeoutError
 
-    s3(bucket).put("payloads/x", bytes(17 << 20))
+    s3(bucket).put("payloads/x", bytes(smaller_parts))
     store = s3(bucket, timeout_s=1)
 
     def fail(params: dict[str, Any], **_: Any) -> None:
@@ -1198,8 +1223,19 @@ def test_looking_leaves_nothing_to_be_listed_and_can_be_repeated(bucket: Bucket)
 # -- vectors ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 1, (16 << 20) - 1, 16 << 20, (16 << 20) + 1, 40_000_003])
-def test_vectors_of_all_sizes_come_back_and_may_be_put_twice(store: ObjectStore, size: int) -> None:
+def test_a_vector_of_several_parts_comes_back(store: ObjectStore) -> None:
+    come_back(store, (24 << 20) + 3)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 2_500_003])
+def test_vectors_of_all_sizes_come_back_and_may_be_put_twice(
+    store: ObjectStore, smaller_parts: int, size: int
+) -> None:
+    come_back(store, size)
+
+
+def come_back(store: ObjectStore, size: int) -> None:
+    """Put a vector twice, and get it."""
     data = os.urandom(size)
     store.put("payloads/x", data)
     store.put("payloads/x", data)

@@ -35,13 +35,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def a_process_for_each(inspect_alone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own for each inspection, as users have it; most tests here share one."""
     monkeypatch.setattr(reading, "_inspect", inspect_alone)
 
 
 @pytest.fixture
-def inspected(a_process_for_each: None, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def inspected(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are inspected."""
     seen: list[Path] = []
     inspect = reading._inspect
@@ -75,7 +76,9 @@ def write(path: Path) -> None:
         file.create_dataset("texts", data=["x", "ü"], dtype=h5py.string_dtype())
 
 
-def test_an_endless_loop_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_loop_ends_in_one_line(
+    tmp_path: Path, a_process_for_each: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reading, "CPU_S", 1)
     path = tmp_path / "m.h5"
     shutil.copy(ENDLESS, path)
@@ -163,6 +166,17 @@ def test_what_is_like_no_file_of_the_program_is_refused(tmp_path: Path, make: An
         require_sound(tmp_path / "x.h5")
 
 
+def test_a_process_of_its_own_says_what_is_refused_and_what_is_sound(
+    tmp_path: Path, a_process_for_each: None
+) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        nested(file)
+    with pytest.raises(ValueError, match="nested more than"):
+        require_sound(tmp_path / "x.h5")
+    write(tmp_path / "y.h5")
+    require_sound(tmp_path / "y.h5")
+
+
 def test_a_crash_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "x.h5")
     monkeypatch.setattr(reading, "_inspect", lambda path: (-signal.SIGSEGV, ""))
@@ -171,7 +185,7 @@ def test_a_crash_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_signals_to_all_processes_of_a_job_do_not_end_an_inspection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, a_process_for_each: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise a job that is told to stop while it starts would call its market store damaged."""
     told = [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT]

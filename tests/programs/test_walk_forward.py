@@ -84,7 +84,7 @@ def test_each_fold_is_tested_once_on_its_own_block(run_dir: Path) -> None:
     assert "of 3 folds" in text
 
 
-@pytest.mark.parametrize("how", [WalkForward(3), WalkForward(3, rolling=30, embargo=3)], ids=str)
+@pytest.mark.parametrize("how", [WalkForward(2), WalkForward(2, rolling=30, embargo=3)], ids=str)
 def test_nothing_of_a_folds_test_reaches_what_it_learns(
     run_dir: Path, tmp_path: Path, how: WalkForward
 ) -> None:

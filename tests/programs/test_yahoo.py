@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import h5py
 import numpy as np
 import pytest
+from forked_programs import ForkedPrograms
 from yahoo_server import Listing, YahooServer
 
 from hpc_lstm import cli
@@ -50,6 +51,13 @@ def yahoo(server: YahooServer) -> YahooServer:
     server.reset(NOW)
     server.listings = {"AAPL": Listing(), "BRK-B": Listing(base=200)}
     return server
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[ForkedPrograms]:
+    """Processes of the program that need not import yfinance anew."""
+    with ForkedPrograms("hpc_lstm.market.yahoo", "yfinance") as running:
+        yield running
 
 
 def get(
@@ -596,7 +604,7 @@ def test_minutes_whose_history_changed_stay_where_yahoo_has_no_more(
 
 
 def test_150_symbols_with_faults_of_every_kind_killed_and_repeated(
-    yahoo: YahooServer, tmp_path: Path
+    yahoo: YahooServer, programs: ForkedPrograms, tmp_path: Path
 ) -> None:
     faults = ["429", "502", "500", "401", "html", "half", "cut"]
     names = [f"S{number}" for number in range(150)]
@@ -611,19 +619,21 @@ def test_150_symbols_with_faults_of_every_kind_killed_and_repeated(
     )
     path = tmp_path / "m.h5"
     command = [
-        *(sys.executable, "-m", "hpc_lstm", "fetch", "--symbols-file", str(tmp_path / "symbols.txt")),
+        *("fetch", "--symbols-file", str(tmp_path / "symbols.txt")),
         *("--start", "2024-02-01", "--end", "2024-02-10", "--rate", "1000", "-o", str(path)),
     ]
     yahoo.stall_after = 80
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert yahoo.stalled.wait(120)
-        process.send_signal(signal.SIGKILL)
+    process = programs.start(*command)
+    assert yahoo.stalled.wait(120)
+    os.kill(process, signal.SIGKILL)
+    assert programs.end().returncode == -signal.SIGKILL
     assert not path.exists()
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == [".m.h5.journal"]
     yahoo.stall_after = None
     yahoo.go_on.set()
     yahoo.asked.clear()
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = programs.run(*command)
+    assert result.returncode == 0
     asked = {symbol for symbol, *_ in yahoo.asked}
     assert 60 <= len(asked) <= 150 - 10 - 40
     progress = "fetch: "  # a line every 30 s, where a machine is slow
@@ -700,29 +710,24 @@ def test_ctrl_c_leaves_one_line_and_the_journal(yahoo: YahooServer, tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == [".m.h5.journal"]
 
 
-@pytest.mark.parametrize("limit", [4096, 250_000])
-def test_a_full_disk_leaves_one_line_and_what_came(yahoo: YahooServer, tmp_path: Path, limit: int) -> None:
+@pytest.mark.parametrize("limit", [4096, 33_000])
+def test_a_full_disk_leaves_one_line_and_what_came(
+    yahoo: YahooServer, programs: ForkedPrograms, tmp_path: Path, limit: int
+) -> None:
     """Also where other requests are under way."""
-    yahoo.listings = {f"S{number}": Listing(first=date(2020, 1, 1)) for number in range(6)}
-    words = ["fetch", *yahoo.listings, "--start", "2020-01-01", "--end", "2024-02-25", "--rate", "1000"]
-    command = [sys.executable, "-m", "hpc_lstm", *words, "-o", str(tmp_path / "m.h5")]
-    program = f"""
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-sys.dont_write_bytecode = True
-from hpc_lstm.cli import main
-main(sys.argv[1:])
-"""
-    done = subprocess.run([sys.executable, "-c", program, *command[3:]], capture_output=True, text=True)
+    yahoo.listings = {f"S{number}": Listing(first=date(2023, 9, 1)) for number in range(6)}
+    command = ["fetch", *yahoo.listings, "--start", "2023-09-01", "--end", "2024-02-25", "--rate", "1000"]
+    command += ["-o", str(tmp_path / "m.h5")]
+    done = programs.run(*command, limit=limit)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         f"hpc-lstm: error: {tmp_path}/.m.h5.journal: cannot be written: File too large; make room or choose a folder "
         "that you may write to"
     ]
-    kept = [".m.h5.journal"] if limit > 100_000 else []
+    kept = [".m.h5.journal"] if limit > 4096 else []
     assert [file.name for file in tmp_path.iterdir()] == kept
     yahoo.asked.clear()
-    subprocess.run(command, check=True, capture_output=True)
+    assert programs.run(*command).returncode == 0
     assert len({symbol for symbol, *_ in yahoo.asked}) == (2 if kept else 6)
     assert [file.name for file in tmp_path.iterdir()] == ["m.h5"]
 
