@@ -146,7 +146,7 @@ def _inspect(path: Path) -> tuple[int, str]:
 
 
 def own_dataset(file: Any, name: str) -> Any:
-    """An ``h5py.Dataset`` whose data lie in this file: HDF5 lets one be any bytes of any other file.
+    """An ``h5py.Dataset`` to read, whose data lie in this file: HDF5 lets one be any bytes of any other file.
 
     Raises:
         ValueError: it is a link, or its data lie elsewhere.
@@ -154,16 +154,19 @@ def own_dataset(file: Any, name: str) -> Any:
     """
     import h5py
 
-    node = file
+    path, links = "", file.id.links
     for part in name.split("/"):
-        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if link is None:
+        path = f"{path}/{part}" if path else part
+        place = path.encode()
+        if not links.exists(place):
             raise KeyError(f"there is no {name}")
-        if not isinstance(link, h5py.HardLink):
+        # Known before it is followed: a link may lead to another file.
+        if links.get_info(place).type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{name} is a link")
-        node = node[part]
-    if not isinstance(node, h5py.Dataset):
+    node = h5py.h5o.open(file.id, place)
+    if not isinstance(node, h5py.h5d.DatasetID):
         raise ValueError(f"{name} is not a dataset")
-    if node.external or node.is_virtual:
+    stored = node.get_create_plist()
+    if stored.get_external_count() or stored.get_layout() == h5py.h5d.VIRTUAL:
         raise ValueError(f"the data of {name} lie in another file")
-    return node
+    return h5py.Dataset(node, readonly=True)

@@ -98,24 +98,28 @@ def _chunks(
     seasonal = season(dates)
     for first in range(0, symbols, CHUNK):
         generator = np.random.default_rng([seed, first // CHUNK])
-        yield first, _values(universe, generator, seasonal)[: symbols - first]
+        yield first, _values(universe, generator, seasonal, min(CHUNK, symbols - first))
 
 
-def _values(universe: Universe, generator: np.random.Generator, seasonal: np.ndarray) -> np.ndarray:
+def _values(
+    universe: Universe, generator: np.random.Generator, seasonal: np.ndarray, symbols: int
+) -> np.ndarray:
+    """The first ``symbols`` of a chunk: all of it is drawn, so that a symbol is the same among few and among many."""
     days = len(seasonal)
-    returns = universe.draw(generator, days, CHUNK)
+    returns = universe.draw(generator, days, CHUNK)[:, :symbols]
     returns += seasonal[:, None]
-    start = np.log(100) + 0.5 * generator.standard_normal(CHUNK)
-    log_close = start + np.cumsum(returns, axis=0) + generator.normal(0, universe.noise_std, (days, CHUNK))
+    start = np.log(100) + 0.5 * generator.standard_normal(CHUNK)[:symbols]
+    noise = generator.normal(0, universe.noise_std, (days, CHUNK))[:, :symbols]
+    log_close = start + np.cumsum(returns, axis=0) + noise
     close = np.exp(log_close.T)
-    values = np.empty((CHUNK, days, len(COLUMNS)))
-    gap = np.exp(generator.normal(0, 0.002, (CHUNK, days)))
+    values = np.empty((symbols, days, len(COLUMNS)))
+    gap = np.exp(generator.normal(0, 0.002, (CHUNK, days))[:symbols])
     opening = np.concatenate([close[:, :1], close[:, :-1]], axis=1) * gap
-    spread = np.exp(np.abs(generator.normal(0, 0.004, (2, CHUNK, days))))
+    spread = np.exp(np.abs(generator.normal(0, 0.004, (2, CHUNK, days))[:, :symbols]))
     values[:, :, 0] = opening
     values[:, :, 1] = np.maximum(opening, close) * spread[0]
     values[:, :, 2] = np.minimum(opening, close) / spread[1]
     values[:, :, 3] = close
-    activity = 30 * np.abs(returns.T) + generator.normal(0, 0.3, (CHUNK, days))
+    activity = 30 * np.abs(returns.T) + generator.normal(0, 0.3, (CHUNK, days))[:symbols]
     values[:, :, 4] = np.floor(1e6 * np.exp(activity))
     return values

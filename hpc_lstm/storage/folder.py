@@ -170,7 +170,7 @@ class FolderStore:
         here = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
         try:
             for depth, name in enumerate(folders, 1):
-                path = self._root.joinpath(*folders[:depth])
+                path = os.path.join(self._root, *folders[:depth])
                 below = _open_folder(here, name, path, create=create)
                 os.close(here)
                 here = below
@@ -195,23 +195,23 @@ class FolderStore:
     def _walk(self, folder: int, place: str) -> Iterator[tuple[str, int]]:
         """Keys and sizes of the regular files of a folder and those below it; links are passed over."""
         for name in os.listdir(folder):
-            path = self._root / f"{place}{name}"
+            key = f"{place}{name}"
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
-                    yield f"{place}{name}", status.st_size
+                    yield key, status.st_size
                 elif stat.S_ISDIR(status.st_mode):
-                    below = _open_folder(folder, name, path)
+                    below = _open_folder(folder, name, os.path.join(self._root, key))
                     try:
-                        yield from self._walk(below, f"{place}{name}/")
+                        yield from self._walk(below, f"{key}/")
                     finally:
                         os.close(below)
             except OSError as error:
                 if error.errno not in _GONE:  # not deleted by another meanwhile
-                    raise StorageError(f"{path}: cannot be read: {error.strerror}") from None
+                    raise StorageError(f"{self._root / key}: cannot be read: {error.strerror}") from None
 
 
-def _open_folder(above: int, name: str, path: Path, *, create: bool = False) -> int:
+def _open_folder(above: int, name: str, path: str, *, create: bool = False) -> int:
     """The descriptor of a folder in another one, made if asked for.
 
     Raises:
@@ -225,12 +225,12 @@ def _open_folder(above: int, name: str, path: Path, *, create: bool = False) -> 
         except FileExistsError:
             pass
         except OSError as error:
-            error.filename = str(path)
+            error.filename = path
             raise
     try:
         return os.open(name, _READ | os.O_DIRECTORY, dir_fd=above)
     except OSError as error:
-        error.filename = str(path)
+        error.filename = path
         with contextlib.suppress(OSError):
             if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
                 raise StorageError(

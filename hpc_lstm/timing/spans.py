@@ -319,49 +319,57 @@ class _SpanWriter:
         self._flush()
         file = self._file
         file.attrs.update({"format": FORMAT, "version": VERSION, "phases": list(PHASES)})
-        file["parts/rank"] = np.array([p.rank for p in parts], np.int32)
-        file["parts/size"] = np.array([p.size for p in parts], np.int32)
-        file.create_dataset("parts/node", data=[p.node for p in parts], dtype=h5py.string_dtype())
-        file["parts/origin_unix_ns"] = np.array([p.origin_unix_ns for p in parts], np.int64)
-        file["parts/wall_ns"] = np.array([p.wall_ns for p in parts], np.int64)
-        file["parts/complete"] = np.array([p.complete for p in parts], np.bool_)
-        file["parts/phases_ns"] = np.array([p.phases_ns for p in parts], np.int64)
-        file["parts/offsets"] = np.cumsum([0, *(p.spans for p in parts)], dtype=np.int64)
-        file["parts/start_unix_ns"] = np.array([p.start_unix_ns for p in parts], np.int64)
         none = [-1, -1, -1]
         clocks = [(p.clock_ns[0], p.clock_ns[-1]) if p.clock_ns else (none, none) for p in parts]
-        file["parts/clock_ns"] = np.array(clocks, np.int64)
+        group = file.create_group("parts")
+        group["rank"] = np.array([p.rank for p in parts], np.int32)
+        group["size"] = np.array([p.size for p in parts], np.int32)
+        group.create_dataset("node", data=[p.node for p in parts], dtype=h5py.string_dtype())
+        group["origin_unix_ns"] = np.array([p.origin_unix_ns for p in parts], np.int64)
+        group["wall_ns"] = np.array([p.wall_ns for p in parts], np.int64)
+        group["complete"] = np.array([p.complete for p in parts], np.bool_)
+        group["phases_ns"] = np.array([p.phases_ns for p in parts], np.int64)
+        group["offsets"] = np.cumsum([0, *(p.spans for p in parts)], dtype=np.int64)
+        group["start_unix_ns"] = np.array([p.start_unix_ns for p in parts], np.int64)
+        group["clock_ns"] = np.array(clocks, np.int64)
         rounds = [(k, *seen) for k, p in enumerate(parts) for seen in p.rounds]
+        group = file.create_group("rounds")
         for name, column in zip(ROUND_FIELDS, np.array(rounds, np.int64).reshape(-1, 4).T, strict=True):
-            file[f"rounds/{name}"] = column
+            group[name] = column
         stages = [(k, *stage) for k, p in enumerate(parts) for stage in p.stages]
-        file.create_dataset("stages/name", data=[s[1] for s in stages], dtype=h5py.string_dtype())
+        group = file.create_group("stages")
+        group.create_dataset("name", data=[s[1] for s in stages], dtype=h5py.string_dtype())
         for place, name in zip((0, 2, 3), STAGE_FIELDS, strict=True):
-            file[f"stages/{name}"] = np.array([s[place] for s in stages], np.int64)
+            group[name] = np.array([s[place] for s in stages], np.int64)
 
     def _flush(self) -> None:
         columns = np.array(self._spans, np.int64).reshape(-1, 1 + len(SPAN_FIELDS)).T
         stop = self._written + columns.shape[1]
+        spans = self._file.require_group("spans")
         for name, column in zip(("phase", *SPAN_FIELDS), columns, strict=True):
-            if not self._written:
-                self._create(name, len(column))
-            dataset = self._file[f"spans/{name}"]
-            dataset.resize((stop,))
-            dataset[self._written :] = column
+            if self._written:
+                dataset = spans[name]
+                dataset.resize((stop,))
+                dataset[self._written :] = column
+            else:
+                _create(spans, name, column.astype("u1" if name == "phase" else "i8"))
         self._written = stop
         self._spans.clear()
 
-    def _create(self, name: str, first: int) -> None:
-        """A dataset whose chunks are no larger than its ``first`` spans: an empty one takes as long as a full one."""
-        self._file.create_dataset(
-            f"spans/{name}",
-            (0,),
-            "u1" if name == "phase" else "i8",
-            maxshape=(None,),
-            chunks=(min(max(first, 1), CHUNK // 8),),
-            compression="gzip",
-            shuffle=True,
-        )
+
+def _create(group: h5py.Group, name: str, first: np.ndarray) -> None:
+    """A dataset to which more spans can be added, with the ``first`` of them.
+
+    Its chunks are no larger than those: an empty one takes as long as a full one.
+    """
+    group.create_dataset(
+        name,
+        data=first,
+        maxshape=(None,),
+        chunks=(min(max(len(first), 1), CHUNK // 8),),
+        compression="gzip",
+        shuffle=True,
+    )
 
 
 def _read_rank_file(path: Path, writer: _SpanWriter) -> list[_Part]:

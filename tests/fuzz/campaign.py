@@ -125,13 +125,14 @@ def work(
     folder: Path, chunks: list[tuple[str, int]], taken: Any, deadline: float, answers: Connection
 ) -> None:
     """Run chunks that nobody has taken, as long as there is time."""
-    runner = Runner(folder)
+    runner = None
     while time.monotonic() < deadline:
         with taken.get_lock():
             number = taken.value
             taken.value += 1
         if number >= len(chunks):
             break
+        runner = runner or Runner(folder)
         answers.send((*chunks[number], runner.run(*chunks[number])))
 
 

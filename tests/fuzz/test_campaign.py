@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from campaign import CHUNK, Record, tasks
+import pytest
+from campaign import CHUNK, Record, main, tasks
 from targets import TARGETS
 
 CAMPAIGN = Path(__file__).with_name("campaign.py")
@@ -19,18 +20,24 @@ COUNTS = CAMPAIGN.with_name("campaign.json")
 SECURITY = CAMPAIGN.parents[2] / "docs/security.md"
 
 
-def run_campaign(record: Path, *arguments: str) -> int:
-    """Run examples of one kind, the cheapest."""
-    command = [sys.executable, str(CAMPAIGN), "--only", "intervals", "--record", str(record), *arguments]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode
+def arguments(record: Path, *more: str) -> list[str]:
+    """Of a campaign of one kind, the cheapest."""
+    return [str(CAMPAIGN), "--only", "intervals", "--record", str(record), *more]
 
 
-def test_chunks_that_are_recorded_are_not_run_again(tmp_path: Path) -> None:
+def run_here(patch: pytest.MonkeyPatch, record: Path, *more: str) -> int:
+    """The exit code of a campaign whose processes are forked from this one, which has imported what they need."""
+    patch.setattr(sys, "argv", arguments(record, *more))
+    return main()
+
+
+def test_chunks_that_are_recorded_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "fuzz.json"
-    assert run_campaign(path, "--examples", str(CHUNK), "--jobs", "1") == 0
+    command = [sys.executable, *arguments(path, "--examples", str(CHUNK), "--jobs", "1")]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode == 0
     first = Record(path).kind("intervals")
     assert first["chunks"] == [0]
-    assert run_campaign(path, "--examples", str(2 * CHUNK), "--jobs", "2") == 0
+    assert run_here(monkeypatch, path, "--examples", str(2 * CHUNK), "--jobs", "2") == 0
     record = Record(path)
     kind = record.kind("intervals")
     assert kind["chunks"] == [0, CHUNK]
@@ -39,9 +46,9 @@ def test_chunks_that_are_recorded_are_not_run_again(tmp_path: Path) -> None:
     assert [run["jobs"] for run in record.runs] == [1, 2]
 
 
-def test_no_chunk_begins_after_its_time(tmp_path: Path) -> None:
+def test_no_chunk_begins_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "fuzz.json"
-    assert run_campaign(path, "--seconds", "0") == 0
+    assert run_here(monkeypatch, path, "--examples", str(CHUNK), "--seconds", "0") == 0
     assert json.loads(path.read_text())["kinds"]["intervals"]["chunks"] == []
 
 

@@ -103,30 +103,29 @@ def expected(store: MemoryStore, data: DataConfig, part: str) -> tuple[np.ndarra
         if train == 0:
             continue
         low, high = {"train": (0, train), "validation": (train, seen), "test": (seen, total)}[part]
-        features = np.stack([np.nan_to_num(series(store, symbol, name, 1)) for name in data.features], axis=1)
-        target = series(store, symbol, data.target, data.horizon)[:, None]
+        columns = [np.nan_to_num(series(store, symbol, name, 1)) for name in data.features]
+        columns.append(series(store, symbol, data.target, data.horizon))
         train_rows = train + data.window + data.horizon - 1
-        scaled = []
-        for values in (features, target):
-            oracle = (
-                MinMaxScaler(feature_range=tuple(data.feature_range))
-                if data.scaling == "minmax"
-                else StandardScaler()
-            )
-            scaled.append(oracle.fit(values[:train_rows]).transform(values))
+        oracle = (
+            MinMaxScaler(feature_range=tuple(data.feature_range))
+            if data.scaling == "minmax"
+            else StandardScaler()
+        )
+        values = np.stack(columns, axis=1)  # each column is scaled on its own
+        scaled = oracle.fit(values[:train_rows]).transform(values)
         price = series(store, symbol, price_column(data.target), 0)
         for start in range(low, high):
             end = start + data.window - 1
-            inputs.append(scaled[0][start : end + 1])
-            targets.append(scaled[1][end + data.horizon])
+            inputs.append(scaled[start : end + 1, :-1])
+            targets.append(scaled[end + data.horizon, -1:])
             date = store.offsets[symbol] + end + data.horizon + 10_000
             prices.append((usable, *price[[end, end + data.horizon - 1, end + data.horizon]], date))
         usable += 1
     return np.array(inputs), np.array(targets), prices
 
 
-def check_part(store: MemoryStore, data: DataConfig, part: str, windows: list[Any]) -> None:
-    inputs, targets, prices = expected(store, data, part)
+def check_part(wanted: tuple[np.ndarray, np.ndarray, list[Any]], windows: list[Any]) -> None:
+    inputs, targets, prices = wanted
     found = [w.batch(np.arange(len(w))) for w in windows]
     assert sum(map(len, windows)) == len(inputs)
     assert max(map(len, windows)) - min(map(len, windows)) <= 1
@@ -177,7 +176,8 @@ def test_every_rank_count_gives_the_windows_of_sklearn_and_a_loop(
         window=window, horizon=horizon, split=split, features=features, target=target, scaling=scaling,
         feature_range=[-1.0, 2.0],
     )  # fmt: skip
-    if not len(expected(store, data, "train")[0]) >= ranks:
+    wanted = {"train": expected(store, data, "train")}
+    if not len(wanted["train"][0]) >= ranks:
         with pytest.raises(InputError):
             prepare(store, data, ranks)
         return
@@ -185,7 +185,9 @@ def test_every_rank_count_gives_the_windows_of_sklearn_and_a_loop(
         patch.setattr(reading, "ROWS_AT_ONCE", at_once)
         everyone = prepare(store, data, ranks)
         for part in PARTS:
-            check_part(store, data, part, on_ranks(ranks, lambda w: everyone[w.rank].load_windows(part)))  # noqa: B023
+            if part not in wanted:
+                wanted[part] = expected(store, data, part)
+            check_part(wanted[part], on_ranks(ranks, lambda w: everyone[w.rank].load_windows(part)))  # noqa: B023
     alone = everyone[0].scaler
     for other in everyone[1:]:
         np.testing.assert_array_equal(other.scaler.scale, alone.scale)
@@ -384,7 +386,7 @@ def test_a_real_store_gives_the_same_windows_and_counts_its_bytes(tmp_path: Path
         needed = 2 * index.slice("train").rows + index.slice("validation").rows
         assert store.bytes_read == needed * 8 * len(COLUMNS)
         for part in PARTS:
-            check_part(memory, data, part, [on_ranks(1, lambda _: prepared.load_windows(part))[0]])  # noqa: B023
+            check_part(expected(memory, data, part), [on_ranks(1, lambda _: prepared.load_windows(part))[0]])  # noqa: B023
         assert prepared.skipped == ["S1"]
         with pytest.raises(InputError, match="S2"):
             prepare(store, config(symbols=["S22"]))
