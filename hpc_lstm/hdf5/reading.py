@@ -158,7 +158,11 @@ def own_dataset(file: Any, name: str) -> Any:
     for part in name.split("/"):
         path = f"{path}/{part}" if path else part
         place = path.encode()
-        if not links.exists(place):
+        try:
+            found = links.exists(place)
+        except RuntimeError:  # below what is no group
+            found = False
+        if not found:
             raise KeyError(f"there is no {name}")
         # Known before it is followed: a link may lead to another file.
         if links.get_info(place).type != h5py.h5l.TYPE_HARD:

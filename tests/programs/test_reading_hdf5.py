@@ -235,9 +235,11 @@ def test_data_of_other_files_are_not_read(tmp_path: Path) -> None:
         file.create_virtual_dataset("virtual", layout)
         file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "texts")
         file["group"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "group")
+        file["numbers"] = [1, 2]
     with sound_hdf5(tmp_path / "x.h5") as file:
         for name in ("external", "virtual", "link", "group/numbers"):
             with pytest.raises(ValueError, match=r"link|lie in another file"):
                 own_dataset(file, name)
-        with pytest.raises(KeyError):
-            own_dataset(file, "none")
+        for name in ("none", "numbers/none"):
+            with pytest.raises(KeyError, match=f"there is no {name}"):
+                own_dataset(file, name)
