@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,22 @@ class MarketStore:
         if len(dates):
             self._read(self._dates, dates, start, stop)
         return dates
+
+    @cached_property
+    def outline_digest(self) -> str:
+        """SHA-256, in hex, of what tells one store's contents from another's without reading all of it.
+
+        It covers the columns, the symbols, how many rows each has, and the first and last row of the store. Every
+        checkpoint holds it, so it is read once.
+        """
+        rows = int(self.offsets[-1])
+        digest = hashlib.sha256()
+        for text in (*self.columns, *self.symbols):
+            digest.update(text.encode() + b"\0")
+        digest.update(np.ascontiguousarray(self.offsets, dtype=np.int64).tobytes())
+        for row in (0, rows - 1):
+            digest.update(self.rows(row, row + 1).tobytes() + self.dates(row, row + 1).tobytes())
+        return digest.hexdigest()
 
     def extra(self, name: str) -> np.ndarray | None:
         """An optional dataset as a whole, texts as str; None if the store does not have it.

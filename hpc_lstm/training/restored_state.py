@@ -12,7 +12,7 @@ from hpc_lstm.training import ownership
 from hpc_lstm.training.new_rows import check_prices
 from hpc_lstm.training.saved_layout import saved_layout
 from hpc_lstm.training.setup import Run
-from hpc_lstm.training.state import AVERAGED, COUNTS, SAMPLES, TrainState, data_digest
+from hpc_lstm.training.state import AVERAGED, COUNTS, SAMPLES, TrainState
 
 
 def load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
@@ -51,7 +51,7 @@ def load_newest(run: Run, state: TrainState, *, accept_unsigned: bool) -> bool:
     world.raise_on_all(lambda: _log_lost_steps(run, found) if world.rank == 0 else None)
     saved = world.raise_on_all(lambda: _saved_settings(found.manifest))
     world.raise_on_all(lambda: _check_state(run, found))
-    digest = world.raise_on_all(lambda: data_digest(run.store))
+    digest = world.raise_on_all(lambda: run.store.outline_digest)
     state.growth = check_prices(run, found.state, digest)
     same_ranks = found.manifest.ranks == world.size
     same_slices = same_ranks and state.growth is None

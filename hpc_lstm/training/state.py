@@ -17,7 +17,6 @@ scaling                     digest of the scaling that the run keeps; "" if it f
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hpc_lstm.market.known_rows import Growth, KnownRows
-from hpc_lstm.market.store import MarketStore
 from hpc_lstm.preprocess.sampler import ShuffledSampler
 from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.running_mean import RunningMean
@@ -94,7 +92,7 @@ class TrainState:
             "steps_per_epoch": run.schedule.steps_per_epoch,
             "threads": run.placement.threads,
             "computed_by": run.engine.arithmetic,
-            "data": data_digest(run.store),
+            "data": run.store.outline_digest,
             "scaling": run.origin.scaling_digest,
         }
         state |= _named("position", asdict(self.progress))
@@ -136,21 +134,6 @@ class TrainState:
             # A pass that was begun is not repeated in the same order by the ranks that now hold its windows.
             self.sampler.set_state((progress.epoch + 1, 0))
         self.progress, self.resumed = progress, True
-
-
-def data_digest(store: MarketStore) -> str:
-    """SHA-256, in hex, of what tells one market store's contents from another's without reading all of it.
-
-    It covers the columns, the symbols, how many rows each has, and the first and last row of the store.
-    """
-    rows = int(store.offsets[-1])
-    digest = hashlib.sha256()
-    for text in (*store.columns, *store.symbols):
-        digest.update(text.encode() + b"\0")
-    digest.update(np.ascontiguousarray(store.offsets, dtype=np.int64).tobytes())
-    for row in (0, rows - 1):
-        digest.update(store.rows(row, row + 1).tobytes() + store.dates(row, row + 1).tobytes())
-    return digest.hexdigest()
 
 
 def known_rows_of(state: Mapping[str, Any], group: Literal["known", "others"] = "known") -> KnownRows | None:
