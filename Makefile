@@ -60,7 +60,7 @@ ifdef PYTEST_ARGS
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
 	@echo "two kinds of tests run at a time, and each says what it found when it has ended"
-	@$(MAKE) -j 2 $(SHOW_APART) test-mpi test-programs test-fuzz test-unit
+	@$(MAKE) -j 2 -k $(SHOW_APART) JOBS=$$((($(JOBS) + 2) / 2)) test-mpi test-programs test-fuzz test-unit
 	@$(MAKE) test-timed
 endif
 

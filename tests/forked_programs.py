@@ -17,9 +17,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+LIMIT_S = 120.0
 
 
 class ForkedPrograms:
@@ -32,7 +37,6 @@ class ForkedPrograms:
     def __init__(self, *modules: str) -> None:
         self._modules = modules
         self._folder = tempfile.TemporaryDirectory()
-        self._arguments: tuple[str, ...] = ()
 
     def __enter__(self) -> ForkedPrograms:
         self._process = subprocess.Popen(
@@ -58,12 +62,12 @@ class ForkedPrograms:
             limit: bytes a file that it writes may have; 0: any number.
             mpi: with a limit, start MPI and load kernels before it holds.
         """
-        self.start(*arguments, limit=limit, mpi=mpi)
-        return self.end()
+        with self.started(*arguments, limit=limit, mpi=mpi) as program:
+            return program.end()
 
-    def start(self, *arguments: str, limit: int = 0, mpi: bool = False) -> int:
-        """As ``run``, without waiting for the end; the number of the process."""
-        self._arguments = arguments
+    @contextlib.contextmanager
+    def started(self, *arguments: str, limit: int = 0, mpi: bool = False) -> Iterator[StartedProgram]:
+        """As ``run``, without waiting for the end; it is killed when the context ends before it."""
         request = {
             "arguments": arguments,
             "limit": limit,
@@ -74,20 +78,52 @@ class ForkedPrograms:
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        return self._answer()
+        program = StartedProgram(self, arguments, self.answer("process"))
+        try:
+            yield program
+        finally:
+            if not program.ended:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(program.process, signal.SIGKILL)
+                program.end()
 
-    def end(self) -> subprocess.CompletedProcess[str]:
-        """What came of the process that was started."""
-        code = self._answer()
+    def outputs(self) -> tuple[str, str]:
+        """What the last program has written to its streams."""
         out, error = (Path(self._stream(name)).read_text() for name in ("stdout", "stderr"))
-        return subprocess.CompletedProcess(self._arguments, code, out, error)
+        return out, error
+
+    def answer(self, what: str) -> int:
+        """The next number that the forking process tells, which is that of ``what``."""
+        assert self._process.stdout is not None
+        told, number = self._process.stdout.readline().split()
+        assert told == what
+        return int(number)
 
     def _stream(self, name: str) -> str:
         return os.path.join(self._folder.name, name)
 
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+
+@dataclass
+class StartedProgram:
+    """A program that runs, or has ended.
+
+    Attributes:
+        process: its number.
+    """
+
+    _programs: ForkedPrograms
+    _arguments: tuple[str, ...]
+    process: int
+    ended: bool = False
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """What came of it, at its end, which comes after two minutes at the latest."""
+        late = threading.Timer(LIMIT_S, os.kill, (self.process, signal.SIGKILL))
+        late.start()
+        code = self._programs.answer("code")
+        late.cancel()
+        self.ended = True
+        return subprocess.CompletedProcess(self._arguments, code, *self._programs.outputs())
 
 
 def serve() -> None:
@@ -97,8 +133,9 @@ def serve() -> None:
         if child == 0:
             _become(json.loads(line))
             return
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print("process", child, flush=True)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print("code", code, flush=True)
     os._exit(0)
 
 

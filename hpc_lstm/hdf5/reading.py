@@ -160,7 +160,10 @@ def own_dataset(file: Any, name: str) -> Any:
         place = path.encode()
         try:
             found = links.exists(place)
-        except RuntimeError:  # below what is no group
+        except RuntimeError:  # damaged, or below what is no group
+            above = path.rpartition("/")[0].encode()
+            if not above or isinstance(h5py.h5o.open(file.id, above), h5py.h5g.GroupID):
+                raise
             found = False
         if not found:
             raise KeyError(f"there is no {name}")

@@ -37,6 +37,8 @@ def release_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
+        except (AttributeError, ValueError):  # there is none, or whoever called the program has closed it
+            pass
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

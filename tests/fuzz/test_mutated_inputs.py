@@ -50,7 +50,8 @@ def copy_kernels(source: Path, cache: Path) -> None:
     """Give a new cache the C kernels of another: what lies there for other sources is not taken, by its name."""
     cache.mkdir()
     for file in source.glob(f"lstm-{platform.machine()}-*"):
-        shutil.copyfile(file, cache / file.name)
+        if ".tmp-" not in file.name:  # which another process is writing
+            shutil.copyfile(file, cache / file.name)
 
 
 @pytest.mark.timeout(900)  # each example has its own limit

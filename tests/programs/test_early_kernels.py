@@ -50,7 +50,7 @@ def steps(path: Path, defines: compiler.Defines, target: str) -> dict[str, str]:
     return {name: re.sub("G+", "G", text) for name, text in letters.items()}
 
 
-STEPS = CodeFacts(Path(__file__).with_name("early_kernels.json"), steps)
+STEPS = CodeFacts(Path(__file__).with_name("early_kernels.json"), steps, STEP.pattern)
 
 
 class Early(NamedTuple):

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import test_early_kernels
 import test_kernel_sizes
-from code_facts import Case, CodeFacts, digest
+from code_facts import Case, CodeFacts
 from resource_usage import resource_usage
 from test_kernels_compile import CASE_VALUES
-from usage_record import recorded
+from usage_record import digest, recorded
 
 from hpc_lstm.cuda import compiler
 
@@ -31,10 +31,13 @@ FACTS: list[tuple[CodeFacts[Any], Callable[[], Sequence[Case]]]] = [
 
 
 def holds_what_the_compiler_says(
-    record: dict[str, Any], cases: Sequence[Case], ask: Callable[[Path, compiler.Defines, str], Any]
+    record: dict[str, Any],
+    cases: Sequence[Case],
+    key_of: Callable[[Path, compiler.Defines, str], str],
+    ask: Callable[[Path, compiler.Defines, str], Any],
 ) -> None:
     """A few recorded cases, which change with the sources."""
-    by_digest = {digest(*case): case for case in cases}
+    by_digest = {key_of(*case): case for case in cases}
     known = sorted(by_digest.keys() & record.keys())
     assert len(known) >= SAMPLED
     for key in known[:SAMPLED]:
@@ -43,14 +46,14 @@ def holds_what_the_compiler_says(
 
 def test_the_record_of_resources_holds_what_the_compiler_says() -> None:
     cases = [(compiler.kernel_source(name), *rest) for name, *rest in CASE_VALUES]
-    holds_what_the_compiler_says(recorded(), cases, resource_usage)
+    holds_what_the_compiler_says(recorded(), cases, digest, resource_usage)
 
 
 @pytest.mark.parametrize(("facts", "cases"), FACTS, ids=["early kernels", "sizes"])
 def test_records_of_the_code_hold_what_the_compiler_says(
     facts: CodeFacts[Any], cases: Callable[[], Sequence[Case]]
 ) -> None:
-    holds_what_the_compiler_says(facts.recorded, cases(), facts.ask)
+    holds_what_the_compiler_says(facts.recorded, cases(), facts.key, facts.ask)
 
 
 def test_what_is_not_recorded_is_asked_for_once(tmp_path: Path) -> None:
@@ -73,6 +76,8 @@ def test_what_is_not_recorded_is_asked_for_once(tmp_path: Path) -> None:
     assert len(asked) == 2
     source.write_text("// 3\n")
     assert read.of(source, {}, "sm_80") == 3
+    source.write_text("// 1\n")
+    assert CodeFacts(record, ask, "something else").of(source, {}, "sm_80") == 4
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def shared_size(path: Path, defines: compiler.Defines, architecture: str) -> int
     return int(told[1])
 
 
-SIZES = CodeFacts(Path(__file__).with_name("shared_sizes.json"), shared_size)
+SIZES = CodeFacts(Path(__file__).with_name("shared_sizes.json"), shared_size, TELL_SIZE.decode())
 
 
 def planned(

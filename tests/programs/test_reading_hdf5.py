@@ -243,3 +243,13 @@ def test_data_of_other_files_are_not_read(tmp_path: Path) -> None:
         for name in ("none", "numbers/none"):
             with pytest.raises(KeyError, match=f"there is no {name}"):
                 own_dataset(file, name)
+
+
+def test_what_is_damaged_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+        for number in range(20):  # so many that their names lie apart from the root's header
+            file[f"numbers-{number}"] = [number]
+    data = (tmp_path / "x.h5").read_bytes()
+    (tmp_path / "x.h5").write_bytes(data.replace(b"FRHP", b"frhp"))  # the heap of names
+    with h5py.File(tmp_path / "x.h5") as file, pytest.raises(RuntimeError):
+        own_dataset(file, "numbers-3")

@@ -53,6 +53,17 @@ def test_a_stream_that_is_closed_or_full_changes_no_exit_code(arguments: str, co
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("change", ["sys.stdout = None", "sys.stdout.close()"])
+def test_a_caller_may_do_with_the_streams_what_it_wants(change: str) -> None:
+    program = (
+        f"import sys; from hpc_lstm.cli import main\ntry: main(['--version'])\nexcept SystemExit: {change}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_what_the_encoding_lacks_is_printed_as_an_escape(tmp_path: Path, encoding: str) -> None:
     done = hpc_lstm(f"synth --symbols 1 --days 30 -o '{tmp_path}/ж.h5'", PYTHONIOENCODING=encoding)

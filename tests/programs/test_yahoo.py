@@ -623,10 +623,10 @@ def test_150_symbols_with_faults_of_every_kind_killed_and_repeated(
         *("--start", "2024-02-01", "--end", "2024-02-10", "--rate", "1000", "-o", str(path)),
     ]
     yahoo.stall_after = 80
-    process = programs.start(*command)
-    assert yahoo.stalled.wait(120)
-    os.kill(process, signal.SIGKILL)
-    assert programs.end().returncode == -signal.SIGKILL
+    with programs.started(*command) as fetching:
+        assert yahoo.stalled.wait(120)
+        os.kill(fetching.process, signal.SIGKILL)
+        assert fetching.end().returncode == -signal.SIGKILL
     assert not path.exists()
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == [".m.h5.journal"]
     yahoo.stall_after = None
