@@ -165,7 +165,8 @@ INLINE uint32 peer_address(uint32 address, uint32 rank) {
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(address), "r"(rank));
     return peer;
 }
-// 16 bytes of another block's shared memory, as they were at the last cluster_barrier().
+// 16 bytes of another block's shared memory: what it wrote before the last cluster_barrier(), if it has written nothing
+// there since.
 INLINE float4 load_from_peer(uint32 peer) {
     float4 v;
     asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(peer));
