@@ -90,6 +90,7 @@ def gpu_entries(ranks: int) -> list[Entry]:
         Entry("hpc_lstm, bfloat16", "hpc_lstm", ours(16, "bfloat16")),
         Entry("torch DDP, bfloat16", "torch_ddp", torch("bfloat16")),
         Entry("hpc_lstm, float32, average.every = 1", "hpc_lstm", ours(1, "float32")),
+        Entry("hpc_lstm, bfloat16, average.every = 1", "hpc_lstm", ours(1, "bfloat16")),
         Entry("keras.fit, one process", "keras_fit", [(TF_THREADS[0], o) for _, o in FIT[:2]]),
         Entry("MultiWorkerMirroredStrategy", "multi_worker", [(TF_THREADS[0], o) for _, o in WORKERS[:2]]),
     ]

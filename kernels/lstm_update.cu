@@ -6,7 +6,8 @@
 //   adam_at_once ...      both in one, where the norm has no limit
 //   pack       packs weights that came from elsewhere
 //   scale      a vector times a number: a rank's share of an average
-//   mean_loss  the losses of each step's blocks, averaged over the call
+//   take_mean  makes the sum of all ranks' shares the weights, and packs them
+//   mean_loss  the losses of each step's blocks, averaged over the call, and what its averages took
 //
 // Flat vectors are in the order of hpc_lstm/model/parameters.py. One launch handles all arrays: a table says for each
 // where it lies, where the parts of its gradient do, and where its packed copies go. A block has 8 inputs of TILE_UNITS
@@ -373,18 +374,51 @@ pack(const Array* __restrict__ arrays, const int count, const int units, const f
     pack_numbers(place, values, tile);
 }
 
-// out = factor * from
+// Averages within a call.
+struct Averages {
+    uint64 begun, taken;  // when the last one began; what all took since ``mean_loss`` (ns)
+};
+// The clock of the GPU, in nanoseconds.
+INLINE uint64 clock_ns() {
+    uint64 now;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    return now;
+}
+
+// out = factor * from; averages: of which this is the beginning, or null
 extern "C" __global__ void __launch_bounds__(THREADS)
-scale(const float* __restrict__ from, const float factor, float* __restrict__ out, const int64 length) {
+scale(const float* __restrict__ from, const float factor, float* __restrict__ out, const int64 length,
+      Averages* __restrict__ averages) {
     const int64 i = int64(blockIdx.x) * THREADS + threadIdx.x;
+    if (averages && i == 0) averages->begun = clock_ns();
     if (i < length) out[i] = factor * from[i];
 }
 
-// sums: [steps][blocks][SUMS], the last of each being a block's losses
 extern "C" __global__ void __launch_bounds__(THREADS)
-mean_loss(const float* __restrict__ sums, const int steps, const int blocks, const int batch, float* __restrict__ loss) {
+take_mean(const Array* __restrict__ arrays, const int count, const int units, const float* __restrict__ mean,
+          float* __restrict__ weights, Averages* __restrict__ averages) {
+    __shared__ Tile tile;
+    const Place place(arrays, count, units);
+    float values[EACH];
+    UNROLL for (int i = 0; i < EACH; ++i) {
+        const int own = i * THREADS + threadIdx.x;
+        if (!place.inside(own)) continue;
+        const int64 at = place.flat(own);
+        weights[at] = values[i] = mean[at];
+    }
+    pack_numbers(place, values, tile);
+    if (blockIdx.x == 0 && threadIdx.x == 0) averages->taken += clock_ns() - averages->begun;
+}
+
+// sums: [steps][blocks][SUMS], the last of each being a block's losses; out: the loss, and what averages took (ns)
+extern "C" __global__ void __launch_bounds__(THREADS)
+mean_loss(const float* __restrict__ sums, const int steps, const int blocks, const int batch,
+          Averages* __restrict__ averages, float* __restrict__ out) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < steps * blocks; i += THREADS) sum += sums[int64(i) * SUMS + SUMS - 1];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) *loss = float(sum / batch / steps);
+    if (threadIdx.x != 0) return;
+    out[0] = float(sum / batch / steps);
+    out[1] = float(averages->taken);
+    averages->taken = 0;
 }

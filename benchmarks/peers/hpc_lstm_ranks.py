@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from worker import Job, serve
@@ -16,9 +16,10 @@ from worker import Job, serve
 from hpc_lstm import config as configuration
 from hpc_lstm.errors import HpcLstmError
 from hpc_lstm.market.store import MarketStore
-from hpc_lstm.model.engine import Engine
+from hpc_lstm.model.engine import AveragingEngine, Engine, LossValue
 from hpc_lstm.model.engines.registry import choose_engine
 from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.averages_within import AveragesWithin
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.device_allreduce import create_device_allreduce
 from hpc_lstm.parallel.launch import connect
@@ -45,6 +46,7 @@ class HpcLstm:
         self.engine: Engine | None = None
         self.prepared: tuple[Any, ...] = ()
         self.averagers: dict[str, Averager] = {}
+        self.within: AveragesWithin | None = None
 
     def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
         model = {"units": options.get("units", self.job.units)}
@@ -81,9 +83,13 @@ class HpcLstm:
             self.prepared = chosen
         self.averager = self._averager(options.get("transport", "auto"))
         self.averager.warm_up(self._engine)
+        self.within = self.averager.within_calls(self._engine, self.every)
 
     def _create_engine(self, batch: int, options: dict[str, Any]) -> None:
-        self.prepared, self.engine = (), None  # its memory goes first
+        # The memory of the one before goes first.
+        self.prepared, self.engine = (), None
+        if self.within is not None:
+            self.within.close()
         config = self._config(batch, options)
         kind = choose_engine(config, threads=self.world.threads, world=self.world)
         self.engine = kind(config, rank=self.rank, threads=self.world.threads)
@@ -129,9 +135,17 @@ class HpcLstm:
         queued = self.averager.is_queued(engine) or (self.world.size == 1 and engine.asynchronous)
         meeting: tuple[RunningMean, Work] | None = None
         while taken < steps:
-            count = min(engine.steps_per_call, self.every - taken % self.every, steps - taken)
+            most = min(engine.steps_per_call, steps - taken)
+            together = most - most % self.every if self.within and taken % self.every == 0 else 0
+            count = together or min(most, self.every - taken % self.every)
             inputs, targets = self.data.train.next_batch(self.order, count, cut=not engine.cuts_windows)
-            loss = engine.step(inputs, targets, np.full(count, self.job.rate, np.float32))
+            rates = np.full(count, self.job.rate, np.float32)
+            averages: Work | None = None
+            loss: LossValue
+            if together:
+                loss = averages = cast("AveragingEngine", engine).step(inputs, targets, rates, self.within)
+            else:
+                loss = engine.step(inputs, targets, rates)
             self.data.train.used_by(loss)
             since.add(loss, count * self.batch)
             taken += count
@@ -139,7 +153,9 @@ class HpcLstm:
                 self._end(*meeting)
                 meeting = None
             if taken % self.every == 0 or taken == steps:
-                if queued:
+                if averages is not None:
+                    meeting = since, averages
+                elif queued:
                     samples = since.samples
                     meeting = since, self.averager.average(engine, samples, samples * self.world.size)
                 else:

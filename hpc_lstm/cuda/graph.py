@@ -65,7 +65,8 @@ class Graph:
             finally:
                 self._driver.call("cuGraphDestroy", recorded)
         # At exit the driver frees it.
-        weakref.finalize(self, _destroy, device, self._driver, self._ready).atexit = False
+        self._finalizer = weakref.finalize(self, _destroy, device, self._driver, self._ready)
+        self._finalizer.atexit = False
 
     def _instantiate(self, graph: c_void_p) -> c_void_p:
         ready = c_void_p()
@@ -121,6 +122,10 @@ class Graph:
                 raise CudaError(
                     f"the GPU failed: {error}; see nvidia-smi and dmesg, then run with --resume"
                 ) from None
+
+    def close(self) -> None:
+        """Free it; if it still runs, the driver does so afterwards. Idempotent."""
+        self._finalizer()
 
 
 def _refused(error: LibraryError) -> CudaError:

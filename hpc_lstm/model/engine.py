@@ -10,9 +10,12 @@ import numpy as np
 from hpc_lstm.config import RunConfig
 from hpc_lstm.model.engines.device_vector import DeviceVector
 from hpc_lstm.model.parameters import Schema
+from hpc_lstm.parallel.work import Work
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from hpc_lstm.parallel.averages_within import AveragesWithin
 
 
 class LossValue(Protocol):
@@ -38,6 +41,7 @@ class Engine(Protocol):
         reads_device_batches: ``step`` reads batches in GPU memory where they are; otherwise it copies them to the host.
         cuts_windows: ``step`` cuts and scales windows itself where it is given the rows, ``cuda_kernels.UncutWindows``.
         asynchronous: ``step`` returns before the steps are taken, so that the host may queue more meanwhile.
+        averages_within_calls: ``step`` is that of an ``AveragingEngine``.
         schema: what lies where in the parameter vector.
         steps_per_call: the number of steps a call of ``step`` is most efficient with; fewer give the same bits.
     """
@@ -47,6 +51,7 @@ class Engine(Protocol):
     reads_device_batches: ClassVar[bool]
     cuts_windows: ClassVar[bool]
     asynchronous: ClassVar[bool]
+    averages_within_calls: ClassVar[bool]
     schema: Schema
     steps_per_call: int
 
@@ -106,6 +111,19 @@ class Engine(Protocol):
         Raises:
             InputError: it cannot be written.
         """
+
+
+class TimedLoss(LossValue, Work, Protocol):
+    """The loss of a call, and the time that its averages took."""
+
+
+class AveragingEngine(Engine, Protocol):
+    """An engine that can average its weights with other ranks' within a call, between the steps."""
+
+    def step(
+        self, inputs: Any, targets: Any, learning_rate: ArrayLike, within: AveragesWithin | None = None
+    ) -> TimedLoss:
+        """Take K optimizer steps, at most ``steps_per_call``, and the averages that ``within`` asks for."""
 
 
 class Forecaster(Protocol):

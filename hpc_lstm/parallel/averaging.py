@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from hpc_lstm.parallel.averages_within import AveragesWithin
 from hpc_lstm.parallel.device_allreduce import DeviceAllreduce
 from hpc_lstm.parallel.work import AllWork, Done, Work
 from hpc_lstm.parallel.world import World
@@ -19,6 +20,9 @@ from hpc_lstm.parallel.world import World
 
 class Averaged(Protocol):
     """What holds the weights that are averaged: an engine."""
+
+    averages_within_calls: ClassVar[bool]
+    steps_per_call: int
 
     def parameters(self) -> np.ndarray: ...
 
@@ -39,11 +43,13 @@ class Agreement:
         samples: windows that all ranks together have trained on since they last agreed.
         loss: their mean loss, weighted by samples; NaN if there were none.
         stop: some rank was asked to stop.
+        measure: some rank wants to know how far apart the ranks are.
     """
 
     samples: int
     loss: float
     stop: bool
+    measure: bool = False
 
 
 class Averager:
@@ -60,6 +66,7 @@ class Averager:
         self._world = world
         self._moments = what == "weights+moments"
         self._on_device = on_device
+        self._within: list[AveragesWithin] = []
 
     def __enter__(self) -> Averager:
         return self
@@ -67,6 +74,8 @@ class Averager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for within in self._within:
+            within.close()
         if self._on_device is not None:
             self._on_device.close(failed=error is not None)
 
@@ -82,16 +91,34 @@ class Averager:
             return False
         return all(vector.stream is not None for vector in engine.device_vectors(moments=self._moments))
 
-    def agree(self, samples: int, loss_sum: float) -> Agreement:
+    def within_calls(self, engine: Averaged, every: int) -> AveragesWithin | None:
+        """Averages that the engine takes within its calls; None: it returns for each. The same on all ranks.
+
+        Where a single rank trains, there is nothing to average, and no reason to return.
+
+        Args:
+            every: steps between averages; 0: they do not go by steps.
+        """
+        if not engine.averages_within_calls or not 0 < every <= engine.steps_per_call:
+            return None
+        by = self._on_device
+        if self._world.size > 1 and not (by is not None and by.can_be_recorded and self.is_queued(engine)):
+            return None
+        within = AveragesWithin(every, self._world.size, self._moments, by)
+        self._within.append(within)
+        return within
+
+    def agree(self, samples: int, loss_sum: float, *, measure: bool = False) -> Agreement:
         """Agree with the other ranks on the mean loss and on stopping, by one all-reduce.
 
         Args:
             samples: windows that this rank has trained on since the ranks last agreed.
             loss_sum: sum of their losses.
+            measure: this rank wants to know how far apart the ranks are.
         """
-        local = np.array([samples, loss_sum, float(self._world.stop_requested)])
-        total, loss, stop = self._world.allreduce_sum(local)
-        return Agreement(int(total), loss / total if total else float("nan"), stop > 0)
+        local = np.array([samples, loss_sum, float(self._world.stop_requested), float(measure)])
+        total, loss, stop, measured = self._world.allreduce_sum(local)
+        return Agreement(int(total), loss / total if total else float("nan"), stop > 0, measured > 0)
 
     def average(self, engine: Averaged, samples: int, total: int) -> Work:
         """Replace every rank's weights by their mean, weighted by ``samples`` out of ``total``; collective.

@@ -19,9 +19,11 @@ class DeviceAllreduce(Protocol):
 
     Attributes:
         takes_stream: the sum is queued on a stream, instead of being there when ``allreduce_sum`` returns.
+        can_be_recorded: a sum that takes a stream may be part of a CUDA graph; the same on all ranks.
     """
 
     takes_stream: ClassVar[bool]
+    can_be_recorded: bool
 
     def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
         """Replace float32 [length] at a device address by its sum over all ranks; collective.

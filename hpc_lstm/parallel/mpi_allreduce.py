@@ -21,6 +21,7 @@ class MpiAllreduce:
     """Sums float32 vectors in GPU memory over all ranks by MPI itself."""
 
     takes_stream: ClassVar[bool] = False
+    can_be_recorded = False
 
     def __init__(self, world: World) -> None:
         self._world = world

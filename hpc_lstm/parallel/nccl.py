@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from contextlib import suppress
-from ctypes import POINTER, c_int, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +17,8 @@ from hpc_lstm.parallel.world import World
 
 LIBRARY = "libnccl.so.2"
 FLOAT32, SUM = 7, 0  # ncclDataType_t, ncclRedOp_t
+# From which on its calls may be recorded in CUDA graphs, and mixed with others: 2.12, as ncclGetVersion writes it.
+RECORDS_FROM = 21200
 DEFAULT_STREAM = None  # CUDA's
 
 
@@ -34,6 +36,7 @@ class Nccl(SharedLibrary):
     """
 
     functions: ClassVar = {
+        "ncclGetVersion": (POINTER(c_int),),
         "ncclGetUniqueId": (POINTER(UniqueId),),
         "ncclCommInitRank": (POINTER(c_void_p), c_int, UniqueId, c_int),
         "ncclAllReduce": (c_void_p, c_void_p, c_size_t, c_int, c_int, c_void_p, c_void_p),
@@ -57,6 +60,7 @@ class NcclAllreduce:
     def __init__(self, world: World) -> None:
         # What one rank alone may lack is settled before any rank waits for the others inside NCCL.
         self._nccl, self._driver = world.raise_on_all(lambda: (load_nccl(), load_driver()))
+        self.can_be_recorded = min(world.allgather(world.raise_on_all(self._version))) >= RECORDS_FROM
         root_id = world.raise_on_all(lambda: self._unique_id() if world.rank == 0 else UniqueId())
         unique_id = UniqueId.from_buffer_copy(world.bcast(bytes(root_id)))
         self._communicator = c_void_p()
@@ -79,7 +83,10 @@ class NcclAllreduce:
             raise CudaError(f"NCCL: waiting for the sum failed: {error}") from None
 
     def close(self, *, failed: bool) -> None:
-        """Destroy the communicator; collective unless ``failed``: then it is aborted, which waits for no other rank."""
+        """Destroy the communicator; collective unless ``failed``: then it is aborted, which waits for no other rank.
+
+        Both would wait for ever for a CUDA graph with its sums that is not destroyed.
+        """
         if not self._communicator:
             return
         communicator, self._communicator = self._communicator, c_void_p()
@@ -88,6 +95,11 @@ class NcclAllreduce:
                 self._nccl.call("ncclCommAbort", communicator)
         else:
             self._call("ncclCommDestroy", communicator)
+
+    def _version(self) -> int:
+        version = c_int()
+        self._call("ncclGetVersion", byref(version))
+        return version.value
 
     def _unique_id(self) -> UniqueId:
         unique_id = UniqueId()

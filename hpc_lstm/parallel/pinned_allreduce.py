@@ -20,6 +20,7 @@ class PinnedAllreduce:
     """
 
     takes_stream: ClassVar[bool] = False
+    can_be_recorded = False
 
     def __init__(self, device: Device, world: World) -> None:
         self._device, self._world = device, world

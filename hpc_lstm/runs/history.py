@@ -79,18 +79,19 @@ class History:
         self._add("train", entry, ("loss", "learning_rate", "samples_per_second"))
 
     def points(self, step: int, seconds: Mapping[str, float], rank_distance: float | None) -> None:
-        """Add points that the loggers alone have, if the last ``train`` entry was one of their points.
+        """Add points that the loggers alone have.
 
         Args:
-            seconds: so far, by phase.
-            rank_distance: of rank 0's weights from the mean, before they were averaged.
+            seconds: so far, by phase; a point if the last ``train`` entry was one of theirs.
+            rank_distance: of rank 0's weights from the mean, before they were averaged, where it was measured.
         """
-        if not self._points_due:
-            return
-        values = {f"seconds/{phase}": value for phase, value in seconds.items()}
+        values: dict[str, float] = {}
+        if self._points_due:
+            values |= {f"seconds/{phase}": value for phase, value in seconds.items()}
         if rank_distance is not None:
             values["ranks/distance_before_average"] = rank_distance
-        self.results(values, step)
+        if values:
+            self.results(values, step)
 
     def results(self, values: Mapping[str, float], step: int) -> None:
         """Add points that the loggers alone have, such as the errors that the run ends with."""

@@ -10,7 +10,10 @@ is written down.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from hpc_lstm.config import RunConfig
+from hpc_lstm.parallel.work import Work
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.timing.clocks import compare_clocks
@@ -28,6 +31,9 @@ from hpc_lstm.training.stages import Stages
 from hpc_lstm.training.state import TrainState
 from hpc_lstm.training.validation import validate
 from hpc_lstm.training.warm_start import WarmStart
+
+if TYPE_CHECKING:
+    from hpc_lstm.model.engine import AveragingEngine, LossValue
 
 
 def train(
@@ -93,12 +99,12 @@ def train_epochs(run: Run, state: TrainState, outputs: Outputs) -> None:
     schedule = run.schedule
     meeting: Meeting | None = None
     while not (is_trained(run, state) or contributed):
-        take_steps(run, state)
+        averages = take_steps(run, state)
         # The GPU has steps to take while the host learns how the last meeting ended.
-        stop = meeting is not None and end_meeting(run, meeting, outputs)
-        meeting = begin_meeting(run, state, outputs) if schedule.agrees_at(state.progress) else None
+        stop = meeting is not None and end_meeting(run, state, meeting, outputs)
+        meeting = begin_meeting(run, state, outputs, averages) if schedule.agrees_at(state.progress) else None
         if meeting is not None and (stop or not may_end_later(run, meeting)):
-            stop, meeting = end_meeting(run, meeting, outputs) or stop, None
+            stop, meeting = end_meeting(run, state, meeting, outputs) or stop, None
         if run.clusters is not None and schedule.averages_at(state.progress) and not stop:
             stop = cluster_sync.synchronize(run, state, outputs)
         if schedule.ends_epoch_at(state.progress):
@@ -109,16 +115,29 @@ def train_epochs(run: Run, state: TrainState, outputs: Outputs) -> None:
             raise messages.stopped(run.world, state.progress)
 
 
-def take_steps(run: Run, state: TrainState) -> None:
-    """Train on the next batches, up to where something is due."""
-    count = min(run.engine.steps_per_call, run.schedule.steps_until_due(state.progress))
+def take_steps(run: Run, state: TrainState) -> Work | None:
+    """Train on the next batches, up to where something is due that the engine does not do itself.
+
+    Returns:
+        The averages that the engine takes within the call, the last one behind its last step; None: it takes none.
+    """
+    most, within, engine = run.engine.steps_per_call, run.averages_within, run.engine
+    # Where the ranks' distance is to be measured, they stop before an average.
+    together = run.schedule.steps_with_averages(state.progress, most) if within and not state.measure else 0
+    count = together or min(most, run.schedule.steps_until_due(state.progress))
     batch_size, windows = run.config.train.batch_size, run.data.train
     with run.timeline.span("preprocess"):
         inputs, targets = windows.next_batch(state.sampler, count, cut=not run.engine.cuts_windows)
     run.timeline.reassign(windows.waited_ns, "compute")  # the GPU was still busy with earlier steps
     rates = learning_rates(run.config.train, run.schedule, state.progress, count)
+    loss: LossValue
+    averages: Work | None = None
     with run.timeline.span("compute"):
-        loss = run.engine.step(inputs, targets, rates)
+        if together:
+            loss = averages = cast("AveragingEngine", engine).step(inputs, targets, rates, within)
+        else:
+            loss = engine.step(inputs, targets, rates)
     windows.used_by(loss)
     state.losses.add(loss, count * batch_size)
     state.progress = run.schedule.advance(state.progress, count, count * batch_size * run.world.size)
+    return averages

@@ -2,7 +2,9 @@
 
 An average that is queued on the GPU behind the steps (NCCL) needs neither the host nor the loss. A meeting then begins
 by queueing it, and ends after the host has queued the next steps: the GPU goes on while the host waits for the loss
-and for the other ranks, and writes its history. Weighting needs no agreement: all ranks train on as many windows.
+and for the other ranks, and writes its history. Weighting needs no agreement: all ranks train on as many windows. Where
+averages follow each other more closely than calls of the engine, it takes several within a call, and the ranks meet at
+the last of them.
 
 The phases of the timeline are the host's, which is ahead of the GPU and waits for it here. It learns of the loss when
 the steps before the average are done, and goes on when the average is. The average's share of this time is what it took
@@ -47,13 +49,17 @@ class Meeting:
     distance: Distance = field(default_factory=Distance)
 
 
-def begin_meeting(run: Run, state: TrainState, outputs: Outputs) -> Meeting:
-    """Average if it is due, or queue it; collective."""
-    meeting = Meeting(state.progress, state.losses)
+def begin_meeting(run: Run, state: TrainState, outputs: Outputs, averages: Work | None = None) -> Meeting:
+    """Average if it is due, or queue it; collective.
+
+    Args:
+        averages: those that the engine's last call has taken, of which the last one is that of this meeting.
+    """
+    meeting = Meeting(state.progress, state.losses, averages)
     state.losses = RunningMean()
-    if run.world.size == 1 or not run.schedule.averages_at(state.progress):
+    if averages is not None or run.world.size == 1 or not run.schedule.averages_at(state.progress):
         return meeting
-    samples, measured = meeting.losses.samples, outputs.history.due
+    samples, measured = meeting.losses.samples, _measures(run, state, outputs)
     if run.averager.is_queued(run.engine):
         with rank_distance(run.engine, measured) as meeting.distance:
             meeting.average = run.averager.average(run.engine, samples, samples * run.world.size)
@@ -80,13 +86,15 @@ def may_end_later(run: Run, meeting: Meeting) -> bool:
     )
 
 
-def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
+def end_meeting(run: Run, state: TrainState, meeting: Meeting, outputs: Outputs) -> bool:
     """Agree with the other ranks on loss and stopping, unless it is done, and report; returns whether to stop.
 
     Raises:
         HpcLstmError: on all ranks: the loss is not finite.
     """
-    agreement = meeting.agreement or _agree(run, meeting)
+    within = run.averages_within is not None and run.world.size > 1
+    agreement = meeting.agreement or _agree(run, meeting, measure=within and outputs.history.due)
+    state.measure = state.measure or agreement.measure
     if not math.isfinite(agreement.loss):
         raise messages.diverged(run.world, meeting.progress)
     outputs.throughput.update(meeting.progress.samples)
@@ -103,12 +111,20 @@ def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
     return agreement.stop
 
 
-def _agree(run: Run, meeting: Meeting) -> Agreement:
+def _measures(run: Run, state: TrainState, outputs: Outputs) -> bool:
+    """Whether this rank measures its distance from the mean, now that the ranks average."""
+    if run.averages_within is None:
+        return outputs.history.due
+    measured, state.measure = state.measure, False
+    return measured and run.world.rank == 0
+
+
+def _agree(run: Run, meeting: Meeting, *, measure: bool = False) -> Agreement:
     """Agree with the other ranks, and wait for an average that was queued."""
     samples, loss_sum = meeting.losses.samples, meeting.losses.loss_sum()
     averaged_ns = 0
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
-        agreement = run.averager.agree(samples, loss_sum)
+        agreement = run.averager.agree(samples, loss_sum, measure=measure)
         if meeting.average is not None:
             averaged_ns = run.averager.shortest(meeting.average.wait())
     if not meeting.arrived:

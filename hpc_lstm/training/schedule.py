@@ -83,11 +83,23 @@ class Schedule:
 
     def steps_until_due(self, at: Progress) -> int:
         """Steps that may be taken in one call before anything is due."""
-        ahead = [self.steps_per_epoch - at.step_in_epoch]
-        for every in (self.average_every, self.checkpoint_every, self.agree_every):
-            if every:
-                ahead.append(every - at.step % every)
-        return min(ahead)
+        return self._steps_until(at, self.average_every, self.checkpoint_every, self.agree_every)
+
+    def steps_with_averages(self, at: Progress, most: int) -> int:
+        """Steps, at most ``most``, of a call that averages between them; 0: there is none.
+
+        It begins where the ranks have just averaged and ends with an average. Nothing else is due in between.
+        """
+        every = self.average_every
+        if not every or at.step % every:
+            return 0
+        steps = min(most, self._steps_until(at, self.checkpoint_every))
+        return steps - steps % every
+
+    def _steps_until(self, at: Progress, *periods: int) -> int:
+        """Steps until a period or the epoch ends."""
+        ahead = [every - at.step % every for every in periods if every]
+        return min([self.steps_per_epoch - at.step_in_epoch, *ahead])
 
     def steps_left(self, at: Progress) -> int:
         """Steps to the end of the last epoch."""

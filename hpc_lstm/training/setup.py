@@ -13,6 +13,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.staging import stage_store
 from hpc_lstm.market.store import MarketStore
+from hpc_lstm.parallel.averages_within import AveragesWithin
 from hpc_lstm.parallel.averaging import Averager
 from hpc_lstm.parallel.world import World
 from hpc_lstm.preprocess import prepare
@@ -48,6 +49,7 @@ class Run:
         known: the rows of the store that the run is trained on.
         others: rows of symbols that it is not trained on, from which features take means; None: they take none.
         storage: where checkpoints, and the rounds of clusters, are kept.
+        averages_within: averages that the engine takes itself; None: it leaves them to the averager.
         clusters: synchronizes with other clusters; None where this one trains alone.
         owner: the lease by which this job owns the directory, on rank 0.
     """
@@ -65,6 +67,7 @@ class Run:
     others: KnownRows | None
     schedule: Schedule
     averager: Averager
+    averages_within: AveragesWithin | None
     storage: RunStorage
     clusters: ClusterSynchronizer | None
     owner: Lease | None = None
@@ -141,6 +144,9 @@ def set_up(
                 log.warning("warning: %s", warning)
         stages.begin("starting to train")
         averager.warm_up(placement.engine)
+        schedule = make_schedule(config, data.index.total("train"), world.size)
+        # Clusters may want to meet at any average.
+        within = averager.within_calls(placement.engine, 0 if config.sync.cluster else schedule.average_every)
         clusters = None
         if config.sync.cluster:
             from hpc_lstm.clusters.synchronizer import ClusterSynchronizer
@@ -164,8 +170,9 @@ def set_up(
             data=data,
             known=known,
             others=others,
-            schedule=make_schedule(config, data.index.total("train"), world.size),
+            schedule=schedule,
             averager=averager,
+            averages_within=within,
             storage=storage,
             clusters=clusters,
             owner=owner,

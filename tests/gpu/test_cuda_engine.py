@@ -15,6 +15,7 @@ from hpc_lstm.model.engines.speed_table import CHAINS, TILES
 from hpc_lstm.model.losses import registry as losses
 from hpc_lstm.model.optimizers import registry as optimizers
 from hpc_lstm.model.reference import forecasts, loss_and_gradient, masks
+from hpc_lstm.parallel.averages_within import AveragesWithin
 from hpc_lstm.preprocess.cuda_kernels import CudaKernels
 
 FEATURES = ["open", "high", "low", "close", "volume", *(f"sma(close, {n})" for n in range(2, 40))]
@@ -390,6 +391,55 @@ def test_arrays_of_another_type_or_shape_are_refused() -> None:
         one.step(inputs[:, :, :4], targets, 1e-2)
     with pytest.raises(ValueError, match="no steps"):
         one.step(inputs[:0], targets[:0], 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("layers", "units", "batch", "more"),
+    [
+        (2, 64, 64, {}),
+        (2, 128, 1024, {}),
+        (2, 64, 9000, {}),
+        (2, 256, 64, {}),
+        (1, 24, 8, {"clip_norm": 0.1}),
+    ],
+)
+@pytest.mark.parametrize("moments", [False, True])
+def test_averages_within_a_call_are_those_between_calls(
+    layers: int, units: int, batch: int, more: dict[str, Any], moments: bool
+) -> None:
+    """Of two ranks, the other of which has zeros, so that their sum is this one's share."""
+
+    class Sum:
+        takes_stream, can_be_recorded = True, True
+        sums = 0
+
+        def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
+            assert (length, stream) == (one.schema.length, one.device_vectors(moments=False)[0].stream)
+            self.sums += 1
+
+        def close(self, *, failed: bool) -> None: ...
+
+    found = []
+    for in_call in (False, True):
+        one = engine(layers, units, 3, 9, batch, dropout=0.3, precision="bfloat16", **more)
+        inputs, targets = batches(one, 6, batch, 9, 3)
+        within = AveragesWithin(2, 2, moments, by := Sum())
+        for _ in range(3):
+            if in_call:
+                loss = one.step(inputs, targets, 1e-3, within)
+                assert np.isfinite(float(loss))
+                assert 0 < loss.wait() < 1e9
+                continue
+            for at in range(0, 6, 2):
+                assert one.step(inputs[at : at + 2], targets[at : at + 2], 1e-3).wait() == 0
+                for vector in one.device_vectors(moments=moments):
+                    vector.assign(vector.scaled(0.5))
+        assert by.sums == (3 * (3 if moments else 1) if in_call else 0), "recorded once"
+        assert len(within.calls) == in_call
+        within.close()
+        assert one.step(inputs, targets, 1e-3).wait() == 0
+        found.append((one.parameters().tobytes(), one.moments().tobytes()))
+    assert found[0] == found[1]
 
 
 def test_averaged_vectors_are_taken_over() -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from test_gpu_training import ROOT, job, losses, run, store
 
+from hpc_lstm.jobs.mpiexec import mpiexec_command
+
 __all__ = ["store"]
 
 
@@ -62,6 +64,73 @@ print("added up")
     assert "added up" in done.stdout, done.stderr
 
 
+IN_THE_GRAPH = """
+import sys
+import numpy as np
+from hpc_lstm import config
+from hpc_lstm.parallel import gpu
+from hpc_lstm.parallel.averages_within import AveragesWithin
+from hpc_lstm.parallel.averaging import Averager
+from hpc_lstm.parallel.launch import connect
+
+world = connect()
+with world.abort_on_error():
+    if gpu.assign_gpu(world).sharers > 1:
+        print("shared", flush=True)
+        raise SystemExit
+    from hpc_lstm.model.engines.cuda.engine import CudaEngine
+    from hpc_lstm.parallel.nccl import NcclAllreduce
+
+    units, batch, what = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    tables = {
+        "data": {"store": "none", "window": 9, "features": ["open", "close", "volume"]},
+        "model": {"layers": 2, "units": units, "dropout": 0.3},
+        "train": {"batch_size": batch, "engine": "fused", "precision": "bfloat16"},
+    }
+    settings = config.parse(tables, "test")
+    random = np.random.default_rng(world.rank)
+    inputs = random.normal(size=(12, batch, 9, 3)).astype("f")
+    targets = random.normal(size=(12, batch, 1)).astype("f")
+    found = []
+    with Averager(world, what, NcclAllreduce(world)) as averager:
+        for every, in_graph in ((1, False), (1, True), (3, False), (3, True)):
+            one = CudaEngine(settings, rank=world.rank)
+            averager.warm_up(one)
+            within = averager.within_calls(one, every) if in_graph else None
+            assert isinstance(within, AveragesWithin) == in_graph
+            for _ in range(3):
+                if within is not None:
+                    taken_ns = one.step(inputs, targets, 1e-3, within).wait()
+                    assert 0 < taken_ns < 1e9
+                    continue
+                for at in range(0, 12, every):
+                    one.step(inputs[at : at + every], targets[at : at + every], 1e-3)
+                    averager.average(one, batch, world.size * batch)
+            vectors = (one.parameters(), one.moments()) if what == "weights+moments" else (one.parameters(),)
+            found.append(b"".join(vector.tobytes() for vector in vectors))
+            assert found[-1] == world.bcast(found[-1]), "all ranks have the same"
+            found[-1] += one.moments().tobytes()
+    assert found[0] == found[1]
+    assert found[2] == found[3]
+    assert found[1] != found[3]
+    print("the same", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("units", "batch", "what"), [(64, 64, "weights"), (128, 1100, "weights"), (256, 64, "weights+moments")]
+)
+def test_averages_by_nccl_are_the_same_in_the_graph_of_the_steps(units: int, batch: int, what: str) -> None:
+    code = [sys.executable, "-c", IN_THE_GRAPH, str(units), str(batch), what]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [*mpiexec_command(), "-n", "2", *code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    if "shared" in done.stdout:
+        pytest.skip("NCCL needs a GPU for each rank")
+    assert done.stdout.count("the same") == 2
+
+
 def test_each_transport_gives_the_same_run_or_says_why_not(tmp_path: Path, store: Path) -> None:
     config = str(job(tmp_path, store, "cuda"))
 
@@ -76,7 +145,8 @@ def test_each_transport_gives_the_same_run_or_says_why_not(tmp_path: Path, store
     nccl = train("nccl")
     if several:
         assert nccl.returncode == 0, nccl.stderr
-        found, wanted = (losses(tmp_path / name) for name in ("nccl", "host"))
+        # Where averages are in the steps' graph, the ranks meet less often, so that losses are means of more steps.
+        found, wanted = (losses(tmp_path / name, "validation") for name in ("nccl", "host"))
         assert [step for step, _ in found] == [step for step, _ in wanted]
         np.testing.assert_allclose([loss for _, loss in found], [loss for _, loss in wanted], rtol=1e-4)
         assert json.loads((tmp_path / "nccl" / "metrics.json").read_text())["ranks"] == 2

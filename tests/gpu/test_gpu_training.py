@@ -69,9 +69,9 @@ def run(*arguments: str, ranks: int = 0, check: bool = True) -> subprocess.Compl
     return done
 
 
-def losses(folder: Path) -> list[tuple[int, float]]:
+def losses(folder: Path, kind: str = "train") -> list[tuple[int, float]]:
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return [(line["step"], line["loss"]) for line in lines if line["kind"] == "train"]
+    return [(line["step"], line["loss"]) for line in lines if line["kind"] == kind]
 
 
 def log(folder: Path, rank: int = 0) -> str:

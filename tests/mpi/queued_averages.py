@@ -1,7 +1,7 @@
-"""Trains on CPUs as on GPUs with NCCL: ``queued_averages.py ARGUMENTS``, those of ``hpc-lstm``.
+"""Trains on CPUs as on GPUs with NCCL: ``queued_averages.py [--within] ARGUMENTS``, those of ``hpc-lstm``.
 
 The C engine says that its steps are queued, and its weights are averaged by their address on a "stream", so that ranks
-take further steps before they agree.
+take further steps before they agree. ``--within``: the engine averages between the steps of a call.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from hpc_lstm import cli
 from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.parallel.averages_within import AveragesWithin
 from hpc_lstm.parallel.world import World
 from hpc_lstm.training import placement
 
@@ -56,8 +57,8 @@ class Sum:
 
     takes_stream = True
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, can_be_recorded: bool) -> None:
+        self._world, self.can_be_recorded = world, can_be_recorded
 
     def allreduce_sum(self, address: int, length: int, stream: int | None = None) -> None:
         assert stream == Vector.stream
@@ -73,11 +74,41 @@ def vectors(engine: NativeEngine, *, moments: bool) -> list[Vector]:
     return [Vector(engine)]
 
 
-def allreduce(transport: str, world: World, *others: Any) -> Sum:
-    return Sum(world)
+class Loss(float):
+    """The loss of a call that has averaged ``averages`` times."""
+
+    averages: int
+
+    def wait(self) -> int:
+        return 1000 * self.averages
 
 
+own_step = NativeEngine.step
+
+
+def step(
+    engine: NativeEngine, inputs: Any, targets: Any, rates: Any, within: AveragesWithin | None = None
+) -> Any:
+    if within is None:
+        return own_step(engine, inputs, targets, rates)
+    assert len(inputs) % within.every == 0
+    assert len(inputs) <= engine.steps_per_call
+    losses = []
+    for first in range(0, len(inputs), within.every):
+        part = slice(first, first + within.every)
+        losses.append(float(own_step(engine, inputs[part], targets[part], rates[part])))
+        copy = Vector(engine).scaled(1 / within.ranks)
+        within.allreduce_sum(copy.address, copy.length, Vector.stream)
+        engine.set_parameters(copy.values)
+    loss = Loss(np.mean(losses))
+    loss.averages = len(losses)
+    return loss
+
+
+arguments = sys.argv[1:]
+NativeEngine.averages_within_calls = arguments[0] == "--within"
 NativeEngine.asynchronous = True
+NativeEngine.step = step  # type: ignore[assignment, method-assign]
 NativeEngine.device_vectors = vectors  # type: ignore[assignment, method-assign]
-placement.create_device_allreduce = allreduce  # type: ignore[assignment]
-cli.main(sys.argv[1:])
+placement.create_device_allreduce = lambda _, world, *others: Sum(world, NativeEngine.averages_within_calls)
+cli.main(arguments[NativeEngine.averages_within_calls :])

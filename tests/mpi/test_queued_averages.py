@@ -45,10 +45,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(config: Path) -> dict[str, CompletedProcess[str]]:
     """Runs beside their config, by name: their ranks agree wherever they average, or later; losses stay, or explode."""
     explode = ("--set", "train.learning_rate=1e30", "--set", 'train.optimizer="sgd"')
+    rarely = ("--set", "average.every=5", "--set", "checkpoint.every=1000")
     runs = {
         "whole": train(config, "whole"),
         "at_once": train(config, "at_once", *explode),
         "queued": [QUEUED, *train(config, "queued")],
+        "between": train(config, "between", *rarely),
+        "within": [QUEUED, "--within", *train(config, "within", *rarely)],
         "late": [QUEUED, *train(config, "late", *explode)],
     }
     return dict(zip(runs, InTurn(2, config.with_name("said"), list(runs.values())).finish(), strict=True))
@@ -69,6 +72,23 @@ def test_a_run_is_the_same_to_the_bit(config: Path, trained: dict[str, Completed
         phases = json.loads(lines[-1])["phases_ns"]
         assert phases["wait"] > 0
         assert phases["average"] > 0
+
+
+def test_averages_between_the_steps_of_a_call_are_the_same(
+    config: Path, trained: dict[str, CompletedProcess[str]]
+) -> None:
+    done, run, other = trained["within"], config.with_name("within"), config.with_name("between")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert model_weights(run).tobytes() == model_weights(other).tobytes()
+    # Of an epoch's 18 steps, a call takes 15 and averages after each 5; the next one ends with the epoch.
+    met = [line["step"] for line in history(run) if line["kind"] == "train"]
+    assert met[:3] == [15, 18, 20]
+    assert set(met) < {line["step"] for line in history(other)}
+    # For which a call ended before an average.
+    (written,) = run.rglob("events.out.tfevents*")
+    assert b"ranks/distance_before_average" in written.read_bytes()
+    phases = json.loads((run / "timing/rank-00000.jsonl").read_text().splitlines()[-1])["phases_ns"]
+    assert phases["average"] > 0
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(config: Path, tmp_path: Path) -> None:

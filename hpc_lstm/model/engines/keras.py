@@ -45,6 +45,7 @@ class KerasEngine:
     reads_device_batches: ClassVar[bool] = True
     cuts_windows: ClassVar[bool] = False
     asynchronous: ClassVar[bool] = False
+    averages_within_calls: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
         tf = start_tensorflow(threads or len(os.sched_getaffinity(0)), config.train.deterministic)

@@ -50,6 +50,7 @@ class NativeEngine:
     reads_device_batches: ClassVar[bool] = False
     cuts_windows: ClassVar[bool] = False
     asynchronous: ClassVar[bool] = False
+    averages_within_calls: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0) -> None:
         if problem := unsupported(config):

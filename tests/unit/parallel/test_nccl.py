@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,6 +88,7 @@ STUB = """
 typedef struct { char internal[128]; } ncclUniqueId;
 static char calls[1000];
 const char *calls_so_far(void) { return calls; }
+int ncclGetVersion(int *version) { *version = VERSION; return 0; }
 int ncclGetUniqueId(ncclUniqueId *id) { memset(id, 7, 128); return 0; }
 int ncclCommInitRank(void **comm, int size, ncclUniqueId id, int rank) {
     strcat(calls, id.internal[127] == 7 && size == 3 ? "init " : "wrong ");
@@ -115,14 +118,16 @@ class Driver:
 
 
 @pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts a library of its own in NCCL's place for each rank; the rank of the given number cannot be connected."""
 
-    def put(failing_rank: int = -1) -> None:
-        (tmp_path / "nccl.c").write_text(STUB.replace("FAILING_RANK", str(failing_rank)))
+    def put(failing_rank: int = -1, versions: tuple[int, int, int] = (22809,) * 3) -> None:
+        (tmp_path / "nccl.c").write_text(STUB)
         for rank in range(3):
             path = str(tmp_path / f"libnccl-{rank}.so")
-            subprocess.run(["cc", "-shared", "-fPIC", "-o", path, str(tmp_path / "nccl.c")], check=True)
+            macros = (f"-DFAILING_RANK={failing_rank}", f"-DVERSION={versions[rank]}")
+            command = ["cc", "-shared", "-fPIC", *macros, "-o", path, str(tmp_path / "nccl.c")]
+            subprocess.run(command, check=True)
         of_thread = {name_of(rank): str(tmp_path / f"libnccl-{rank}.so") for rank in range(3)}
         monkeypatch.setattr(nccl, "load_nccl", lambda: nccl.Nccl(of_thread[threading.current_thread().name]))
         monkeypatch.setattr(nccl, "load_driver", Driver)
@@ -157,6 +162,57 @@ def test_a_communicator_is_destroyed_once_or_aborted_after_an_error(
         return calls(allreduce)
 
     assert on_ranks(3, work) == [f"init sum queued {last} "] * 3
+
+
+@pytest.mark.parametrize(
+    ("versions", "wanted"), [((22809, 21200, 22000), True), ((22809, 22809, 21104), False)]
+)
+def test_averages_are_recorded_where_all_ranks_can(
+    stub: Callable[..., None], versions: tuple[int, int, int], wanted: bool
+) -> None:
+    stub(versions=versions)
+
+    def work(world: Any) -> bool:
+        allreduce = nccl.NcclAllreduce(world)
+        allreduce.close(failed=False)
+        return allreduce.can_be_recorded
+
+    assert on_ranks(3, work) == [wanted] * 3
+
+
+def test_what_was_recorded_is_freed_before_the_communicator(stub: Callable[..., None]) -> None:
+    stub()
+    vector = SimpleNamespace(stream=42)
+    engine: Any = SimpleNamespace(
+        averages_within_calls=True, steps_per_call=16, device_vectors=lambda **_: [vector]
+    )
+
+    class Call:
+        """Recorded; what was called when it was freed."""
+
+        so_far = ""
+
+        def __init__(self, allreduce: nccl.NcclAllreduce) -> None:
+            self.allreduce = allreduce
+
+        def close(self) -> None:
+            self.so_far = calls(self.allreduce)
+
+    def work(world: Any) -> str:
+        allreduce = nccl.NcclAllreduce(world)
+        call = Call(allreduce)
+        with suppress(RuntimeError), Averager(world, "weights", allreduce) as averager:
+            assert averager.within_calls(engine, 17) is averager.within_calls(engine, 0) is None
+            within = averager.within_calls(engine, 16)
+            assert within is not None
+            within.calls["a call"] = call  # type: ignore[assignment]
+            within.allreduce_sum(2**40, 5_000_000_000, 42)
+            raise RuntimeError
+        assert not within.calls
+        assert calls(allreduce) == "init queued abort "
+        return call.so_far
+
+    assert on_ranks(3, work) == ["init queued "] * 3
 
 
 def test_a_rank_that_cannot_be_connected_raises_alone(stub: Callable[..., None]) -> None:

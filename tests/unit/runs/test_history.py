@@ -163,12 +163,16 @@ def test_phases_and_distances_are_points_of_tensorboard_alone(run: RunDirectory)
     tell(mine, 1)
     mine.points(1, {"compute": 2.5}, 0.125)
     tell(mine, 2)  # too soon for another point
-    mine.points(2, {"compute": 3.5}, 0.25)
+    mine.points(2, {"compute": 3.5}, None)
+    tell(mine, 3)
+    mine.points(
+        3, {"compute": 3.75}, 0.25
+    )  # a distance is measured where it is wanted, and is a point even so
     mine.close()
     told = events(run)
     assert ("seconds/compute", 1, 2.5) in told
     assert ("ranks/distance_before_average", 1, 0.125) in told
-    assert not [point for point in told if point[1] == 2]
+    assert [point for point in told if point[1] > 1] == [("ranks/distance_before_average", 3, 0.25)]
 
 
 def test_event_files_are_those_that_tensorboard_writes(

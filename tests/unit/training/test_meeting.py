@@ -20,6 +20,7 @@ from hpc_lstm import config as configuration
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.model.engines.native import NativeEngine
 from hpc_lstm.parallel.averaging import Agreement
+from hpc_lstm.parallel.work import Work
 from hpc_lstm.timing.timeline import Timeline
 from hpc_lstm.training import loop, meeting
 from hpc_lstm.training.running_mean import RunningMean
@@ -79,13 +80,13 @@ def test_what_is_reported_later_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     order: list[str] = []
     take_steps, end_meeting = loop.take_steps, loop.end_meeting
 
-    def steps(*parts: object) -> None:
+    def steps(*parts: object) -> Work | None:
         order.append("steps")
-        take_steps(*parts)  # type: ignore[arg-type]
+        return take_steps(*parts)  # type: ignore[arg-type]
 
-    def end(run: object, begun: meeting.Meeting, *parts: object) -> bool:
+    def end(run: object, state: object, begun: meeting.Meeting, *parts: object) -> bool:
         order.append(f"end of {begun.progress.step}")
-        return end_meeting(run, begun, *parts)  # type: ignore[arg-type]
+        return end_meeting(run, state, begun, *parts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "take_steps", steps)
     monkeypatch.setattr(loop, "end_meeting", end)
@@ -103,10 +104,10 @@ def test_a_signal_stops_a_run_whose_meeting_ends_later(
     monkeypatch.setattr(NativeEngine, "asynchronous", True)
     take_steps = loop.take_steps
 
-    def steps(run: meeting.Run, state: meeting.TrainState) -> None:
+    def steps(run: meeting.Run, state: meeting.TrainState) -> Work | None:
         if state.progress.step == 5:  # of which the meeting has begun
             signal.raise_signal(signal.SIGTERM)
-        take_steps(run, state)
+        return take_steps(run, state)
 
     monkeypatch.setattr(loop, "take_steps", steps)
     capfd.readouterr()
@@ -136,25 +137,26 @@ def test_the_wait_for_a_queued_average_is_no_computation(measured: bool, tmp_pat
         queued.append(True)
         return SimpleNamespace(wait=wait)
 
-    def agree(samples: int, loss_sum: float) -> Agreement:
+    def agree(samples: int, loss_sum: float, *, measure: bool) -> Agreement:
         wait()
         return Agreement(2 * samples, loss_sum, False)
 
     queued: list[bool] = []
     run: Any = SimpleNamespace(
         world=SimpleNamespace(size=2),
+        averages_within=None,
         schedule=SimpleNamespace(averages_at=lambda _: True, epochs_done=lambda _: 0.0, steps_per_epoch=9),
         averager=SimpleNamespace(is_queued=lambda _: True, average=average, agree=agree, shortest=int),
         engine=SimpleNamespace(parameters=parameters),
         timeline=timeline,
         config=configuration.parse({"data": {"store": "none"}}, "test"),
     )
-    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean())
+    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean(), measure=False)
     outputs: Any = MagicMock()
     outputs.history.due = measured
     state.losses.add(1.0, 8)
     before, other_arrives = timeline.seconds_by_phase(), time.monotonic() + late_s
-    assert not meeting.end_meeting(run, meeting.begin_meeting(run, state, outputs), outputs)
+    assert not meeting.end_meeting(run, state, meeting.begin_meeting(run, state, outputs), outputs)
     seconds = {phase: after - before[phase] for phase, after in timeline.seconds_by_phase().items()}
     assert seconds["wait"] + seconds["average"] > 0.8 * late_s
     assert seconds["compute"] < 0.5 * late_s

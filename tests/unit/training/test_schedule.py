@@ -60,6 +60,30 @@ def test_nothing_due_is_skipped_however_many_steps_are_taken_at_once(
     assert at_once[-1] == singly[-1]
 
 
+@given(RUNS, WINDOWS, RANKS, st.integers(1, 64))
+def test_a_call_with_averages_is_a_whole_number_of_cycles(
+    run: dict[str, Any], windows: int, ranks: int, most: int
+) -> None:
+    schedule = make_schedule(config(**run), windows, ranks)
+    singly = {at.step: at for at in walk(schedule, lambda: 1)}
+    at, averaged = Progress(), []
+    while not schedule.is_done(at):
+        together = schedule.steps_with_averages(at, most)
+        steps = together or min(most, schedule.steps_until_due(at))
+        assert 1 <= steps <= most
+        for step in range(at.step + 1, at.step + steps):
+            due = singly[step]
+            assert not schedule.checkpoints_at(due)
+            assert not schedule.ends_epoch_at(due)
+            assert together or not schedule.agrees_at(due)
+        if together:
+            assert at.step % run["every"] == steps % run["every"] == 0
+            averaged += [at.step + taken for taken in range(run["every"], steps, run["every"])]
+        at = schedule.advance(at, steps, steps)
+        averaged += [at.step] if schedule.averages_at(at) else []
+    assert averaged == [step for step, due in singly.items() if schedule.averages_at(due)]
+
+
 @given(RUNS, WINDOWS, RANKS)
 def test_calendar_is_what_the_settings_say(run: dict[str, Any], windows: int, ranks: int) -> None:
     schedule = make_schedule(config(**run), windows, ranks)

@@ -19,7 +19,7 @@ from hpc_lstm.cuda.device import Device
 from hpc_lstm.cuda.device_array import DeviceArray, array_on_gpu
 from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.errors import CudaError, InputError
-from hpc_lstm.model.engine import LossValue
+from hpc_lstm.model.engine import TimedLoss
 from hpc_lstm.model.engines.calls import steps_per_call
 from hpc_lstm.model.engines.cuda.choice import choose_plan, keras_is_faster
 from hpc_lstm.model.engines.cuda.forecasts import BatchForecaster
@@ -35,12 +35,15 @@ from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.keras_file import write_keras_file
 from hpc_lstm.model.optimizers.registry import create_optimizer
 from hpc_lstm.model.parameters import network_schema
+from hpc_lstm.parallel.averages_within import AveragesWithin, Recorded
 from hpc_lstm.preprocess.cuda_kernels import Resident, UncutWindows
 
 log = logging.getLogger(__name__)
 
 # Losses that may be on their way at the same time; older ones are waited for.
 LOSSES = 64
+# Numbers of each: the loss, and the nanoseconds of averages.
+LOSS = 2
 
 
 class CudaEngine:
@@ -63,6 +66,7 @@ class CudaEngine:
     reads_device_batches: ClassVar[bool] = True
     cuts_windows: ClassVar[bool] = True
     asynchronous: ClassVar[bool] = True
+    averages_within_calls: ClassVar[bool] = True
 
     def __init__(self, config: RunConfig, *, rank: int = 0, threads: int = 0, kernels: str = "") -> None:
         self._device = Device()
@@ -97,7 +101,7 @@ class CudaEngine:
             kernel=self._optimizer.device_kernel,
             clip_norm=train.clip_norm,
         )
-        self._graphs: dict[int, Graph] = {}  # of calls whose batches lie ready, by their steps
+        self._graphs: dict[int, Recorded] = {}  # of calls whose batches lie ready, by their steps
         self._gathers: weakref.WeakKeyDictionary[Resident, Gather] = weakref.WeakKeyDictionary()
         self._losses = _LossSlots(self._device)
         self._inputs, self._targets = (
@@ -125,10 +129,14 @@ class CudaEngine:
             return "the Keras engine is faster for this many units and windows"
         return ""
 
-    def step(self, inputs: Any, targets: Any, learning_rate: ArrayLike) -> LossValue:
+    def step(
+        self, inputs: Any, targets: Any, learning_rate: ArrayLike, within: AveragesWithin | None = None
+    ) -> TimedLoss:
         shape = self._shape
+        if within is not None and within.ranks == 1:
+            within = None
         if isinstance(inputs, UncutWindows):
-            return self._cut_and_step(inputs, learning_rate)
+            return self._cut_and_step(inputs, learning_rate, within)
         count = len(inputs) if isinstance(inputs, np.ndarray) else int(inputs.shape[0])
         if tuple(inputs.shape[1:]) != (shape.batch, shape.rows, shape.features):
             raise ValueError(
@@ -143,11 +151,13 @@ class CudaEngine:
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
         most = self.steps_per_call
         if count <= most:
-            return self._take_steps(inputs, targets, rates)
-        if not isinstance(inputs, np.ndarray):
-            raise ValueError(f"{count} steps in a call from GPU memory, at most {most} are taken")
+            return self._take_steps(inputs, targets, rates, within)
+        if not isinstance(inputs, np.ndarray) or within is not None:
+            raise ValueError(
+                f"{count} steps in a call, at most {most} are taken from GPU memory or with averages"
+            )
         losses = [
-            self._take_steps(inputs[at : at + most], targets[at : at + most], rates[at : at + most])
+            self._take_steps(inputs[at : at + most], targets[at : at + most], rates[at : at + most], None)
             for at in range(0, count, most)
         ]
         weights = [min(most, count - at) for at in range(0, count, most)]
@@ -196,11 +206,15 @@ class CudaEngine:
         """The gradient of the last step, before it was clipped: float32 [P]."""
         return self._step.gradient()
 
-    def _take_steps(self, inputs: Any, targets: Any, rates: np.ndarray) -> DeviceLoss:
+    def _take_steps(
+        self, inputs: Any, targets: Any, rates: np.ndarray, within: AveragesWithin | None
+    ) -> DeviceLoss:
         given, wanted = self._inputs.on_device(inputs), self._targets.on_device(targets)
-        return self._launch(given.pointer, wanted.pointer, rates, (inputs, targets, given, wanted))
+        return self._launch(given.pointer, wanted.pointer, rates, (inputs, targets, given, wanted), within)
 
-    def _cut_and_step(self, windows: UncutWindows, learning_rate: ArrayLike) -> DeviceLoss:
+    def _cut_and_step(
+        self, windows: UncutWindows, learning_rate: ArrayLike, within: AveragesWithin | None
+    ) -> DeviceLoss:
         shape, count = self._shape, windows.shape[0]
         expected = (shape.batch, shape.rows, shape.features, shape.head.targets)
         if (*windows.shape[1:], windows.targets) != expected:
@@ -216,7 +230,7 @@ class CudaEngine:
         gather = self._gathers[windows.resident]
         rates = np.broadcast_to(np.asarray(learning_rate, np.float32), count)
         order = (self._order_keys.on_device(windows.keys).pointer, windows.position, windows.length)
-        return self._launch(0, gather.targets.pointer, rates, None, gather, order)
+        return self._launch(0, gather.targets.pointer, rates, None, within, gather, order)
 
     def _launch(
         self,
@@ -224,6 +238,7 @@ class CudaEngine:
         targets: int,
         rates: np.ndarray,
         kept: Any,
+        within: AveragesWithin | None,
         gather: Gather | None = None,
         order: tuple[int, int, int] = (0, 0, 0),
     ) -> DeviceLoss:
@@ -232,6 +247,7 @@ class CudaEngine:
         Args:
             inputs, targets: addresses of what is there.
             kept: what the steps read, and nobody else keeps.
+            within: the averages to take between them.
             gather, order: what cuts the windows, and which.
         """
         count, first = len(rates), self._step_count
@@ -241,28 +257,44 @@ class CudaEngine:
         ]
         call = call_bytes(inputs, targets, self._dropout_key, first, constants, order)
         self._device.upload_async(self._call.pointer, call)
-        graphs = self._graphs if gather is None else gather.graphs
-        if count not in graphs:
-            graphs[count] = Graph(
-                self._device, lambda: self._step.launch_all(count, gather), self._step.early
-            )
-        graphs[count].launch()
+        self._graph(count, gather, within).launch()
         self._step_count += count
         return self._losses.of(self._step, count, kept)
 
+    def _graph(self, count: int, gather: Gather | None, within: AveragesWithin | None) -> Recorded:
+        """A call of ``count`` steps, recorded when it is first wanted."""
+        if within is None:
+            graphs: dict[Any, Recorded] = self._graphs if gather is None else gather.graphs
+            key: Any = count
+        else:
+            graphs, key = within.calls, (self, gather, count)
+            self._step.room_for_average()  # not while it is recorded
+        if key not in graphs:
+            graphs[key] = Graph(
+                self._device, lambda: self._step.launch_all(count, gather, within), self._step.early
+            )
+        return graphs[key]
+
 
 class DeviceLoss:
-    """The mean loss of a call of steps, on its way from the GPU."""
+    """The mean loss of a call of steps, and the time that its averages took, on their way from the GPU."""
 
     def __init__(self, ready: Any, slot: np.ndarray, device: Device) -> None:
         self._ready, self._slot, self._device = ready, slot, device
-        self._value: float | None = None
+        self._values: tuple[float, int] | None = None
 
     def __float__(self) -> float:
-        if self._value is None:
+        return self._wait()[0]
+
+    def wait(self) -> int:
+        """Wait for the call; nanoseconds that its averages took on this GPU."""
+        return self._wait()[1]
+
+    def _wait(self) -> tuple[float, int]:
+        if self._values is None:
             self._device.wait(self._ready)
-            self._value = float(self._slot[0])
-        return self._value
+            self._values = float(self._slot[0]), int(self._slot[1])
+        return self._values
 
 
 class _MeanLoss:
@@ -274,14 +306,18 @@ class _MeanLoss:
     def __float__(self) -> float:
         return float(np.average([float(loss) for loss in self._losses], weights=self._steps))
 
+    def wait(self) -> int:
+        """Wait for the calls; 0, since there are no averages between them."""
+        return max(loss.wait() for loss in self._losses)
+
 
 class _LossSlots:
     """Pinned memory that losses are copied to without stopping the GPU; used in turn."""
 
     def __init__(self, device: Device) -> None:
         self._device, self._turn = device, 0
-        self._on_device = device.zeros((LOSSES,), np.float32)
-        _, self._host = device.empty_pinned((LOSSES,), np.float32, "the losses")
+        self._on_device = device.zeros((LOSSES * LOSS,), np.float32)
+        _, self._host = device.empty_pinned((LOSSES, LOSS), np.float32, "the losses")
         self._owners: list[weakref.ref[DeviceLoss] | None] = [None] * LOSSES
         self._kept: list[Any] = [None] * LOSSES
         self._events = [device.event() for _ in range(LOSSES)]
@@ -295,9 +331,9 @@ class _LossSlots:
         elif self._kept[turn] is not None:
             self._device.wait(self._events[turn])
         self._kept[turn] = kept  # also where nobody asks for the loss
-        place = self._on_device.part(turn, 1)
+        place = self._on_device.part(turn * LOSS, LOSS)
         step.launch_mean_loss(count, place)
-        slot = self._host[turn : turn + 1]
+        slot = self._host[turn]
         self._device.download_async(slot, place.pointer)
         self._device.record(self._events[turn])
         loss = DeviceLoss(self._events[turn], slot, self._device)

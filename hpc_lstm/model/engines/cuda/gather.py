@@ -8,8 +8,8 @@ import numpy as np
 
 from hpc_lstm.cuda.device import THREADS, Device
 from hpc_lstm.cuda.device_array import DeviceArray
-from hpc_lstm.cuda.graph import Graph
 from hpc_lstm.model.engines.cuda.passes import ForwardPass
+from hpc_lstm.parallel.averages_within import Recorded
 from hpc_lstm.preprocess.cuda_kernels import Resident
 
 # Of kernels/lstm_gather.cu; blocks on a multiprocessor, if there are rows enough.
@@ -34,7 +34,7 @@ class Gather:
     ) -> None:
         self._device, self._forward, self._call = device, forward, call
         self._resident = weakref.proxy(resident)
-        self.graphs: dict[int, Graph] = {}
+        self.graphs: dict[int, Recorded] = {}
         kernels = device.load(*forward.sources.gather)
         self._draw = kernels.get_function("draw_windows")
         self._gather = kernels.get_function("gather_inputs")

@@ -8,6 +8,7 @@ The whole way of a step, as it is launched (kernels/lstm_*.cu say what each does
     parts of the gradients   = the backward pass
     gradient                 = collect(parts of the gradients)
     weights                  = adam(weights, gradient), packed for the next step; at once without clipping
+    weights                  = take_mean(sum over the ranks of scale(weights)), where an average is due
 
 Beside it, on a second stream, the dropout masks of the step after.
 """
@@ -30,6 +31,7 @@ from hpc_lstm.model.engines.cuda.update_plan import sum_threads
 from hpc_lstm.model.engines.cuda.weights import Shape, Weights, forward_drops
 from hpc_lstm.model.engines.cuda.wide import WideBackward, WideForward
 from hpc_lstm.model.parameters import Schema
+from hpc_lstm.parallel.averages_within import AveragesWithin
 
 # Of kernels/lstm_masks.cu; blocks on a multiprocessor, alone and beside the sums of the weights' gradients.
 MASK_THREADS, MASK_BLOCKS, MASK_BLOCKS_BESIDE = 128, 16, 3
@@ -102,6 +104,7 @@ class TrainingStep:
         self._loss_constants = device.to_device(np.array(shape.head.loss.constants or (0.0,), np.float32))
         self._gradient = device.empty((schema.length,), np.float32)
         self._scaled: DeviceArray | None = None
+        self._averages = device.zeros((2,), np.uint64)  # ``struct Averages`` of kernels/lstm_update.cu
         self._packing = Packing(device, plan, shape, schema, weights)
         self._arrays = [self._array_table(step) for step in range(steps)]
         # Of each block, and the sum of all.
@@ -114,8 +117,12 @@ class TrainingStep:
         self._draw = device.load(*sources.masks).get_function("draw_masks", little_cache=True)
         self._branch = device.branch()
 
-    def launch_all(self, steps: int, gather: Gather | None) -> None:
-        """Launch the steps of a call, on windows that ``gather`` cuts, or on those that the call names."""
+    def launch_all(self, steps: int, gather: Gather | None, within: AveragesWithin | None = None) -> None:
+        """Launch the steps of a call, on windows that ``gather`` cuts, or on those that the call names.
+
+        Args:
+            within: the averages to take between them.
+        """
         if gather is not None:
             gather.draw(steps)
         for step in range(steps):
@@ -124,6 +131,8 @@ class TrainingStep:
             else:
                 self.forward.stage(None, self._call, step, self._shape.batch)
             self._launch(step, last=step + 1 == steps)
+            if within is not None and (step + 1) % within.every == 0:
+                self._average(within)
 
     def _launch(self, step: int, *, last: bool) -> None:
         """Launch step ``step`` of the call, of which it may be the last, on what was brought to the forward pass."""
@@ -178,8 +187,24 @@ class TrainingStep:
         given = (*arrays, length, units, gradient, square, self._clip_norm)
         self._device.launch_grid(self._update, blocks, THREADS, 0, *given, *ends)
 
+    def _average(self, within: AveragesWithin) -> None:
+        """Launch an average over the ranks; the weights come last, in a kernel that packs them and takes the time."""
+        device, weights, share = self._device, self._weights, 1 / within.ranks
+        averages: DeviceArray | None = self._averages
+        length = self._schema.length
+        slots = weights.moments.size // length if within.moments else 0
+        for vector in (*(weights.moments.part(slot * length, length) for slot in range(slots)), weights.flat):
+            copy = self.scaled(vector, share, begins=averages)
+            averages = None  # begun
+            with device.current():
+                within.allreduce_sum(copy.pointer, copy.size, int(device.stream.handle))
+            if vector is weights.flat:
+                self._packing.take_mean(copy, self._averages)
+            else:
+                device.copy(vector, copy)
+
     def launch_mean_loss(self, steps: int, out: DeviceArray) -> None:
-        """The mean loss of a call's steps, into float32 [1]."""
+        """The mean loss of a call's steps, and the nanoseconds that its averages took, into float32 [2]."""
         self._device.launch(
             self._mean_loss,
             1,
@@ -188,6 +213,7 @@ class TrainingStep:
                 np.int32(steps),
                 np.int32(self._head_blocks),
                 np.int32(self._shape.batch),
+                self._averages,
                 out,
             ),
         )
@@ -196,17 +222,26 @@ class TrainingStep:
         """Launch the packing of weights that came from elsewhere."""
         self._packing.pack()
 
-    def scaled(self, vector: DeviceArray, factor: float) -> DeviceArray:
-        """A vector of the weights' length times ``factor``, in memory that the next call overwrites."""
+    def room_for_average(self) -> DeviceArray:
+        """Where a rank's share of an average is written: float32 [P]."""
         if self._scaled is None:
             # Kept, since there is one at every average: taking and freeing memory makes the host wait for the GPU.
-            self._scaled = self._device.empty(vector.shape, np.float32, "averaging the weights")
+            self._scaled = self._device.empty((self._schema.length,), np.float32, "averaging the weights")
+        return self._scaled
+
+    def scaled(self, vector: DeviceArray, factor: float, begins: DeviceArray | None = None) -> DeviceArray:
+        """A vector of the weights' length times ``factor``, in memory that the next call overwrites.
+
+        Args:
+            begins: ``struct Averages``, where an average within a call begins.
+        """
+        copy = self.room_for_average()
         self._device.launch(
             self._scale,
             -(-vector.size // THREADS),
-            *(vector, np.float32(factor), self._scaled, np.int64(vector.size)),
+            *(vector, np.float32(factor), copy, np.int64(vector.size), begins),
         )
-        return self._scaled
+        return copy
 
     def gradient(self) -> np.ndarray:
         """The last step's gradient, before it was clipped: float32 [P]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpc_lstm.cuda.device import Device
+from hpc_lstm.cuda.device_array import DeviceArray
 from hpc_lstm.model.engines.cuda.plan import Plan
 from hpc_lstm.model.engines.cuda.sources import Sources
 from hpc_lstm.model.engines.cuda.update_plan import FEW_NUMBERS, TILE_INPUTS, tile_units
@@ -44,7 +45,8 @@ class Packing:
     def __init__(self, device: Device, plan: Plan, shape: Shape, schema: Schema, weights: Weights) -> None:
         self._device, self._plan, self._shape, self._weights = device, plan, shape, weights
         sources = Sources(plan, shape.layers, shape.dropout > 0, shape.head)
-        self._pack = device.load(*sources.update).get_function("pack")
+        update = device.load(*sources.update)
+        self._pack, self._take_mean = (update.get_function(name) for name in ("pack", "take_mean"))
         self.blocks = 0
         self.table = self._array_table(schema)
         self._on_device = device.to_device(self.table.view(np.uint8))
@@ -56,6 +58,19 @@ class Packing:
             self.blocks,
             *(self._on_device, np.int32(len(self.table))),
             *(np.int32(self._shape.units), self._weights.flat),
+        )
+
+    def take_mean(self, mean: DeviceArray, averages: DeviceArray) -> None:
+        """Launch what makes a mean over ranks the weights, and packs them.
+
+        Args:
+            averages: ``struct Averages`` of kernels/lstm_update.cu.
+        """
+        self._device.launch(
+            self._take_mean,
+            self.blocks,
+            *(self._on_device, np.int32(len(self.table)), np.int32(self._shape.units)),
+            *(mean, self._weights.flat, averages),
         )
 
     def _array_table(self, schema: Schema) -> np.ndarray:
