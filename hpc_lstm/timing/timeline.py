@@ -60,6 +60,7 @@ class Timeline:
         self._stack = ["startup"]
         self._totals = dict.fromkeys(PHASES, 0)
         self._previous: tuple[str, int, int] | None = None  # the last span that ended
+        self._earlier: tuple[str, int, int] | None = None  # the one in front of it
         self._spans_of: dict[str, AbstractContextManager[None]] = {
             phase: _Span(self, phase) for phase in PHASES
         }
@@ -115,6 +116,35 @@ class Timeline:
             if place is not None:
                 self._barriers.append((place, self._passed))
                 self._previous = None  # not to be reassigned: its start is when the rank arrived
+        self._passed += 1
+
+    def record_barrier_within(self, own_ns: int, averaged_ns: int) -> None:
+        """Record that a GPU has passed barriers of all ranks in a span of computing, which is the one before the last.
+
+        The last span is the wait for the other ranks' hosts. What several averages took counts as the end of the
+        computing, as if there was one of them.
+
+        Args:
+            own_ns: what the averages took on this rank's GPU, with its waits for others.
+            averaged_ns: what they took without.
+        """
+        if self._earlier is not None:
+            was, start, end = self._earlier
+            own_ns = min(own_ns, end - start)
+            averaged_ns = min(averaged_ns, own_ns)
+            arrived, begun = end - own_ns, end - averaged_ns
+            parts = [(was, start, arrived), ("wait", arrived, begun), ("average", begun, end)]
+            for phase, ns in ((was, -own_ns), ("wait", own_ns - averaged_ns), ("average", averaged_ns)):
+                self._totals[phase] += ns
+            places = range(max(0, len(self._spans) - 2), len(self._spans))
+            if place := [number for number in places if self._spans[number] is self._earlier]:
+                self._spans[place[0] : place[0] + 1] = parts
+                self._barriers.append((place[0] + 1, self._passed))
+            elif was in self._merged:
+                self._merged[was][2] -= own_ns
+                for part in parts[1:]:
+                    self._merge(*part)
+            self._earlier = self._previous = None
         self._passed += 1
 
     def record_clock(self, at_ns: int, offset_ns: int, error_ns: int, start_unix_ns: int) -> None:
@@ -209,9 +239,12 @@ class Timeline:
             self._spans[-1:] = [(phases[0], start, middle), (phases[1], middle, end)]
         elif was in self._merged:
             self._merged[was][2] -= moved_ns
-            begin, finish = (start, middle) if first else (middle, end)
-            known = self._merged.setdefault(phase, [begin, finish, 0, 0])
-            known[1], known[2], known[3] = max(known[1], finish), known[2] + moved_ns, known[3] + 1
+            self._merge(phase, *((start, middle) if first else (middle, end)))
+
+    def _merge(self, phase: str, start: int, end: int) -> None:
+        """Count a span with those that are not recorded one by one."""
+        known = self._merged.setdefault(phase, [start, end, 0, 0])
+        known[1], known[2], known[3] = max(known[1], end), known[2] + end - start, known[3] + 1
 
     def _write_record(self, **record: int | str) -> None:
         if self._file is not None:
@@ -222,17 +255,14 @@ class Timeline:
         phase, start = self._stack[-1], self._last
         self._totals[phase] += now - start
         self._last = now
-        self._previous = span = (phase, start, now)
+        self._earlier, self._previous = self._previous, (span := (phase, start, now))
         if self._file is None:
             return
         if self._written < DETAILED_SPANS:
             self._written += 1
             self._spans.append(span)
             return
-        merged = self._merged.setdefault(phase, [start, now, 0, 0])
-        merged[1] = now
-        merged[2] += now - start
-        merged[3] += 1
+        self._merge(*span)
 
 
 class _Span:

@@ -8,7 +8,8 @@ the last of them.
 
 The phases of the timeline are the host's, which is ahead of the GPU and waits for it here. It learns of the loss when
 the steps before the average are done, and goes on when the average is. The average's share of this time is what it took
-on the GPU of the rank that came last; the rest is the wait for that rank.
+on the GPU of the rank that came last; the rest is the wait for that rank. Of several averages within a call, it is what
+they took together on the GPU that waited least.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Meeting:
         progress: when it began; the same on every rank.
         losses: what this rank had trained on since the meeting before.
         average: of the weights, queued on the GPU; None: there is none, or it is done.
+        within: the averages are those of a call, behind some of its steps.
         agreement: of the ranks; None: not yet.
         arrived: this rank has waited for the average, and its barrier is recorded.
         distance: of this rank's weights from the mean, if it was measured.
@@ -44,6 +46,7 @@ class Meeting:
     progress: Progress
     losses: RunningMean
     average: Work | None = None
+    within: bool = False
     agreement: Agreement | None = None
     arrived: bool = False
     distance: Distance = field(default_factory=Distance)
@@ -55,7 +58,7 @@ def begin_meeting(run: Run, state: TrainState, outputs: Outputs, averages: Work 
     Args:
         averages: those that the engine's last call has taken, of which the last one is that of this meeting.
     """
-    meeting = Meeting(state.progress, state.losses, averages)
+    meeting = Meeting(state.progress, state.losses, averages, within=averages is not None)
     state.losses = RunningMean()
     if averages is not None or run.world.size == 1 or not run.schedule.averages_at(state.progress):
         return meeting
@@ -122,11 +125,15 @@ def _measures(run: Run, state: TrainState, outputs: Outputs) -> bool:
 def _agree(run: Run, meeting: Meeting, *, measure: bool = False) -> Agreement:
     """Agree with the other ranks, and wait for an average that was queued."""
     samples, loss_sum = meeting.losses.samples, meeting.losses.loss_sum()
+    # The loss is behind these averages: what they took, this rank has waited for in the line before.
+    own_ns = meeting.average.wait() if meeting.within and meeting.average is not None else 0
     averaged_ns = 0
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
         agreement = run.averager.agree(samples, loss_sum, measure=measure)
         if meeting.average is not None:
             averaged_ns = run.averager.shortest(meeting.average.wait())
-    if not meeting.arrived:
+    if own_ns:
+        run.timeline.record_barrier_within(own_ns, averaged_ns)
+    elif not meeting.arrived:
         run.timeline.record_barrier(averaged_ns)
     return agreement

@@ -232,6 +232,51 @@ def test_the_end_of_a_wait_may_be_an_average(tmp_path):
         assert footer["phases_ns"][phase] == sum(span["busy_ns"] for span in found)
 
 
+def test_the_end_of_a_computation_may_be_averages_and_waits(tmp_path):
+    path = tmp_path / "rank-00000.jsonl"
+    timeline = Timeline(path)
+    timeline.enter("compute")
+    for own_ns, averaged_ns in ((6_000_000, 2_000_000), (10**10, 3_000_000), (4_000_000, 4_000_000)):
+        time.sleep(0.01)
+        with timeline.span("wait"):
+            pass
+        timeline.record_barrier_within(own_ns, averaged_ns)
+        timeline.reassign(10**9, "evaluate")  # is recorded
+    timeline.close()
+    _, *spans, footer = records(path)
+    spans = [span for span in spans if span["phase"] != "startup"]
+    assert [span["phase"] for span in spans] == [*["compute", "wait", "average", "wait"] * 3, "compute"]
+    for before, after in pairwise(spans):
+        assert before["end_ns"] <= after["start_ns"]
+    waits, averages = spans[1:-1:4], spans[2::4]
+    assert [span["meeting"] for span in waits] == [0, 1, 2]
+    assert not any("meeting" in span for span in spans if span not in waits)
+    assert [span["busy_ns"] for span in averages] == [2_000_000, 3_000_000, 4_000_000]
+    assert [waits[0]["busy_ns"], waits[2]["busy_ns"]] == [4_000_000, 0]
+    assert waits[1]["busy_ns"] + averages[1]["busy_ns"] >= 10_000_000
+    assert spans[4]["busy_ns"] == 0, "no more than all of it"
+    assert sum(footer["phases_ns"].values()) == footer["wall_ns"]
+
+
+@pytest.mark.parametrize("detailed", range(9))
+def test_averages_within_merged_spans_add_up(tmp_path, monkeypatch, detailed):
+    monkeypatch.setattr(timing, "DETAILED_SPANS", detailed)
+    timeline = Timeline(tmp_path / "t.jsonl")
+    timeline.enter("compute")
+    for number in range(3):
+        time.sleep(0.001)
+        with timeline.span("wait"):
+            pass
+        timeline.record_barrier_within(600_000, 200_000)
+        if number == 1:
+            timeline.flush()
+    timeline.close()
+    _, *spans, footer = records(tmp_path / "t.jsonl")
+    assert footer["phases_ns"]["average"] == 600_000
+    for phase in PHASES:
+        assert sum(span["busy_ns"] for span in spans if span["phase"] == phase) == footer["phases_ns"][phase]
+
+
 def test_merged_spans_have_no_barriers(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "DETAILED_SPANS", 4)
     timeline = Timeline(tmp_path / "t.jsonl")

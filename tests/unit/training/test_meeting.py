@@ -165,3 +165,46 @@ def test_the_wait_for_a_queued_average_is_no_computation(measured: bool, tmp_pat
     (barrier,) = [line for line in lines if "meeting" in line]
     assert (barrier["phase"], barrier["meeting"]) == ("wait", 0)
     assert barrier["busy_ns"] > 0.8e9 * late_s
+
+
+def test_the_time_of_averages_within_a_call_is_no_computation(tmp_path: Path) -> None:
+    """The host waits for the loss behind them; of two ranks' GPUs this one has waited 30 ms for the other."""
+    timeline = Timeline(tmp_path / "timing" / "rank.jsonl", 0, 2)
+    timeline.enter("compute")
+
+    class Call:
+        def __float__(self) -> float:
+            time.sleep(max(0.0, ends - time.monotonic()))
+            return 1.0
+
+        def wait(self) -> int:
+            assert time.monotonic() >= ends, "asked for later than the loss"
+            return 40_000_000
+
+    def shortest(own_ns: int) -> int:
+        assert own_ns == 40_000_000
+        return 10_000_000
+
+    def agree(samples: int, loss_sum: float, *, measure: bool) -> Agreement:
+        return Agreement(2 * samples, loss_sum, False, measure)
+
+    run: Any = SimpleNamespace(
+        world=SimpleNamespace(size=2),
+        averages_within=object(),
+        schedule=SimpleNamespace(averages_at=lambda _: True, epochs_done=lambda _: 0.0, steps_per_epoch=9),
+        averager=SimpleNamespace(agree=agree, shortest=shortest),
+        timeline=timeline,
+        config=configuration.parse({"data": {"store": "none"}}, "test"),
+    )
+    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean(), measure=False)
+    outputs: Any = MagicMock()
+    outputs.history.due = True
+    call, ends = Call(), time.monotonic() + 0.1
+    state.losses.add(call, 8)
+    before = timeline.seconds_by_phase()
+    assert not meeting.end_meeting(run, state, meeting.begin_meeting(run, state, outputs, call), outputs)
+    assert state.measure
+    seconds = {phase: after - before[phase] for phase, after in timeline.seconds_by_phase().items()}
+    assert seconds["average"] == pytest.approx(0.01)
+    assert seconds["wait"] >= 0.03
+    assert seconds["compute"] == pytest.approx(sum(seconds.values()) - 0.01 - seconds["wait"])
