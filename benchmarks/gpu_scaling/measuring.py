@@ -157,11 +157,14 @@ class Measuring:
             "axes": {"average.every": turn.every, "average.transport": turn.transport, **axes(cell)},
             "config": config.model_dump(),
         }
-        seconds = np.array([answer["cycles_s"] for answer in answers])
-        cycles = np.zeros((*seconds.shape[:2], len(PHASES)))
-        for column, phase in enumerate(("compute", "wait", "average")):
-            cycles[:, :, PHASES.index(phase)] = seconds[:, :, column]
-        measured = Measurement(turn.every, cycles, [place["node"] for place in environment["ranks"]])
+        meetings = np.array([answer["meetings"] for answer in answers])
+        averages = int(meetings[0, 0, 0])
+        meetings = meetings[:, meetings[0, :, 0] == averages]  # the last one may have fewer
+        calls = np.zeros((*meetings.shape[:2], len(PHASES)))
+        for column, phase in enumerate(("compute", "wait", "average"), start=1):
+            calls[:, :, PHASES.index(phase)] = meetings[:, :, column]
+        nodes = [place["node"] for place in environment["ranks"]]
+        measured = Measurement(turn.every, calls, nodes, averages)
         found = make_record(
             task,
             measured,

@@ -130,10 +130,10 @@ class HpcLstm:
 
     def _train(self, steps: int) -> None:
         engine, taken, since = self._engine, 0, RunningMean()
-        self.cycles: list[tuple[float, float, float]] = []
+        self.meetings: list[tuple[int, float, float, float]] = []
         self.begun = time.perf_counter()
         queued = self.averager.is_queued(engine) or (self.world.size == 1 and engine.asynchronous)
-        meeting: tuple[RunningMean, Work] | None = None
+        meeting: tuple[RunningMean, Work, int] | None = None
         while taken < steps:
             most = min(engine.steps_per_call, steps - taken)
             together = most - most % self.every if self.within and taken % self.every == 0 else 0
@@ -154,20 +154,26 @@ class HpcLstm:
                 meeting = None
             if taken % self.every == 0 or taken == steps:
                 if averages is not None:
-                    meeting = since, averages
+                    meeting = since, averages, count // self.every
                 elif queued:
                     samples = since.samples
-                    meeting = since, self.averager.average(engine, samples, samples * self.world.size)
+                    meeting = since, self.averager.average(engine, samples, samples * self.world.size), 0
                 else:
-                    self._end(since, None)
+                    self._end(since, None, 0)
                 since = RunningMean()
         if meeting is not None:
             self._end(*meeting)
 
-    def _end(self, losses: RunningMean, average: Work | None) -> None:
-        """End a meeting: wait for the loss, agree, and average or wait for the average that was queued."""
+    def _end(self, losses: RunningMean, average: Work | None, within: int) -> None:
+        """End a meeting: wait for the loss, agree, and average or wait for the average that was queued.
+
+        Args:
+            within: averages in the call whose loss it is.
+        """
         samples, loss_sum = losses.samples, losses.loss_sum()
         computed = time.perf_counter()
+        if within and average is not None:  # its time was part of the wait for the loss
+            computed = max(self.begun, computed - average.wait() / 1e9)
         agreement = self.averager.agree(samples, loss_sum)
         met = time.perf_counter()
         if average is None:
@@ -176,12 +182,15 @@ class HpcLstm:
             averaged_s = self.averager.shortest(average.wait()) / 1e9
             met = max(computed, time.perf_counter() - averaged_s)
         end = time.perf_counter()
-        self.cycles.append((computed - self.begun, met - computed, end - met))
+        self.meetings.append((max(1, within), computed - self.begun, met - computed, end - met))
         self.begun = end
 
     def measured(self) -> dict[str, Any]:
-        """Seconds of each cycle, [computing, waiting for the others, averaging], and the load of other programs."""
-        return {"cycles_s": self.cycles, "other_load": self.load.share()}
+        """The time between meetings, and the load of other programs.
+
+        Of each meeting: its averages, and seconds of computing, of waiting for the others, of averaging.
+        """
+        return {"meetings": self.meetings, "other_load": self.load.share()}
 
     def validation_loss(self) -> float:
         windows, error = self.data.validation, 0.0

@@ -6,7 +6,8 @@ has the step of each synchronization. What is measured begins with the first one
 the one ``steps`` steps later; both lie just after a ``wait``, so that it is whole cycles: average, steps, wait.
 
 Where training takes several epochs of a store, an epoch may end between two averages, which ends a cycle early. Such
-cycles are left out, so that all cycles of a measurement have the same number of steps.
+cycles are left out, so that all cycles of a measurement have the same number of steps. Where GPUs average between the
+steps of a call, the hosts meet once a call, and what was measured of it is shared out over its averages.
 """
 
 from __future__ import annotations
@@ -33,18 +34,25 @@ class Measurement:
 
     Attributes:
         interval: number of steps in each cycle.
-        cycles: float64 [R, M, P], seconds of each rank in each phase (order of ``PHASES``) in each cycle.
+        calls: float64 [R, C, P], seconds of each rank in each phase (order of ``PHASES``) between two meetings.
         nodes: host name of each rank.
+        averages: cycles between two meetings.
     """
 
     interval: int
-    cycles: np.ndarray
+    calls: np.ndarray
     nodes: list[str]
+    averages: int = 1
+
+    @property
+    def cycles(self) -> int:
+        """Number of cycles, M."""
+        return self.calls.shape[1] * self.averages
 
     @property
     def steps(self) -> int:
         """Number of measured steps of each rank."""
-        return self.interval * self.cycles.shape[1]
+        return self.interval * self.cycles
 
     @property
     def seconds(self) -> float:
@@ -57,23 +65,30 @@ class Measurement:
         return {phase: float(self.of(phase).sum(axis=1).mean()) for phase in STEADY}
 
     def of(self, *phases: str) -> np.ndarray:
-        """float64 [R, M]: seconds in these phases together."""
-        return self.cycles[:, :, [PHASES.index(phase) for phase in phases]].sum(axis=2)
+        """float64 [R, C]: seconds in these phases together."""
+        return self.calls[:, :, [PHASES.index(phase) for phase in phases]].sum(axis=2)
 
     @property
     def busy(self) -> np.ndarray:
-        """float64 [R, M]: seconds of each cycle that a rank spent without the others."""
-        return self.of(*BUSY)
+        """float64 [R, M]: seconds of each cycle that a rank spent without the others.
+
+        Of several cycles between two meetings only the sum is known. They share it alike, and its deviation from the
+        mean so that cycles have the variance of independent ones.
+        """
+        sums = self.of(*BUSY)
+        means = sums.mean(axis=1, keepdims=True)
+        each = means / self.averages + (sums - means) / self.averages**0.5
+        return np.repeat(each, self.averages, axis=1)
 
     @property
     def meeting_s(self) -> float:
         """Seconds of a synchronization whose ranks all arrive together: the least wait over ranks, mean over cycles."""
-        return float(self.of("wait").min(axis=0).mean())
+        return float(self.of("wait").min(axis=0).mean()) / self.averages
 
     @property
     def average_s(self) -> float:
         """Seconds of one average, mean over ranks and cycles."""
-        return float(self.of("average").mean())
+        return float(self.of("average").mean()) / self.averages
 
 
 def measure(
@@ -84,7 +99,8 @@ def measure(
     Args:
         warmup: steps before the measured ones.
         steps: steps to measure, both whole intervals.
-        interval: steps between two meetings of all ranks; cycles of fewer are left out.
+        interval: steps between two averages, or, where they average less often, meetings; cycles of fewer are left
+            out.
         averages: ranks average at each meeting; else cycles with an average, that of an epoch's end, are left out.
 
     Raises:
@@ -108,7 +124,10 @@ def measure(
             for part in range(len(timing.rank))
         ]
     )
-    whole = np.diff(meetings[first : last + 1]) == interval
+    taken = np.diff(meetings[first : last + 1])
+    whole_intervals = taken[taken % interval == 0] // interval
+    several = int(np.bincount(whole_intervals).argmax()) if averages and whole_intervals.size else 1
+    whole = taken == several * interval
     if not averages:
         whole &= cycles[:, :, PHASES.index("average")].max(axis=0) == 0
     if not whole.any():
@@ -116,7 +135,7 @@ def measure(
             f"{run.path}: its epochs end before {interval} steps were taken between two meetings of the ranks; take a "
             "larger data.store, or more sweep.steps"
         )
-    return Measurement(interval, cycles[:, whole], timing.node)
+    return Measurement(interval, cycles[:, whole], timing.node, several)
 
 
 def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:

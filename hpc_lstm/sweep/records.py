@@ -160,7 +160,7 @@ def make_record(
         "axes": task["axes"],
         "batch_size": batch,
         "steps": measured.steps,
-        "cycles": measured.cycles.shape[1],
+        "cycles": measured.cycles,
         "interval": measured.interval,
         "parameters": parameters,
         "averaged_bytes": averaged_bytes(task["config"], parameters),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.sweep.measure import measure
+from hpc_lstm.sweep.measure import Measurement, measure
 from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
 
 MS = 1_000_000
@@ -112,7 +112,7 @@ def test_a_warmup_between_meetings_is_rounded_up(tmp_path: Path) -> None:
 def test_epochs_that_end_between_averages(tmp_path: Path) -> None:
     """Ranks meet at 8, 10, 12, 16, 20, 24, 28, 30, 32: four stretches are of 4 steps."""
     found = measure(write_run(tmp_path, 40, 4, (2.0, 3.0), epoch=10), warmup=8, steps=24, interval=4)
-    assert found.cycles.shape[1] == 4
+    assert found.cycles == 4
     assert found.steps == 16
     assert found.seconds == pytest.approx(4 * (12 + 0.1 + 0.5) / 1e3)
     assert found.busy == pytest.approx(np.tile([[8e-3], [12e-3]], 4))
@@ -122,8 +122,32 @@ def test_averages_at_the_ends_of_epochs_alone(tmp_path: Path) -> None:
     """Epochs end at 12, 24, 36: the cycles after 12 and 24 begin with an average."""
     run = write_run(tmp_path, 40, 4, (2.0, 2.0), epoch=12, averages=False)
     found = measure(run, warmup=8, steps=24, interval=4, averages=False)
-    assert found.cycles.shape[1] == 4
+    assert found.cycles == 4
     assert found.average_s == 0
+
+
+def test_several_averages_between_two_meetings(tmp_path: Path) -> None:
+    """Ranks meet at 12, 24, 30, 42, 54, 60 and so on, and average every 4 steps: most stretches have 3 cycles."""
+    run = write_run(tmp_path, 120, 12, (2.0, 3.0), epoch=30)
+    found = measure(run, warmup=8, steps=108, interval=4)
+    assert found.averages == 3
+    assert found.interval == 4
+    assert found.cycles == 3 * 6
+    assert found.steps == 72
+    assert found.seconds == pytest.approx(6 * (36 + 0.1 + 0.5) / 1e3)
+    assert found.average_s == pytest.approx(0.5e-3 / 3)
+    assert found.meeting_s == pytest.approx(0.1e-3 / 3)
+    assert found.busy == pytest.approx(np.tile([[8e-3], [12e-3]], 18))
+
+
+def test_cycles_of_a_call_have_the_variance_of_independent_ones() -> None:
+    cycles = np.random.default_rng(0).normal(10, 1, (2, 40_000))
+    calls = np.zeros((2, 10_000, len(PHASES)))
+    calls[:, :, PHASES.index("compute")] = cycles.reshape(2, 10_000, 4).sum(axis=2)
+    found = Measurement(1, calls, ["n", "n"], averages=4).busy
+    assert found.shape == cycles.shape
+    assert found.mean(axis=1) == pytest.approx(cycles.mean(axis=1))
+    assert found.var(axis=1) == pytest.approx(cycles.var(axis=1), rel=0.05)
 
 
 def test_no_whole_interval(tmp_path: Path) -> None:
