@@ -365,7 +365,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
             if speeds:
                 axis.bar(place, statistics.median(speeds), color=colours[name], alpha=0.6, label=name)
                 axis.plot([place] * len(speeds), speeds, ".", color="black", markersize=3)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title.replace("1 ranks", "1 rank"), fontsize=10)
         axis.set_xticks([])
     axes[0][0].set_ylabel("samples a second (median of turns; dots: turns)")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[name], alpha=0.6) for name in names]

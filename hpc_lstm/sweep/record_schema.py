@@ -76,6 +76,7 @@ class RecordSchema(_Part):
     steps: Count
     cycles: Count
     interval: Count
+    averages: Count = 1  # cycles between two meetings
     averaged_bytes: Number
     samples: Count
     seconds: Positive

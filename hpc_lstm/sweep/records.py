@@ -162,6 +162,7 @@ def make_record(
         "steps": measured.steps,
         "cycles": measured.cycles,
         "interval": measured.interval,
+        "averages": measured.averages,
         "parameters": parameters,
         "averaged_bytes": averaged_bytes(task["config"], parameters),
         "engine": engine,

@@ -2,11 +2,12 @@
 
 A cycle of k steps on N ranks takes
 
-    T(N) = busy + excess(N) + a L(N) + [ c L'(N) + V'(N) n b ]
+    T(N) = busy + excess(N) + a L(N) / m + [ c L'(N) + V'(N) n b ]
 
     busy        what a rank computes in k steps, the mean over ranks on a full machine
     excess(N)   by how much the slowest of N is expected to exceed it (``jitter``)
-    a L(N)      the barrier: an all-reduce of a few bytes by recursive doubling, L(N) messages of latency a
+    a L(N)      the barrier: an all-reduce of a few bytes by recursive doubling, L(N) messages of latency a, after
+                every m averages: m is 1, but for GPUs that average between the steps of a call
     c, b, n     the average of n bytes: L'(N) messages of latency c, V'(N) n bytes at b seconds each (``collectives``)
 
 Where it was measured: busy and the jitter at the largest number of ranks that had cores (or GPUs) to themselves; a
@@ -49,6 +50,7 @@ class Setting:
         jitter: of a rank's time over a cycle.
         averaged_bytes: bytes of an average; 0 where the ranks do not average at the end of each cycle.
         samples: windows of a rank in a cycle.
+        barriers: in a cycle, 1 / m.
         one_rank_s: seconds of a cycle of one rank, measured; None where one rank was not.
     """
 
@@ -57,6 +59,7 @@ class Setting:
     averaged_bytes: int
     samples: int
     one_rank_s: float | None
+    barriers: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Fit:
 
     def cycle_s(self, setting: Setting, ranks: Sequence[int]) -> np.ndarray:
         """Seconds of a cycle, float64 like ``ranks``."""
-        costs = [self.network.cycle_s(n, setting.averaged_bytes) for n in ranks]
+        costs = [self.network.cycle_s(n, setting.averaged_bytes, setting.barriers) for n in ranks]
         return setting.jitter.mean + setting.jitter.excess(ranks) + np.array(costs)
 
     def efficiency(self, setting: Setting, ranks: Sequence[int]) -> np.ndarray:
@@ -203,6 +206,7 @@ def _setting(group: Group, most: int, imbalance: float) -> Setting:
         averaged_bytes=first["averaged_bytes"] if averages_every_cycle(first) else 0,
         samples=first["interval"] * first["batch_size"],
         one_rank_s=None if not one else float(np.mean([r["seconds"] / r["cycles"] for r in one])),
+        barriers=1 / first.get("averages", 1),
     )
 
 
@@ -231,7 +235,10 @@ def _imbalance(records: Sequence[Record]) -> float:
 
 
 def _network(records: Sequence[Record], algorithm: Algorithm) -> Network:
-    meetings = [r["meeting_s"] / collectives.terms("recursive-doubling", r["ranks"])[0] for r in records]
+    meetings = [
+        r["meeting_s"] * r.get("averages", 1) / collectives.terms("recursive-doubling", r["ranks"])[0]
+        for r in records
+    ]
     averaging = [record for record in records if averages_every_cycle(record)]
     meeting = float(np.mean(meetings))
     alpha, byte = _average_cost(averaging, algorithm, meeting) if averaging else (0.0, 0.0)

@@ -33,12 +33,16 @@ class Network:
     byte_s: float
     algorithm: Algorithm = "rabenseifner"
 
-    def cycle_s(self, ranks: int, averaged_bytes: int) -> float:
-        """Seconds of a barrier and an average (none of 0 bytes) where all ranks arrive together."""
+    def cycle_s(self, ranks: int, averaged_bytes: int, barriers: float = 1.0) -> float:
+        """Seconds of a barrier and an average (none of 0 bytes) where all ranks arrive together.
+
+        Args:
+            barriers: in a cycle; less than 1 where several averages follow each other without one.
+        """
         barrier, _ = collectives.terms("recursive-doubling", ranks)
         latencies, volume = collectives.terms(self.algorithm, ranks)
         average = latencies * self.alpha_s + volume * averaged_bytes * self.byte_s if averaged_bytes else 0.0
-        return barrier * self.barrier_alpha_s + average
+        return barriers * barrier * self.barrier_alpha_s + average
 
 
 class Compute(Protocol):
