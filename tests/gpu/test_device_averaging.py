@@ -117,18 +117,21 @@ with world.abort_on_error():
 """
 
 
+@pytest.mark.parametrize("ranks", [2, 4])
 @pytest.mark.parametrize(
     ("units", "batch", "what"), [(64, 64, "weights"), (128, 1100, "weights"), (256, 64, "weights+moments")]
 )
-def test_averages_by_nccl_are_the_same_in_the_graph_of_the_steps(units: int, batch: int, what: str) -> None:
+def test_averages_by_nccl_are_the_same_in_the_graph_of_the_steps(
+    ranks: int, units: int, batch: int, what: str
+) -> None:
     code = [sys.executable, "-c", IN_THE_GRAPH, str(units), str(batch), what]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [*mpiexec_command(), "-n", "2", *code]
+    command = [*mpiexec_command(), "-n", str(ranks), *code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     if "shared" in done.stdout:
         pytest.skip("NCCL needs a GPU for each rank")
-    assert done.stdout.count("the same") == 2
+    assert done.stdout.count("the same") == ranks
 
 
 def test_each_transport_gives_the_same_run_or_says_why_not(tmp_path: Path, store: Path) -> None:
