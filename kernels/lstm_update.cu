@@ -407,7 +407,10 @@ take_mean(const Array* __restrict__ arrays, const int count, const int units, co
         weights[at] = values[i] = mean[at];
     }
     pack_numbers(place, values, tile);
-    if (blockIdx.x == 0 && threadIdx.x == 0) averages->taken += clock_ns() - averages->begun;
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+        const uint64 now = clock_ns();
+        averages->taken += now > averages->begun ? now - averages->begun : 0;
+    }
 }
 
 // sums: [steps][blocks][SUMS], the last of each being a block's losses; out: the loss, and what averages took (ns)

@@ -158,13 +158,12 @@ class Measuring:
             "config": config.model_dump(),
         }
         meetings = np.array([answer["meetings"] for answer in answers])
-        averages = int(meetings[0, 0, 0])
-        meetings = meetings[:, meetings[0, :, 0] == averages]  # the last one may have fewer
+        meetings = meetings[:, 1:] if meetings.shape[1] > 1 else meetings  # the first begins with an idle GPU
         calls = np.zeros((*meetings.shape[:2], len(PHASES)))
         for column, phase in enumerate(("compute", "wait", "average"), start=1):
             calls[:, :, PHASES.index(phase)] = meetings[:, :, column]
         nodes = [place["node"] for place in environment["ranks"]]
-        measured = Measurement(turn.every, calls, nodes, averages)
+        measured = Measurement(turn.every, calls, nodes, meetings[0, :, 0].astype(np.int64))
         found = make_record(
             task,
             measured,

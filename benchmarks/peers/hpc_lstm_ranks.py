@@ -47,6 +47,7 @@ class HpcLstm:
         self.prepared: tuple[Any, ...] = ()
         self.averagers: dict[str, Averager] = {}
         self.within: AveragesWithin | None = None
+        self.withins: list[AveragesWithin] = []
 
     def _config(self, batch: int, options: dict[str, Any]) -> configuration.RunConfig:
         model = {"units": options.get("units", self.job.units)}
@@ -84,12 +85,15 @@ class HpcLstm:
         self.averager = self._averager(options.get("transport", "auto"))
         self.averager.warm_up(self._engine)
         self.within = self.averager.within_calls(self._engine, self.every)
+        if self.within is not None and self.within not in self.withins:
+            self.withins.append(self.within)
 
     def _create_engine(self, batch: int, options: dict[str, Any]) -> None:
         # The memory of the one before goes first.
         self.prepared, self.engine = (), None
-        if self.within is not None:
-            self.within.close()
+        for within in self.withins:
+            within.close()
+        self.withins.clear()
         config = self._config(batch, options)
         kind = choose_engine(config, threads=self.world.threads, world=self.world)
         self.engine = kind(config, rank=self.rank, threads=self.world.threads)

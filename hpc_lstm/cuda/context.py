@@ -74,15 +74,16 @@ class Context:
         Raises:
             CudaError: a CUDA call inside the block failed.
         """
-        self._context.push()
+        try:
+            self._context.push()
+        except self.cuda.Error as error:
+            raise _failed(error) from error
         failed = True
         try:
             yield
             failed = False
         except self.cuda.Error as error:
-            raise CudaError(
-                f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then run with --resume"
-            ) from error
+            raise _failed(error) from error
         finally:
             with suppress(self.cuda.Error) if failed else nullcontext():
                 self.cuda.Context.pop()
@@ -135,3 +136,9 @@ class Context:
         """Wait until a recorded event is reached."""
         with self.current():
             event.synchronize()
+
+
+def _failed(error: Exception) -> CudaError:
+    return CudaError(
+        f"the GPU failed: {' '.join(str(error).split())}; see nvidia-smi and dmesg, then run with --resume"
+    )

@@ -123,16 +123,18 @@ class Graph:
                     f"the GPU failed: {error}; see nvidia-smi and dmesg, then run with --resume"
                 ) from None
 
-    def close(self) -> None:
-        """Free it; if it still runs, the driver does so afterwards. Idempotent."""
-        self._finalizer()
+    def close(self) -> bool:
+        """Free it; if it still runs, the driver does so afterwards. Idempotent; returns False if the driver refuses."""
+        return self._finalizer() is not False
 
 
 def _refused(error: LibraryError) -> CudaError:
     return CudaError(f"the GPU cannot record a graph of kernels: {error}")
 
 
-def _destroy(device: Device, driver: GraphDriver, ready: c_void_p) -> None:
-    """Free a graph; if it still runs, the driver does so afterwards."""
+def _destroy(device: Device, driver: GraphDriver, ready: c_void_p) -> bool:
+    """Free a graph; if it still runs, the driver does so afterwards. Returns False if the driver refuses."""
     with suppress(LibraryError, CudaError), device.current():
         driver.call("cuGraphExecDestroy", ready)
+        return True
+    return False

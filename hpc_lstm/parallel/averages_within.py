@@ -13,8 +13,8 @@ class Recorded(Protocol):
 
     def launch(self) -> None: ...
 
-    def close(self) -> None:
-        """Free it, once it has run; idempotent."""
+    def close(self) -> bool:
+        """Free it, once it has run; idempotent. Returns False if that failed."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class AveragesWithin:
         assert self.on_device is not None
         self.on_device.allreduce_sum(address, length, stream)
 
-    def close(self) -> None:
-        """Free what was recorded; idempotent."""
-        for call in self.calls.values():
-            call.close()
+    def close(self) -> bool:
+        """Free what was recorded; idempotent. Returns False if that failed."""
+        freed = [call.close() for call in self.calls.values()]
         self.calls.clear()
+        return all(freed)

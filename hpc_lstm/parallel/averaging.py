@@ -43,13 +43,11 @@ class Agreement:
         samples: windows that all ranks together have trained on since they last agreed.
         loss: their mean loss, weighted by samples; NaN if there were none.
         stop: some rank was asked to stop.
-        measure: some rank wants to know how far apart the ranks are.
     """
 
     samples: int
     loss: float
     stop: bool
-    measure: bool = False
 
 
 class Averager:
@@ -66,7 +64,7 @@ class Averager:
         self._world = world
         self._moments = what == "weights+moments"
         self._on_device = on_device
-        self._within: list[AveragesWithin] = []
+        self._within: dict[int, AveragesWithin] = {}  # by the steps between averages
 
     def __enter__(self) -> Averager:
         return self
@@ -74,9 +72,9 @@ class Averager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for within in self._within:
-            within.close()
-        if self._on_device is not None:
+        freed = [within.close() for within in self._within.values()]
+        # Of a GPU that has failed, a graph may be left, for which it would wait for ever; the process ends now.
+        if self._on_device is not None and all(freed):
             self._on_device.close(failed=error is not None)
 
     def warm_up(self, engine: Averaged) -> None:
@@ -104,21 +102,20 @@ class Averager:
         by = self._on_device
         if self._world.size > 1 and not (by is not None and by.can_be_recorded and self.is_queued(engine)):
             return None
-        within = AveragesWithin(every, self._world.size, self._moments, by)
-        self._within.append(within)
-        return within
+        if every not in self._within:
+            self._within[every] = AveragesWithin(every, self._world.size, self._moments, by)
+        return self._within[every]
 
-    def agree(self, samples: int, loss_sum: float, *, measure: bool = False) -> Agreement:
+    def agree(self, samples: int, loss_sum: float) -> Agreement:
         """Agree with the other ranks on the mean loss and on stopping, by one all-reduce.
 
         Args:
             samples: windows that this rank has trained on since the ranks last agreed.
             loss_sum: sum of their losses.
-            measure: this rank wants to know how far apart the ranks are.
         """
-        local = np.array([samples, loss_sum, float(self._world.stop_requested), float(measure)])
-        total, loss, stop, measured = self._world.allreduce_sum(local)
-        return Agreement(int(total), loss / total if total else float("nan"), stop > 0, measured > 0)
+        local = np.array([samples, loss_sum, float(self._world.stop_requested)])
+        total, loss, stop = self._world.allreduce_sum(local)
+        return Agreement(int(total), loss / total if total else float("nan"), stop > 0)
 
     def average(self, engine: Averaged, samples: int, total: int) -> Work:
         """Replace every rank's weights by their mean, weighted by ``samples`` out of ``total``; collective.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from contextlib import suppress
 from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
 from pathlib import Path
@@ -17,8 +18,10 @@ from hpc_lstm.parallel.world import World
 
 LIBRARY = "libnccl.so.2"
 FLOAT32, SUM = 7, 0  # ncclDataType_t, ncclRedOp_t
-# From which on its calls may be recorded in CUDA graphs, and mixed with others: 2.12, as ncclGetVersion writes it.
-RECORDS_FROM = 21200
+# From which on calls that are recorded in CUDA graphs may be mixed with others: 2.13, as ncclGetVersion writes it.
+RECORDS_FROM = 21300
+# Which forbid it where they are 0.
+MIXING = ("NCCL_GRAPH_MIXING_SUPPORT", "NCCL_GRAPH_STREAM_ORDERING")
 DEFAULT_STREAM = None  # CUDA's
 
 
@@ -60,7 +63,7 @@ class NcclAllreduce:
     def __init__(self, world: World) -> None:
         # What one rank alone may lack is settled before any rank waits for the others inside NCCL.
         self._nccl, self._driver = world.raise_on_all(lambda: (load_nccl(), load_driver()))
-        self.can_be_recorded = min(world.allgather(world.raise_on_all(self._version))) >= RECORDS_FROM
+        self.can_be_recorded = all(world.allgather(world.raise_on_all(self._mixes)))
         root_id = world.raise_on_all(lambda: self._unique_id() if world.rank == 0 else UniqueId())
         unique_id = UniqueId.from_buffer_copy(world.bcast(bytes(root_id)))
         self._communicator = c_void_p()
@@ -96,10 +99,11 @@ class NcclAllreduce:
         else:
             self._call("ncclCommDestroy", communicator)
 
-    def _version(self) -> int:
+    def _mixes(self) -> bool:
+        """Whether recorded sums and others may follow each other on this rank."""
         version = c_int()
         self._call("ncclGetVersion", byref(version))
-        return version.value
+        return version.value >= RECORDS_FROM and not any(os.environ.get(name) == "0" for name in MIXING)
 
     def _unique_id(self) -> UniqueId:
         unique_id = UniqueId()

@@ -58,6 +58,7 @@ class History:
         self._file = None
         self._loggers: list[RunLogger] = []
         self._due = 0.0
+        self._distance_due = 0.0
         self._points_due = False
         if not active:
             return
@@ -72,6 +73,11 @@ class History:
     def due(self) -> bool:
         """Whether the next ``train`` entry is also a point of the loggers' curves."""
         return bool(self._loggers) and time.monotonic() >= self._due
+
+    @property
+    def distance_due(self) -> bool:
+        """Whether the loggers take another distance of the ranks."""
+        return bool(self._loggers) and time.monotonic() >= self._distance_due
 
     def train(self, **entry: Any) -> None:
         """Add a ``train`` entry."""
@@ -89,6 +95,7 @@ class History:
         if self._points_due:
             values |= {f"seconds/{phase}": value for phase, value in seconds.items()}
         if rank_distance is not None:
+            self._distance_due = time.monotonic() + EVENTS_EVERY_S
             values["ranks/distance_before_average"] = rank_distance
         if values:
             self.results(values, step)

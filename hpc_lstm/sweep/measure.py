@@ -1,13 +1,13 @@
 """The steady state of a run, from its timing files: without warm-up, start-up, validation and checkpoints.
 
-A cycle is the time between two synchronizations of all ranks. It ends where a rank leaves the ``wait`` span of the
-synchronization, which all ranks do at the same moment, up to the latency of the all-reduce in it. ``history.jsonl``
-has the step of each synchronization. What is measured begins with the first one at or after the warm-up and ends with
-the one ``steps`` steps later; both lie just after a ``wait``, so that it is whole cycles: average, steps, wait.
+A cycle is the time between two averages of all ranks, or between two of their meetings where they average less often.
+Where they meet at each average, it ends with the average that follows the ``wait`` of the meeting, which all ranks
+leave at the same moment, up to the latency of what they exchange. ``history.jsonl`` has the step of each meeting. What
+is measured begins with the first one at or after the warm-up and ends with the last one of the steps to measure.
 
-Where training takes several epochs of a store, an epoch may end between two averages, which ends a cycle early. Such
-cycles are left out, so that all cycles of a measurement have the same number of steps. Where GPUs average between the
-steps of a call, the hosts meet once a call, and what was measured of it is shared out over its averages.
+Where GPUs average between the steps of a call, ranks meet at the end of a call alone. What was measured of it is that
+of several cycles together. Where training takes several epochs of a store, an epoch may end between two averages, which
+ends a cycle early. Such cycles are left out, so that all cycles of a measurement have the same number of steps.
 """
 
 from __future__ import annotations
@@ -34,20 +34,25 @@ class Measurement:
 
     Attributes:
         interval: number of steps in each cycle.
-        calls: float64 [R, C, P], seconds of each rank in each phase (order of ``PHASES``) between two meetings.
+        calls: float64 [R, C, P], seconds of each rank in each phase (order of ``PHASES``) from meeting to meeting.
         nodes: host name of each rank.
-        averages: cycles between two meetings.
+        lengths: int [C], cycles from meeting to meeting; None: one each.
     """
 
     interval: int
     calls: np.ndarray
     nodes: list[str]
-    averages: int = 1
+    lengths: np.ndarray | None = None
+
+    @property
+    def cycles_of_calls(self) -> np.ndarray:
+        """int [C]: cycles from meeting to meeting."""
+        return np.ones(self.calls.shape[1], np.int64) if self.lengths is None else self.lengths
 
     @property
     def cycles(self) -> int:
-        """Number of cycles, M."""
-        return self.calls.shape[1] * self.averages
+        """Number of cycles."""
+        return int(self.cycles_of_calls.sum())
 
     @property
     def steps(self) -> int:
@@ -70,25 +75,18 @@ class Measurement:
 
     @property
     def busy(self) -> np.ndarray:
-        """float64 [R, M]: seconds of each cycle that a rank spent without the others.
-
-        Of several cycles between two meetings only the sum is known. They share it alike, and its deviation from the
-        mean so that cycles have the variance of independent ones.
-        """
-        sums = self.of(*BUSY)
-        means = sums.mean(axis=1, keepdims=True)
-        each = means / self.averages + (sums - means) / self.averages**0.5
-        return np.repeat(each, self.averages, axis=1)
+        """float64 [R, C]: seconds that a rank spent without the others, from meeting to meeting."""
+        return self.of(*BUSY)
 
     @property
     def meeting_s(self) -> float:
-        """Seconds of a synchronization whose ranks all arrive together: the least wait over ranks, mean over cycles."""
-        return float(self.of("wait").min(axis=0).mean()) / self.averages
+        """Seconds of a synchronization whose ranks all arrive together, per cycle: the least wait over ranks."""
+        return float(self.of("wait").min(axis=0).sum()) / self.cycles
 
     @property
     def average_s(self) -> float:
         """Seconds of one average, mean over ranks and cycles."""
-        return float(self.of("average").mean()) / self.averages
+        return float(self.of("average").mean(axis=0).sum()) / self.cycles
 
 
 def measure(
@@ -113,29 +111,33 @@ def measure(
     meetings = [entry["step"] for entry in history.read_history(run.history) if entry["kind"] == "train"]
     inside = [i for i, step in enumerate(meetings) if warmup <= step <= warmup + steps]
     if len(inside) < 2:
+        took = meetings[-1] if meetings else 0
+        if took < warmup + steps:
+            raise InputError(
+                f"{run.path}: took {took} steps, too few for {warmup} of warm-up and {steps} to measure"
+            )
         raise InputError(
-            f"{run.path}: took {meetings[-1] if meetings else 0} steps, too few for {warmup} of warm-up and {steps} "
-            "to measure"
+            f"{run.path}: its ranks met less than twice between steps {warmup} and {warmup + steps}; take more "
+            "sweep.steps"
         )
     first, last = inside[0], inside[-1]
-    cycles = np.stack(
+    calls = np.stack(
         [
-            _cycles(*_spans(timing, part), first, last, f"{run.path}: rank {timing.rank[part]}")
+            _calls(*_spans(timing, part), first, last, f"{run.path}: rank {timing.rank[part]}")
             for part in range(len(timing.rank))
         ]
     )
     taken = np.diff(meetings[first : last + 1])
-    whole_intervals = taken[taken % interval == 0] // interval
-    several = int(np.bincount(whole_intervals).argmax()) if averages and whole_intervals.size else 1
-    whole = taken == several * interval
-    if not averages:
-        whole &= cycles[:, :, PHASES.index("average")].max(axis=0) == 0
+    if averages:
+        whole = taken % interval == 0
+    else:
+        whole = (taken == interval) & (calls[:, :, PHASES.index("average")].max(axis=0) == 0)
     if not whole.any():
         raise InputError(
             f"{run.path}: its epochs end before {interval} steps were taken between two meetings of the ranks; take a "
             "larger data.store, or more sweep.steps"
         )
-    return Measurement(interval, cycles[:, whole], timing.node, several)
+    return Measurement(interval, calls[:, whole], timing.node, taken[whole] // interval)
 
 
 def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:
@@ -143,17 +145,26 @@ def _spans(timing: Timing, part: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([phase for phase, _ in chunks]), np.concatenate([values for _, values in chunks], 1)
 
 
-def _cycles(phase: np.ndarray, values: np.ndarray, first: int, last: int, where: str) -> np.ndarray:
-    """float64 [M, P]: seconds in each phase between the ends of meetings ``first`` and ``last``."""
+def _calls(phase: np.ndarray, values: np.ndarray, first: int, last: int, where: str) -> np.ndarray:
+    """float64 [C, P]: seconds in each phase between the ends of meetings ``first`` and ``last``."""
     _, end, busy, count, meeting = values  # rows of ``SPAN_FIELDS``
     if count.max() > 1:
         raise InputError(f"{where}: has more spans than are kept one by one; measure fewer steps")
-    ends = end[meeting >= 0]
-    if len(ends) <= last:
-        raise InputError(f"{where}: met the others {len(ends)} times, expected more than {last}")
-    edges = ends[first : last + 1]
-    cycle = np.searchsorted(edges, end) - 1  # a span that ends with a meeting belongs to the cycle before it
+    met = np.flatnonzero(meeting >= 0)
+    if len(met) <= last:
+        raise InputError(f"{where}: met the others {len(met)} times, expected more than {last}")
+    ends = [_end_of_meeting(phase, span) for span in met[first : last + 1]]
+    edges = end[ends]
+    call = np.searchsorted(edges, end) - 1  # a span that ends with a meeting belongs to the call before it
     seconds = np.zeros((len(edges) - 1, len(PHASES)))
-    inside = (cycle >= 0) & (cycle < len(edges) - 1)
-    np.add.at(seconds, (cycle[inside], phase[inside]), busy[inside] / 1e9)
+    inside = (call >= 0) & (call < len(edges) - 1)
+    np.add.at(seconds, (call[inside], phase[inside]), busy[inside] / 1e9)
     return seconds
+
+
+def _end_of_meeting(phase: np.ndarray, wait: int) -> int:
+    """The last span of a meeting: its average, which follows the wait at once or behind a moment of the host's."""
+    for span in range(wait + 1, min(wait + 3, len(phase))):
+        if PHASES[phase[span]] == "average":
+            return span
+    return wait

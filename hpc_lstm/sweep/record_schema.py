@@ -76,7 +76,7 @@ class RecordSchema(_Part):
     steps: Count
     cycles: Count
     interval: Count
-    averages: Count = 1  # cycles between two meetings
+    averages: Positive = 1  # cycles from meeting to meeting, mean
     averaged_bytes: Number
     samples: Count
     seconds: Positive

@@ -162,7 +162,7 @@ def make_record(
         "steps": measured.steps,
         "cycles": measured.cycles,
         "interval": measured.interval,
-        "averages": measured.averages,
+        "averages": measured.cycles / measured.calls.shape[1],
         "parameters": parameters,
         "averaged_bytes": averaged_bytes(task["config"], parameters),
         "engine": engine,
@@ -174,29 +174,33 @@ def make_record(
         "other_load": other_load,
         "meeting_s": measured.meeting_s,
         "average_s": measured.average_s,
-        "busy": busy_summary(measured.busy),
+        "busy": busy_summary(measured.busy, measured.cycles_of_calls),
         "config": config,
         "environment": environment,
     }
 
 
-def busy_summary(busy: np.ndarray) -> dict[str, Any]:
+def busy_summary(busy: np.ndarray, cycles: np.ndarray) -> dict[str, Any]:
     """Statistics that the fit and the simulation need of each rank's own time in each cycle.
 
-    The mean of each rank; variance, third central moment and quantiles of the deviations from it, over all ranks.
+    The mean of each rank; variance, third central moment and quantiles of the deviations from it, over all ranks. Of
+    several cycles together only the sum is known: their moments are those of independent cycles with that sum's.
 
     Args:
-        busy: float64 [R, M], seconds of R ranks in M cycles.
+        busy: float64 [R, C], seconds of R ranks.
+        cycles: int [C], cycles that these are of.
     """
-    ranks, cycles = busy.shape
-    means = busy.mean(axis=1)
-    deviations = (busy - means[:, None]).ravel()
-    freedom = max(1, ranks * (cycles - 1))
+    ranks, calls = busy.shape
+    means = busy.sum(axis=1) / cycles.sum()
+    deviations = busy - means[:, None] * cycles
+    freedom = max(1, ranks * (calls - 1))
     return {
         "means_s": means.tolist(),
-        "variance": float((deviations**2).sum() / freedom),
-        "third_moment": float((deviations**3).mean()),
-        "quantiles_s": np.quantile(deviations, np.linspace(0, 1, QUANTILES)).round(8).tolist(),
+        "variance": float((deviations**2 / cycles).sum() / freedom),
+        "third_moment": float((deviations**3 / cycles).mean()),
+        "quantiles_s": np.quantile(deviations / np.sqrt(cycles), np.linspace(0, 1, QUANTILES))
+        .round(8)
+        .tolist(),
     }
 
 

@@ -74,7 +74,8 @@ def _measure_run(world: World, folder: records.SweepFolder, task: dict[str, Any]
     world.barrier()
     config = configuration.parse(task["config"], task["name"])
     load = environment.OtherLoad(world)
-    train(config, run, world)
+    begin = task["warmup"]
+    train(config, run, world, meetings=(begin, begin + task["steps"]))
     other_load = load.share()
     where = environment.describe_environment(world, config.train.threads)
 

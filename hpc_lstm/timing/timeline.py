@@ -122,7 +122,7 @@ class Timeline:
         """Record that a GPU has passed barriers of all ranks in a span of computing, which is the one before the last.
 
         The last span is the wait for the other ranks' hosts. What several averages took counts as the end of the
-        computing, as if there was one of them.
+        computing, as if there were one of them.
 
         Args:
             own_ns: what the averages took on this rank's GPU, with its waits for others.

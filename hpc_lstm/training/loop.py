@@ -45,6 +45,7 @@ def train(
     warm_start: WarmStart | None = None,
     accept_unsigned: bool = False,
     stages: Stages | None = None,
+    meetings: tuple[int, ...] = (),
 ) -> None:
     """Train as ``config`` says and fill the run directory; collective over all ranks.
 
@@ -52,6 +53,8 @@ def train(
         resume: continue from the newest complete checkpoint; start anew if there is none.
         warm_start: start with the model of another run instead of weights from the seed.
         stages: tells what is going on before the first step; closed there.
+        meetings: steps at which the ranks meet in any case, by whole ``average.every``; they meet wherever they
+            average, but for GPUs that average several times within a call of the engine.
         accept_unsigned: with a key of signatures, resume from what is not signed for this run.
 
     Raises:
@@ -67,7 +70,11 @@ def train(
             compare_clocks(world, timeline)
             messages.log_owner(log, owner, world)
             with set_up(
-                config, directory, world, timeline, log, warm_start=warm_start, owner=owner, stages=stages
+                *(config, directory, world, timeline, log),
+                warm_start=warm_start,
+                owner=owner,
+                stages=stages,
+                meetings=meetings,
             ) as run:
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 stages.close()
@@ -101,10 +108,10 @@ def train_epochs(run: Run, state: TrainState, outputs: Outputs) -> None:
     while not (is_trained(run, state) or contributed):
         averages = take_steps(run, state)
         # The GPU has steps to take while the host learns how the last meeting ended.
-        stop = meeting is not None and end_meeting(run, state, meeting, outputs)
+        stop = meeting is not None and end_meeting(run, meeting, outputs)
         meeting = begin_meeting(run, state, outputs, averages) if schedule.agrees_at(state.progress) else None
         if meeting is not None and (stop or not may_end_later(run, meeting)):
-            stop, meeting = end_meeting(run, state, meeting, outputs) or stop, None
+            stop, meeting = end_meeting(run, meeting, outputs) or stop, None
         if run.clusters is not None and schedule.averages_at(state.progress) and not stop:
             stop = cluster_sync.synchronize(run, state, outputs)
         if schedule.ends_epoch_at(state.progress):
@@ -122,8 +129,7 @@ def take_steps(run: Run, state: TrainState) -> Work | None:
         The averages that the engine takes within the call, the last one behind its last step; None: it takes none.
     """
     most, within, engine = run.engine.steps_per_call, run.averages_within, run.engine
-    # Where the ranks' distance is to be measured, they stop before an average.
-    together = run.schedule.steps_with_averages(state.progress, most) if within and not state.measure else 0
+    together = run.schedule.steps_with_averages(state.progress, most) if within else 0
     count = together or min(most, run.schedule.steps_until_due(state.progress))
     batch_size, windows = run.config.train.batch_size, run.data.train
     with run.timeline.span("preprocess"):

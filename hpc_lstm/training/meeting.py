@@ -62,7 +62,7 @@ def begin_meeting(run: Run, state: TrainState, outputs: Outputs, averages: Work 
     state.losses = RunningMean()
     if averages is not None or run.world.size == 1 or not run.schedule.averages_at(state.progress):
         return meeting
-    samples, measured = meeting.losses.samples, _measures(run, state, outputs)
+    samples, measured = meeting.losses.samples, outputs.history.distance_due
     if run.averager.is_queued(run.engine):
         with rank_distance(run.engine, measured) as meeting.distance:
             meeting.average = run.averager.average(run.engine, samples, samples * run.world.size)
@@ -89,15 +89,13 @@ def may_end_later(run: Run, meeting: Meeting) -> bool:
     )
 
 
-def end_meeting(run: Run, state: TrainState, meeting: Meeting, outputs: Outputs) -> bool:
+def end_meeting(run: Run, meeting: Meeting, outputs: Outputs) -> bool:
     """Agree with the other ranks on loss and stopping, unless it is done, and report; returns whether to stop.
 
     Raises:
         HpcLstmError: on all ranks: the loss is not finite.
     """
-    within = run.averages_within is not None and run.world.size > 1
-    agreement = meeting.agreement or _agree(run, meeting, measure=within and outputs.history.due)
-    state.measure = state.measure or agreement.measure
+    agreement = meeting.agreement or _agree(run, meeting)
     if not math.isfinite(agreement.loss):
         raise messages.diverged(run.world, meeting.progress)
     outputs.throughput.update(meeting.progress.samples)
@@ -114,22 +112,14 @@ def end_meeting(run: Run, state: TrainState, meeting: Meeting, outputs: Outputs)
     return agreement.stop
 
 
-def _measures(run: Run, state: TrainState, outputs: Outputs) -> bool:
-    """Whether this rank measures its distance from the mean, now that the ranks average."""
-    if run.averages_within is None:
-        return outputs.history.due
-    measured, state.measure = state.measure, False
-    return measured and run.world.rank == 0
-
-
-def _agree(run: Run, meeting: Meeting, *, measure: bool = False) -> Agreement:
+def _agree(run: Run, meeting: Meeting) -> Agreement:
     """Agree with the other ranks, and wait for an average that was queued."""
     samples, loss_sum = meeting.losses.samples, meeting.losses.loss_sum()
     # The loss is behind these averages: what they took, this rank has waited for in the line before.
     own_ns = meeting.average.wait() if meeting.within and meeting.average is not None else 0
     averaged_ns = 0
     with run.timeline.span("wait"):  # the first rank to arrive waits here for the last
-        agreement = run.averager.agree(samples, loss_sum, measure=measure)
+        agreement = run.averager.agree(samples, loss_sum)
         if meeting.average is not None:
             averaged_ns = run.averager.shortest(meeting.average.wait())
     if own_ns:

@@ -37,6 +37,7 @@ class Schedule:
         average_every, checkpoint_every: steps between them; 0: never, except at the ends of epochs.
         agree_every: steps between two agreements of all ranks on loss and stopping, beside those at averages.
         sync_every: averages between the rounds of clusters; 0: none before the end.
+        meetings: steps at which the ranks meet even if they could average without; they average at each.
     """
 
     steps_per_epoch: int
@@ -47,6 +48,7 @@ class Schedule:
     checkpoints_at_epoch_end: bool
     agree_every: int
     sync_every: int = 0
+    meetings: tuple[int, ...] = ()
 
     def is_done(self, at: Progress) -> bool:
         """True after the last epoch."""
@@ -88,12 +90,14 @@ class Schedule:
     def steps_with_averages(self, at: Progress, most: int) -> int:
         """Steps, at most ``most``, of a call that averages between them; 0: there is none.
 
-        It begins where the ranks have just averaged and ends with an average. Nothing else is due in between.
+        It begins where the ranks have just averaged and ends with an average. Nothing else is due in between. The first
+        average of an epoch is never within a call, so that it can be measured how far apart the ranks were.
         """
         every = self.average_every
-        if not every or at.step % every:
+        if not every or at.step % every or at.step_in_epoch == 0:
             return 0
-        steps = min(most, self._steps_until(at, self.checkpoint_every))
+        meetings = [step - at.step for step in self.meetings if step > at.step]
+        steps = min([most, self._steps_until(at, self.checkpoint_every), *meetings])
         return steps - steps % every
 
     def _steps_until(self, at: Progress, *periods: int) -> int:
@@ -123,12 +127,15 @@ class Schedule:
         return replace(at, step_in_epoch=in_epoch)
 
 
-def make_schedule(config: RunConfig, train_windows: int, ranks: int) -> Schedule:
+def make_schedule(
+    config: RunConfig, train_windows: int, ranks: int, meetings: tuple[int, ...] = ()
+) -> Schedule:
     """The schedule of a run.
 
     Args:
         train_windows: train windows of all ranks together.
         ranks: number of ranks; each takes ``batch_size`` windows a step.
+        meetings: steps at which the ranks meet in any case.
     """
     every, checkpoint = config.average.every, config.checkpoint.every
     average_every = 0 if every == "epoch" else every
@@ -141,6 +148,7 @@ def make_schedule(config: RunConfig, train_windows: int, ranks: int) -> Schedule
         checkpoints_at_epoch_end=checkpoint == "epoch",
         agree_every=AGREE_STEPS if not 0 < average_every <= AGREE_STEPS else 0,
         sync_every=config.sync.every if config.sync.cluster else 0,
+        meetings=meetings,
     )
 
 

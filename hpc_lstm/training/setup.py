@@ -99,11 +99,13 @@ def set_up(
     warm_start: WarmStart | None = None,
     owner: Lease | None = None,
     stages: Stages | None = None,
+    meetings: tuple[int, ...] = (),
 ) -> Iterator[Run]:
     """Open the data and everything that trains on it; collective.
 
     Args:
         warm_start: begin with another run's model; None: from the seed, or where the run of the directory began.
+        meetings: steps at which the ranks meet in any case.
 
     Raises:
         InputError: settings, market store or storage are wrong, or what they ask for is not available.
@@ -144,7 +146,7 @@ def set_up(
                 log.warning("warning: %s", warning)
         stages.begin("starting to train")
         averager.warm_up(placement.engine)
-        schedule = make_schedule(config, data.index.total("train"), world.size)
+        schedule = make_schedule(config, data.index.total("train"), world.size, meetings)
         # Clusters may want to meet at any average.
         within = averager.within_calls(placement.engine, 0 if config.sync.cluster else schedule.average_every)
         clusters = None

@@ -55,7 +55,6 @@ class TrainState:
         early_stopping: the best weights so far; the same on every rank.
         progress: how far the run has come; the same on every rank.
         losses: what this rank has trained on since the ranks last agreed.
-        measure: before the next average, it is to be measured how far apart the ranks are; the same on every rank.
         cluster: this cluster's state by the checkpoint, on rank 0; from then on ``Run.clusters`` keeps it.
         resumed: the run continues from a checkpoint.
         growth: what the market store has got since that checkpoint; None: nothing.
@@ -66,7 +65,6 @@ class TrainState:
     early_stopping: EarlyStopping
     progress: Progress = field(default_factory=Progress)
     losses: RunningMean = field(default_factory=RunningMean)
-    measure: bool = False
     cluster: ClusterState | None = None
     resumed: bool = False
     growth: Growth | None = None

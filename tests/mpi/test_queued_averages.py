@@ -80,11 +80,10 @@ def test_averages_between_the_steps_of_a_call_are_the_same(
     done, run, other = trained["within"], config.with_name("within"), config.with_name("between")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert model_weights(run).tobytes() == model_weights(other).tobytes()
-    # Of an epoch's 18 steps, a call takes 15 and averages after each 5; the next one ends with the epoch.
+    # Of an epoch's 18 steps, a call ends at the first average, the next one averages after 10 and 15.
     met = [line["step"] for line in history(run) if line["kind"] == "train"]
-    assert met[:3] == [15, 18, 20]
+    assert met == [5, 15, 18, 20, 35, 36, 40, 50, 54]
     assert set(met) < {line["step"] for line in history(other)}
-    # For which a call ended before an average.
     (written,) = run.rglob("events.out.tfevents*")
     assert b"ranks/distance_before_average" in written.read_bytes()
     phases = json.loads((run / "timing/rank-00000.jsonl").read_text().splitlines()[-1])["phases_ns"]

@@ -55,7 +55,7 @@ def record(
         "other_load": 0.0,
         "meeting_s": 0.0,
         "average_s": 0.0,
-        "busy": busy_summary(np.full((ranks, cycles), seconds / cycles)),
+        "busy": busy_summary(np.full((ranks, cycles), seconds / cycles), np.ones(cycles, np.int64)),
         "config": {"average": {"every": 1, "transport": "host"}},
         "environment": ENVIRONMENT | {"ranks": [{"node": "n1", "gpu": "", "gpu_uuid": ""}] * ranks},
         **more,
@@ -115,7 +115,7 @@ def simulated_repeats(
                 },
                 "meeting_s": float(waits[number].min(axis=0).mean()),
                 "average_s": float(averages[number].mean()),
-                "busy": busy_summary(busy[number]),
+                "busy": busy_summary(busy[number], np.ones(busy[number].shape[1], np.int64)),
             }
         )
     return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.sweep.measure import Measurement, measure
+from hpc_lstm.sweep.measure import measure
+from hpc_lstm.sweep.records import busy_summary
 from hpc_lstm.timing.timeline import FORMAT, PHASES, VERSION
 
 MS = 1_000_000
@@ -59,15 +61,17 @@ def write_run(
     complete: bool = True,
     epoch: int = 0,
     averages: bool = True,
+    meetings: Sequence[int] = (),
 ) -> Path:
     """Ranks that compute ``busy_ms`` a step, and 100 times as long in the first 8; validation is slow.
 
     Args:
         epoch: steps of one, at whose end the ranks meet and average as well; 0: none ends.
         averages: the ranks average at each meeting, not only at ends of epochs.
+        meetings: the steps at which they meet, if not at each average.
     """
     ends = set(range(epoch, steps + 1, epoch)) if epoch else set()
-    meetings = sorted({*range(every, steps + 1, every), *ends})
+    meetings = meetings or sorted({*range(every, steps + 1, every), *ends})
     for rank, busy in enumerate(busy_ms):
         writer = Writer(run, rank, len(busy_ms))
         writer.spend("startup", 5000)
@@ -80,7 +84,7 @@ def write_run(
             writer.spend("compute", 0.75 * busy * taken * slow)
             writer.spend("wait", (max(busy_ms) - busy) * taken * slow + 0.1, meeting=number)
             if averages or step in ends:
-                writer.spend("average", 0.5)
+                writer.spend("average", 0.5 * max(1, taken // every))
             if step % (2 * every) == 0:
                 writer.spend("evaluate", 700)
                 writer.spend("checkpoint", 200)
@@ -127,27 +131,36 @@ def test_averages_at_the_ends_of_epochs_alone(tmp_path: Path) -> None:
 
 
 def test_several_averages_between_two_meetings(tmp_path: Path) -> None:
-    """Ranks meet at 12, 24, 30, 42, 54, 60 and so on, and average every 4 steps: most stretches have 3 cycles."""
-    run = write_run(tmp_path, 120, 12, (2.0, 3.0), epoch=30)
-    found = measure(run, warmup=8, steps=108, interval=4)
-    assert found.averages == 3
+    """Ranks average every 4 steps and meet once a call, which takes 4 steps at first and 12 or 8 then."""
+    meetings = [4, 16, 28, 36, 40, 52, 64, 72, 76, 88, 100, 108]
+    run = write_run(tmp_path, 108, 4, (2.0, 3.0), meetings=meetings)
+    found = measure(run, warmup=16, steps=84, interval=4)
     assert found.interval == 4
-    assert found.cycles == 3 * 6
-    assert found.steps == 72
-    assert found.seconds == pytest.approx(6 * (36 + 0.1 + 0.5) / 1e3)
-    assert found.average_s == pytest.approx(0.5e-3 / 3)
-    assert found.meeting_s == pytest.approx(0.1e-3 / 3)
-    assert found.busy == pytest.approx(np.tile([[8e-3], [12e-3]], 18))
+    assert list(found.cycles_of_calls) == [3, 2, 1, 3, 3, 2, 1, 3, 3]
+    assert found.cycles == 21
+    assert found.steps == 84
+    assert found.average_s == pytest.approx(0.5e-3)
+    assert found.meeting_s == pytest.approx(9 * 0.1e-3 / 21)
+    assert found.seconds == pytest.approx(21 * (12 + 0.5) / 1e3 + 9 * 0.1e-3)
+    assert found.busy == pytest.approx(np.array([[8e-3], [12e-3]]) * found.cycles_of_calls)
 
 
-def test_cycles_of_a_call_have_the_variance_of_independent_ones() -> None:
-    cycles = np.random.default_rng(0).normal(10, 1, (2, 40_000))
-    calls = np.zeros((2, 10_000, len(PHASES)))
-    calls[:, :, PHASES.index("compute")] = cycles.reshape(2, 10_000, 4).sum(axis=2)
-    found = Measurement(1, calls, ["n", "n"], averages=4).busy
-    assert found.shape == cycles.shape
-    assert found.mean(axis=1) == pytest.approx(cycles.mean(axis=1))
-    assert found.var(axis=1) == pytest.approx(cycles.var(axis=1), rel=0.05)
+@pytest.mark.parametrize("calls", [2, 8, 64])
+def test_cycles_of_calls_have_the_moments_of_independent_ones(calls: int) -> None:
+    """In the mean over many measurements, also of few calls."""
+    lengths = np.resize([16, 4, 1], calls)
+    found = []
+    for seed in range(2000):
+        draws = np.random.default_rng(seed).gamma(4.0, 1.0, (2, lengths.sum()))  # variance 4, third moment 8
+        sums = np.add.reduceat(draws, np.append(0, np.cumsum(lengths)[:-1]), axis=1)
+        summary = busy_summary(sums, lengths)
+        assert summary["means_s"] == pytest.approx(draws.mean(axis=1))
+        found.append((summary["variance"], summary["third_moment"]))
+    variance, third = np.mean(found, axis=0)
+    assert variance == pytest.approx(4, rel=0.1)
+    assert third == pytest.approx(8 * {2: 0.2, 8: 0.7, 64: 1.0}[calls], abs=1.5), (
+        "of few, less is seen of the tail"
+    )
 
 
 def test_no_whole_interval(tmp_path: Path) -> None:

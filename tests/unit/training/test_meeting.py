@@ -84,9 +84,9 @@ def test_what_is_reported_later_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         order.append("steps")
         return take_steps(*parts)  # type: ignore[arg-type]
 
-    def end(run: object, state: object, begun: meeting.Meeting, *parts: object) -> bool:
+    def end(run: object, begun: meeting.Meeting, *parts: object) -> bool:
         order.append(f"end of {begun.progress.step}")
-        return end_meeting(run, state, begun, *parts)  # type: ignore[arg-type]
+        return end_meeting(run, begun, *parts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "take_steps", steps)
     monkeypatch.setattr(loop, "end_meeting", end)
@@ -137,26 +137,25 @@ def test_the_wait_for_a_queued_average_is_no_computation(measured: bool, tmp_pat
         queued.append(True)
         return SimpleNamespace(wait=wait)
 
-    def agree(samples: int, loss_sum: float, *, measure: bool) -> Agreement:
+    def agree(samples: int, loss_sum: float) -> Agreement:
         wait()
         return Agreement(2 * samples, loss_sum, False)
 
     queued: list[bool] = []
     run: Any = SimpleNamespace(
         world=SimpleNamespace(size=2),
-        averages_within=None,
         schedule=SimpleNamespace(averages_at=lambda _: True, epochs_done=lambda _: 0.0, steps_per_epoch=9),
         averager=SimpleNamespace(is_queued=lambda _: True, average=average, agree=agree, shortest=int),
         engine=SimpleNamespace(parameters=parameters),
         timeline=timeline,
         config=configuration.parse({"data": {"store": "none"}}, "test"),
     )
-    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean(), measure=False)
+    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean())
     outputs: Any = MagicMock()
-    outputs.history.due = measured
+    outputs.history.distance_due = measured
     state.losses.add(1.0, 8)
     before, other_arrives = timeline.seconds_by_phase(), time.monotonic() + late_s
-    assert not meeting.end_meeting(run, state, meeting.begin_meeting(run, state, outputs), outputs)
+    assert not meeting.end_meeting(run, meeting.begin_meeting(run, state, outputs), outputs)
     seconds = {phase: after - before[phase] for phase, after in timeline.seconds_by_phase().items()}
     assert seconds["wait"] + seconds["average"] > 0.8 * late_s
     assert seconds["compute"] < 0.5 * late_s
@@ -185,26 +184,24 @@ def test_the_time_of_averages_within_a_call_is_no_computation(tmp_path: Path) ->
         assert own_ns == 40_000_000
         return 10_000_000
 
-    def agree(samples: int, loss_sum: float, *, measure: bool) -> Agreement:
-        return Agreement(2 * samples, loss_sum, False, measure)
+    def agree(samples: int, loss_sum: float) -> Agreement:
+        return Agreement(2 * samples, loss_sum, False)
 
     run: Any = SimpleNamespace(
         world=SimpleNamespace(size=2),
-        averages_within=object(),
         schedule=SimpleNamespace(averages_at=lambda _: True, epochs_done=lambda _: 0.0, steps_per_epoch=9),
         averager=SimpleNamespace(agree=agree, shortest=shortest),
         timeline=timeline,
         config=configuration.parse({"data": {"store": "none"}}, "test"),
     )
-    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean(), measure=False)
+    state: Any = SimpleNamespace(progress=Progress(5, 0, 5, 40), losses=RunningMean())
     outputs: Any = MagicMock()
-    outputs.history.due = True
     call, ends = Call(), time.monotonic() + 0.1
     state.losses.add(call, 8)
-    before = timeline.seconds_by_phase()
-    assert not meeting.end_meeting(run, state, meeting.begin_meeting(run, state, outputs, call), outputs)
-    assert state.measure
-    seconds = {phase: after - before[phase] for phase, after in timeline.seconds_by_phase().items()}
-    assert seconds["average"] == pytest.approx(0.01)
-    assert seconds["wait"] >= 0.03
-    assert seconds["compute"] == pytest.approx(sum(seconds.values()) - 0.01 - seconds["wait"])
+    assert not meeting.end_meeting(run, meeting.begin_meeting(run, state, outputs, call), outputs)
+    timeline.flush()
+    lines = [json.loads(line) for line in (tmp_path / "timing" / "rank.jsonl").read_text().splitlines()]
+    spans = [(line["phase"], line["busy_ns"], line.get("meeting")) for line in lines if "phase" in line]
+    assert [phase for phase, _, _ in spans] == ["startup", "compute", "wait", "average", "wait"]
+    assert spans[1][1] >= 0.055e9
+    assert spans[2:4] == [("wait", 30_000_000, 0), ("average", 10_000_000, None)]

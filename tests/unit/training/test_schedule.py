@@ -64,7 +64,9 @@ def test_nothing_due_is_skipped_however_many_steps_are_taken_at_once(
 def test_a_call_with_averages_is_a_whole_number_of_cycles(
     run: dict[str, Any], windows: int, ranks: int, most: int
 ) -> None:
-    schedule = make_schedule(config(**run), windows, ranks)
+    every = run["every"] if isinstance(run["every"], int) else 0
+    asked = tuple(every * number for number in (2, 7))
+    schedule = make_schedule(config(**run), windows, ranks, asked)
     singly = {at.step: at for at in walk(schedule, lambda: 1)}
     at, averaged = Progress(), []
     while not schedule.is_done(at):
@@ -75,10 +77,12 @@ def test_a_call_with_averages_is_a_whole_number_of_cycles(
             due = singly[step]
             assert not schedule.checkpoints_at(due)
             assert not schedule.ends_epoch_at(due)
+            assert step not in asked
             assert together or not schedule.agrees_at(due)
         if together:
-            assert at.step % run["every"] == steps % run["every"] == 0
-            averaged += [at.step + taken for taken in range(run["every"], steps, run["every"])]
+            assert at.step % every == steps % every == 0
+            assert at.step_in_epoch > 0
+            averaged += [at.step + taken for taken in range(every, steps, every)]
         at = schedule.advance(at, steps, steps)
         averaged += [at.step] if schedule.averages_at(at) else []
     assert averaged == [step for step, due in singly.items() if schedule.averages_at(due)]

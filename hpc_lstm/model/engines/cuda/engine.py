@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 # Losses that may be on their way at the same time; older ones are waited for.
 LOSSES = 64
 # Numbers of each: the loss, and the nanoseconds of averages.
-LOSS = 2
+LOSS_NUMBERS = 2
 
 
 class CudaEngine:
@@ -316,8 +316,8 @@ class _LossSlots:
 
     def __init__(self, device: Device) -> None:
         self._device, self._turn = device, 0
-        self._on_device = device.zeros((LOSSES * LOSS,), np.float32)
-        _, self._host = device.empty_pinned((LOSSES, LOSS), np.float32, "the losses")
+        self._on_device = device.zeros((LOSSES * LOSS_NUMBERS,), np.float32)
+        _, self._host = device.empty_pinned((LOSSES, LOSS_NUMBERS), np.float32, "the losses")
         self._owners: list[weakref.ref[DeviceLoss] | None] = [None] * LOSSES
         self._kept: list[Any] = [None] * LOSSES
         self._events = [device.event() for _ in range(LOSSES)]
@@ -331,7 +331,7 @@ class _LossSlots:
         elif self._kept[turn] is not None:
             self._device.wait(self._events[turn])
         self._kept[turn] = kept  # also where nobody asks for the loss
-        place = self._on_device.part(turn * LOSS, LOSS)
+        place = self._on_device.part(turn * LOSS_NUMBERS, LOSS_NUMBERS)
         step.launch_mean_loss(count, place)
         slot = self._host[turn]
         self._device.download_async(slot, place.pointer)
