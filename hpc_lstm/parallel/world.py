@@ -33,8 +33,10 @@ INTERRUPTED = 130
 RANK_0_FIRST_S = 0.5
 # Launchers forward a rank's output with a delay, and drop what is left when it aborts.
 FORWARDING_S = 0.3
-# Where ranks share cores, a rank sleeps between polls of a collective: this share of the time waited so far, in bounds.
+# A rank that waits asleep sleeps between polls of a collective: this share of the time waited so far, in bounds.
 POLL_SHARE, MIN_POLL_S, MAX_POLL_S = 1 / 16, 50e-6, 5e-3
+# How long it polls before, where it has a core of its own: ranks that are in step do not wait for a timer.
+AWAKE_S = 200e-6
 
 
 @dataclass
@@ -47,7 +49,7 @@ class World:
         node: host name.
         threads: CPU threads of this rank: the node's usable cores over its ranks, at least 1.
         library: first line of the MPI library's version, or "no MPI".
-        oversubscribed: ranks share cores on some node, so that waiting ranks must not spin; the same on every rank.
+        oversubscribed: ranks share cores on some node, so that waiting ranks never spin; the same on every rank.
         signals: what this rank has been asked to stop by.
     """
 
@@ -67,7 +69,7 @@ class World:
     def barrier(self) -> None:
         """Wait until every rank has called this."""
         if self._comm is not None:
-            self._wait(self._comm.Ibarrier()) if self.oversubscribed else self._comm.Barrier()
+            self._meet()
 
     def allreduce_sum(self, array: np.ndarray) -> np.ndarray:
         """Element-wise sum over ranks, in place; identical bytes on every rank."""
@@ -139,16 +141,21 @@ class World:
         return array
 
     def _meet(self) -> None:
-        """Where ranks share cores, wait asleep for all of them: exchanges of objects spin until the last one comes."""
-        if self.oversubscribed:
-            self._wait(self._comm.Ibarrier())
+        """Wait asleep for all ranks.
+
+        Exchanges of objects, which spin until the last rank comes, follow. They are where one rank reads, writes or
+        asks a program for all: what it starts finds a free core, and no core is kept busy by mere waiting. Reductions
+        of weights, which are many and short, sleep only where ranks share cores.
+        """
+        self._wait(self._comm.Ibarrier())
 
     def _wait(self, request: Any) -> None:
         """Wait without occupying the core: MPI libraries spin, which slows down the ranks that are waited for."""
         start = time.perf_counter()
         while not request.Test():
             waited = time.perf_counter() - start
-            time.sleep(min(max(waited * POLL_SHARE, MIN_POLL_S), MAX_POLL_S))
+            if waited >= AWAKE_S or self.oversubscribed:
+                time.sleep(min(max(waited * POLL_SHARE, MIN_POLL_S), MAX_POLL_S))
 
     # -- point to point ---------------------------------------------------------------------------------
 

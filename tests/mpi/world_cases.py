@@ -101,10 +101,18 @@ def case_all_ranks_take_one_engine(world: World) -> None:
     os.environ |= kept
 
 
-def case_who_waits_leaves_its_core_to_others_where_they_are_few(world: World) -> None:
+def case_who_waits_leaves_its_core_to_others(world: World) -> None:
+    """Reductions do so where cores are few, exchanges of objects everywhere."""
     assert world.oversubscribed == (world.size > len(os.sched_getaffinity(0)))
-    shared = replace(world, oversubscribed=True)
-    for wait in (shared.barrier, lambda: shared.allgather(1), lambda: shared.bcast(1)):
+    shared, apart = replace(world, oversubscribed=True), replace(world, oversubscribed=False)
+    one = np.ones(1)
+    waits: tuple[Callable[[], object], ...] = (
+        apart.barrier,
+        lambda: apart.allgather(1),
+        lambda: apart.bcast(1),
+        lambda: shared.allreduce_sum(one.copy()),
+    )
+    for wait in waits:
         before, begun = time.thread_time(), time.monotonic()
         if world.rank == 0:
             time.sleep(1)
