@@ -42,7 +42,7 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
         import mpi4py
 
         mpi4py.rc.thread_level = "funneled"
-        with warnings.catch_warnings(), nullcontext() if _under_launcher() else without_memory_events():
+        with warnings.catch_warnings(), without_memory_events() if _on_one_node() else nullcontext():
             warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
             if expected > 1 and signals.listening:
                 with ended_by_signals():
@@ -127,6 +127,15 @@ def _require_file_size() -> None:
 def _under_launcher() -> bool:
     """Whether a launcher, or a batch job around it, has left its variables."""
     return any(name.startswith(OF_LAUNCHERS) for name in os.environ)
+
+
+def _on_one_node() -> bool:
+    """Whether all ranks are known to be on this node, and to send to each other as MPI itself chooses."""
+    if not _under_launcher():
+        return True
+    # Hydra, the launcher of MPICH, tells how many of its ranks are here.
+    here = os.environ.get("MPI_LOCALNRANKS", "0")
+    return here == os.environ.get("PMI_SIZE") and not any(name.startswith(TRANSPORTS) for name in os.environ)
 
 
 def _alone(threads: int, signals: StopSignals) -> World:

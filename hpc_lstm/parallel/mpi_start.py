@@ -59,7 +59,7 @@ def start_mpi_unlocked() -> None:
 
 @contextmanager
 def without_memory_events() -> Iterator[None]:
-    """During the block, MPI is loaded for a rank that is alone: UCX patches none of the process's calls.
+    """During the block, MPI is loaded for ranks of one node: UCX patches none of the process's calls.
 
     To patch them takes 40 ms, and is of use where memory is registered with a network card. What the environment says
     about it counts. Processes that are started later, which may be ranks of a cluster, are not told.

@@ -77,6 +77,7 @@ def test_an_interrupt_ends_ranks_that_wait_inside_of_mpi(whom: str, tmp_path: Pa
     # Rank 1 works, rank 0 waits for it in MPI, where Python's handler of the signal cannot run.
     script = """
 import os, sys, time
+import numpy
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.cli.program import cli, main
 
@@ -87,7 +88,7 @@ def meet():
         open(os.path.join(sys.argv[1], f"{world.rank}-{os.getpid()}"), "x")
         if world.rank == 1:
             time.sleep(100)
-        world.barrier()
+        world.allreduce_sum(numpy.zeros(1))
 
 main(["meet"])
 """
@@ -119,9 +120,13 @@ def test_mpi_is_left_alone_where_nothing_was_launched() -> None:
     assert sorted(launch(2, [sys.executable, "-c", script]).stdout.splitlines()) == ["2 True"] * 2
 
 
-def test_memory_events_are_left_to_mpi_where_there_are_other_ranks() -> None:
+def test_memory_events_are_left_to_mpi_where_ranks_may_be_on_other_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     script = """
 import os, sys
+if "HERE" in os.environ:
+    os.environ["MPI_LOCALNRANKS"] = os.environ["HERE"]
 seen = []
 def note(event, about):
     if event == "import" and about[0] == "mpi4py.MPI":
@@ -132,6 +137,11 @@ connect()
 sys.stdout.write(f"{seen[0]} {os.environ.get('UCX_MEM_EVENTS')}\\n")
 """
     assert launch(0, [sys.executable, "-c", script]).stdout == "no None\n"
+    assert launch(2, [sys.executable, "-c", script]).stdout.splitlines() == ["no None"] * 2
+    monkeypatch.setenv("HERE", "1")  # of two
+    assert launch(2, [sys.executable, "-c", script]).stdout.splitlines() == ["None None"] * 2
+    monkeypatch.delenv("HERE")
+    monkeypatch.setenv("UCX_TLS", "all")  # MPI may be told to send within the node through a network card
     assert launch(2, [sys.executable, "-c", script]).stdout.splitlines() == ["None None"] * 2
 
 
