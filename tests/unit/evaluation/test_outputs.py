@@ -384,6 +384,15 @@ def test_the_kth_smallest_number_of_all_ranks() -> None:
     assert kth_smallest(np.array([np.nan, 1.0]), 2, World()) == np.inf
 
 
+def test_ranks_find_it_in_few_meetings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one in which a rank may have to wait for another."""
+    meetings = []
+    monkeypatch.setattr(World, "allreduce_sum", lambda _, array: meetings.append(1) or array)
+    numbers = np.random.default_rng(0).normal(size=1000)
+    assert kth_smallest(numbers, 500, World()) == np.sort(numbers)[499]
+    assert len(meetings) <= 8
+
+
 def test_intervals_are_read_back_and_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     head = Head.of(RunConfig(data={"store": "m.h5", "horizon": [1, 2]}))
     files, margins = at(tmp_path), np.array([0.5, np.nan])
