@@ -46,7 +46,7 @@ def describe_start(run: Run) -> dict[str, Any]:
         "command": shlex.join(["hpc-lstm", *sys.argv[1:]]),
         "folder": os.getcwd(),
         "hpc_lstm": hpc_lstm.__version__,
-        "git": _git_commit(Path(hpc_lstm.__file__).resolve().parents[1]),
+        "git": git_commit(Path(hpc_lstm.__file__).resolve().parents[1]),
         "python": platform.python_version(),
         "packages": installed_versions(PACKAGES),
         "mpi": run.world.library,
@@ -66,6 +66,23 @@ def describe_start(run: Run) -> dict[str, Any]:
     }
 
 
+def git_commit(checkout: Path) -> str:
+    """The commit of a checkout, with ``-dirty`` where files differ from it; "" if it is none."""
+    if not (checkout / ".git").exists():
+        return ""
+    # Twice as fast as `git describe`, which looks for tags as well.
+    command = ["git", "-C", str(checkout), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    commit = re.search(r"^# branch\.oid ([0-9a-f]{40,})$", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or commit is None:  # there is none yet
+        return ""
+    changed = re.search(r"^[^#]", done.stdout, re.MULTILINE)
+    return commit[1] + ("-dirty" if changed else "")
+
+
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
     """Versions of installed distributions; those that are not installed are left out.
 
@@ -78,18 +95,6 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
                 if match := _DISTRIBUTION.fullmatch(entry):
                     found.setdefault(re.sub("[-_.]+", "-", match[1]).lower(), match[2])
     return {name: found[name] for name in names if name in found}
-
-
-def _git_commit(checkout: Path) -> str:
-    """The commit of a checkout, with ``-dirty`` where files differ from it; "" if it is none."""
-    if not (checkout / ".git").exists():
-        return ""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _processor() -> str:
