@@ -6,6 +6,7 @@ import atexit
 import gc
 import importlib
 import os
+import platform
 import sys
 import threading
 from contextlib import suppress
@@ -35,6 +36,10 @@ def prepare_imports() -> None:
     if os.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__" and METADATA not in sys.modules:
         # As an import would: among the modules, and as an attribute of its package.
         sys.modules[METADATA] = vars(importlib)["metadata"] = _LateMetadata()
+    # h5py asks which system this is, and Python starts `uname -p` to answer, unless it knows the processor. On Linux
+    # that is the machine or unknown, neither of which Python shows beside the machine.
+    system = platform.uname()
+    vars(system).setdefault("processor", system.machine)
 
 
 def end_without_collection() -> None:

@@ -136,10 +136,10 @@ def compile_library(source: bytes, name: str) -> ctypes.CDLL:
 
 def identify_processor() -> list[str]:
     """System, architecture and instruction set: equal where the same machine code runs."""
-    found = [platform.system(), platform.machine(), platform.processor(), *platform.libc_ver()]
+    found = [platform.system(), platform.machine(), *platform.libc_ver()]
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
-            if not line.strip() and len(found) > 5:
+            if not line.strip() and len(found) > 4:
                 break  # the other cores are the same
             if line.partition(":")[0].strip() in CPUINFO_FIELDS:
                 found.append(" ".join(line.split()))

@@ -118,6 +118,20 @@ def test_package_metadata_is_there_for_whoever_asks(after_preparation: AfterPrep
     assert after_preparation(code) == f"{np.__version__}\n"
 
 
+def test_no_program_is_asked_what_system_this_is(after_preparation: AfterPreparation) -> None:
+    code = """
+import platform
+started = []
+sys.addaudithook(lambda event, about: started.append(about[1]) if event == "subprocess.Popen" else None)
+import h5py
+print(started, platform.platform())
+"""
+    known = subprocess.run(
+        [sys.executable, "-c", "import platform; print(platform.platform())"], capture_output=True, text=True
+    ).stdout
+    assert after_preparation(code) == f"[] {known}"
+
+
 def test_what_was_imported_before_stays_right(after_preparation: AfterPreparation) -> None:
     code = """
 from importlib.metadata import entry_points
