@@ -35,8 +35,9 @@ RANK_0_FIRST_S = 0.5
 FORWARDING_S = 0.3
 # A rank that waits asleep sleeps between polls of a collective: this share of the time waited so far, in bounds.
 POLL_SHARE, MIN_POLL_S, MAX_POLL_S = 1 / 16, 50e-6, 5e-3
-# How long it polls before, where it has a core of its own: ranks that are in step do not wait for a timer.
-AWAKE_S = 200e-6
+# Where it has a core of its own: how long it polls before, so that ranks in step do not wait for a timer, and how long
+# it sleeps at most, since a barrier of many ranks takes several polls of each.
+AWAKE_S, MAX_OWN_POLL_S = 200e-6, 1e-3
 
 
 @dataclass
@@ -160,10 +161,11 @@ class World:
     def _wait(self, request: Any) -> None:
         """Wait without occupying the core: MPI libraries spin, which slows down the ranks that are waited for."""
         start = time.perf_counter()
+        awake_s, longest_s = (0.0, MAX_POLL_S) if self.oversubscribed else (AWAKE_S, MAX_OWN_POLL_S)
         while not request.Test():
             waited = time.perf_counter() - start
-            if waited >= AWAKE_S or self.oversubscribed:
-                time.sleep(min(max(waited * POLL_SHARE, MIN_POLL_S), MAX_POLL_S))
+            if waited >= awake_s:
+                time.sleep(min(max(waited * POLL_SHARE, MIN_POLL_S), longest_s))
 
     # -- point to point ---------------------------------------------------------------------------------
 
