@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -53,6 +54,7 @@ def trained(config: Path) -> dict[str, CompletedProcess[str]]:
         "between": train(config, "between", *rarely),
         "within": [QUEUED, "--within", *train(config, "within", *rarely)],
         "late": [QUEUED, *train(config, "late", *explode)],
+        "within_late": [QUEUED, "--within", *train(config, "within_late", *explode, *rarely)],
     }
     return dict(zip(runs, InTurn(2, config.with_name("said"), list(runs.values())).finish(), strict=True))
 
@@ -90,10 +92,11 @@ def test_averages_between_the_steps_of_a_call_are_the_same(
     assert phases["average"] > 0
 
 
-def test_a_run_that_is_stopped_goes_on_to_the_same_bits(config: Path, tmp_path: Path) -> None:
-    run, straight = (config.with_name(name) for name in ("stopped", "straight"))
+@pytest.mark.parametrize("how", [[QUEUED], [QUEUED, "--within"]], ids=["queued", "within calls"])
+def test_a_run_that_is_stopped_goes_on_to_the_same_bits(config: Path, tmp_path: Path, how: list[str]) -> None:
+    run, straight = (config.with_name(f"{name}{len(how)}") for name in ("stopped", "straight"))
     endless = ("--set", "train.epochs=100000")
-    process = start(2, [sys.executable, QUEUED, *train(config, run.name, *endless)])
+    process = start(2, [sys.executable, *how, *train(config, run.name, *endless)])
     wait_until(lambda: len(checkpoints(run)) > 1, process)
     for pid in ranks_of(process):
         if "queued_averages.py" in Path(f"/proc/{pid}/cmdline").read_text():
@@ -108,18 +111,20 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(config: Path, tmp_path: 
     states = final_states(run)
     assert {int(str(state["position/step"])) for state in states} == {step}
     goal = ("--set", f"train.epochs={step // 10 + 3}")
-    resume = [QUEUED, *train(config, run.name, "--resume", *goal)]
+    resume = [*how, *train(config, run.name, "--resume", *goal)]
     done = InTurn(2, tmp_path / "said", [train(config, straight.name, *goal), resume]).finish()
     assert [one.returncode for one in done] == [0, 0], done
     assert model_weights(run).tobytes() == model_weights(straight).tobytes()
-    losses = [(line["step"], line["loss"]) for line in history(run)]
-    assert losses == [(line["step"], line["loss"]) for line in history(straight)]
+    if how == [QUEUED]:  # otherwise they are means of more steps
+        losses = [(line["step"], line["loss"]) for line in history(run)]
+        assert losses == [(line["step"], line["loss"]) for line in history(straight)]
 
 
 def test_a_loss_that_is_not_finite_ends_with_the_same_message(
     trained: dict[str, CompletedProcess[str]],
 ) -> None:
-    late, at_once = trained["late"], trained["at_once"]
-    assert [late.returncode, at_once.returncode] == [1, 1]
+    late, within, at_once = (trained[name] for name in ("late", "within_late", "at_once"))
+    assert [late.returncode, within.returncode, at_once.returncode] == [1, 1, 1]
     assert late.stderr == at_once.stderr
     assert "the loss is not finite at step" in late.stderr
+    assert re.sub(r"step \d+", "step", within.stderr) == re.sub(r"step \d+", "step", late.stderr)
