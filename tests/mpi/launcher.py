@@ -92,10 +92,12 @@ class InTurn:
     def finish(self, timeout: float = LIMIT_S) -> list[subprocess.CompletedProcess[str]]:
         """What each came to; its output is that of all ranks, one after the other."""
         self._launch.wait(timeout)
-        if self._again and len(_waiting) < MOST_WAITING:
+        if self._again:
             _waiting.append(self._launch)
         else:
             self._launch.end()
+        if len(_waiting) > MOST_WAITING:
+            _waiting.pop(0).end()
         return [self._result(number) for number in range(len(self._commands))]
 
     def kill(self) -> None:
@@ -177,9 +179,10 @@ class _Launch:
             self._process.wait()
 
 
-# Ranks that wait for commands, and how many launches of them: each rank holds a hundred megabytes.
+# Ranks that wait for commands, those that have waited longest first, and how many launches of them: each rank holds a
+# hundred megabytes.
 _waiting: list[_Launch] = []
-MOST_WAITING = 3
+MOST_WAITING = 4
 
 
 def end_waiting() -> None:

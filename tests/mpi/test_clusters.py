@@ -78,6 +78,15 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
     return ended
 
 
+def together(folder: Path, ranks: int, *commands: list[str]) -> list[subprocess.CompletedProcess[str]]:
+    """What clusters that begin at the same time came to, on ranks that may have waited for them."""
+    folder.mkdir()
+    launches = [
+        InTurn(ranks, folder / str(number), [words(command)]) for number, command in enumerate(commands)
+    ]
+    return [done for (done,) in finish_all(launches)]
+
+
 def weights(folder: Path, name: str) -> np.ndarray:
     """Of model.keras, without TensorFlow in this process."""
     import io
@@ -142,7 +151,7 @@ def met(
     ]
     trained = [done for ended in finish_all(clusters) for done in ended]
     assert [done.returncode for done in trained] == [0] * len(trained), trained
-    timings = InTurn(0, folder / "timings", asked).finish()
+    timings = InTurn(1, folder / "timings", asked).finish()
     assert [done.returncode for done in timings] == [0] * len(timings), timings
     return folder, {way: timing.stdout for way, timing in zip(WAYS, timings, strict=True)}
 
@@ -166,14 +175,14 @@ def test_two_clusters_end_with_one_model(met: tuple[Path, dict[str, str]], way: 
 def test_clusters_with_nothing_but_the_url_in_common_end_with_one_model(tmp_path: Path) -> None:
     storage = f'url = "file://{tmp_path}/shared"'
     commands = [cluster(tmp_path, name, storage, shard, run="") for name, shard in SHARDS]
-    ended = finish(*(start(2, command) for command in commands))
-    assert [code for code, _, _ in ended] == [0, 0], ended
+    ended = together(tmp_path / "said-both", 2, *commands)
+    assert [done.returncode for done in ended] == [0, 0], ended
     assert same_model(tmp_path)
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["_shared"]
     (tmp_path / "run-alpha").rename(tmp_path / "kept")
     url = f"file://{tmp_path}/shared"
     asked = [["checkpoints", url], ["rounds", url, "--run", "_shared"], words(commands[0])]
-    checkpoints, rounds, again = InTurn(0, tmp_path / "said", asked).finish()
+    checkpoints, rounds, again = InTurn(1, tmp_path / "said", asked).finish()
     assert [line.split()[:2] for line in checkpoints.stdout.splitlines()][-1] == ["_shared", "beta"]
     assert "finished: alpha, beta" in rounds.stdout
     assert again.returncode == 2, "another run at the same URL must not follow on the first one"
@@ -198,9 +207,9 @@ def test_clusters_that_met_under_the_name_of_their_directories_resume_there(tmp_
                 os.kill(pid, signal.SIGUSR1)
     assert [code for code, _, _ in finish(*both)] == [75, 75]
     (tmp_path / "shared" / "_shared").rename(tmp_path / "shared" / "team")
-    resumed = finish(*(start(1, [*command, "--resume"]) for command in commands))
-    assert [code for code, _, _ in resumed] == [0, 0], resumed
-    assert all("from the checkpoint of step" in out for _, out, _ in resumed)
+    resumed = together(tmp_path / "said", 1, *([*command, "--resume"] for command in commands))
+    assert [done.returncode for done in resumed] == [0, 0], resumed
+    assert all("from the checkpoint of step" in done.stdout for done in resumed)
     assert same_model(tmp_path)
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["team"]
 
@@ -214,14 +223,18 @@ def test_a_killed_cluster_comes_back_and_both_end_with_one_model(tmp_path: Path,
         )
         for name in ("alpha", "beta")
     }
-    alpha, beta = (start(2, command) for command in commands.values())
-    log = tmp_path / "run-beta" / "log" / "rank-00000.log"
-    wait_until(lambda: log.exists() and "round 2 has closed" in log.read_text(), beta)
-    kill(beta)
-    beta.communicate()
-    again = start(2, [*commands["beta"], "--resume"])
-    ended = finish(alpha, again)
-    assert [code for code, _, _ in ended] == [0, 0], ended
+    alpha = InTurn(2, tmp_path / "said-alpha", [words(commands["alpha"])])
+    try:
+        beta = start(2, commands["beta"])
+        log = tmp_path / "run-beta" / "log" / "rank-00000.log"
+        wait_until(lambda: log.exists() and "round 2 has closed" in log.read_text(), beta)
+        kill(beta)
+        beta.communicate()
+        again = InTurn(2, tmp_path / "said-beta", [[*words(commands["beta"]), "--resume"]])
+        ended = [done for (done,) in finish_all([alpha, again])]
+    finally:
+        alpha.kill()
+    assert [done.returncode for done in ended] == [0, 0], ended
     assert same_model(tmp_path)
 
 
@@ -246,8 +259,8 @@ def test_a_signal_while_waiting_for_others_stops_with_a_checkpoint(tmp_path: Pat
             os.kill(pid, signal.SIGUSR1)
     ((code, out, err),) = finish(waiting)
     assert code == 75, (out, err)
-    both = [start(2, [*command, "--resume"]), start(2, cluster(tmp_path, "beta", storage))]
-    assert [code for code, _, _ in finish(*both)] == [0, 0]
+    both = together(tmp_path / "said", 2, [*command, "--resume"], cluster(tmp_path, "beta", storage))
+    assert [done.returncode for done in both] == [0, 0], both
     assert same_model(tmp_path)
 
 
@@ -258,7 +271,7 @@ def test_a_name_that_is_taken_is_refused_while_its_owner_lives(tmp_path: Path) -
         wait_until((tmp_path / "shared" / "prices" / "rounds" / "000001").exists, owner)
         command = cluster(tmp_path, "alpha", storage, sync="lease_s = 4")
         command[-1] += "-second"
-        second = launch(1, [*command, "--resume"])
+        second = launch_waiting(1, [*command, "--resume"])
     finally:
         kill(owner)
         owner.communicate()
@@ -360,6 +373,6 @@ def test_a_round_that_is_lost_ends_all_ranks_in_one_line_with_a_checkpoint(tmp_p
     assert list((shared / "checkpoints" / "alpha").glob("*/checkpoint.json"))
     assert (shared / "leases" / "alpha" / "000001.released").exists()
     (shared / documents.result_key(2)).unlink()  # whoever cleans up so lets the round be made anew
-    again = launch(2, [*train, "--resume"])
+    again = launch_waiting(2, [*train, "--resume"])
     assert again.returncode == 0, again.stderr
     assert "resuming from the checkpoint of step" in again.stdout
