@@ -13,6 +13,8 @@ import scheduling
 
 # Where next to nothing is shared by the tests.
 APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
+# What starts three ranks, which then wait for the next of them.
+THREE_RANKS = ("test_training.py", "test_changed_stores.py", "test_refusals.py")
 LONGEST = (
     "test_training.py",
     "test_clusters.py",
@@ -34,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return scheduling.files_together(config, log, "tests/mpi", apart=APART)
+    return scheduling.files_together(config, log, "tests/mpi", {"three ranks": THREE_RANKS}, APART)
 
 
 @pytest.fixture(scope="session", autouse=True)
