@@ -12,7 +12,7 @@ import pytest
 import scheduling
 
 # Where next to nothing is shared by the tests.
-APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
+APART = ("test_clusters.py", "test_world.py", "test_s3.py", "test_faulty_store.py")
 # What starts three ranks, which then wait for the next of them.
 THREE_RANKS = ("test_training.py", "test_changed_stores.py", "test_refusals.py")
 LONGEST = (
