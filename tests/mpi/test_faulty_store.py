@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cluster_jobs import cluster, metrics, same_model, together
 from faulty_proxy import Faults, faulty
 from s3_bucket import Bucket
-from test_clusters import cluster, metrics, same_model, together
 
 from hpc_lstm.storage.s3 import S3Store
 
