@@ -90,9 +90,9 @@ def perform(task: dict[str, Any], world: World) -> None:
 
 
 if __name__ == "__main__":
-    folder, world = Path(sys.argv[1]), connect()
     # To start a process for each HDF5 file takes longer than most commands.
-    reading._inspect = inspector = Inspector(reading.CPU_S)
+    reading._inspect = inspector = Inspector(reading.CPU_S, forked=True)
+    folder, world = Path(sys.argv[1]), connect()
     with (
         open(folder / f"tasks-{world.rank}") as tasks,
         open(folder / "answers", "wb", buffering=0) as answers,
