@@ -15,7 +15,12 @@ import scheduling
 APART = ("test_world.py",)
 # What finds the ranks waiting that it needs, or a server, since others have started them.
 TOGETHER = {
-    "up to four ranks": ("test_training.py", "test_changed_stores.py", "test_refusals.py"),
+    "up to four ranks": (
+        "test_collectives.py",
+        "test_training.py",
+        "test_changed_stores.py",
+        "test_refusals.py",
+    ),
     "several clusters": (
         "test_clusters.py",
         "test_warm_start.py",
@@ -25,6 +30,7 @@ TOGETHER = {
     "object stores": ("test_clusters_alone.py", "test_faulty_store.py", "test_s3.py"),
 }
 LONGEST = (
+    "test_collectives.py",
     "test_training.py",
     "test_clusters.py",
     "test_clusters_alone.py",
