@@ -29,10 +29,14 @@ TOGETHER = {
     ),
     "object stores": ("test_clusters_alone.py", "test_faulty_store.py", "test_s3.py"),
 }
+# What leaves no ranks to others comes after them.
 LONGEST = (
     "test_collectives.py",
     "test_training.py",
     "test_clusters.py",
+    "test_warm_start.py",
+    "test_searches.py",
+    "test_queued_averages.py",
     "test_clusters_alone.py",
     "test_files_of_older_versions.py",
     "test_world.py",
