@@ -10,6 +10,7 @@ from typing import Any
 
 import blas_threads  # before all that imports NumPy
 import pytest
+from aws_models import share_service_models
 from inspector import Inspector
 from s3_bucket import SECRET_KEY, Bucket
 
@@ -30,23 +31,9 @@ def inspect_alone() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="session")
 def service_models() -> Iterator[None]:
-    """What every session of boto3 would find out anew is found out once.
-
-    These are its descriptions of services, of which each session lists hundreds of folders and parses megabytes, and
-    the names of its events.
-    """
-    from botocore import hooks, loaders, session
-
-    loader, names = loaders.create_loader(), {}
-    begin = hooks.EventAliaser.__init__
-
-    def begin_with_names(self: Any, *arguments: Any, **options: Any) -> None:
-        begin(self, *arguments, **options)
-        self._alias_name_cache = names
-
+    """What boto3 finds out about services is found out once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "create_loader", lambda _: loader)
-        patch.setattr(hooks.EventAliaser, "__init__", begin_with_names)
+        share_service_models(patch.setattr)
         yield
 
 

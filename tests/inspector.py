@@ -13,11 +13,13 @@ import io
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 from hpc_lstm.hdf5 import inspection
 from hpc_lstm.hdf5.reading import OF_LAUNCHERS
@@ -28,11 +30,13 @@ class Inspector:
 
     Args:
         cpu_s: seconds of a processor after which an inspection is taken for endless.
+        forked: the inspecting process is a fork of this one as it is now, which must be before threads and MPI; it
+            need not import what this one has imported.
     """
 
-    def __init__(self, cpu_s: float) -> None:
+    def __init__(self, cpu_s: float, *, forked: bool = False) -> None:
         self._cpu_s = cpu_s
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[str] | _Fork | None = _Fork(cpu_s) if forked else None
         self._owner = os.getpid()
         self._lock = threading.Lock()
 
@@ -59,6 +63,42 @@ class Inspector:
         process.stdin.flush()
         code, reason = json.loads(process.stdout.readline())
         return code, reason
+
+
+class _Fork:
+    """An inspecting fork of this process, with as much of ``Popen`` as is needed."""
+
+    def __init__(self, cpu_s: float) -> None:
+        paths, answers = os.pipe(), os.pipe()
+        self._number = os.fork()
+        if self._number == 0:
+            _serve(cpu_s, paths[0], answers[1])
+        os.close(paths[0])
+        os.close(answers[1])
+        self.stdin, self.stdout = os.fdopen(paths[1], "w"), os.fdopen(answers[0])
+
+    def communicate(self) -> None:
+        """Let it end."""
+        self.stdin.close()
+        self.stdout.close()
+        os.waitpid(self._number, 0)
+
+
+def _serve(cpu_s: float, paths: int, answers: int) -> NoReturn:
+    """Inspect what a pipe names, with nothing else in common with the process that this is a fork of."""
+    code = 1
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for number, handle in enumerate((paths, answers, nothing)):
+            os.dup2(handle, number)
+        os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        for name in [name for name in os.environ if name.startswith(OF_LAUNCHERS)]:
+            del os.environ[name]
+        sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+        main(cpu_s)
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def _start(cpu_s: float) -> subprocess.Popen[str]:

@@ -12,17 +12,37 @@ import pytest
 import scheduling
 
 # Where next to nothing is shared by the tests.
-APART = ("test_clusters.py", "test_world.py", "test_sweep.py", "test_s3.py", "test_faulty_store.py")
+APART = ("test_world.py",)
+# What finds the ranks waiting that it needs, or a server, since others have started them.
+TOGETHER = {
+    "up to four ranks": (
+        "test_collectives.py",
+        "test_training.py",
+        "test_changed_stores.py",
+        "test_refusals.py",
+    ),
+    "several clusters": (
+        "test_clusters.py",
+        "test_warm_start.py",
+        "test_searches.py",
+        "test_queued_averages.py",
+    ),
+    "object stores": ("test_clusters_alone.py", "test_faulty_store.py", "test_s3.py"),
+}
+# What leaves no ranks to others comes after them.
 LONGEST = (
+    "test_collectives.py",
     "test_training.py",
     "test_clusters.py",
+    "test_warm_start.py",
+    "test_searches.py",
+    "test_queued_averages.py",
+    "test_clusters_alone.py",
     "test_files_of_older_versions.py",
     "test_world.py",
-    "test_faulty_store.py",
     "test_wheel.py",
-    "test_readme.py",
     "test_scaling_gpus.py",
-    "test_changed_stores.py",
+    "test_readme.py",
     "test_keras_engine.py",
     "test_sweep.py",
 )
@@ -34,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    return scheduling.files_together(config, log, "tests/mpi", apart=APART)
+    return scheduling.files_together(config, log, "tests/mpi", TOGETHER, APART)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,3 +89,11 @@ def share(cores: list[int], worker: int, workers: int) -> list[int]:
     each = max(1, len(cores) // workers)
     first = worker * each % len(cores)
     return cores[first : first + each]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return f'url = "file://{tmp_path}/shared"'
+    bucket = request.getfixturevalue("bucket")
+    return f'url = "s3://{bucket.name}/team"\nendpoint_url = "{bucket.endpoint}"'

@@ -3,11 +3,12 @@
 Each rank reads tasks from a pipe in FOLDER until that ends: a line of JSON with "commands", a list of lists of words as
 ``launcher.InTurn`` takes them, and with the "environment" and the current folder, "cwd", that they have. What a rank
 says, and its exit code, go to files in the task's "folder"; that it has ended a task, into another pipe. HDF5 files are
-inspected by one process for all commands of a rank.
+inspected by one process for all commands of a rank, and boto3 reads its descriptions of services once.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -26,7 +27,10 @@ from hpc_lstm.parallel.launch import connect
 from hpc_lstm.parallel.world import World
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from aws_models import share_service_models
 from inspector import Inspector
+
+share_once = functools.cache(share_service_models)
 
 
 @contextmanager
@@ -80,13 +84,15 @@ def perform(task: dict[str, Any], world: World) -> None:
         with said_into(path):
             code = exit_code(words)
         path.with_suffix(".code").write_text(str(code))
+        if "botocore" in sys.modules:
+            share_once()
         world.barrier()  # what the next command finds, all ranks have left
 
 
 if __name__ == "__main__":
-    folder, world = Path(sys.argv[1]), connect()
     # To start a process for each HDF5 file takes longer than most commands.
-    reading._inspect = inspector = Inspector(reading.CPU_S)
+    reading._inspect = inspector = Inspector(reading.CPU_S, forked=True)
+    folder, world = Path(sys.argv[1]), connect()
     with (
         open(folder / f"tasks-{world.rank}") as tasks,
         open(folder / "answers", "wb", buffering=0) as answers,

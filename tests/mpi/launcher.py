@@ -69,7 +69,13 @@ class InTurn:
     """
 
     def __init__(
-        self, ranks: int, folder: Path, commands: Sequence[Sequence[str]], *, fresh: bool = False
+        self,
+        ranks: int,
+        folder: Path,
+        commands: Sequence[Sequence[str]],
+        *,
+        fresh: bool = False,
+        harmless: bool = False,
     ) -> None:
         """Let them begin.
 
@@ -79,11 +85,12 @@ class InTurn:
                 script, whose name ends in ".py", and its words; what it changes in modules stays so for commands
                 after it, and ends with them.
             fresh: start ranks, although others wait.
+            harmless: scripts among the commands change nothing in modules, so that their ranks may wait for more.
         """
         folder.mkdir()
         self._folder, self._ranks, self._commands = folder, max(ranks, 1), commands
-        self._again = not any(word.endswith(".py") for words in commands for word in words[:1])
-        waiting = [] if fresh or not self._again else [one for one in _waiting if one.ranks == ranks]
+        self._again = harmless or not any(word.endswith(".py") for words in commands for word in words[:1])
+        waiting = [] if fresh else [one for one in _waiting if one.ranks == ranks]
         self._launch = waiting[0] if waiting else _Launch(ranks)
         if waiting:
             _waiting.remove(self._launch)
@@ -91,11 +98,17 @@ class InTurn:
 
     def finish(self, timeout: float = LIMIT_S) -> list[subprocess.CompletedProcess[str]]:
         """What each came to; its output is that of all ranks, one after the other."""
-        self._launch.wait(timeout)
-        if self._again and len(_waiting) < MOST_WAITING:
+        try:
+            self._launch.wait(timeout)
+        except AssertionError as error:
+            said = "".join(path.read_text() for path in sorted(self._folder.glob("*.err")))
+            raise AssertionError(f"{error}\n{said}") from None
+        if self._again:
             _waiting.append(self._launch)
         else:
             self._launch.end()
+        if len(_waiting) > MOST_WAITING:
+            _waiting.pop(0).end()
         return [self._result(number) for number in range(len(self._commands))]
 
     def kill(self) -> None:
@@ -177,9 +190,10 @@ class _Launch:
             self._process.wait()
 
 
-# Ranks that wait for commands, and how many launches of them: each rank holds a hundred megabytes.
+# Ranks that wait for commands, those that have waited longest first, and how many launches of them: each rank holds a
+# hundred megabytes.
 _waiting: list[_Launch] = []
-MOST_WAITING = 3
+MOST_WAITING = 5
 
 
 def end_waiting() -> None:

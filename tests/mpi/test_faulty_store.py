@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cluster_jobs import cluster, metrics, same_model, together
 from faulty_proxy import Faults, faulty
-from launcher import start
 from s3_bucket import Bucket
-from test_clusters import cluster, finish, metrics, same_model
 
 from hpc_lstm.storage.s3 import S3Store
 
@@ -26,8 +25,8 @@ def test_two_clusters_end_with_one_model_whatever_the_store_answers(tmp_path: Pa
             )
             for name, shard in (("alpha", "1/2"), ("beta", "2/2"))
         ]
-        ended = finish(*(start(2, command) for command in commands))
-    assert [code for code, _, _ in ended] == [0, 0], ended
+        ended = together(tmp_path / "said", 2, *commands)
+    assert [done.returncode for done in ended] == [0, 0], ended
     assert faults.kinds() == {"500", "503", "409", "cut before", "cut after", "late"}, "all kinds were met"
     assert same_model(tmp_path)
     told = [metrics(tmp_path, name)["sync"] for name in ("alpha", "beta")]

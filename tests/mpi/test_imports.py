@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher import ROOT, launch
+from launcher import launch
 from small_job import write_config
 
-HERE = Path(__file__).parent
+SCRIPT = [sys.executable, str(Path(__file__).with_name("modules_of_ranks.py"))]
 # Before the first step: of 500 files in all, those that Python opens. MPI and the system map 20 to 40 libraries, which
 # depends on the machine.
 MOST_FILES = 480
@@ -32,16 +32,16 @@ LATER = {
 }
 
 
-def test_no_rank_of_a_plain_run_imports_a_heavy_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    script, run = [sys.executable, str(HERE / "modules_of_ranks.py")], str(tmp_path / "run")
-    train = ["train", str(write_config(tmp_path, epochs=1)), "--run-dir", run]
-    assert imported(launch(2, [*script, *train])) == ["imported []"] * 2
-    # So little is forecast on CPUs, also where there is a GPU.
-    for command in (["evaluate", run], ["predict", run, "--symbol", "S0"]):
-        assert imported(launch(0, [*script, *command])) == ["imported []"]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder of a run on 2 ranks, with a report of each rank's first step, and what they say that they imported."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setenv("FIRST_STEP_LAUNCHED", str(time.time()))
+        patch.setenv("FIRST_STEP_REPORTS", str(folder))
+        train = ["train", str(write_config(folder, epochs=1)), "--run-dir", str(folder / "run")]
+        return folder, imported(launch(2, [*SCRIPT, *train]))
 
 
 def imported(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -49,15 +49,21 @@ def imported(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("imported")]
 
 
-def test_few_files_are_opened_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rank_of_a_plain_run_imports_a_heavy_package(
+    trained: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("FIRST_STEP_LAUNCHED", str(time.time()))
-    monkeypatch.setenv("FIRST_STEP_REPORTS", str(tmp_path))
-    train = ["train", str(write_config(tmp_path, epochs=1)), "--run-dir", str(tmp_path / "run")]
-    done = launch(2, [sys.executable, str(ROOT / "benchmarks" / "first_step.py"), *train])
-    assert done.returncode == 0, done.stdout + done.stderr
+    folder, of_ranks = trained
+    assert of_ranks == ["imported []"] * 2
+    # So little is forecast on CPUs, also where there is a GPU.
+    run = str(folder / "run")
+    evaluate, predict = ["evaluate", run], ["predict", run, "--symbol", "S0"]
+    assert imported(launch(0, [*SCRIPT, *evaluate, "then", *predict])) == ["imported []"] * 2
+
+
+def test_few_files_are_opened_before_the_first_step(trained: tuple[Path, list[str]]) -> None:
     for rank in range(2):
-        report = json.loads((tmp_path / f"{rank}.json").read_text())
+        report = json.loads((trained[0] / f"{rank}.json").read_text())
         files = opened_by_python(report)
         assert not LATER & set(report["modules"])
         assert "numpy" in report["modules"]

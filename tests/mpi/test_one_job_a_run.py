@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from launcher import kill, launch, program, start, wait_until
+from launcher import kill, launch_waiting, program, start, wait_until
 from small_job import write_config
 
 
@@ -17,7 +17,7 @@ def test_a_second_job_in_a_run_directory_is_refused_and_a_killed_one_followed(tm
     try:
         wait_until(lambda: any(run.glob("checkpoints/main/*/checkpoint.json")), first)
         history = (run / "history.jsonl").read_text()
-        second = launch(1, [*command, "--resume"])
+        second = launch_waiting(1, [*command, "--resume"])
         assert second.returncode == 2, second.stdout
         assert "a job on " in second.stderr
         assert "choose another --run-dir, or stop that job" in second.stderr

@@ -6,11 +6,11 @@ import json
 import subprocess
 from pathlib import Path
 
+from cluster_jobs import cluster, finish, same_model
 from launcher import start
 from s3_bucket import Bucket
 from shaping_proxy import shaped
 from small_job import write_store
-from test_clusters import cluster, finish, same_model
 
 LATENCY_S, BYTES_PER_S = 0.2, 20e6
 

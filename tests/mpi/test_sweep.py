@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from launcher import InTurn, kill, launch, launch_waiting, program, start, wait_until
+from launcher import InTurn, kill, launch_waiting, program, start, wait_until
 
 SWEEP = """
 [sweep]
@@ -37,7 +37,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("records/*.json")}
     assert len(before) < 4
 
-    done = launch(0, command)
+    done = launch_waiting(0, command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(before)} of 4 runs were measured before" in done.stdout
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("records/*.json")}
@@ -95,7 +95,7 @@ def test_a_run_that_fails_is_recorded_and_does_not_stop_the_others(tmp_path: Pat
             "ranks = [1, 2]", "ranks = [2]"
         )
     )
-    done = launch(0, program("sweep", str(file), "-o", str(folder)))
+    done = launch_waiting(0, program("sweep", str(file), "-o", str(folder)))
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert "1 run failed, the first is p0001-r00: average.transport" in line

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher import InTurn, launch_waiting, program, start
+from launcher import InTurn, finish_all, launch_waiting, program
 from small_job import final_states, model_weights, write_config
 
 from hpc_lstm.market.known_rows import KnownRows, know_rows
@@ -124,15 +124,15 @@ def test_clusters_start_with_one_model_and_one_scaling(trained: Path, tmp_path: 
     def cluster(name: str, *more: str) -> list[str]:
         sync = f'[storage]\nurl = "file://{tmp_path}/shared"\n[sync]\ncluster = "{name}"\nexpected = 2\n'
         config = write_config(tmp_path, name, store=trained / "market.h5", dropout=0.0, more=sync)
-        return program("train", str(config), "--run-dir", str(tmp_path / name), *STILL, *more)
+        return ["train", str(config), "--run-dir", str(tmp_path / name), *STILL, *more]
 
     kept = ("--init-from", str(trained / "run"), "--keep-scaling")
-    processes = [start(1, cluster(name, *kept)) for name in ("alpha", "beta")]
-    ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
-    assert [code for _, code in ended] == [0, 0], ended
+    both = [InTurn(1, tmp_path / f"said-{name}", [cluster(name, *kept)]) for name in ("alpha", "beta")]
+    ended = [done for (done,) in finish_all(both)]
+    assert [done.returncode for done in ended] == [0, 0], ended
     weights = [model_weights(folder) for folder in (tmp_path / "alpha", tmp_path / "beta", trained / "run")]
     np.testing.assert_array_equal(weights[0], weights[1])
     np.testing.assert_allclose(weights[0], weights[2], rtol=0, atol=1e-6)
-    stranger = launch_waiting(1, cluster("gamma", *kept[:2]))
+    stranger = launch_waiting(1, program(*cluster("gamma", *kept[:2])))
     assert stranger.returncode == 2
     assert "'--keep-scaling': is None here" in stranger.stderr

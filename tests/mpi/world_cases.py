@@ -1,4 +1,4 @@
-"""What each rank must see, for any number of ranks; run under mpiexec, many cases in one launch."""
+"""What each rank must see, for any number of ranks: ``world_cases.py STORE``; nothing is changed for good."""
 
 from __future__ import annotations
 

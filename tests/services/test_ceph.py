@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cluster_jobs import cluster, finish, metrics, same_model
 from conftest import Ceph
 from launcher import InTurn, kill, launch, program, start, wait_until
 from small_job import write_config
-from test_clusters import attack_by_checkpoint, cluster, finish, metrics, same_model
+from test_clusters_alone import attack_by_checkpoint
 
 from hpc_lstm.errors import StorageError
 from hpc_lstm.storage.objects import NotFoundError, TooLargeError

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cluster_jobs import metrics, same_model
 from s3_bucket import Bucket
 from slurm_cluster import SCRIPTS, Slurm
 from small_job import checkpoints, write_config, write_store
-from test_clusters import metrics, same_model
 
 from hpc_lstm.jobs import slurm as batch
 from hpc_lstm.runs import history
