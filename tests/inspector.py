@@ -1,6 +1,7 @@
 """The inspection of HDF5 files without the start of a Python for each: one process inspects many files.
 
-python tests/inspector.py SECONDS    answers each path on stdin by a line of JSON: exit code and reason
+python tests/inspector.py SECONDS    answers each question on stdin, a line of JSON: its name and a path; by two
+                                     lines: the name, and then exit code and reason
 
 A child of it inspects one file after the other. A file that ends the child is answered for by the parent, and a fresh
 child inspects the next one, so that no file is blamed for those before it.
@@ -26,23 +27,28 @@ from hpc_lstm.hdf5.reading import OF_LAUNCHERS
 
 
 class Inspector:
-    """Takes the place of ``hdf5.reading._inspect``, for any thread; a process that is forked starts one of its own.
+    """Takes the place of ``hdf5.reading._inspect``, for any thread.
 
     Args:
         cpu_s: seconds of a processor after which an inspection is taken for endless.
+        shared: it is started now, and the processes that are forked from this one use it, one of them at a time; or
+            else each of those starts one of its own.
         forked: the inspecting process is a fork of this one as it is now, which must be before threads and MPI; it
             need not import what this one has imported.
     """
 
-    def __init__(self, cpu_s: float, *, forked: bool = False) -> None:
-        self._cpu_s = cpu_s
-        self._process: subprocess.Popen[str] | _Fork | None = _Fork(cpu_s) if forked else None
+    def __init__(self, cpu_s: float, *, shared: bool = False, forked: bool = False) -> None:
+        self._cpu_s, self._shared = cpu_s, shared
+        self._questions = 0
+        self._process: subprocess.Popen[str] | _Fork | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
+        if shared or forked:
+            self._process = _Fork(cpu_s) if forked else _start(cpu_s)
 
     def __call__(self, path: Path) -> tuple[int, str]:
         """The exit code of the inspection, and what it printed."""
-        if self._owner != os.getpid():
+        if self._owner != os.getpid() and not self._shared:
             self._process, self._owner, self._lock = None, os.getpid(), threading.Lock()
         with self._lock:
             return self._inspect(path.absolute())
@@ -59,8 +65,12 @@ class Inspector:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(os.fspath(path)) + "\n")
+        self._questions += 1
+        question = f"{os.getpid()} {self._questions}"
+        process.stdin.write(json.dumps([question, os.fspath(path)]) + "\n")
         process.stdin.flush()
+        while json.loads(process.stdout.readline()) != question:
+            pass  # of a process that was killed while it waited for the answer
         code, reason = json.loads(process.stdout.readline())
         return code, reason
 
@@ -115,7 +125,7 @@ def _start(cpu_s: float) -> subprocess.Popen[str]:
 
 
 def main(cpu_s: float) -> None:
-    """Answer each line of stdin, a path, by the exit code and the reason of its inspection."""
+    """Answer each question of stdin by the exit code and the reason of its inspection."""
     while True:
         child = os.fork()
         if child == 0:
@@ -130,9 +140,11 @@ def main(cpu_s: float) -> None:
 
 def _answer(cpu_s: float) -> None:
     for line in sys.stdin:
+        question, path = json.loads(line)
+        print(json.dumps(question), flush=True)  # before the inspection, which may end this process
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            code = inspection.main(json.loads(line), math.ceil(cpu_s))
+            code = inspection.main(path, math.ceil(cpu_s))
         signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps([code, printed.getvalue().strip()]), flush=True)
 

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nbclient
-import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "stock_prediction.ipynb"
@@ -24,10 +22,19 @@ WITHOUT_SKLEARN = "--IPKernelApp.exec_lines=import sys; sys.modules['sklearn'] =
 LONGEST_S = 180
 
 
+def kept() -> Any:
+    """The notebook as it lies in the repository."""
+    import nbformat  # here, as nbclient: every process that runs tests imports this module
+
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, float]:
     """The notebook after a run that trains little, and how long that took."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    import nbclient
+
+    notebook = kept()
     for setting, (times, smaller) in SMALLER.items():
         changed = 0
         for cell in notebook.cells:
@@ -75,10 +82,10 @@ def test_every_cell_runs(executed: tuple[Any, float]) -> None:
 
 
 def test_it_is_kept_with_its_outputs() -> None:
-    check(nbformat.read(NOTEBOOK, as_version=4))
+    check(kept())
 
 
 def test_nothing_but_the_python_api_is_used() -> None:
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+    for cell in kept().cells:
         if cell.cell_type == "code":
             assert not re.search(r"subprocess|\brm\b|^[!%]|python -c", cell.source, flags=re.MULTILINE)

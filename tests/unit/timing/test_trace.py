@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from rank_files import one_by_one, ranks_at_barriers, write_part
-from trace_processor import TraceProcessor
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.timing.trace import write_trace
@@ -47,6 +46,9 @@ def run_dir(tmp_path):
 
 @pytest.fixture(scope="module")
 def judge():
+    # Here: it brings Perfetto, and every process that runs tests imports this module.
+    from trace_processor import TraceProcessor
+
     return TraceProcessor()
 
 
