@@ -158,7 +158,6 @@ class Measuring:
             "config": config.model_dump(),
         }
         meetings = np.array([answer["meetings"] for answer in answers])
-        meetings = meetings[:, 1:] if meetings.shape[1] > 1 else meetings  # the first begins with an idle GPU
         calls = np.zeros((*meetings.shape[:2], len(PHASES)))
         for column, phase in enumerate(("compute", "wait", "average"), start=1):
             calls[:, :, PHASES.index(phase)] = meetings[:, :, column]
