@@ -19,6 +19,7 @@ from hpc_lstm import cli
 from hpc_lstm import config as configuration
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.model.engines.native import NativeEngine
+from hpc_lstm.parallel.averages_within import AveragesWithin
 from hpc_lstm.parallel.averaging import Agreement
 from hpc_lstm.parallel.work import Work
 from hpc_lstm.timing.timeline import Timeline
@@ -115,6 +116,34 @@ def test_a_signal_stops_a_run_whose_meeting_ends_later(
     assert "stopped by SIGTERM at step 7 with a checkpoint" in capfd.readouterr().err
     assert train("run", "--resume") == 0
     assert history("run") == history("whole")
+
+
+def test_a_rank_alone_does_not_stop_where_it_would_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    often = ("--set", "average.every=2", "--set", "checkpoint.every=1000")
+    assert train("each", *often) == 0
+    own_step = NativeEngine.step
+
+    class Loss(float):
+        def wait(self) -> int:
+            return 0
+
+    def step(
+        engine: NativeEngine, inputs: Any, targets: Any, rates: Any, within: AveragesWithin | None = None
+    ) -> Loss:
+        assert within is None or (within.every, within.ranks) == (2, 1)
+        return Loss(own_step(engine, inputs, targets, rates))
+
+    monkeypatch.setattr(NativeEngine, "step", step)
+    monkeypatch.setattr(NativeEngine, "averages_within_calls", True)
+    assert train("calls", *often) == 0
+    each, calls = ([line for line in history(run) if line["kind"] == "train"] for run in ("each", "calls"))
+    assert [line["step"] for line in each][:4] == [2, 4, 6, 8]
+    assert [line["step"] for line in calls][:3] == [2, 18, 34], "the first average of an epoch is apart"
+    assert {line["step"] for line in calls} < {line["step"] for line in each}
+    validations = [
+        [line for line in history(run) if line["kind"] == "validation"] for run in ("each", "calls")
+    ]
+    assert validations[0] == validations[1]
 
 
 @pytest.mark.parametrize("measured", [False, True])
