@@ -70,18 +70,13 @@ class History:
         self._file = append_text(run.history, run.path)
 
     @property
-    def due(self) -> bool:
-        """Whether the next ``train`` entry is also a point of the loggers' curves."""
-        return bool(self._loggers) and time.monotonic() >= self._due
-
-    @property
     def distance_due(self) -> bool:
         """Whether the loggers take another distance of the ranks."""
         return bool(self._loggers) and time.monotonic() >= self._distance_due
 
     def train(self, **entry: Any) -> None:
-        """Add a ``train`` entry."""
-        self._points_due = self.due
+        """Add a ``train`` entry, which every half second is also a point of the loggers' curves."""
+        self._points_due = bool(self._loggers) and time.monotonic() >= self._due
         self._add("train", entry, ("loss", "learning_rate", "samples_per_second"))
 
     def points(self, step: int, seconds: Mapping[str, float], rank_distance: float | None) -> None:

@@ -36,23 +36,18 @@ class Measurement:
         interval: number of steps in each cycle.
         calls: float64 [R, C, P], seconds of each rank in each phase (order of ``PHASES``) from meeting to meeting.
         nodes: host name of each rank.
-        lengths: int [C], cycles from meeting to meeting; None: one each.
+        lengths: int [C], cycles from meeting to meeting.
     """
 
     interval: int
     calls: np.ndarray
     nodes: list[str]
-    lengths: np.ndarray | None = None
-
-    @property
-    def cycles_of_calls(self) -> np.ndarray:
-        """int [C]: cycles from meeting to meeting."""
-        return np.ones(self.calls.shape[1], np.int64) if self.lengths is None else self.lengths
+    lengths: np.ndarray
 
     @property
     def cycles(self) -> int:
         """Number of cycles."""
-        return int(self.cycles_of_calls.sum())
+        return int(self.lengths.sum())
 
     @property
     def steps(self) -> int:

@@ -76,7 +76,7 @@ class RecordSchema(_Part):
     steps: Count
     cycles: Count
     interval: Count
-    averages: Positive = 1  # cycles from meeting to meeting, mean
+    cycles_per_meeting: Positive = 1  # older records lack it
     averaged_bytes: Number
     samples: Count
     seconds: Positive

@@ -162,7 +162,7 @@ def make_record(
         "steps": measured.steps,
         "cycles": measured.cycles,
         "interval": measured.interval,
-        "averages": measured.cycles / measured.calls.shape[1],
+        "cycles_per_meeting": float(measured.lengths.mean()),
         "parameters": parameters,
         "averaged_bytes": averaged_bytes(task["config"], parameters),
         "engine": engine,
@@ -174,7 +174,7 @@ def make_record(
         "other_load": other_load,
         "meeting_s": measured.meeting_s,
         "average_s": measured.average_s,
-        "busy": busy_summary(measured.busy, measured.cycles_of_calls),
+        "busy": busy_summary(measured.busy, measured.lengths),
         "config": config,
         "environment": environment,
     }

@@ -206,7 +206,7 @@ def _setting(group: Group, most: int, imbalance: float) -> Setting:
         averaged_bytes=first["averaged_bytes"] if averages_every_cycle(first) else 0,
         samples=first["interval"] * first["batch_size"],
         one_rank_s=None if not one else float(np.mean([r["seconds"] / r["cycles"] for r in one])),
-        barriers=float(np.mean([1 / r.get("averages", 1) for r in records])),
+        barriers=float(np.mean([1 / r.get("cycles_per_meeting", 1) for r in records])),
     )
 
 
@@ -236,7 +236,9 @@ def _imbalance(records: Sequence[Record]) -> float:
 
 def _network(records: Sequence[Record], algorithm: Algorithm) -> Network:
     meetings = [
-        r["meeting_s"] * r.get("averages", 1) / collectives.terms("recursive-doubling", r["ranks"])[0]
+        r["meeting_s"]
+        * r.get("cycles_per_meeting", 1)
+        / collectives.terms("recursive-doubling", r["ranks"])[0]
         for r in records
     ]
     averaging = [record for record in records if averages_every_cycle(record)]
@@ -296,7 +298,7 @@ def fit_as_json(fitted: Fit) -> dict[str, Any]:
                 "skew": setting.jitter.skew,
                 "averaged_bytes": setting.averaged_bytes,
                 "one_rank_cycle_s": setting.one_rank_s,
-                "meetings_a_cycle": setting.barriers,
+                "meetings_per_cycle": setting.barriers,
             }
             for setting in fitted.settings
         ],

@@ -136,13 +136,13 @@ def test_several_averages_between_two_meetings(tmp_path: Path) -> None:
     run = write_run(tmp_path, 108, 4, (2.0, 3.0), meetings=meetings)
     found = measure(run, warmup=16, steps=84, interval=4)
     assert found.interval == 4
-    assert list(found.cycles_of_calls) == [3, 2, 1, 3, 3, 2, 1, 3, 3]
+    assert list(found.lengths) == [3, 2, 1, 3, 3, 2, 1, 3, 3]
     assert found.cycles == 21
     assert found.steps == 84
     assert found.average_s == pytest.approx(0.5e-3)
     assert found.meeting_s == pytest.approx(9 * 0.1e-3 / 21)
     assert found.seconds == pytest.approx(21 * (12 + 0.5) / 1e3 + 9 * 0.1e-3)
-    assert found.busy == pytest.approx(np.array([[8e-3], [12e-3]]) * found.cycles_of_calls)
+    assert found.busy == pytest.approx(np.array([[8e-3], [12e-3]]) * found.lengths)
 
 
 @pytest.mark.parametrize("calls", [2, 8, 64])

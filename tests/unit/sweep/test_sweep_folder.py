@@ -164,7 +164,7 @@ def test_a_call_that_has_lost_the_folder_submits_nothing_more(
 
 
 def test_a_record_does_not_say_where_the_store_lay() -> None:
-    measured = Measurement(4, np.ones((1, 3, len(PHASES))), ["n1"])
+    measured = Measurement(4, np.ones((1, 3, len(PHASES))), ["n1"], np.ones(3, np.int64))
     config = {
         "data": {"store": "/home/somebody/secret/prices.h5", "window": 3},
         "train": {"batch_size": 8, "optimizer": "adam"},
