@@ -13,8 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    from visible_gpus import keep_one_gpu
+
     from hpc_lstm.cuda.availability import cuda_problem
 
+    keep_one_gpu()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     problem = cuda_problem()
     if problem is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_gpu_training import ROOT, job, losses, run, store
+from test_gpu_training import job, losses, run, store
+from visible_gpus import child_environment
 
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 
@@ -59,8 +59,9 @@ np.testing.assert_array_equal(variable.numpy(), values * np.float32({factor}))
 transport.close(failed=False)
 print("added up")
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment()
+    )
     assert "added up" in done.stdout, done.stderr
 
 
@@ -125,9 +126,8 @@ def test_averages_by_nccl_are_the_same_in_the_graph_of_the_steps(
     ranks: int, units: int, batch: int, what: str
 ) -> None:
     code = [sys.executable, "-c", IN_THE_GRAPH, str(units), str(batch), what]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [*mpiexec_command(), "-n", str(ranks), *code]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), timeout=300)
     assert done.returncode == 0, done.stderr
     if "shared" in done.stdout:
         pytest.skip("NCCL needs a GPU for each rank")

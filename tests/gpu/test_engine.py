@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from visible_gpus import child_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 import numpy as np
@@ -67,8 +65,7 @@ print("all well")
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_engine_on_the_gpu_computes_what_keras_does(precision: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, precision], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", PROGRAM, precision], capture_output=True, text=True, env=child_environment()
     )
     assert "all well" in done.stdout, done.stdout + done.stderr[-3000:]

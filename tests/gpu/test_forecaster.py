@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from visible_gpus import child_environment
 
 from hpc_lstm.config import ModelConfig
 from hpc_lstm.model.engines.cuda.forecasts import CudaForecaster
@@ -69,9 +70,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def program(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "hpc_lstm", "--debug", *words], cwd=folder, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "hpc_lstm", "--debug", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=child_environment())
     assert done.returncode == 0, done.stderr
     return done
 

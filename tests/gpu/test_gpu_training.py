@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from visible_gpus import child_environment, given_gpus
 
 from hpc_lstm.jobs.mpiexec import mpiexec_command
 from hpc_lstm.market.store_writer import StoreWriter
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 [data]
 store = "{store}"
@@ -62,8 +61,7 @@ def run(*arguments: str, ranks: int = 0, check: bool = True) -> subprocess.Compl
     command = [sys.executable, "-m", "hpc_lstm", *arguments]
     if ranks:
         command = [*mpiexec_command(), "-n", str(ranks), *command]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), timeout=300)
     if check:
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done
@@ -115,7 +113,7 @@ def test_ranks_share_a_gpu_resume_and_evaluate(tmp_path: Path, store: Path, rank
     run("evaluate", str(folder), ranks=ranks)
     for rank in range(ranks):
         assert "GPU: " in log(folder, rank)
-    if ranks == 2 and _gpus() == 1:
+    if ranks == 2 and given_gpus() == 1:
         assert "shared by 2 ranks" in log(folder)
 
 
@@ -155,27 +153,17 @@ np.testing.assert_allclose(squares[0], np.square(values, dtype=np.float64).sum()
 del there
 print("same memory")
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=child_environment()
+    )
     assert "same memory" in done.stdout, done.stderr
 
 
 def test_without_a_visible_gpu_the_line_says_so(tmp_path: Path, store: Path) -> None:
     config = job(tmp_path, store, "cuda")
-    environment = {
-        **os.environ,
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
+    environment = child_environment(CUDA_VISIBLE_DEVICES="")
     command = [sys.executable, "-m", "hpc_lstm", "train", str(config), "--run-dir", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "CUDA_VISIBLE_DEVICES" in done.stderr
-
-
-def _gpus() -> int:
-    import pycuda.driver
-
-    pycuda.driver.init()
-    return int(pycuda.driver.Device.count())
