@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,6 +39,16 @@ def inspect_alone() -> Iterator[Callable[..., Any]]:
         patch.setattr(reading, "_inspect", inspector)
         yield alone
     inspector.end()
+
+
+@pytest.fixture(autouse=True)
+def log_is_put_back() -> Iterator[None]:
+    """What a test has the program log is not logged in the next one, too."""
+    logger = logging.getLogger("hpc_lstm")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -339,7 +339,9 @@ def _days(fields: Any, names: set[str]) -> tuple[np.ndarray, np.ndarray]:
         month = np.where(_is_filled(fields, "october"), 10, month)
     day = _integers(fields, "day") if "day" in names else np.ones(len(year), np.int64)
     start = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    length = ((start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64)
+    length = (
+        (start + np.timedelta64(1, "M")).astype("datetime64[D]") - start.astype("datetime64[D]")
+    ).astype(np.int64)
     wrong = (month < 1) | (month > 12) | (day < 1) | (day > length) | (year < 1678) | (year > 2261)
     return start.astype("datetime64[D]").astype(np.int64) + day - 1, wrong
 

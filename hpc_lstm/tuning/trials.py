@@ -92,7 +92,7 @@ def without_test(base: RunConfig, world: World) -> RunConfig:
             )
         )
     # Where shares cut an intraday store in the midst of a day, no trial is judged by that day.
-    following = 0 if unit != "D" and data.split_shares is not None else 1
+    following = np.timedelta64(0 if unit != "D" and data.split_shares is not None else 1, "D")
     opens = cut.train_end if cut.validation_opens is None else cut.validation_opens
     tested = cut.validation_end if cut.test_opens is None else cut.test_opens
     trained, end, border = (

@@ -131,7 +131,7 @@ def test_a_row_has_the_exchanges_date(
     yahoo.listings = {"X": Listing(zone=zone, opens=opens)}
     get(yahoo, tmp_path / "m.h5", "X")
     dates = prices(tmp_path / "m.h5", "X")[0].astype(str).tolist()
-    assert dates == business_days("2024-01-01", str(np.datetime64(last) + 1))
+    assert dates == business_days("2024-01-01", str(np.datetime64(last) + np.timedelta64(1, "D")))
 
 
 def test_the_session_in_progress_is_left_out(yahoo: YahooServer, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_minutes_are_kept_in_utc_and_asked_for_in_parts(yahoo: YahooServer, tmp_
     dates, values = prices(tmp_path / "m.h5", "AAPL")
     assert str(dates[0]) == "2024-02-12T14:30:00.000000000"
     assert len(dates) == 14 * 360
-    assert (np.diff(dates) > np.timedelta64(0)).all()
+    assert (np.diff(dates) > np.timedelta64(0, "ns")).all()
     assert len(yahoo.asked) == 3
     assert all(stop - first <= 7 * 86400 for _, first, stop, _ in yahoo.asked)
     next_day(yahoo)

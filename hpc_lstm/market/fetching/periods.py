@@ -31,4 +31,4 @@ def period_ends(days: np.ndarray, interval: str) -> np.ndarray:
     dates = days.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
     into = dates - months.astype("datetime64[D]")
-    return np.asarray(((months + 1).astype("datetime64[D]") + into).astype(np.int64))
+    return np.asarray(((months + np.timedelta64(1, "M")).astype("datetime64[D]") + into).astype(np.int64))

@@ -24,6 +24,11 @@ ROWS = {"AAA": 300, "BBB": 200, "CCC": 300}
 LAST = np.datetime64(15000 + 299, "D")  # of AAA and CCC
 
 
+def after(days: int) -> np.datetime64:
+    """The day so many days after the last row."""
+    return LAST + np.timedelta64(days, "D")
+
+
 def series(symbol: str, rows: int) -> np.ndarray:
     return walk(ord(symbol[0]), 400)[:rows]
 
@@ -67,7 +72,7 @@ def test_new_rows_are_measured_by_themselves(run_dir: Path, tmp_path: Path) -> N
     ]
     new = metrics["new"]
     assert (new["windows"], new["symbols"]) == (8, 2)
-    assert (new["first_date"], new["last_date"]) == (str(LAST + 1), str(LAST + 7))
+    assert (new["first_date"], new["last_date"]) == (str(after(1)), str(after(7)))
     for method in ("model", "persistence"):
         assert new[method]["rmse"] == pytest.approx(np.sqrt(np.mean(squared)), rel=1e-4)
     assert metrics["per_symbol"]["AAA"]["new"]["windows"] == 7
@@ -77,7 +82,7 @@ def test_new_rows_are_measured_by_themselves(run_dir: Path, tmp_path: Path) -> N
         in (metrics["notes"])
     )
     text = comparison_table(metrics)
-    assert f"new: 8 windows of 2 symbols, {LAST + 1} to {LAST + 7}" in text
+    assert f"new: 8 windows of 2 symbols, {after(1)} to {after(7)}" in text
     assert "On new rows " in text
 
 
@@ -125,7 +130,7 @@ def test_a_store_of_train_rows_alone_is_said_to_be_one(
 ) -> None:
     store = store_of(tmp_path / "market.h5", ROWS)
     run = make_run(tmp_path / "run", settings(store, split_by="date"), monkeypatch)
-    split = {"train_ends": str(LAST - 120), "validation_ends": str(LAST - 60)}
+    split = {"train_ends": str(after(-120)), "validation_ends": str(after(-60))}
     write_run_file(RunDirectory(run), RunFile(data=split))
     elsewhere = store_of(tmp_path / "short.h5", dict.fromkeys(ROWS, 100))
     store_of(store, dict.fromkeys(ROWS, 100))
