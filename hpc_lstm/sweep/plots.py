@@ -36,6 +36,11 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 6.2)
     grid = np.atleast_2d(figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False))
+    # Scales and limits come first: matplotlib warns where all values are alike and it has to find limits.
+    for axes in grid.flat:
+        _rank_axis(axes, groups)
+    grid[0, 0].set_yscale("log")
+    grid[1, 0].set_ylim(0, TOP)
     for column, (title, members) in enumerate(panels):
         speed, efficiency = grid[0, column], grid[1, column]
         for number, group in enumerate(members):
@@ -50,12 +55,13 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
         speed.set_title(title, fontsize=9)
         efficiency.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
         efficiency.set_xlabel("ranks")
-        speed.set_yscale("log")
-        for axes in (speed, efficiency):
-            _rank_axis(axes, groups)
+    lowest, *_, highest = sorted(np.ravel([axes.dataLim.intervaly for axes in grid[0]]))
+    if np.isclose(lowest, highest):
+        for axes in grid[0]:
+            axes.set_autoscaley_on(False)
+        grid[0, 0].set_ylim(lowest / 2, highest * 2)
     grid[0, 0].set_ylabel("samples/s, all ranks")
     grid[1, 0].set_ylabel(f"efficiency per {_unit(groups)}")
-    grid[1, 0].set_ylim(0, TOP)
     _legend(figure, grid[0, 0], groups)
     _note_others(figure, groups, panels)
     return figure
@@ -249,6 +255,8 @@ def _rank_axis(axes: Axes, groups: Sequence[Group]) -> None:
     ranks = sorted({ranks for group in groups for ranks in group.by_ranks})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [str(n) for n in ranks])
+    margin = (ranks[-1] / ranks[0]) ** 0.05 if ranks[-1] > ranks[0] else 2
+    axes.set_xlim(ranks[0] / margin, ranks[-1] * margin)
     axes.minorticks_off()
 
 

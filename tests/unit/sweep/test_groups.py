@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -189,6 +190,7 @@ def test_what_cannot_be_told_is_not_drawn_and_nothing_is_above_all() -> None:
     assert len({style for _, style in styles}) == 2
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("panels", "says"), [(6, None), (7, "2 more settings are in the table")])
 def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> None:
     axes = [{"average.every": every, "model.units": n} for n in range(panels) for every in (1, 4)]
@@ -200,6 +202,15 @@ def test_settings_without_a_panel_are_told(panels: int, says: str | None) -> Non
             plots.extrapolation_figure(groups, []),
         ]
         assert [one.get_suptitle() or None for one in drawn] == [says] * 3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ranks", [[1], [1, 2, 4]])
+def test_figures_of_few_points_are_drawn_without_a_warning(ranks: list[int]) -> None:
+    groups = group_records([record(one) for one in ranks])
+    with figures.styled():
+        for draw in (plots.scaling_figure, plots.phases_figure):
+            draw(groups).savefig(io.BytesIO())
 
 
 def test_a_panel_without_efficiency_says_why() -> None:
