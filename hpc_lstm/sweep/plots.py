@@ -33,6 +33,8 @@ PANELS = 6
 
 def scaling_figure(groups: Sequence[Group]) -> Figure:
     """Samples per second with a line for ideal scaling (above), and efficiency (below), over ranks."""
+    from hpc_lstm.report.log_ticks import Magnitudes
+
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 6.2)
     grid = np.atleast_2d(figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False))
@@ -40,6 +42,8 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
     for axes in grid.flat:
         _rank_axis(axes, groups)
     grid[0, 0].set_yscale("log")
+    grid[0, 0].yaxis.set_major_formatter(Magnitudes())
+    grid[0, 0].yaxis.set_minor_formatter(Magnitudes(between=True))
     grid[1, 0].set_ylim(0, TOP)
     for column, (title, members) in enumerate(panels):
         speed, efficiency = grid[0, column], grid[1, column]
