@@ -96,7 +96,7 @@ def serve(runner: Runner, folder: Path) -> None:
             return
         try:
             answer = _obey(runner, command)
-        except Exception:  # of any kind: whatever ends a peer belongs into the benchmark's own message
+        except Exception:  # of any kind: whatever ends a peer belongs in the benchmark's own message
             _answer(folder, number, runner.rank, {"error": traceback.format_exc()[-2000:]})
             # The other ranks may wait for this one in a collective: the driver ends them all.
             sys.exit(1)

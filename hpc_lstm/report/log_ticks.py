@@ -6,11 +6,11 @@ from matplotlib.ticker import EngFormatter, LogFormatter
 
 
 class Magnitudes(LogFormatter):
-    """Labels where matplotlib puts them, as it does without powers of ten.
+    """Numbers with a prefix of magnitude, at the ticks that matplotlib would label.
 
     Args:
-        between: label 2, 3, 4 and 6 as well, of the powers of ten, where the axis spans less than two of them. For the
-            minor ticks.
+        between: for the minor ticks: some of those between the powers of ten are labelled, where the axis spans less
+            than two of them.
     """
 
     def __init__(self, *, between: bool = False) -> None:

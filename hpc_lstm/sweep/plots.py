@@ -33,17 +33,13 @@ PANELS = 6
 
 def scaling_figure(groups: Sequence[Group]) -> Figure:
     """Samples per second with a line for ideal scaling (above), and efficiency (below), over ranks."""
-    from hpc_lstm.report.log_ticks import Magnitudes
-
     panels = panels_of(groups)
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 6.2)
     grid = np.atleast_2d(figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False))
     # Scales and limits come first: matplotlib warns where all values are alike and it has to find limits.
     for axes in grid.flat:
         _rank_axis(axes, groups)
-    grid[0, 0].set_yscale("log")
-    grid[0, 0].yaxis.set_major_formatter(Magnitudes())
-    grid[0, 0].yaxis.set_minor_formatter(Magnitudes(between=True))
+    _speed_axis(grid[0, 0])
     grid[1, 0].set_ylim(0, TOP)
     for column, (title, members) in enumerate(panels):
         speed, efficiency = grid[0, column], grid[1, column]
@@ -59,11 +55,7 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
         speed.set_title(title, fontsize=9)
         efficiency.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
         efficiency.set_xlabel("ranks")
-    lowest, *_, highest = sorted(np.ravel([axes.dataLim.intervaly for axes in grid[0]]))
-    if np.isclose(lowest, highest):
-        for axes in grid[0]:
-            axes.set_autoscaley_on(False)
-        grid[0, 0].set_ylim(lowest / 2, highest * 2)
+    _widen(grid[0])
     grid[0, 0].set_ylabel("samples/s, all ranks")
     grid[1, 0].set_ylabel(f"efficiency per {_unit(groups)}")
     _legend(figure, grid[0, 0], groups)
@@ -253,6 +245,23 @@ def _ideal(axes: Axes, members: Sequence[Group]) -> None:
             linewidth=0.9,
             label="ideal",
         )
+
+
+def _speed_axis(axes: Axes) -> None:
+    from hpc_lstm.report.log_ticks import Magnitudes
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(Magnitudes())
+    axes.yaxis.set_minor_formatter(Magnitudes(between=True))
+
+
+def _widen(row: Sequence[Axes]) -> None:
+    """Give panels that share an axis of speeds some room where all speeds are alike."""
+    speeds = np.array([axes.dataLim.intervaly for axes in row])
+    if np.isclose(speeds.min(), speeds.max()):
+        for axes in row:
+            axes.set_autoscaley_on(False)
+        row[0].set_ylim(speeds.min() / 2, speeds.max() * 2)
 
 
 def _rank_axis(axes: Axes, groups: Sequence[Group]) -> None:

@@ -70,8 +70,10 @@ def git_commit(checkout: Path) -> str:
     """The commit of a checkout, with ``-dirty`` where files differ from it; "" if it is none."""
     if not (checkout / ".git").exists():
         return ""
-    # Twice as fast as `git describe`, which looks for tags as well.
-    command = ["git", "-C", str(checkout), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    # Twice as fast as `git describe`, which looks for tags as well. Without optional locks git leaves the index alone,
+    # which a `git commit` of the user's would find locked.
+    status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    command = ["git", "--no-optional-locks", "-C", str(checkout), *status]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -70,7 +70,11 @@ def train(
             compare_clocks(world, timeline)
             messages.log_owner(log, owner, world)
             with set_up(
-                *(config, directory, world, timeline, log),
+                config,
+                directory,
+                world,
+                timeline,
+                log,
                 warm_start=warm_start,
                 owner=owner,
                 stages=stages,
