@@ -134,6 +134,27 @@ def test_averages_by_nccl_are_the_same_in_the_graph_of_the_steps(
     assert done.stdout.count("the same") == ranks
 
 
+def test_an_address_that_nccl_cannot_open_ends_all_ranks_together() -> None:
+    """NCCL looks for the network before it looks for a GPU, so that it does not matter whether the ranks share one."""
+    code = """
+from hpc_lstm.errors import CudaError
+from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.nccl import NcclAllreduce
+world = connect()
+with world.abort_on_error():
+    try:
+        NcclAllreduce(world)
+    except CudaError as error:
+        assert error.on_all_ranks and "ncclGetUniqueId: " in str(error), error
+        print(f"refused on {world.rank};", flush=True)
+"""
+    command = [*mpiexec_command(), "-n", "2", sys.executable, "-c", code]
+    environment = {**child_environment(), "NCCL_SOCKET_IFNAME": "=nosuch"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.replace("\n", "").split(";")[:-1]) == ["refused on 0", "refused on 1"]
+
+
 def test_each_transport_gives_the_same_run_or_says_why_not(tmp_path: Path, store: Path) -> None:
     config = str(job(tmp_path, store, "cuda"))
 
