@@ -21,7 +21,13 @@ from hpc_lstm.config.model import ForecastConfig, ModelConfig
 from hpc_lstm.config.run import RunConfig
 from hpc_lstm.config.section import LARGEST, NameIn, Positive, Section
 from hpc_lstm.config.storage import CheckpointConfig, StorageConfig
-from hpc_lstm.config.tables import check_sections, nearest_name, section_fields, validate_sections
+from hpc_lstm.config.tables import (
+    check_sections,
+    check_value,
+    nearest_name,
+    section_fields,
+    validate_sections,
+)
 from hpc_lstm.config.toml_file import read_toml
 from hpc_lstm.config.train import DEFAULT_LOSS, TrainConfig
 
@@ -42,6 +48,7 @@ __all__ = [
     "SyncConfig",
     "TrainConfig",
     "check_sections",
+    "check_value",
     "differences",
     "digest",
     "dump",

@@ -54,6 +54,26 @@ def validate_sections(model: type[S], tables: dict[str, Any], where: str) -> S:
         raise ConfigError(f"{where}: {_first_problem(model, error)}") from None
 
 
+def check_value(model: type[Section], tables: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Refuse a value that a setting cannot have, whatever the others are.
+
+    Args:
+        tables: settings that are right.
+        key: ``section.key``.
+
+    Raises:
+        ConfigError: it begins with ``where``, and the key follows at once.
+    """
+    section, _, name = key.partition(".")
+    changed = {**tables, section: {**tables[section], name: value}}
+    try:
+        model.model_validate(_integers_as_floats(model, changed))
+    except ValidationError as error:
+        # What is wrong with several settings together has the place of their section.
+        if any(problem["loc"][:2] == (section, name) for problem in error.errors()):
+            raise ConfigError(f"{where}{_first_problem(model, error)}") from None
+
+
 def _texts(value: Any) -> Iterator[str]:
     """All texts in a value of nested tables and lists."""
     if isinstance(value, str):

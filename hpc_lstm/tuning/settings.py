@@ -19,6 +19,7 @@ from hpc_lstm.config import (
     RunConfig,
     Section,
     check_sections,
+    check_value,
     nearest_name,
     read_toml,
     validate_sections,
@@ -88,7 +89,12 @@ def load_tune(path: str | Path) -> tuple[TuneConfig, RunConfig]:
         tables[name] = _flat(tables.get(name, {}))
     tune = validate_sections(TuneConfig, tables, str(path))
     base = configuration.load(path.parent / tune.tune.config)
-    return tune, with_settings(base, tune.settings, str(path))
+    base = with_settings(base, tune.settings, str(path))
+    tables = base.model_dump()
+    for key, values in tune.space.items():
+        for value in values if isinstance(values, list) else (values["low"], values["high"]):
+            check_value(RunConfig, tables, key, value, f"{path}: space.")
+    return tune, base
 
 
 def with_settings(base: RunConfig, values: dict[str, Any], where: str) -> RunConfig:

@@ -251,6 +251,23 @@ def test_without_optuna_it_says_what_to_install(folder: Path, monkeypatch: pytes
             "step: no such key; known: low, high, log",
         ),
         ('"model.dropout" = {low = 0.0, high = 0.3, log = true}', "random", "log = true needs low above 0"),
+        (
+            '"train.learning_rate" = {low = 1e-4, high = inf}',
+            "random",
+            "space.train.learning_rate: must be a finite",
+        ),
+        ('"train.learning_rate" = {low = nan, high = 1.0}', "random", "with low < high"),
+        (
+            '"train.seed" = {low = 1, high = 9223372036854775807}',
+            "tpe",
+            "space.train.seed: must be less than",
+        ),
+        (
+            '"model.units" = {low = 4.0, high = 8.0}',
+            "random",
+            "space.model.units: must be a whole number, got 4.0",
+        ),
+        ('"train.optimizer" = ["adam", "sdg"]', "grid", "got 'sdg'; did you mean"),
     ],
 )
 def test_a_wrong_space_is_told(folder: Path, space: str, search: str, said: str) -> None:
