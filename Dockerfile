@@ -30,7 +30,8 @@ RUN if ! command -v python3 >/dev/null; then \
     fi
 COPY --from=build /opt/hpc-lstm /opt/hpc-lstm
 ENV PATH=/opt/hpc-lstm/bin:$PATH
-RUN useradd --create-home --uid 1000 user
+# Images of Ubuntu have a user of that number.
+RUN getent passwd 1000 >/dev/null || useradd --create-home --uid 1000 user
 USER 1000
 WORKDIR /work
 ENTRYPOINT ["hpc-lstm"]

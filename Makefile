@@ -105,8 +105,10 @@ fuzz: venv  ## look for inputs that break the program: new examples for all prop
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/unit --ignore tests/unit/market -n $(JOBS) --timeout 86400
 	@HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest tests/programs -n $(JOBS) --dist loadfile --timeout 86400
 
+# What needs a GPU, or is no benchmark by itself.
+OTHER_SCRIPTS = $(patsubst %,benchmarks/%.py,machine kernels gpu_% scaling_gpus% two_clusters first_step peers_profile)
 bench: venv  ## run every benchmark that needs no GPU; results beside them in benchmarks/results/
-	@for script in $(filter-out benchmarks/machine.py benchmarks/kernels.py benchmarks/gpu_%.py benchmarks/peers_profile.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in $(filter-out $(OTHER_SCRIPTS),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 GPU_ENVIRONMENT = $(if $(filter $(BIN)/python,$(GPU_PYTHON)),venv)
 
@@ -135,5 +137,6 @@ audit: venv  ## known vulnerabilities (asks PyPI) and licences of all that is in
 	@$(BIN)/python -m pip_audit --strict --disable-pip --no-deps -r $(VENV)/audited.txt --progress-spinner off
 
 clean:  ## remove the environment, the demo and all caches
+	@[ ! -e $(VENV) ] || [ -f $(VENV)/pyvenv.cfg ] || { echo "make clean: VENV=$(VENV) is not a virtual environment" >&2; exit 2; }
 	rm -rf $(VENV) demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

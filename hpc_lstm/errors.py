@@ -41,6 +41,10 @@ class StoreError(InputError):
     """A market store cannot be read or written: the message names the file."""
 
 
+class NotAStoreError(StoreError):
+    """A file is HDF5, but no market store."""
+
+
 class PriceFileError(InputError):
     """A file of prices cannot be imported: the message names the file and, where there is one, the row."""
 

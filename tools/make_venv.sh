@@ -49,6 +49,10 @@ if [ -z "$python" ]; then
     [ -n "$python" ] || fail "no Python 3.10 to 3.13 found; install one, or name it: make venv PYTHON=/path/to/python3.12"
 fi
 in_range "$python" || fail "$python does not run or is not Python 3.10 to 3.13"
+# It may be removed: VENV may name any folder.
+if [ -e "$folder" ] && [ ! -f "$folder/pyvenv.cfg" ] && [ -n "$(ls -A "$folder")" ]; then
+    fail "VENV=$folder: exists and is not a virtual environment; name another folder"
+fi
 case $mpi in mpich | system) ;; *) fail "MPI=$mpi: must be mpich (the wheel) or system (the machine's own)" ;; esac
 
 # Another core compiles the C kernels while pip downloads; what it has not done, the package's build does.

@@ -6,6 +6,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,7 @@ def synthesize(
         seed: of the generator.
 
     Raises:
-        InputError: the store cannot be written.
+        InputError: a number is too small, or the store cannot be written.
     """
     from hpc_lstm.market.synthetic import synthesize as write
 
@@ -197,13 +198,11 @@ def _written(path: str | os.PathLike[str] | None, write: Callable[[Path], object
 
 
 def _chosen(kind: Any, options: Mapping[str, Any]) -> Any:
-    try:
-        return kind(**options)
-    except TypeError:
-        from dataclasses import fields
+    """The options as an object of a dataclass."""
+    known = [field.name for field in fields(kind)]
+    for name in options:
+        if name not in known:
+            from hpc_lstm.config import nearest_name
 
-        from hpc_lstm.config import nearest_name
-
-        known = [field.name for field in fields(kind)]
-        unknown = next(name for name in options if name not in known)
-        raise InputError(f"{unknown}: no such option{nearest_name(unknown, known)}") from None
+            raise InputError(f"{name}: no such option{nearest_name(name, known)}")
+    return kind(**options)

@@ -23,6 +23,7 @@ from hpc_lstm.files import checked_path, expanded, make_parent, whole_file
 from hpc_lstm.parallel.launch import launched
 from hpc_lstm.parallel.starter import named_starter
 from hpc_lstm.runs import directory
+from hpc_lstm.runs.directory import RunDirectory
 
 # What a rank's message to the user begins with on stderr.
 MESSAGE = "hpc-lstm: "
@@ -71,12 +72,12 @@ def train(
             "train: this process is itself one of several ranks, which mpiexec or srun has started; start it without "
             "them, or call `hpc-lstm train` there"
         )
-    if ranks < 1:
-        raise InputError(f"train: ranks must be at least 1, got {ranks}")
+    if not isinstance(ranks, int) or ranks < 1:
+        raise InputError(f"train: ranks must be a whole number of at least 1, got {ranks!r}")
     settings, store = _settings(config, overrides or {})
     run = directory.at(os.fspath(run_dir) if run_dir is not None else Path("runs") / _name(config))
     if store is not None:
-        settings = _keep_store(settings, store, run.path)
+        settings = _keep_store(settings, store, run)
     with tempfile.TemporaryDirectory(prefix="hpc-lstm-") as folder:
         file = Path(folder) / f"{run.name}.toml"
         file.write_text(configuration.dump(settings), encoding="utf-8")
@@ -135,18 +136,27 @@ def _name(config: object) -> str:
     return datetime.now().strftime("run-%Y-%m-%d-%H%M%S")
 
 
-def _keep_store(settings: RunConfig, store: Store, run_dir: Path) -> RunConfig:
+def _keep_store(settings: RunConfig, store: Store, run: RunDirectory) -> RunConfig:
     """Settings with a copy of a temporary store in the run directory, so that the run can be used later."""
     if not store.temporary:
         return settings
-    kept = make_parent(run_dir / "prices.h5")
-    if kept.exists():
-        raise InputError(
-            f"{kept}: already exists; name another run_dir, or the store that the run was begun with"
-        )
-    with whole_file(kept) as temporary:
-        shutil.copyfile(store.path, temporary)
+    kept = make_parent(run.path / "prices.h5")
+    if not run.holds_run or not kept.exists():
+        with whole_file(kept) as temporary:
+            shutil.copyfile(store.path, temporary)
+    elif _contents(kept) != _contents(store.path):
+        raise InputError(f"{kept}: the run was begun with other prices; name another run_dir")
     return settings.model_copy(update={"data": settings.data.model_copy(update={"store": str(kept)})})
+
+
+def _contents(path: Path) -> str:
+    """A digest of all rows of a market store."""
+    from hpc_lstm.market.known_rows import know_rows
+    from hpc_lstm.market.store import MarketStore
+    from hpc_lstm.parallel.world import World
+
+    with MarketStore(path) as store:
+        return know_rows(store, range(len(store.columns)), range(len(store.symbols)), World()).digest
 
 
 def _run_ranks(command: list[str], progress: bool) -> None:

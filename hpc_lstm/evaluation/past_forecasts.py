@@ -74,6 +74,12 @@ class PastForecasts:
         }
 
 
+def require_part(part: str) -> None:
+    """Refuse a name that is none of ``MEASURED``."""
+    if part not in MEASURED:
+        raise InputError(f'part "{part}": must be one of {", ".join(MEASURED)}')
+
+
 def past_forecasts(
     run_dir: str | Path,
     store_path: str | os.PathLike[str] | None = None,
@@ -103,8 +109,7 @@ def past_forecasts(
     from hpc_lstm.market.store import MarketStore
 
     for part in parts:
-        if part not in MEASURED:
-            raise InputError(f'part "{part}": must be one of {", ".join(MEASURED)}')
+        require_part(part)
     trained = open_run(run_dir)
     if store_path is not None:
         path = {"store": str(expanded(os.fspath(store_path)).absolute())}

@@ -25,10 +25,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.files import checked_path
 from hpc_lstm.market.cleaning import DifferingRows, PriceRows, clean_rows, symbol_starts
 from hpc_lstm.market.daily import Calendar, find_calendar
 from hpc_lstm.market.dates import DAY, NO_ZONE, SkippedTime, doubled_times, with_zone
@@ -42,19 +42,12 @@ from hpc_lstm.market.last_known import LastKnown
 from hpc_lstm.market.layouts.header import COLUMNS
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
+from hpc_lstm.market.replacing import require_replaceable
 from hpc_lstm.market.spill import Spill
 from hpc_lstm.market.split_jumps import find_split_jumps
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter, output_path, write_errors
 from hpc_lstm.market.symbol_names import name_by_folders, require_distinct
-
-
-def _require_replaceable(output: Path) -> None:
-    """Refuse to write a store over what is none, such as one of the files of prices."""
-    if output.is_file() and output.stat().st_size and not h5py.is_hdf5(output):
-        raise PriceFileError(
-            f"{output}: is not a market store, and would be replaced by one; give another name after -o"
-        )
 
 
 def import_prices(
@@ -80,9 +73,9 @@ def import_prices(
     Raises:
         PriceFileError: a file is missing, unreadable, of no known format, lacks a column, may be read in two ways or
             has a bad row; rows of one symbol and time differ; or no row is left.
-        StoreError: the output cannot be written.
+        StoreError: the output cannot be written, or is another file.
     """
-    _require_replaceable(Path(output))
+    require_replaceable(checked_path(str(output)))
     options = options or ImportOptions()
     files: list[PriceFile]
     if hasattr(sources, "columns"):
@@ -102,7 +95,7 @@ def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:
     """A table of pandas without a name, which must say its symbols itself."""
     file = FrameFile("table", frame, options)
     if isinstance(file.layout, SingleLayout):
-        raise PriceFileError('the table names no symbol; name it: import_prices({"AAPL": table}, ...)')
+        raise PriceFileError('the table names no symbol; name it: read_prices({"AAPL": table}, ...)')
     return file
 
 

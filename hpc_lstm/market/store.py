@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_lstm.errors import StoreError
+from hpc_lstm.errors import NotAStoreError, StoreError
 from hpc_lstm.hdf5.reading import UNREADABLE, own_dataset, require_sound
 from hpc_lstm.market.store_format import (
     DATE_UNITS,
@@ -61,7 +61,7 @@ class MarketStore:
     def _open(self) -> None:
         attributes = {key: _plain(value) for key, value in self._file.attrs.items()}
         if not _is_equal(attributes.get("format"), FORMAT):
-            raise StoreError(
+            raise NotAStoreError(
                 f'{self.path}: not a market store: its attribute "format" is {short(attributes.get("format"))!r}, '
                 f'not "{FORMAT}"'
             )

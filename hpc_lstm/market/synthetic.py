@@ -17,6 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc_lstm.errors import InputError
+from hpc_lstm.files import checked_path
+from hpc_lstm.market.replacing import require_replaceable
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.market.universes.autoregressive import Autoregressive
 from hpc_lstm.market.universes.registry import universe_named
@@ -38,16 +41,21 @@ def synthesize(
     Memory is bounded by a chunk of symbols, whatever their number.
 
     Args:
+        symbols: at least 1. days: at least 2. seed: at least 0.
         kind: of the universe.
 
     Returns:
         One sentence on what was written and the best possible forecast.
 
     Raises:
-        InputError: an unknown kind.
-        StoreError: the store cannot be written.
+        InputError: an unknown kind, or a number is too small.
+        StoreError: the store cannot be written, or is another file.
     """
+    for name, value, least in (("symbols", symbols, 1), ("days", days, 2), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"{name} must be at least {least}, got {value}")
     begin = time.monotonic()
+    require_replaceable(checked_path(str(path)))
     universe = universe_named(kind)
     dates = weekdays(days)
     best, in_price, squares, errors = universe.best_rmse(), "", 0.0, 0.0

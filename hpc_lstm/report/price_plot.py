@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ class PriceChart:
         candles: open, high, low and close instead of a line, with the volume below.
         sma, ema: lengths of moving averages in rows.
         rsi, macd: draw the indicator below.
+
+    Raises:
+        InputError: an average has no length.
     """
 
     column: str | None = None
@@ -49,6 +53,13 @@ class PriceChart:
     ema: Sequence[int] = ()
     rsi: bool = False
     macd: bool = False
+
+    def __post_init__(self) -> None:
+        for name, lengths in (("sma", self.sma), ("ema", self.ema)):
+            if not isinstance(lengths, Sequence) or not all(
+                isinstance(length, Integral) and length > 0 for length in lengths
+            ):
+                raise InputError(f"{name}: must be lengths in rows, such as [20, 50], got {lengths!r}")
 
 
 def plot_prices(
@@ -72,6 +83,8 @@ def prices_figure(symbols: Sequence[ChartData], chart: PriceChart = PriceChart()
     Raises:
         InputError: as ``plot_prices``.
     """
+    if not symbols:
+        raise InputError("plot: no symbol is given")
     if len(symbols) > 1 and (chart.candles or chart.sma or chart.ema or chart.rsi or chart.macd):
         raise InputError(
             f"plot: candles, averages and indicators are drawn of one symbol, but {len(symbols)} are given; give one "

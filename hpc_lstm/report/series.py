@@ -83,13 +83,19 @@ def forecast_series(trained: TrainedRun, symbol: str | None = None, part: str = 
         symbol: None: the first one of the run.
 
     Raises:
-        InputError: the store is missing or damaged, or the symbol is not in it, was not trained on, or has no
-            windows in the part.
+        InputError: there is no such part; the store is missing or damaged, or the symbol is not in it, was not
+            trained on, or has no windows in the part.
     """
     from hpc_lstm.evaluation.all_outputs import priced_outputs
-    from hpc_lstm.evaluation.past_forecasts import forecast_part, known_symbols, prepared_as_trained
+    from hpc_lstm.evaluation.past_forecasts import (
+        forecast_part,
+        known_symbols,
+        prepared_as_trained,
+        require_part,
+    )
     from hpc_lstm.market.store import MarketStore
 
+    require_part(part)
     with MarketStore(trained.config.data.store) as store:
         (name,) = known_symbols(trained, store, [trained.scaler.symbols[0] if symbol is None else symbol])
         prepared = prepared_as_trained(trained, store, [name])

@@ -81,6 +81,11 @@ def test_prices_are_drawn(store: hl.Store) -> None:
     assert len(store.plot(store.symbols).axes[0].get_lines()) == 4
     with pytest.raises(hl.InputError, match='candle: no such option; did you mean "candles"'):
         store.plot("SYN00000", candle=True)
+    with pytest.raises(hl.InputError, match="no symbol is given"):
+        store.plot([])
+    for lengths in (20, [0], [-3], [2.5], "20"):
+        with pytest.raises(hl.InputError, match="sma: must be lengths in rows"):
+            store.plot("SYN00000", sma=lengths)
 
 
 def test_a_temporary_store_goes_with_its_object() -> None:
@@ -99,6 +104,14 @@ def test_files_and_their_options(tmp_path: Path) -> None:
     assert hl.read_prices(store.path).symbols == ["ABC"]
     with pytest.raises(hl.InputError, match='decimals: no such option; did you mean "decimal"'):
         hl.read_prices(file, decimals=",")
+    with pytest.raises(hl.InputError, match="table: the pandas table is empty"):
+        hl.read_prices(pd.DataFrame())
+
+
+@pytest.mark.parametrize("wrong", [{"symbols": 0}, {"days": 1}, {"seed": -1}])
+def test_a_universe_needs_symbols_and_days(wrong: dict[str, int]) -> None:
+    with pytest.raises(hl.InputError, match=f"{next(iter(wrong))} must be at least"):
+        hl.synthesize(**wrong)
 
 
 def test_prices_with_a_split_left_in_are_told() -> None:
@@ -133,6 +146,26 @@ def test_the_store_is_kept_with_the_run(run: hl.Run, store: hl.Store) -> None:
     kept = run.path / "prices.h5"
     assert run.config.data.store == str(kept)
     assert kept.read_bytes() == store.path.read_bytes()
+
+
+def test_a_call_with_a_temporary_store_can_be_repeated(run: hl.Run, store: hl.Store, tmp_path: Path) -> None:
+    """Where no run began, with other prices; where one did, to resume it with the same."""
+    longer = hl.synthesize(symbols=3, days=60)
+    for prices in (store, longer):
+        settings = {"data": {"store": prices, "window": 5000}}
+        with pytest.raises(hl.InputError, match=r"data\.window"):
+            hl.train(settings, run_dir=tmp_path / "run", progress=False)
+    assert (tmp_path / "run" / "prices.h5").read_bytes() == longer.path.read_bytes()
+    settings = {
+        **run.config.model_dump(),
+        "data": {**run.config.data.model_dump(), "store": hl.read_prices(store.to_pandas())},
+    }
+    assert hl.train(settings, run_dir=run.path, resume=True, progress=False).complete
+    before = (run.path / "prices.h5").read_bytes()
+    settings["data"]["store"] = longer
+    with pytest.raises(hl.InputError, match=r"prices\.h5: the run was begun with other prices"):
+        hl.train(settings, run_dir=run.path, resume=True, progress=False)
+    assert (run.path / "prices.h5").read_bytes() == before
 
 
 def test_forecasts_also_of_symbols_that_the_run_does_not_know(run: hl.Run, store: hl.Store) -> None:
@@ -207,6 +240,8 @@ def test_pictures_are_shown_by_notebooks(run: hl.Run) -> None:
     for figure in (run.plot_forecast(), run.plot_losses()):
         assert figure._repr_png_().startswith(b"\x89PNG")
     assert run.report(run.path / "page.html").exists()
+    with pytest.raises(hl.InputError, match='part "tests": must be one of'):
+        run.plot_forecast(part="tests")
 
 
 def test_failures_of_the_ranks_are_errors_here(run: hl.Run, store: hl.Store, tmp_path: Path) -> None:
@@ -214,8 +249,9 @@ def test_failures_of_the_ranks_are_errors_here(run: hl.Run, store: hl.Store, tmp
         hl.train({"data": {"store": run.config.data.store}}, run_dir=run.path)
     with pytest.raises(hl.InputError, match="no such market store"):
         hl.train({"data": {"store": "nothing.h5"}}, run_dir=tmp_path / "b", ranks=2, progress=False)
-    with pytest.raises(hl.InputError, match="at least 1"):
-        hl.train({"data": {"store": store}}, ranks=0)
+    for ranks in (0, 1.5):
+        with pytest.raises(hl.InputError, match="a whole number of at least 1"):
+            hl.train({"data": {"store": store}}, ranks=ranks)
     assert hl.train(run.path / "config.toml", run_dir=run.path, resume=True, progress=False).complete
 
 

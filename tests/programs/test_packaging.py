@@ -251,6 +251,17 @@ def test_make_venv_refuses_in_one_line(tmp_path: Path, arguments: tuple[str, ...
     assert not (tmp_path / "venv").exists()
 
 
+def test_no_folder_but_an_environment_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    make_venv = [str(ROOT / "tools" / "make_venv.sh"), str(tmp_path), "mpich", "x", sys.executable]
+    make_clean = ["make", "-f", str(ROOT / "Makefile"), "clean", "VENV=."]
+    for command in (make_venv, make_clean):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "is not a virtual environment" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def readme_links() -> list[tuple[str, str]]:
     """Page and relative target of every link in the pages that a reader opens first."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

@@ -33,6 +33,8 @@ class FrameFile(TableFile):
     def __init__(self, name: str, frame: Any, options: ImportOptions) -> None:
         if not hasattr(frame, "columns") or not hasattr(frame, "index"):
             raise PriceFileError(f"{name}: is not a pandas table but a {type(frame).__name__}")
+        if not frame.size:
+            raise PriceFileError(f"{name}: the pandas table is empty")
         self._names, self._series = _flat(frame)
         self._length = len(frame)
         super().__init__(SourceFile(name, False, b"", whole=True, options=options, row_word="row"))

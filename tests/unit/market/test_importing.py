@@ -9,18 +9,20 @@ import random
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limited_files import files_limited
 
-from hpc_lstm.errors import InputError, PriceFileError
+from hpc_lstm.errors import InputError, PriceFileError, StoreError
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import import_prices
 from hpc_lstm.market.layouts.header import COLUMNS
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.store import MarketStore
+from hpc_lstm.market.synthetic import synthesize
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "data" / "us_stocks_2000_2013.csv.gz"
 Table = dict[str, list[tuple[str, list[float]]]]  # symbol to (date, values)
@@ -385,13 +387,24 @@ def test_a_full_disk_leaves_nothing(limit: int, tmp_path: Path) -> None:
     assert (tmp_path / "m.h5").read_bytes() == older
 
 
-def test_a_file_of_prices_is_not_replaced_by_the_store(tmp_path: Path) -> None:
-    prices = tmp_path / "A.csv"
+def test_only_a_market_store_is_replaced_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    prices, other, damaged = tmp_path / "A.csv", tmp_path / "weights.h5", tmp_path / "damaged.h5"
     prices.write_text("Date,Close\n2024-01-02,1\n2024-01-03,2\n")
-    before = prices.read_bytes()
-    with pytest.raises(PriceFileError, match="is not a market store"):
-        import_prices([prices], prices)
-    assert prices.read_bytes() == before
+    with h5py.File(other, "w") as file:
+        file["weights"] = [1.0]
+    before = prices.read_bytes(), other.read_bytes()
+    for output in (prices, "~/A.csv", other):
+        with pytest.raises(StoreError, match="is not a market store, and would be replaced by one"):
+            import_prices([prices], output)
+        with pytest.raises(StoreError, match="is not a market store, and would be replaced by one"):
+            synthesize(output, symbols=1, days=2, seed=0)
+    assert (prices.read_bytes(), other.read_bytes()) == before
+    import_prices([prices], damaged)
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    for _ in range(2):
+        import_prices([prices], damaged)
+        MarketStore(damaged).close()
 
 
 @pytest.mark.parametrize("number", ["112'16", "1 12,50", "112_1"])
