@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from hpc_lstm.runs.loggers.reason import reason_of
+
 # Seconds between two messages to a server.
 EVERY_S = 2.0
 # How long the end of a run waits until all is sent.
@@ -78,7 +80,7 @@ class BackgroundLogger:
                     self._sink.send(points)
             self._sink.finish()
         except Exception as error:  # whatever a server or its library comes up with: the run itself is sound
-            self._warn(f"{' '.join(str(error).split())[:300] or type(error).__name__}")
+            self._warn(reason_of(error))
 
     def _waiting(self) -> list[Point]:
         return [self._points.get() for _ in range(self._points.qsize())]

@@ -12,6 +12,7 @@ from typing import Any
 from hpc_lstm.errors import InputError
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.loggers.background import BackgroundLogger, Point
+from hpc_lstm.runs.loggers.reason import reason_of
 from hpc_lstm.runs.loggers.remembered import remember_id, remembered_id
 
 PACKAGE = "mlflow"
@@ -62,9 +63,8 @@ def open_logger(run: RunDirectory, settings: Mapping[str, Any]) -> BackgroundLog
         client = MlflowClient()
         run_id = _reopened(client, remembered_id(run, "mlflow")) or _created(client, run.name, settings)
     except Exception as error:  # of MLflow, its server, or the library that asks it
-        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"mlflow: {reason}; set MLFLOW_TRACKING_URI to a tracking server that answers, or take mlflow out of "
+            f"mlflow: {reason_of(error)}; set MLFLOW_TRACKING_URI to a tracking server that answers, or take mlflow out of "
             "train.loggers"
         ) from None
     remember_id(run, "mlflow", run_id)

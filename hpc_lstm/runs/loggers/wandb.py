@@ -13,6 +13,7 @@ from typing import Any
 from hpc_lstm.errors import InputError
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.loggers.background import BackgroundLogger, Point
+from hpc_lstm.runs.loggers.reason import reason_of
 from hpc_lstm.runs.loggers.remembered import remember_id, remembered_id
 
 PACKAGE = "wandb"
@@ -59,9 +60,8 @@ def open_logger(run: RunDirectory, settings: Mapping[str, Any]) -> BackgroundLog
         wandb_run.config.update(dict(settings), allow_val_change=True)
         wandb_run.define_metric("*", step_metric="step")
     except Exception as error:  # of wandb, its service, or its server
-        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"wandb: {reason}; set WANDB_API_KEY, or WANDB_MODE=offline, or take wandb out of train.loggers"
+            f"wandb: {reason_of(error)}; set WANDB_API_KEY, or WANDB_MODE=offline, or take wandb out of train.loggers"
         ) from None
     remember_id(run, "wandb", wandb_run.id)
     return BackgroundLogger("wandb", WandbSink(wandb_run))

@@ -91,13 +91,15 @@ def test_a_resumed_run_is_the_same_run_of_mlflow(run: RunDirectory, mlflow_folde
 def test_a_server_that_does_not_answer_is_refused_in_one_line(
     run: RunDirectory, mlflow_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:hunter2@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(
         InputError, match=r"^mlflow: .*; set MLFLOW_TRACKING_URI to a tracking server"
     ) as error:
         History(run, True, 0, loggers=["mlflow"])
     assert "\n" not in str(error.value)
+    assert "hunter2" not in str(error.value)
+    assert "http://127.0.0.1:9" in str(error.value)
 
 
 def test_a_package_that_is_missing_is_told_before_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ class Server:
     def send(self, points: list[Point]) -> None:
         self.answers.wait(10)
         if self.fails:
-            raise ConnectionError("the server\nis down")
+            raise ConnectionError("the server\nat https://alice:hunter2@there/ is down")
         self.sent += points
 
     def finish(self) -> None:
@@ -145,7 +147,7 @@ def test_a_server_that_goes_away_ends_the_logging_alone(caplog: pytest.LogCaptur
         logger.close()
     assert [point.values for point in server.sent] == [{"loss": 1.0}]
     (record,) = caplog.records
-    assert record.getMessage().startswith("there: the server is down; the run continues without it")
+    assert record.getMessage().startswith("there: the server at https://there/ is down; the run continues without it")
     assert logger._points.empty(), "nothing is kept for a server that is gone"
 
 
