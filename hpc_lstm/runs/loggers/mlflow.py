@@ -64,8 +64,8 @@ def open_logger(run: RunDirectory, settings: Mapping[str, Any]) -> BackgroundLog
         run_id = _reopened(client, remembered_id(run, "mlflow")) or _created(client, run.name, settings)
     except Exception as error:  # of MLflow, its server, or the library that asks it
         raise InputError(
-            f"mlflow: {reason_of(error)}; set MLFLOW_TRACKING_URI to a tracking server that answers, or take mlflow out of "
-            "train.loggers"
+            f"mlflow: {reason_of(error)}; set MLFLOW_TRACKING_URI to a tracking server that answers, or take mlflow "
+            "out of train.loggers"
         ) from None
     remember_id(run, "mlflow", run_id)
     return BackgroundLogger("mlflow", MlflowSink(client, run_id))

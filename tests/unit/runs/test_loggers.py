@@ -147,7 +147,9 @@ def test_a_server_that_goes_away_ends_the_logging_alone(caplog: pytest.LogCaptur
         logger.close()
     assert [point.values for point in server.sent] == [{"loss": 1.0}]
     (record,) = caplog.records
-    assert record.getMessage().startswith("there: the server at https://there/ is down; the run continues without it")
+    assert record.getMessage().startswith(
+        "there: the server at https://there/ is down; the run continues without it"
+    )
     assert logger._points.empty(), "nothing is kept for a server that is gone"
 
 
