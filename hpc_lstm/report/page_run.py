@@ -77,7 +77,9 @@ def environment_section(run: RunDirectory, metrics: dict[str, Any]) -> dict[str,
 def _environment_of(record: RunFile, metrics: dict[str, Any]) -> dict[str, Any]:
     start = record.starts[-1]
     rows = [
-        (title, _fact(start[key])) for key, title in ENVIRONMENT.items() if start.get(key) not in (None, "")
+        (title, _fact(key, start[key]))
+        for key, title in ENVIRONMENT.items()
+        if start.get(key) not in (None, "")
     ]
     if metrics.get("finished"):
         rows.insert(1, ("finished", metrics["finished"]))
@@ -95,12 +97,12 @@ def _environment_of(record: RunFile, metrics: dict[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "notes": notes}
 
 
-def _fact(value: Any) -> str:
+def _fact(key: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(str, value[:8])) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
-    if isinstance(value, int) and value > 2**30:
+    if key == "memory_bytes":
         return f"{value / 2**30:.1f} GiB"
     return str(value)
 

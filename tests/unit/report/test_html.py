@@ -142,6 +142,8 @@ def test_a_completed_run(run_dir, forecasts):
         "started": "2026-01-02T03:04:05+00:00",
         "command": f"hpc-lstm train {SHOWN}",
         "gpus": {"H100": 2},
+        "memory_bytes": 2**29,
+        "seed": 2024112700,
     }
     data = {"store": "m.h5", "symbols": 3, "rows": 1000, "last": "2011-01-04", "sha256": "abc"}
     write_run_file(directory.at(run_dir), RunFile(data=data, starts=[start, start]))
@@ -160,6 +162,8 @@ def test_a_completed_run(run_dir, forecasts):
     for said in (
         f"hpc-lstm train {SHOWN}",
         "H100 2",
+        "0.5 GiB",
+        "2024112700",
         "started 2 times",
         "sharpe ratio",
         "cluster",
