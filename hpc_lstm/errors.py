@@ -10,7 +10,7 @@ import errno
 import os
 import shlex
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -148,14 +148,22 @@ def damage_in(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
         raise InputError(f"{os.fspath(path)}: is damaged ({what}); {advice}") from None
 
 
-def printable(text: str) -> str:
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+def printable(text: str, escaped: Callable[[str], str] = _escaped) -> str:
     """``text`` with control characters but the line feed, and marks of direction, as escapes.
 
     Names and texts in files, stores and settings are whatever somebody put there: a terminal would obey them.
+
+    Args:
+        escaped: writes such a character in another way.
     """
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
-    return "".join(letter if _is_harmless(letter) else _escaped(letter) for letter in text)
+    return "".join(letter if _is_harmless(letter) else escaped(letter) for letter in text)
 
 
 def in_shell(value: str) -> str:
@@ -171,8 +179,3 @@ def in_pandas(code: str) -> str:
 
 def _is_harmless(letter: str) -> bool:
     return letter == "\n" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
-
-
-def _escaped(letter: str) -> str:
-    code = ord(letter)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"

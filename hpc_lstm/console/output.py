@@ -37,9 +37,13 @@ def terminal_width() -> int | None:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as strict JSON: numbers that JSON does not have are null, what it does not know is text."""
+    """Print a value as strict JSON: numbers that JSON does not have are null, what it does not know is text.
+
+    No name in it commands the terminal: JSON has escapes of its own.
+    """
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    _print(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=not is_unicode))
+    text = json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=not is_unicode)
+    _print(printable(text, lambda letter: json.dumps(letter)[1:-1]))
 
 
 def _print(text: str) -> None:

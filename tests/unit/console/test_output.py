@@ -31,6 +31,14 @@ def test_json_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_json_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"ü 株 🙂 \x9b31m": "\x7f\u202egnp\U000e0041\udc9b\n"}
+    output.show_json(value)
+    text = capsys.readouterr().out
+    assert r'"ü 株 🙂 \u009b31m": "\u007f\u202egnp\udb40\udc41\udc9b\n"' in text
+    assert json.loads(text) == value
+
+
 def test_sentences_are_broken_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
