@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option
+from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option, refuse_without
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
 from hpc_lstm.errors import InputError
@@ -68,6 +68,8 @@ def _walk_forward(
     every = (refit or "1").removeprefix("every").strip()
     if every != "none" and not (every.isdecimal() and int(every) >= 1):
         raise click.UsageError(f'--refit: must be a number of folds, such as 2, or none, got "{refit}"')
+    if warm_start and every == "none":
+        raise click.UsageError("--warm-start has no effect with --refit none; leave one of them out")
     with connected_world() as world:
         from hpc_lstm.evaluation.walk_forward_table import walk_forward_table
         from hpc_lstm.training.walk_forward import WalkForward, walk_forward
@@ -146,6 +148,9 @@ def evaluate(
     With --walk-forward the run's settings are trained again on the days before each of N test blocks, on all ranks;
     the same command continues an interrupted call.
     """
+    refuse_without("--gradient-boosting", gradient_boosting, "boosting_limit")
+    refuse_without("--backtest", backtest, "trade_on", "cost_bps", "long_only")
+    refuse_without("--walk-forward N", walk_forward is not None, *how)
     if walk_forward is not None:
         if gradient_boosting or backtest or forecasts:
             raise click.UsageError(
@@ -161,8 +166,6 @@ def evaluate(
             )
         _walk_forward(run_dir, store, walk_forward, **how)
         return
-    if given := [name for name, value in how.items() if value]:
-        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --walk-forward N")
     with connected_world(if_launched=True) as world:
         from hpc_lstm.evaluation.backtest import BacktestSettings
         from hpc_lstm.evaluation.comparison_table import comparison_table
@@ -186,7 +189,7 @@ def evaluate(
 
                 text = past_forecasts_csv(past_forecasts(run_dir, store, device=device))
                 write_text(make_parent(forecasts), text)
-                click.echo(f"wrote {forecasts}", err=as_json)
+                (tell if as_json else show)(f"wrote {forecasts}")
             if refused is not None:
                 raise refused
 
@@ -229,10 +232,10 @@ def predict(
         from hpc_lstm.files import make_parent, write_text
 
         write_text(make_parent(output), forecast_csv(found))
-        show(f"wrote {output}")
-    elif as_json:
+        (tell if as_json else show)(f"wrote {output}")
+    if as_json:
         show_json([{**one.columns(), "notes": one.notes} for one in found])
-    else:
+    elif output is None:
         show(forecast_table(found))
     if left_out:
         tell(f"hpc-lstm: warning: {len(left_out):,} left out: {left_out[0]}")

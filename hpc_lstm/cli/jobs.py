@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpc_lstm.cli.options import check_warm_start, json_option, set_option, warm_start_options
+from hpc_lstm.cli.options import json_option, refuse_without, set_option, warm_start_options
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json, terminal_width
 from hpc_lstm.parallel.streams import tell
@@ -37,8 +37,7 @@ def doctor(config: str | None, tune: bool, units: tuple[int, ...], as_json: bool
     With --tune: measure how fast each kind of kernel, and TensorFlow if it is installed, trains CONFIG's network or
     standard ones. The results are kept in the user's cache; train.engine = "auto" and "fused" choose by them.
     """
-    if units and not tune:
-        raise click.UsageError("--units needs --tune")
+    refuse_without("--tune", tune, "units")
     with connected_world() as world:
         from hpc_lstm import config as configuration
         from hpc_lstm.storage.stores import check_storage_config
@@ -125,7 +124,7 @@ def submit(
     keep_scaling: bool,
 ) -> None:
     """Submit the training that CONFIG describes to Slurm, as a job that requeues itself until the run is done."""
-    check_warm_start(init_from, keep_scaling)
+    refuse_without("--init-from RUN_DIR", init_from is not None, "keep_scaling")
     from hpc_lstm.jobs import slurm
 
     title = os.path.splitext(os.path.basename(config))[0]

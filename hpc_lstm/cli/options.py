@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from hpc_lstm.errors import InputError
 
@@ -31,14 +32,24 @@ def warm_start_options(command: Command) -> Command:
     return start(keep(command))
 
 
-def check_warm_start(init_from: str | None, keep_scaling: bool) -> None:
-    """Refuse --keep-scaling without a run whose scaling could be kept.
+def refuse_without(needed: str, present: bool, *names: str) -> None:
+    """Refuse options of the current command that have no effect without another one.
+
+    Args:
+        needed: the other one, as it is written.
+        present: whether that was given.
+        names: the parameters of those that need it.
 
     Raises:
-        click.UsageError: it stands alone.
+        click.UsageError: one of them was given, be it with its default's value.
     """
-    if keep_scaling and init_from is None:
-        raise click.UsageError("--keep-scaling needs --init-from RUN_DIR")
+    if present:
+        return
+    context = click.get_current_context()
+    for option in context.command.params:
+        name = option.name or ""
+        if name in names and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{option.opts[-1]} needs {needed}")
 
 
 def json_option(command: Command) -> Command:

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from hpc_lstm.cli.options import OutputFile, complete, device_option, json_option, numbers_of_days
+from hpc_lstm.cli.options import (
+    OutputFile,
+    complete,
+    device_option,
+    json_option,
+    numbers_of_days,
+    refuse_without,
+)
 from hpc_lstm.console.output import show, show_json
 from hpc_lstm.parallel.streams import tell
 
@@ -79,6 +86,7 @@ def report(
     device: str,
 ) -> None:
     """Write one HTML page about a run: what the forecast is worth, charts, losses, timing, settings, environment."""
+    refuse_without("--figures FOLDER", figures is not None, "suffix")
     from hpc_lstm.report.html import write_report
 
     if figures is not None:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from hpc_lstm.cli.options import check_warm_start, set_option, warm_start_options
+from hpc_lstm.cli.options import refuse_without, set_option, warm_start_options
 from hpc_lstm.cli.ranks import connected_world
 
 
@@ -51,7 +51,7 @@ def train(
 
     A run may be resumed on a market store to which newer rows were added; one whose old rows have changed is refused.
     """
-    check_warm_start(init_from, keep_scaling)
+    refuse_without("--init-from RUN_DIR", init_from is not None, "keep_scaling")
     from hpc_lstm.parallel.mpi_start import is_first_rank
     from hpc_lstm.parallel.starter import follow_starter
     from hpc_lstm.parallel.stop_signals import remembered_signals

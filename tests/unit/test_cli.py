@@ -221,7 +221,10 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
     [
         (["--walk-forward", "2", "--backtest"], "--backtest cannot be used with --walk-forward"),
         (["--walk-forward", "2", "--json"], "walk_forward.json; leave --json out"),
-        (["--embargo", "2"], "--embargo needs --walk-forward N"),
+        (
+            ["--walk-forward", "2", "--refit", "none", "--warm-start"],
+            "--warm-start has no effect with --refit none",
+        ),
     ],
 )
 def test_options_of_evaluate_that_exclude_each_other(
@@ -230,6 +233,27 @@ def test_options_of_evaluate_that_exclude_each_other(
     assert run("evaluate", "runs/none", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "needed"),
+    [
+        ("evaluate", "--embargo 0", "--walk-forward N"),
+        ("evaluate", "--expanding", "--walk-forward N"),
+        ("evaluate", "--boosting-limit 60", "--gradient-boosting"),
+        ("evaluate", "--trade-on sign", "--backtest"),
+        ("evaluate", "--cost-bps 10", "--backtest"),
+        ("evaluate", "--long-only", "--backtest"),
+        ("report", "--format png", "--figures FOLDER"),
+        ("submit", "--keep-scaling", "--init-from RUN_DIR"),
+    ],
+)
+def test_options_without_effect_are_refused_also_where_they_say_the_default(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, needed: str
+) -> None:
+    assert run(command, "none", *option.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{command}: error: {option.split()[0]} needs {needed};" in line
 
 
 def test_tables_are_also_json() -> None:

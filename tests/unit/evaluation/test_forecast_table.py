@@ -86,6 +86,11 @@ def test_csv_and_json_hold_the_same(
     assert (table["low"] < table["forecast"]).all()
     assert (table["forecast"] < table["high"]).all()
     assert table["step"].tolist() == table["rows_ahead"].tolist() == [1, 2, 1, 2]
+    called("predict", str(run_dir), *names, "--json", "-o", str(tmp_path / "g.csv"))
+    both = capsys.readouterr()
+    assert json.loads(both.out) == found
+    assert both.err == f"wrote {tmp_path / 'g.csv'}\n"
+    assert (tmp_path / "g.csv").read_bytes() == (tmp_path / "new" / "f.csv").read_bytes()
 
 
 def test_several_outputs_are_named(
