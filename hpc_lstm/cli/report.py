@@ -122,7 +122,7 @@ def runs(folder: str, as_json: bool) -> None:
 @click.command(short_help="Show where each rank's time went.")
 @click.argument("run_dirs", nargs=-1, required=True, type=click.Path(), metavar="RUN_DIR...")
 @click.option(
-    "--trace", default=None, type=click.Path(), help="Write a trace for Perfetto or chrome://tracing."
+    "--trace", default=None, type=OutputFile(), help="Write a trace for Perfetto or chrome://tracing."
 )
 @json_option
 def timing(run_dirs: tuple[str, ...], trace: str | None, as_json: bool) -> None:

@@ -6,14 +6,14 @@ import os
 
 import click
 
-from hpc_lstm.cli.options import refuse_without, set_option, warm_start_options
+from hpc_lstm.cli.options import OutputFile, refuse_without, set_option, warm_start_options
 from hpc_lstm.cli.ranks import connected_world
 
 
 @click.command(short_help="Write a config to start from.")
 @click.option("--for", "store", default=None, type=click.Path(), help="Market store that the config is for.")
 @click.option(
-    "-o", "--output", default="run.toml", show_default=True, type=click.Path(), help="Config to write."
+    "-o", "--output", default="run.toml", show_default=True, type=OutputFile(), help="Config to write."
 )
 def init(store: str | None, output: str) -> None:
     """Write a commented config to start from, with settings that suit daily prices."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import pytest
+from rank_files import one_by_one, write_part
 
 from hpc_lstm import __version__, cli
 from hpc_lstm.cli.options import numbers_of_days
@@ -254,6 +255,16 @@ def test_options_without_effect_are_refused_also_where_they_say_the_default(
     assert run(command, "none", *option.split()) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{command}: error: {option.split()[0]} needs {needed};" in line
+
+
+def test_a_link_that_is_named_as_output_is_written_through(tmp_path: Path) -> None:
+    write_part(tmp_path, one_by_one(("startup", 1000)))
+    for name, *words in (("a.toml", "init", "-o"), ("t.json", "timing", str(tmp_path), "--trace")):
+        link = tmp_path / f"link-{name}"
+        link.symlink_to(tmp_path / name)
+        assert run(*words, str(link)) == 0
+        assert link.is_symlink()
+        assert (tmp_path / name).is_file()
 
 
 def test_tables_are_also_json() -> None:
