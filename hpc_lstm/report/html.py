@@ -121,7 +121,13 @@ def _render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    names = {"css": "report.css", "js": "report.js", "uplot": "uplot.min.js", "uplot_css": "uplot.min.css"}
+    names = {
+        "css": "report.css",
+        "js": "report.js",
+        "uplot": "uplot.min.js",
+        "uplot_css": "uplot.min.css",
+        "uplot_licence": "uplot.LICENSE",
+    }
     assets = {key: (TEMPLATES / name).read_text(encoding="utf-8") for key, name in names.items()}
     # In a script element nothing is escaped but what would end it.
     try:

@@ -43,6 +43,11 @@ def test_every_page_is_in_the_site() -> None:
     assert {page for page in pages if f": {page}\n" not in navigation} == set()
 
 
+def test_licences_are_in_the_site() -> None:
+    """Beside what they are of; mkdocs copies every file that it is not told to leave out."""
+    assert "LICENSE" not in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 

@@ -179,6 +179,7 @@ def test_a_completed_run(run_dir, forecasts):
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest", text)
     assert page.tags.count("script") == 2
+    assert (html.TEMPLATES / "uplot.LICENSE").read_text() in text, "it goes where uPlot goes"
     assert EVIL not in text.replace(json.dumps(EVIL), "")
     assert len(text) < 1e6
     drawn = data_of(text)
