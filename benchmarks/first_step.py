@@ -42,11 +42,12 @@ def main(arguments: list[str]) -> None:
 
             take_steps, reported = loop.take_steps, []
 
-            def first_step(run: Any, state: Any) -> None:
-                take_steps(run, state)
+            def first_step(run: Any, state: Any) -> Any:
+                averages = take_steps(run, state)
                 if not reported:
                     reported.append(True)
                     write_report(world.rank, opened)
+                return averages
 
             loop.take_steps = first_step
             yield world
