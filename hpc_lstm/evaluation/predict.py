@@ -48,14 +48,6 @@ class _Recorded:
     means: str
 
 
-def predict_symbol(
-    run_dir: str | Path, symbol: str, steps: int = 1, store: str | Path | None = None
-) -> Forecast:
-    """``predict_symbols`` of one symbol that the run was trained on."""
-    found, _ = predict_symbols(run_dir, [symbol], steps, store)
-    return found[0]
-
-
 def predict_symbols(
     run_dir: str | Path,
     symbols: Sequence[str] | None,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,22 +105,6 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower()[1:]
     with whole_file(make_parent(path)) as temporary:
         figure.savefig(temporary, format=kind, dpi=150, metadata=_no_date(kind))
-
-
-def inline_svg(figure: Figure, name: str) -> str:
-    """A figure as an ``<svg>`` element for a page; ``name`` makes its ids unique among several.
-
-    The same figure yields the same text.
-    """
-    import matplotlib
-
-    text = StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(text, format="svg", metadata=_no_date("svg"))
-    svg = text.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    # matplotlib numbers the groups of every figure from 1; ids must be unique in a page.
-    return re.sub(r'\bid="([A-Za-z0-9.]+_\d+)"', rf'id="{name}-\1"', svg)
 
 
 def _no_date(kind: str) -> dict[str, None]:

@@ -1,7 +1,4 @@
-"""Figures of a run: forecasts, losses, where the time went.
-
-``*_figure`` draws data; ``plot_*`` reads a run and writes a file, .png, .svg or .pdf.
-"""
+"""Figures of a run: forecasts, losses, where the time went."""
 
 from __future__ import annotations
 
@@ -27,34 +24,6 @@ if TYPE_CHECKING:
 
 # Targets of the detail beside the whole part, in which single forecasts are visible.
 ZOOM = 60
-
-
-def plot_forecast(
-    run_dir: str | Path, path: str | Path, *, symbol: str | None = None, part: str = "test"
-) -> None:
-    """Write a symbol's actual prices with the run's forecasts and persistence; default: the first symbol.
-
-    Raises:
-        InputError: the run was not completed, the symbol has no windows in the part, the suffix is unknown, or
-            matplotlib is missing.
-    """
-    path = Path(path)
-    figures.check_suffix(path)
-    with figures.styled():
-        figures.save(forecast_figure(open_and_forecast(run_dir, symbol, part)), path)
-
-
-def plot_history(run_dir: str | Path, path: str | Path) -> None:
-    """Write the losses over the epochs.
-
-    Raises:
-        InputError: the run has no history yet, an unknown suffix, or matplotlib is missing.
-    """
-    path = Path(path)
-    figures.check_suffix(path)
-    entries = losses_of(directory.at(run_dir))
-    with figures.styled():
-        figures.save(history_figure(entries), path)
 
 
 def write_figures(

@@ -12,7 +12,9 @@ import tomli_w
 
 from hpc_lstm.config import DataConfig, ForecastConfig, RunConfig
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.forecast import Forecast
 from hpc_lstm.evaluation.intervals import calibrate, write_intervals
+from hpc_lstm.evaluation.predict import predict_symbols
 from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.model.engines import registry as engine
@@ -41,6 +43,12 @@ def settings(store: Path, **more) -> DataConfig:
     """Closes, min-max scaling, and each symbol split by itself, unless ``more`` says otherwise."""
     plain = {"features": ["close"], "target": "close", "scaling": "minmax", "split_by": "symbol"}
     return DataConfig(**{"store": str(store), "window": WINDOW, **plain, **more})
+
+
+def predict_symbol(run_dir: Path, symbol: str, steps: int = 1, store: Path | None = None) -> Forecast:
+    """``predict_symbols`` of one symbol that the run was trained on."""
+    (found,), _ = predict_symbols(run_dir, [symbol], steps, store)
+    return found
 
 
 def last_input(inputs: np.ndarray) -> np.ndarray:

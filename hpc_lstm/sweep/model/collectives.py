@@ -21,7 +21,6 @@ from typing import Literal
 import numpy as np
 
 Algorithm = Literal["recursive-doubling", "rabenseifner", "ring"]
-ALGORITHMS: tuple[Algorithm, ...] = ("recursive-doubling", "rabenseifner", "ring")
 
 
 def terms(algorithm: Algorithm, ranks: int) -> tuple[float, float]:

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_runs import last_input, make_run, settings, walk, write_store
+from small_runs import last_input, make_run, predict_symbol, settings, walk, write_store
 
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import future_dates
-from hpc_lstm.evaluation.predict import predict_symbol
 from hpc_lstm.evaluation.recursion import forecast_recursively
 from hpc_lstm.evaluation.together import Asking, forecast_together
 from hpc_lstm.market.store_writer import StoreWriter

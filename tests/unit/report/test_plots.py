@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 
 import numpy as np
@@ -15,6 +14,7 @@ from hpc_lstm.report import figures, plots, price_plot
 from hpc_lstm.report.chart_data import ChartData
 from hpc_lstm.report.page_losses import MAX_POINTS
 from hpc_lstm.report.series import ForecastSeries
+from hpc_lstm.runs import directory
 from hpc_lstm.timing.spans import load_timing
 
 DATES = np.datetime64("2010-01-04") + np.arange(100)
@@ -44,31 +44,36 @@ def run_dir(tmp_path):
     return tmp_path
 
 
+def draw_prices(path):
+    with figures.styled():
+        figures.save(price_plot.prices_figure([ChartData("A", "close", DATES, PRICES)]), path)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
-def test_the_suffix_says_the_format(run_dir, suffix):
-    path = run_dir / f"picture{suffix}"
-    plots.plot_history(run_dir, path)
+def test_the_suffix_says_the_format(tmp_path, suffix):
+    path = tmp_path / f"picture{suffix}"
+    draw_prices(path)
     assert path.read_bytes().startswith(MAGIC[suffix.lower()])
 
 
 @pytest.mark.parametrize("name", ["picture.jpg", "picture", "picture.txt"])
 def test_another_suffix_is_refused_before_anything_is_read(tmp_path, name):
     with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
-        plots.plot_history(tmp_path / "no such run", tmp_path / name)
+        price_plot.plot_prices(tmp_path / "no such store", ["A"], tmp_path / name)
 
 
-def test_a_pictures_folder_is_made(run_dir):
-    (run_dir / "file").write_text("")
+def test_a_pictures_folder_is_made(tmp_path):
+    (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="folder cannot be made"):
-        plots.plot_history(run_dir, run_dir / "file" / "p.png")
-    plots.plot_history(run_dir, run_dir / "new" / "p.png")
-    assert (run_dir / "new" / "p.png").exists()
+        draw_prices(tmp_path / "file" / "p.png")
+    draw_prices(tmp_path / "new" / "p.png")
+    assert (tmp_path / "new" / "p.png").exists()
 
 
 def test_without_matplotlib_the_extra_is_named(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r'pip install "hpc-lstm\[report\]"'):
-        plots.plot_history(run_dir, run_dir / "p.png")
+        plots.write_figures(run_dir, run_dir / "figures", "png")
 
 
 def test_a_forecast_is_drawn_beside_actual_and_persistence():
@@ -126,16 +131,4 @@ def test_bars_are_as_long_as_the_phases(run_dir):
 
 def test_no_history_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="has no losses"):
-        plots.plot_history(tmp_path, tmp_path / "p.png")
-
-
-def test_svgs_of_one_page_share_no_ids():
-    with figures.styled():
-        figure = price_plot.prices_figure([ChartData("A", "close", DATES, PRICES)])
-        texts = [figures.inline_svg(figure, name) for name in ("one", "two")]
-        assert figures.inline_svg(figure, "one") == texts[0]
-    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in texts]
-    assert ids[0]
-    assert not ids[0] & ids[1]
-    for text, known in zip(texts, ids, strict=True):
-        assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= known
+        plots.losses_of(directory.at(tmp_path))

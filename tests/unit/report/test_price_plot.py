@@ -168,9 +168,10 @@ def test_candles_need_their_columns() -> None:
         prices_figure([data], PriceChart(candles=True))
 
 
-def test_a_symbol_is_no_formula_and_no_command() -> None:
+def test_a_symbol_is_no_formula_and_no_command(tmp_path: Path) -> None:
     data = ChartData("$x^2$ \x1b[31m", "$a$ \u202eb", DATES, PRICES)
     with figures.styled():
-        svg = figures.inline_svg(prices_figure([data], PriceChart(sma=[2])), "prices")
+        figures.save(prices_figure([data], PriceChart(sma=[2])), tmp_path / "prices.svg")
+    svg = (tmp_path / "prices.svg").read_text()
     assert "$x^2$ \\x1b[31m: daily prices" in svg
     assert "$a$ \\u202eb" in svg

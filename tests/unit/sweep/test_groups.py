@@ -221,12 +221,13 @@ def test_a_panel_without_efficiency_says_why() -> None:
             assert [text.get_text() for text in efficiency.texts] == says
 
 
-def test_a_value_is_no_formula_and_no_command() -> None:
+def test_a_value_is_no_formula_and_no_command(tmp_path: Path) -> None:
     axes = {"data.store": "$x^2$ \x1b[31m", "data.target": "$a$ \u202eb"}
     groups = group_records([record(1, axes=axes)])
     with figures.styled():
         for draw in (plots.scaling_figure, plots.phases_figure):
-            svg = figures.inline_svg(draw(groups), "sweep")
+            figures.save(draw(groups), tmp_path / "sweep.svg")
+            svg = (tmp_path / "sweep.svg").read_text()
             assert "$x^2$ \\x1b[31m" in svg
             assert "target $a$ \\u202eb" in svg
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_lstm.sweep.model import collectives
-from hpc_lstm.sweep.model.collectives import ALGORITHMS, Algorithm
+from hpc_lstm.sweep.model.collectives import Algorithm
 from hpc_lstm.sweep.model.jitter import Jitter
 from hpc_lstm.sweep.model.simulation import MeasuredCompute, Network, simulate
 
 NETWORK = Network(barrier_alpha_s=1e-5, alpha_s=3e-5, byte_s=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 6, 7, 8, 100, 1024])
 def test_messages_cost_what_the_formula_says(algorithm: Algorithm, ranks: int) -> None:
     latencies, volume = collectives.terms(algorithm, ranks)
@@ -24,7 +26,7 @@ def test_messages_cost_what_the_formula_says(algorithm: Algorithm, ranks: int) -
 
 
 @given(
-    st.sampled_from(ALGORITHMS),
+    st.sampled_from(get_args(Algorithm)),
     st.lists(st.floats(0, 100), min_size=2, max_size=40),
     st.floats(0.01, 1),
 )
