@@ -17,6 +17,7 @@ from hpc_lstm.api.tables import import_pandas
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import checked_path, make_parent
 from hpc_lstm.market.store import MarketStore
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ class Store:
             )
 
     def __repr__(self) -> str:
-        symbols = f"{len(self.symbols):,} symbol{'' if len(self.symbols) == 1 else 's'}"
+        symbols = counted(len(self.symbols), "symbol")
         return f"Store of {symbols}, {self.rows:,} rows: {self.first} to {self.last}"
 
     def to_pandas(self, symbols: str | Sequence[str] | None = None) -> DataFrame:

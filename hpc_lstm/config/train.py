@@ -160,7 +160,7 @@ class TrainConfig(Section):
         for chosen, registry in (("optimizer", OPTIMIZER_REGISTRY), ("loss", LOSS_REGISTRY)):
             known, name = importlib.import_module(registry), getattr(self, chosen)
             for key, field in type(self).model_fields.items():
-                takers = known.names_that_take(key)
+                takers = [taker for taker, own in known.SETTINGS.items() if key in own]
                 if takers and name not in takers and getattr(self, key) != field.default:
                     raise ValueError(f'{key}: "{name}" takes none; set {chosen} = "{takers[0]}" or remove it')
         if any(a >= b for a, b in itertools.pairwise(self.quantiles)):

@@ -9,6 +9,7 @@ from hpc_lstm.evaluation.baselines.registry import METHODS
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS
 from hpc_lstm.evaluation.output_table import output_lines
+from hpc_lstm.text.counts import counted
 
 
 def comparison_table(metrics: dict[str, Any]) -> str:
@@ -22,7 +23,7 @@ def comparison_table(metrics: dict[str, Any]) -> str:
         table = metrics.get(part)
         if table is None:
             continue
-        symbols = f"{table['symbols']:,} symbol{'' if table['symbols'] == 1 else 's'}"
+        symbols = counted(table["symbols"], "symbol")
         lines.append(
             f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}"
         )

@@ -16,6 +16,7 @@ from hpc_lstm.evaluation.new_rows import compare_with_run, new_rows_note
 from hpc_lstm.files import expanded
 from hpc_lstm.model.engines.forecaster_choice import AUTO
 from hpc_lstm.parallel.world import World
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
@@ -138,13 +139,13 @@ def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tupl
     known = [name for name in chosen if name in scaled]
     if not known:
         raise InputError(
-            f"{store.path}: the run was trained on none of its {_count(len(chosen), 'symbol')} "
+            f"{store.path}: the run was trained on none of its {counted(len(chosen), 'symbol')} "
             f"({_some(chosen)}); it knows {_some(scaler.symbols)}"
         )
     left_out = [name for name in chosen if name not in scaled]
     if not left_out:
         return known, []
-    return known, [f"Left out, not trained on: {_count(len(left_out), 'symbol')} ({_some(left_out)})."]
+    return known, [f"Left out, not trained on: {counted(len(left_out), 'symbol')} ({_some(left_out)})."]
 
 
 def _seen_in_training(before: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
@@ -183,7 +184,3 @@ def _validation_begins(before: dict[str, Any]) -> str | None:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

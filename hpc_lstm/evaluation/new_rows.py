@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_lstm.errors import InputError
 from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
     from hpc_lstm.market.known_rows import Growth, KnownRows, RowComparison
@@ -112,6 +113,6 @@ def new_rows_note(growth: Growth, unit: str, table: dict[str, Any] | None) -> li
         return []
     windows = table["windows"] if table else 0
     return [
-        f"Rows {growth.after(unit)} are new to this run: {windows:,} window{'' if windows == 1 else 's'}. "
+        f"Rows {growth.after(unit)} are new to this run: {counted(windows, 'window')}. "
         "Validation and test are those of the run."
     ]

@@ -26,6 +26,7 @@ from hpc_lstm.features.feature import PRICED
 from hpc_lstm.features.rows import RowDates
 from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
 from hpc_lstm.parallel.world import World
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
     from hpc_lstm.market.known_rows import KnownRows, RowComparison
@@ -264,10 +265,8 @@ def _about_rows(compared: RowComparison, means: str, unit: str) -> list[str]:
     if difference := compared.difference or means:
         notes.append(f"The store holds other prices than the run was trained on: {difference}.")
     if compared.growth is not None and compared.growth.rows:
-        count = compared.growth.rows
-        notes.append(
-            f"New to this run: {count:,} row{'' if count == 1 else 's'} {compared.growth.after(unit)}."
-        )
+        rows = counted(compared.growth.rows, "row")
+        notes.append(f"New to this run: {rows} {compared.growth.after(unit)}.")
     return notes
 
 

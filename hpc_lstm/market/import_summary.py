@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hpc_lstm.market.cleaning import CleaningCounts
+from hpc_lstm.text.counts import counted
 
 # Columns of the names, the longest of which are those of the rules.
 LABEL = 36
@@ -113,7 +114,7 @@ class ImportSummary:
         """A sentence on steps in price that may be splits; "" if there is none."""
         if not self.split_jumps:
             return ""
-        steps = "1 step" if self.split_jumps == 1 else f"{self.split_jumps:,} steps"
+        steps = counted(self.split_jumps, "step")
         return (
             f"{steps} in price may be splits (first: {self.split_jump}): if so, import adjusted prices, such as a "
             "column adj_close, since models and metrics take a step for a change of value."

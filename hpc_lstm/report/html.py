@@ -29,6 +29,7 @@ from hpc_lstm.report.page_time import timing_section
 from hpc_lstm.report.plots import losses_of
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.text.counts import counted
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONTENTS = {
@@ -156,16 +157,16 @@ def _headline(run: RunDirectory) -> str:
     """What was trained on what, in one line."""
     config = run.load_config()
     data, model = config.data, config.model
-    symbols = "all symbols" if data.symbols == "all" else _count(len(data.symbols), "symbol")
+    symbols = "all symbols" if data.symbols == "all" else counted(len(data.symbols), "symbol")
     ahead = (
-        _count(data.horizons[0], "row")
+        counted(data.horizons[0], "row")
         if len(data.horizons) == 1
         else f"{', '.join(map(str, data.horizons))} rows"
     )
     return (
-        f"{_count(model.layers, 'LSTM layer')} of {_count(model.units, 'unit')} on {symbols} of "
+        f"{counted(model.layers, 'LSTM layer')} of {counted(model.units, 'unit')} on {symbols} of "
         f"{Path(data.store).name}: {', '.join(data.targets)} {ahead} ahead, from windows of "
-        f"{_count(data.window, 'row')} of {', '.join(data.features)}."
+        f"{counted(data.window, 'row')} of {', '.join(data.features)}."
     )
 
 
@@ -217,7 +218,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _part(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of a part: a row for the model and for each baseline that the run was compared with."""
     dates = " to ".join(str(table[key]) for key in ("first_date", "last_date") if table.get(key))
-    windows = _count(table["windows"], "window") if "windows" in table else ""
+    windows = counted(table["windows"], "window") if "windows" in table else ""
     methods = methods_of(table)
     metrics = [metric for metric in METRICS if any(metric.key in values for values in methods.values())]
     verdict, outputs, traded = table.get("verdict"), table.get("outputs"), table.get("backtest")
@@ -277,7 +278,7 @@ def _about_forecasts(page: PageForecast) -> dict[str, Any]:
     banded = any("lower" in arrays for arrays in page.symbols.values())
     band = f" The band is meant to contain {page.coverage:.0%} of the targets." if banded else ""
     return {
-        "about": f"The {page.part} part: each target forecast {_count(page.horizon, 'row')} ahead from known prices. "
+        "about": f"The {page.part} part: each target forecast {counted(page.horizon, 'row')} ahead from known prices. "
         "Persistence is the last known price. A curve that hugs the prices proves nothing: persistence hugs them, "
         f"too.{band} Drag to zoom, double-click to see all.",
         "symbols": list(page.symbols),
@@ -301,7 +302,3 @@ def _about_losses(curves: Mapping[str, Any]) -> str:
 def _rounds(metrics: Mapping[str, Any]) -> dict[str, Any]:
     sync = metrics.get("sync")
     return {"rows": _flat(sync)} if isinstance(sync, dict) and sync else {}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -15,6 +15,7 @@ from hpc_lstm.report.page_losses import epoch_means, points, thinned
 from hpc_lstm.report.series import ForecastSeries, open_and_forecast
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
+from hpc_lstm.text.counts import counted
 from hpc_lstm.timing.spans import Timing, load_timing
 from hpc_lstm.timing.timeline import PHASES
 
@@ -97,7 +98,7 @@ def forecast_figure(series: ForecastSeries) -> Figure:
             )
     errors.axhline(0, color=GREY, linewidth=0.8)
     errors.plot(series.dates, series.model - series.actual, color=BLUE, linewidth=0.6)
-    steps = "1 row" if series.horizon == 1 else f"{series.horizon} rows"
+    steps = counted(series.horizon, "row")
     figures.set_title(whole, f"{series.symbol}: {series.part} part, forecast {steps} ahead")
     zoom.set_title(f"last {min(ZOOM, len(series.dates))} targets")
     whole.set_ylabel("price (quote currency)")

@@ -18,6 +18,7 @@ from hpc_lstm.errors import InputError, printable
 from hpc_lstm.files import checked_path
 from hpc_lstm.storage.objects import NotFoundError, ObjectStore
 from hpc_lstm.storage.signing import VARIABLE, Signer, Unverified, signer_from_environment
+from hpc_lstm.text.counts import counted
 
 D = TypeVar("D", bound=Document)
 # Newest rounds that are listed; all are counted.
@@ -135,7 +136,7 @@ def _describe_checkpoint(one: Mapping[str, Any]) -> str:
         return f"step {one['step']}: damaged: {one['damaged']}"
     state = f", {one['missing_files']} of its files missing" if one["missing_files"] else ""
     loss = "" if one["validation"] is None else f", validation loss {one['validation']:.6g}"
-    ranks = f"{one['ranks']} rank" + ("" if one["ranks"] == 1 else "s")
+    ranks = counted(one["ranks"], "rank")
     return f"step {one['step']}, epoch {one['epoch']}, {ranks}, {_size(one['bytes'])}{loss}, {one['created']}{state}"
 
 

@@ -1,1 +1,1 @@
-"""Tables as text, and text that fits a terminal."""
+"""Numbers and tables as text, and text that fits a terminal."""

@@ -13,6 +13,7 @@ from hpc_lstm.errors import HpcLstmError, StopRequested
 from hpc_lstm.parallel import job
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.signing import VARIABLE
+from hpc_lstm.text.counts import counted
 from hpc_lstm.training.learning_rate import learning_rate
 
 if TYPE_CHECKING:
@@ -261,8 +262,3 @@ def stopped(world: World, progress: Progress) -> StopRequested:
             "run the same command with --resume to continue"
         )
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 rank``, ``2,000 ranks``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.market.known_rows import Growth, KnownRows, compare_rows
 from hpc_lstm.preprocess.prepare import window_index
 from hpc_lstm.preprocess.scaler import Scaler
-from hpc_lstm.training import log as messages
+from hpc_lstm.text.counts import counted
 from hpc_lstm.training.early_stopping import EarlyStopping
 from hpc_lstm.training.setup import Run
 from hpc_lstm.training.state import known_rows_of
@@ -64,11 +64,11 @@ def log_growth(run: Run, found: Growth, train_windows: int, *, complete: bool) -
     new = []
     if found.rows:
         new.append(
-            f"{messages.counted(found.rows, 'new row')} of {messages.counted(found.symbols, 'symbol')} "
+            f"{counted(found.rows, 'new row')} of {counted(found.symbols, 'symbol')} "
             f"{found.after(run.store.date_unit)}"
         )
     if found.new_symbols:
-        new.append(messages.counted(len(found.new_symbols), "new symbol"))
+        new.append(counted(len(found.new_symbols), "new symbol"))
     there = f"the market store has {' and '.join(new)} since the checkpoint"
     if complete:
         run.log.info("%s", there)
@@ -132,4 +132,4 @@ def _scaling(run: Run) -> str:
     count = int(moved.any(axis=1).sum())
     if not count:
         return "the scaling is fitted again, and stays the same"
-    return f"the scaling is fitted again, and moves for {count:,} of {messages.counted(len(both), 'symbol')}"
+    return f"the scaling is fitted again, and moves for {count:,} of {counted(len(both), 'symbol')}"

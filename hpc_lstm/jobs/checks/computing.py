@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm.errors import CudaError
-from hpc_lstm.jobs.checks.result import Check, counted, last_number, package_version, run_probe
+from hpc_lstm.jobs.checks.result import Check, last_number, package_version, run_probe
 from hpc_lstm.parallel.gpu import Gpu
+from hpc_lstm.text.counts import counted
 
 # Each runs in a process of its own: it initializes CUDA, which this process must not.
 _TENSORFLOW_PROBE = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError, from_os_error
-from hpc_lstm.jobs.checks.result import Check, counted
+from hpc_lstm.jobs.checks.result import Check
+from hpc_lstm.text.counts import counted
 
 # Seconds that a bucket may take to answer here, whatever the run allows it.
 STORAGE_TIMEOUT_S = 15.0

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.jobs.checks.result import Check, counted, package_version
+from hpc_lstm.jobs.checks.result import Check, package_version
 from hpc_lstm.jobs.launcher import find_launcher
 from hpc_lstm.jobs.mpiexec import find_mpiexec
 from hpc_lstm.parallel.launch import LAUNCHER_SIZES
 from hpc_lstm.parallel.mpi_library import loaded_mpi_library
 from hpc_lstm.parallel.world import World
+from hpc_lstm.text.counts import counted
 
 INSTALL = 'pip install "hpc-lstm[mpich]", or load a system MPI'
 

@@ -58,8 +58,3 @@ def last_number(output: str) -> int | None:
     """The number that a probe prints last, whatever its libraries print before."""
     words = output.split()
     return int(words[-1]) if words and words[-1].isdigit() else None
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, such as "1 GPU" or "1,024 ranks"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpc_lstm.text.counts import counted
+
 _EACH = 30  # symbols that get a line of their own
 
 
@@ -40,13 +42,13 @@ class FetchSummary:
         """The summary as plain text."""
         lines = self._symbols() if len(self.rows) <= _EACH else self._totals()
         if self.others:
-            lines.append(f"{_count(self.others, 'other symbol')} in the store, not asked for")
+            lines.append(f"{counted(self.others, 'other symbol')} in the store, not asked for")
         if self.anew:
-            lines.append(f"fetched again, as history changed: {_count(len(self.anew), 'symbol')}")
+            lines.append(f"fetched again, as history changed: {counted(len(self.anew), 'symbol')}")
             lines += [f"  {name}: {reason}" for name, reason in self.anew.items()]
         for title, names in (("no prices", self.missing), ("to be asked for again", self.failed)):
             if names:
-                lines.append(f"{title}: {_count(len(names), 'symbol')}")
+                lines.append(f"{title}: {counted(len(names), 'symbol')}")
                 lines += [f"  {reason}: {', '.join(group)}" for reason, group in _by_reason(names).items()]
         return "\n".join([*lines, f"wrote {self.path}" if self.written else f"{self.path} is up to date"])
 
@@ -92,7 +94,3 @@ def _by_reason(names: dict[str, str]) -> dict[str, list[str]]:
     for name, reason in names.items():
         groups.setdefault(reason, []).append(name)
     return groups
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -38,11 +38,6 @@ def names() -> tuple[str, ...]:
     return (AUTO, *LOSSES)
 
 
-def names_that_take(setting: str) -> tuple[str, ...]:
-    """The losses that a setting of ``[train]`` is for; none if it is not a loss's own."""
-    return tuple(name for name, own in SETTINGS.items() if setting in own)
-
-
 def create_loss(name: str, settings: Mapping[str, Any]) -> Loss:
     """The loss of this name.
 

@@ -37,11 +37,6 @@ def optimizer_class(name: str) -> type[Optimizer]:
     return cast("type[Optimizer]", getattr(import_module(f"hpc_lstm.model.optimizers.{module}"), kind))
 
 
-def names_that_take(setting: str) -> tuple[str, ...]:
-    """The optimizers that a setting of ``[train]`` is for; none if it is not an optimizer's own."""
-    return tuple(name for name, own in SETTINGS.items() if setting in own)
-
-
 def create_optimizer(name: str, settings: Mapping[str, Any]) -> Optimizer:
     """The optimizer of this name.
 
