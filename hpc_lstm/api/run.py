@@ -72,7 +72,8 @@ class Run:
         """Losses, learning rate and samples per second over the run: the lines of ``history.jsonl``.
 
         Columns: ``kind`` ("train" or "validation"), ``step``, ``epoch`` (a fraction), ``loss`` (that of
-        ``train.loss``, in scaled units), ``learning_rate``, ``samples_per_second``, ``elapsed_s``, ``best``.
+        ``train.loss``, in scaled units), ``learning_rate``, ``samples_per_second``, ``elapsed_s``,
+        ``memory_bytes`` (of rank 0), ``best``.
         """
         from hpc_lstm.runs.history import read_history
 

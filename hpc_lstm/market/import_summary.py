@@ -16,7 +16,7 @@ class ImportSummary:
     """What an import found and did.
 
     Attributes:
-        output: the store.
+        output: the store; None: the files were only checked.
         files: number of files of each layout.
         columns, symbols, rows: of the store.
         date_unit: "D" or "ns".
@@ -36,7 +36,7 @@ class ImportSummary:
         split_jumps, split_jump: without adj_close, how often the close steps as in a split, and the first step.
     """
 
-    output: str
+    output: str | None
     files: dict[str, int]
     columns: list[str]
     date_unit: str = "D"
@@ -98,7 +98,11 @@ class ImportSummary:
             ("symbols with different dates", self.other_calendar, "kept as they are"),
         ]
         found = [(name, f"{count:,}", done) for name, count, done in rules if count]
-        lines = [self.output, *(f"  {name:<{LABEL}}  {value}" for name, value in facts), ""]
+        lines = [
+            self.output or "nothing written (--check)",
+            *(f"  {name:<{LABEL}}  {value}" for name, value in facts),
+            "",
+        ]
         if not found:
             return "\n".join([*lines, "  nothing to clean: every row was kept as it is"])
         width = max(len("count"), *(len(count) for _, count, _ in found))

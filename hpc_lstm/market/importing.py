@@ -103,7 +103,7 @@ def check_prices(sources: Sequence[str | Path], options: ImportOptions | None = 
     """Read files of prices as an import does, check every row, and keep nothing; arguments as ``import_prices``."""
     with tempfile.TemporaryDirectory() as folder:
         summary = import_prices(sources, Path(folder) / "check", options)
-    summary.output = "nothing written (--check)"
+    summary.output = None
     return summary
 
 

@@ -1,7 +1,7 @@
 """The files of a run directory, and whether a folder holds a run.
 
-config.toml  run.json  metrics.json  symbols.csv  history.jsonl  model.keras  scaler.h5  rows.h5
-timing/rank-00000.jsonl ...  timing.h5  log/rank-00000.log  checkpoints/  tensorboard/  report.html
+config.toml  run.json  metrics.json  symbols.csv  history.jsonl  model.keras  scaler.h5  intervals.json
+rows.h5  timing/rank-00000.jsonl ...  timing.h5  log/rank-00000.log  checkpoints/  tensorboard/  report.html
 walk_forward.json  walk_forward/
 """
 

@@ -6,8 +6,8 @@ Lines are of two kinds:
      "memory_bytes"}
     {"kind": "validation", "step", "epoch", "loss", "best", "elapsed_s"}
 
-``epoch`` is a fraction; ``memory_bytes`` is what rank 0 occupied; losses are mean squared errors in scaled units. A
-resumed run first drops the entries after its checkpoint, so that every step appears once.
+``epoch`` is a fraction; ``memory_bytes`` is what rank 0 occupied; losses are those of ``train.loss``, in scaled
+units. A resumed run first drops the entries after its checkpoint, so that every step appears once.
 """
 
 from __future__ import annotations

@@ -367,8 +367,11 @@ def test_the_same_file_name_over_the_years_is_one_symbol(tmp_path: Path) -> None
 
 def test_check_says_what_is_understood_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "k.csv").write_text("ts_code,trade_date,close\nA,20240102,9.5\nA,20240103,9.75\n")
-    shown = check_prices([tmp_path / "k.csv"]).table()
+    found = check_prices([tmp_path / "k.csv"])
+    assert found.output is None, "null in JSON"
+    shown = found.table()
     for text in (
+        "nothing written (--check)",
         "long",
         'symbol from column "ts_code"',
         "YYYYMMDD",
