@@ -49,6 +49,8 @@ from hpc_lstm.market.store import MarketStore
 from hpc_lstm.market.store_writer import StoreWriter, output_path, write_errors
 from hpc_lstm.market.symbol_names import name_by_folders, require_distinct
 
+ROWS_AT_ONCE = 1 << 20  # held in memory while they are cleaned
+
 
 def import_prices(
     sources: Sequence[str | Path] | Mapping[str, Any] | Any,
@@ -56,7 +58,7 @@ def import_prices(
     options: ImportOptions | None = None,
     *,
     continued: MarketStore | None = None,
-    rows_at_once: int = 1 << 20,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> ImportSummary:
     """Import prices into a market store.
 
@@ -77,6 +79,13 @@ def import_prices(
     """
     require_replaceable(checked_path(str(output)))
     options = options or ImportOptions()
+    files = _opened(sources, options)
+    return _import_files(files, str(output), output_path(output), options, rows_at_once, continued)
+
+
+def _opened(
+    sources: Sequence[str | Path] | Mapping[str, Any] | Any, options: ImportOptions
+) -> list[PriceFile]:
     files: list[PriceFile]
     if hasattr(sources, "columns"):
         files = [_lone_frame(sources, options)]
@@ -87,8 +96,7 @@ def import_prices(
     if not files:
         raise PriceFileError("no file of prices is given; name at least one")
     name_by_folders(files)
-    target = output_path(output)
-    return _import_files(files, str(output), target, options, rows_at_once, continued)
+    return files
 
 
 def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:
@@ -101,19 +109,18 @@ def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:
 
 def check_prices(sources: Sequence[str | Path], options: ImportOptions | None = None) -> ImportSummary:
     """Read files of prices as an import does, check every row, and keep nothing; arguments as ``import_prices``."""
+    options = options or ImportOptions()
     with tempfile.TemporaryDirectory() as folder:
-        summary = import_prices(sources, Path(folder) / "check", options)
-    summary.output = None
-    return summary
+        return _import_files(_opened(sources, options), None, Path(folder) / "check", options)
 
 
 def _import_files(
     files: list[PriceFile],
-    output: str,
+    output: str | None,
     target: Path,
     options: ImportOptions,
-    rows_at_once: int,
-    continued: MarketStore | None,
+    rows_at_once: int = ROWS_AT_ONCE,
+    continued: MarketStore | None = None,
 ) -> ImportSummary:
     present = {name for file in files for name in file.layout.columns}
     columns = [name for name in COLUMNS if name in present]
@@ -335,7 +342,7 @@ def _write_symbols(
     if not summary.rows:
         counts = ", ".join(f"{name} {count}" for name, count in asdict(summary.counts).items() if count)
         raise PriceFileError(
-            f"{summary.output}: no row is left of {summary.rows_read:,} read ({counts}); nothing written"
+            f"{summary.output or 'the files'}: no row is left of {summary.rows_read:,} read ({counts}); nothing written"
             + _why_none(summary)
         )
     summary.other_calendar = summary.symbols - calendars.most_common(1)[0][1]

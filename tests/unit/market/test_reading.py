@@ -381,6 +381,9 @@ def test_check_says_what_is_understood_and_writes_nothing(tmp_path: Path) -> Non
     ):
         assert text in shown
     assert [path.name for path in tmp_path.iterdir()] == ["k.csv"]
+    (tmp_path / "k.csv").write_text("date,close\n2024-01-02,0\n")
+    with pytest.raises(PriceFileError, match="the files: no row is left of 1 read"):
+        check_prices([tmp_path / "k.csv"])
 
 
 FIELDS = [
