@@ -57,11 +57,16 @@ def catch_up(session: Session, number: int, weights: np.ndarray, samples: int) -
     first = counted.get(before + 1)
     pending_counted = pending is not None and first is not None and pending.payload in ("", first.payload)
     contributed = pending_counted and session.upload is not None
+    windows = sum(member.samples for member in counted.values())
+    # The checkpoint is from just before the final contribution, and an earlier start trained no further.
+    ended = session.rejoining and session.has_finished and windows == samples - state.samples
+    state.finished |= ended
     state.pending = session.upload = session.contribution = None
 
-    if len(counted) > (1 if pending_counted else 0):
+    if ended or len(counted) > (1 if pending_counted else 0):
         # An earlier start of this cluster got further than the checkpoint: at least this change is in there.
-        state.dropped += samples - state.samples
+        if not session.rejoining:  # a checkpoint's own windows are the first of those that were contributed
+            state.dropped += samples - state.samples
         state.samples, state.staleness = samples, 0
         state.residual = state.residual[:0]
         return RoundUpdate(newest, state.base, weights, True)

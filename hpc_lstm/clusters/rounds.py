@@ -60,7 +60,7 @@ class Rounds:
     @property
     def already_finished(self) -> bool:
         """True if an earlier start of this cluster, of which no checkpoint tells, has made its final contribution."""
-        return self._options.cluster in self._session.finished_clusters and not self.state.finished
+        return self._session.has_finished and not self.state.finished
 
     def join(self, initial: np.ndarray, settings: dict[str, Any], schema_digest: str) -> Steps[np.ndarray]:
         """Join the run for the first time.
@@ -90,6 +90,9 @@ class Rounds:
     ) -> Steps[np.ndarray]:
         """Return to the run with the state of a checkpoint, whatever has happened since.
 
+        The checkpoint may be from just before the final contribution, which then was that of its weights: the cluster
+        has finished, and trains further only if it is asked for more epochs.
+
         Args:
             weights: float32 [P], of the checkpoint.
             samples: windows trained on in all, of the checkpoint.
@@ -98,13 +101,21 @@ class Rounds:
         Returns:
             float32 [P], the weights to continue with.
         """
+        self._session.rejoining = True
+        update = yield from self._take_up(weights, samples, settings, schema_digest)
+        self._session.rejoining = False
+        return weights if update is None else update.apply(weights)
+
+    def _take_up(
+        self, weights: np.ndarray, samples: int, settings: dict[str, Any], schema_digest: str
+    ) -> Steps[RoundUpdate | None]:
+        """What has become of the rounds since a checkpoint; None: nothing that concerns this cluster."""
         manifest = yield from agree_on_manifest(self._session, self.state.base, settings, schema_digest)
         state = self.state
         state.run = manifest.digest()
         newest = yield from self._repository.newest_closed_round()
         if newest > state.round:
-            update = yield from catch_up(self._session, newest, weights, samples)
-            return update.apply(weights)
+            return (yield from catch_up(self._session, newest, weights, samples))
         if state.round:
             key = documents.result_key(state.round)
             self._session.newest = yield from self._repository.require_valid(RoundResult, key)
@@ -121,11 +132,10 @@ class Rounds:
         key = documents.contribution_key(state.round + 1, self._options.cluster)
         if (yield from self._repository.find_document(Contribution, key)) is None:
             state.pending = None
-            return weights
+            return None
         # An earlier start made it, before or after the checkpoint; whatever it holds is counted once.
         yield from Log(f"waiting for round {state.round + 1}, to which this cluster has already contributed")
-        closed = yield from close_round(self._session, weights, samples)
-        return weights if closed is None else closed.apply(weights)
+        return (yield from close_round(self._session, weights, samples))
 
     def synchronize(self, weights: np.ndarray, samples: int, final: bool = False) -> Steps[RoundUpdate]:
         """Contribute the change since the last round to the next one, and adopt its result.
@@ -152,7 +162,7 @@ class Rounds:
             if not final:
                 return update
             # What was counted may have been an earlier start's contribution, which was not final.
-            if update.counted and self._options.cluster in self._session.finished_clusters:
+            if update.counted and self._session.has_finished:
                 self.state.finished = True
                 return replace(update, origin=None)
             weights = update.apply(weights)

@@ -27,6 +27,7 @@ class Session:
         initial_key: key of the initial weights.
         expired_round: newest round whose vectors this cluster is to delete; 0: none.
         logged_runs: the log has said what else lies in the store.
+        rejoining: ``state`` is still that of a checkpoint, beyond which an earlier start may have gone.
     """
 
     options: SyncOptions
@@ -39,11 +40,17 @@ class Session:
     initial_key: str = ""
     expired_round: int = 0
     logged_runs: bool = False
+    rejoining: bool = False
 
     @property
     def finished_clusters(self) -> set[str]:
         """Clusters whose final contribution has been counted."""
         return set(self.newest.departed if self.newest else ())
+
+    @property
+    def has_finished(self) -> bool:
+        """True if this cluster's own final contribution has been counted."""
+        return self.options.cluster in self.finished_clusters
 
     def outgoing_change(self, base: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The change against ``base`` plus the rounding error of earlier contributions, float32 [P]."""

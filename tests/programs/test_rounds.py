@@ -378,6 +378,28 @@ def test_a_finished_cluster_that_comes_back_moves_nothing(outer: str) -> None:
     assert not alpha.contributed, "nor does it say that it has brought anything now"
 
 
+@pytest.mark.parametrize("payload", ["float32", "bfloat16"])
+def test_a_finished_cluster_trains_on_from_the_checkpoint_before_its_final_contribution(payload: str) -> None:
+    """A step has one checkpoint, so that of the last step may know nothing of what followed it."""
+    world = World([options(name, 2, payload=payload) for name in NAMES[:2]], 2, overlap=False)
+    alpha, beta = world.clusters
+    for cluster in world.clusters:
+        cluster.start()
+    before = None
+    while alpha.saved is None or not alpha.saved.state.finished:
+        before = alpha.saved
+        for cluster in world.clusters:
+            cluster.step()
+    run_all(world, world.clusters)
+    assert world.store.counted == {1, 2, 3, 4}
+    alpha.saved, alpha.result = before, None
+    alpha.start()
+    run_all(world, [alpha])
+    assert alpha.state.finished
+    assert alpha.state.dropped == 0
+    assert world.store.counted == {1, 2, 3, 4, 5}
+
+
 def test_a_finished_cluster_does_not_wait_for_a_vector_that_died_with_its_sender() -> None:
     world = World([options(name, 2) for name in NAMES[:2]], 1, overlap=False)
     alpha, beta = world.clusters
