@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hpc_lstm.config import RunConfig
     from hpc_lstm.errors import HpcLstmError, InputError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "HpcLstmError",
     "InputError",

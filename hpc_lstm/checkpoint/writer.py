@@ -218,7 +218,7 @@ class CheckpointWriter:
                 self._await_files(place, whole)
                 self._put_manifest(f"{place}/{manifests.NAME}", whole)
                 self._complete = whole.step
-                self._log.info("checkpoint of step %d is whole", whole.step)
+                self._log.info("checkpoint of step %d is complete", whole.step)
         except Exception as error:  # reported, counted and raised on the training thread
             self._error = f"step {whole.step}: {_one_line(error)}"
             self._failed_step = whole.step

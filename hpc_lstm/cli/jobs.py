@@ -98,6 +98,8 @@ def _tune(config: RunConfig | None, units: tuple[int, ...], world: World, as_jso
 )
 @click.option(
     "--max-requeues",
+    envvar="HPC_LSTM_MAX_REQUEUES",
+    show_envvar=True,
     default=100,
     show_default=True,
     type=click.IntRange(0),

@@ -27,8 +27,8 @@ from hpc_lstm.parallel.streams import prepare_streams, release_streams, tell
 def cli(context: click.Context, debug: bool) -> None:
     """Train LSTMs on market data across MPI ranks, and know what the forecast is worth.
 
-    Exit codes: 0 done; 2 the input is wrong; 75 stopped on request with a checkpoint, run again with --resume;
-    1 anything else.
+    Exit codes: 0 done; 2 the input is wrong; 75 stopped on request, run it again (train: with --resume) to
+    continue; 130 interrupted; 1 anything else.
     """
     if debug:
         context.call_on_close(_show_log())

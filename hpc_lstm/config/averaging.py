@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hpc_lstm.config.section import FREE_ON_RESUME, LARGEST, SHARED_BY_CLUSTERS, Positive, Section
+from hpc_lstm.config.section import FREE_ON_RESUME, LARGEST, SHARED_BY_CLUSTERS, Positive, Section, in_words
 
 # Steps after which ranks that average less often still agree on loss and stopping.
 AGREE_STEPS = 64
+# Part of names of files and of keys in a bucket.
+NAME = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"
+NAME_IN_WORDS = in_words('at most 64 letters, digits, ".", "_" and "-", the first a letter or digit')
 
 
 class AverageConfig(Section):
@@ -34,12 +37,14 @@ class SyncConfig(Section):
 
     cluster: str = Field(
         "",
-        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+        pattern=NAME,
+        json_schema_extra=NAME_IN_WORDS,
         description="Name of this cluster among those that share the run; empty: it trains alone.",
     )
     run: str = Field(
         "",
-        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+        pattern=NAME,
+        json_schema_extra=NAME_IN_WORDS,
         description="Name of the run that they share, where several runs use one `storage.url`; empty: `_shared`, so "
         "that clusters with the same URL find each other, whatever their run directories are called.",
     )

@@ -17,6 +17,7 @@ from hpc_lstm.config.section import (
     Fraction,
     Positive,
     Section,
+    in_words,
 )
 
 # Targets times horizons: the head of the network, and all its forecasts of a window.
@@ -35,18 +36,10 @@ class DataConfig(Section):
     symbols: Literal["all"] | list[str] = Field("all", description='Symbols to train on, or "all".')
     features: list[str] = Field(
         ["log-returns(adjusted)"],
-        description='Model inputs: `"NAME"`, a store column; `"log-returns(NAME)"`, row over row (`"log-returns"`: of '
-        'close); `"returns(NAME)"`; `"sma(NAME, length)"` and `"ema(NAME, span)"`, moving averages; '
-        '`"rsi(NAME, length)"`; `"macd(NAME, fast, slow)"`, '
-        '`"macd-signal(NAME, fast, slow, smoothing)"`; `"bollinger-width(NAME, length)"`; '
-        '`"volatility(NAME, length)"`; `"volume-change(NAME)"`; `"zscore(NAME, length)"`; `"lag(NAME, rows)"`; '
-        '`"relative(NAME, length)"`; `"atr(length)"`; the calendar, `"weekday"`, `"month"`, `"day-of-year"`, each a '
-        'sine and a cosine (`"weekday-sine"`, `"weekday-cosine"`, '
-        '`"month-sine"`, `"month-cosine"`, `"day-of-year-sine"`, '
-        '`"day-of-year-cosine"`), and `"month-end"`; `"market(NAME)"`, the mean log return of all symbols; '
-        '`"symbol(NAME)"`, 1 in the rows of that symbol, and `"symbol"`, '
-        "that of each of `symbols`. `adjusted` stands for `adj_close`, or for `close` in a store that has none. See "
-        "[features](features.md).",
+        description='Model inputs: `"NAME"`, a store column, and what is computed from columns and dates, such as '
+        '`"log-returns(NAME)"`, row over row (`"log-returns"`: of close), `"sma(NAME, length)"`, a moving average, and '
+        '`"weekday"`, a sine and a cosine: [features](features.md) has them all. `adjusted` stands for `adj_close`, or '
+        "for `close` in a store that has none.",
         json_schema_extra=SHARED_BY_CLUSTERS,
     )
     target: str | list[str] = Field(
@@ -114,6 +107,7 @@ class DataConfig(Section):
         pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$",
         description='This cluster\'s share of the symbols where several share a store: "1/2" is the first of two, '
         "every second symbol; empty: all.",
+        json_schema_extra=in_words('a share such as "1/2", the first of two'),
     )
 
     @field_validator("split", "train_from", "until", mode="before")

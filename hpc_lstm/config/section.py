@@ -29,6 +29,11 @@ SHARED_BY_CLUSTERS: dict[str, JsonValue] = {"shared_by_clusters": True}
 SHARED_UNLESS_DEFAULT: dict[str, JsonValue] = {"shared_by_clusters": "unless default"}
 
 
+def in_words(text: str) -> dict[str, JsonValue]:
+    """What a text with a ``pattern`` must be, as a refusal says it; also on its own field."""
+    return {"must_be": text}
+
+
 class Section(BaseModel):
     """A table of the TOML file: immutable, no unknown keys, no silent conversion of text into numbers."""
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from hpc_lstm.config.section import Section
 from hpc_lstm.errors import ConfigError
@@ -138,8 +139,12 @@ def _first_problem(model: type[Section], error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{key}: is required but not set"
     # A key that takes several types has a problem for each; together they say what it takes.
-    expected = dict.fromkeys(_plain(p["msg"]) for p in error.errors() if p["loc"][:2] == problem["loc"][:2])
-    value = problem["input"]
+    problems = [p for p in error.errors() if p["loc"][:2] == problem["loc"][:2]]
+    # Of a list, its first wrong item; that the list is no number or text is beside the point.
+    items = [p for p in problems if len(p["loc"]) > 2 and isinstance(p["loc"][-1], int)]
+    problems = [p for p in items if p["loc"][-1] == items[0]["loc"][-1]] or problems
+    expected = dict.fromkeys(_plain(p, fields.get(rest[0])) for p in problems)
+    value = problems[0]["input"]
     hint = f"; write {_as_list(value)}" if isinstance(value, str) and "a list" in expected else ""
     return f"{key}: must be {' or '.join(expected)}, got {value!r}{hint}"
 
@@ -150,7 +155,15 @@ def _as_list(text: str) -> str:
     return f"[{', '.join(json.dumps(name, ensure_ascii=False) for name in names)}]"
 
 
-def _plain(message: str) -> str:
+def _plain(problem: ErrorDetails, field: FieldInfo | None) -> str:
     """What a value must be, in plain words: ``Input should be a valid integer`` of pydantic is ``a whole number``."""
-    text = message.removeprefix("Input should be ")
+    kind, limits = problem["type"], problem.get("ctx", {})
+    if kind in ("too_short", "too_long"):
+        bound, count = (
+            ("least", limits["min_length"]) if kind == "too_short" else ("most", limits["max_length"])
+        )
+        return f"a list of at {bound} {count} item{'s' * (count != 1)}"
+    if kind == "string_pattern_mismatch" and field and isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["must_be"])
+    text = problem["msg"].removeprefix("Input should be ")
     return PLAIN_WORDS.get(text, text[0].lower() + text[1:])

@@ -142,7 +142,7 @@ def _forecast_symbol(
         unseen_notes = [
             f"The run was not trained on {symbol}, which is scaled by its own {stop - first:,} rows."
         ]
-    scaler_index = int(trained.scaler.select([symbol])[0])
+    scaler_index = int(trained.scaler.select([symbol], "forecast symbols of the run")[0])
     needed = data.window + (horizon - 1 if steps > 1 else 0)
     if stop - first < needed:
         raise InputError(

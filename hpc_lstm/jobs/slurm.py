@@ -22,7 +22,6 @@ from hpc_lstm.files import data_folder, expanded
 # Seconds that Slurm's commands may take; a busy controller answers late.
 ANSWER_S = 120
 SIGNAL_BEFORE_S = 120
-MAX_REQUEUES = 100
 # The formats of a Slurm time limit: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
 _MINUTES = re.compile("(?:(?P<h>N):(?P<hm>N):(?P<hs>N)|(?P<m>N)(?::(?P<s>N))?)".replace("N", "[0-9]{1,9}"))
 _DAYS = re.compile("(?P<d>N)-(?P<h>N)(?::(?P<m>N)(?::(?P<s>N))?)?".replace("N", "[0-9]{1,9}"))
@@ -46,7 +45,7 @@ class Job:
         exclusive: whether no other job may use the nodes.
         signal_before: seconds before the time limit at which the ranks are signalled to stop; Slurm may be up to
             a minute early; 0: never.
-        max_requeues: how often the job may be restarted.
+        max_requeues: how often the job may be restarted; None: as ``HPC_LSTM_MAX_REQUEUES`` of its environment says.
         options: further options of sbatch, such as "--qos=low".
 
     Raises:
@@ -65,7 +64,7 @@ class Job:
     output: str = ""
     exclusive: bool = False
     signal_before: int = SIGNAL_BEFORE_S
-    max_requeues: int = MAX_REQUEUES
+    max_requeues: int | None = None
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,7 +73,7 @@ class Job:
         for what, least in (("nodes", 1), ("ranks_per_node", 1), ("gpus_per_node", 0), ("cpus_per_task", 0)):
             _check_minimum(what, getattr(self, what), least)
         _check_minimum("signal_before", self.signal_before, 0)
-        _check_minimum("max_requeues", self.max_requeues, 0)
+        _check_minimum("max_requeues", self.max_requeues or 0, 0)
         for what in ("time", "account", "partition", "name", "output"):
             _check_one_line(what, getattr(self, what))
         if "/" in self.name:  # it is part of the output's file name
@@ -167,12 +166,13 @@ def batch_script(job: Job) -> str:
     lines += ["#SBATCH --exclusive"] * job.exclusive
     lines += [f"#SBATCH {_quoted(option)}" for option in job.options]
     lines += ["#SBATCH --requeue", "#SBATCH --open-mode=append"]
+    limit = "" if job.max_requeues is None else f" HPC_LSTM_MAX_REQUEUES={job.max_requeues}"
     return "\n".join(
         [
             "#!/bin/bash",
             *lines,
             "stop=; trap stop=USR1 USR1  # recorded even before run.sh is read",
-            f"export PATH={_search_path(bin_folder())} HPC_LSTM_MAX_REQUEUES={job.max_requeues}",
+            f"export PATH={_search_path(bin_folder())}{limit}",
             f". {shlex.quote(str(scripts_folder() / 'run.sh'))} || exit",
             f"run_ranks {shlex.join(job.command)}",
             "",

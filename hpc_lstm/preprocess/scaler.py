@@ -67,8 +67,13 @@ class Scaler:
         scale[:, columns], shift[:, columns] = 1.0, 0.0
         return replace(self, scale=scale, shift=shift)
 
-    def select(self, names: Sequence[str]) -> np.ndarray:
+    def select(
+        self, names: Sequence[str], remedy: str = "name symbols of the run in data.symbols"
+    ) -> np.ndarray:
         """Indices of ``names`` into ``symbols``, int64.
+
+        Args:
+            remedy: what to do where there is no such symbol, for the message.
 
         Raises:
             InputError: a symbol that was not scaled.
@@ -79,7 +84,7 @@ class Scaler:
             if name not in indices:
                 raise InputError(
                     f"symbol {name}: the run was not trained on it, so its scaling is not known; "
-                    f"name symbols of the run in data.symbols ({few})"
+                    f"{remedy} ({few})"
                 )
         return np.array([indices[name] for name in names], np.int64)
 

@@ -53,7 +53,9 @@ def resolve_placement(config: RunConfig, world: World, stages: Stages) -> Placem
     stages.begin("opening the device")
     gpu = gpus.assign_gpu(world)
     threads = config.train.threads or world.threads
-    engine_class = choose_engine(config, threads=threads, world=world)
+    engine_class = choose_engine(config, threads=threads, world=world, begin=stages.begin)
+    if gpu is not None:
+        stages.begin("opening the device")
     device_batches = engine_class.reads_device_batches
     backend = world.raise_on_all(
         lambda: backend_for_training(config.train, gpu, device_batches=device_batches)

@@ -31,8 +31,9 @@ class Stages:
             self._thread.start()
 
     def begin(self, stage: str) -> None:
-        """Begin a stage, such as "reading prices"; the one before it ends."""
-        self._begun.append((stage, time.perf_counter_ns()))
+        """Begin a stage, such as "reading prices"; another one before it ends."""
+        if not self._begun or self._begun[-1][0] != stage:
+            self._begun.append((stage, time.perf_counter_ns()))
 
     def close(self) -> None:
         """End the last stage and print no more; idempotent."""

@@ -220,8 +220,10 @@ def test_every_dependency_has_its_licence_told() -> None:
     assert {name for name in declared() if f"| {name} |" not in told} == set()
 
 
-def test_the_changelog_knows_this_version() -> None:
-    assert f"## {hpc_lstm.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+def test_the_changelog_and_the_citation_know_this_version() -> None:
+    newest, *_ = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest == hpc_lstm.__version__
+    assert f"\nversion: {newest}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_make_help_lists_every_target() -> None:

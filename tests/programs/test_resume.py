@@ -566,7 +566,9 @@ def test_what_cannot_be_a_start_is_refused(folder: Path, capfd: pytest.CaptureFi
 def test_a_scaling_without_a_symbol_is_not_kept(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_store(folder / "market.h5", {"AAA": 120, "BBB": 90, "DDD": 90})
     assert train("warm", "--init-from", "run", "--keep-scaling") == 2
-    assert "symbol DDD: the run was not trained on it, so its scaling is not known" in one_line(capfd)
+    refusal = one_line(capfd)
+    assert "symbol DDD: the run was not trained on it, so its scaling is not known" in refusal
+    assert "name symbols of the run in data.symbols (AAA, BBB" in refusal
     assert train("warm", "--init-from", "run") == 0
 
 

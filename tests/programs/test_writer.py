@@ -85,7 +85,7 @@ def test_the_log_says_so_in_words_that_scripts_wait_for(
 ) -> None:
     caplog.set_level(logging.INFO)
     save(writer(FolderStore(tmp_path), World()), World(), 5)
-    assert "checkpoint of step 5 is whole" in caplog.text
+    assert "checkpoint of step 5 is complete" in caplog.text
 
 
 @pytest.mark.parametrize("size", [1, 3])

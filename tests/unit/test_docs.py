@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import hpc_lstm
 
 ROOT = Path(__file__).resolve().parents[2]
 # Said by others: MPI, and the shell.
@@ -82,3 +86,21 @@ def test_the_example_of_a_feature_is_one(tmp_path: Path, monkeypatch: pytest.Mon
     feature = importlib.import_module("momentum_of_the_tutorial").Momentum("close", 2)
     assert feature.compute(np.array([1.0, 2.0, 3.0, 8.0])).tolist() == [0.0, 0.0, 2.0, 3.0]
     assert feature.lookback == 2
+
+
+def test_functions_are_documented_with_the_parameters_that_they_have() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    rows = "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `run."))
+    found = dict(re.findall(r"`run\.(\w+)\(([^`]*)\)`", rows))
+    assert {"predict", "forecasts"} <= set(found)
+    for name, given in found.items():
+        assert given == parameters_of(getattr(hpc_lstm.Run, name)).removeprefix("self").removeprefix(", ")
+    assert re.findall(r"`hl\.train\(([^`]*)\)`", page) == [parameters_of(hpc_lstm.train)]
+
+
+def parameters_of(function: Callable[..., object]) -> str:
+    """The parameters of a function with their defaults, as they are written without types."""
+    signature = inspect.signature(function)
+    plain = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    bare = signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)
+    return str(bare)[1:-1].replace("'", '"')

@@ -54,12 +54,14 @@ class EngineEntry(NamedTuple):
         load: imports its class.
         on_gpu: it computes on a GPU alone, and is not imported where there is none.
         slow: a last resort, of which the log warns.
+        stage: of a run's start, in which is found out whether it works.
     """
 
     name: str
     load: Callable[[], type[Engine]]
     on_gpu: bool = False
     slow: bool = False
+    stage: str = "opening the device"
 
     def problem(self, config: RunConfig, *, threads: int, auto: bool) -> str:
         """See ``Engine.problem``."""
@@ -73,7 +75,7 @@ class EngineEntry(NamedTuple):
 # In order of preference.
 ENGINES: tuple[EngineEntry, ...] = (
     EngineEntry("fused", _cuda, on_gpu=True),
-    EngineEntry("fused", _native),
+    EngineEntry("fused", _native, stage="compiling kernels"),
     EngineEntry("keras", _keras),
     EngineEntry("fused", _numpy, slow=True),
 )
@@ -85,10 +87,19 @@ def names() -> tuple[str, ...]:
     return (AUTO, *dict.fromkeys(engine.name for engine in ENGINES))
 
 
-def choose_engine(config: RunConfig, *, threads: int = 1, world: World | None = None) -> type[Engine]:
+def choose_engine(
+    config: RunConfig,
+    *,
+    threads: int = 1,
+    world: World | None = None,
+    begin: Callable[[str], None] = lambda stage: None,
+) -> type[Engine]:
     """The first engine of the name in ``config.train.engine``, or of any with "auto", that works on all ranks.
 
     Collective over the ranks of ``world``.
+
+    Args:
+        begin: takes the name of each stage.
 
     Raises:
         InputError: no such engine can train this network on these machines; on all ranks.
@@ -99,6 +110,7 @@ def choose_engine(config: RunConfig, *, threads: int = 1, world: World | None = 
     for engine in ENGINES:
         if not auto and engine.name != wanted:
             continue
+        begin(engine.stage)
         problem = _problem_on_any_rank(engine, config, threads, auto, world)
         if not problem:
             _log_choice(engine, problems)

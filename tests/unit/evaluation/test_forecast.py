@@ -223,7 +223,9 @@ def test_unknown_symbol_names_the_nearest(run_dir: Path) -> None:
 
 def test_symbol_that_was_not_trained_on_is_refused(run_dir: Path, tmp_path: Path) -> None:
     other = write_store(tmp_path / "other.h5", {"NEW": walk(5)})
-    with pytest.raises(InputError, match="not trained on"):
+    with pytest.raises(
+        InputError, match=r"symbol NEW: .* not trained on it, .*; forecast symbols of the run \(AAA"
+    ):
         predict_symbol(run_dir, "NEW", store=other)
 
 

@@ -181,6 +181,22 @@ def test_a_limit_of_restarts_that_is_no_number_is_refused(tmp_path: Path, limit:
     assert f"error: HPC_LSTM_MAX_REQUEUES={limit}: must be a whole number" in line
 
 
+@pytest.mark.parametrize(
+    ("environment", "arguments", "limit"),
+    [(None, [], "100"), ("3", [], "3"), ("3", ["--max-requeues", "5"], "5")],
+)
+def test_the_environment_limits_restarts_unless_the_option_does(
+    tmp_path: Path, environment: str | None, arguments: list[str], limit: str
+) -> None:
+    command = ["submit", str(config(tmp_path)), "--dry-run", *arguments]
+    done = CliRunner().invoke(cli.cli, command, env={"HPC_LSTM_MAX_REQUEUES": environment})
+    assert f" HPC_LSTM_MAX_REQUEUES={limit}\n" in done.stdout
+
+
+def test_a_job_of_a_sweep_leaves_the_limit_of_restarts_to_the_environment() -> None:
+    assert "HPC_LSTM_MAX_REQUEUES" not in slurm.batch_script(slurm.Job(["true"], 1, 1))
+
+
 def config(folder: Path) -> Path:
     path = folder / "my run.toml"
     path.write_text('[data]\nstore = "market.h5"\n')

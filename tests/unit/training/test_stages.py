@@ -8,6 +8,10 @@ import time
 import numpy as np
 import pytest
 
+from hpc_lstm import config
+from hpc_lstm.model.engines import native_kernels
+from hpc_lstm.model.engines.registry import choose_engine
+from hpc_lstm.parallel import gpu_discovery
 from hpc_lstm.training import stages
 from hpc_lstm.training.epoch_summary import EpochSummary
 from hpc_lstm.training.rank_distance import rank_distance
@@ -48,6 +52,22 @@ def test_stages_follow_each_other_until_the_last_is_closed() -> None:
     (first, start, middle), (second, also, end) = closed
     assert (first, second) == ("importing", "reading prices")
     assert before <= start <= middle == also <= end <= time.perf_counter_ns()
+
+
+def test_a_stage_that_is_begun_again_goes_on() -> None:
+    stages = Stages(False)
+    for name in ("importing", "compiling kernels", "compiling kernels"):
+        stages.begin(name)
+    assert [name for name, _, _ in stages.spans()] == ["importing", "compiling kernels"]
+
+
+def test_the_c_compiler_runs_in_the_stage_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(gpu_discovery, "installed_gpus", list)
+    monkeypatch.setattr(native_kernels, "load_kernels", lambda: begun.append("the compiler"))
+    fused = config.parse({"data": {"store": "none"}, "train": {"engine": "fused"}}, "test")
+    choose_engine(fused, begin=begun.append)
+    assert begun == ["opening the device", "compiling kernels", "the compiler"]
 
 
 def test_an_epochs_loss_is_the_mean_over_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
