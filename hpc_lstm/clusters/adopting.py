@@ -58,8 +58,10 @@ def catch_up(session: Session, number: int, weights: np.ndarray, samples: int) -
     pending_counted = pending is not None and first is not None and pending.payload in ("", first.payload)
     contributed = pending_counted and session.upload is not None
     windows = sum(member.samples for member in counted.values())
-    # The checkpoint is from just before the final contribution, and an earlier start trained no further.
-    ended = session.rejoining and session.has_finished and windows == samples - state.samples
+    # The checkpoint is from just before the final contribution, and an earlier start trained no further. Where changes
+    # that come late are dropped, it may have.
+    folds = session.options.late == "fold"
+    ended = session.rejoining and session.has_finished and folds and windows == samples - state.samples
     state.finished |= ended
     state.pending = session.upload = session.contribution = None
 

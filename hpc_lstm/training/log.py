@@ -105,6 +105,14 @@ def log_complete(log: logging.Logger, config: RunConfig, *, stopped_early: bool)
         log.info("nothing to do: the run is complete; raise train.epochs to train further")
 
 
+def log_contributed(log: logging.Logger) -> None:
+    """Log that a cluster trains no further, since an earlier start has ended its part in the run that they share."""
+    log.warning(
+        "an earlier start of this cluster, which went further than the checkpoint, has made its final contribution to "
+        "the run that the clusters share: it trains no further; set another sync.run to do so"
+    )
+
+
 def log_resume(log: logging.Logger, progress: Progress, found: Restored, *, ranks: int) -> None:
     """Log which checkpoint the run continues from."""
     log.info("resuming from the checkpoint of step %d (epoch %d)", progress.step, progress.epoch)

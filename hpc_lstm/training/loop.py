@@ -107,6 +107,8 @@ def train_epochs(run: Run, state: TrainState, outputs: Outputs) -> None:
     run.timeline.enter("compute")
     # An earlier start may have made this cluster's final contribution after its last checkpoint.
     contributed = run.clusters is not None and run.clusters.already_finished
+    if contributed and not is_trained(run, state):
+        messages.log_contributed(run.log)
     schedule = run.schedule
     meeting: Meeting | None = None
     while not (is_trained(run, state) or contributed):

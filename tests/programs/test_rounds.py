@@ -392,7 +392,7 @@ def test_a_finished_cluster_trains_on_from_the_checkpoint_before_its_final_contr
             cluster.step()
     run_all(world, world.clusters)
     assert world.store.counted == {1, 2, 3, 4}
-    alpha.saved, alpha.result = before, None
+    alpha.saved, alpha.result, alpha.asked_for_more = before, None, True
     alpha.start()
     run_all(world, [alpha])
     assert alpha.state.finished

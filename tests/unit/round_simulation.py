@@ -150,6 +150,7 @@ class Cluster:
     result: np.ndarray | None = None
     missing: int = 0
     contributed: bool = False
+    asked_for_more: bool = False
     ended_by: Exception | None = None
     state: ClusterState = field(default_factory=ClusterState)
     logged: list[str] = field(default_factory=list)
@@ -205,7 +206,11 @@ class Cluster:
             samples, period = saved.samples, saved.period
             weights = yield from rounds.rejoin(saved.weights, samples, SETTINGS, SCHEMA)
         self._check(rounds)
-        while period < self.periods and not rounds.already_finished:
+        while (
+            period < self.periods
+            and not rounds.already_finished
+            and (self.asked_for_more or not rounds.state.finished)
+        ):
             weights, samples = self._train(weights, samples)
             yield from Log("trained")
             self.saved = Saved(weights.copy(), samples, period, copy.deepcopy(rounds.state))
