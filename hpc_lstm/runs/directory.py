@@ -23,8 +23,11 @@ class RunDirectory:
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder. In an object store, its checkpoints are stored under this name."""
-        return self.path.name
+        """The run's name: that of its folder. In an object store, its checkpoints are stored under this name.
+
+        A link has its own name, of which checkpoints may be stored; ".." and "" at the end of a path are no names.
+        """
+        return self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
 
     @property
     def config(self) -> Path:
@@ -38,7 +41,7 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """What the model is worth; written last, so its presence says that the run is complete."""
+        """What the model is worth; written last, so beside it all results are those of one end of the run."""
         return self.path / "metrics.json"
 
     @property

@@ -70,9 +70,12 @@ class Timeline:
         self._merged: dict[str, list[int]] = {}
         self._written = 0
         self._file: IO[str] | None = None
+        self._path = path
+        self._begun = 0  # bytes of the file before this part
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = append_text(path, path.parent.parent)
+            self._begun = path.stat().st_size
             if not _ends_a_line(path):
                 self._file.write("\n")  # a killed run's last line must not swallow the header
             header = {
@@ -222,6 +225,15 @@ class Timeline:
         finally:  # on a full disk, too: otherwise Python would try to write, and fail, again on exit
             self._file = None
             file.close()
+
+    def discard(self) -> None:
+        """Leave the file as it was before this start, which had nothing to do; instead of ``close``."""
+        if self._file is not None:
+            with self._file as file:
+                self._file = None
+                file.truncate(self._begun)
+            if self._path is not None and not self._begun:
+                self._path.unlink()
 
     def _move(self, phase: str, duration_ns: int, *, first: bool) -> None:
         """Count the first part of the last span, which has just ended, or its last part, for another phase."""

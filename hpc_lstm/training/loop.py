@@ -82,17 +82,19 @@ def train(
             ) as run:
                 state = start(run, resume=resume, accept_unsigned=accept_unsigned)
                 stages.close()
-                for stage in stages.spans():
-                    timeline.record_stage(*stage)
-                with open_outputs(run, state) as outputs:
-                    if is_complete(run, state):
-                        messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
-                    else:
+                complete = is_complete(run, state)
+                if complete:
+                    messages.log_complete(log, config, stopped_early=state.early_stopping.should_stop)
+                    timeline.discard()
+                else:
+                    for stage in stages.spans():
+                        timeline.record_stage(*stage)
+                    with open_outputs(run, state) as outputs:
                         with kept_objects():
                             train_epochs(run, state, outputs)
                         finish(run, state, outputs)
         world.barrier()
-        if world.rank == 0:
+        if world.rank == 0 and not complete:
             from hpc_lstm.timing.spans import gather_timing  # not needed before the first step
 
             gather_timing(directory.path)

@@ -279,6 +279,7 @@ def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunS
 
     Raises:
         StorageError: the store cannot be used.
+        InputError: the folder has no name.
         ConfigError: the key of signatures is none.
     """
     signer = world.raise_on_all(lambda: Signer() if world.rank else signer_from_environment())
@@ -290,6 +291,11 @@ def open_run_storage(run: RunDirectory, config: RunConfig, world: World) -> RunS
         if world.rank:
             return ""
         store.check()
+        if config.storage.url and not (config.sync.run or run.name):
+            raise InputError(
+                f"{run.path}: has no name, under which its checkpoints could lie in {config.storage.url}; choose a "
+                "--run-dir with a name of its own"
+            )
         return f"{run_name(store, config.sync, run.name)}/" if config.storage.url else ""
 
     prefix = world.bcast(world.raise_on_all(look))

@@ -83,10 +83,19 @@ def _measure(run: Run) -> tuple[Evaluation, InputError | None]:
 
 
 def _write_model(run: Run) -> None:
-    """Write model, scaling and which rows they know; on rank 0."""
-    run.engine.save(run.directory.model)
-    run.data.scaler.save(run.directory.scaler)
-    record_known_rows(run.directory, run.config, run.known, run.data.split_dates, run.others)
+    """Write model, scaling and which rows they know; on rank 0.
+
+    Those of an earlier end belong together, as do the new ones. In between there is no model, so that whoever opens the
+    run is told that it is not complete.
+    """
+    files = run.directory
+    written = files.model.with_name("model.new.keras")
+    run.engine.save(written)
+    for earlier in (files.metrics, files.intervals, files.model):
+        earlier.unlink(missing_ok=True)
+    run.data.scaler.save(files.scaler)
+    record_known_rows(files, run.config, run.known, run.data.split_dates, run.others)
+    written.replace(files.model)
 
 
 def _write_results(run: Run, metrics: dict[str, Any], evaluation: Evaluation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hpc_lstm.errors import InputError
 from hpc_lstm.training import cluster_sync, ownership, records
 from hpc_lstm.training.environment import describe_start
 from hpc_lstm.training.setup import Run
@@ -20,8 +21,9 @@ def start(run: Run, *, resume: bool, accept_unsigned: bool = False) -> TrainStat
         accept_unsigned: with a key of signatures, take what is not signed for this run, such as an older version's.
 
     Raises:
-        InputError: the checkpoint belongs to a run with other settings or prices; or there are checkpoints, and
-            ``resume`` is off; or there are none, but results of a run that had some.
+        InputError: the checkpoint belongs to a run with other settings or prices, or to one that has no step left to
+            take on new rows and no results of the old ones; or there are checkpoints, and ``resume`` is off; or there
+            are none, but results of a run that had some.
     """
     state, world = TrainState.initial(run), run.world
     with run.timeline.span("checkpoint"):
@@ -37,6 +39,14 @@ def start(run: Run, *, resume: bool, accept_unsigned: bool = False) -> TrainStat
         if not loaded:
             _begin(run)
     complete = is_complete(run, state)
+    if state.growth is not None and not complete and is_trained(run, state):
+        raise world.on_all_ranks(
+            InputError(
+                f"{run.directory.path}: is trained to its end, train.epochs = {run.config.train.epochs}, but has no "
+                "results of that yet, and the market store has grown meanwhile; raise train.epochs to train further on "
+                "the new rows, or resume with the store as it was"
+            )
+        )
     if run.clusters is not None and not complete:
         cluster_sync.join(run, state, accept_older=accept_unsigned)
     growth = state.growth
@@ -59,8 +69,27 @@ def is_trained(run: Run, state: TrainState) -> bool:
 
 
 def is_complete(run: Run, state: TrainState) -> bool:
-    """True if an earlier start has finished the run: nothing is left to do. Collective."""
-    return is_trained(run, state) and run.world.bcast(run.directory.metrics.exists())
+    """True if an earlier start has finished the run: nothing is left to do. Collective.
+
+    Results of fewer steps are those of a run that has since been trained further.
+
+    Raises:
+        InputError: ``metrics.json`` is damaged.
+    """
+    world, step = run.world, state.progress.step
+    return is_trained(run, state) and world.bcast(
+        world.raise_on_all(lambda: world.rank == 0 and _has_results(run, step))
+    )
+
+
+def _has_results(run: Run, step: int) -> bool:
+    """Whether the run directory has the results of a step; on rank 0."""
+    from hpc_lstm.evaluation.metrics_file import read_metrics  # most runs have steps left
+
+    if not run.directory.metrics.exists():
+        return False
+    # `evaluate`, which computes a file anew that is gone, does not know of which step the model is.
+    return read_metrics(run.directory).get("steps", step) == step
 
 
 def _begin(run: Run) -> None:

@@ -21,6 +21,7 @@ from hpc_lstm import cli
 from hpc_lstm.checkpoint.manifest import complete_steps, read_manifest, step_prefix
 from hpc_lstm.checkpoint.provenance import Provenance, unsealed
 from hpc_lstm.checkpoint.state_file import pack_state, unpack_state
+from hpc_lstm.errors import InputError
 from hpc_lstm.market.known_rows import KnownRows
 from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.preprocess import split as splitting
@@ -28,6 +29,10 @@ from hpc_lstm.preprocess.scaler import Scaler
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.run_file import read_run_file
 from hpc_lstm.storage.folder import FolderStore
+from hpc_lstm.timing.spans import load_timing
+from hpc_lstm.training import loop, setup
+from hpc_lstm.training import results as ending
+from hpc_lstm.training.state import TrainState
 
 CONFIG = """
 [data]
@@ -133,6 +138,10 @@ def newest_state(run: str) -> dict[str, Any]:
 def history(run: str, kind: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in Path(run, "history.jsonl").read_text().splitlines()]
     return [line for line in lines if line["kind"] == kind]
+
+
+def metrics(run: str) -> dict[str, Any]:
+    return json.loads(Path(run, "metrics.json").read_text())
 
 
 def record(run: str) -> dict[str, Any]:
@@ -461,6 +470,110 @@ def test_a_schedule_that_is_stretched_is_said(folder: Path) -> None:
     assert rates[3.0] == pytest.approx(0.005 * (1 + math.cos(0.75 * math.pi)))
     assert resume(3) == 0
     assert "the learning rate continues" not in said("run"), "it is constant"
+
+
+def test_a_run_that_was_trained_further_and_stopped_at_its_end_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, take_steps = results("run"), loop.take_steps
+
+    def stopped_at_the_last(run: setup.Run, state: TrainState) -> Any:
+        averages = take_steps(run, state)
+        if run.schedule.is_done(state.progress):
+            signal.raise_signal(signal.SIGTERM)
+        return averages
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "take_steps", stopped_at_the_last)
+        assert resume(3) == 75
+    assert "stopped by SIGTERM at step 30 with a checkpoint" in one_line(capfd)
+    after = results("run")
+    assert [name for name in before if before[name] == after[name]] == [
+        "model.keras",
+        "metrics.json",
+        "scaler.h5",
+    ]
+    assert hpc_lstm("predict", "run", "--symbol", "AAA") == 0
+    assert resume(3) == 0
+    assert (metrics("run")["steps"], metrics("run")["epochs"]) == (30, 3.0)
+    assert results("run")["model.keras"] != before["model.keras"]
+    assert "nothing to do" not in said()
+    assert resume(3) == 0
+    assert "nothing to do: the run is complete" in said()
+
+
+def test_a_start_with_nothing_to_do_leaves_no_trace_but_in_the_log(folder: Path) -> None:
+    timing, line = Path("run/timing/rank-00000.jsonl"), '{"phase": "compu'
+    timing.write_text(timing.read_text() + line)  # of a start that was killed
+    Path("run/history.jsonl").write_text(Path("run/history.jsonl").read_text() + line)
+
+    def files() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+    before = files()
+    assert resume(2) == 0
+    after = files()
+    assert {name for name in after if before.get(name) != after[name]} == {"run/log/rank-00000.log"}
+    assert "nothing to do: the run is complete" in said()
+    assert load_timing("run").starts == 1
+
+
+@pytest.mark.parametrize(
+    ("killed_in", "missing"), [("record_known_rows", "model.keras"), ("_measure", "metrics.json")]
+)
+def test_files_of_two_ends_never_pass_as_one_run(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    killed_in: str,
+    missing: str,
+) -> None:
+    def killed(*_: Any) -> None:
+        raise InputError("killed")
+
+    write_store(folder / "market.h5", {"AAA": 160, "BBB": 90, "CCC": 6})
+    with monkeypatch.context() as patch:
+        patch.setattr(ending, killed_in, killed)
+        assert resume(3) == 2
+    assert not {missing, "metrics.json", "intervals.json"} & {path.name for path in Path("run").iterdir()}
+    capfd.readouterr()
+    command = ("predict", "run", "--symbol", "AAA") if missing == "model.keras" else ("report", "run")
+    assert hpc_lstm(*command) == (2 if missing == "model.keras" else 0)
+    if missing == "model.keras":
+        assert "run/model.keras: missing: the run is not complete; continue it with" in one_line(capfd)
+    assert resume(3) == 0
+    assert metrics("run")["steps"] == int(newest_state("run")["position/step"])
+    assert KnownRows.load("run/rows.h5").rows.tolist() == [160, 90, 6]
+    assert not Path("run/model.new.keras").exists()
+
+
+def test_a_run_without_a_step_left_is_not_finished_on_rows_that_it_was_not_trained_on(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("metrics.json", "model.keras"):  # killed once its last checkpoint was whole
+        Path("run", name).unlink()
+    shutil.copy("market.h5", "before.h5")
+    rows, noted = Path("run/rows.h5").read_bytes(), record("run")
+    write_store(folder / "market.h5", {"AAA": 160, "BBB": 90, "CCC": 6})
+    assert resume(2) == 2
+    line = one_line(capfd)
+    assert "run: is trained to its end, train.epochs = 2, but has no results of that yet" in line
+    assert "raise train.epochs to train further on the new rows, or resume with the store as it was" in line
+    assert (Path("run/rows.h5").read_bytes(), record("run")) == (rows, noted)
+    shutil.copytree("run", "further")
+    shutil.copy("before.h5", "market.h5")
+    assert resume(2) == 0
+    assert (metrics("run")["steps"], record("run")["data"]["rows"]) == (20, 216)
+    write_store(folder / "market.h5", {"AAA": 160, "BBB": 90, "CCC": 6})
+    assert train("further", "--resume", "--set", "train.epochs=3") == 0
+    assert record("further")["data"]["rows"] == 256
+
+
+def test_metrics_that_were_computed_anew_are_those_of_a_complete_run(folder: Path) -> None:
+    Path("run/metrics.json").unlink()
+    assert hpc_lstm("evaluate", "run") == 0
+    assert resume(2) == 0
+    assert "nothing to do: the run is complete" in said()
 
 
 # -- a start from another run's model --------------------------------------------------------------------------

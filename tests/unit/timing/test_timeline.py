@@ -51,6 +51,20 @@ def test_phases_add_up_to_the_wall_time_whatever_the_nesting(tmp_path_factory, s
     assert all(a["end_ns"] == b["start_ns"] for a, b in pairwise(spans))
 
 
+@pytest.mark.parametrize("before", [None, '{"format": "hpc_lstm timing"}\n{"phase": "compu'])
+def test_a_part_that_is_discarded_was_never_there(tmp_path, before):
+    path = tmp_path / "rank-00000.jsonl"
+    if before is not None:
+        path.write_text(before)
+    timeline = Timeline(path)
+    with timeline.span("load"):
+        timeline.flush()
+    timeline.discard()
+    with timeline.span("wait"):
+        timeline.close()
+    assert (path.read_text() if path.exists() else None) == before
+
+
 def test_an_inner_span_is_not_the_outer_ones_time(tmp_path):
     timeline = Timeline(tmp_path / "t.jsonl")
     began = time.perf_counter()

@@ -153,6 +153,17 @@ def test_keys_begin_with_a_name_where_runs_may_share_a_store(tmp_path: Path) -> 
     assert prefixes() == ("night/", "night/checkpoints/main"), "runs that train alone stay apart"
     assert prefixes(cluster="alpha") == ("_shared/", "_shared/checkpoints/alpha")
     assert prefixes(cluster="alpha", run="prices") == ("prices/", "prices/checkpoints/alpha")
+    (tmp_path / "link").symlink_to(tmp_path / "night")
+    run = directory.at(tmp_path / "link")
+    assert prefixes()[0] == "link/", "a link has its own name"
+    (tmp_path / "night/below").mkdir(parents=True)
+    run = directory.at(tmp_path / "link/below/..")
+    assert prefixes()[0] == "night/"
+    run = directory.at("/")
+    assert prefixes(run="prices")[0] == "prices/"
+    for sync in ({}, {"cluster": "alpha"}):
+        with pytest.raises(InputError, match=r"^/: has no name.*choose a --run-dir with a name of its own"):
+            prefixes(**sync)
 
 
 def test_checkpoints_of_a_run_of_the_same_name_are_not_written_over(tmp_path: Path) -> None:
