@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 # Name of threads that a command does not wait for, which may be in the code of a library when it ends.
@@ -15,6 +16,8 @@ LEFT_BEHIND = "hpc_lstm left behind"
 # A Python that reads nothing of the user's, and writes no bytecode: on a full disk it would be cut off, unnoticed by
 # Python before 3.12.8, and no later process could import the module.
 ISOLATED = (sys.executable, "-I", "-S", "-B")
+# A Python that runs ``-m MODULE`` or ``-c CODE`` with this one's packages, whatever lies in the working directory.
+PYTHON = (sys.executable, str(Path(__file__).absolute().parent / "parallel" / "python.py"))
 # Schedulers and terminals send these to all processes of a job.
 _TO_JOBS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 

@@ -37,6 +37,8 @@ class Store:
         symbols: names of the symbols.
         columns: names of the columns, such as ``open``, ``close``, ``volume``, ``adj_close``.
         temporary: the file goes with this object: ``read_prices`` was given no place to keep it.
+        summary: what ``read_prices`` found in its files and did about it, as ``hpc-lstm import`` prints it; "" of a
+            store that was opened.
 
     Raises:
         InputError: the file is missing, damaged, or not a market store.
@@ -51,7 +53,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = checked_path(os.fspath(path))
-        self.temporary = False
+        self.temporary, self.summary = False, ""
         with MarketStore(self.path) as market:
             self.symbols, self.columns = market.symbols, market.columns
             self.rows = int(market.offsets[-1])
@@ -131,6 +133,9 @@ def read_prices(
         path: the market store to write; None: a temporary file, which a run that is trained on it keeps a copy of.
         options: how to read the files, as ``market.options.ImportOptions`` names them: ``decimal=","``.
 
+    Symbols and rows that were left out, and steps that may be splits, are given as warnings; ``summary`` of the store
+    has all that was found.
+
     Raises:
         InputError: the prices cannot be read, or may be read in two ways: the message names the option that settles it.
 
@@ -142,6 +147,7 @@ def read_prices(
     """
     from h5py import is_hdf5
 
+    from hpc_lstm.api.cautions import caution
     from hpc_lstm.market.importing import import_prices
     from hpc_lstm.market.options import ImportOptions
 
@@ -154,10 +160,9 @@ def read_prices(
     chosen = _chosen(ImportOptions, options)
     summaries: list[ImportSummary] = []
     store = _written(path, lambda file: summaries.append(import_prices(sources, file, chosen)))
-    if said := summaries[0].about_splits():
-        import warnings
-
-        warnings.warn(said, stacklevel=2)
+    for said in filter(None, (summaries[0].about_left_out(), summaries[0].about_splits())):
+        caution(said)
+    store.summary = summaries[0].table()
     return store
 
 

@@ -11,12 +11,24 @@ from typing import TYPE_CHECKING, Any
 from hpc_lstm.api.prices import Store, read_prices
 from hpc_lstm.api.tables import import_pandas
 from hpc_lstm.config import RunConfig
-from hpc_lstm.errors import InputError
+from hpc_lstm.errors import InputError, damage_in
 from hpc_lstm.runs import directory
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+    Prices: TypeAlias = (
+        Store
+        | DataFrame
+        | Mapping[str, DataFrame]
+        | str
+        | os.PathLike[str]
+        | Sequence[str | os.PathLike[str]]
+    )
 
 
 class Run:
@@ -52,12 +64,29 @@ class Run:
     def metrics(self) -> DataFrame:
         """The errors of the model and of each baseline, in price units: a row for each ``part`` and ``method``.
 
-        docs/metrics.md defines the columns.
+        docs/metrics.md defines the columns. There are no rows where nothing was measured, or where no price follows
+        from what is forecast: see ``outputs``.
 
         Raises:
             InputError: the run is not complete, or pandas is not installed.
         """
         return _metrics_table(self._metrics_file())
+
+    @property
+    def outputs(self) -> DataFrame:
+        """How good each output is as a forecast of its target: a row for each ``part``, ``target`` and ``horizon``.
+
+        The columns are the fields of ``outputs`` that docs/metrics.md defines. ``coverage`` and ``direction`` are
+        shares; the ends of their confidence intervals are ``coverage_low``, ``coverage_high``, ...
+
+        Raises:
+            InputError: the run is not complete, its file is damaged, or pandas is not installed.
+        """
+        from hpc_lstm.evaluation.metrics_file import ADVICE
+
+        metrics = self._metrics_file()
+        with damage_in(self._files.metrics, ADVICE):
+            return _outputs_table(metrics)
 
     @property
     def verdict(self) -> str:
@@ -81,7 +110,7 @@ class Run:
 
     def predict(
         self,
-        prices: Store | DataFrame | Mapping[str, DataFrame] | str | os.PathLike[str] | None = None,
+        prices: Prices | None = None,
         *,
         symbols: str | Sequence[str] | None = None,
         steps: int = 1,
@@ -89,7 +118,8 @@ class Run:
     ) -> DataFrame:
         """Forecast the next prices.
 
-        Symbols that the run was not trained on are scaled by their own rows.
+        Symbols that the run was not trained on are scaled by their own rows. What speaks against trusting a forecast,
+        and symbols that cannot be forecast, are given as warnings.
 
         Args:
             prices: a market store, or what ``read_prices`` reads; None: the run's own store.
@@ -101,49 +131,66 @@ class Run:
             A row for each symbol and step, with its ``date`` and how many ``rows_ahead`` it is, the
             ``last`` known price and its date, the ``forecast``, ``persistence`` (what it has to beat), the typical
             ``error``, and ``low`` and ``high``, the ends of its interval, if there is one; prices and errors in price
-            units. A run that forecasts several targets has the ``target``, too.
+            units. A run that forecasts several targets has the ``target``, too, and ``last`` is of the target's
+            column. ``attrs["notes"]`` says how to read the numbers.
 
         Raises:
             InputError: the run is not complete; there is no such symbol, or it has too few rows.
         """
+        from hpc_lstm.api.cautions import caution, caution_of_forecasts
+        from hpc_lstm.evaluation.forecast_table import shared_notes
         from hpc_lstm.evaluation.predict import predict_symbols
 
         pandas = import_pandas()
-        store = None if prices is None else prices if isinstance(prices, Store) else read_prices(prices)
+        store = _store(prices)
         names = [symbols] if isinstance(symbols, str) else None if symbols is None else list(symbols)
-        found, _ = predict_symbols(
-            self.path, names, steps, None if store is None else store.path, unseen=True, device=device
-        )
+        path = None if store is None else store.path
+        found, left_out = predict_symbols(self.path, names, steps, path, unseen=True, device=device)
         table: DataFrame = pandas.concat(
             [pandas.DataFrame(forecast.columns()) for forecast in found], ignore_index=True
         )
         for name in ("date", "last_date"):
             table[name] = pandas.to_datetime(table[name])
+        table.attrs["notes"] = shared_notes(found)
+        if left_out:
+            caution(f"{counted(len(left_out), 'symbol')} left out: {left_out[0]}")
+        caution_of_forecasts(found)
         return table
 
     def evaluate(
-        self, prices: Store | str | os.PathLike[str] | None = None, *, device: str = "auto"
+        self, prices: Prices | None = None, *, outputs: bool = False, device: str = "auto"
     ) -> DataFrame:
-        """Measure the model anew, also on another market store; a table as ``metrics``. Nothing is written.
+        """Measure the model anew, also on other prices; a table as ``metrics``. Nothing is written.
+
+        What speaks against trusting the numbers is given as warnings; ``attrs["notes"]`` of the table has all notes.
 
         Args:
-            prices: another market store; None: the run's own.
+            prices: as of ``predict``.
+            outputs: give a table as ``outputs`` instead.
             device: as of ``predict``.
 
         Raises:
-            InputError: the run is not complete, or the store has none of its symbols.
+            InputError: the run is not complete, the store has none of its symbols, or nothing can be measured.
         """
-        from hpc_lstm.evaluation.evaluate_run import evaluate_run
+        from hpc_lstm.api.cautions import caution
+        from hpc_lstm.evaluation.evaluate_run import measure_run
+        from hpc_lstm.evaluation.metrics_file import parts_of
         from hpc_lstm.parallel.world import World
 
-        store = prices.path if isinstance(prices, Store) else prices
-        metrics = evaluate_run(self.path, None if store is None else os.fspath(store), World(), device=device)
-        return _metrics_table(metrics)
+        store = _store(prices)
+        path = None if store is None else store.path
+        evaluation = measure_run(self.path, path, World(), device=device)
+        if not parts_of(evaluation.metrics):
+            why = " ".join(evaluation.metrics["notes"])
+            raise InputError(f"{path or self.config.data.store}: nothing can be measured: {why}")
+        for text in evaluation.cautions:
+            caution(text)
+        return _outputs_table(evaluation.metrics) if outputs else _metrics_table(evaluation.metrics)
 
     def forecasts(
         self,
         part: str = "test",
-        prices: Store | str | os.PathLike[str] | None = None,
+        prices: Prices | None = None,
         *,
         symbols: str | Sequence[str] | None = None,
         device: str = "auto",
@@ -154,7 +201,7 @@ class Run:
 
         Args:
             part: "validation", "test", or "new" for rows that were added after the training.
-            prices: another market store; None: the run's own.
+            prices: as of ``predict``.
             symbols: names of the symbols; None: all that the run was trained on.
             device: as of ``predict``.
 
@@ -170,9 +217,10 @@ class Run:
         from hpc_lstm.evaluation.past_forecasts import past_forecasts
 
         pandas = import_pandas()
-        store = prices.path if isinstance(prices, Store) else prices
+        store = _store(prices)
+        path = None if store is None else store.path
         names = [symbols] if isinstance(symbols, str) else symbols
-        found = past_forecasts(self.path, store, parts=[part], symbols=names, device=device)
+        found = past_forecasts(self.path, path, parts=[part], symbols=names, device=device)
         if not found:
             raise InputError(f"{self.path}: there are no windows in the {part} part; see data.split")
         table: DataFrame = pandas.concat(
@@ -243,8 +291,13 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
     return Run(run_dir)
 
 
+def _store(prices: Prices | None) -> Store | None:
+    return prices if prices is None or isinstance(prices, Store) else read_prices(prices)
+
+
 def _metrics_table(metrics: dict[str, Any]) -> DataFrame:
     """The methods of each part in rows; metrics that are not numbers are left out."""
+    from hpc_lstm.evaluation.metrics import METRICS
     from hpc_lstm.evaluation.metrics_file import methods_of, parts_of
 
     rows = [
@@ -252,8 +305,40 @@ def _metrics_table(metrics: dict[str, Any]) -> DataFrame:
         for part in parts_of(metrics)
         for method, values in methods_of(metrics[part]).items()
     ]
-    table: DataFrame = import_pandas().DataFrame(rows)
-    return table.set_index(["part", "method"])
+    index = ["part", "method"]
+    columns = None if rows else [*index, *(metric.key for metric in METRICS)]
+    return _indexed(rows, columns, index, metrics)
+
+
+def _outputs_table(metrics: dict[str, Any]) -> DataFrame:
+    """The outputs of each part in rows, each a field in a column, a share's fields in several."""
+    from hpc_lstm.evaluation.metrics_file import parts_of
+    from hpc_lstm.evaluation.output_metrics import FIELDS
+
+    rows = [
+        {"part": part, **_flat(output)}
+        for part in parts_of(metrics)
+        for output in metrics[part].get("outputs", [])
+    ]
+    index = ["part", "target", "horizon"]
+    return _indexed(rows, [*index, *FIELDS], index, metrics).astype(dict.fromkeys(FIELDS[1:], float))
+
+
+def _flat(output: dict[str, Any]) -> dict[str, Any]:
+    """An output's metrics, in which a share is named as its field is."""
+    flat: dict[str, Any] = {}
+    for name, value in output.items():
+        fields = value if isinstance(value, dict) else {"share": value}
+        flat |= {name if key == "share" else f"{name}_{key}": one for key, one in fields.items()}
+    return flat
+
+
+def _indexed(
+    rows: list[dict[str, Any]], columns: list[str] | None, index: list[str], metrics: dict[str, Any]
+) -> DataFrame:
+    table: DataFrame = import_pandas().DataFrame(rows, columns=columns).set_index(index)
+    table.attrs["notes"] = metrics.get("notes", [])
+    return table
 
 
 def _is_number(value: Any) -> bool:

@@ -6,13 +6,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from itertools import count
+from numbers import Integral
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hpc_lstm import config as configuration
 from hpc_lstm.api.prices import Store
@@ -22,6 +26,7 @@ from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
 from hpc_lstm.files import checked_path, expanded, make_parent, whole_file
 from hpc_lstm.parallel.launch import launched
 from hpc_lstm.parallel.starter import named_starter
+from hpc_lstm.processes import PYTHON
 from hpc_lstm.runs import directory
 from hpc_lstm.runs.directory import RunDirectory
 
@@ -48,7 +53,7 @@ def train(
 
     Args:
         config: settings (docs/configuration.md) as a dictionary of sections, in which ``data.store`` may be a
-            ``Store``; or the path of a TOML file; or a ``RunConfig``.
+            ``Store``, and values those of NumPy and pandas; or the path of a TOML file; or a ``RunConfig``.
         ranks: MPI ranks to start on this machine; more than one needs ``mpiexec``.
         run_dir: folder of the run; None: ``runs/`` and the name of the file, or the time.
         resume: continue from the newest checkpoint in the folder, if there is one.
@@ -72,26 +77,31 @@ def train(
             "train: this process is itself one of several ranks, which mpiexec or srun has started; start it without "
             "them, or call `hpc-lstm train` there"
         )
-    if not isinstance(ranks, int) or ranks < 1:
+    if not isinstance(ranks, Integral) or ranks < 1:
         raise InputError(f"train: ranks must be a whole number of at least 1, got {ranks!r}")
     settings, store = _settings(config, overrides or {})
-    run = directory.at(os.fspath(run_dir) if run_dir is not None else Path("runs") / _name(config))
-    if store is not None:
-        settings = _keep_store(settings, store, run)
-    with tempfile.TemporaryDirectory(prefix="hpc-lstm-") as folder:
+    if run_dir is None and isinstance(config, (str, os.PathLike)):
+        run_dir = Path("runs") / Path(config).stem
+    with (
+        _new_folder() if run_dir is None else nullcontext(run_dir) as own,
+        tempfile.TemporaryDirectory(prefix="hpc-lstm-") as folder,
+    ):
+        run = directory.at(os.fspath(own))
+        if store is not None:
+            settings = _keep_store(settings, store, run)
         file = Path(folder) / f"{run.name}.toml"
         file.write_text(configuration.dump(settings), encoding="utf-8")
         options = ["--run-dir", str(run.path), *(["--resume"] if resume else [])]
         if init_from is not None:
             source = init_from.path if isinstance(init_from, Run) else checked_path(os.fspath(init_from))
             options += ["--init-from", str(source)]
-        _run_ranks([*_launcher(ranks), "train", str(file), *options], progress)
+        _run_ranks([*_launcher(int(ranks)), "train", str(file), *options], progress)
     return load(run.path)
 
 
 def _launcher(ranks: int) -> list[str]:
     """The command that starts this program on so many ranks."""
-    program = [sys.executable, "-m", "hpc_lstm"]
+    program = [*PYTHON, "-m", "hpc_lstm"]
     if ranks == 1:
         return program
     from hpc_lstm.jobs.mpiexec import mpiexec_command
@@ -111,14 +121,13 @@ def _settings(
         tables = configuration.read_toml(file, "config", "examples/quickstart.toml")
         where, folder = str(file), file.parent
     else:
-        tables = config.model_dump() if isinstance(config, RunConfig) else dict(config)
+        tables = config.model_dump() if isinstance(config, RunConfig) else _plain(config)
         where, folder = "train", Path()
-    tables = {name: dict(table) if isinstance(table, Mapping) else table for name, table in tables.items()}
     for key, value in overrides.items():
         section, dot, name = key.partition(".")
         if not (dot and name and isinstance(tables.setdefault(section, {}), dict)):
             raise InputError(f'train: overrides: must be "section.key", such as "train.epochs", got "{key}"')
-        tables[section][name] = value
+        tables[section][name] = _plain(value)
         if key == "data.store":
             folder = Path()
     data = tables.get("data")
@@ -130,10 +139,39 @@ def _settings(
     return configuration.parse(tables, where), given if isinstance(given, Store) else None
 
 
-def _name(config: object) -> str:
-    if isinstance(config, (str, os.PathLike)):
-        return Path(config).stem
-    return datetime.now().strftime("run-%Y-%m-%d-%H%M%S")
+def _plain(value: Any) -> Any:
+    """A value of NumPy or pandas, a tuple, a range or a path as what TOML has: numbers, texts, dates and lists."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(one) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if isinstance(value, datetime):
+        return value if value.hour or value.minute or value.second or value.microsecond else value.date()
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+@contextmanager
+def _new_folder() -> Iterator[Path]:
+    """A folder in ``runs/`` that is named by the time and is of this call alone; removed if it stays empty."""
+    name = datetime.now().strftime("run-%Y-%m-%d-%H%M%S")
+    folder = make_parent(Path("runs") / name)
+    for number in count(2):
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            folder = folder.with_name(f"{name}-{number}")
+        except OSError as error:
+            raise InputError(f"{folder}: the folder cannot be made: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _keep_store(settings: RunConfig, store: Store, run: RunDirectory) -> RunConfig:

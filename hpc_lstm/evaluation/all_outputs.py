@@ -11,7 +11,7 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.dates import date_text
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE, Evaluation, IntervalForecast, evaluate, no_part_note
-from hpc_lstm.evaluation.intervals import Intervals
+from hpc_lstm.evaluation.intervals import Intervals, constant_targets
 from hpc_lstm.evaluation.metrics_file import FORMAT, NEW, PARTS, VERSION
 from hpc_lstm.evaluation.output_metrics import output_metrics
 from hpc_lstm.evaluation.window_forecasts import Predict, RememberedOutputs, WindowForecast
@@ -72,7 +72,7 @@ def evaluate_outputs(
             date_unit=date_unit,
             boosting_s=boosting_s if output == priced[0] else None,
             trading=trading if output == priced[0] else None,
-            interval=_intervals_of_windows(outputs, head, intervals, output),
+            interval=_intervals_of_windows(outputs, head, intervals, prepared, output),
             parts=parts,
         )
         for output in priced
@@ -118,14 +118,15 @@ def _of_windows(outputs: WindowForecast, head: Head, output: int) -> WindowForec
 
 
 def _intervals_of_windows(
-    outputs: WindowForecast, head: Head, intervals: Intervals, output: int
+    outputs: WindowForecast, head: Head, intervals: Intervals, prepared: Prepared, output: int
 ) -> IntervalForecast | None:
     """Windows to the scaled ends [B] of one output's intervals; None: it has none."""
     if not intervals.known(head, output):
         return None
 
     def ends(windows: Windows, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        low, high = intervals.of(head, outputs(windows, numbers))
+        constant = constant_targets(prepared.scaler, prepared.columns, windows.symbols(numbers))
+        low, high = intervals.of(head, outputs(windows, numbers), constant)
         return low[:, output], high[:, output]
 
     return ends

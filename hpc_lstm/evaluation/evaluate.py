@@ -6,7 +6,7 @@ The layout of the result, which is that of ``metrics.json``, is in docs/metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,11 +50,13 @@ class Evaluation:
         metrics: the content of ``metrics.json`` as far as the model goes.
         parts: what was measured, by the name of the part.
         symbols: names of all symbols.
+        cautions: those of the notes in ``metrics`` that speak against trusting the numbers.
     """
 
     metrics: dict[str, Any]
     parts: dict[str, PartMetrics]
     symbols: list[str]
+    cautions: list[str] = field(default_factory=list)
 
     def symbols_csv(self) -> str:
         """The content of ``symbols.csv``: the metrics of every symbol."""

@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from hpc_lstm.preprocess.scaler import Scaler
 
 
-def evaluate_run(
-    run_dir: str | Path,
-    store_path: str | Path | None,
-    world: World,
-    batch_size: int = BATCH_SIZE,
-    *,
-    device: str = AUTO,
-) -> dict[str, Any]:
-    """The metrics of ``measure_run``; collective."""
-    return measure_run(run_dir, store_path, world, batch_size, device=device).metrics
-
-
 def measure_run(
     run_dir: str | Path,
     store_path: str | Path | None,
@@ -84,7 +72,7 @@ def measure_run(
         data = data.model_copy(update={"store": str(given)})
     path = stage_store(data.store, world)
     with world.raise_on_all(lambda: MarketStore(path)) as store:
-        symbols, notes = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
+        symbols, cautions = world.raise_on_all(lambda: _known_symbols(store, data, trained.scaler))
         data = data.model_copy(update={"symbols": symbols, "shard": ""})
         found = compare_with_run(trained.files, store, world)
         growth = found.growth if found is not None else None
@@ -106,12 +94,13 @@ def measure_run(
             trading=trading,
         )
         metrics = evaluation.metrics
+        notes = []
         if growth is not None:
-            notes += new_rows_note(growth, store.date_unit, metrics.get(NEW))
+            notes = new_rows_note(growth, store.date_unit, metrics.get(NEW))
         elif parts_of(metrics):
-            notes += _seen_in_training(before, metrics)
+            cautions += _seen_in_training(before, metrics)
         else:
-            notes += _seen_alone(before, first_train_day(store, prepared.index, world))
+            cautions += _seen_alone(before, first_train_day(store, prepared.index, world))
     changed = found.difference if found is not None else ""
     lost = parts_of(before) and not parts_of(metrics)
     if store_path is not None or changed or lost:
@@ -122,11 +111,11 @@ def measure_run(
             metrics["validation_begins"] = begins
         metrics = {**{name: value for name, value in before.items() if name != NEW}, **metrics}
     if changed and (store_path is None or growth is not None):
-        notes.append(f"The store holds other prices than the run was trained on: {changed}.")
+        cautions.append(f"The store holds other prices than the run was trained on: {changed}.")
     if (changed or lost) and store_path is None:
         notes.append("The run's metrics.json stays as it is.")
-    metrics["notes"] = evaluation.metrics["notes"] + notes
-    return replace(evaluation, metrics=metrics)
+    metrics["notes"] = evaluation.metrics["notes"] + cautions + notes
+    return replace(evaluation, metrics=metrics, cautions=cautions)
 
 
 def _known_symbols(store: MarketStore, data: DataConfig, scaler: Scaler) -> tuple[list[str], list[str]]:

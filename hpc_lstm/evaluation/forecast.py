@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,23 @@ class Forecast:
         rows_ahead: rows from the last known one to each forecast, N numbers.
         dates: of the forecast rows, N texts; for daily data weekdays, with no regard to holidays.
         prices: float64 [N], in price units.
-        persistence: float64 [N], the last price: what the forecast has to beat.
+        last: float64 [N], the last known price of the column that each forecast is of.
+        persistence: float64 [N], the same: what the forecast has to beat; NaN where no price is forecast.
         errors: float64 [N], typical (root mean square) error in price units; NaN where it is not known.
         low, high: float64 [N], the ends of an interval; NaN where there is none.
         coverage: share of targets that the intervals are to contain.
         targets: what is forecast, N texts as in the settings; only where there are several.
         notes: sentences on how to read the numbers.
+        cautions: those of the notes that speak against trusting the numbers.
     """
 
     symbol: str
     column: str
     last_date: str
-    last_price: float
     rows_ahead: list[int]
     dates: list[str]
     prices: np.ndarray
+    last: np.ndarray
     persistence: np.ndarray
     errors: np.ndarray
     low: np.ndarray
@@ -40,17 +42,19 @@ class Forecast:
     coverage: float
     targets: list[str]
     notes: list[str]
+    cautions: list[str] = field(default_factory=list)
 
     def columns(self) -> dict[str, Any]:
-        """The forecast as columns of N values each, for tables and files."""
+        """The forecast as columns of N values each, for tables and files; ``step`` numbers the horizons from 1."""
         steps = len(self.dates)
+        _, horizon = np.unique(self.rows_ahead, return_inverse=True)
         return {
             "symbol": [self.symbol] * steps,
-            "step": list(range(1, steps + 1)),
+            "step": (horizon + 1).tolist(),
             "rows_ahead": self.rows_ahead,
             "date": self.dates,
             "last_date": [self.last_date] * steps,
-            "last": [self.last_price] * steps,
+            "last": self.last.tolist(),
             "forecast": self.prices.tolist(),
             "persistence": self.persistence.tolist(),
             "error": self.errors.tolist(),
@@ -78,7 +82,7 @@ class Forecast:
         if self.targets:
             cells.append(["target", *self.targets])
         table = aligned(list(zip(*cells, strict=True)))
-        first = f"{self.symbol}: last {self.column} {self.last_price:.6g} on {self.last_date}"
+        first = f"{self.symbol}: last {self.column} {self.last[0]:.6g} on {self.last_date}"
         return "\n".join([first, *(f"  {line}" for line in table), *self.notes])
 
 

@@ -44,8 +44,12 @@ def forecast_table(forecasts: Sequence[Forecast]) -> str:
         columns = [[_cell(value, digits) for value in table[name]] for _, name, digits in shown]
         rows += map(list, zip(*columns, strict=True))
     # What is said of every symbol is said once; notes on single symbols are in their own tables.
-    shared = [note for note in forecasts[0].notes if all(note in other.notes for other in forecasts)]
-    return "\n".join([*aligned(rows), *shared])
+    return "\n".join([*aligned(rows), *shared_notes(forecasts)])
+
+
+def shared_notes(forecasts: Sequence[Forecast]) -> list[str]:
+    """The notes of the first forecast that all others have as well."""
+    return [note for note in forecasts[0].notes if all(note in other.notes for other in forecasts)]
 
 
 def _cell(value: str | int | float, digits: int) -> str:

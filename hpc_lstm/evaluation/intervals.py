@@ -6,7 +6,8 @@ that the stated share of validation targets does not exceed. On exchangeable dat
 contains its target with at least that probability, whatever the model (Vovk, Gammerman and Shafer 2005, "Algorithmic
 learning in a random world"; of quantiles: Romano, Patterson and Candes 2019, "Conformalized quantile regression").
 
-Scores are in scaled units, in which symbols are comparable, and those of all symbols are taken together.
+Scores are in scaled units, in which symbols are comparable, and those of all symbols are taken together. Where a
+symbol's target did not vary in train, scaled units say nothing of how it may vary: it is left out and has no interval.
 
 ``intervals.json`` in the run directory: ``format``, ``version``, ``coverage``, and ``margins``, a number for each
 target, null where there is none.
@@ -31,7 +32,9 @@ from hpc_lstm.parallel.world import World
 from hpc_lstm.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
+    from hpc_lstm.features.columns import ModelColumns
     from hpc_lstm.preprocess.prepare import Prepared
+    from hpc_lstm.preprocess.scaler import Scaler
 
 FORMAT = "hpc_lstm intervals"
 VERSION = 1
@@ -58,8 +61,18 @@ class Intervals:
         distribution, _ = _distribution(head, np.zeros((1, head.targets, head.loss.outputs)), self.coverage)
         return distribution is not None or bool(np.isfinite(self.margins[target]))
 
-    def of(self, head: Head, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends in scaled units, float64 [B, K], of outputs [B, O]; NaN where there is no interval."""
+    def of(
+        self, head: Head, outputs: np.ndarray, constant: np.ndarray | bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends in scaled units, float64 [B, K], of outputs [B, O]; NaN where there is no interval.
+
+        Args:
+            constant: bool [B, K], as ``constant_targets`` gives it: those have none.
+        """
+        low, high = self._ends(head, outputs)
+        return np.where(constant, np.nan, low), np.where(constant, np.nan, high)
+
+    def _ends(self, head: Head, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         by_target = head.by_target(outputs)
         low, high = _distribution(head, by_target, self.coverage)
         if low is None or high is None:
@@ -69,6 +82,11 @@ class Intervals:
         # A margin below 0 narrows the interval, at most to its middle.
         low, high, middle = low - margins, high + margins, (low + high) / 2
         return np.minimum(low, middle), np.maximum(high, middle)
+
+
+def constant_targets(scaler: Scaler, columns: ModelColumns, symbols: np.ndarray | int) -> np.ndarray:
+    """Which targets of symbols did not vary in train: bool [B, K], or [K] of a single one."""
+    return np.asarray(scaler.constant[symbols, len(columns.features) :])
 
 
 def calibrate(
@@ -86,8 +104,8 @@ def calibrate(
     """
     coverage = stated_coverage(head, settings.coverage)
     margins = np.full(head.targets, np.nan)
-    windows, total = prepared.validation, prepared.index.total("validation")
-    if settings.calibration == "none" or not total:
+    windows = prepared.validation
+    if settings.calibration == "none" or not prepared.index.total("validation"):
         return Intervals(coverage, margins)
     scores = np.empty((head.targets, len(windows)))
     for start in range(0, len(windows), batch_size):
@@ -100,12 +118,15 @@ def calibrate(
             scores[:, numbers] = np.abs(wanted - head.loss.point(by_target)).T
         else:
             scores[:, numbers] = np.maximum(low - wanted, wanted - high).T
-    rank = math.ceil((total + 1) * coverage - ROUNDING)
+    symbols = windows.symbols(np.arange(len(windows), dtype=np.int64))
+    varies = ~constant_targets(prepared.scaler, prepared.columns, symbols)
+    totals = world.allreduce_sum(varies.sum(axis=0, dtype=np.float64))
     for target in prepared.columns.targets:
         number = target.column - len(prepared.columns.features)
+        rank = math.ceil((totals[number] + 1) * coverage - ROUNDING)
         # A direction is 0 or 1: its forecast is a probability, and no interval says more.
-        if target.transform.unit != DIRECTION and rank <= total:
-            margins[number] = kth_smallest(scores[number], rank, world)
+        if target.transform.unit != DIRECTION and rank <= totals[number]:
+            margins[number] = kth_smallest(scores[number, varies[:, number]], rank, world)
     return Intervals(coverage, margins)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.evaluation.intervals import constant_targets
 from hpc_lstm.evaluation.together import Asking
 from hpc_lstm.evaluation.trained_run import TrainedRun
 from hpc_lstm.features.columns import ModelColumns, compute_columns
@@ -46,7 +47,8 @@ def forecast_outputs(
     head = trained.head
     point = head.loss.point(head.by_target(outputs))
     found = np.empty((3, len(columns.targets)))
-    for kind, ends in enumerate((point, *trained.intervals.of(head, outputs))):
+    constant = constant_targets(scaler, columns, scaler_index)
+    for kind, ends in enumerate((point, *trained.intervals.of(head, outputs, constant))):
         for number, target in enumerate(columns.targets):
             value = scaler.inverse_target(ends[:, number], scaler_index, target.column)
             if target.transform.unit in PRICED:

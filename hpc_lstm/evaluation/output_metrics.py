@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpc_lstm.evaluation.intervals import Intervals
+from hpc_lstm.evaluation.intervals import Intervals, constant_targets
 from hpc_lstm.evaluation.window_forecasts import WindowForecast
 from hpc_lstm.features.columns import TargetColumn
 from hpc_lstm.features.feature import DIRECTION, PRICE, PRICED
@@ -31,6 +31,21 @@ CONFIDENCE_Z = 1.959963984540054
 SCALED_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 # Probabilities are kept off 0 and 1 in logarithms.
 LEAST_PROBABILITY = 1e-12
+# An output's metrics in a table, besides its target and horizon; a share's parts are columns of their own.
+FIELDS = (
+    *("windows", "rmse", "mae", "mase", "direction", "direction_low", "direction_high"),
+    *(
+        "coverage",
+        "coverage_stated",
+        "coverage_low",
+        "coverage_high",
+        "width",
+        "pinball",
+        "crps",
+        "log_loss",
+        "brier",
+    ),
+)
 # What is summed for each output, in order.
 SUMS = (
     *("windows", "squared", "absolute", "still_absolute", "moved", "hits", "log_loss"),
@@ -67,7 +82,8 @@ def output_metrics(
         actual = np.asarray(windows.batch(numbers)[1], np.float64)
         by_target = head.by_target(outputs)
         point, quantiles = head.loss.point(by_target), head.loss.quantiles(by_target, LEVELS)
-        ends = intervals.of(head, outputs)
+        constant = constant_targets(prepared.scaler, prepared.columns, windows.symbols(numbers))
+        ends = intervals.of(head, outputs, constant)
         prices = {number: view.prices(numbers) for number, view in around.items()}
         with np.errstate(over="ignore", invalid="ignore"):
             for output, target in enumerate(targets):
@@ -149,16 +165,17 @@ def _sums(
     elif target.transform.unit in PRICED:
         found["still_absolute"] = np.sum(np.abs(y))
         found["moved"], found["hits"] = np.sum(moved), np.sum((np.sign(forecast) == np.sign(y)) & moved)
-    if not np.isnan(low).any():
-        found["with_interval"] = len(y)
-        found["covered"], found["width"] = np.sum((low <= y) & (y <= high)), np.sum(high - low)
-        three = ((levels[0], low), (0.5, forecast), (levels[1], high))
-        found["pinball"] = sum(np.sum(_pinball(y, at, level)) for level, at in three) / len(three)
     if len(spread):
         found["with_distribution"] = len(y)
         found["crps"] = (
             2 * sum(np.sum(_pinball(y, at, q)) for q, at in zip(LEVELS, spread, strict=True)) / len(LEVELS)
         )
+    if (has := ~np.isnan(low)).any():
+        y, forecast, low, high = y[has], forecast[has], low[has], high[has]
+        found["with_interval"] = len(y)
+        found["covered"], found["width"] = np.sum((low <= y) & (y <= high)), np.sum(high - low)
+        three = ((levels[0], low), (0.5, forecast), (levels[1], high))
+        found["pinball"] = sum(np.sum(_pinball(y, at, level)) for level, at in three) / len(three)
     return np.array([found[name] for name in SUMS])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.evaluate import BATCH_SIZE
+from hpc_lstm.evaluation.intervals import constant_targets
 from hpc_lstm.evaluation.metrics_file import NEW, PARTS
 from hpc_lstm.features.feature import DIRECTION, PRICED
 from hpc_lstm.model.engines.forecaster_choice import AUTO
@@ -185,7 +186,8 @@ def forecast_part(
         inputs, actual = windows.batch(numbers)
         scaled = np.asarray(trained.predict(inputs))
         point = head.loss.point(head.by_target(scaled))
-        ends = trained.intervals.of(head, scaled)
+        constant = constant_targets(prepared.scaler, prepared.columns, windows.symbols(numbers))
+        ends = trained.intervals.of(head, scaled, constant)
         for to, view, output in zip(found, views, outputs, strict=True):
             target, prices = prepared.columns.targets[output], view.prices(numbers)
             price = target.transform.unit in PRICED

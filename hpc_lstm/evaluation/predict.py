@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.evaluation.dates import ROWS_OF_SPACING, date_text, future_dates
 from hpc_lstm.evaluation.expected_error import expected_error
 from hpc_lstm.evaluation.forecast import Forecast
+from hpc_lstm.evaluation.intervals import constant_targets
 from hpc_lstm.evaluation.metrics_file import read_metrics
 from hpc_lstm.evaluation.new_rows import compare_symbol, compare_with_run, known_rows
 from hpc_lstm.evaluation.output_forecast import OutputForecast, forecast_outputs
@@ -22,7 +24,7 @@ from hpc_lstm.evaluation.trained_run import TrainedRun, on_fastest_device, open_
 from hpc_lstm.evaluation.unseen_inputs import about_unseen_inputs
 from hpc_lstm.evaluation.unseen_symbols import scaler_of_own_rows
 from hpc_lstm.features.columns import ModelColumns
-from hpc_lstm.features.feature import PRICED
+from hpc_lstm.features.feature import DIRECTION, PRICED
 from hpc_lstm.features.rows import RowDates
 from hpc_lstm.model.engines.forecaster_choice import AUTO, Workload
 from hpc_lstm.parallel.world import World
@@ -78,8 +80,9 @@ def predict_symbols(
     from hpc_lstm.preprocess.market_means import with_market
     from hpc_lstm.preprocess.prepare import model_columns
 
-    if steps < 1:
-        raise InputError(f"--steps {steps}: must be at least 1")
+    if not isinstance(steps, Integral) or steps < 1:
+        raise InputError(f"steps: must be a whole number of at least 1, got {steps!r}")
+    steps = int(steps)
     trained = open_run(run_dir)
     data = trained.config.data
     with MarketStore(store or data.store) as market:
@@ -157,11 +160,16 @@ def _forecast_symbol(
     _refuse_gaps(rows, dates, unit, symbol, columns)
     about = RowDates(symbol, dates, unit)
     now = yield from forecast_outputs(trained, columns, rows, scaler_index, about)
-    input_notes = about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
+    cautions = about_unseen_inputs(rows, columns, data.window, trained.scaler, scaler_index, about)
+    news: list[str] = []
     if compared is not None:
-        input_notes += _about_rows(compared, recorded.means, unit)
+        cautions += _about_other_prices(compared, recorded.means)
+        news = _about_new_rows(compared, unit)
+    interval_notes = _about_intervals(trained, columns, now, symbol, steps)
     if not _one_price(columns):
-        return _all_outputs(trained, columns, symbol, now, (rows, recent, unit), unseen_notes + input_notes)
+        first_notes = [*unseen_notes, *cautions, *news, *interval_notes]
+        found = _all_outputs(trained, columns, symbol, now, (rows, recent, unit), first_notes)
+        return replace(found, cautions=cautions)
     prices = yield from forecast_recursively(
         rows, price, recursive_forecaster(trained, columns, scaler_index, about, recent), horizon, steps
     )
@@ -172,7 +180,7 @@ def _forecast_symbol(
         notes.append(
             f"Beyond the last known row, the columns of these inputs keep their last value: {', '.join(held)}."
         )
-    notes += input_notes
+    notes += [*cautions, *news]
     rows_ahead = [horizon * step for step in range(1, steps + 1)]
     ahead, rule = future_dates(recent, unit, np.array(rows_ahead))
     growth = np.sqrt(np.arange(1, steps + 1))
@@ -180,17 +188,18 @@ def _forecast_symbol(
         symbol=symbol,
         column=columns.store_columns[price],
         last_date=date_text(int(dates[-1]), unit),
-        last_price=float(rows[-1, price]),
         rows_ahead=rows_ahead,
         dates=[date_text(int(date), unit) for date in ahead],
         prices=prices,
+        last=np.full(steps, rows[-1, price]),
         persistence=np.full(steps, rows[-1, price]),
         errors=error * growth,
         low=prices + (now.low - now.values) * growth,
         high=prices + (now.high - now.values) * growth,
         coverage=trained.intervals.coverage,
         targets=[],
-        notes=[*notes, *_about_intervals(trained, now, steps), rule, *verdicts],
+        notes=[*notes, *interval_notes, rule, *verdicts],
+        cautions=cautions,
     )
 
 
@@ -225,28 +234,40 @@ def _all_outputs(
         symbol=symbol,
         column=columns.store_columns[columns.target.number],
         last_date=date_text(int(dates[-1]), unit),
-        last_price=float(last[0]),
         rows_ahead=[int(horizon) for horizon in columns.horizons],
         dates=[date_text(int(date), unit) for date in ahead],
         prices=now.values,
+        last=last,
         persistence=np.where(priced, last, np.nan),
         errors=np.full(len(targets), np.nan),
         low=now.low,
         high=now.high,
         coverage=trained.intervals.coverage,
         targets=[target.name for target in targets] if several else [],
-        notes=[*notes, *_about_intervals(trained, now, 1), rule],
+        notes=[*notes, rule],
     )
 
 
-def _about_intervals(trained: TrainedRun, now: OutputForecast, steps: int) -> list[str]:
-    """A sentence on what the intervals are, if there are any."""
+def _about_intervals(
+    trained: TrainedRun, columns: ModelColumns, now: OutputForecast, symbol: str, steps: int
+) -> list[str]:
+    """Sentences on what the intervals are, if there are any, and on why one is missing."""
+    constant = constant_targets(trained.scaler, columns, int(trained.scaler.select([symbol])[0]))
+    without = dict.fromkeys(
+        target.name
+        for number, target in enumerate(columns.targets)
+        if constant[number]
+        and target.transform.unit != DIRECTION
+        and trained.intervals.known(trained.head, number)
+    )
+    notes = [f"No interval: {name} of {symbol} did not vary in the rows that scale it." for name in without]
     if not np.isfinite(now.low).any():
-        return []
+        return notes
     calibrated = ", calibrated on validation" if np.isfinite(trained.intervals.margins).any() else ""
     later = "; wider at later steps by the square root of the step" if steps > 1 else ""
     return [
-        f"low to high: meant to contain {trained.intervals.coverage:.0%} of the values to come{calibrated}{later}."
+        *notes,
+        f"low to high: meant to contain {trained.intervals.coverage:.0%} of the values to come{calibrated}{later}.",
     ]
 
 
@@ -255,19 +276,22 @@ def _changed_means(trained: TrainedRun, market: MarketStore) -> str:
     return "" if found is None else found.difference
 
 
-def _about_rows(compared: RowComparison, means: str, unit: str) -> list[str]:
-    """Which of a symbol's rows are new to the run, and whether the others are what it was trained on.
+def _about_other_prices(compared: RowComparison, means: str) -> list[str]:
+    """Whether a symbol's rows, as far as the run knows them, are no longer what it was trained on.
 
     Args:
         means: how other symbols differ, of which features take means; "": they do not.
     """
-    notes = []
-    if difference := compared.difference or means:
-        notes.append(f"The store holds other prices than the run was trained on: {difference}.")
-    if compared.growth is not None and compared.growth.rows:
-        rows = counted(compared.growth.rows, "row")
-        notes.append(f"New to this run: {rows} {compared.growth.after(unit)}.")
-    return notes
+    difference = compared.difference or means
+    return [f"The store holds other prices than the run was trained on: {difference}."] if difference else []
+
+
+def _about_new_rows(compared: RowComparison, unit: str) -> list[str]:
+    """Which of a symbol's rows are new to the run."""
+    if compared.growth is None or not compared.growth.rows:
+        return []
+    rows = counted(compared.growth.rows, "row")
+    return [f"New to this run: {rows} {compared.growth.after(unit)}."]
 
 
 def _refuse_gaps(rows: np.ndarray, dates: np.ndarray, unit: str, symbol: str, columns: ModelColumns) -> None:

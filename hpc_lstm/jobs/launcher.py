@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.jobs.mpiexec import find_mpiexec
+from hpc_lstm.processes import PYTHON
 
 # Seconds that a command may take to answer; MPI may load from a cold network file system.
 ANSWER_S = 60
@@ -110,9 +110,7 @@ def probe_mpi_library() -> tuple[str, Path | None]:
         InputError: it takes too long to load, so that its version stays unknown.
     """
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=ANSWER_S
-        )
+        done = subprocess.run([*PYTHON, "-c", _PROBE], capture_output=True, text=True, timeout=ANSWER_S)
     except subprocess.TimeoutExpired:
         raise InputError(
             f"launcher: MPI did not load in {ANSWER_S} s, so that none can be chosen; name one with HPC_LSTM_LAUNCHER"

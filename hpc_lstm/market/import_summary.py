@@ -25,7 +25,7 @@ class ImportSummary:
         counts: of the cleaning rules.
         with_zone, without_zone: rows whose time has a zone or, intraday, none.
         doubled_times: times without a zone that occur twice, as clocks go back.
-        without_rows: symbols of which no row was left.
+        without_rows, without_row: symbols of which no row was left, and the first one's name.
         other_calendar: symbols whose dates differ from the most frequent set of dates.
         ignored: names of columns that were not imported.
         understood: what was understood of the files: by description, their names.
@@ -50,6 +50,7 @@ class ImportSummary:
     without_zone: int = 0
     doubled_times: int = 0
     without_rows: int = 0
+    without_row: str = ""
     other_calendar: int = 0
     ignored: list[str] = field(default_factory=list)
     understood: dict[str, list[str]] = field(default_factory=dict)
@@ -123,6 +124,19 @@ class ImportSummary:
             f"{steps} in price may be splits (first: {self.split_jump}): if so, import adjusted prices, such as a "
             "column adj_close, since models and metrics take a step for a change of value."
         )
+
+    def about_left_out(self) -> str:
+        """A sentence on the symbols and rows that were left out; "" if there is none."""
+        # In a column for each symbol, a cell is empty on every day on which other symbols alone are traded.
+        columns_of_symbols = any(kind in self.files for kind in ("wide", "multi"))
+        found = [
+            (self.without_rows, "symbol", f"without any usable row (first: {self.without_row})"),
+            (0 if columns_of_symbols else self.counts.without_close, "row", "without close"),
+            (self.counts.bad_price, "row", "with a zero or negative close"),
+            (self.other_series, "row", "of other series than shares"),
+        ]
+        said = "; ".join(f"{counted(count, noun)} {what}" for count, noun, what in found if count)
+        return f"prices left out: {said}." if said else ""
 
     def _zone_taken(self) -> str:
         if self.date_unit == "D":

@@ -301,6 +301,7 @@ def _write_symbols(
 ) -> None:
     """Clean the prices of all symbols and write them to the store."""
     calendars: Counter[tuple[int, int]] = Counter()
+    without = dict.fromkeys(names)
     close = summary.columns.index("close")
     adjusted = "adj_close" in summary.columns
     last_known = None if continued is None else LastKnown(continued, names, summary.columns)
@@ -322,23 +323,23 @@ def _write_symbols(
         begins = symbol_starts(rows.symbol)
         stops = np.append(begins, len(rows.symbol))[1:]
         for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True):
-            dates = rows.date[begin:stop]
+            dates, name = rows.date[begin:stop], names[rows.symbol[begin]]
+            without.pop(name, None)
             if not summary.example:
-                name = names[rows.symbol[begin]]
                 summary.example = _example(name, rows, begin, stop, calendar.unit)
-            writer.append(names[rows.symbol[begin]], dates, rows.values[begin:stop])
+            writer.append(name, dates, rows.values[begin:stop])
             jumps = [] if adjusted else find_split_jumps(rows.values[begin:stop, close]).tolist()
             if jumps and not summary.split_jump:
                 before, after = rows.values[begin + jumps[0] - 1 : begin + jumps[0] + 1, close]
                 when = _shown(int(dates[jumps[0]]), calendar.unit)
-                summary.split_jump = f"{names[rows.symbol[begin]]} {when}, {before:.6g} to {after:.6g}"
+                summary.split_jump = f"{name} {when}, {before:.6g} to {after:.6g}"
             summary.split_jumps += len(jumps)
             calendars[stop - begin, zlib.crc32(dates.tobytes())] += 1
         if len(rows.date):
             first, last = min(first, int(rows.date.min())), max(last, int(rows.date.max()))
         summary.rows += len(rows.date)
     summary.symbols = sum(calendars.values())
-    summary.without_rows = len(names) - summary.symbols
+    summary.without_rows, summary.without_row = len(without), next(iter(without), "")
     if not summary.rows:
         counts = ", ".join(f"{name} {count}" for name, count in asdict(summary.counts).items() if count)
         raise PriceFileError(

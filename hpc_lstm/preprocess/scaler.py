@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -47,6 +48,15 @@ class Scaler:
     shift: np.ndarray
     first: np.ndarray
     second: np.ndarray
+
+    @cached_property
+    def constant(self) -> np.ndarray:
+        """Which columns did not vary in train, bool [S, C]; their scale says nothing of how they may vary."""
+        if self.kind == "minmax":
+            return np.asarray(self.second - self.first < 10 * EPSILON)
+        # A scale of 1 that is not that of the variance; columns that are left as they are have no shift.
+        not_of_variance = np.abs(self.second - 1) > 10 * EPSILON
+        return np.asarray((self.scale == 1) & not_of_variance & (self.shift == -self.first))
 
     def inverse_target(self, scaled: np.ndarray, symbol: np.ndarray | int, column: int = -1) -> np.ndarray:
         """Target values in their own unit.

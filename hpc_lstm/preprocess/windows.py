@@ -97,6 +97,10 @@ class Windows:
         """The sum of the squared errors of forecasts on a batch's targets [B, K], in scaled units."""
         return self._rows.squared_error(forecast, targets)
 
+    def symbols(self, numbers: np.ndarray) -> np.ndarray:
+        """Indices of windows' symbols into ``Scaler.symbols``, int64 [B]."""
+        return self._symbols[self._segment(numbers)]
+
     def prices(self, numbers: np.ndarray, lookback: int = 0) -> Prices:
         """Prices around windows ``numbers`` [B] and the target that is looked at.
 

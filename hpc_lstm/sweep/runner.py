@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from hpc_lstm.errors import HpcLstmError, InputError
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.launch import launched
+from hpc_lstm.processes import PYTHON
 from hpc_lstm.sweep import local, slurm_jobs
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import PlannedRun, SweepPlan
@@ -99,7 +99,7 @@ def make_task(run: PlannedRun, sweep: SweepConfig, folder: SweepFolder) -> dict[
 
 def worker_command(tasks: Path) -> list[str]:
     """The command of one rank."""
-    return [sys.executable, "-m", "hpc_lstm.sweep.worker", str(tasks)]
+    return [*PYTHON, "-m", "hpc_lstm.sweep.worker", str(tasks)]
 
 
 def describe_run(run: PlannedRun) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tomli_w
 
 from hpc_lstm.config import DataConfig, ForecastConfig, RunConfig
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
+from hpc_lstm.evaluation.evaluate_run import measure_run
 from hpc_lstm.evaluation.forecast import Forecast
 from hpc_lstm.evaluation.intervals import calibrate, write_intervals
 from hpc_lstm.evaluation.predict import predict_symbols
@@ -49,6 +51,11 @@ def predict_symbol(run_dir: Path, symbol: str, steps: int = 1, store: Path | Non
     """``predict_symbols`` of one symbol that the run was trained on."""
     (found,), _ = predict_symbols(run_dir, [symbol], steps, store)
     return found
+
+
+def evaluate_run(run_dir: Path, store: Path | None, world: World) -> dict[str, Any]:
+    """The metrics of ``measure_run``."""
+    return measure_run(run_dir, store, world).metrics
 
 
 def last_input(inputs: np.ndarray) -> np.ndarray:

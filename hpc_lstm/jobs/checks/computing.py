@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_lstm.errors import CudaError
 from hpc_lstm.jobs.checks.result import Check, last_number, package_version, run_probe
 from hpc_lstm.parallel.gpu import Gpu
+from hpc_lstm.processes import PYTHON
 from hpc_lstm.text.counts import counted
 
 # Each runs in a process of its own: it initializes CUDA, which this process must not.
@@ -56,7 +56,7 @@ def check_tensorflow(gpus: DriverGpus) -> Check:
     found = f"{version}, Keras {package_version('keras') or 'not installed'}"
     if gpus.number == 0:
         return Check("TensorFlow", "ok", f"{found}; computes on the CPU")
-    output, problem = run_probe([sys.executable, "-c", _TENSORFLOW_PROBE])
+    output, problem = run_probe([*PYTHON, "-c", _TENSORFLOW_PROBE])
     seen = last_number(output)
     if problem or seen is None:
         return Check(
@@ -106,7 +106,7 @@ def check_cuda(gpus: DriverGpus) -> list[Check]:
     elif gpus.number == 0:
         pycuda = Check("PyCUDA", "info", f"{version}; no GPU to use it on")
     else:
-        output, problem = run_probe([sys.executable, "-c", _PYCUDA_PROBE])
+        output, problem = run_probe([*PYTHON, "-c", _PYCUDA_PROBE])
         seen = last_number(output)
         if problem or seen is None:
             pycuda = Check(
@@ -138,7 +138,7 @@ def _backend(gpus: DriverGpus) -> Check:
     """What ``train.backend = "auto"`` chooses here, asked of a process of its own, since it starts CUDA."""
     if gpus.number == 0:
         return Check("backend", "ok", 'train.backend = "auto" takes host')
-    output, problem = run_probe([sys.executable, "-c", _BACKEND_PROBE])
+    output, problem = run_probe([*PYTHON, "-c", _BACKEND_PROBE])
     reason = problem or output.strip()
     if not reason:
         return Check("backend", "ok", 'train.backend = "auto" takes cuda')
@@ -147,7 +147,7 @@ def _backend(gpus: DriverGpus) -> Check:
 
 def _speeds() -> list[Check]:
     """What ``train.engine = "auto"`` goes by on this GPU, asked of a process of its own, since it starts CUDA."""
-    output, problem = run_probe([sys.executable, "-c", _SPEEDS_PROBE])
+    output, problem = run_probe([*PYTHON, "-c", _SPEEDS_PROBE])
     found = output.strip()
     if problem:
         return [Check("speeds", "info", f"not known: {problem}")]

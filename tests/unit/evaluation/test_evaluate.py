@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_runs import WINDOW, last_input, make_run, settings, walk, write_store
+from small_runs import WINDOW, evaluate_run, last_input, make_run, settings, walk, write_store
 
 from hpc_lstm import cli
 from hpc_lstm.cuda import availability
@@ -20,7 +20,6 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.baselines.registry import BASELINES, METHODS
 from hpc_lstm.evaluation.comparison_table import comparison_table
 from hpc_lstm.evaluation.evaluate import evaluate
-from hpc_lstm.evaluation.evaluate_run import evaluate_run
 from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market.store import MarketStore

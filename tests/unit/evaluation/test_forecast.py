@@ -31,9 +31,8 @@ def run_dir(tmp_path: Path, store_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_persistence_stays_at_the_last_price(run_dir: Path) -> None:
     forecast = predict_symbol(run_dir, "BBB", 3)
-    assert forecast.last_price == walk(2, 200)[-1]
-    assert forecast.prices == pytest.approx(np.full(3, forecast.last_price), rel=1e-6)
-    assert forecast.persistence.tolist() == [forecast.last_price] * 3
+    assert forecast.last.tolist() == forecast.persistence.tolist() == [walk(2, 200)[-1]] * 3
+    assert forecast.prices == pytest.approx(forecast.last, rel=1e-6)
 
 
 def test_typical_error_is_the_symbols_own_and_grows_as_a_random_walk(run_dir: Path) -> None:
@@ -73,7 +72,7 @@ def test_log_return_network_with_other_features(
     data = settings(grown, features=["log-returns", "open"], target="log-returns")
     run = make_run(tmp_path / "grown", data, monkeypatch, lambda x: x[:, -1, 0])
     forecast = predict_symbol(run, "AAA", 3)
-    assert forecast.prices / forecast.last_price == pytest.approx(np.exp(0.01 * np.arange(1, 4)), rel=1e-5)
+    assert forecast.prices / forecast.last == pytest.approx(np.exp(0.01 * np.arange(1, 4)), rel=1e-5)
     assert "the columns of these inputs keep their last value: open" in forecast.table()
 
 
@@ -246,6 +245,8 @@ def test_gap_in_the_last_window_names_the_day(run_dir: Path, tmp_path: Path) -> 
         predict_symbol(run_dir, "AAA", store=write_store(tmp_path / "gap.h5", {"AAA": prices}))
 
 
-def test_no_steps_are_refused(run_dir: Path) -> None:
-    with pytest.raises(InputError, match="at least 1"):
-        predict_symbol(run_dir, "AAA", 0)
+@pytest.mark.parametrize("steps", [0, 2.5, "2"])
+def test_steps_are_a_whole_number_above_0(run_dir: Path, steps: object) -> None:
+    with pytest.raises(InputError, match=f"a whole number of at least 1, got {steps!r}"):
+        predict_symbol(run_dir, "AAA", steps)
+    assert len(predict_symbol(run_dir, "AAA", np.int64(2)).dates) == 2

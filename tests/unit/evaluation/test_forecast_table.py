@@ -15,6 +15,7 @@ from hpc_lstm import cli
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation import metrics_file
 from hpc_lstm.evaluation.forecast_table import forecast_table
+from hpc_lstm.evaluation.past_forecasts import past_forecasts
 from hpc_lstm.evaluation.predict import predict_symbols
 from hpc_lstm.market import known_rows
 
@@ -119,6 +120,33 @@ def test_several_outputs_are_named(
         InputError, match=r"--steps 2: this run forecasts close, volatility.* leave --steps out"
     ):
         predict_symbols(run_dir, None, 2)
+
+
+def test_outputs_have_the_last_price_of_their_own_column_and_the_number_of_their_horizon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write_store(tmp_path / "market.h5", {"A": walk(0)})
+    data = settings(store, target=["close", "open"], horizon=[1, 5])
+    run_dir = make_run(tmp_path / "run", data, monkeypatch, lambda x: np.repeat(x[:, -1, :1], 4, axis=1))
+    (found,), _ = predict_symbols(run_dir, ["A"])
+    columns, last = found.columns(), walk(0)[-1]
+    assert columns["target"] == ["close", "close", "open", "open"]
+    assert columns["last"] == columns["persistence"] == [last, last, last - 0.5, last - 0.5]
+    assert columns["step"] == [1, 2, 1, 2]
+
+
+def test_a_symbol_that_stood_still_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prices = {"A": walk(0), "STILL": np.full(300, 100.0)}
+    store = write_store(tmp_path / "market.h5", prices)
+    run_dir = make_run(tmp_path / "run", settings(store), monkeypatch)
+    (moving, still), _ = predict_symbols(run_dir, None)
+    assert np.isfinite([moving.low, moving.high]).all()
+    assert np.isnan([still.low, still.high]).all()
+    assert "No interval: close of STILL did not vary in the rows that scale it." in still.notes
+    assert not any(note.startswith("No interval") for note in moving.notes)
+    past = {one.symbol[0]: one.low for one in past_forecasts(run_dir, parts=["test"], symbols=["A"])}
+    past |= {one.symbol[0]: one.low for one in past_forecasts(run_dir, parts=["test"], symbols=["STILL"])}
+    assert {name: bool(np.isfinite(low).all()) for name, low in past.items()} == {"A": True, "STILL": False}
 
 
 def test_a_symbol_that_the_run_does_not_know(run_dir: Path) -> None:

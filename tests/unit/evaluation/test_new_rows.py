@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import WINDOW, make_run, predict_symbol, settings, walk, write_store
+from small_runs import WINDOW, evaluate_run, make_run, predict_symbol, settings, walk, write_store
 
 from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.evaluate_run import evaluate_run
 from hpc_lstm.evaluation.metrics_file import write_metrics
 from hpc_lstm.market.known_rows import know_rows
 from hpc_lstm.market.store import MarketStore

@@ -15,7 +15,14 @@ from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.all_outputs import evaluate_outputs
 from hpc_lstm.evaluation.backtest import BacktestSettings
 from hpc_lstm.evaluation.comparison_table import comparison_table
-from hpc_lstm.evaluation.intervals import Intervals, calibrate, kth_smallest, read_intervals, write_intervals
+from hpc_lstm.evaluation.intervals import (
+    Intervals,
+    calibrate,
+    constant_targets,
+    kth_smallest,
+    read_intervals,
+    write_intervals,
+)
 from hpc_lstm.evaluation.output_metrics import LEVELS, output_metrics
 from hpc_lstm.evaluation.window_forecasts import of_inputs
 from hpc_lstm.market.store import MarketStore
@@ -363,6 +370,43 @@ def test_without_calibration_there_is_the_interval_of_the_loss_or_none(store_pat
             low, high = intervals.of(head, network(np.zeros((3, 1))))
             assert np.isfinite(low).all() == np.isfinite(high).all() == known
             assert (low[:, 0] < high[:, 0]).all() == known
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("loss", ["mse", "gaussian"])
+def test_a_symbol_that_stood_still_has_no_interval_and_leaves_that_of_others_alone(
+    tmp_path: Path, loss: str, ranks: int
+) -> None:
+    prices = {"AAA": walk(1), "CCC": walk(3)}
+    store_paths = [
+        write_store(tmp_path / "all.h5", {**prices, "BBB": np.full(300, 100.0)}),
+        write_store(tmp_path / "two.h5", prices),
+    ]
+
+    def measured(path: Path) -> list[tuple[Intervals, Any, np.ndarray]]:
+        config = config_of(path, loss, target="log-returns", scaling="standard")
+        head = Head.of(config)
+        network = fixed(np.full(head.outputs, 0.1))
+        with MarketStore(path) as store:
+
+            def work(world: World) -> tuple[Intervals, Any, np.ndarray]:
+                prepared = prepare.prepare(store, config.data, world, HOST)
+                intervals = calibrate(network, head, prepared, world, ForecastConfig(), 64)
+                windows = prepared.load_windows("test")
+                outputs = output_metrics(of_inputs(network), head, prepared, windows, intervals, world, 64)
+                known = constant_targets(prepared.scaler, prepared.columns, np.arange(len(store.symbols)))
+                ends = intervals.of(head, network(np.zeros((len(known), 1))), known)
+                return intervals, outputs[0], np.isfinite(np.stack(ends)).all(axis=(0, 2))
+
+            return on_ranks(ranks, work)
+
+    (with_still, without_still), names = map(measured, store_paths), ["AAA", "CCC", "BBB"]
+    for (intervals, output, known), (others, alone, _) in zip(with_still, without_still, strict=True):
+        assert intervals.margins.tolist() == others.margins.tolist()
+        assert dict(zip(names, known, strict=True)) == {"AAA": True, "CCC": True, "BBB": False}
+        assert output["windows"] > alone["windows"]
+        assert output["coverage"] == alone["coverage"]
+        assert output["width"] == pytest.approx(alone["width"])
 
 
 def test_margins_that_narrow_never_cross() -> None:

@@ -135,3 +135,17 @@ def test_a_scaler_that_cannot_be_written_leaves_nothing(scaler: Scaler, tmp_path
     with pytest.raises(InputError, match="cannot be written"):
         scaler.save(tmp_path / "nowhere" / "scaler.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["minmax", "standard"])
+def test_constant_columns_are_known(tmp_path: Path, kind: str) -> None:
+    """By the file as well; not those without values, nor those that are left as they are, as directions."""
+    plain = np.array([0.0, 1, 1, 0, 1])
+    for still in (0.0, 100.1, 1e9):
+        rows = np.column_stack([np.full(5, still), plain, np.full(5, np.nan)])
+        scaler = fit(rows, kind).unscaled([1])
+        assert scaler.constant.tolist() == [[True, False, False]]
+        scaler.save(tmp_path / "scaler.h5")
+        np.testing.assert_array_equal(Scaler.load(tmp_path / "scaler.h5").constant, scaler.constant)
+    unit = np.array([-1.0, 1.0, -1.0, 1.0])
+    assert not fit(np.column_stack([unit, unit, unit]), kind).constant.any()
