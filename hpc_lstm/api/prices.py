@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from shutil import rmtree
@@ -84,8 +84,8 @@ class Store:
             InputError: there is no such symbol, or pandas is not installed.
         """
         pandas = import_pandas()
-        single = isinstance(symbols, str)
-        names = [str(symbols)] if single else list(self.symbols if symbols is None else symbols or ())
+        names = self.symbols if symbols is None else _names(symbols)
+        single = symbols is not None and not _are_several(symbols)
         with MarketStore(self.path) as market:
             bounds = [market.offsets[number : number + 2] for number in map(market.symbol, names)]
             values = [market.rows(int(start), int(stop)) for start, stop in bounds]
@@ -114,14 +114,19 @@ class Store:
         from hpc_lstm.report.chart_data import read_chart_data
         from hpc_lstm.report.price_plot import PriceChart, prices_figure
 
-        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        names = _names(symbols)
         chosen = _chosen(PriceChart, chart)
         with figures.styled():
             return prices_figure(read_chart_data(self.path, names, chosen.column), chosen)
 
 
 def read_prices(
-    prices: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | DataFrame | Mapping[str, DataFrame],
+    prices: Store
+    | str
+    | os.PathLike[str]
+    | Sequence[str | os.PathLike[str]]
+    | DataFrame
+    | Mapping[str, DataFrame],
     path: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Store:
@@ -131,7 +136,8 @@ def read_prices(
         prices: a market store; one or several files of prices (CSV, Excel, Parquet, ...: docs/data.md); a table of
             pandas that says its symbols; or tables by symbol.
         path: the market store to write; None: a temporary file, which a run that is trained on it keeps a copy of.
-        options: how to read the files, as ``market.options.ImportOptions`` names them: ``decimal=","``.
+        options: how to read the files, as ``market.options.ImportOptions`` names them: ``decimal=","``; a timezone
+            may be a ``ZoneInfo``.
 
     Symbols and rows that were left out, and steps that may be splits, are given as warnings; ``summary`` of the store
     has all that was found.
@@ -151,6 +157,10 @@ def read_prices(
     from hpc_lstm.market.importing import import_prices
     from hpc_lstm.market.options import ImportOptions
 
+    if isinstance(prices, Store):
+        if path is None and not options:
+            return prices
+        prices = prices.path
     sources: Any = prices
     if isinstance(prices, (str, os.PathLike)):
         file = checked_path(os.fspath(prices))
@@ -201,6 +211,15 @@ def _written(path: str | os.PathLike[str] | None, write: Callable[[Path], object
     store.temporary = True
     weakref.finalize(store, rmtree, folder, ignore_errors=True)
     return store
+
+
+def _are_several(names: Any) -> bool:
+    return isinstance(names, Iterable) and not isinstance(names, (str, bytes))
+
+
+def _names(symbols: Any) -> list[str]:
+    """Names of symbols, given as one or several."""
+    return [str(name) for name in symbols] if _are_several(symbols) else [str(symbols)]
 
 
 def _chosen(kind: Any, options: Mapping[str, Any]) -> Any:

@@ -150,7 +150,7 @@ class Run:
             [pandas.DataFrame(forecast.columns()) for forecast in found], ignore_index=True
         )
         for name in ("date", "last_date"):
-            table[name] = pandas.to_datetime(table[name])
+            table[name] = pandas.to_datetime(table[name], format="ISO8601")
         table.attrs["notes"] = shared_notes(found)
         if left_out:
             caution(f"{counted(len(left_out), 'symbol')} left out: {left_out[0]}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.evaluation.dates import ROWS_OF_SPACING, date_text, future_dates
+from hpc_lstm.evaluation.dates import ROWS_OF_SPACING, date_text, date_texts, future_dates
 from hpc_lstm.evaluation.expected_error import expected_error
 from hpc_lstm.evaluation.forecast import Forecast
 from hpc_lstm.evaluation.intervals import constant_targets
@@ -183,13 +183,14 @@ def _forecast_symbol(
     notes += [*cautions, *news]
     rows_ahead = [horizon * step for step in range(1, steps + 1)]
     ahead, rule = future_dates(recent, unit, np.array(rows_ahead))
+    last_date, *later = date_texts([dates[-1], *ahead], unit)
     growth = np.sqrt(np.arange(1, steps + 1))
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[price],
-        last_date=date_text(int(dates[-1]), unit),
+        last_date=last_date,
         rows_ahead=rows_ahead,
-        dates=[date_text(int(date), unit) for date in ahead],
+        dates=later,
         prices=prices,
         last=np.full(steps, rows[-1, price]),
         persistence=np.full(steps, rows[-1, price]),
@@ -227,15 +228,16 @@ def _all_outputs(
     ahead, rule = future_dates(dates, unit, np.array(columns.horizons))
     priced = np.array([target.transform.unit in PRICED for target in targets])
     last = np.array([rows[-1, target.number] for target in targets])
+    last_date, *later = date_texts([dates[-1], *ahead], unit)
     several = len({target.name for target in targets}) > 1 or not priced.all()
     if not np.isfinite(now.values).all():
         raise HpcLstmError("a forecast is not a finite number: the model diverged in training; train again")
     return Forecast(
         symbol=symbol,
         column=columns.store_columns[columns.target.number],
-        last_date=date_text(int(dates[-1]), unit),
+        last_date=last_date,
         rows_ahead=[int(horizon) for horizon in columns.horizons],
-        dates=[date_text(int(date), unit) for date in ahead],
+        dates=later,
         prices=now.values,
         last=last,
         persistence=np.where(priced, last, np.nan),

@@ -17,10 +17,11 @@ In addition to the rules of ``cleaning``:
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,27 @@ def _opened(
     if hasattr(sources, "columns"):
         files = [_lone_frame(sources, options)]
     elif isinstance(sources, Mapping):
-        files = [FrameFile(name, frame, options) for name, frame in sources.items()]
+        files = [FrameFile(str(name), frame, options) for name, frame in sources.items()]
     else:
-        files = [file for path in sources for file in open_price_files(str(path), options)]
+        files = [file for path in _paths(sources) for file in open_price_files(path, options)]
     if not files:
         raise PriceFileError("no file of prices is given; name at least one")
     name_by_folders(files)
     return files
+
+
+def _paths(sources: Any) -> list[str]:
+    """The paths of files; anything else is refused."""
+    several = isinstance(sources, Iterable) and not isinstance(sources, (str, bytes))
+    paths = list(sources) if several else [sources]
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)):
+            kind = type(sources).__name__ + (f" of {type(path).__name__}" if several else "")
+            raise PriceFileError(
+                'prices must be paths of files, a table of pandas, or tables by symbol, as {"AAPL": table}; '
+                f"got {kind}"
+            )
+    return [str(path) for path in paths]
 
 
 def _lone_frame(frame: Any, options: ImportOptions) -> PriceFile:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hpc_lstm.errors import InputError
@@ -57,6 +59,10 @@ class ImportOptions:
         return [] if self.columns is None else [name.strip() for name in self.columns.split(",")]
 
     def __post_init__(self) -> None:
+        if isinstance(self.timezone, tzinfo):  # of Python
+            object.__setattr__(self, "timezone", str(self.timezone))
+        for field in fields(self):
+            _require_kind(field.name, getattr(self, field.name), field.default is False)
         if self.columns is not None and not all(self.column_names):
             raise InputError(f'--columns: must be names separated by commas, or "_", got "{self.columns}"')
         if self.layout not in (None, *LAYOUT_NAMES):
@@ -72,6 +78,15 @@ class ImportOptions:
                 ZoneInfo(self.timezone)
             except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
                 raise _no_zone(self.timezone) from None
+
+
+def _require_kind(name: str, value: Any, flag: bool) -> None:
+    """Refuse a value that is no text, or of a flag no truth value; the shell gives no others, but Python may."""
+    if value is not None and not isinstance(value, bool if flag else str):
+        wanted = "true or false" if flag else "a text"
+        if name in ("columns", "symbol_column"):
+            wanted = "one text with the names, separated by commas"
+        raise InputError(f"--{name.replace('_', '-')}: must be {wanted}, got {value!r}")
 
 
 def _no_zone(name: str) -> InputError:

@@ -84,10 +84,7 @@ class ArrowBatch:
         if layout.date_parts:
             column = _joined_parts([column, *(self._columns[number] for number in layout.date_parts)])
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            try:
-                return _typed_dates(column)
-            except pa.ArrowInvalid as error:
-                raise BadDate(str(error), _RANGE) from None
+            return _typed_dates(column)
         column = as_dictionary(
             column if layout.time is None else _joined(column, self._columns[layout.time], self._reading)
         )
@@ -111,6 +108,24 @@ def as_dictionary(column: Any) -> Any:
     if pa.types.is_dictionary(column.type) and is_text(column) and not column.null_count:
         return column
     return pc.fill_null(as_texts(column), "").dictionary_encode()
+
+
+def as_cells(column: Any) -> Any:
+    """The column; the name of its type in each cell where that is none of a number, date or text: lists, intervals."""
+    import pyarrow as pa
+
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        try:
+            return column.cast(pa.string())
+        except pa.ArrowInvalid:
+            pass
+    elif not pa.types.is_nested(kind) and not isinstance(kind, pa.BaseExtensionType):
+        return column
+    name = str(column.type)
+    return pa.array([name if filled else None for filled in column.is_valid().to_pylist()], pa.string())
 
 
 def as_texts(column: Any) -> Any:
@@ -153,16 +168,23 @@ def _typed_dates(column: Any) -> Dates:
 
     if pa.types.is_date(column.type):
         days = _whole(column.cast(pa.date32()).cast(pa.int32()))
-        outside = np.flatnonzero((days < FIRST_DAY) | (days >= LAST_DAY))
-        if len(outside):
-            raise BadDate(as_texts(column)[int(outside[0])].as_py(), _RANGE)
+        _require_days(days, column)
         return Dates(days * DAY, np.full(len(column), NO_ZONE, np.int32))
     zone_name = column.type.tz
+    seconds = _whole(column.cast(pa.timestamp("s", zone_name), safe=False).cast(pa.int64()))
+    _require_days(seconds // 86_400, column)
     instants = _whole(column.cast(pa.timestamp("ns", zone_name)).cast(pa.int64()))
     if zone_name is None:
         return Dates(instants, np.full(len(column), NO_ZONE, np.int32))
     wall = local_times(instants, zone_name)
     return Dates(wall, ((wall - instants) // 1_000_000_000).astype(np.int32))
+
+
+def _require_days(days: np.ndarray, column: Any) -> None:
+    """Refuse the first date that nanoseconds cannot hold."""
+    outside = np.flatnonzero((days < FIRST_DAY) | (days >= LAST_DAY))
+    if len(outside):
+        raise BadDate(as_texts(column)[int(outside[0])].as_py(), _RANGE)
 
 
 def _whole(column: Any) -> np.ndarray:

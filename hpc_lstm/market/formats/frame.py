@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.formats.arrow_batch import as_cells, as_texts
 from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.layouts.header import SAMPLE
+from hpc_lstm.market.layouts.paired_names import ordered_by_levels
 from hpc_lstm.market.layouts.single import SingleLayout
 from hpc_lstm.market.options import ImportOptions
 from hpc_lstm.market.reading import TableHead
@@ -32,7 +34,8 @@ class FrameFile(TableFile):
 
     def __init__(self, name: str, frame: Any, options: ImportOptions) -> None:
         if not hasattr(frame, "columns") or not hasattr(frame, "index"):
-            raise PriceFileError(f"{name}: is not a pandas table but a {type(frame).__name__}")
+            other = '; make it one: .to_frame("close")' if hasattr(frame, "to_frame") else ""
+            raise PriceFileError(f"{name}: is not a pandas table but a {type(frame).__name__}{other}")
         if not frame.size:
             raise PriceFileError(f"{name}: the pandas table is empty")
         self._names, self._series = _flat(frame)
@@ -43,8 +46,6 @@ class FrameFile(TableFile):
             self.layout.origin = self.layout.origin.replace("the file's name", "the table's name")
 
     def _read_head(self) -> TableHead:
-        from hpc_lstm.market.formats.arrow_batch import as_texts
-
         columns = [as_texts(self._array(number, 0, SAMPLE)).to_pylist() for number in range(len(self._names))]
         rows = [[text or "" for text in row] for row in zip(*columns, strict=True)]
         whole = self._length <= SAMPLE
@@ -61,15 +62,13 @@ class FrameFile(TableFile):
         part = self._series[number][start:stop]
         try:
             array = pa.Array.from_pandas(part)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects of several types
-            array = pa.array(
-                [None if value is None or value != value else str(value) for value in part], pa.string()
-            )
-        return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):  # objects of several types
+            return pa.array([_text(value) for value in part], pa.string())
+        return as_cells(array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array)
 
 
 def _flat(frame: Any) -> tuple[list[str], list[Any]]:
-    """Names and series of a table, its index first if that is no mere count."""
+    """Names and series of a table, its index first if that is no mere count; periods by their beginnings."""
     names: list[str] = []
     series: list[Any] = []
     index = frame.index
@@ -80,7 +79,17 @@ def _flat(frame: Any) -> tuple[list[str], list[Any]]:
     for number, label in enumerate(frame.columns):
         names.append(_name(label))
         series.append(frame.iloc[:, number])
-    return names, series
+    series = [one.dt.to_timestamp() if str(one.dtype).startswith("period[") else one for one in series]
+    return ordered_by_levels(names, frame.columns.names), series
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text; of a complex number, which is no price, its type alone. None if it is missing."""
+    import pandas
+
+    if pandas.api.types.is_scalar(value) and pandas.isna(value):
+        return None
+    return "complex" if pandas.api.types.is_complex(value) else str(value)
 
 
 def _name(label: Any) -> str:

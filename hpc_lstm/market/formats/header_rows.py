@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hpc_lstm.market.layouts.cells import is_date, is_missing, is_number, is_time
+from hpc_lstm.market.layouts.paired_names import FIELD_LEVELS, SYMBOL_LEVELS, pair_name
 from hpc_lstm.market.layouts.vocabulary import FIELD_OF, SPELLINGS, TIMES, plain, word_set, words
 
 Rows = Sequence[list[str]]
@@ -35,16 +37,20 @@ class HeaderRows:
         tickers: of the one that names the symbols, None if there is none.
         index: of the one that names the dates alone, None if there is none.
         first_row: number of the first row after the header.
+        named: the first cells of the rows of fields and symbols say which is which.
     """
 
     header: int
     tickers: int | None = None
     index: int | None = None
     first_row: int = 1
+    named: bool = False
 
 
 def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     """The header of a table; None if its first row is one of prices already."""
+    if (levels := _named_levels(rows[:at_most])) is not None:
+        return levels
     data = _first_data(rows[:at_most])
     named = [n for n, cells in enumerate(rows[: at_most if data is None else data]) if _names_fields(cells)]
     if named:
@@ -69,6 +75,22 @@ def find_header(rows: Rows, at_most: int = 60) -> HeaderRows | None:
     if labelled and plain(before[0]) not in ("", *_DATES):  # Name,APPLE; Code,@AAPL; CURRENCY,U$
         return HeaderRows(labelled[0], first_row=data)
     return _with_levels(rows, data - 1)
+
+
+def _named_levels(rows: Rows) -> HeaderRows | None:
+    """Two rows that begin with Price and Ticker, or the like, in either order."""
+    for upper, (first, second) in enumerate(pairwise(rows)):
+        if not len(first) == len(second) > 1:
+            continue
+        header, tickers = (upper, upper + 1) if plain(first[0]) in FIELD_LEVELS else (upper + 1, upper)
+        if plain(rows[header][0]) not in FIELD_LEVELS or plain(rows[tickers][0]) not in SYMBOL_LEVELS:
+            continue
+        cells = [plain(cell) for cell in rows[header][1:]]
+        if any(cell in FIELD_OF for cell in cells) and not any(map(is_number, cells)):
+            after = upper + 2
+            index = after if after < len(rows) and _is_index(rows[after], rows[header]) else None
+            return HeaderRows(header, tickers, index, after + (index is not None), named=True)
+    return None
 
 
 def _first_data(rows: Rows) -> int | None:
@@ -127,7 +149,7 @@ def names_of(rows: Rows, found: HeaderRows) -> list[str]:
         names = []
         for field, ticker in zip(header, tickers, strict=False):
             pair = bool(field and ticker and plain(field) not in _DATES)
-            names.append(f"('{field}', '{ticker}')" if pair else field or ticker)
+            names.append(pair_name(field, ticker, found.named) if pair else field or ticker)
         if plain(names[0]) not in _DATES:  # the names of the levels: Price, Ticker
             names[0] = "" if any(plain(name) in _DATES for name in names) else "Date"
     if found.index is not None:

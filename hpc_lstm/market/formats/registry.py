@@ -45,6 +45,11 @@ def open_tables(source: SourceFile) -> list[PriceFile]:
             return format_.open_all(source, open_tables)
     if source.head.startswith(b"\xd0\xcf\x11\xe0"):
         raise PriceFileError(f"{source.path}: is a workbook of old Excel (.xls); save it as .xlsx or CSV")
+    if source.head.startswith(b"\x89HDF\r\n"):
+        raise PriceFileError(
+            f"{source.path}: is an HDF5 file, as market stores are, which are not imported: name it as the store, or "
+            "copy the file; export other tables as CSV or Parquet"
+        )
     raise PriceFileError(
         f"{source.path}: holds binary data, not the text of a CSV, nor an .xlsx, .parquet, .feather or .zip file; "
         "export it as CSV in UTF-8"

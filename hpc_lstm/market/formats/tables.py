@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hpc_lstm.market.formats.arrow_batch import as_texts
+from hpc_lstm.market.formats.arrow_batch import as_cells, as_texts
 from hpc_lstm.market.formats.file_format import OneTableFormat
 from hpc_lstm.market.formats.source import SourceFile, unreadable
 from hpc_lstm.market.formats.table_file import Columns, TableFile
 from hpc_lstm.market.layouts.header import SAMPLE
+from hpc_lstm.market.layouts.paired_names import ordered_by_levels
 from hpc_lstm.market.reading import TableHead
 
 ROWS = 1 << 16  # that are read at a time
@@ -48,7 +49,7 @@ class ArrowFile(TableFile):
                 if len(rows) >= SAMPLE:
                     break
         names = ["" if name.startswith("__index_level_") else name for name in names]
-        return TableHead(names, rows[:SAMPLE], False, "header")
+        return TableHead(ordered_by_levels(names, _level_names(schema)), rows[:SAMPLE], False, "header")
 
     def _columns(self, texts: bool) -> Iterator[tuple[Columns, int]]:
         numbers = sorted(self._stored)
@@ -58,9 +59,13 @@ class ArrowFile(TableFile):
 
     def _sound_batches(self, names: list[int] | None) -> Iterator[Any]:
         """As ``_batches``; pyarrow itself takes lengths and places of texts as they stand in a damaged file."""
+        import pyarrow as pa
+
         for batch in self._batches(names):
             batch.validate(full=True)
-            yield batch
+            yield pa.RecordBatch.from_arrays(
+                [as_cells(column) for column in batch.columns], batch.schema.names
+            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -131,7 +136,17 @@ class FeatherFile(ArrowFile, OneTableFormat):
 
 def _index_names(schema: Any) -> list[str]:
     """Names of the columns that hold the index of a pandas table."""
+    return [name for name in _described(schema, "index_columns") if isinstance(name, str)]
+
+
+def _level_names(schema: Any) -> list[Any]:
+    """Names of the levels of the columns of a pandas table."""
+    return [level.get("name") for level in _described(schema, "column_indexes") if isinstance(level, dict)]
+
+
+def _described(schema: Any, what: str) -> list[Any]:
+    """A list in what pandas says of its table; empty if it says nothing."""
     metadata = (schema.metadata or {}).get(b"pandas")
     described = json.loads(metadata) if metadata else {}
-    columns = described.get("index_columns") if isinstance(described, dict) else None
-    return [name for name in columns if isinstance(name, str)] if isinstance(columns, list) else []
+    found = described.get(what) if isinstance(described, dict) else None
+    return found if isinstance(found, list) else []

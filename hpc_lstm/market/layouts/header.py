@@ -10,6 +10,7 @@ from hpc_lstm.errors import PriceFileError, in_shell
 from hpc_lstm.market.file_dates import dates_in_name
 from hpc_lstm.market.layouts import vocabulary
 from hpc_lstm.market.layouts.cells import is_time, kind_of, mostly_dates
+from hpc_lstm.market.layouts.paired_names import is_ordered
 from hpc_lstm.market.layouts.vocabulary import COLUMNS, SPELLINGS, plain
 from hpc_lstm.market.options import LEFT_OUT, ImportOptions, columns_option
 from hpc_lstm.market.zone_marks import zone_of_column
@@ -181,6 +182,14 @@ class Header:
             )
         return PriceFileError(f'{self.path}: {self.line}: two columns are called "{name}"; keep one')
 
+    def unsure_order(self) -> PriceFileError:
+        """The error for names of two parts that are both names of prices."""
+        pair = next(name for name in self.names if name and name != self.names[self.fields.get("date", 0)])
+        return PriceFileError(
+            f'{self.path}: {self.line}: either part of "{pair}" may be the symbol; in pandas name the levels: '
+            'table.columns.names = ["Price", "Ticker"], or the other way round; in a file, give the symbols a column'
+        )
+
     def _first(self, spellings: Sequence[str]) -> int | None:
         return next((self._plain.index(spelling) for spelling in spellings if spelling in self._plain), None)
 
@@ -226,6 +235,8 @@ class Header:
         """The one column beside the date, if it is called some price: "WTI Spot Price FOB"."""
         others = [number for number in range(len(self.names)) if number != self.fields.get("date")]
         if "close" in self.fields or "date" not in self.fields or len(others) != 1 or len(self.fields) > 1:
+            return
+        if is_ordered(self.names[others[0]]):
             return
         parts = {*vocabulary.words(self.names[others[0]])}
         fields = {vocabulary.FIELD_OF[word] for word in parts if vocabulary.is_price_word(word)}

@@ -10,7 +10,7 @@ import numpy as np
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
-from hpc_lstm.market.layouts.paired_names import paired_names
+from hpc_lstm.market.layouts.paired_names import UnsureOrder, paired_names
 from hpc_lstm.market.layouts.single import symbol_of_file
 from hpc_lstm.market.layouts.symbol_column import NONE, require_one_symbol
 
@@ -76,11 +76,15 @@ def _parts(header: Header) -> Parts:
     """The columns by symbol and field, of symbols that have a close.
 
     Raises:
-        PriceFileError: two columns are a symbol's same field.
+        PriceFileError: two columns are a symbol's same field, or which part of their names is the field is not clear.
     """
+    try:
+        pairs = paired_names(header.names)
+    except UnsureOrder:
+        raise header.unsure_order() from None
     own = symbol_of_file(header.path)
     chosen: dict[tuple[str, str], tuple[int, int]] = {}  # rank and number
-    for number, pair in paired_names(header.names).items():
+    for number, pair in pairs.items():
         if number in (header.fields.get("date"), *header.date_parts):
             continue
         symbol = f"{own} {pair.symbol}" if pair.unit else pair.symbol or own

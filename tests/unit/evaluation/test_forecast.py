@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 from small_runs import last_input, make_run, predict_symbol, settings, walk, write_store
 
+from hpc_lstm.api.run import load as load_run
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.evaluation.dates import future_dates
+from hpc_lstm.evaluation.dates import date_texts, future_dates
 from hpc_lstm.evaluation.recursion import forecast_recursively
 from hpc_lstm.evaluation.together import Asking, forecast_together
 from hpc_lstm.market.store_writer import StoreWriter
@@ -190,6 +192,47 @@ def test_weekdays_follow_weekdays() -> None:
     found, rule = future_dates(week, "D", np.array([1, 2, 6]))
     assert found.astype("datetime64[D]").astype(str).tolist() == ["2013-03-04", "2013-03-05", "2013-03-11"]
     assert "holidays" in rule
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (pd.date_range("2012-01-01", "2013-04-01", freq="MS"), ["2013-05-01", "2013-06-01", "2013-07-01"]),
+        (pd.date_range("2012-01-01", "2013-04-30", freq="ME"), ["2013-05-31", "2013-06-30", "2013-07-31"]),
+        (pd.date_range("2012-01-01", "2013-04-30", freq="BME"), ["2013-05-31", "2013-06-28", "2013-07-31"]),
+        (pd.date_range("2012-01-01", "2013-05-01", freq="BMS"), ["2013-06-03", "2013-07-01", "2013-08-01"]),
+        (pd.date_range("2012-01-01", "2013-04-30", freq="QE"), ["2013-06-30", "2013-09-30", "2013-12-31"]),
+        ([f"2013-{month:02}-15" for month in range(1, 5)], ["2013-05-15", "2013-06-15", "2013-07-15"]),
+        ([*pd.date_range("2013-01-04", None, 15, "7D"), "2013-04-18"], ["2013-04-26", "2013-05-03", "2013-05-10"]),
+        ([*pd.bdate_range("2013-03-01", "2013-04-12"), "2013-04-13"], ["2013-04-15", "2013-04-16", "2013-04-17"]),
+    ],
+)  # fmt: skip
+def test_months_weeks_and_weekdays_go_on(rows: Sequence[object], expected: list[str]) -> None:
+    dates = pd.DatetimeIndex(rows).values.astype("datetime64[D]").astype(np.int64)
+    found, _ = future_dates(dates, "D", np.array([1, 2, 3]))
+    assert found.astype("datetime64[D]").astype(str).tolist() == expected
+
+
+def test_times_are_as_exact_as_they_need_to_be() -> None:
+    second = 10**9
+    assert date_texts([0, 60 * second], "ns") == ["1970-01-01T00:00", "1970-01-01T00:01"]
+    assert date_texts([0, 50 * second], "ns") == ["1970-01-01T00:00:00", "1970-01-01T00:00:50"]
+    assert date_texts([second // 4], "ns") == ["1970-01-01T00:00:00.250"]
+
+
+def test_bars_of_seconds_keep_their_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "seconds.h5"
+    with StoreWriter(store, ["close"], "test", date_unit="ns") as writer:
+        for symbol, seconds in (("AAA", 10), ("BBB", 60)):
+            times = np.datetime64("2013-03-01T18:10:00", "ns") + np.arange(60) * np.timedelta64(seconds, "s")
+            writer.append(symbol, times.astype(np.int64), walk(1, 60)[:, None])
+    run = make_run(tmp_path / "run", settings(store), monkeypatch)
+    forecast = predict_symbol(run, "AAA", 2)
+    assert forecast.last_date == "2013-03-01T18:19:50"
+    assert forecast.dates == ["2013-03-01T18:20:00", "2013-03-01T18:20:10"]
+    with pytest.warns(UserWarning, match="outside of what the scaling was fitted on"):
+        table = load_run(run).predict(symbols=["BBB", "AAA"])
+    assert table["date"].astype(str).tolist() == ["2013-03-01 19:10:00", "2013-03-01 18:20:00"]
 
 
 def test_other_spacings_go_on() -> None:

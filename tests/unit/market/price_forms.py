@@ -147,6 +147,15 @@ FORMS: dict[str, Form] = {
         "Date,\"('LOW', 'Open')\",\"('LOW', 'Close')\",\"('OPEN', 'Open')\",\"('OPEN', 'Close')\"\n2024-01-02,218,219.1,2,2.1\n",
         {"LOW": closes(("2024-01-02", 219.1)), "OPEN": closes(("2024-01-02", 2.1))},
     ),
+    "joined names of tickers that are words for prices": (
+        "x.csv",
+        "Date,Close_C,Close_V,Close_LOW\n2024-01-02,52.5,260.5,219.1\n",
+        {
+            "C": closes(("2024-01-02", 52.5)),
+            "V": closes(("2024-01-02", 260.5)),
+            "LOW": closes(("2024-01-02", 219.1)),
+        },
+    ),
     "yfinance tuples with date tuple": (
         "x.csv",
         "\"('Date', '')\",\"('Close', 'AAPL')\",\"('Volume', 'AAPL')\"\n2024-01-02,95.6,7200\n2024-01-03,94.3,5200\n",

@@ -6,6 +6,7 @@ import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -71,6 +72,52 @@ def test_table(case: str, form: str, tmp_path: Path) -> None:
             local.to_excel(path)
         import_prices([path], tmp_path / "m.h5")
     require(load(tmp_path / "m.h5"), wanted)
+
+
+def in_levels(symbols: list[str], fields: list[str], names: list[str] | None) -> pd.DataFrame:
+    levels = pd.MultiIndex.from_product([fields, symbols], names=names)
+    return pd.DataFrame([[50.0 + n for n in range(len(levels))]] * 2, index=DAYS, columns=levels)
+
+
+@pytest.mark.parametrize(
+    "symbols", [["C", "V", "MSFT"], ["C", "V"], ["OPEN", "LOW", "X"], ["SON", "MO", "LOW"]]
+)
+@pytest.mark.parametrize("fields", [["Close"], ["Low", "Open", "Close", "High", "Volume"]])
+@pytest.mark.parametrize("names", [["Price", "Ticker"], None])
+def test_symbols_that_are_words_for_prices(
+    symbols: list[str], fields: list[str], names: list[str] | None, tmp_path: Path
+) -> None:
+    frame = in_levels(symbols, fields, names)
+    wanted = {symbol: closes((str(DAYS[0].date()), frame["Close", symbol].iloc[0])) for symbol in symbols}
+    for number, table in enumerate((frame, frame.swaplevel(axis=1))):
+        path = tmp_path / f"{number}.parquet"
+        table.to_parquet(path)
+        text = path.with_suffix(".csv")
+        table.to_csv(text)
+        for source in (table, [path], *([[text]] if names else [])):
+            import_prices(source, tmp_path / "m.h5")
+            require({name: rows[:1] for name, rows in load(tmp_path / "m.h5").items()}, wanted)
+
+
+def test_a_single_column_in_named_levels_says_its_symbol(tmp_path: Path) -> None:
+    frame = in_levels(["C"], ["Close"], ["Price", "Ticker"])
+    frame.to_csv(tmp_path / "p.csv")
+    for source in (frame, [tmp_path / "p.csv"]):
+        import_prices(source, tmp_path / "m.h5")
+        assert list(load(tmp_path / "m.h5")) == ["C"]
+
+
+def test_levels_that_may_both_be_symbols_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    symbols, fields = ["Close", "Volume"], ["Open", "Close", "Volume"]
+    with pytest.raises(PriceFileError, match=r'may be the symbol; in pandas name the levels: .*"Ticker"'):
+        import_prices(in_levels(symbols, fields, None), tmp_path / "m.h5")
+    for names in (
+        ["Price", "Ticker"],
+        ["Attributes", "Symbols"],
+        [None, "symbol"],
+    ):  # the last one as of pivot
+        import_prices(in_levels(symbols, fields, names).swaplevel(axis=1), tmp_path / "m.h5")
+        assert list(load(tmp_path / "m.h5")) == symbols
 
 
 def test_a_workbook_with_sheets_of_symbols_and_notes(tmp_path: Path) -> None:
@@ -155,6 +202,68 @@ def test_a_file_cut_short_is_refused(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [[1], [2, 3]],
+        [{"x": 1}, {"y": 2}],
+        [b"\xff", b"\xfe"],
+        pd.interval_range(0, 2),
+        pd.Categorical(pd.interval_range(0, 2)),
+        [1j, 2 + 1j],
+        pd.Series([pd.NA, {"x": 1}], index=DAYS),
+    ],
+    ids=str,
+)
+def test_columns_of_no_numbers_are_left_out(cells: Any, tmp_path: Path) -> None:
+    frame = ONE.assign(other=cells)
+    summary = import_prices({"AAPL": frame}, tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), {"AAPL": AAPL})
+    assert summary.ignored == ["other"]
+    with pytest.raises(PriceFileError, match=r'AAPL: row \d: found ".*, expected a finite number'):
+        import_prices({"AAPL": ONE.assign(Close=cells)}, tmp_path / "m.h5")
+
+
+def test_columns_of_lists_in_a_parquet_file_are_left_out(tmp_path: Path) -> None:
+    ONE.assign(other=[[1], [2, 3]], more=pd.interval_range(0, 2)).to_parquet(tmp_path / "AAPL.parquet")
+    summary = import_prices([tmp_path / "AAPL.parquet"], tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), {"AAPL": AAPL})
+    assert summary.ignored == ["other", "more"]
+
+
+def test_missing_cells_among_texts_and_numbers(tmp_path: Path) -> None:
+    days = [*DAYS, pd.Timestamp("2024-01-04")]
+    frame = pd.DataFrame({"Date": days, "Close": pd.Series(["1.5", 2.5, pd.NA], dtype=object)})
+    import_prices({"AAPL": frame}, tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), {"AAPL": AAPL})
+
+
+def test_periods_count_by_their_beginnings(tmp_path: Path) -> None:
+    frame = ONE.set_axis(pd.period_range("2024-01", periods=2, freq="M", name="Date"))
+    for table in (frame, frame.reset_index(), frame.assign(Symbol="AAPL").set_index("Symbol", append=True)):
+        import_prices({"AAPL": table}, tmp_path / "m.h5")
+        require(load(tmp_path / "m.h5"), {"AAPL": closes(("2024-01-01", 1.5), ("2024-02-01", 2.5))})
+
+
+def test_other_sources_are_refused(tmp_path: Path) -> None:
+    for sources, kind in (
+        (None, "NoneType"),
+        ([ONE, ONE], "list of DataFrame"),
+        (ONE["Close"], "Series of float"),
+    ):
+        with pytest.raises(PriceFileError, match=rf'tables by symbol, as \{{"AAPL": table\}}; got {kind}'):
+            import_prices(sources, tmp_path / "m.h5")
+    with pytest.raises(
+        PriceFileError, match=r'AAPL: is not a pandas table but a Series; .*to_frame\("close"\)'
+    ):
+        import_prices({"AAPL": ONE["Close"]}, tmp_path / "m.h5")
+
+
+def test_numbers_name_symbols(tmp_path: Path) -> None:
+    import_prices({10107: ONE}, tmp_path / "m.h5")
+    require(load(tmp_path / "m.h5"), {"10107": AAPL})
+
+
 def test_no_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PriceFileError, match="AAPL: is not a pandas table but a int"):
         import_prices({"AAPL": 3}, tmp_path / "m.h5")
@@ -205,3 +314,7 @@ def test_dates_that_nanoseconds_cannot_hold_are_refused(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"Date": days, "Close": [1.5, 2.5]}), tmp_path / "p.parquet")
     with pytest.raises(PriceFileError, match=r'row 2: found the date "29349-01-26".*between 1678 and 2261'):
         import_prices([tmp_path / "p.parquet"], tmp_path / "m.h5")
+    for zone in (None, "UTC"):
+        times = pd.DatetimeIndex(pd.array(["2024-01-02", "1500-01-03"], "datetime64[s]"), tz=zone)
+        with pytest.raises(PriceFileError, match=r'row 2: found the date "1500-01-03.*between 1678 and 2261'):
+            import_prices({"AAPL": ONE.set_axis(times)}, tmp_path / "m.h5")
