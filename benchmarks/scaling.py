@@ -125,7 +125,8 @@ def main() -> None:
     output = options.output or Path(tempfile.mkdtemp(prefix=f"hpc_lstm-{name}-"))
     folder, where = SweepFolder(output.absolute()), f"benchmarks/{name}"
     sweep, base = settings.parse_sweep(tables, where, Path.cwd())
-    names = [run.name for run in plan_sweep(sweep, base, where).runs]
+    planned = plan_sweep(sweep, base, where)
+    names = [run.name for run in planned.runs]
     before = len(folder.finished(names))
 
     def write(to: Path, model: bool) -> str:
@@ -133,7 +134,12 @@ def main() -> None:
         if len(records) == before:
             return f"no run was measured, {options.results} stays as it is"
         to.mkdir(parents=True, exist_ok=True)
-        summary = write_results(records, to, len(names) - len(records), name, model=model).text
+        summary = write_results(
+            *(records, to, len(names) - len(records), name),
+            failed=len(folder.load_failures(names)),
+            fewest=planned.fewest,
+            model=model,
+        ).text
         if options.gpu:
             summary += f"\n\n{gpus_of(records)}"
         return f"{summary}\n\nwrote {to / name}.csv, .h5, .json, .png"

@@ -80,7 +80,7 @@ def rows_of_ours(records: Rows) -> Rows:
     for scaling in ("weak", "strong"):
         of_scaling = [one for one in records if one["scaling"] == scaling]
         for transport in transports_of(of_scaling):
-            for group in group_records(by_transport(of_scaling, transport)):
+            for group in group_records(by_transport(of_scaling, transport), 1):
                 for ranks, members in group.by_ranks.items():
                     efficiencies = [one for r in members if (one := group.efficiency(r)) is not None]
                     found.append(
@@ -178,7 +178,7 @@ def setting(axes: dict[str, Any]) -> dict[str, Any]:
 def compare(records: Rows, transport: str, most: int) -> dict[str, Any]:
     """The model by one and two ranks, what it predicts for the most, what was measured, and the model by all."""
     weak = by_transport([one for one in records if one["scaling"] == "weak"], transport)
-    groups = group_records(weak)
+    groups = group_records(weak, 1)
     measured = {group.name: measured_efficiency(group, most) for group in groups}
     few = fitting.fit_model(group_records([one for one in weak if one["ranks"] <= 2]))
     every = fitting.fit_model(groups)

@@ -146,7 +146,7 @@ def submit(
             time=time,
             account=account,
             partition=partition,
-            name=name or title,
+            name=name or slurm.job_name(title),
             signal_before=signal_before,
             max_requeues=max_requeues,
         )

@@ -6,14 +6,17 @@ before the time limit, and requeues the job. ``docs/slurm.md`` describes it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from hpc_lstm.errors import InputError
@@ -88,6 +91,13 @@ class Job:
                 f"time: {self.time} is not longer than the {self.signal_before} s before its end at which the ranks "
                 "are signalled to stop; request more time, or a later signal"
             )
+
+
+def job_name(title: str) -> str:
+    """A title as the name of a job, with a "_" for each character that ``Job`` refuses in one."""
+    return "".join(
+        "_" if character in "/'" or not character.isprintable() else character for character in title
+    )
 
 
 def time_limit_seconds(time: str) -> int:
@@ -209,12 +219,8 @@ def job_state(job_id: str) -> str:
     Raises:
         InputError: Slurm does not answer; the job may be in any state.
     """
-    if shutil.which("squeue"):
-        done = _run_slurm(["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"])
-        if done.returncode == 0 and done.stdout.split():
-            return done.stdout.split()[0]
-        if done.returncode != 0 and "Invalid job id" not in done.stderr:
-            raise InputError(f"squeue: {_error_message(done.stderr)}; try again when Slurm answers")
+    if state := _ask_squeue(job_id, "%T"):
+        return state
     if shutil.which("sacct"):
         command = [
             "sacct",
@@ -228,6 +234,31 @@ def job_state(job_id: str) -> str:
         if done.returncode == 0 and done.stdout.split():
             return done.stdout.split()[0]
     return ""
+
+
+def seconds_since_end(job_id: str) -> float:
+    """Seconds since a job ended; infinite where that is so long ago that squeue no longer lists it, 0 if unknown.
+
+    Raises:
+        InputError: Slurm does not answer.
+    """
+    ended = _ask_squeue(job_id, "%e")
+    if not ended:
+        return math.inf
+    try:
+        return max(0.0, time.time() - datetime.fromisoformat(ended).timestamp())
+    except ValueError:  # SLURM_TIME_FORMAT asks for another format
+        return 0.0
+
+
+def _ask_squeue(job_id: str, what: str) -> str:
+    """What squeue tells of a job, also of one that ended some minutes ago; "" if it does not know the job."""
+    if shutil.which("squeue") is None:
+        return ""
+    done = _run_slurm(["squeue", "--noheader", "--states=all", f"--jobs={job_id}", f"--format={what}"])
+    if done.returncode != 0 and "Invalid job id" not in done.stderr:
+        raise InputError(f"squeue: {_error_message(done.stderr)}; try again when Slurm answers")
+    return next(iter(done.stdout.split()), "") if done.returncode == 0 else ""
 
 
 def _run_slurm(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:

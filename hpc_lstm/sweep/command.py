@@ -21,7 +21,7 @@ class Outcome:
 
     Attributes:
         folder: of the sweep.
-        missing: number of runs that are not measured yet.
+        missing: number of runs that are not measured yet, those that failed among them.
         runs: a row for each run, as in ``scaling.csv``.
         model: as in ``scaling.json``; None: there is none.
         failures: why runs failed, by their names.
@@ -67,10 +67,11 @@ def run_command(
         return
     check_packages()
     folder = SweepFolder(expanded(output).absolute())
+    runner.begin_sweep(planned, base, folder)
     try:
-        runner.run_sweep(sweep, base, file, folder, log, wait=wait)
+        runner.measure_sweep(planned, folder, log, wait=wait)
     finally:  # after an error, too: what was measured before it is worth showing
-        _write_and_show(folder, [run.name for run in planned.runs], log, present)
+        _write_and_show(folder, planned, log, present)
 
 
 def _listed(planned: SweepPlan) -> list[dict[str, Any]]:
@@ -99,19 +100,24 @@ def _log_list(planned: SweepPlan, listed: list[dict[str, Any]], log: Log) -> Non
 
 
 def _write_and_show(
-    folder: SweepFolder, names: list[str], log: Log, present: Callable[[Any], None] | None
+    folder: SweepFolder, planned: SweepPlan, log: Log, present: Callable[[Any], None] | None
 ) -> None:
+    names = [run.name for run in planned.runs]
     records = folder.load_records(names)
     failures = folder.load_failures(names)
-    missing = len(names) - len(records)
-    results = write_results(records, folder.path, missing) if records else None
+    missing, failed = len(names) - len(records), len(failures)
+    results = (
+        write_results(records, folder.path, missing, failed=failed, fewest=planned.fewest)
+        if records
+        else None
+    )
     if present is not None:
         runs, model = ([], None) if results is None else (results.runs, results.model)
         present(Outcome(str(folder.path), missing, runs, model, failures))
         return
     if results is not None:
         log(f"\n{results.text}\n\nresults in {folder.path}: scaling.csv, .h5, .json, .png")
-    else:
+    elif missing > failed:
         log(f"no run is measured yet; call again to continue and to collect the runs in {folder.path}")
     for name, reason in failures.items():
         log(f"failed: {name}: {reason}")

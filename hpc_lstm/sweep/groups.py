@@ -61,6 +61,10 @@ class Group:
         base = next((one for one in unshared.get(self.fewest, []) if one["repeat"] == record["repeat"]), None)
         return None if base is None else per_processor(record) / per_processor(base)
 
+    def efficiencies(self, ranks: int) -> list[float]:
+        """The efficiency of each repeat that has one."""
+        return [one for record in self.by_ranks[ranks] if (one := self.efficiency(record)) is not None]
+
 
 def oversubscription(record: Record) -> float:
     """By how much ranks and other programs together exceeded the cores that the ranks could use, as a share of them."""
@@ -75,14 +79,19 @@ def per_processor(record: Record) -> float:
     return float(record["samples_per_second"] / record["place"]["used"])
 
 
-def group_records(records: Sequence[Record]) -> list[Group]:
-    """The groups of these records, in the order of the plan."""
+def group_records(records: Sequence[Record], fewest: int | None = None) -> list[Group]:
+    """The groups of these records, in the order of the plan.
+
+    Args:
+        fewest: see ``Group``; None: the records are all of the sweep's, and have it.
+    """
     found: dict[str, Group] = {}
     for record in sorted(records, key=lambda r: (r["point"], r["repeat"])):
         key = json.dumps(record["axes"], sort_keys=True)
         one = found.setdefault(key, Group(record["axes"], {}))
         one.by_ranks.setdefault(record["ranks"], []).append(record)
-    fewest = min((record["ranks"] for record in records), default=1)
+    if fewest is None:
+        fewest = min((record["ranks"] for record in records), default=1)
     return [Group(one.axes, dict(sorted(one.by_ranks.items())), fewest) for one in found.values()]
 
 

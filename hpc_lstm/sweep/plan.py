@@ -80,6 +80,11 @@ class SweepPlan:
         """All runs."""
         return [run for launch in self.launches for run in launch]
 
+    @property
+    def fewest(self) -> int:
+        """The smallest number of ranks, which efficiency is over."""
+        return min(point.ranks for point in self.points)
+
 
 def plan_sweep(sweep: SweepConfig, base: dict[str, Any], where: str) -> SweepPlan:
     """The runs of a sweep.

@@ -16,6 +16,7 @@ from hpc_lstm.report.figures import BLUE, GREEN, GREY, ORANGE, PHASE_COLOURS, PI
 from hpc_lstm.sweep.groups import Group, median_range
 from hpc_lstm.sweep.measure import STEADY
 from hpc_lstm.sweep.summary import is_told, share
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,11 +44,12 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
     grid[1, 0].set_ylim(0, TOP)
     for column, (title, members) in enumerate(panels):
         speed, efficiency = grid[0, column], grid[1, column]
-        for number, group in enumerate(members):
+        for group in members:
+            number = _number(group, groups)
             _speed_line(speed, group, number)
             _efficiency_line(efficiency, group, number)
-        if not any(group.unshared for group in members):
-            note = f"not measured:\nno ranks with {_unit(groups)}s\nof their own"
+        if not any(group.efficiencies(ranks) for group in members for ranks in group.by_ranks):
+            note = f"not measured:\n{_without_efficiency(members)}"
             efficiency.text(
                 0.5, 0.4, note, transform=efficiency.transAxes, fontsize=8, ha="center", va="center"
             )
@@ -58,7 +60,7 @@ def scaling_figure(groups: Sequence[Group]) -> Figure:
     _widen(grid[0])
     grid[0, 0].set_ylabel("samples/s, all ranks")
     grid[1, 0].set_ylabel(f"efficiency per {_unit(groups)}")
-    _legend(figure, grid[0, 0], groups)
+    _legend(figure, grid[0], groups)
     _note_others(figure, groups, panels)
     return figure
 
@@ -99,17 +101,19 @@ def phases_figure(groups: Sequence[Group]) -> Figure:
 
 
 def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]]) -> Figure:
-    """Efficiency on up to 1,024 ranks: the model with its interval, and the measured points."""
+    """Efficiency on up to 1,024 ranks: the model with its interval, and the measured points if over one rank, too."""
     panels = panels_of(groups)
     by_name = {one["name"]: one for one in found}
+    over_one = groups[0].fewest == 1  # as the model's is
     figure = figures.new_figure(2.4 + 2.2 * len(panels), 3.8)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, members) in zip(grid, panels, strict=True):
         untold: list[str] = []
-        for number, group in enumerate(members):
+        for group in members:
             one = by_name.get(group.name)
             if one is None:
                 continue
+            number = _number(group, groups)
             colour = COLOURS[number % len(COLOURS)]
             dashes = DASHES[number % len(DASHES)]
             told = np.array([is_told(low, high) for low, high in zip(one["low"], one["high"], strict=True)])
@@ -133,7 +137,8 @@ def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]
                     alpha=0.15,
                     linewidth=0,
                 )
-            _efficiency_line(axes, group, number, line="none")
+            if over_one:
+                _efficiency_line(axes, group, number, line="none")
         axes.axhline(1, color=GREY, linestyle="--", linewidth=0.9)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("ranks")
@@ -142,10 +147,8 @@ def extrapolation_figure(groups: Sequence[Group], found: Sequence[dict[str, Any]
         if untold:
             note = "cannot be told:\n" + "\n".join(untold)
             axes.text(0.03, 0.03, note, transform=axes.transAxes, fontsize=7, va="bottom")
-    grid[0].set_ylabel("efficiency: model and measured")
-    entries = dict(
-        pair[::-1] for axes in grid for pair in zip(*axes.get_legend_handles_labels(), strict=True)
-    )
+    grid[0].set_ylabel("efficiency: model and measured" if over_one else "efficiency: model, over 1 rank")
+    entries = _entries(grid)
     figure.legend([*entries.values()], [*entries], loc="outside right upper", title=_axis(groups) or None)
     _note_others(figure, groups, panels)
     return figure
@@ -177,6 +180,13 @@ def _note_others(figure: Figure, groups: Sequence[Group], panels: Sequence[tuple
         figure.suptitle(f"{more} in the table", fontsize=8)
 
 
+def _without_efficiency(members: Sequence[Group]) -> str:
+    """Why a panel shows no efficiency."""
+    if not any(group.unshared for group in members):
+        return f"no ranks with {_unit(members)}s\nof their own"
+    return f"no run on {counted(members[0].fewest, 'rank')}\nto compare with"
+
+
 def _speed_line(axes: Axes, group: Group, number: int) -> None:
     ranks = np.array(list(group.by_ranks))
     middles = np.array(
@@ -202,10 +212,7 @@ def _speed_line(axes: Axes, group: Group, number: int) -> None:
 
 
 def _efficiency_line(axes: Axes, group: Group, number: int, line: str = "-") -> None:
-    found = {
-        ranks: median_range([one for r in records if (one := group.efficiency(r)) is not None] or [np.nan])
-        for ranks, records in group.unshared.items()
-    }
+    found = {ranks: median_range(group.efficiencies(ranks) or [np.nan]) for ranks in group.unshared}
     if not found:
         return
     middles = np.array(list(found.values()))
@@ -273,12 +280,24 @@ def _rank_axis(axes: Axes, groups: Sequence[Group]) -> None:
     axes.minorticks_off()
 
 
-def _legend(figure: Figure, axes: Axes, groups: Sequence[Group]) -> None:
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: Figure, row: Sequence[Axes], groups: Sequence[Group]) -> None:
+    entries = _entries(row)
     if any(len(group.unshared) < len(group.by_ranks) for group in groups):
-        (hollow,) = axes.plot([], [], "o", color=GREY, markerfacecolor="white")
-        handles, labels = [*handles, hollow], [*labels, f"{_unit(groups)}s are\nshared"]
-    figure.legend(handles, labels, loc="outside right upper", title=_axis(groups) or None)
+        (hollow,) = row[0].plot([], [], "o", color=GREY, markerfacecolor="white")
+        entries[f"{_unit(groups)}s are\nshared"] = hollow
+    figure.legend([*entries.values()], [*entries], loc="outside right upper", title=_axis(groups) or None)
+
+
+def _entries(row: Sequence[Axes]) -> dict[str, Any]:
+    """What the legend of some panels shows, by label."""
+    return {
+        label: handle for axes in row for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+
+
+def _number(group: Group, groups: Sequence[Group]) -> int:
+    """The place of a group's value of the first axis among all its values: panels may lack some."""
+    return list(dict.fromkeys(map(_first, groups))).index(_first(group))
 
 
 def _first(group: Group) -> str:

@@ -50,6 +50,7 @@ class _Environment(_Part):
     versions: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], str]
     mpi: str
     transport: str
+    threads: Count = 1
     nodes: list[_Node] = Field(min_length=1)
     ranks: list[_Rank] = Field(min_length=1)
 

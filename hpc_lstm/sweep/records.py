@@ -97,8 +97,10 @@ class SweepFolder:
         write_text(path, json.dumps({"name": name, "reason": reason}) + "\n")
 
     def load_failures(self, names: Iterable[str]) -> dict[str, str]:
-        """The reasons of those of the runs that failed when they were last started."""
-        failed = [name for name in names if self.failure_file(name).exists()]
+        """The reasons of those of the runs that have no record and failed when they were last started."""
+        failed = [
+            name for name in names if self.failure_file(name).exists() and not self.record_file(name).exists()
+        ]
         return {name: _reason(self.failure_file(name)) for name in failed}
 
 

@@ -34,7 +34,14 @@ class Results:
 
 
 def write_results(
-    records: Sequence[Record], folder: Path, missing: int = 0, name: str = "scaling", *, model: bool = True
+    records: Sequence[Record],
+    folder: Path,
+    missing: int = 0,
+    name: str = "scaling",
+    *,
+    failed: int = 0,
+    fewest: int | None = None,
+    model: bool = True,
 ) -> Results:
     """Write a sweep's results: ``name``.csv, .h5 and .json, and pictures.
 
@@ -42,12 +49,14 @@ def write_results(
 
     Args:
         missing: runs of the sweep that are not measured yet.
+        failed: those of them that failed when they were last started.
+        fewest: smallest number of ranks in the sweep; None: that of ``records``, where none is missing.
         model: fit it, where the sweep can have one, and extrapolate; takes some seconds.
 
     Raises:
         InputError: a file cannot be written, or matplotlib or scipy is not installed.
     """
-    groups = group_records(records)
+    groups = group_records(records, fewest)
     rows = table.table_rows(groups)
     # First, so that the measurements are written even if the model fails.
     table.write_csv(rows, folder / f"{name}.csv")
@@ -65,7 +74,7 @@ def write_results(
             )
         else:  # nor may one of an earlier call stay
             (folder / f"{name}-extrapolation.png").unlink(missing_ok=True)
-    text = summary.points_text(groups, missing)
+    text = summary.points_text(groups, missing, failed)
     if model:
         text = f"{text}\n\n{summary.model_text(groups, fitted, extrapolated)}"
     return Results(text, rows, content["model"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm.errors import HpcLstmError, InputError
-from hpc_lstm.files import write_text
+from hpc_lstm.files import read_text, write_text
 from hpc_lstm.parallel.launch import launched
 from hpc_lstm.processes import PYTHON
 from hpc_lstm.sweep import local, slurm_jobs
@@ -50,13 +50,36 @@ def run_sweep(
         TakenError: another call is measuring into the folder, or submitting its jobs.
         HpcLstmError: a run failed.
     """
-    if launched():
-        raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
     planned = planning.plan_sweep(sweep, base, where)
     if sweep.sweep.runner == "slurm":
         planning.check_slurm(sweep)
-    tables = planning.fixed_settings(sweep, base)
+    begin_sweep(planned, base, folder)
+    measure_sweep(planned, folder, log, wait=wait, budget_s=budget_s, after=after)
+    return planned
+
+
+def begin_sweep(planned: SweepPlan, base: dict[str, Any], folder: SweepFolder) -> None:
+    """Make the sweep's folder, or check that it holds the same sweep.
+
+    Raises:
+        InputError: it holds another sweep, or a launcher has started this process.
+    """
+    if launched():
+        raise InputError("a sweep starts its own ranks: call it without mpiexec or srun")
+    tables = planning.fixed_settings(planned.sweep, base)
     folder.begin(planning.settings_digest(tables), tables)
+
+
+def measure_sweep(
+    planned: SweepPlan,
+    folder: SweepFolder,
+    log: Log,
+    *,
+    wait: bool = False,
+    budget_s: float | None = None,
+    after: Callable[[], object] = lambda: None,
+) -> None:
+    """Measure the missing runs of a sweep whose folder is there; see ``run_sweep``."""
     names = [run.name for run in planned.runs]
     finished = folder.finished(names)
     if finished:
@@ -69,13 +92,12 @@ def run_sweep(
     }
     if missing:
         with _owned(folder) as check_owner:
-            if sweep.sweep.runner == "slurm":
+            if planned.sweep.sweep.runner == "slurm":
                 _submit_missing(planned, missing, folder, log, wait, check_owner)
             else:
                 _measure_missing(planned, missing, folder, log, budget_s, after)
     if len(folder.finished(names)) == len(names):
         _clear(folder)
-    return planned
 
 
 def make_task(run: PlannedRun, sweep: SweepConfig, folder: SweepFolder) -> dict[str, Any]:
@@ -182,7 +204,9 @@ def _measure_missing(
                 local.run_ranks(command, log_file, planned.sweep.sweep.timeout_s, report)
         except local.LaunchError as error:
             report()
-            _note_failure(launch, folder, str(error))
+            # Whose settings were refused has been noted by its ranks.
+            if not (error.settings_refused and folder.load_failures(run.name for run in launch)):
+                _note_failure(launch, folder, str(error))
             if not error.settings_refused:
                 raise
             log(f"runs were left out: {error}")
@@ -205,11 +229,9 @@ def _submit_missing(
     """Submit a Slurm job for each set of processes, and collect those that have ended."""
     from hpc_lstm.jobs import slurm
 
-    def submit(script: str) -> str:
-        check_owner()
-        return slurm.submit_job(script)
-
-    queue = slurm_jobs.Queue(folder.path / "jobs.json", submit, slurm.job_state)
+    queue = slurm_jobs.Queue(
+        *(folder.path / "jobs.json", slurm.submit_job, slurm.job_state, slurm.seconds_since_end, check_owner)
+    )
 
     def script(name: str) -> str:
         for run, reason in folder.load_failures(run.name for run in missing[name]).items():
@@ -225,23 +247,24 @@ def _submit_missing(
         list(missing),
         script,
         lambda name: all(folder.record_file(run.name).exists() for run in missing[name]),
+        lambda name: all(folder.record_file(run).exists() for run in _last_tasks(name, folder)),
         planned.sweep.slurm.at_once,
         wait,
         log,
     )
-    for name in failed:
+    for name, reason in failed.items():
         log_file = folder.path / "logs" / f"{name}.log"
-        _note_failure(missing[name], folder, f"job {queue.jobs[name]} ended without a record; see {log_file}")
-    if failed:
-        failures = folder.load_failures(run.name for name in failed for run in missing[name])
+        _note_failure(missing[name], folder, f"{reason}; see {log_file}")
+    failures = folder.load_failures(run.name for name in failed for run in missing[name])
+    if failures:
         raise HpcLstmError(f"{_failures_text(failures)}; call again to submit them again")
 
 
 def _note_failure(launch: Sequence[PlannedRun], folder: SweepFolder, reason: str) -> None:
     """Record that a set of processes failed, where none of its ranks could: for the run that it was at."""
-    if folder.load_failures(run.name for run in launch):
-        return
-    under_way = next((run.name for run in launch if not folder.record_file(run.name).exists()), None)
+    names = [run.name for run in launch]
+    ended = folder.finished(names) | folder.load_failures(names).keys()
+    under_way = next((name for name in names if name not in ended), None)
     if under_way is not None:
         folder.write_failure(under_way, reason)
 
@@ -255,7 +278,7 @@ def _write_tasks(
     name: str, launch: list[PlannedRun], sweep: SweepConfig, folder: SweepFolder, seconds: float | None
 ) -> Path:
     """Write the file that tells the workers what to run; earlier failures of these runs no longer count."""
-    path = (folder.path / "logs" / f"{name}.tasks.json").absolute()
+    path = _tasks_file(name, folder)
     tasks = {
         "folder": str(folder.path.absolute()),
         "deadline": None if seconds is None else time.time() + seconds,
@@ -265,6 +288,18 @@ def _write_tasks(
         folder.failure_file(run.name).unlink(missing_ok=True)
     write_text(path, json.dumps(tasks) + "\n")
     return path
+
+
+def _tasks_file(name: str, folder: SweepFolder) -> Path:
+    return (folder.path / "logs" / f"{name}.tasks.json").absolute()
+
+
+def _last_tasks(name: str, folder: SweepFolder) -> list[str]:
+    """Names of the runs that this set of processes was last started for; none where that is not known."""
+    try:
+        return [str(run["name"]) for run in json.loads(read_text(_tasks_file(name, folder)))["runs"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _speed(folder: SweepFolder, run: PlannedRun) -> str:

@@ -11,6 +11,7 @@ from hpc_lstm.sweep.groups import Group, Record, median_range, per_processor
 from hpc_lstm.sweep.model import fit as fitting
 from hpc_lstm.sweep.model.extrapolation import network_estimates
 from hpc_lstm.sweep.model.fit import Estimate, Fit
+from hpc_lstm.text.counts import counted
 
 SHOWN_RANKS = (16, 128, 1024)
 # An interval of an efficiency that is wider than this is not shown: the repeats differ too much.
@@ -19,25 +20,28 @@ WIDEST_INTERVAL = 1.0
 NOTED_LOAD = 0.02
 
 
-def points_text(groups: Sequence[Group], missing: int) -> str:
+def points_text(groups: Sequence[Group], missing: int, failed: int = 0) -> str:
     """The table of all points: median over repeats, minimum and maximum in brackets.
 
     Args:
         missing: number of runs that are not measured yet.
+        failed: number of those that failed when they were last started.
     """
     width = max([len(group.name) for group in groups] + [8])
     kind = groups[0].by_ranks[min(groups[0].by_ranks)][0]["place"]["kind"]
     unit = "GPU" if kind == "gpus" else "core"
+    over = f"efficiency over {counted(groups[0].fewest, 'rank')}"
     head = f"{'settings':<{width}} {'ranks':>5} {unit + 's':>6} {'samples/s':>28} {'per ' + unit:>10}"
-    lines = [f"{head} {'efficiency':>21} {'average':>8} {'wait':>7}"]
+    lines = [f"{head} {over:>27} {'average':>8} {'wait':>7}"]
     for group in groups:
-        for ranks, records in group.by_ranks.items():
-            lines.append(
-                f"{group.name:<{width}} {ranks:>4}{group.mark(ranks) or ' '} {_cells(group, records)}"
-            )
+        for ranks in group.by_ranks:
+            lines.append(f"{group.name:<{width}} {ranks:>4}{group.mark(ranks) or ' '} {_cells(group, ranks)}")
     notes = marks_notes(groups) + other_load_notes(groups)
-    if missing:
-        notes.append(f"{missing} runs are missing; call again to measure them.")
+    if left := missing - failed:
+        are, them = ("is", "it") if left == 1 else ("are", "them")
+        notes.append(f"{counted(left, 'run')} {are} missing; call again to measure {them}.")
+    if failed:
+        notes.append(f"{counted(failed, 'run')} failed.")
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
@@ -53,15 +57,16 @@ def marks_notes(groups: Sequence[Group]) -> list[str]:
         return []
     notes = []
     if "*" in marked:
-        place = marked["*"]["place"]
+        place, threads = marked["*"]["place"], marked["*"]["environment"].get("threads", 1)
+        of_threads = f" of {threads} threads" if threads > 1 and place["kind"] == "cores" else ""
         unit = "GPUs" if place["kind"] == "gpus" else "cores"
         notes.append(
-            f"* ranks shared {unit}: here there are {place['used']} for {marked['*']['ranks']} ranks. Samples/s are "
-            f"divided by the {unit} that there are."
+            f"* ranks shared {unit}: here there are {place['used']} for {marked['*']['ranks']} ranks{of_threads}. "
+            f"Samples/s are divided by the {unit} that there are."
         )
     if "!" in marked:
         notes.append("! other programs took more than a quarter of the cores from the ranks.")
-    most = max([max(group.unshared) for group in groups if group.unshared] or [0])
+    most = max([ranks for group in groups for ranks in group.by_ranks if group.efficiencies(ranks)] or [0])
     until = f"up to {most} rank{'s' * (most > 1)}" if most else "for no number of ranks"
     marks = " or ".join(sorted(marked))
     notes.append(f"Efficiency can be shown {until}; points with {marks} have none and are not in the model.")
@@ -104,9 +109,11 @@ def model_text(groups: Sequence[Group], fitted: Fit | None, extrapolated: Sequen
             "No extrapolation: a rank's batch changes with the number of ranks, and the model keeps it."
         )
     if extrapolated:
+        measured = all(setting.one_rank_s is not None for setting in fitted.settings)
+        over = "one rank" if measured else "one rank as modelled where it is not measured"
         lines += [
             "",
-            "Efficiency that the model extrapolates, over one rank (its ranks on nodes such as these):",
+            f"Efficiency that the model extrapolates, over {over} (its ranks on nodes such as these):",
         ]
         width = max(len(one["name"]) for one in extrapolated)
         lines.append(f"{'settings':<{width}} " + " ".join(f"{n:>17,} ranks" for n in SHOWN_RANKS))
@@ -133,19 +140,19 @@ def is_told(low: float | None, high: float | None) -> bool:
     return low is None or high is None or high - low <= WIDEST_INTERVAL
 
 
-def _cells(group: Group, records: Sequence[Record]) -> str:
+def _cells(group: Group, ranks: int) -> str:
+    records = group.by_ranks[ranks]
     speed, least, most = median_range([r["samples_per_second"] for r in records])
     each, _, _ = median_range([per_processor(r) for r in records])
-    found = [one for r in records if (one := group.efficiency(r)) is not None]
     efficiency = "-"
-    if found:
+    if found := group.efficiencies(ranks):
         median, low, high = median_range(found)
         efficiency = f"{median:.1%} ({low:.0%}-{high:.0%})"
     speeds = f"{speed:,.0f} ({least:,.0f}-{most:,.0f})"
     average, _, _ = median_range([share(r, "average") for r in records])
     wait, _, _ = median_range([share(r, "wait") for r in records])
     used = records[0]["place"]["used"]
-    return f"{used:>6} {speeds:>28} {each:>10,.0f} {efficiency:>21} {average:>8.1%} {wait:>7.1%}"
+    return f"{used:>6} {speeds:>28} {each:>10,.0f} {efficiency:>27} {average:>8.1%} {wait:>7.1%}"
 
 
 def _times(estimate: Estimate, factor: float, unit: str) -> str:

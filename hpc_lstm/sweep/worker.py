@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_lstm import config as configuration
-from hpc_lstm.errors import HpcLstmError, InputError
+from hpc_lstm.errors import HpcLstmError, InputError, StopRequested
 from hpc_lstm.files import write_text
 from hpc_lstm.parallel.launch import connect
 from hpc_lstm.parallel.starter import follow_starter
@@ -39,14 +39,20 @@ def run_tasks(world: World, tasks: dict[str, Any]) -> None:
 
     Raises:
         InputError: runs whose settings were refused: the first one's error.
+        StopRequested: a signal asked to stop; a further start goes on with the runs that are left.
+        HpcLstmError: the time was up before a single run was measured.
     """
     folder = records.SweepFolder(Path(tasks["folder"]))
     refused: list[str] = []
+    measured = 0
     for number, task in enumerate(tasks["runs"]):
         if _skip(world, folder, task, tasks["deadline"] if number else None):
             continue
         try:
             _measure_run(world, folder, task)
+            measured += 1
+        except StopRequested as stop:
+            raise stop if measured else _out_of_time(world, folder, task, stop) from None
         except InputError as error:
             # Raised by one rank alone, it leaves the others in a collective: all must be ended.
             if world.size > 1 and not error.on_all_ranks:
@@ -63,6 +69,20 @@ def _skip(world: World, folder: records.SweepFolder, task: dict[str, Any], deadl
     """Whether to leave a run out; rank 0 decides, since all ranks must measure the same runs."""
     late = deadline is not None and time.time() > deadline
     return world.bcast(late or folder.record_file(task["name"]).exists())
+
+
+def _out_of_time(
+    world: World, folder: records.SweepFolder, task: dict[str, Any], stop: StopRequested
+) -> HpcLstmError:
+    """What ends a start without time for a single run, as the next one would be; else ``stop``; collective."""
+    from hpc_lstm.training.log import stop_signals
+
+    if "SIGUSR1" not in stop_signals(world):  # which Slurm sends before the time limit
+        return stop
+    error = HpcLstmError("the job's time was up before this run was measured; take a longer slurm.time")
+    if world.rank == 0:
+        folder.write_failure(task["name"], str(error))
+    return world.on_all_ranks(error)
 
 
 def _measure_run(world: World, folder: records.SweepFolder, task: dict[str, Any]) -> None:

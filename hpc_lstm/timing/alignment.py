@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.text.counts import counted
 from hpc_lstm.timing.spans import Timing
 
 
@@ -24,7 +25,7 @@ class Alignment:
     Attributes:
         shift_ns: added to the run's times; 0: the wall clocks are used as they are.
         low_ns, high_ns: limits of ``shift_ns`` that follow from the rounds; None: they set no such limit.
-        rounds: number of rounds that set limits.
+        rounds: number of rounds that set limits: both runs recorded them, and one of the two took part or both did.
     """
 
     shift_ns: int = 0
@@ -77,17 +78,19 @@ def clock_note(timing: Timing) -> str:
 
 
 def align_run(timing: Timing, reference: Timing) -> Alignment:
-    """Align a run with a reference run by the wall clocks and the rounds in which both took part."""
+    """Align a run with a reference run by the wall clocks and the rounds that both recorded."""
     mine, theirs = _round_times(timing), _round_times(reference)
     low: list[int] = []
     high: list[int] = []
+    rounds = 0
     for number in mine.keys() & theirs.keys():
         (uploaded, seen), (their_upload, their_seen) = mine[number], theirs[number]
         if their_upload is not None:
             low.append(their_upload - seen)
         if uploaded is not None:
             high.append(their_seen - uploaded)
-    found = Alignment(0, max(low, default=None), min(high, default=None), max(len(low), len(high)))
+        rounds += uploaded is not None or their_upload is not None
+    found = Alignment(0, max(low, default=None), min(high, default=None), rounds)
     if found.contradictory:
         return found
 
@@ -101,10 +104,10 @@ def alignment_note(name: str, reference: str, found: Alignment) -> str:
     """One sentence on how well two clusters' axes agree."""
     if not found.rounds:
         return (
-            f"{name} is aligned with {reference} by their wall clocks alone, whose error is not known: no round in "
-            "which both took part was recorded."
+            f"{name} is aligned with {reference} by their wall clocks alone, whose error is not known: both recorded "
+            "no round in which one of them took part."
         )
-    rounds = f"{found.rounds} round{'s' * (found.rounds > 1)} in which both took part"
+    rounds = f"{counted(found.rounds, 'round')} that both recorded"
     if found.contradictory:
         return (
             f"{name} is aligned with {reference} by their wall clocks, which contradict {rounds} whatever the shift: "

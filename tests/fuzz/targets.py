@@ -671,7 +671,7 @@ def read_sweep_folder(name: str, data: bytes, work: Path) -> None:
     (work / name).write_bytes(data)
     folder = SweepFolder(work)
     folder.load_failures(["p0000-r00"])
-    Queue(work / "jobs.json", str, str).is_active("p0000-r00")
+    Queue(work / "jobs.json", str, str, float).is_active("p0000-r00")
     folder.begin("1" * 64, {"sweep.ranks": [1, 4]})
 
 

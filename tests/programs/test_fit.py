@@ -145,7 +145,9 @@ def test_ranks_that_shared_cores_count_for_nothing() -> None:
 def test_two_ranks_with_cores_of_their_own_are_the_least() -> None:
     groups = group_records([record(1), record(2, point=1, shared=True, cores=1)])
     assert fit_model(groups) is None
-    assert summary.model_text(groups, None, []).startswith("No model")
+    assert "takes two ranks with cores (or GPUs) of their own" in summary.model_text(groups, None, [])
+    unfinished = summary.model_text(group_records([record(1)], 1), None, [])
+    assert unfinished == "No model: It takes runs on two ranks or more, and none is measured."
 
 
 def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
@@ -160,6 +162,16 @@ def test_transports_have_no_model_in_common(tmp_path: Path) -> None:
     said = results.write_results(records, tmp_path).text
     assert "No model: The runs average by different transports (host, nccl)" in said
     assert not (tmp_path / "scaling-extrapolation.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "over"), [((1, 2), "one rank ("), ((2, 4), "one rank as modelled where it is not measured (")]
+)
+def test_what_an_extrapolation_is_over_is_said(ranks: tuple[int, ...], over: str) -> None:
+    groups = sweep(2, repeats=1, ranks=ranks)
+    fitted = fit_model(groups)
+    assert fitted is not None
+    assert f"extrapolates, over {over}" in summary.model_text(groups, fitted, extrapolate(groups, fitted))
 
 
 def test_one_repeat_has_no_interval() -> None:

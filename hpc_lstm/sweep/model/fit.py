@@ -118,6 +118,8 @@ def fit_model(groups: Sequence[Group], algorithm: Algorithm = "rabenseifner") ->
 
 def why_no_model(groups: Sequence[Group]) -> str:
     """Why these groups have no model, as a sentence; "" if they have one."""
+    if not any(ranks > 1 for group in groups for ranks in group.by_ranks):
+        return "It takes runs on two ranks or more, and none is measured."
     if not any(ranks > 1 for group in groups for ranks in group.unshared):
         return (
             "It takes two ranks with cores (or GPUs) of their own, which this sweep does not have; a quiet machine "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import sys
@@ -241,6 +242,15 @@ def test_bad_input_is_refused_before_anything_is_submitted(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_config_of_any_name_is_submitted_under_a_name_that_slurm_takes(tmp_path: Path) -> None:
+    path = config(tmp_path).rename(tmp_path / "it's\tq.toml")
+    done = CliRunner().invoke(cli.cli, ["submit", str(path), "--dry-run"])
+    assert "#SBATCH --job-name=it_s_q\n" in done.output
+    assert str(path) in said_by_bash(done.stdout)
+    refused = CliRunner().invoke(cli.cli, ["submit", str(path), "--dry-run", "--name", "it's"])
+    assert "name: must be on one line and without quotes" in str(refused.exception)
+
+
 def test_a_process_says_which_job_it_belongs_to(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
@@ -268,6 +278,24 @@ def test_a_slurm_that_does_not_answer_says_nothing_of_a_job(
         else:
             with pytest.raises(InputError, match="connect failure"):
                 slurm.job_state("1")
+
+
+@pytest.mark.parametrize(
+    ("squeue", "least", "most"),
+    [
+        ("date -d '-100 seconds' +%FT%T", 99, 160),
+        ("date -d '+100 seconds' +%FT%T", 0, 0),  # by the controller's clock
+        ("echo N/A", 0, 0),
+        ("echo Invalid job id specified >&2; exit 1", math.inf, math.inf),
+    ],
+)
+def test_slurm_says_how_long_ago_a_job_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, squeue: str, least: float, most: float
+) -> None:
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert least <= slurm.seconds_since_end("1") <= most
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -121,6 +121,10 @@ def test_without_the_fewest_ranks_there_is_no_efficiency() -> None:
     ]
     _, half = group_records(measured)
     assert half.efficiency(measured[2]) is None
+    for fewest, shown in ((1, " - "), (2, "100.0% (100%-100%)")):
+        head, *lines = summary.points_text(group_records(measured[1:], fewest), 1).splitlines()[:3]
+        assert f"efficiency over {fewest} rank" in head
+        assert [shown in line for line in lines] == [True, True]
 
 
 def test_ranks_that_share_cores_have_no_efficiency() -> None:
@@ -131,7 +135,9 @@ def test_ranks_that_share_cores_have_no_efficiency() -> None:
     (line,) = [line for line in text.splitlines() if " 4* " in line]
     assert " 90 " in line  # samples a second of each core
     assert "45" not in line
-    assert "here there are 2 for 4 ranks" in text
+    assert "here there are 2 for 4 ranks. " in text
+    threads = record(2, shared=True, cores=4, environment=ENVIRONMENT | {"threads": 4})
+    assert "here there are 4 for 2 ranks of 4 threads. " in summary.points_text(group_records([threads]), 0)
     assert "Efficiency can be shown up to 1 rank; points with * have none" in text
 
 
@@ -165,6 +171,9 @@ def test_cores_that_others_took_show_no_efficiency() -> None:
     (one,) = group_records([base, busy])
     assert one.efficiency(busy) is None
     assert " 2! " in summary.points_text([one], 0)
+    (one,) = group_records([base | {"other_load": 1.5}, quiet])
+    assert one.efficiency(quiet) is None
+    assert "Efficiency can be shown for no number of ranks" in summary.points_text([one], 0)
 
 
 def test_an_interval_that_says_nothing_is_not_printed() -> None:
@@ -188,6 +197,38 @@ def test_what_cannot_be_told_is_not_drawn_and_nothing_is_above_all() -> None:
     styles = {(curves[name].get_color(), curves[name].get_linestyle()) for name in ("1", "64")}
     assert len(styles) == 2
     assert len({style for _, style in styles}) == 2
+
+
+def test_a_value_has_its_colour_in_every_panel_and_in_the_legend() -> None:
+    """The first panel lacks a value of the first axis, as where [[skip]] leaves it out."""
+    axes = [
+        {"average.every": every, "model.units": units}
+        for every, units in ((4, 16), (64, 16), (1, 32), (4, 32))
+    ]
+    groups = group_records([record(1, point=number, axes=one) for number, one in enumerate(axes)])
+    found = [{"name": g.name, "ranks": [2], "efficiency": [0.9], "low": [0.8], "high": [1.0]} for g in groups]
+    with figures.styled():
+        for figure in (plots.scaling_figure(groups), plots.extrapolation_figure(groups, found)):
+            (legend,) = figure.legends
+            colours = {
+                (handle.get_label(), (handle.get_children() or [handle])[0].get_color())
+                for axes in figure.axes[:2]
+                for handle in axes.get_legend_handles_labels()[0]
+                if handle.get_label() != "ideal"
+            }
+            assert {label for label, _ in colours} == {"1", "4", "64"}
+            assert len(colours) == 3
+            assert {"1", "4", "64"} <= {text.get_text() for text in legend.get_texts()}
+
+
+@pytest.mark.parametrize(("fewest", "says"), [(1, "model and measured"), (2, "model, over 1 rank")])
+def test_only_what_is_over_one_rank_is_drawn_beside_the_model(fewest: int, says: str) -> None:
+    groups = group_records([record(fewest), record(4, point=1)])
+    found = [{"name": groups[0].name, "ranks": [2], "efficiency": [0.5], "low": [0.4], "high": [0.6]}]
+    with figures.styled():
+        (panel,) = plots.extrapolation_figure(groups, found).axes
+    assert panel.get_ylabel() == f"efficiency: {says}"
+    assert len(panel.containers) == (fewest == 1)
 
 
 @pytest.mark.filterwarnings("error")
@@ -215,8 +256,12 @@ def test_figures_of_few_points_are_drawn_without_a_warning(ranks: list[int]) -> 
 
 def test_a_panel_without_efficiency_says_why() -> None:
     with figures.styled():
-        for shared, says in ((False, []), (True, ["not measured:\nno ranks with cores\nof their own"])):
-            groups = group_records([record(2, shared=shared, cores=1)])
+        for shared, fewest, says in (
+            (False, 2, []),
+            (False, 1, ["not measured:\nno run on 1 rank\nto compare with"]),
+            (True, 2, ["not measured:\nno ranks with cores\nof their own"]),
+        ):
+            groups = group_records([record(2, shared=shared, cores=1)], fewest)
             _, efficiency = plots.scaling_figure(groups).axes
             assert [text.get_text() for text in efficiency.texts] == says
 

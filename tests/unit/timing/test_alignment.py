@@ -111,8 +111,17 @@ def test_a_wall_clock_that_agrees_with_the_rounds_is_left_as_it_is(tmp_path):
     found = align_run(cluster(tmp_path / "b", [(1, 50, 2 * S), (2, 6 * S, 8 * S)]), first)
     assert (found.shift_ns, found.low_ns, found.high_ns, found.rounds) == (0, 100 - 2 * S, S, 2)
     note = alignment_note("b", "a", found)
-    assert note.endswith("2 rounds in which both took part the error is between -2.000 s and +1.000 s.")
+    assert note.endswith("2 rounds that both recorded the error is between -2.000 s and +1.000 s.")
     assert "shifted" not in note
+
+
+def test_every_round_that_sets_a_limit_is_counted_once(tmp_path):
+    """In 1 both took part, in 2 and 3 one alone; 4 has no part of either, and 5 one record."""
+    one = [(1, 0, S), (2, 20 * S, 22 * S), (3, -1, 32 * S), (4, -1, 42 * S), (5, 50 * S, 52 * S)]
+    other = [(1, 0, S), (2, -1, 22 * S), (3, 30 * S, 32 * S), (4, -1, 42 * S)]
+    found = align_run(cluster(tmp_path / "b", other), cluster(tmp_path / "a", one))
+    assert found.rounds == 3
+    assert "according to 3 rounds that both recorded the error is between" in alignment_note("b", "a", found)
 
 
 def test_a_clock_that_was_set_during_the_run_is_said(tmp_path):
