@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.market.dates import BadDate, DateForm, beginning_of_interval, digits_of, is_scientific
+from hpc_lstm.market.dates import (
+    BadDate,
+    DateForm,
+    beginning_of_interval,
+    digits_of,
+    is_scientific,
+    latest_year,
+)
 from hpc_lstm.market.layouts.cells import ALL_ISO
 
 _ORDERED = re.compile(
@@ -65,7 +72,7 @@ def form_of_option(text: str) -> DateForm:
         InputError: it names none.
     """
     if text in _FORMATS:
-        return _FORMATS[text]
+        return replace(_FORMATS[text], last_year=latest_year())
     pieces = re.split(r"%(.)", text)
     unknown = [mark for mark in pieces[1::2] if mark not in _DIRECTIVES]
     pattern = "".join(

@@ -3,6 +3,7 @@
 2020-01-31  2020/1/31  20200131  2020年1月31日    daily
 31-Jan-2020  Jan 31, 2020  31. Januar 2020        month names of the languages in ``month_names``
 31/1/2020  1/31/20  31.01.2020                    day or month first, as the form says
+31-Jan-62  1/31/62                                the latest year that ends so and is not in the future
 2024-01  2024M01  Jan 2024                        the first of a month
 2024-Q1  2024Q1  Q1 2024                          the first of a quarter
 2024-W03  2024W03  2024-W03-5                     the Monday of a week of ISO 8601, or the day named
@@ -18,7 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -30,6 +32,8 @@ from hpc_lstm.market.zone_marks import seconds_from_utc, zone_name
 
 DAY = 86_400_000_000_000  # nanoseconds
 NO_ZONE = np.iinfo(np.int32).min
+# How a date was written, where all those of a column must be looked at together: see ``DateCheck``.
+SHORT_YEAR, YEAR_FIRST, ORDERED = 1, 2, 4
 FIRST_DAY, LAST_DAY = -106_650, 106_650  # within 1678 to 2261, which nanoseconds can hold
 EXPECTED = "YYYY-MM-DD, YYYYMMDD or a time such as 2020-01-31T15:59:00-05:00"
 
@@ -96,6 +100,7 @@ _INTERVAL = re.compile(
     rf"(?:{_BOUND}|\d{{1,2}}:\d{{2}})[^()]*?(?:\s*{_IN_PARENTHESES.format('both')})?\s*"
 )
 _SCIENTIFIC = re.compile(r"\s*\d\.\d+[eE]\+?\d{1,2}\s*")
+_DAY_LAST = re.compile("<year>.*<month>.*<day>")
 _BUDDHIST_YEARS = (2400, 2600, 543)  # first, last, and how far they are ahead
 
 
@@ -111,6 +116,11 @@ class BadDate(ValueError):
         self.text, self.expected = text, expected
 
 
+def latest_year() -> int:
+    """The year of the latest prices; a few days ahead, as time zones and the ends of weeks are."""
+    return (datetime.now(timezone.utc) + timedelta(days=7)).year
+
+
 @dataclass(frozen=True)
 class DateForm:
     """How the dates of a column are written.
@@ -124,6 +134,7 @@ class DateForm:
         scientific: some are numbers in scientific notation.
         time_digits: times in a column of their own are written as 4 (930 is 9:30) or 6 digits (93000); 0: with colons.
         label: for people.
+        last_year: the latest one that years of two digits may be.
     """
 
     order: str | None = None
@@ -134,6 +145,12 @@ class DateForm:
     scientific: bool = False
     time_digits: int = 0
     label: str = "YYYY-MM-DD"
+    last_year: int = field(default_factory=latest_year)
+
+    @property
+    def expected(self) -> str:
+        """What to say of a text that is not written so."""
+        return UNKNOWN if self.order is None and self.pattern is None else self.label
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -151,14 +168,20 @@ class Dates:
     Attributes:
         wall: int64 [n], nanoseconds from 1970-01-01 to the local date and time in the text.
         zone: int32 [n], the offset from UTC in seconds; NO_ZONE if the text has none.
+        marks: uint8 [n], sums of SHORT_YEAR (of two digits), YEAR_FIRST (2020-01-31) and ORDERED (31/1/2020).
     """
 
     wall: np.ndarray
     zone: np.ndarray
+    marks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+
+    def __post_init__(self) -> None:
+        if len(self.marks) != len(self.wall):
+            self.marks = np.zeros(len(self.wall), np.uint8)
 
     def take(self, rows: np.ndarray) -> Dates:
         """The dates of some rows."""
-        return Dates(self.wall[rows], self.zone[rows])
+        return Dates(self.wall[rows], self.zone[rows], self.marks[rows])
 
 
 def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
@@ -175,14 +198,16 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
     if form.epoch is not None or form.first_day is not None:
         return _counted(texts, form)
     if form.pattern is None and (days := _iso_days(texts)) is not None:
-        return Dates(days * DAY, np.full(len(days), NO_ZONE, np.int32))
+        marks = np.full(len(days), YEAR_FIRST, np.uint8)
+        return Dates(days * DAY, np.full(len(days), NO_ZONE, np.int32), marks)
     import pyarrow.compute as pc
 
     wall, zone = np.zeros(len(texts), np.int64), np.full(len(texts), NO_ZONE, np.int32)
+    marks = np.zeros(len(texts), np.uint8)
     rest = np.arange(len(texts))
     # To compile a pattern with the letters of all scripts takes up to 10 ms, with those of ASCII 0.2 ms.
     all_ascii = pc.all(pc.string_is_ascii(texts), min_count=0).as_py()
-    for pattern in form.patterns:
+    for number, pattern in enumerate(form.patterns):
         pattern = pattern.replace(r"\pL", "[A-Za-z]") if all_ascii else pattern
         left = texts if len(rest) == len(texts) else texts.take(rest)
         fields = pc.extract_regex(left, pattern)
@@ -190,10 +215,12 @@ def parse_dates(texts: Any, form: DateForm | None = None) -> Dates:
         if matched.any():
             rows = np.flatnonzero(matched)
             wall[rest[rows]], zone[rest[rows]] = _instants(fields.take(rows), left.take(rows), form)
+            order = YEAR_FIRST if _DAY_LAST.search(pattern) else ORDERED * (number >= len(_UNAMBIGUOUS))
+            marks[rest[rows]] = np.where(_is_short(fields.take(rows)), order | SHORT_YEAR, order)
             rest = rest[~matched]
         if not len(rest):
-            return Dates(wall, zone)
-    raise BadDate(texts[int(rest[0])].as_py() or "", UNKNOWN if form.order is None else form.label)
+            return Dates(wall, zone, marks)
+    raise BadDate(texts[int(rest[0])].as_py() or "", form.expected)
 
 
 def _parse_rewritten(texts: Any, rewrite: Callable[[str], str], form: DateForm) -> Dates:
@@ -298,7 +325,7 @@ def _integers(fields: Any, name: str, digits: int = 2) -> np.ndarray:
 
 def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.ndarray]:
     names = {field.name for field in fields.type}
-    days, wrong = _days_of_weeks(fields) if "week" in names else _days(fields, names)
+    days, wrong = _days_of_weeks(fields) if "week" in names else _days(fields, names, form.last_year)
     hour, minute, second = (_integers(fields, name) for name in ("hour", "minute", "second"))
     if "half" in names:
         hour, bad = _hours(fields, hour)
@@ -306,7 +333,7 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
     midnight = (hour == 24) & (minute == 0) & (second == 0)  # of the next day
     wrong |= ((hour > 23) & ~midnight) | (minute > 59) | (second > 59)
     if wrong.any():
-        expected = UNKNOWN if form.order is None else form.label
+        expected = form.expected
         if re.match(r"\s*1[34]\d\d[-/]", texts[int(np.argmax(wrong))].as_py()):
             expected = (
                 "a year of the Gregorian calendar; name another column with --date-column, if one has it"
@@ -322,9 +349,9 @@ def _instants(fields: Any, texts: Any, form: DateForm) -> tuple[np.ndarray, np.n
     return wall, zone
 
 
-def _days(fields: Any, names: set[str]) -> tuple[np.ndarray, np.ndarray]:
+def _days(fields: Any, names: set[str], last_year: int) -> tuple[np.ndarray, np.ndarray]:
     """Days from 1970, and where there is no such day: by year, and month or quarter, and day unless it is the first."""
-    year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields)
+    year = _integers(fields, "roc", 3) + 1911 if "roc" in names else _years(fields, last_year)
     first, last, ahead = _BUDDHIST_YEARS
     if len(year) and first <= year.min() and year.max() <= last:
         year = year - ahead
@@ -348,7 +375,7 @@ def _days(fields: Any, names: set[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _days_of_weeks(fields: Any) -> tuple[np.ndarray, np.ndarray]:
     """Days from 1970 in weeks of ISO 8601, and where the year has no such week: its first has the 4th of January."""
-    year, week = _years(fields), _integers(fields, "week")
+    year, week = _integers(fields, "year", 4), _integers(fields, "week")
     weekday = np.where(_is_filled(fields, "weekday"), _integers(fields, "weekday", 1), 1)
     begin, end = (_first_monday(year), _first_monday(year + 1))
     days = begin + (week - 1) * 7 + weekday - 1
@@ -368,13 +395,20 @@ def _is_filled(fields: Any, name: str) -> np.ndarray:
     return np.asarray(filled.to_numpy(zero_copy_only=False))
 
 
-def _years(fields: Any) -> np.ndarray:
-    """Years; of two digits, 70 to 99 are of the last century."""
+def _years(fields: Any, last_year: int) -> np.ndarray:
+    """Years; of two digits, the latest that end so up to some year."""
+    year = _integers(fields, "year", 4)
+    return np.where(_is_short(fields), last_year - (last_year - year) % 100, year)
+
+
+def _is_short(fields: Any) -> np.ndarray:
+    """Where a year has two digits."""
     import pyarrow.compute as pc
 
-    year = _integers(fields, "year", 4)
-    short = pc.utf8_length(pc.struct_field(fields, "year")).to_numpy(zero_copy_only=False) == 2
-    return np.where(short, np.where(year < 70, 2000 + year, 1900 + year), year)
+    if "year" not in {field.name for field in fields.type}:
+        return np.zeros(len(fields), bool)
+    short = pc.equal(pc.utf8_length(pc.struct_field(fields, "year")), 2)
+    return np.asarray(short.to_numpy(zero_copy_only=False))
 
 
 def _months(fields: Any) -> np.ndarray:

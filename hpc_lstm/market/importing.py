@@ -22,7 +22,7 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -356,13 +356,22 @@ def _write_symbols(
     summary.symbols = sum(calendars.values())
     summary.without_rows, summary.without_row = len(without), next(iter(without), "")
     if not summary.rows:
-        counts = ", ".join(f"{name} {count}" for name, count in asdict(summary.counts).items() if count)
         raise PriceFileError(
-            f"{summary.output or 'the files'}: no row is left of {summary.rows_read:,} read ({counts}); nothing written"
-            + _why_none(summary)
+            f"{summary.output or 'the files'}: no row is left of {summary.rows_read + summary.other_series:,} read "
+            f"({_dropped(summary)}); nothing written{_why_none(summary)}"
         )
     summary.other_calendar = summary.symbols - calendars.most_common(1)[0][1]
     summary.first, summary.last = (_shown(date, calendar.unit) for date in (first, last))
+
+
+def _dropped(summary: ImportSummary) -> str:
+    """How many rows were dropped for which reason."""
+    reasons = {
+        "without a close": summary.counts.without_close,
+        "with a zero or negative close": summary.counts.bad_price,
+        "of other series than shares": summary.other_series,
+    }
+    return ", ".join(f"{count:,} {why}" for why, count in reasons.items() if count)
 
 
 def _why_none(summary: ImportSummary) -> str:

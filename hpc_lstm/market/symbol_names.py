@@ -17,6 +17,7 @@ GENERAL = re.compile(
     r"|hour(ly)?|minute|max|all|full|train|test|sheet\s?\d*|[\d\W_]+)([\W_].*)?",
     re.IGNORECASE,
 )
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls")
 # Names of folders that say when or which part.
 _PARTS = re.compile(r"[\d\W_]*|(part|year|y|chunk|batch|data|old|new|archive|update)[\W_]*\d*", re.IGNORECASE)
 
@@ -31,7 +32,7 @@ def name_by_folders(files: Sequence[PriceFile]) -> None:
         book = Path(file.path).parent
         if (
             isinstance(file.layout, SingleLayout)
-            and book.suffix == ".xlsx"
+            and book.suffix.lower() in _WORKBOOKS
             and _PARTS.fullmatch(file.layout.name)
         ):
             file.layout.name = symbol_of_file(str(book))  # its sheets are years of one symbol

@@ -208,6 +208,13 @@ class CsvFile(TableFile, OneTableFormat):
             raise PriceFileError(f"{self.path}: {self.source.row_word} {number}: {said}")
         self._strays[TITLE] += 1
 
+    def _reread(self) -> None:
+        before = self._dialect
+        super()._reread()
+        self._find_end()
+        if self._dialect is not before:
+            raise Reread
+
     def _find_strays(self) -> None:
         if self.source.whole or self._dialect.has_strays:
             return

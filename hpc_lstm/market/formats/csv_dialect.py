@@ -218,7 +218,11 @@ def find_footer(lines: list[Line], body: list[Line], names: list[str]) -> tuple[
     """
     last = lines[: _apart(lines)][-1][0] if lines else 0
     kept = sum(number <= last for number, _ in body)
-    while kept > 0 and _is_note(body[kept - 1][1], body[kept - 2][1] if kept > 1 else [], len(names)):
+    dated = bool(body) and is_date(body[0][1][0])
+    while kept > 0:
+        cells, before = body[kept - 1][1], body[kept - 2][1] if kept > 1 else []
+        if not (_is_note(cells, before, len(names)) or (dated and _is_remark(cells))):
+            break
         kept -= 1
     if kept in (0, len(body)):
         return None, 0
@@ -235,6 +239,14 @@ def _apart(lines: list[Line]) -> int:
         if not any(map(str.strip, cells)):
             kept = number
     return kept
+
+
+def _is_remark(cells: list[str]) -> bool:
+    """Whether a line of several cells, after rows that begin with dates, is no damaged one: "Source: Acme, Inc"."""
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    if len(filled) < 2 or not filled[0][0].isalpha() or any(map(is_date, filled)):
+        return False
+    return ": " in filled[0] or not any(is_number(cell) or is_missing(cell) for cell in filled)
 
 
 def _is_note(cells: list[str], before: list[str], width: int) -> bool:

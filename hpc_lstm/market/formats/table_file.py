@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpc_lstm.errors import PriceFileError
+from hpc_lstm.market.date_check import DateCheck
 from hpc_lstm.market.dates import BadDate
 from hpc_lstm.market.file_dates import date_in_name
 from hpc_lstm.market.formats.arrow_batch import ArrowBatch, BadNumber, as_texts, is_text
@@ -136,10 +137,12 @@ class TableFile(PriceFile):
 
         done = 0
         same: dict[int, str] = {}
+        check = DateCheck(self.reading.dates)
         for arrays, count in self._columns_and_date(texts=False):
             batch = ArrowBatch(arrays, count, self.reading)
             try:
                 dates = batch.dates(self.layout)
+                check.update(dates)
                 for number in self.layout.constant:
                     self._require_constant(batch, number, same)
                 prices = self.layout.prices(batch, dates, columns)
@@ -152,6 +155,8 @@ class TableFile(PriceFile):
             done += count
         if not done:
             raise PriceFileError(f"{self.path}: has a header but no rows")
+        if problem := check.problem(self.place):
+            raise PriceFileError(f"{self.path}: {problem}")
 
     def _require_constant(self, batch: ArrowBatch, number: int, same: dict[int, str]) -> None:
         values = {text for text in batch.texts(number)[0] if text.strip()} | {same.get(number, "")} - {""}

@@ -132,15 +132,32 @@ class Header:
         if missing:
             raise self.lacks(missing)
 
-    def lacks(self, fields: Sequence[str]) -> PriceFileError:
-        """The error for missing fields."""
+    def lacks(self, fields: Sequence[str], advice: str = "") -> PriceFileError:
+        """The error for missing fields; ``advice``: how to put it right, where the header does not tell it."""
+        if fields == ["close"] and (why := self._why_no_close()):
+            return PriceFileError(f"{self.path}: {why}")
         missing = " and ".join(
             f"no {name} column (accepted names: {vocabulary.shown(name)})" for name in fields
         )
-        advice = self._advice_on_dates() if "date" in fields else self._advice_on_names()
+        if not advice:
+            advice = self._advice_on_dates() if "date" in fields else self._advice_on_names()
         return PriceFileError(
             f"{self.path}: {self.line}: {missing} in the header {self.few_names()}; {advice}"
         )
+
+    def _why_no_close(self) -> str:
+        """Why a column called like the close is not taken for it; "" if there is none."""
+        for number, name in enumerate(self.names):
+            if not {self._plain[number], self._bare[number]} & {*SPELLINGS["close"], *SPELLINGS["adj_close"]}:
+                continue
+            if number == self.fields.get("date") and self.options.date_column is not None:
+                return f'--date-column: "{name}" is the column of the close; name that of the dates'
+            if self.kind(number) == "date":
+                found = next(text for text in self.cells(number) if kind_of([text]) in ("date", "text"))
+                return (
+                    f'found "{found.strip()[:40]}" in the column "{name}", expected a number such as 1234.5'
+                )
+        return ""
 
     def _advice_on_dates(self) -> str:
         dated = [name for n, name in enumerate(self.names) if name and mostly_dates(self.cells(n))]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpc_lstm.errors import in_shell
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, MissingSymbol, PriceBatch, TableBatch
 from hpc_lstm.market.layouts.no_prices import refuse_orders
-from hpc_lstm.market.layouts.symbol_column import instrument_columns, symbol_columns
+from hpc_lstm.market.layouts.symbol_column import candidates, instrument_columns, symbol_columns
 
 # Series of the National Stock Exchange of India that are shares; the others are warrants, bonds, rights.
 SHARES = ("EQ", "BE", "BZ", "SM", "ST", "SZ")
@@ -52,7 +53,9 @@ class LongLayout(Layout):
     def _find_symbol(self, header: Header) -> None:
         self.symbol = symbol_columns(header)
         if not self.symbol:
-            raise header.lacks(["symbol"])
+            others = [in_shell(header.names[number]) for number in candidates(header)]
+            way = f"name it with --symbol-column{''.join(f' {name}' for name in others[:1])}"
+            raise header.lacks(["symbol"], f"{way}, or give --layout single if all rows are of one symbol")
         names = " and ".join(f'"{header.names[number]}"' for number in self.symbol)
         self.origin = f"symbol from column {names}"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpc_lstm.errors import PriceFileError
 from hpc_lstm.market.dates import Dates
 from hpc_lstm.market.layouts.header import COLUMNS, Header
 from hpc_lstm.market.layouts.layout import Layout, PriceBatch, TableBatch
@@ -36,7 +37,10 @@ class MultiLayout(Layout):
         header.require_fields("date")
         parts = _parts(header)
         if not parts:
-            raise header.lacks(["close"])
+            raise PriceFileError(
+                f"{header.path}: --layout multi: no column is called by a symbol and a field, such as AAPL.Close, in "
+                f"{header.few_names()}; leave the option out, or give another layout"
+            )
         self.date, self.date_parts = header.fields["date"], header.date_parts
         self.time = header.fields.get("time")
         self._names = list(dict.fromkeys(symbol for symbol, _ in parts))

@@ -1,4 +1,4 @@
-"""Tables of a single symbol: as long ones, but the symbol is the file's name, less .csv and .gz."""
+"""Tables of a single symbol: as long ones, but the symbol is the file's name, without .csv, .gz and the like."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from hpc_lstm.market.layouts.header import Header
 from hpc_lstm.market.layouts.layout import TableBatch
 from hpc_lstm.market.layouts.long import LongLayout
 from hpc_lstm.market.layouts.symbol_column import require_one_symbol, symbol_columns
+
+_PACKED = re.compile(r"\.(gz|gzip|zip)$", re.IGNORECASE)
+_TABLES = re.compile(
+    r"\.(csv|tsv|tab|psv|txt|dat|asc|prn|xlsx?|xlsm|parquet|parq|pq|feather|ftr|arrow|ipc)$", re.IGNORECASE
+)
 
 
 class SingleLayout(LongLayout):
@@ -57,5 +62,4 @@ def _lone_price_word(header: Header) -> bool:
 
 def symbol_of_file(path: str) -> str:
     """The symbol that a file's name stands for: "data/AAPL.csv.gz" is "AAPL"."""
-    name = re.sub(r"\.(gz|zip)$", "", Path(path).name, flags=re.IGNORECASE)
-    return re.sub(r"\.(csv|txt|tsv|xlsx|xlsm|parquet|pq|feather|arrow)$", "", name, flags=re.IGNORECASE)
+    return _TABLES.sub("", _PACKED.sub("", Path(path).name))

@@ -17,7 +17,15 @@ from hpc_lstm.market.formats.source import SourceFile
 from hpc_lstm.market.importing import import_prices
 from hpc_lstm.market.layouts.layout import PriceBatch
 from hpc_lstm.market.layouts.registry import choose_layout
+from hpc_lstm.market.layouts.single import symbol_of_file
 from hpc_lstm.market.store import MarketStore
+
+
+@pytest.mark.parametrize(
+    "suffix", [".csv", ".TXT", ".csv.gz", ".dat.gzip", ".zip", ".xls", ".parq", ".ftr", ""]
+)
+def test_a_file_names_its_symbol_without_its_suffix(suffix: str) -> None:
+    assert symbol_of_file(f"data/BRK.B{suffix}") == "BRK.B"
 
 
 class JsonBatch:

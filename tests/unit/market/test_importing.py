@@ -313,7 +313,11 @@ TROUBLES: dict[str, tuple[str, str | bytes, str]] = {
     "header only": ("a.csv", "date,close\n", "has a header but no rows"),
     "binary": ("a.csv", bytes(range(256)), "binary data"),
     "not text": ("a.csv", b"\xff\xfe\xfd", "line 1: is not UTF-8 text"),
-    "nothing left": ("a.csv", "date,close\n2020-01-02,0\n2020-01-03,\n", "no row is left of 2 read"),
+    "nothing left": (
+        "a.csv",
+        "date,close\n2020-01-02,0\n2020-01-03,\n",
+        r"no row is left of 2 read \(1 without a close, 1 with a zero or negative close\)",
+    ),
     "wide text": ("a.csv", "date,A,B\n2020-01-02,1,x\n", 'line 2: found "x" in column 3'),
 }
 

@@ -14,8 +14,8 @@ import pytest
 from test_price_forms import load
 
 from hpc_lstm.errors import InputError, PriceFileError
-from hpc_lstm.market.dates import NO_ZONE, BadDate, parse_dates
-from hpc_lstm.market.formats import source
+from hpc_lstm.market.dates import DAY, NO_ZONE, BadDate, DateForm, parse_dates
+from hpc_lstm.market.formats import csv, source
 from hpc_lstm.market.import_summary import ImportSummary
 from hpc_lstm.market.importing import check_prices, import_prices
 from hpc_lstm.market.options import ImportOptions
@@ -80,6 +80,64 @@ def test_the_order_of_day_and_month_is_shown_by_the_last_row(last: str, wanted: 
     assert table["X"][-1] == (wanted, {"close": 7.5})
     second = "2000-01-12" if last.startswith("12") else "2000-01-02"
     assert table["X"][1][0] == second
+
+
+@pytest.mark.parametrize(
+    ("written", "date_format"),
+    [("%m/%d/%y", None), ("%d-%b-%y", None), ("%m/%d/%y", "%m/%d/%y"), ("%b-%y", "%b-%y")],
+)
+def test_years_of_two_digits_are_none_of_the_future(
+    written: str, date_format: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv, "BLOCK", 500)  # no piece has all years
+    days = [
+        date(year, month, 1 if date_format == "%b-%y" else 15)
+        for year in range(1962, 2013)
+        for month in (1, 6)
+    ]
+    text = "Date,Close\n" + "".join(f"{day.strftime(written)},5.5\n" for day in days)
+    _, table = read(tmp_path, text, date_format=date_format)
+    assert [day for day, _ in table["X"]] == list(map(str, days))
+
+
+@pytest.mark.parametrize(("first", "last"), [(1915, 1960), (1915, 2020), (2020, 2035)])
+def test_years_of_two_digits_that_may_be_of_two_centuries_are_refused(
+    first: int, last: int, tmp_path: Path
+) -> None:
+    text = "Date,Close\n" + "".join(f"01/15/{year % 100:02},5.5\n" for year in range(first, last + 1))
+    said = (
+        r"line \d+: found a year of two digits .* beside 20\d\d-01-15 \(line \d+\).*write all years with four"
+    )
+    with pytest.raises(PriceFileError, match=said):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(("last_year", "wanted"), [(2026, (2026, 1927, 1999)), (2031, (2026, 2027, 1999))])
+def test_the_century_of_a_year_of_two_digits_is_that_of_the_last_year(
+    last_year: int, wanted: tuple[int, ...]
+) -> None:
+    read = parse_dates(pa.array(["1 Jan 26", "1 Jan 27", "1 Jan 99"]), DateForm(last_year=last_year))
+    assert [str(day)[:4] for day in (read.wall // DAY).astype("datetime64[D]")] == list(map(str, wanted))
+
+
+@pytest.mark.parametrize("before", [0, 800])
+@pytest.mark.parametrize("options", [{}, {"date_format": "day-first"}])
+def test_days_that_a_spreadsheet_swapped_are_refused(
+    before: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = "".join(f"{day[8:]}/{day[5:7]}/{day[:4]},5.5\n" for day in DAYS[:before])
+    text = f"Date,Close\n{rows}2024-10-01,5.5\n2024-11-01,5.5\n15/01/2024,5.5\n"
+    ordered = 2 if before else 4
+    said = rf"line {before + 2}: found the date 2024-10-01 beside others written day/month/year \(line {ordered}\)"
+    with pytest.raises(PriceFileError, match=said):
+        read(tmp_path, text, **options)
+    _, table = read(tmp_path, text + "2024-10-13,5.5\n", **options)  # a day behind the month
+    assert table["X"][-2][0] == "2024-10-13"
+
+
+def test_a_date_that_is_not_as_the_option_says_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(PriceFileError, match=r'line 2: found the date "2024-01-02", expected %d/%m/%Y'):
+        read(tmp_path, "Date,Close\n2024-01-02,1\n", date_format="%d/%m/%Y")
 
 
 def test_a_live_row_after_many_days(tmp_path: Path) -> None:
@@ -161,6 +219,33 @@ def test_totals_before_a_note_are_counted_with_it(tmp_path: Path, before: int) -
     summary, table = read(tmp_path, f"Date,Close,Volume\n{rows}Total,,10\nSource: the exchange of today\n")
     assert len(table["X"]) == before
     assert summary.left_out == ["2 lines after the last row of X.csv"]
+
+
+@pytest.mark.parametrize("before", [1, 800])
+@pytest.mark.parametrize("names", ["Date,Close", "Date,Open,Close"])
+@pytest.mark.parametrize("price", ["1.5", '"1,500.5"'])
+@pytest.mark.parametrize("note", ["Source: Acme, Inc", "Acme, Inc\nCopyright: Acme, 2024, all of it"])
+def test_notes_with_commas_after_the_rows_are_left_out(
+    tmp_path: Path, before: int, names: str, price: str, note: str
+) -> None:
+    rows = "".join(f"{day}{f',{price}' * names.count(',')}\n" for day in DAYS[:before])
+    summary, table = read(tmp_path, f"{names}\n{rows}{note}\n")
+    assert len(table["X"]) == before
+    assert summary.left_out[0].endswith("after the last row of X.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Date,Open,Close\n2024-01-02,1,2\nx,y,3\n", 'line 3: found "y" in column 2'),
+        ("Date,Open,Close\n2024-01-02,1,2\n2024-O1-03,l,x\n", 'line 3: found "l" in column 2'),
+        ("Symbol,Venue,Date,Close\nA,B,2024-01-02,1\nA,B\n", "line 3: found 2 columns, expected 4"),
+        ("Date,Open,Close\n2024-01-02,1,2\nAcme, Inc\n2024-01-03,1,2\n", "line 3: found 2 columns"),
+    ],
+)
+def test_a_damaged_last_row_is_no_note(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(PriceFileError, match=said):
+        read(tmp_path, text)
 
 
 @pytest.mark.parametrize("before", [1, 800])
@@ -329,6 +414,31 @@ def test_a_refusal_names_the_option_that_settles_it(
 def test_a_wrong_option_is_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         read(tmp_path, "Date,Close\n2024-01-02,1\n", **options)
+
+
+BARS_OF_ONE = "Date,Open,High,Low,Close\n2024-01-02,1,3,0.5,2\n2024-01-03,1,3,0.5,2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("Date,Close\n2024-01-02,£99.5\n2024-01-03,GBX 9970\n", {}, 'found "GBX 9970" in the column "Close"'),
+        ("Date,Close\n2024-01-02,02.01.2024\n", {}, 'found "02.01.2024" in the column "Close"'),
+        (BARS_OF_ONE, {"date_column": "Close"}, '--date-column: "Close" is the column of the close'),
+        (BARS_OF_ONE, {"layout": "multi"}, "--layout multi: no column is called by a symbol and a field"),
+        (BARS_OF_ONE, {"layout": "long"}, "no symbol column .* --symbol-column, or give --layout single"),
+        (
+            "Date,Firm,Close\n2024-01-02,A,1\n2024-01-03,B,2\n",
+            {"layout": "long"},
+            'no symbol column .* --symbol-column "Firm", or',
+        ),
+    ],
+)
+def test_a_missing_column_is_refused_for_what_is_wrong(
+    text: str, options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PriceFileError, match=said):
+        read(tmp_path, text, **options)
 
 
 def test_times_of_a_zone_become_utc(tmp_path: Path) -> None:

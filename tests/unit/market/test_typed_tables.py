@@ -120,6 +120,18 @@ def test_levels_that_may_both_be_symbols_are_told_apart_by_their_names(tmp_path:
         assert list(load(tmp_path / "m.h5")) == symbols
 
 
+@pytest.mark.parametrize("suffix", ["xls", "XLSX", "xlsm"])
+def test_a_workbook_names_the_symbol_under_any_suffix(suffix: str, tmp_path: Path) -> None:
+    """Also one whose sheets are years."""
+    for sheets in (1, 2):
+        with pd.ExcelWriter(tmp_path / "book.xlsx") as book:
+            for sheet in range(sheets):
+                ONE[sheet : sheet + 3 - sheets].to_excel(book, sheet_name=str(2023 + sheet))
+        path = (tmp_path / "book.xlsx").rename(tmp_path / f"AAPL.{suffix}")
+        import_prices([path], tmp_path / "m.h5")
+        require(load(tmp_path / "m.h5"), {"AAPL": AAPL})
+
+
 def test_a_workbook_with_sheets_of_symbols_and_notes(tmp_path: Path) -> None:
     with pd.ExcelWriter(tmp_path / "all.xlsx") as book:
         pd.DataFrame({"Notes": ["made by hand", "in a hurry"]}).to_excel(
@@ -183,6 +195,18 @@ def test_tables_side_by_side_in_a_sheet(tmp_path: Path) -> None:
     summary = import_prices([tmp_path / "prices.xlsx"], tmp_path / "m.h5")
     require(load(tmp_path / "m.h5"), {"AAPL US Equity": BOTH["AAPL"], "MSFT US Equity": BOTH["MSFT"]})
     assert any('sheet "Notes"' in text for text in summary.left_out)
+
+
+def test_days_that_excel_swapped_in_a_workbook_are_refused(tmp_path: Path) -> None:
+    """It takes 10/01/2024 for the first of October, and leaves 15/01/2024 as a text."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["Date", "Close"], [pd.Timestamp("2024-10-01").to_pydatetime(), 1.5], ["15/01/2024", 2.5]):
+        book.active.append(row)
+    book.save(tmp_path / "x.xlsx")
+    with pytest.raises(PriceFileError, match=r"row 2: found the date 2024-10-01 beside .* \(row 3\)"):
+        import_prices([tmp_path / "x.xlsx"], tmp_path / "m.h5")
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.parquet", "a.feather", "a.zip"])
