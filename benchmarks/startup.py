@@ -103,9 +103,9 @@ def imports(modules: list[str], turns: int) -> dict[str, Any]:
         "import contextlib, importlib, sys, mpi4py; mpi4py.rc.initialize = False\n"
         # As the program does, on a rank that is alone.
         "from hpc_lstm.cli.startup import end_without_collection, prepare_imports\n"
-        "from hpc_lstm.parallel.mpi_start import without_memory_events\n"
+        "from hpc_lstm.parallel.mpi_start import loading_mpi\n"
         "prepare_imports(); end_without_collection()\n"
-        "with without_memory_events():\n"
+        "with loading_mpi(on_one_node=True):\n"
         "    for name in sys.argv[1:]:\n"
         "        with contextlib.suppress(ImportError): importlib.import_module(name)"  # some make modules of their own
     )

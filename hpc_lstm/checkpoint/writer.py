@@ -48,6 +48,9 @@ FIRST_POLL_S, MAX_POLL_S = 0.02, 2.0
 FIRST_JOIN_S, MAX_JOIN_S = 0.002, 0.1
 # How long a run that ends early waits for an upload: other ranks are waiting for the end.
 CLOSE_S = 3.0
+# How long a run that was asked to stop waits for files that the other ranks have written: it waits so twice where the
+# checkpoint before is under way, too, and Slurm kills after 30 s.
+STOP_S = 8.0
 
 
 def holds_checkpoints(store: ObjectStore, prefix: str) -> bool:
@@ -64,6 +67,7 @@ class _Report(NamedTuple):
     failures: int
     complete: int
     upload: str
+    stopping: bool
 
 
 class CheckpointWriter:
@@ -101,6 +105,7 @@ class CheckpointWriter:
         self._error: str | None = None  # of the last upload, None after a success
         self._step = -1  # of the last upload
         self._failed_step: int | None = None  # of the last upload, if it has failed
+        self._give_up = math.inf  # when files of other ranks are no longer waited for, on rank 0
         self._failed_ranks: dict[int, str] = {}  # those of the upload in progress, as rank 0 has been told
         self._failures = 0  # consecutive failed uploads, on rank 0
         self._complete = -1 if present is None else present  # newest complete step, on rank 0
@@ -162,6 +167,7 @@ class CheckpointWriter:
             place=self._provenance.place,
         )
         self._step, self._failed_step, self._failed_ranks = step, None, {}
+        self._give_up = math.inf
         # A daemon: after a crash nothing must keep the process alive.
         self._thread = threading.Thread(
             target=self._upload, args=(data, whole), daemon=True, name="checkpoint"
@@ -179,12 +185,17 @@ class CheckpointWriter:
             self._thread.join(CLOSE_S)
 
     def _join_all(self) -> list[_Report]:
-        """Wait until no rank is uploading; collective. Returns what all say then."""
+        """Wait until no rank is uploading; collective. Returns what all say then.
+
+        In a run that was asked to stop, rank 0 does not wait for long for what the others have done.
+        """
         pause = FIRST_JOIN_S
         while True:
             reports = self._reports()
             if not any(report.busy for report in reports):
                 return reports
+            if any(report.stopping for report in reports) and not any(report.busy for report in reports[1:]):
+                self._give_up = min(self._give_up, time.monotonic() + STOP_S)
             time.sleep(pause)
             pause = min(2 * pause, MAX_JOIN_S)
 
@@ -192,7 +203,8 @@ class CheckpointWriter:
         busy = self._thread is not None and self._thread.is_alive()
         reports = self._world.allgather(
             _Report(
-                busy, self._error, self._failed_step, self._failures, self._complete, secrets.token_hex(4)
+                *(busy, self._error, self._failed_step, self._failures, self._complete, secrets.token_hex(4)),
+                stopping=self._world.stop_requested,
             )
         )
         self._failed_ranks = {
@@ -206,8 +218,9 @@ class CheckpointWriter:
         known = [(rank, report.error) for rank, report in enumerate(reports) if report.error]
         # Another rank knows why its upload failed; rank 0 only knows that the file did not come.
         rank, text = (known[1:] or known)[0]
+        kept = _kept(reports[0].complete)
         return self._world.on_all_ranks(
-            CheckpointWriteError(f"checkpoints cannot be written: rank {rank}, {text}")
+            CheckpointWriteError(f"checkpoints cannot be written: rank {rank}, {text}; {kept}")
         )
 
     def _upload(self, data: bytes, whole: Manifest) -> None:
@@ -265,14 +278,19 @@ class CheckpointWriter:
             failed = self._failed_ranks
             for rank in failed.keys() & missing:
                 raise CheckpointWriteError(f"the file of rank {rank} will not come: {failed[rank]}")
-            left = deadline - time.monotonic()
+            left = min(deadline, self._give_up) - time.monotonic()
             if left <= 0:
-                raise TimeoutError(
-                    f"the file of rank {missing[0]} did not arrive within {self._storage.timeout_s:g} s "
-                    "(storage.timeout_s)"
-                )
+                raise TimeoutError(self._late(missing[0], stopping=self._give_up < deadline))
             time.sleep(min(pause, left))
             pause = min(2 * pause, MAX_POLL_S)
+
+    def _late(self, rank: int, *, stopping: bool) -> str:
+        """What is said of a file that rank 0 has waited for in vain."""
+        timeout = f"{self._storage.timeout_s:g} s (storage.timeout_s)"
+        limit = f"{STOP_S:g} s of the request to stop" if stopping else timeout
+        text = f"the file of rank {rank} did not arrive within {limit}"
+        in_a_folder = not self._storage.url.startswith("s3://")
+        return f"{text}; checkpoints need a folder that all nodes share" if in_a_folder else text
 
     def _delete_old(self, newest: int) -> None:
         """Keep the newest checkpoints and the one of the best validation loss; delete what failed uploads left."""
@@ -294,6 +312,13 @@ class CheckpointWriter:
         for step in losses:
             if step not in kept:
                 manifests.delete_checkpoint(self._store, self._prefix, step)
+
+
+def _kept(complete: int) -> str:
+    """What is left of a run whose checkpoints cannot be written."""
+    if complete < 0:
+        return "there is no checkpoint to resume from"
+    return f"--resume would go on from the checkpoint of step {complete}"
 
 
 def _is_transient(error: Exception) -> bool:

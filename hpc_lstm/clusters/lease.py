@@ -35,6 +35,7 @@ class Lease:
 
     Attributes:
         number: of this lease among all of the name, from 1.
+        first: the key of its first object, which stays until its release, and the bytes, which no other lease has.
         lost: another job has taken the name over.
 
     Raises:
@@ -62,6 +63,7 @@ class Lease:
         self._prefix, self._stop_requested = self._files.prefix, stop_requested
         self._ended = threading.Event()
         self.lost = False
+        self.first = ("", b"")
         self.number = self._acquire()
         self._beat = 0
         # A daemon: a process that dies stops renewing.
@@ -125,6 +127,7 @@ class Lease:
         # A job that began and ended meanwhile is gone at the second attempt.
         for _ in range(2):
             if self._store.put_new(key, data):
+                self.first = (key, data)
                 return
             if self._files.newest().number > newest:
                 raise self._taken(newest + 1)

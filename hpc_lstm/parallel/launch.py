@@ -6,11 +6,10 @@ import os
 import resource
 import sys
 import warnings
-from contextlib import nullcontext
 
 from hpc_lstm.errors import InputError
 from hpc_lstm.hdf5.reading import OF_LAUNCHERS
-from hpc_lstm.parallel.mpi_start import ended_by_signals, start_mpi_unlocked, without_memory_events
+from hpc_lstm.parallel.mpi_start import ended_by_signals, loading_mpi, start_mpi_unlocked
 from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 
@@ -42,7 +41,7 @@ def connect(threads: int = 0, signals: StopSignals | None = None) -> World:
         import mpi4py
 
         mpi4py.rc.thread_level = "funneled"
-        with warnings.catch_warnings(), without_memory_events() if _on_one_node() else nullcontext():
+        with warnings.catch_warnings(), loading_mpi(on_one_node=_on_one_node()):
             warnings.simplefilter("ignore")  # mpi4py guesses at a wrong launcher; that is checked below
             if expected > 1 and signals.listening:
                 with ended_by_signals():

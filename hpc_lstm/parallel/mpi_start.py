@@ -19,8 +19,9 @@ from hpc_lstm.parallel.streams import tell
 STUCK_S = 10.0
 # The exit code of what was stopped on request.
 STOPPED = 75
-# Whether UCX, by which MPI may reach other nodes, follows the process's calls that map memory.
-MEMORY_EVENTS = "UCX_MEM_EVENTS"
+# What UCX, by which MPI may reach other nodes, is told where it is loaded: to take no signal for its debug output,
+# which would be SIGHUP; and not to follow the process's calls that map memory.
+NO_SIGNAL, NO_MEMORY_EVENTS = {"UCX_DEBUG_SIGNO": "0"}, {"UCX_MEM_EVENTS": "no"}
 
 
 def is_first_rank() -> bool:
@@ -58,20 +59,21 @@ def start_mpi_unlocked() -> None:
 
 
 @contextmanager
-def without_memory_events() -> Iterator[None]:
-    """During the block, MPI is loaded for ranks of one node: UCX patches none of the process's calls.
+def loading_mpi(*, on_one_node: bool) -> Iterator[None]:
+    """During the block, MPI is loaded: UCX leaves SIGHUP to the process, by which a closed terminal ends it.
 
-    To patch them takes 40 ms, and is of use where memory is registered with a network card. What the environment says
-    about it counts. Processes that are started later, which may be ranks of a cluster, are not told.
+    For ranks of one node it also patches none of the process's calls: to patch them takes 40 ms, and is of use where
+    memory is registered with a network card. What the environment says about either counts. Processes that are started
+    later, which may be ranks of a cluster, are not told.
     """
-    if MEMORY_EVENTS in os.environ:
-        yield
-        return
-    os.environ[MEMORY_EVENTS] = "no"
+    settings = NO_SIGNAL | NO_MEMORY_EVENTS if on_one_node else NO_SIGNAL
+    told = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(told)
     try:
         yield
     finally:
-        del os.environ[MEMORY_EVENTS]
+        for name in told:
+            del os.environ[name]
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,15 @@ from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.history import read_history
 from hpc_lstm.runs.run_file import RunFile, read_run_file
 from hpc_lstm.storage.folder import FolderStore
-from hpc_lstm.storage.objects import ObjectStore
+from hpc_lstm.storage.objects import NotFoundError, ObjectStore, TooLargeError
 from hpc_lstm.storage.signing import Signer, signer_from_environment
 from hpc_lstm.storage.stores import open_store, store_place
 
 # Seconds without a sign of life after which the owner of a run directory is considered dead.
 OWNER_TIMEOUT_S = 20.0
+# Seconds in which a node must see what another one has put into a folder that they share: network file systems cache
+# folders; and between two looks.
+APPEARS_S, APPEARS_POLL_S = 10.0, 0.5
 # A file system without hard links, on which there can be no lease.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -43,7 +48,8 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
         The lease by which rank 0 owns it; None on other ranks, and where the file system has no hard links.
 
     Raises:
-        InputError: see ``create_folders``; or another job is at it; or the machine's memory is not enough.
+        InputError: see ``create_folders`` and ``require_shared``; or another job is at it; or the machine's memory is
+            not enough.
     """
     created = world.raise_on_all(
         lambda: create_folders(run, config, resume=resume) if world.rank == 0 else []
@@ -51,6 +57,8 @@ def owned(run: RunDirectory, config: RunConfig, world: World, *, resume: bool) -
     lease = None
     try:
         lease = world.raise_on_all(lambda: _acquire(run, config, world, resume=resume))
+        if not config.storage.url:
+            require_shared(run, lease, world)
         yield lease
     except InputError as error:
         if error.on_all_ranks or world.size == 1:
@@ -116,6 +124,46 @@ def _acquire(run: RunDirectory, config: RunConfig, world: World, *, resume: bool
         lease.release()
         raise
     return lease
+
+
+def require_shared(run: RunDirectory, lease: Lease | None, world: World) -> None:
+    """Refuse a run directory that is another folder on another node, such as one of its own disk; collective.
+
+    Checkpoints of several ranks would never be complete there.
+
+    Args:
+        lease: by which rank 0 owns it; None on the other ranks.
+
+    Raises:
+        InputError: some rank does not see the lease.
+    """
+    first = world.bcast(lease.first if lease is not None else None)
+
+    def look() -> None:
+        if world.rank and first is not None and not _appears(run, *first):
+            raise InputError(
+                f"{run.path}: must be on storage that all nodes share (rank {world.rank} on {world.node} does not see "
+                "it); choose another --run-dir, or a storage.url for the checkpoints"
+            )
+
+    world.raise_on_all(look)
+
+
+def _appears(run: RunDirectory, key: str, data: bytes) -> bool:
+    """Whether the run directory has this object, or gets it within ``APPEARS_S``."""
+    store, deadline = FolderStore(run.path), time.monotonic() + APPEARS_S
+    while True:
+        with contextlib.suppress(NotFoundError, TooLargeError):  # no lease there, or one of another run
+            if store.get(key, len(data)) == data:
+                return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(APPEARS_POLL_S)
+        for folder in (*reversed(run.path.parents), run.path):
+            with contextlib.suppress(
+                OSError
+            ):  # NFS looks again at what is opened, not at what was missing below it
+                os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def _has_owner(run: RunDirectory) -> bool:

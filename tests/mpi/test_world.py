@@ -14,6 +14,8 @@ import pytest
 from launcher import ROOT, kill, launch, outcome, program, start, wait_until
 from small_job import write_config
 
+from hpc_lstm.parallel.stop_signals import FROM_SYSTEM
+
 HERE = Path(__file__).parent
 # With one other rank that must end, or with several.
 PHASES = {
@@ -111,24 +113,57 @@ def test_mpi_is_left_alone_where_nothing_was_launched_and_memory_to_it_where_ran
 import os, sys
 if "HERE" in os.environ:
     os.environ["MPI_LOCALNRANKS"] = os.environ["HERE"]
-seen = []
+names, seen = ("UCX_DEBUG_SIGNO", "UCX_MEM_EVENTS"), []
 def note(event, about):
     if event == "import" and about[0] == "mpi4py.MPI":
-        seen.append(os.environ.get("UCX_MEM_EVENTS"))
+        seen.extend(os.environ.get(name) for name in names)
 sys.addaudithook(note)
 from hpc_lstm.parallel.launch import connect, connect_if_launched
 size, loaded = connect_if_launched().size, "mpi4py" in sys.modules
 connect()
-sys.stdout.write(f"{size} {loaded}, {seen[0]} {os.environ.get('UCX_MEM_EVENTS')}\\n")
+after = [os.environ.get(name) for name in names]
+sys.stdout.write(f"{size} {loaded}, {seen[:2]} {after}\\n")
 """
     command = [sys.executable, "-c", script]
-    assert launch(0, command).stdout == "1 False, no None\n"
-    assert launch(2, command).stdout.splitlines() == ["2 True, no None"] * 2
+    assert launch(0, command).stdout == "1 False, ['0', 'no'] [None, None]\n"
+    assert launch(2, command).stdout.splitlines() == ["2 True, ['0', 'no'] [None, None]"] * 2
     monkeypatch.setenv("HERE", "1")  # of two
-    assert launch(2, command).stdout.splitlines() == ["2 True, None None"] * 2
+    assert launch(2, command).stdout.splitlines() == ["2 True, ['0', None] [None, None]"] * 2
     monkeypatch.delenv("HERE")
     monkeypatch.setenv("UCX_TLS", "all")  # MPI may be told to send within the node through a network card
-    assert launch(2, command).stdout.splitlines() == ["2 True, None None"] * 2
+    assert launch(2, command).stdout.splitlines() == ["2 True, ['0', None] [None, None]"] * 2
+    monkeypatch.setenv("UCX_DEBUG_SIGNO", "SIGUSR2")
+    assert launch(0, command).stdout == "1 False, ['SIGUSR2', 'no'] ['SIGUSR2', None]\n"
+
+
+@pytest.mark.parametrize("number", FROM_SYSTEM)
+def test_mpi_keeps_no_signal_from_a_command_that_listens(number: signal.Signals) -> None:
+    script = """
+import os, sys
+from hpc_lstm.parallel.launch import connect
+from hpc_lstm.parallel.stop_signals import remembered_signals
+with remembered_signals() as signals:
+    world = connect(signals=signals)
+    os.kill(os.getpid(), int(sys.argv[1]))
+    print("mpi4py.MPI" in sys.modules, world.stop_signal)
+"""
+    done = launch(0, [sys.executable, "-c", script, str(int(number))])
+    assert done.stdout == f"True {number.name}\n", done.stderr
+
+
+@pytest.mark.parametrize(("before", "code"), [("SIG_DFL", -signal.SIGHUP), ("SIG_IGN", 0)])
+def test_a_closed_terminal_ends_what_does_not_listen_unless_it_runs_under_nohup(
+    before: str, code: int
+) -> None:
+    script = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]))
+from hpc_lstm.parallel.launch import connect
+connect()
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+    done = launch(0, [sys.executable, "-c", script, before])
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_a_signal_that_comes_as_the_program_ends_does_not_change_its_exit_code() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import signal
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from hpc_lstm.checkpoint import writer as checkpoint
 from hpc_lstm.checkpoint.state_file import unpack_state
 from hpc_lstm.checkpoint.writer import holds_checkpoints
 from hpc_lstm.errors import CheckpointError, InputError, StorageError
+from hpc_lstm.parallel.stop_signals import StopSignals
 from hpc_lstm.parallel.world import World
 from hpc_lstm.storage.folder import FolderStore
 from hpc_lstm.storage.objects import ObjectStore
@@ -280,7 +282,10 @@ def test_failures_in_a_row_end_the_run_on_all_ranks_and_a_success_forgives(tmp_p
         save(target, world, 5, wait=False)
 
     messages = agreed_errors(outcomes(2, work))
-    assert messages == {"checkpoints cannot be written: rank 1, step 4: the disk is full"}
+    assert messages == {
+        "checkpoints cannot be written: rank 1, step 4: the disk is full; "
+        "--resume would go on from the checkpoint of step 2"
+    }
     assert manifests.complete_steps(store, PREFIX) == [2]
 
 
@@ -310,7 +315,7 @@ def test_a_failure_that_is_waited_for_is_told_at_once(tmp_path: Path) -> None:
         save(writer(store, world, timeout_s=0.05, max_failures=100), world, 1)
 
     assert agreed_errors(outcomes(3, work)) == {
-        "checkpoints cannot be written: rank 1, step 1: the disk is full"
+        "checkpoints cannot be written: rank 1, step 1: the disk is full; there is no checkpoint to resume from"
     }
 
 
@@ -347,8 +352,50 @@ def test_a_file_that_never_comes_is_waited_for_only_so_long(tmp_path: Path) -> N
     found = outcomes(3, lambda world: save(writer(store, world, timeout_s=0.3), world, 1))
     assert 0.3 <= time.monotonic() - began < 20
     (message,) = agreed_errors(found)
-    assert "the file of rank 2 did not arrive within 0.3 s (storage.timeout_s)" in message
+    assert (
+        "rank 2 did not arrive within 0.3 s (storage.timeout_s); checkpoints need a folder that all"
+        in message
+    )
     assert manifests.complete_steps(store, PREFIX) == []
+
+
+@pytest.mark.parametrize("signalled", [0, 1])
+def test_a_file_that_is_written_where_rank_0_does_not_see_it_does_not_hold_up_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: int
+) -> None:
+    monkeypatch.setattr(checkpoint, "STOP_S", 0.3)
+    stop = StopSignals()
+
+    def work(world: World) -> None:
+        if world.rank == signalled:
+            world.signals = stop
+        target = writer(FolderStore(tmp_path / str(world.rank)), world, timeout_s=600)
+        assert save(target, world, 1, wait=False)
+        world.barrier()
+        stop._received.append(signal.SIGTERM)
+        save(target, world, 2)
+
+    began = time.monotonic()
+    (message,) = agreed_errors(outcomes(2, work))
+    assert time.monotonic() - began < 20
+    assert message == (
+        "checkpoints cannot be written: rank 0, step 2: the file of rank 1 did not arrive within 0.3 s of the request "
+        "to stop; checkpoints need a folder that all nodes share; there is no checkpoint to resume from"
+    )
+
+
+def test_a_stop_waits_for_a_file_that_is_still_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "STOP_S", 0.1)
+    slow = Intercepted(FolderStore(tmp_path), lambda what, key: time.sleep(0.5 * ("rank-00001" in key)))
+
+    def work(world: World) -> None:
+        world.signals._received.append(signal.SIGTERM)
+        save(writer(slow, world), world, 1)
+
+    on_ranks(2, work)
+    assert manifests.complete_steps(slow, PREFIX) == [1]
 
 
 def test_passing_trouble_of_a_disk_is_sat_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_ranks import on_ranks, outcomes
 
 from hpc_lstm.config import RunConfig, free_on_resume, parse
 from hpc_lstm.errors import ConfigError, InputError
@@ -84,6 +86,56 @@ def test_a_start_that_a_full_disk_ends_at_an_open_file_leaves_nothing(tmp_path: 
         fail()
     assert isinstance(ended.value.__cause__, OSError), "a search repeats such a trial"
     assert everything(tmp_path) == []
+
+
+def own(folder: Path, world: World, **storage: str) -> None:
+    config = parse({"data": {"store": "/m.h5"}, "storage": storage}, "test")
+    with ownership.owned(directory.at(folder / "run"), config, world, resume=False):
+        pass
+
+
+@pytest.mark.parametrize("there", ["nothing", "another run's folder", "another run's lease"])
+def test_a_folder_on_a_nodes_own_disk_is_refused_on_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    monkeypatch.setattr(ownership, "APPEARS_S", 0.1)
+    monkeypatch.setattr(ownership, "APPEARS_POLL_S", 0.05)
+    (tmp_path / "0").mkdir()
+    (tmp_path / "1" / ("run" if there != "nothing" else "")).mkdir(parents=True)
+    if there == "another run's lease":
+        lease = tmp_path / "1/run/.owner/leases/run/000001.000000000"
+        lease.parent.mkdir(parents=True)
+        lease.write_text("{}" * 500)
+    before = everything(tmp_path)
+
+    def work(world: World) -> None:
+        world.node = f"n{world.rank}"
+        own(tmp_path / str(min(world.rank, 1)), world)
+
+    found = outcomes(3, work)
+    assert {type(error) for error in found} == {InputError}
+    (message,) = {str(error) for error in found}
+    assert message.startswith(
+        f"{tmp_path}/1/run: must be on storage that all nodes share (rank 1 on n1 does not see it); choose another"
+    )
+    assert [error.quiet for error in found] == [False, True, True]
+    assert everything(tmp_path) == before
+
+
+def test_a_folder_is_looked_for_again_and_need_not_be_shared_without_checkpoints_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "APPEARS_POLL_S", 0.1)
+
+    def late(world: World) -> None:
+        own(tmp_path / ("shared" if world.rank else "disk"), world)
+
+    (tmp_path / "disk" / "run").mkdir(parents=True)
+    appear = threading.Timer(0.3, (tmp_path / "shared").symlink_to, ["disk"])
+    appear.start()
+    on_ranks(2, late)
+    appear.join()
+    on_ranks(2, lambda world: own(tmp_path / str(world.rank), world, url="s3://bucket/runs"))
 
 
 def test_a_folder_that_holds_a_run_is_not_removed(tmp_path: Path) -> None:
