@@ -107,9 +107,8 @@ def test_rows_and_tables(measured: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ours = [row for row in summary["rows"] if row["peer"] == "hpc_lstm" and row["ranks"] == 4]
     assert [row["repeats"] for row in ours] == [REPEATS] * 4
     text = report.tables(summary)
-    assert (
-        "**Weak scaling on 4 GPUs at every = 16**: 2 of 2 settings reach 97% by the better transport." in text
-    )
+    reached = "2 of 2 settings reach 97 % or more by the better transport."
+    assert f"**Weak scaling on 4 GPUs at every = 16**: {reached}" in text
     # The phases account for what a step takes longer: 32 ms for 16 steps on one GPU.
     one = next(row for row in ours if (row["units"], row["every"]) == (128, 16))
     assert 1 / (1 + sum(one["lost"].values())) == pytest.approx(one["efficiency"][0], abs=1e-3)
