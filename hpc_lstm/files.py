@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import secrets
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +109,28 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def require_replaceable_text(path: str | Path, beginning: str, what: str) -> None:
+    """Refuse to replace a file that is not of the kind to be written; an empty one may be replaced.
+
+    Args:
+        beginning: of all files of that kind, in any case of its letters; of what is in them if gzipped.
+        what: the kind, such as "a report".
+
+    Raises:
+        InputError: it is another file, such as a model.
+    """
+    file = expanded(path)
+    if not file.is_file() or not file.stat().st_size:
+        return
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+            found = opened.read(len(beginning))
+    except (OSError, EOFError, zlib.error):
+        found = b""
+    if found.lower() != beginning.lower().encode():
+        raise InputError(f"{path}: is not {what}, and would be replaced by one; give another name")
 
 
 def expanded(path: str | Path) -> Path:

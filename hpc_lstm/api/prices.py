@@ -188,7 +188,7 @@ def synthesize(
         seed: of the generator.
 
     Raises:
-        InputError: a number is too small, or the store cannot be written.
+        InputError: a number is too small or too large, or the store cannot be written.
     """
     from hpc_lstm.market.synthetic import synthesize as write
 

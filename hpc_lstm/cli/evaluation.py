@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from hpc_lstm.cli.options import Command, OutputFile, complete, device_option, json_option, refuse_without
+from hpc_lstm.cli.options import (
+    Command,
+    Number,
+    OutputFile,
+    complete,
+    device_option,
+    json_option,
+    refuse_without,
+)
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
 from hpc_lstm.errors import InputError
@@ -96,7 +104,7 @@ def _walk_forward(
     "--boosting-limit",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     help="Time limit for training the trees.",
 )
@@ -119,7 +127,7 @@ def _walk_forward(
     "--cost-bps",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(0, 10_000),
+    type=Number(0, 10_000),
     help="Cost of a change of position in basis points, for --backtest.",
 )
 @click.option("--long-only", is_flag=True, help="With --backtest: never sell short.")
@@ -172,6 +180,14 @@ def evaluate(
         from hpc_lstm.evaluation.evaluate_run import measure_run
         from hpc_lstm.evaluation.metrics_file import write_metrics
 
+        if forecasts is not None:
+            from hpc_lstm.evaluation.past_forecasts import CSV_BEGINNING, past_forecasts, past_forecasts_csv
+            from hpc_lstm.files import make_parent, require_replaceable_text, write_text
+
+            path = forecasts
+            world.raise_on_all(
+                lambda: require_replaceable_text(path, CSV_BEGINNING, "a table of past forecasts")
+            )
         trading = BacktestSettings(cost_bps / 1e4, not long_only, trade_on) if backtest else None
         boosting_s = boosting_limit if gradient_boosting else None
         evaluation = measure_run(run_dir, store, world, boosting_s=boosting_s, trading=trading, device=device)
@@ -184,9 +200,6 @@ def evaluate(
                     refused = error
             show_json(evaluation.metrics) if as_json else show(comparison_table(evaluation.metrics))
             if forecasts is not None:
-                from hpc_lstm.evaluation.past_forecasts import past_forecasts, past_forecasts_csv
-                from hpc_lstm.files import make_parent, write_text
-
                 text = past_forecasts_csv(past_forecasts(run_dir, store, device=device))
                 write_text(make_parent(forecasts), text)
                 (tell if as_json else show)(f"wrote {forecasts}")
@@ -224,13 +237,14 @@ def predict(
     """Forecast the next prices of one, several or all symbols, with the error to expect."""
     if bool(symbols) == every:
         raise click.UsageError("name symbols with --symbol, or give --all")
-    from hpc_lstm.evaluation.forecast_table import forecast_csv, forecast_table
+    from hpc_lstm.evaluation.forecast_table import CSV_BEGINNING, forecast_csv, forecast_table
     from hpc_lstm.evaluation.predict import predict_symbols
+    from hpc_lstm.files import make_parent, require_replaceable_text, write_text
 
+    if output is not None:
+        require_replaceable_text(output, CSV_BEGINNING, "a table of forecasts")
     found, left_out = predict_symbols(*(run_dir, None if every else symbols, steps, store), device=device)
     if output is not None:
-        from hpc_lstm.files import make_parent, write_text
-
         write_text(make_parent(output), forecast_csv(found))
         (tell if as_json else show)(f"wrote {output}")
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -91,6 +92,16 @@ def complete(what: str) -> Callable[..., Any]:
         return getattr(completion, what)(ctx, param, incomplete)
 
     return complete
+
+
+class Number(click.FloatRange):
+    """A number within limits, which NaN is not, though no comparison says so."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 class OutputFile(click.Path):

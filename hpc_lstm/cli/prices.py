@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hpc_lstm.cli.options import OutputFile, json_option
+from hpc_lstm.cli.options import Number, OutputFile, json_option
 from hpc_lstm.cli.ranks import connected_world
 from hpc_lstm.console.output import show, show_json
 from hpc_lstm.errors import InputError
@@ -32,9 +32,7 @@ from hpc_lstm.parallel.streams import tell
 )
 @click.option("--strict", is_flag=True, help="Write nothing unless all symbols were fetched.")
 @click.option("--allow-negative", is_flag=True, help="Keep prices that are zero or negative.")
-@click.option(
-    "--rate", default=8.0, show_default=True, type=click.FloatRange(0.01, 1000), help="Requests per second."
-)
+@click.option("--rate", default=8.0, show_default=True, type=Number(0.01, 1000), help="Requests per second.")
 @click.option("-o", "--output", required=True, type=OutputFile(), help="Market store to write or to add to.")
 @json_option
 def fetch(

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as end:
         end_despite_threads(end.code if isinstance(end.code, int) else 1)
         raise
-    except Exception:  # with --debug, or an error of the program itself
+    except Exception:  # an error of the program itself
         end_despite_threads(1, traceback.format_exc())
         raise
 
@@ -98,7 +98,7 @@ def _show_log() -> Callable[[], None]:
 def _end(error: HpcLstmError, arguments: list[str] | None) -> None:
     # Click has discarded the command's context, which knows the option.
     if "--debug" in (sys.argv if arguments is None else arguments) and error.exit_code != 75:
-        raise error
+        tell(traceback.format_exc().rstrip())
     _fail(
         f"hpc-lstm: {'' if error.exit_code == 75 else 'error: '}{_one_line(str(error))}",
         error.exit_code,

@@ -69,7 +69,7 @@ def train(
         from hpc_lstm.storage.stores import check_storage_config
 
         settings = world.raise_on_all(lambda: configuration.load(config, overrides))
-        world.raise_on_all(lambda: check_storage_config(settings.storage, config))
+        world.raise_on_all(lambda: check_storage_config(settings.storage, config, overrides))
         name = os.path.splitext(os.path.basename(config))[0]
         run = world.raise_on_all(lambda: directory.at(run_dir or os.path.join("runs", name)))
         # Only now, so that a config that is wrong is told at once: they bring most of the package along.

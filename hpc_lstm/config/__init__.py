@@ -16,7 +16,15 @@ from hpc_lstm.config.by_key import (
     shared_settings,
 )
 from hpc_lstm.config.data import DataConfig
-from hpc_lstm.config.loading import dump, load, load_saved, parse, parse_saved, with_left_out_of
+from hpc_lstm.config.loading import (
+    dump,
+    load,
+    load_saved,
+    overrides_named,
+    parse,
+    parse_saved,
+    with_left_out_of,
+)
 from hpc_lstm.config.model import ForecastConfig, ModelConfig
 from hpc_lstm.config.run import RunConfig
 from hpc_lstm.config.section import LARGEST, NameIn, Positive, Section
@@ -59,6 +67,7 @@ __all__ = [
     "load",
     "load_saved",
     "nearest_name",
+    "overrides_named",
     "parse",
     "parse_saved",
     "read_toml",

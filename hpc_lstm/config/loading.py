@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,35 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     tables = read_toml(path, "config", "examples/quickstart.toml")
     for text in overrides:
         override(tables, text)
-    config = parse(tables, str(path))
-    try:
-        store = Path(config.data.store).expanduser()
-    except RuntimeError:
-        raise ConfigError(f'{path}: data.store: no such home folder: "{config.data.store}"') from None
+    with overrides_named(str(path), overrides):
+        config = parse(tables, str(path))
+        try:
+            store = Path(config.data.store).expanduser()
+        except RuntimeError:
+            raise ConfigError(f'{path}: data.store: no such home folder: "{config.data.store}"') from None
     if not store.is_absolute():
         store = (path.parent / store).resolve()
     store = checked_path(store)
     return config.model_copy(update={"data": config.data.model_copy(update={"store": str(store)})})
+
+
+@contextmanager
+def overrides_named(where: str, overrides: Sequence[str]) -> Iterator[None]:
+    """For a block that checks settings: what is wrong with a key that was overridden is said of the override.
+
+    Args:
+        where: source of the other settings, with which errors begin.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        message = str(error).removeprefix(f"{where}: ")
+        for key in (text.partition("=")[0].strip() for text in overrides):
+            if message.startswith(f"{key}: "):
+                raise ConfigError(f"--set {message}") from None
+            if message.startswith(f"[{key.partition('.')[0]}]: "):  # no such section
+                raise ConfigError(f"--set {key}: {message}") from None
+        raise
 
 
 def load_saved(path: Path) -> RunConfig:

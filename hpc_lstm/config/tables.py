@@ -24,18 +24,27 @@ S = TypeVar("S", bound=Section)
 
 
 def check_sections(model: type[Section], tables: dict[str, Any], where: str) -> None:
-    """Refuse a table that is no section of ``model``, and a value in the place of one.
+    """Refuse a table that is no section of ``model``, and a value in the place of one or outside of all.
 
     Raises:
         ConfigError: it begins with ``where`` and names the section.
     """
     for name, value in tables.items():
         if name not in model.model_fields:
+            if not (isinstance(value, dict) or _are_tables(value)):
+                home = next((one for one in model.model_fields if name in section_fields(model, one)), None)
+                section = home or next(iter(model.model_fields))
+                raise ConfigError(f"{where}: {name}: must stand below a section, such as [{section}]")
             raise ConfigError(f"{where}: [{name}]: no such section{nearest_name(name, model.model_fields)}")
         repeated = get_origin(model.model_fields[name].annotation) is list
         kind, written = (list, f"[[{name}]]") if repeated else (dict, f"[{name}]")
         if not isinstance(value, kind):
             raise ConfigError(f"{where}: {name}: must be a section, {written}, got {value!r}")
+
+
+def _are_tables(value: Any) -> bool:
+    """Whether a value is what ``[[name]]`` makes."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def validate_sections(model: type[S], tables: dict[str, Any], where: str) -> S:

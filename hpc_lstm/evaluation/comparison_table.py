@@ -23,10 +23,8 @@ def comparison_table(metrics: dict[str, Any]) -> str:
         table = metrics.get(part)
         if table is None:
             continue
-        symbols = counted(table["symbols"], "symbol")
-        lines.append(
-            f"{part}: {table['windows']:,} windows of {symbols}, {table['first_date']} to {table['last_date']}"
-        )
+        size = f"{counted(table['windows'], 'window')} of {counted(table['symbols'], 'symbol')}"
+        lines.append(f"{part}: {size}, {table['first_date']} to {table['last_date']}")
         methods = [method for method in METHODS if method in table]
         if methods:
             lines.append(f"  {'':<18}" + "".join(f"{metric.heading:>{metric.width}}" for metric in METRICS))

@@ -24,6 +24,8 @@ COLUMNS = (
     ("high", "high", 6),
     ("persistence", "persistence", 6),
 )
+# Of each CSV file of forecasts.
+CSV_BEGINNING = "symbol,step,"
 # Left out of the table where there is none.
 OPTIONAL = ("error", "low", "high")
 

@@ -33,6 +33,8 @@ COLUMNS = (
     *("part", "symbol", "target", "rows_ahead", "last_date", "date"),
     *("last", "actual", "forecast", "low", "high"),
 )
+# Of each CSV file of past forecasts.
+CSV_BEGINNING = "part,symbol,"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from hpc_lstm.market.known_rows import KnownRows, RowComparison
     from hpc_lstm.market.store import MarketStore
 
+# Steps ahead that are forecast at most.
+MOST_STEPS = 1_000_000
+
 
 @dataclass(frozen=True)
 class _Recorded:
@@ -64,7 +67,7 @@ def predict_symbols(
 
     Args:
         symbols: their names; None: all that the store has, without those that cannot be forecast.
-        steps: horizons of the run's settings, at least 1.
+        steps: horizons of the run's settings, 1 to ``MOST_STEPS``.
         store: another market store than the run's own.
         unseen: also of symbols that the run was not trained on, scaled by their own rows.
         device: "cpu" or "gpu", to forecast on; "auto": where the forecasts are done first.
@@ -80,8 +83,10 @@ def predict_symbols(
     from hpc_lstm.preprocess.market_means import with_market
     from hpc_lstm.preprocess.prepare import model_columns
 
-    if not isinstance(steps, Integral) or steps < 1:
-        raise InputError(f"steps: must be a whole number of at least 1, got {steps!r}")
+    if not isinstance(steps, Integral) or not 1 <= steps <= MOST_STEPS:
+        raise InputError(
+            f"steps: must be a whole number of at least 1 and at most {MOST_STEPS:,}, got {steps!r}"
+        )
     steps = int(steps)
     trained = open_run(run_dir)
     data = trained.config.data
@@ -149,7 +154,7 @@ def _forecast_symbol(
     needed = data.window + (horizon - 1 if steps > 1 else 0)
     if stop - first < needed:
         raise InputError(
-            f"{symbol}: has {stop - first} rows in {market.path}, but {steps} steps with "
+            f"{symbol}: has {stop - first} rows in {market.path}, but forecasts of {counted(steps, 'step')} with "
             f"data.window = {data.window} and data.horizon = {horizon} need {needed}"
         )
     start = max(first, stop - needed - columns.lookback)

@@ -149,7 +149,7 @@ def train_command(
     from hpc_lstm import config as configuration
     from hpc_lstm.storage.stores import check_storage_config
 
-    check_storage_config(configuration.load(config, overrides).storage, config)
+    check_storage_config(configuration.load(config, overrides).storage, config, overrides)
     settings = [word for override in overrides for word in ("--set", override)]
     path, folder = (str(expanded(one).absolute()) for one in (config, run_dir))
     start = [] if init_from is None else ["--init-from", str(expanded(init_from).absolute())]

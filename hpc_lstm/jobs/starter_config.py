@@ -13,6 +13,7 @@ import numpy as np
 from hpc_lstm.config import load
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import checked_path, write_text
+from hpc_lstm.text.counts import counted
 
 if TYPE_CHECKING:
     from hpc_lstm.market.store import MarketStore
@@ -100,7 +101,7 @@ def write_starter_config(output: str | Path, store: str | Path | None) -> str:
     if found is None:
         return f"wrote {output}; name your market store in it: `hpc-lstm import` or `fetch` makes one"
     command = f"hpc-lstm train {shlex.quote(str(output))}"
-    return f"wrote {output}, for {found.symbols:,} symbols of {where}; `{command}` trains on it"
+    return f"wrote {output}, for {counted(found.symbols, 'symbol')} of {where}; `{command}` trains on it"
 
 
 def _look_at(path: Path) -> _Prices:
@@ -150,7 +151,7 @@ def _config(path: Path, store: Path, found: _Prices | None) -> str:
     features, window, batch = ["log-returns(adjusted)"], 30, 64
     if found is not None:
         about = (
-            f"A run of hpc_lstm on {store.name}: {found.symbols:,} symbols, {found.rows:,} rows, "
+            f"A run of hpc_lstm on {store.name}: {counted(found.symbols, 'symbol')}, {counted(found.rows, 'row')}, "
             f"{found.first} to {found.last}."
         )
         features = list(found.features)

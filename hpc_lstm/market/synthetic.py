@@ -24,11 +24,14 @@ from hpc_lstm.market.store_writer import StoreWriter
 from hpc_lstm.market.universes.autoregressive import Autoregressive
 from hpc_lstm.market.universes.registry import universe_named
 from hpc_lstm.market.universes.universe import WEEKDAY_STD, YEARLY_AMPLITUDE, Universe, season
+from hpc_lstm.text.counts import counted
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 # Symbols generated at a time; each chunk has its own random generator.
 CHUNK = 256
 FIRST_DAY = np.datetime64("2000-01-03")
+# The largest numbers: a store has room for them, and days that are many more are in no machine's memory.
+MOST = {"symbols": 10**9, "days": 10**7, "seed": 2**63 - 1}
 # The first row whose forecast error counts: a filter knows nothing of returns before the second.
 SETTLED = 2
 
@@ -41,19 +44,20 @@ def synthesize(
     Memory is bounded by a chunk of symbols, whatever their number.
 
     Args:
-        symbols: at least 1. days: at least 2. seed: at least 0.
+        symbols: at least 1. days: at least 2. seed: at least 0; each at most as ``MOST`` says.
         kind: of the universe.
 
     Returns:
         One sentence on what was written and the best possible forecast.
 
     Raises:
-        InputError: an unknown kind, or a number is too small.
+        InputError: an unknown kind, or a number is too small or too large.
         StoreError: the store cannot be written, or is another file.
     """
     for name, value, least in (("symbols", symbols, 1), ("days", days, 2), ("seed", seed, 0)):
-        if value < least:
-            raise InputError(f"{name} must be at least {least}, got {value}")
+        if not least <= value <= MOST[name]:
+            bound = f"at least {least}" if value < least else f"at most {MOST[name]}"
+            raise InputError(f"{name} must be {bound}, got {value}")
     begin = time.monotonic()
     require_replaceable(checked_path(str(path)))
     universe = universe_named(kind)
@@ -81,8 +85,9 @@ def synthesize(
             price = float(np.sqrt(squares / (symbols * days) * -np.expm1(-(best**2))))
             store.attributes["best_rmse_price"] = price
             in_price = f", {price:.4f} in the close"
+    size = f"{counted(symbols, 'symbol')} x {counted(days, 'day')}"
     return (
-        f"wrote {path}: {symbols:,} symbols x {days:,} days in {time.monotonic() - begin:.1f} s; the best possible "
+        f"wrote {path}: {size} in {time.monotonic() - begin:.1f} s; the best possible "
         f"one-day forecast has an RMSE of {best:.6f} in the log close{in_price}"
     )
 

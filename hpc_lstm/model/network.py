@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpc_lstm.config import ModelConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.model.initial_weights import initial_weights
 from hpc_lstm.model.parameters import network_schema
 
@@ -27,6 +28,9 @@ def build_network(
         seed: of the initial weights and of the dropout layers.
         outputs: numbers that the network gives.
         precision: "float32", or "bfloat16" for arithmetic in bfloat16 with weights and output in float32.
+
+    Raises:
+        InputError: there are more layers than Keras can build.
     """
     import keras
 
@@ -46,7 +50,12 @@ def build_network(
             keras.layers.Dropout(config.dropout, seed=next(seeds), dtype=policy, name=f"dropout_{number}")
         )
     layers.append(keras.layers.Dense(outputs, dtype="float32", name="dense"))
-    model = keras.Sequential(layers, name="hpc_lstm")
+    try:
+        model = keras.Sequential(layers, name="hpc_lstm")
+    except RecursionError:  # Keras goes through the layers by calls within calls
+        raise InputError(
+            f"model.layers: Keras, which is to train this network, cannot build {config.layers:,} layers; lower it"
+        ) from None
     schema = network_schema(config, features, outputs)
     for variable, array in zip(
         model.trainable_variables, schema.unflatten(initial_weights(schema, seed)), strict=True

@@ -57,13 +57,14 @@ def make_folds(days: np.ndarray, count: int, validation: float, *, embargo: int,
     Raises:
         InputError: too few days.
     """
-    edges = [len(days) * block // (count + 1) for block in range(count + 2)]
-    held = max(1, round(edges[1] * validation))
-    if edges[1] - held - embargo < 1 or held <= embargo:
+    first = len(days) // (count + 1)
+    held = max(1, round(first * validation))
+    if first - held - embargo < 1 or held <= embargo:
         raise InputError(
-            f"--walk-forward {count}: {len(days)} days with a target make blocks of {edges[1]}, too short for train, "
+            f"--walk-forward {count}: {len(days)} days with a target make blocks of {first}, too short for train, "
             f"validation and an embargo of {embargo}; ask for fewer folds or a shorter embargo"
         )
+    edges = [len(days) * block // (count + 1) for block in range(count + 2)]
     found = []
     for number in range(1, count + 1):
         test = edges[number]

@@ -19,7 +19,7 @@ from hpc_lstm.evaluation.backtest_table import BacktestTable
 from hpc_lstm.evaluation.metrics import METRICS
 from hpc_lstm.evaluation.metrics_file import ADVICE, methods_of, parts_of, read_metrics
 from hpc_lstm.evaluation.output_table import OutputTable
-from hpc_lstm.files import make_parent, write_text
+from hpc_lstm.files import make_parent, require_replaceable_text, write_text
 from hpc_lstm.model.engines.forecaster_choice import AUTO, GPU
 from hpc_lstm.report.page_forecast import PageForecast, collect_forecasts
 from hpc_lstm.report.page_losses import loss_curves
@@ -80,6 +80,7 @@ def write_report(
     run = directory.at(run_dir)
     run.load_config()
     path = run.report if output is None else Path(output)
+    require_replaceable_text(path, "<!DOCTYPE html>", "a report")
     forecasts, missing = _forecasts(run, symbols, device)
     curves = _section(lambda: loss_curves(losses_of(run)))
     if forecasts is not None and "missing" not in curves:

@@ -10,6 +10,7 @@ from hpc_lstm.errors import damage_in
 from hpc_lstm.files import read_text
 from hpc_lstm.runs.directory import RunDirectory
 from hpc_lstm.runs.run_file import RunFile, read_run_file
+from hpc_lstm.text.counts import counted
 
 # How an entry of ``starts`` in ``run.json`` is called, in the order of the page.
 ENVIRONMENT = {
@@ -87,7 +88,8 @@ def _environment_of(record: RunFile, metrics: dict[str, Any]) -> dict[str, Any]:
         rows.insert(2, ("wall time", f"{metrics['wall_s']:,.1f} s"))
     data = record.data or {}
     if data:
-        rows.append(("prices", f"{data['symbols']:,} symbols, {data['rows']:,} rows up to {data['last']}"))
+        size = f"{counted(data['symbols'], 'symbol')}, {counted(data['rows'], 'row')}"
+        rows.append(("prices", f"{size} up to {data['last']}"))
         rows.append(("SHA-256 of the prices", data["sha256"]))
     notes = []
     if len(record.starts) > 1:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from hpc_lstm.config import StorageConfig
+from hpc_lstm.config import StorageConfig, overrides_named
 from hpc_lstm.errors import ConfigError
 from hpc_lstm.storage.objects import ObjectStore
 
@@ -35,19 +36,20 @@ class StoreModule(Protocol):
         """
 
 
-def check_storage_config(config: StorageConfig, where: str) -> None:
+def check_storage_config(config: StorageConfig, where: str, overrides: Sequence[str] = ()) -> None:
     """Check ``[storage]`` before a run begins.
 
     Args:
-        where: source of the settings, for the message.
+        where: source of the settings, for the message; ``overrides``: those of the command line.
 
     Raises:
         ConfigError: no store takes these settings; names the key.
     """
-    try:
-        _store_module(config).check_config(config)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+    with overrides_named(where, overrides):
+        try:
+            _store_module(config).check_config(config)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
 
 
 def open_store(config: StorageConfig, default_folder: Path) -> ObjectStore:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hpc_lstm.errors import InputError
 from hpc_lstm.files import expanded
 from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep import runner, settings
@@ -13,6 +14,7 @@ from hpc_lstm.sweep.plan import SweepPlan
 from hpc_lstm.sweep.records import SweepFolder
 from hpc_lstm.sweep.results import check_packages, write_results
 from hpc_lstm.sweep.runner import Log
+from hpc_lstm.text.counts import counted
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,14 @@ def run_command(
     check_packages()
     folder = SweepFolder(expanded(output).absolute())
     runner.begin_sweep(planned, base, folder)
+    refused = False
     try:
-        runner.measure_sweep(planned, folder, log, wait=wait)
+        runner.measure_sweep(planned, base, folder, log, wait=wait)
+    except (InputError, OSError):
+        refused = True
+        raise
     finally:  # after an error, too: what was measured before it is worth showing
-        _write_and_show(folder, planned, log, present)
+        _write_and_show(folder, planned, log, present, refused)
 
 
 def _listed(planned: SweepPlan) -> list[dict[str, Any]]:
@@ -94,13 +100,13 @@ def _log_list(planned: SweepPlan, listed: list[dict[str, Any]], log: Log) -> Non
     for run in listed:
         steps = f"{run['warmup']} + {run['steps']} steps per rank"
         log(f"processes {run['processes']}: {run['what']}: {steps}")
-    log(
-        f"{len(planned.runs)} runs of {len(planned.points)} points in {len(planned.launches)} sets of processes"
-    )
+    runs, points = counted(len(planned.runs), "run"), counted(len(planned.points), "point")
+    sets = len(planned.launches)
+    log(f"{runs} of {points} in {sets:,} set{'' if sets == 1 else 's'} of processes")
 
 
 def _write_and_show(
-    folder: SweepFolder, planned: SweepPlan, log: Log, present: Callable[[Any], None] | None
+    folder: SweepFolder, planned: SweepPlan, log: Log, present: Callable[[Any], None] | None, refused: bool
 ) -> None:
     names = [run.name for run in planned.runs]
     records = folder.load_records(names)
@@ -117,7 +123,7 @@ def _write_and_show(
         return
     if results is not None:
         log(f"\n{results.text}\n\nresults in {folder.path}: scaling.csv, .h5, .json, .png")
-    elif missing > failed:
+    elif missing > failed and not refused:  # else the error says what to do first
         log(f"no run is measured yet; call again to continue and to collect the runs in {folder.path}")
     for name, reason in failures.items():
         log(f"failed: {name}: {reason}")

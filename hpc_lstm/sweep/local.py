@@ -55,18 +55,26 @@ def run_ranks(
         poll: called about twice a second meanwhile.
 
     Raises:
+        InputError: the launcher cannot be started.
         LaunchError: it failed or took too long: the error that its ranks printed, and where their output is.
     """
     deadline = time.monotonic() + timeout_s
     with log_file.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **named_starter()},
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **named_starter()},
+            )
+        except (OSError, ValueError) as refusal:  # also a name with a null byte
+            reason = getattr(refusal, "strerror", None) or refusal
+            raise InputError(
+                f"local.launcher: {command[0]!r} cannot be started: {reason}; set it to what starts MPI's ranks on "
+                'this machine, such as ["mpiexec"]'
+            ) from None
         try:
             while process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,6 +1,6 @@
 """The folder of a sweep: its settings, one record for each finished run, and the runs under way.
 
-sweep.json           settings that must not change, and their digest
+sweep.json           settings that must not change once a run is measured or a job submitted, and their digest
 records/<run>.json   one finished run: its settings, what was measured, and where
 failures/<run>.json  why a run failed when it was last started
 .owner/              the call that measures on this machine, if one does
@@ -11,6 +11,7 @@ stores/ runs/ logs/  made market stores, runs under way, output of the launchers
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,11 @@ class SweepFolder:
 
     path: Path
 
+    @property
+    def jobs_file(self) -> Path:
+        """The Slurm jobs; it exists once one is submitted."""
+        return self.path / "jobs.json"
+
     def record_file(self, name: str) -> Path:
         """The record of the run of this name; it exists once the run is measured."""
         return self.path / "records" / f"{name}.json"
@@ -48,27 +54,16 @@ class SweepFolder:
         return self.path / "failures" / f"{name}.json"
 
     def begin(self, digest: str, tables: dict[str, Any]) -> None:
-        """Make the folder, or check that it holds the same sweep.
+        """Make the folder, or check that it holds no runs of another sweep.
 
         Args:
             digest, tables: see ``plan.settings_digest`` and ``plan.fixed_settings``.
 
         Raises:
-            InputError: it holds another sweep: the keys that differ, with the old and the new value.
+            InputError: it holds runs or jobs of another sweep: the keys that differ, with the old and the new value; or
+                it cannot be made.
         """
-        file = self.path / "sweep.json"
-        if file.exists():
-            try:
-                old = json.loads(read_text(file))
-                same, was = old["digest"] == digest, dict(old["settings"])
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
-                raise InputError(f"{file}: damaged; choose another --output, or remove the folder") from None
-            if not same:
-                raise InputError(
-                    f"{self.path}: was started with other settings: {_differences(was, tables)}; restore them, or "
-                    "choose another --output"
-                )
-            return
+        self._is_of(digest, tables)
         try:
             for name in ("records", "stores", "runs", "logs"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -76,7 +71,34 @@ class SweepFolder:
             raise InputError(
                 f"{self.path}: cannot be made: {error.strerror}; choose another --output"
             ) from None
-        write_text(file, json.dumps({"digest": digest, "settings": tables}, indent=2) + "\n")
+
+    def write_settings(self, digest: str, tables: dict[str, Any]) -> None:
+        """Write the settings before the first run; by the folder's owner, and with the arguments of ``begin``.
+
+        Raises:
+            InputError: as ``begin``.
+        """
+        if not self._is_of(digest, tables):
+            shutil.rmtree(self.path / "failures", ignore_errors=True)  # of runs with other settings
+            text = json.dumps({"digest": digest, "settings": tables}, indent=2) + "\n"
+            write_text(self.path / "sweep.json", text)
+
+    def _is_of(self, digest: str, tables: dict[str, Any]) -> bool:
+        """Whether the settings in the folder are these; others may be replaced, see ``begin``."""
+        file = self.path / "sweep.json"
+        if not file.exists():
+            return False
+        try:
+            old = json.loads(read_text(file))
+            same, was = old["digest"] == digest, dict(old["settings"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise InputError(f"{file}: damaged; choose another --output, or remove the folder") from None
+        if not same and (self.jobs_file.exists() or any((self.path / "records").glob("*.json"))):
+            raise InputError(
+                f"{self.path}: was started with other settings: {_differences(was, tables)}; restore them, or "
+                "choose another --output"
+            )
+        return same
 
     def finished(self, names: Iterable[str]) -> set[str]:
         """Those of the runs that have a record."""

@@ -21,6 +21,7 @@ from hpc_lstm.sweep import plan as planning
 from hpc_lstm.sweep.plan import PlannedRun, SweepPlan
 from hpc_lstm.sweep.records import SweepFolder, read_record
 from hpc_lstm.sweep.settings import SweepConfig
+from hpc_lstm.text.counts import counted
 
 Log = Callable[[str], None]
 
@@ -54,12 +55,12 @@ def run_sweep(
     if sweep.sweep.runner == "slurm":
         planning.check_slurm(sweep)
     begin_sweep(planned, base, folder)
-    measure_sweep(planned, folder, log, wait=wait, budget_s=budget_s, after=after)
+    measure_sweep(planned, base, folder, log, wait=wait, budget_s=budget_s, after=after)
     return planned
 
 
 def begin_sweep(planned: SweepPlan, base: dict[str, Any], folder: SweepFolder) -> None:
-    """Make the sweep's folder, or check that it holds the same sweep.
+    """Make the sweep's folder, or check that it holds no other sweep.
 
     Raises:
         InputError: it holds another sweep, or a launcher has started this process.
@@ -72,6 +73,7 @@ def begin_sweep(planned: SweepPlan, base: dict[str, Any], folder: SweepFolder) -
 
 def measure_sweep(
     planned: SweepPlan,
+    base: dict[str, Any],
     folder: SweepFolder,
     log: Log,
     *,
@@ -91,7 +93,9 @@ def measure_sweep(
         if (left := [run for run in launch if run.name not in finished])
     }
     if missing:
+        tables = planning.fixed_settings(planned.sweep, base)
         with _owned(folder) as check_owner:
+            folder.write_settings(planning.settings_digest(tables), tables)
             if planned.sweep.sweep.runner == "slurm":
                 _submit_missing(planned, missing, folder, log, wait, check_owner)
             else:
@@ -127,8 +131,7 @@ def worker_command(tasks: Path) -> list[str]:
 def describe_run(run: PlannedRun) -> str:
     """A run in words, such as "2 ranks, model.units 64, repeat 1"."""
     axes = ", ".join(f"{key} {value}" for key, value in run.point.axes.items())
-    ranks = f"{run.point.ranks} rank{'s' * (run.point.ranks > 1)}"
-    return f"{', '.join(filter(None, [ranks, axes]))}, repeat {run.repeat + 1}"
+    return f"{', '.join(filter(None, [counted(run.point.ranks, 'rank'), axes]))}, repeat {run.repeat + 1}"
 
 
 @contextlib.contextmanager
@@ -230,7 +233,7 @@ def _submit_missing(
     from hpc_lstm.jobs import slurm
 
     queue = slurm_jobs.Queue(
-        *(folder.path / "jobs.json", slurm.submit_job, slurm.job_state, slurm.seconds_since_end, check_owner)
+        *(folder.jobs_file, slurm.submit_job, slurm.job_state, slurm.seconds_since_end, check_owner)
     )
 
     def script(name: str) -> str:

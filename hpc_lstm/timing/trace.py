@@ -29,7 +29,7 @@ from typing import IO
 import numpy as np
 
 from hpc_lstm.errors import InputError
-from hpc_lstm.files import whole_file
+from hpc_lstm.files import require_replaceable_text, whole_file
 from hpc_lstm.timing.alignment import clock_error_ns, unix_ns
 from hpc_lstm.timing.barriers import Barriers, collect_barriers
 from hpc_lstm.timing.cluster_runs import ClusterRun, axis_notes, open_cluster_runs
@@ -40,6 +40,8 @@ from hpc_lstm.timing.trace_lines import name_line
 from hpc_lstm.timing.trace_stages import stage_lines
 
 SUFFIXES = (".json", ".json.gz")
+# Of every trace.
+BEGINNING = '{"displayTimeUnit":'
 # Lines held in memory before they are written.
 _LINES = 4096
 
@@ -135,6 +137,7 @@ def write_trace(run_dirs: Sequence[str | Path], path: str | Path) -> None:
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: a trace is JSON; name it .json or .json.gz (gzipped)")
+    require_replaceable_text(path, BEGINNING, "a trace")
     runs = open_cluster_runs(run_dirs)
     with whole_file(path) as temporary, _open_text(temporary, path.name.endswith(".gz")) as file:
         _write_events(runs, file)
@@ -194,9 +197,7 @@ def trace_metadata(runs: Sequence[ClusterRun]) -> dict[str, object]:
 
 def _write_events(runs: Sequence[ClusterRun], file: IO[str]) -> None:
     """Write the JSON object piece by piece: a trace may be larger than memory."""
-    file.write(
-        f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(trace_metadata(runs))}, "traceEvents": [\n'
-    )
+    file.write(f'{BEGINNING} "ms", "otherData": {json.dumps(trace_metadata(runs))}, "traceEvents": [\n')
     separator = ""
     histories = {id(run.timing): (run, starts_of_history(run)) for run in runs}
     for process in trace_processes(runs):

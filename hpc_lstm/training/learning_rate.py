@@ -33,4 +33,5 @@ def learning_rates(config: TrainConfig, schedule: Schedule, at: Progress, count:
     """The learning rate of each of the ``count`` steps that follow, float32 [count]."""
     done = schedule.epochs_done(at)
     ahead = np.arange(count) / schedule.steps_per_epoch
-    return np.array([learning_rate(config, done + epochs) for epochs in ahead], np.float32)
+    with np.errstate(over="ignore"):  # what is infinite in float32 makes the loss so, which is told
+        return np.array([learning_rate(config, done + epochs) for epochs in ahead], np.float32)

@@ -14,6 +14,7 @@ from hpc_lstm.config import RunConfig
 from hpc_lstm.errors import InputError
 from hpc_lstm.files import expanded, write_text
 from hpc_lstm.parallel.world import World
+from hpc_lstm.text.counts import counted
 from hpc_lstm.tuning.adaptive import run_adaptive
 from hpc_lstm.tuning.search import candidates
 from hpc_lstm.tuning.settings import TuneConfig, load_tune, with_settings
@@ -96,7 +97,7 @@ def _finish(folder: Path, base: RunConfig, trials: list[Trial], log: Callable[[s
     log(f"\n{_table(ranked[:SHOWN], keys)}")
     failed = sum(trial.error is None for trial in trials)
     log(
-        f"\nBest of {len(trials)} trials{f' ({failed} failed)' if failed else ''} on validation: trial "
+        f"\nBest of {counted(len(trials), 'trial')}{f' ({failed} failed)' if failed else ''} on validation: trial "
         f"{best.number}. Its "
         "error there flatters it, as it is the smallest of many; test it once:\n"
         f"  hpc-lstm train {shlex.quote(str(folder / 'best.toml'))}\n"

@@ -274,6 +274,7 @@ CASES = [
         "--set without value", (*TRAIN, "--set", "train.epochs"), ["--set train.epochs", "section.key=value"]
     ),
     Case("--set without section", (*TRAIN, "--set", "epochs=3"), ["--set epochs=3", "section.key=value"]),
+    Case("--set address of another kind", (*TRAIN, "--set", "storage.url=ftp://x"), ["--set storage.url: "]),
     Case("--set unknown section", (*TRAIN, "--set", "trane.epochs=3"), ["[trane]", '"train"']),
     Case("--set unknown key", (*TRAIN, "--set", "train.epoch=3"), ["epoch", '"epochs"']),
     Case(
@@ -550,6 +551,16 @@ CASES = [
         ["matplotlib", 'pip install "hpc-lstm[report]"'],
         without("matplotlib"),
     ),
+    # What is written replaces nothing else.
+    *(
+        Case(f"{command[0]}: output is another file", command, [command[-1], f"is not {what}, and would be"])
+        for what, command in (
+            ("a table of forecasts", ("predict", "run", "--symbol", "AAA", "-o", "run/model.keras")),
+            ("a table of past forecasts", ("evaluate", "run", "--forecasts", "market.h5")),
+            ("a report", ("report", "run", "-o", "run/config.toml")),
+            ("a trace", ("timing", "run", "--trace", "run/metrics.json")),
+        )
+    ),
     # Pictures.
     Case(
         "plot: suffix",
@@ -776,7 +787,7 @@ def test_refused_resumption_leaves_the_settings_of_the_run(place: Place) -> None
 
 def test_debug_shows_the_traceback(place: Place, programs: ForkedPrograms) -> None:
     done = programs.run("--debug", *TRAIN, "--set", "data.store=no.h5")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert "no such market store" in done.stderr
     assert not place.path("new").exists()

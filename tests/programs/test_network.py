@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
+import pytest
 
 from hpc_lstm.config import ModelConfig
+from hpc_lstm.errors import InputError
 from hpc_lstm.model import network
 from hpc_lstm.model.engines import tensorflow_runtime
 from hpc_lstm.model.parameters import network_schema
@@ -28,6 +32,17 @@ def test_is_the_stack_of_plain_keras_layers() -> None:
     assert model.input_shape == (None, 7, 3)
     assert model.output_shape == (None, 1)
     assert [layer.rate for layer in model.layers if isinstance(layer, dropout)] == [0.3, 0.3]
+
+
+def test_more_layers_than_keras_can_build_are_refused() -> None:
+    tensorflow_runtime.start_tensorflow(2)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(200)  # a thousand layers take long
+    try:
+        with pytest.raises(InputError, match=r"^model.layers: Keras, .* cannot build 100 layers; lower it$"):
+            network.build_network(ModelConfig(layers=100, units=1), 2, 1, seed=1)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_schema_is_the_order_and_shape_of_keras_variables() -> None:

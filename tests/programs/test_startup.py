@@ -174,7 +174,7 @@ main(["--version"])
     ("words", "code", "said"),
     [
         (["train", "no such file"], 2, "hpc-lstm: error: no such file"),
-        (["--debug", "train", "no such file"], 1, "ConfigError: no such file"),
+        (["broken"], 1, "ValueError: a fault of ours"),
     ],
 )
 def test_threads_that_are_left_behind_do_not_meet_the_end_of_python(
@@ -191,7 +191,12 @@ class Ends:
 sys.ends = Ends()
 atexit.register(print, "cleaned up")
 threading.Thread(target=time.sleep, args=(60,), daemon=True, name=LEFT_BEHIND).start()
-from hpc_lstm.cli import main
+from hpc_lstm.cli.program import cli, main
+
+@cli.command()
+def broken():
+    raise ValueError("a fault of ours")
+
 main({words})
 """
     done = subprocess.run(

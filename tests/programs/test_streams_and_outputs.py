@@ -44,7 +44,7 @@ def hpc_lstm(arguments: str, **environment: str) -> subprocess.CompletedProcess[
         ("train missing.toml >&- 2>&-", 2),
         ("train missing.toml > /dev/full 2> /dev/full", 2),
         ("compare one 2> >(exit)", 2),
-        ("--debug train missing.toml 2> /dev/full", 1),
+        ("--debug train missing.toml 2> /dev/full", 2),
     ],
 )
 def test_a_stream_that_is_closed_or_full_changes_no_exit_code(arguments: str, code: int) -> None:

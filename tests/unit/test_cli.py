@@ -159,10 +159,22 @@ def test_debug_shows_the_log_of_a_command_that_keeps_none(
         assert capsys.readouterr().err == shown
 
 
-def test_debug_keeps_the_traceback(broken: Any) -> None:
-    with pytest.raises(InputError, match="wrong"):
-        broken(InputError("wrong"), "--debug")
+@pytest.mark.parametrize(
+    ("error", "code"), [(InputError("wrong"), 2), (HpcLstmError("wrong"), 1), (OSError(28, "wrong", "/x"), 2)]
+)
+def test_debug_shows_the_traceback_and_keeps_the_code(
+    broken: Any, error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert broken(error, "--debug") == code
+    first, *_, raised, last = capsys.readouterr().err.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert "wrong" in raised
+    assert last.startswith("hpc-lstm: error: ")
+
+
+def test_debug_shows_no_traceback_of_a_stop(broken: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert broken(StopRequested("no fault at all"), "--debug") == 75
+    assert capsys.readouterr().err == "hpc-lstm: no fault at all\n"
 
 
 def test_train_is_given_settings_and_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +267,22 @@ def test_options_without_effect_are_refused_also_where_they_say_the_default(
     assert run(command, "none", *option.split()) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{command}: error: {option.split()[0]} needs {needed};" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "evaluate none --backtest --cost-bps",
+        "evaluate none --gradient-boosting --boosting-limit",
+        "fetch A --start 2020-01-01 -o x.h5 --rate",
+    ],
+)
+def test_an_option_that_takes_a_number_takes_no_nan(
+    capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    assert run(*arguments.split(), "nan") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"Invalid value for '{arguments.split()[-1]}': 'nan' is not a number" in line
 
 
 def test_a_link_that_is_named_as_output_is_written_through(tmp_path: Path) -> None:

@@ -276,7 +276,9 @@ def test_a_malformed_override_is_refused(write, text: str) -> None:
         ("train.epochs.x=3", "train.epochs.x: no such key"),
         ("train.epochs=three", "train.epochs: must be a whole number, got 'three'"),
         ("train.epochs=", "train.epochs: must be a whole number, got ''"),
-        ("modl.units=3", '[modl]: no such section; did you mean "model"?'),
+        ("modl.units=3", 'modl.units: [modl]: no such section; did you mean "model"?'),
+        ("data.store=~nobody-here/m.h5", "data.store: no such home folder"),
+        (" sync.cluster = a", "sync.cluster: clusters meet at an object store; set storage.url"),
         (
             "data.symbols=AAPL,IBM",
             "data.symbols: must be 'all' or a list, got 'AAPL,IBM'; write [\"AAPL\", \"IBM\"]",
@@ -285,8 +287,23 @@ def test_a_malformed_override_is_refused(write, text: str) -> None:
 )
 def test_an_override_is_checked_like_the_file(write, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(write(MINIMAL), [text])
-    assert message in str(caught.value)
+        config.load(write(MINIMAL), ["model.units=3", text])
+    assert str(caught.value).startswith(f"--set {message}")
+
+
+def test_what_the_file_says_is_not_said_of_an_override(write) -> None:
+    path = write(MINIMAL + "[model]\nunits = 0\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, ["model.unit=3", "train.epochs=3"])
+    assert str(caught.value).startswith(f"{path}: model.units: must be")
+
+
+@pytest.mark.parametrize(
+    ("line", "section"), [("store = 'm.h5'", "data"), ("units = 3", "model"), ("x = [1]", "data")]
+)
+def test_a_value_above_all_sections_is_told_where_it_belongs(write, line: str, section: str) -> None:
+    with pytest.raises(ConfigError, match=rf": {line[:5].split()[0]}: must stand below .* \[{section}\]$"):
+        config.load(write(f"{line}\n{MINIMAL}"))
 
 
 def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:

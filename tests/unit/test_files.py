@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from hpc_lstm import config
 from hpc_lstm.errors import InputError
 from hpc_lstm.evaluation.intervals import read_intervals
 from hpc_lstm.evaluation.metrics_file import read_metrics
-from hpc_lstm.files import append_text, checked_path, expanded
+from hpc_lstm.files import append_text, checked_path, expanded, require_replaceable_text
 from hpc_lstm.hdf5.writing import whole_hdf5
 from hpc_lstm.model.engines.head import Head
 from hpc_lstm.report.page_symbols import symbols_section
@@ -90,3 +91,19 @@ def test_a_fifo_in_a_run_directory_keeps_nobody_waiting(tmp_path: Path) -> None:
 def test_a_path_with_a_null_byte_is_refused_before_it_is_opened(read: Callable[[str], Path]) -> None:
     with pytest.raises(InputError, match="has a null byte, which no path can have"):
         read("prices\0.h5")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_a_text_replaces_its_own_kind_alone(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    write = gzip.open if name.endswith(".gz") else open
+    require_replaceable_text(file, "symbol,step,", "a table")
+    file.touch()
+    require_replaceable_text(file, "symbol,step,", "a table")
+    with write(file, "wb") as opened:
+        opened.write(b"Symbol,Step,date\nA,1,2020-01-01\n")
+    require_replaceable_text(file, "symbol,step,", "a table")
+    for text in (b"symbol,date,close\n", b"\x89HDF\r\n\x1a\n", b"symbol", b"\x1f\x8b\x08\x00"):
+        file.write_bytes(text)
+        with pytest.raises(InputError, match=rf"{name}: is not a table, and would be replaced by one; give"):
+            require_replaceable_text(file, "symbol,step,", "a table")

@@ -288,8 +288,10 @@ def test_gap_in_the_last_window_names_the_day(run_dir: Path, tmp_path: Path) -> 
         predict_symbol(run_dir, "AAA", store=write_store(tmp_path / "gap.h5", {"AAA": prices}))
 
 
-@pytest.mark.parametrize("steps", [0, 2.5, "2"])
+@pytest.mark.parametrize("steps", [0, 2.5, "2", 10**23])
 def test_steps_are_a_whole_number_above_0(run_dir: Path, steps: object) -> None:
-    with pytest.raises(InputError, match=f"a whole number of at least 1, got {steps!r}"):
+    with pytest.raises(
+        InputError, match=f"a whole number of at least 1 and at most 1,000,000, got {steps!r}"
+    ):
         predict_symbol(run_dir, "AAA", steps)
     assert len(predict_symbol(run_dir, "AAA", np.int64(2)).dates) == 2

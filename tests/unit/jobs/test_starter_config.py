@@ -42,6 +42,13 @@ def test_it_trains_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "metrics.json").exists()
 
 
+def test_a_single_symbol_is_no_plural(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "one.h5", ["close"], "test") as store:
+        store.append("AAA", np.arange(100, dtype=np.int64), np.linspace(1, 2, 100)[:, None])
+    assert "for 1 symbol of " in write_starter_config(tmp_path / "job.toml", tmp_path / "one.h5")
+    assert ": 1 symbol, 100 rows, " in (tmp_path / "job.toml").read_text()
+
+
 def test_volumes_of_zero_are_no_feature(tmp_path: Path) -> None:
     store = write_store(tmp_path / "market.h5", ["close", "volume"], volume=0.0)
     write_starter_config(tmp_path / "job.toml", store)

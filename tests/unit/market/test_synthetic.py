@@ -140,3 +140,18 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     ):
         synthetic.synthesize(tmp_path / "market.h5", symbols=2, days=10, seed=0, kind="chaos")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 2**63}, {"days": 10**23}, {"symbols": 10**23}, {"days": 1}])
+def test_numbers_beyond_their_limits_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=rf"^{name} must be at (least|most) \d+, got {value}$"):
+        synthetic.synthesize(tmp_path / "market.h5", **{"symbols": 1, "days": 2, "seed": 0} | wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_seed_is_kept(tmp_path: Path) -> None:
+    said = synthetic.synthesize(tmp_path / "market.h5", symbols=1, days=2, seed=2**63 - 1)
+    assert "1 symbol x 2 days in" in said
+    with MarketStore(tmp_path / "market.h5") as store:
+        assert store.attributes["seed"] == 2**63 - 1

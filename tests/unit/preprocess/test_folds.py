@@ -62,8 +62,10 @@ def test_a_fold_is_settings_of_a_run() -> None:
     assert (data.train_from, data.until) == ("1970-01-06", "1970-02-09")
 
 
-def test_too_many_folds_are_refused() -> None:
+@pytest.mark.parametrize(("count", "block"), [(9, 2), (10**23, 0)])
+def test_too_many_folds_are_refused(count: int, block: int) -> None:
     with pytest.raises(
-        InputError, match=r"--walk-forward 9: 20 days with a target make blocks of 2, too short"
+        InputError,
+        match=rf"--walk-forward {count}: 20 days with a target make blocks of {block}, too short",
     ):
-        make_folds(np.arange(20).astype("datetime64[D]"), 9, 0.2, embargo=2, rolling=0)
+        make_folds(np.arange(20).astype("datetime64[D]"), count, 0.2, embargo=2, rolling=0)

@@ -27,11 +27,19 @@ from hpc_lstm.training import ownership
 def begin(folder: Path, **sweep: object) -> None:
     wanted, base = sweeps.parse_sweep({"sweep": sweep, "axes": {"model.units": [4, 8]}}, "s.toml", folder)
     tables = planning.fixed_settings(wanted, base)
-    SweepFolder(folder / "out").begin(planning.settings_digest(tables), tables)
+    at = SweepFolder(folder / "out")
+    at.begin(planning.settings_digest(tables), tables)
+    at.write_settings(planning.settings_digest(tables), tables)
 
 
-def test_a_changed_sweep_is_refused_and_more_repeats_are_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", ["records/p0000-r00.json", "jobs.json"])
+def test_a_changed_sweep_is_refused_and_more_repeats_are_not(tmp_path: Path, held: str) -> None:
+    """Nor is one of which nothing is measured or submitted, such as by a launcher that is not there."""
+    begin(tmp_path, ranks=[1, 4], repeats=2)
+    SweepFolder(tmp_path / "out").write_failure("p0000-r00", "killed")
     begin(tmp_path, ranks=[1, 2], repeats=2)
+    assert SweepFolder(tmp_path / "out").load_failures(["p0000-r00"]) == {}
+    (tmp_path / "out" / held).touch()
     begin(tmp_path, ranks=[1, 2], repeats=5)
     with pytest.raises(InputError, match=r"sweep.ranks \(was \[1, 2\], now \[1, 3\]\).*another --output"):
         begin(tmp_path, ranks=[1, 3], repeats=2)
@@ -193,12 +201,16 @@ def test_a_second_call_leaves_the_runs_to_the_one_that_measures_them(
 ) -> None:
     tables = {"sweep": {"ranks": [1], "repeats": 1}, "local": {"launcher": ["mpiexec"]}}
     sweep, base = sweeps.parse_sweep(tables, "s.toml", tmp_path)
+    other = sweeps.parse_sweep(tables | {"settings": {"model.units": 5}}, "s.toml", tmp_path)
     folder, started = SweepFolder(tmp_path / "out"), []
 
     def measure(command: list[str], log: Path, timeout_s: float, poll: object) -> None:
         started.append(command)
-        with pytest.raises(TakenError, match=r"out: a job on .*; wait until it has ended"):
-            runner.run_sweep(sweep, base, "s.toml", folder, lambda line: None)
+        settings = (folder.path / "sweep.json").read_text()
+        for second in ((sweep, base), other):
+            with pytest.raises(TakenError, match=r"out: a job on .*; wait until it has ended"):
+                runner.run_sweep(*second, "s.toml", folder, lambda line: None)
+        assert (folder.path / "sweep.json").read_text() == settings
         measured = record(1) | {"format": records.FORMAT, "version": records.VERSION}
         folder.record_file("p0000-r00").write_text(json.dumps(measured))
 
@@ -496,6 +508,23 @@ def test_a_failed_launch_says_what_its_ranks_said(tmp_path: Path) -> None:
 def test_a_launch_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(local.LaunchError, match=r"took more than 0.2 s"):
         local.run_ranks(["sh", "-c", "sleep 100 & wait"], tmp_path / "log", 0.2)
+
+
+@pytest.mark.parametrize("launcher", ["no-such-launcher", "/", "a\\u0000b"])
+def test_a_launcher_that_cannot_be_started_is_named_and_may_be_changed(tmp_path: Path, launcher: str) -> None:
+    file, said = tmp_path / "s.toml", list[str]()
+    for name in (launcher, "another"):
+        file.write_text(f'[sweep]\nranks = [1]\nsteps = 8\n[local]\nlauncher = ["{name}"]\n')
+        with pytest.raises(InputError, match=r"^local.launcher: '.*' cannot be started: .*; set it to"):
+            command.run_command(str(file), str(tmp_path / "out"), said.append)
+    assert said == []
+
+
+def test_a_dry_run_counts_what_it_lists(tmp_path: Path) -> None:
+    file, said = tmp_path / "s.toml", list[str]()
+    file.write_text("[sweep]\nranks = [1]\nrepeats = 1\n")
+    command.run_command(str(file), str(tmp_path / "out"), said.append, dry_run=True)
+    assert said[-1] == "1 run of 1 point in 1 set of processes"
 
 
 def test_the_launcher_that_is_given_is_taken() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpc_lstm.config import TrainConfig
-from hpc_lstm.training.learning_rate import learning_rate
+from hpc_lstm.training.learning_rate import learning_rate, learning_rates
+from hpc_lstm.training.schedule import Progress, Schedule
 
 
 def test_constant() -> None:
@@ -43,3 +47,12 @@ def test_rises_to_its_peak_and_never_again(
         assert first <= second
     elif early >= warmup:
         assert first >= second
+
+
+def test_a_rate_beyond_float32_is_infinite_without_a_warning() -> None:
+    schedule = Schedule(4, 1, 1, True, 0, False, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rates = learning_rates(TrainConfig(learning_rate=1e39), schedule, Progress(), 2)
+    assert rates.dtype == np.float32
+    assert np.isinf(rates).all()
