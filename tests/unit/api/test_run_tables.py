@@ -95,7 +95,8 @@ def test_what_speaks_against_a_forecast_is_a_warning(run: hl.Run, store: Path) -
         warnings.simplefilter("always")
         run.predict(other)
     assert [str(one.message) for one in warned] == [
-        f"1 symbol left out: C: has 2 rows in {other}, but 1 steps with data.window = 5 and data.horizon = 1 need 5",
+        f"1 symbol left out: C: has 2 rows in {other}, but forecasts of 1 step with data.window = 5 and "
+        "data.horizon = 1 need 5",
         "A: The last rows lie far outside of what the scaling was fitted on: close. The network has seen no such "
         "inputs; after a split, fetch the symbol again or train on the new prices.",
         "A, B: The store holds other prices than the run was trained on: A differs from 2011-11-19 on.",
