@@ -21,9 +21,8 @@ class DateCheck:
     def __init__(self, form: DateForm) -> None:
         self._form = form
         self._rows = 0
-        self._ends: list[
-            tuple[np.datetime64, int]
-        ] = []  # of years of two digits: first and last day, and their rows
+        # Of years of two digits, the first and the last day, and their rows.
+        self._ends: list[tuple[np.datetime64, int]] = []
         self._year_first: tuple[np.datetime64, int] | None = None  # the first such day, and its row
         self._ordered: int | None = None  # the first such row
         self._late_days = False  # whether a day above 12 stands behind year and month
@@ -56,9 +55,8 @@ class DateCheck:
         """
         if self._ends:
             (first, begin), (last, end) = self._ends
-            if last.astype("datetime64[Y]") - first.astype("datetime64[Y]") >= np.timedelta64(
-                _MOST_YEARS, "Y"
-            ):
+            years = last.astype("datetime64[Y]") - first.astype("datetime64[Y]")
+            if years >= np.timedelta64(_MOST_YEARS, "Y"):
                 return (
                     f"{place(begin)}: found a year of two digits in a date that would be {first}, beside {last} "
                     f"({place(end)}): its century is not certain; write all years with four digits"

@@ -160,9 +160,8 @@ def _appears(run: RunDirectory, key: str, data: bytes) -> bool:
             return False
         time.sleep(APPEARS_POLL_S)
         for folder in (*reversed(run.path.parents), run.path):
-            with contextlib.suppress(
-                OSError
-            ):  # NFS looks again at what is opened, not at what was missing below it
+            # NFS looks again at what is opened, not at what was missing below it.
+            with contextlib.suppress(OSError):
                 os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
