@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import secrets
 import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,6 +122,9 @@ def require_replaceable_text(path: str | Path, beginning: str, what: str) -> Non
     file = expanded(path)
     if not file.is_file() or not file.stat().st_size:
         return
+    import gzip  # a run needs neither
+    import zlib
+
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             found = opened.read(len(beginning))

@@ -20,7 +20,7 @@ SCRIPT = [sys.executable, str(Path(__file__).with_name("modules_of_ranks.py"))]
 MOST_FILES = 480
 # What a run needs later, or only some runs do, and what brings many files along.
 LATER = {
-    *("csv", "difflib", "email", "multiprocessing", "shutil", "tempfile", "zipfile"),
+    *("csv", "difflib", "email", "gzip", "multiprocessing", "shutil", "tempfile", "zipfile"),
     *("numpy.ma", "numpy.testing", "numpy.typing"),
     *(
         "hpc_lstm.checkpoint.restore",
