@@ -164,7 +164,7 @@ def write_row(results: dict[str, Any], ranks: list[int]) -> None:
     seconds = " / ".join(f"{run['seconds']['median']:.2f}" for run in runs)
     row = (
         f"| `train` from its launch to the end of the first step on {' / '.join(map(str, ranks))} ranks; memory (RSS) "
-        f"of a rank; files that it opens; median of {results['turns']} "
+        f"of a rank; files that it opens; median of {results['turns']} with {results['machine']['processor']} "
         "([more](performance.md#how-long-a-start-takes)) "
         f"| {seconds} s; {runs[0]['rss_mib']['median']:.0f} MiB; {runs[0]['files']['median']:.0f} | `startup.py` |\n"
     )
