@@ -56,7 +56,7 @@ def _in_months_ahead(days: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
     between = np.diff(months).astype(np.int64)
     if between.min() < 1:
         return None
-    ahead = months[-1] + rows * int(np.median(between))
+    ahead = months[-1] + (rows * int(np.median(between))).astype("timedelta64[M]")
     first, last = months.astype("datetime64[D]"), _last_days(months)
     number = np.median(days - first)
     if _most(days == last):
@@ -72,7 +72,7 @@ def _in_months_ahead(days: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
 
 
 def _last_days(months: np.ndarray) -> np.ndarray:
-    return (months + 1).astype("datetime64[D]") - 1
+    return (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
 
 
 def _most(holds: np.ndarray) -> bool:
