@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from hpc_lstm.config.section import Section
 from hpc_lstm.errors import ConfigError
+from hpc_lstm.text.counts import counted
 
 PLAIN_WORDS = {
     "a valid integer": "a whole number",
@@ -168,10 +169,8 @@ def _plain(problem: ErrorDetails, field: FieldInfo | None) -> str:
     """What a value must be, in plain words: ``Input should be a valid integer`` of pydantic is ``a whole number``."""
     kind, limits = problem["type"], problem.get("ctx", {})
     if kind in ("too_short", "too_long"):
-        bound, count = (
-            ("least", limits["min_length"]) if kind == "too_short" else ("most", limits["max_length"])
-        )
-        return f"a list of at {bound} {count} item{'s' * (count != 1)}"
+        bound, count = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
+        return f"a list of at {bound} {counted(limits[count], 'item')}"
     if kind == "string_pattern_mismatch" and field and isinstance(field.json_schema_extra, dict):
         return str(field.json_schema_extra["must_be"])
     text = problem["msg"].removeprefix("Input should be ")

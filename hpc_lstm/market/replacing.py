@@ -18,13 +18,14 @@ def require_replaceable(output: Path) -> None:
     """
     if not output.is_file() or not output.stat().st_size:
         return
-    if h5py.is_hdf5(output):
-        try:
-            MarketStore(output).close()
-        except NotAStoreError:
-            pass
-        except StoreError:
-            return
-        else:
-            return
-    raise StoreError(f"{output}: is not a market store, and would be replaced by one; give another name")
+    if not (h5py.is_hdf5(output) and _is_store(output)):
+        raise StoreError(f"{output}: is not a market store, and would be replaced by one; give another name")
+
+
+def _is_store(path: Path) -> bool:
+    """Whether an HDF5 file is a market store, as far as that can be told of a damaged one."""
+    try:
+        MarketStore(path).close()
+    except StoreError as error:
+        return not isinstance(error, NotAStoreError)
+    return True

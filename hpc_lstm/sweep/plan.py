@@ -20,6 +20,7 @@ from hpc_lstm.storage.stores import check_storage_config
 from hpc_lstm.sweep import stores
 from hpc_lstm.sweep.settings import SweepConfig
 from hpc_lstm.sweep.stores import SyntheticStore
+from hpc_lstm.text.counts import counted
 
 # Keys of [sweep] that may change between two calls of the same sweep: they affect no measurement.
 CHANGEABLE = ("repeats", "timeout_s", "config")
@@ -169,7 +170,7 @@ def _point(
         passes, epoch = windows / train_windows, -(-train_windows // (ranks * config.train.batch_size))
         if epoch < interval:
             raise ConfigError(
-                f"{where}: data.store: an epoch of {epoch} steps on {ranks} rank{'s' * (ranks > 1)}, fewer than the "
+                f"{where}: data.store: an epoch of {epoch} steps on {counted(ranks, 'rank')}, fewer than the "
                 f"{interval} between two meetings of the ranks; take a larger store, or smaller batches"
             )
         longer = config.train.model_copy(update={"epochs": max(1, math.ceil(passes))})

@@ -274,7 +274,7 @@ def _note_failure(launch: Sequence[PlannedRun], folder: SweepFolder, reason: str
 
 def _failures_text(failures: Mapping[str, str]) -> str:
     name, reason = next(iter(failures.items()))
-    return f"{len(failures)} run{'s' * (len(failures) > 1)} failed, the first is {name}: {reason}"
+    return f"{counted(len(failures), 'run')} failed, the first is {name}: {reason}"
 
 
 def _write_tasks(

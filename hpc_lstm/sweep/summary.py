@@ -67,7 +67,7 @@ def marks_notes(groups: Sequence[Group]) -> list[str]:
     if "!" in marked:
         notes.append("! other programs took more than a quarter of the cores from the ranks.")
     most = max([ranks for group in groups for ranks in group.by_ranks if group.efficiencies(ranks)] or [0])
-    until = f"up to {most} rank{'s' * (most > 1)}" if most else "for no number of ranks"
+    until = f"up to {counted(most, 'rank')}" if most else "for no number of ranks"
     marks = " or ".join(sorted(marked))
     notes.append(f"Efficiency can be shown {until}; points with {marks} have none and are not in the model.")
     return notes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_lstm.text.counts import counted
 from hpc_lstm.timing.barriers import Barriers
 from hpc_lstm.timing.spans import Timing
 from hpc_lstm.timing.timeline import PHASES
@@ -136,7 +137,7 @@ def arrivals_note(timing: Timing, found: Arrivals, straggler: Straggler | None) 
     """One sentence on who arrived last and what that cost; empty if the ranks passed no barriers."""
     if not found.barriers:
         return ""
-    barriers = f"{found.barriers:,} barrier{'s' * (found.barriers > 1)}"
+    barriers = counted(found.barriers, "barrier")
     if found.merged:
         barriers = f"the first {found.barriers:,} of {found.barriers + found.merged:,} barriers"
     if not found.decided:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpc_lstm.arrays import distinct
+from hpc_lstm.text.counts import counted
 from hpc_lstm.text.table import aligned
 from hpc_lstm.timing.barriers import collect_barriers
 from hpc_lstm.timing.bottleneck import bottleneck_note
@@ -107,7 +108,7 @@ def table_title(run: ClusterRun) -> str:
     """What the table shows."""
     timing = run.timing
     ranks, nodes = len(timing.ranks), len(set(timing.node))
-    size = f"{ranks} rank{'s' * (ranks > 1)} on {nodes} node{'s' * (nodes > 1)}"
+    size = f"{counted(ranks, 'rank')} on {counted(nodes, 'node')}"
     cluster = f" of cluster {run.name}" if run.name else ""
     return f"Where each rank's time went, in seconds: {size}{cluster}"
 
